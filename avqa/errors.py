@@ -1,0 +1,156 @@
+"""Every error avqa raises on purpose, and the exit code each one stands for.
+
+    AvqaError                 1   unexpected
+    ├─ ConfigError            2   usage or configuration
+    │  └─ UnknownName         2   also LookupError
+    ├─ MediaError             3   one video cannot be read; recorded, the run goes on
+    ├─ PartialFailure         3   the run ended and some videos failed
+    ├─ StoreError             4   refused by or because of a store
+    │  ├─ StoreNotFound       2   also FileNotFoundError
+    │  ├─ StoreLocked         4
+    │  ├─ RecipeMismatch      4
+    │  └─ FeatureMissing      4   also KeyError
+    ├─ EnvironmentFailure     5   the machine is at fault
+    │  ├─ StorageFailure      5   disk full, read-only
+    │  └─ WeightsUnavailable  5
+    ├─ DifferenceFound        6   `verify` or `compare` found one
+    └─ Stopped                130 or 143
+
+Messages are one line, lower case: what, with name=value → what was expected → what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+Reason = Literal[
+    "empty",  # zero bytes
+    "unreadable",  # the operating system refuses to open or read it
+    "not_media",  # no container that we read
+    "no_video",  # no picture stream (a cover image is none)
+    "no_frames",  # a picture stream without one decodable picture
+    "no_decoder",  # this reader has no decoder for the codec
+    "truncated",  # ends before its declared length
+    "corrupt",  # pictures or sound that do not decode
+    "timeout",
+    "memory",
+    "crash",  # the decoder process died
+    "refused_protocol",  # playlists and scripts that point elsewhere
+    "too_large",  # declared pixels over the limit
+    "too_long",  # declared seconds over the limit
+    "no_sound",  # asked for sound of a file without a sound stream
+    "overflow",  # a value beyond the storage dtype's range
+    "not_finite",  # NaN or infinity from a network
+    "model",  # a network failed on valid input
+    "worker_died",
+]
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
+class AvqaError(Exception):
+    """Root of the tree: an error with an exit code and a one-line message."""
+
+    exit_code: int = 1
+
+
+class ConfigError(AvqaError):
+    """A value, path or combination the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class UnknownName(ConfigError, LookupError):
+    """A name (encoder, reader, profile, feature, …) that does not exist."""
+
+    def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
+        """Build the message, with the nearest known name where there is one."""
+        names = sorted(available)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"no {kind} {name!r};{hint} available: {', '.join(names)}")
+
+
+class MediaError(AvqaError):
+    """One video cannot be read, for one of the reasons of the closed list `Reason`."""
+
+    exit_code = 3
+
+    def __init__(self, reason: Reason, message: str, *, stage: str = "decode") -> None:
+        """Keep the reason and the stage (probe, decode, prepare, sound, encode, write)."""
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.stage = stage
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by arguments: the error travels between processes."""
+        return (_media_error, (self.reason, str(self), self.stage))
+
+
+def _media_error(reason: Reason, message: str, stage: str) -> MediaError:
+    return MediaError(reason, message, stage=stage)
+
+
+class PartialFailure(AvqaError):
+    """The run finished, but some or all taken videos failed."""
+
+    exit_code = 3
+
+
+class StoreError(AvqaError):
+    """The store refuses, or cannot serve, the request."""
+
+    exit_code = 4
+
+
+class StoreNotFound(StoreError, FileNotFoundError):
+    """There is no store at the path given."""
+
+    exit_code = 2
+
+
+class StoreLocked(StoreError):
+    """Another run holds the store."""
+
+
+class RecipeMismatch(StoreError):
+    """The store's features were made by another recipe."""
+
+
+class FeatureMissing(StoreError, KeyError):
+    """The store does not hold a feature, or not for this video."""
+
+    def __str__(self) -> str:
+        """Undo `KeyError`'s quoting."""
+        return str(self.args[0])
+
+
+class EnvironmentFailure(AvqaError):
+    """The machine, not the request, is at fault."""
+
+    exit_code = 5
+
+
+class StorageFailure(EnvironmentFailure):
+    """Disk full, quota, read-only: fatal to the run, nothing written is lost."""
+
+
+class WeightsUnavailable(EnvironmentFailure):
+    """Network weights are neither cached nor importable."""
+
+
+class DifferenceFound(AvqaError):
+    """`verify` or `compare` found a difference."""
+
+    exit_code = 6
+
+
+class Stopped(AvqaError):
+    """The run was stopped by a signal after draining."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        """Exit code 128 + signal number: 130 for Ctrl-C, 143 for SIGTERM."""
+        super().__init__(message)
+        self.exit_code = 128 + int(signal.Signals(signum))

@@ -1,0 +1,1 @@
+"""The Zarr store: schema, writer, ledger, lock, verification and reader."""
