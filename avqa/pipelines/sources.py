@@ -1,0 +1,159 @@
+"""Which files of a folder are taken as videos, and under which id."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from avqa.errors import ConfigError
+
+EXTENSIONS = tuple("mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts flv ogv gif 3gp wmv".split())
+"""Taken by default, in any letter case."""
+
+IdRule = Literal["relpath", "stem"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file taken as a video. ``relpath`` may hold surrogates for bytes that are no UTF-8."""
+
+    video_id: str
+    relpath: str
+    path: str
+
+
+@dataclass
+class Discovery:
+    """What a walk of the videos folder found: ``sources`` sorted by id, and what it left."""
+
+    sources: list[Source] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files of other kinds, by extension."""
+    skipped_links: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """One line each on what was left out, for the user."""
+        lines = []
+        if self.ignored:
+            count = sum(self.ignored.values())
+            kinds = ", ".join(sorted(self.ignored))
+            lines.append(f"ignored: {count} {'file' if count == 1 else 'files'} ({kinds})")
+        if self.skipped_links:
+            shown = ", ".join(repr(printable(link)) for link in self.skipped_links[:3])
+            more = f" and {len(self.skipped_links) - 3} more" if len(self.skipped_links) > 3 else ""
+            lines.append(
+                f"skipped: {len(self.skipped_links)} symbolic links that lead out of the folder"
+                f" ({shown}{more}); take them with --follow-links"
+            )
+        return lines
+
+
+def printable(name: str) -> str:
+    """A name as valid Unicode: bytes that are no UTF-8 appear as backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def discover(
+    folder: str | os.PathLike[str],
+    *,
+    extensions: Sequence[str] = EXTENSIONS,
+    id_rule: IdRule = "relpath",
+    follow_links: bool = False,
+) -> Discovery:
+    """Walk ``folder`` and give every video an id: its path below the folder, no extension.
+
+    Raises:
+        ConfigError: no such folder, nothing taken, or two files that share an id.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise ConfigError(
+            f"videos folder {printable(str(root))!r} {what}; expected a folder of videos;"
+            " give one with --videos"
+        )
+    found = Discovery()
+    wanted = {extension.lower().lstrip(".") for extension in extensions}
+    for relpath in _walk(str(root), follow_links, found):
+        extension = os.path.splitext(relpath)[1].lower().lstrip(".")
+        if extension not in wanted:
+            found.ignored[f".{printable(extension)}" if extension else "no extension"] += 1
+            continue
+        stem = os.path.splitext(relpath)[0]
+        name = stem if id_rule == "relpath" else os.path.basename(stem)
+        video_id = printable(name).replace(os.sep, "/")
+        found.sources.append(Source(video_id, relpath, os.path.join(str(root), relpath)))
+    found.sources.sort(key=lambda source: source.video_id)
+    _refuse(found, root, sorted(wanted))
+    return found
+
+
+def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
+    """Paths of all regular files relative to ``root``; each real folder is entered once."""
+    inside = os.path.realpath(root)
+    entered: set[str] = set()
+    stack = [""]
+    while stack:
+        below = stack.pop()
+        real = os.path.realpath(os.path.join(root, below))
+        if real in entered:
+            continue
+        entered.add(real)
+        with os.scandir(os.path.join(root, below)) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                relpath = os.path.join(below, entry.name)
+                if entry.is_symlink() and not follow_links:
+                    target = os.path.realpath(entry.path)
+                    if os.path.commonpath([inside, target]) != inside:
+                        found.skipped_links.append(relpath)
+                        continue
+                if entry.is_dir():
+                    stack.append(relpath)
+                elif entry.is_file():
+                    yield relpath
+
+
+def _refuse(found: Discovery, root: Path, wanted: list[str]) -> None:
+    if not found.sources:
+        seen = f"; {found.notes()[0]}" if found.ignored else ""
+        raise ConfigError(
+            f"no video in {printable(str(root))!r}{seen}; expected files ending in"
+            f" {', '.join(wanted)}; choose others with --ext"
+        )
+    for first, second in zip(found.sources, found.sources[1:], strict=False):
+        if first.video_id == second.video_id:
+            raise ConfigError(
+                f"two files share the id {first.video_id!r}: {printable(first.relpath)!r} and"
+                f" {printable(second.relpath)!r}; expected one file per id; rename one, or narrow"
+                " the folder with --ext"
+            )
+
+
+def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> list[Source]:
+    """Restrict a run to the ids listed one per line in ``ids``, then to the first ``limit``.
+
+    Raises:
+        ConfigError: the list cannot be read, or names an id that no file has.
+    """
+    chosen = list(sources)
+    if ids is not None:
+        try:
+            lines = ids.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ConfigError(
+                f"list of ids {str(ids)!r} cannot be read: {error.strerror}; expected one id per"
+                " line; check --ids"
+            ) from error
+        asked = {line.strip() for line in lines if line.strip()}
+        missing = sorted(asked - {source.video_id for source in chosen})
+        if missing:
+            raise ConfigError(
+                f"{len(missing)} of {len(asked)} ids in {str(ids)!r} have no video, the first is"
+                f" {missing[0]!r}; expected ids as `avqa status` prints them; check --ids or --id"
+            )
+        chosen = [source for source in chosen if source.video_id in asked]
+    return chosen[:limit] if limit is not None else chosen
