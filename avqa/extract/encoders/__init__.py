@@ -35,6 +35,8 @@ class Input:
     shape: tuple[int, ...]
     """Shape of one row."""
     dtype: Literal["uint8", "float32"]
+    window: int = 0
+    """Samples of 16 kHz sound ``prepare`` gets for one row; sound only."""
 
 
 @dataclass(frozen=True)
