@@ -1,0 +1,244 @@
+"""The decoder process: ``python -m avqa.extract.decode._child``, started by `_spawn.Child`.
+
+Line JSON comes in on standard input and goes out on a pipe of its own, because native libraries
+print on standard output; arrays go through the ring. It is killed rather than asked to stop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import ConfigError, MediaError
+from avqa.extract.decode._ring import SLOTS, Ring
+from avqa.extract.media import Limits, Reader
+from avqa.extract.settings import Settings
+
+Message = dict[str, Any]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends.
+
+    That thread lives as long as its process (see `_spawn._Spawner`). The kernel's signal also
+    reaches a process whose interpreter lock is held by a native loop, which the watch on
+    standard input cannot.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+
+
+def outlive_interrupts() -> None:
+    """Leave Ctrl-C and SIGTERM to the parent, which drains and then ends us.
+
+    Both arrive blocked. SIGINT stays so, for programs started from here too; SIGTERM is
+    ignored instead, so that a reader can still terminate a program of its own.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+class Link:
+    """The way to the parent: requests, answers, blocks."""
+
+    def __init__(self, replies: int, ring: int) -> None:
+        """Start listening; the process ends when the parent closes its side."""
+        self._replies = replies
+        self._ring = Ring(ring)
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(SLOTS):
+            self._free.put(slot)
+        self.requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            message = json.loads(line)
+            if message["op"] == "free":
+                self._free.put(message["slot"])
+            else:
+                self.requests.put(message)
+        os._exit(0)
+
+    def send(self, kind: str, **content: Any) -> None:
+        """Send one message; a parent that is gone ends us."""
+        line = json.dumps({"kind": kind, **content}).encode("ascii") + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._replies, line) :]
+        except BrokenPipeError:
+            os._exit(0)
+
+    def send_block(self, name: str, first_row: int, rows: NDArray[np.generic]) -> None:
+        """Hand over rows; waits while both blocks of the ring are in the parent's hands."""
+        slot = self._free.get()
+        self._ring.put(slot, rows)
+        self.send(
+            "block",
+            slot=slot,
+            input=name,
+            first_row=first_row,
+            dtype=rows.dtype.str,
+            shape=list(rows.shape),
+        )
+
+
+class Memory:
+    """The limit on what one video may allocate."""
+
+    def __init__(self) -> None:
+        """Count what we have now as ours."""
+        self._base = _data_bytes()
+
+    @contextmanager
+    def imports(self) -> Iterator[None]:
+        """Count what is allocated inside as ours, not as the video's."""
+        _limit_data(None)
+        before = _data_bytes()
+        yield
+        self._base += max(0, _data_bytes() - before)
+
+    def limit(self, limit_bytes: int) -> None:
+        """Let allocations fail beyond ``limit_bytes`` more than what is ours."""
+        _limit_data(self._base + limit_bytes)
+
+
+def _data_bytes() -> int:
+    """Private writable memory of this process, as the kernel counts it for the limit."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[5]) * resource.getpagesize()
+    except OSError:  # no Linux, no limit
+        return 0
+
+
+def _limit_data(soft: int | None) -> None:
+    if sys.platform != "linux":
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    value = hard if soft is None else soft
+    if hard != resource.RLIM_INFINITY and value != hard:
+        value = min(value, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (value, hard))
+
+
+def load_reader(name: str) -> Reader:
+    """Find the reader: a name of `avqa.extract.decode`, or ``module:ATTRIBUTE`` in tests."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        found: Reader = getattr(importlib.import_module(module), attribute)
+        return found
+    from avqa.extract import decode
+
+    reader: Reader = decode.load(name).READER
+    return reader
+
+
+def explain(error: BaseException, path: str, stage: str) -> Message:
+    """Turn any error into a message; ``clean`` says whether this process can go on."""
+    where = f"stage={stage!r}, path={path!r}"
+    if isinstance(error, ConfigError):
+        return {"error": "config", "message": str(error)}
+    if isinstance(error, MediaError):
+        found = {"error": "media", "reason": error.reason, "message": str(error)}
+        return {**found, "stage": error.stage, "clean": error.reason != "memory"}
+    if _is_memory(error):
+        message = f"decoding needs too much memory: {where}; look at the file or allow it more"
+        return {
+            "error": "media",
+            "reason": "memory",
+            "message": message,
+            "stage": stage,
+            "clean": False,
+        }
+    return {
+        "error": "media",
+        "reason": "crash",
+        "message": f"unexpected {type(error).__name__} in the decoder process: {where}; "
+        f"expected pictures or a media error: {' '.join(str(error).split())}",
+        "stage": stage,
+        "clean": False,
+    }
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, as Python, FFmpeg or torch say it."""
+    return (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or "can't allocate memory" in str(error)
+    )
+
+
+def serve(link: Link, reader: Reader, memory: Memory) -> None:
+    """Answer requests until the parent is gone or our state is in doubt."""
+    from avqa.extract.decode._work import Work
+
+    while True:
+        request = link.requests.get()
+        settings = Settings(
+            **{**request["settings"], "features": tuple(request["settings"]["features"])}
+        )
+        limits = Limits(**request["limits"])
+        work = Work(link, reader, request["path"], settings, limits)
+        try:
+            start = time.monotonic()
+            with memory.imports():
+                work.prepare_inputs(request.get("inputs", []))
+            link.send("spent", seconds=time.monotonic() - start)
+            memory.limit(limits.memory_bytes)
+            work.run(request)
+        except Exception as error:  # noqa: BLE001 - told to the parent, whatever it is
+            answer = explain(error, request["path"], work.stage)
+            del error
+            _limit_data(None)
+            link.send("error", **answer)
+            if not answer.get("clean", True):
+                os._exit(0)
+
+
+def main() -> None:
+    """Run the process."""
+    name, replies, ring, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    outlive_interrupts()
+    link = Link(int(replies), int(ring))
+    try:
+        reader = load_reader(name)
+        version = reader.version()
+    except ConfigError as error:
+        link.send("error", error="config", message=str(error))
+    except ImportError as error:
+        link.send(
+            "error",
+            error="environment",
+            message=f"decoder {name!r} cannot be loaded: {error}; expected its library to be "
+            "installed; install it or choose another --decoder",
+        )
+    else:
+        link.send("hello", version=version)
+        serve(link, reader, Memory())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
