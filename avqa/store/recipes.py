@@ -1,0 +1,50 @@
+"""Recipes as plain dictionaries: canonical form, hash and difference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_ABSENT = object()
+
+
+def canonical_json(recipe: Mapping[str, Any]) -> str:
+    """The one text of a recipe: keys sorted, no spaces, ASCII only.
+
+    Raises:
+        ValueError: if a value is NaN or infinite: it would not equal itself.
+        TypeError: if a value is none of JSON's types.
+    """
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def recipe_hash(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(recipe).encode("ascii")).hexdigest()
+
+
+def diff_recipes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Every dotted key whose value differs, as ``key: store=... asked=...``, sorted by key.
+
+    Values are compared by their JSON text, so ``1`` and ``1.0`` differ, as their hashes do.
+    A key that one side lacks reads ``(none)`` there.
+    """
+    left, right = _flat(stored), _flat(asked)
+    return [
+        f"{key}: store={left.get(key, '(none)')} asked={right.get(key, '(none)')}"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key, _ABSENT) != right.get(key, _ABSENT)
+    ]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, Mapping) and inner:
+            found |= _flat(inner, f"{name}.")
+        else:
+            found[name] = json.dumps(inner, sort_keys=True)
+    return found

@@ -1,0 +1,123 @@
+"""What a worker reports about a video, and its form in the ledger.
+
+A record travels worker → driver as a pickled value and lives in the ledger as one JSON
+line. Lone surrogates in ``relpath`` (file names that are no UTF-8) survive both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class Status(IntEnum):
+    """State of one feature of one video, as stored in ``/status/<feature>``."""
+
+    PENDING = 0
+    OK = 1
+    FAILED = 2
+    DELETED = 3
+    ABSENT = 4
+    """The video has no such stream: finished, not retried."""
+
+
+@dataclass(frozen=True)
+class ChunkRecord:
+    """One chunk object as it lies on disk."""
+
+    n_bytes: int
+    """Size of the whole object, checksum included."""
+    crc32c: int
+    """The object's last four bytes: the checksum of everything before them."""
+
+
+@dataclass(frozen=True)
+class FeatureRecord:
+    """One feature of one video: its outcome and its chunk objects."""
+
+    feature: str
+    status: Status
+    length: int
+    """Valid seconds T; 0 unless the status is OK."""
+    chunks: tuple[ChunkRecord, ...] = ()
+    reason: str = ""
+    message: str = ""
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a file was when it was read."""
+
+    size: int
+    mtime_ns: int
+    quick_hash: str
+    """blake2b over the size and the first, middle and last 1 MiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """One attempt at one video: what one run has to remember about it."""
+
+    video_id: str
+    row: int
+    relpath: str
+    fingerprint: Fingerprint
+    duration: float
+    """Seconds; NaN where unknown."""
+    pts: tuple[float, ...]
+    """Seconds of each row's picture, one per row."""
+    audio_start: float | None
+    audio_end: float | None
+    row_flags: int
+    features: tuple[FeatureRecord, ...]
+    report: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    attempt: int = 1
+    host: str = ""
+    worker: str = ""
+    finished_at: str = ""
+    run_id: str = ""
+    width: int | None = None
+    height: int | None = None
+
+    def to_json(self) -> str:
+        """One line of pure ASCII; `from_json` gives an equal record."""
+        return json.dumps(_plain(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> VideoRecord:
+        """Read a line that `to_json` wrote; unknown keys of later versions are dropped.
+
+        Raises:
+            ValueError: if the line is no JSON.
+            KeyError: if a field without a default is missing.
+        """
+        return _video(json.loads(line))
+
+
+def _plain(record: VideoRecord) -> dict[str, Any]:
+    plain = dict(vars(record))
+    plain["fingerprint"] = vars(record.fingerprint)
+    plain["features"] = [
+        vars(f) | {"status": int(f.status), "chunks": [[c.n_bytes, c.crc32c] for c in f.chunks]}
+        for f in record.features
+    ]
+    return plain
+
+
+def _video(plain: Mapping[str, Any]) -> VideoRecord:
+    known = {k: v for k, v in plain.items() if k in VideoRecord.__dataclass_fields__}
+    known["pts"] = tuple(plain["pts"])
+    known["fingerprint"] = Fingerprint(**plain["fingerprint"])
+    known["features"] = tuple(feature_from(f) for f in plain["features"])
+    return VideoRecord(**known)
+
+
+def feature_from(plain: Mapping[str, Any]) -> FeatureRecord:
+    """The `FeatureRecord` of its JSON form."""
+    chunks = tuple(ChunkRecord(n_bytes, crc) for n_bytes, crc in plain["chunks"])
+    return FeatureRecord(**{**plain, "status": Status(plain["status"]), "chunks": chunks})

@@ -1,0 +1,153 @@
+"""The worker's side: chunk objects of single rows, and nothing else.
+
+Each chunk object belongs to one row and each row to one task at a time, so writers need no
+locks. Metadata, index, status and length belong to the driver (`avqa.store.admin`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import MediaError
+from avqa.store import schema
+from avqa.store.files import storage_errors, with_retries
+from avqa.store.records import ChunkRecord
+
+_MANY = 2**31
+"""Rows and chunks of the array as the writer sees it: beyond any real store."""
+
+
+class ChunkWriter:
+    """Writes and trims the chunk objects of rows.
+
+    Args:
+        store_path: the store directory S.
+        specs: features this writer may be asked for.
+        chunk_seconds: seconds per chunk, as in the store.
+
+    Threads may share one writer as long as they write different rows.
+    """
+
+    def __init__(
+        self, store_path: Path, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
+    ) -> None:
+        self._root = Path(store_path) / schema.GROUP
+        self._chunk_seconds = chunk_seconds
+        self._specs = {spec.name: spec for spec in specs}
+        self._known_chunks: dict[str, int] = {}
+        self._arrays = {name: self._open(spec) for name, spec in self._specs.items()}
+
+    def _open(self, spec: schema.FeatureSpec) -> Any:
+        array = schema.open_array(self._root, spec.name)
+        expected = (1, self._chunk_seconds, *spec.shape)
+        if array.chunks != expected or array.dtype != np.dtype(spec.dtype):
+            raise ValueError(
+                f"{spec.name}: store has chunks={array.chunks} dtype={array.dtype}, "
+                f"expected chunks={expected} dtype={spec.dtype}"
+            )
+        self._known_chunks[spec.name] = schema.num_chunks(array.shape[1], self._chunk_seconds)
+        return schema.beyond_shape(array, (_MANY, _MANY * self._chunk_seconds, *spec.shape))
+
+    def write(self, feature: str, row: int, chunk: int, values: NDArray[Any]) -> ChunkRecord:
+        """Write one chunk object, atomically, zero-padded to the full chunk.
+
+        Rows and chunks beyond the array's present shape are fine: the driver grows it later.
+
+        Args:
+            feature: ``<encoder>/<tap>``.
+            row: row of the video.
+            chunk: number of the chunk along the second axis.
+            values: ``[n, *shape]`` with 1 <= n <= chunk_seconds, float32 or float16.
+
+        Raises:
+            MediaError: ``not_finite`` for NaN or infinity, ``overflow`` for a value that the
+                stored dtype cannot hold; nothing is written.
+            StorageFailure: the disk is full, read-only, or failed three times.
+            ValueError: if the shape of ``values`` is not the feature's.
+        """
+        spec = self._specs[feature]
+        padded = self._padded(spec, values)
+        start = chunk * self._chunk_seconds
+        path = self._path(feature, row, chunk)
+
+        def store() -> ChunkRecord:
+            self._arrays[feature][row, start : start + self._chunk_seconds] = padded
+            return _record(path)
+
+        with storage_errors(f"{feature} row={row} chunk={chunk}"):
+            return with_retries(store)
+
+    def _padded(self, spec: schema.FeatureSpec, values: NDArray[Any]) -> NDArray[Any]:
+        if values.shape[1:] != spec.shape or not 1 <= len(values) <= self._chunk_seconds:
+            raise ValueError(
+                f"{spec.name}: values must be [1..{self._chunk_seconds}, {spec.shape}]; "
+                f"got shape={values.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise MediaError(
+                "not_finite", f"{spec.name}: NaN or infinity in the output", stage="write"
+            )
+        largest, limit = np.abs(values).max(), np.finfo(spec.dtype).max
+        if largest > limit:
+            raise MediaError(
+                "overflow",
+                f"{spec.name}: largest={largest:.6g} does not fit {spec.dtype} "
+                f"(limit {limit:.6g}); extract with --dtype float32",
+                stage="write",
+            )
+        padded = np.zeros((self._chunk_seconds, *spec.shape), spec.dtype)
+        padded[: len(values)] = values
+        return padded
+
+    def trim(self, feature: str, row: int, num_chunks: int) -> None:
+        """Delete this row's chunk objects from number ``num_chunks`` on.
+
+        Call it after writing a video that may have been longer before, and with 0 after a
+        video failed half-way.
+
+        Raises:
+            StorageFailure: the disk is read-only, or failed three times.
+        """
+        with storage_errors(f"{feature} row={row}"):
+            with_retries(
+                lambda: remove_chunks(
+                    self._root, feature, row, num_chunks, known=self._known_chunks[feature]
+                )
+            )
+
+    def _path(self, feature: str, row: int, chunk: int) -> Path:
+        return chunk_path(self._root, feature, row, chunk, len(self._specs[feature].shape))
+
+
+def chunk_path(root: Path, feature: str, row: int, chunk: int, num_axes: int) -> Path:
+    """File of a chunk object; ``num_axes`` counts the axes after ``second``."""
+    return root / feature / ".".join(["c", str(row), str(chunk), *["0"] * num_axes])
+
+
+def remove_chunks(root: Path, feature: str, row: int, first: int, *, known: int) -> None:
+    """Delete a row's chunk objects from ``first`` on, the last one first.
+
+    Looks at numbers below ``known`` and, because an unfinished attempt may have gone beyond,
+    further on up to the first gap. Deleting backwards keeps that search valid after a crash.
+    """
+    num_axes = len(schema.open_array(root, feature).shape) - 2
+    found = []
+    chunk = first
+    while (path := chunk_path(root, feature, row, chunk, num_axes)).exists() or chunk < known:
+        found.append(path)
+        chunk += 1
+    for path in reversed(found):
+        path.unlink(missing_ok=True)
+
+
+def _record(path: Path) -> ChunkRecord:
+    with path.open("rb") as file:
+        n_bytes = file.seek(0, os.SEEK_END)
+        file.seek(-4, os.SEEK_END)
+        return ChunkRecord(n_bytes, int.from_bytes(file.read(4), "little"))
