@@ -1,0 +1,66 @@
+"""What the networks share: frozen, one precision, normalised pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from avqa.errors import WeightsUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from avqa.extract.settings import Device, Precision
+
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module:
+    """Give a module built on the meta device its weights, without copying them.
+
+    Raises:
+        WeightsUnavailable: if names or shapes are not the architecture's.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if wanted != given:
+        name = min(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+        raise WeightsUnavailable(
+            f"weights of {what} do not fit: {name}={given.get(name)}; expected"
+            f" {wanted.get(name)}; import the file again"
+        )
+    module.load_state_dict(state, assign=True)
+    return module
+
+
+def freeze(module: nn.Module, device: Device, precision: Precision) -> nn.Module:
+    """Evaluation mode, no gradients, cast once; TF32 stays off for fp32."""
+    if device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    return module.eval().requires_grad_(False).to(device, DTYPES[precision])
+
+
+class Normalise(nn.Module):
+    """uint8 pictures [B, H, W, 3] → normalised [B, 3, H, W], channels last in memory."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """``mean`` and ``std`` of the three channels, for values in 0 … 1."""
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, pictures: Tensor, dtype: torch.dtype) -> Tensor:
+        """Computed in float32, then cast: bf16 cannot hold 256 grey levels."""
+        scaled = pictures.to(self.mean.device).to(torch.float32).div_(255)
+        return scaled.sub_(self.mean).div_(self.std).permute(0, 3, 1, 2).to(dtype)

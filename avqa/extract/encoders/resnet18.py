@@ -1,0 +1,158 @@
+"""ResNet-18 with ImageNet weights: a pooled vector, and a 14×14 or 7×7 map of the last stage.
+
+The 14×14 map is the last stage without its stride: stride 1 in its first convolution and in
+its shortcut, as the published audio-visual question answering features have it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.extract.encoders import Input, Tap, _pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
+
+    from avqa.extract.encoders import Network
+    from avqa.extract.settings import Settings
+
+SHORT_SIDE = 256
+SIZE = 224
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+MAP_MEAN = (0.43216, 0.394666, 0.37645)
+"""The published maps were made with the means of a video data set, not ImageNet's."""
+MAP_STD = (0.22803, 0.22145, 0.216989)
+
+WEIGHTS = ("resnet18",)
+INPUTS = {
+    "crop": Input("picture", (SIZE, SIZE, 3), "uint8"),
+    "squash": Input("picture", (SIZE, SIZE, 3), "uint8"),
+}
+TAPS = {
+    "pool": Tap("crop", (512,), ("channel",), sparse=False),
+    "map": Tap("squash", (14, 14, 512), ("y", "x", "channel"), sparse=True),
+    "map7": Tap("squash", (7, 7, 512), ("y7", "x7", "channel"), sparse=True),
+}
+WEIGHTS_OF = dict.fromkeys(TAPS, WEIGHTS)
+BATCH = {"cpu": 16, "cuda": 128}
+
+
+def recipe(tap: str, settings: Settings) -> dict[str, Any]:
+    """Everything of this encoder that changes a number of ``tap``."""
+    pool = tap == "pool"
+    return {
+        "network": "torchvision resnet18, batch norm folded into the convolutions",
+        "tap": {
+            "pool": "global average pool",
+            "map": "last stage at stride 1, channel last",
+            "map7": "last stage, channel last",
+        }[tap],
+        "crop": f"center {SIZE} of {SHORT_SIDE}" if pool else "squash",
+        "resize": f"uint8 bilinear antialias {SHORT_SIDE if pool else SIZE}",
+        "mean": list(MEAN if pool else MAP_MEAN),
+        "std": list(STD if pool else MAP_STD),
+    }
+
+
+def prepare(
+    name: str, seconds: Sequence[NDArray[np.uint8]], settings: Settings
+) -> NDArray[np.uint8]:
+    """RGB pictures [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
+    if name == "crop":
+        small = [_pictures.center(picture, SHORT_SIDE, SIZE, "bilinear") for picture in seconds]
+    else:
+        small = [_pictures.squash(picture, SIZE, "bilinear") for picture in seconds]
+    return _pictures.stack(small, SIZE)
+
+
+def architecture() -> nn.Module:
+    """Torchvision's network with its own initialisation."""
+    from torchvision.models import resnet18
+
+    network: nn.Module = resnet18(weights=None)
+    return network
+
+
+def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
+    """The frozen network without its classifier.
+
+    Raises:
+        WeightsUnavailable: if names or shapes are not this architecture's.
+    """
+    import torch
+
+    from avqa.extract.encoders import _frozen
+
+    with torch.device("meta"):
+        network: Any = architecture()
+    _frozen.fill(network, state, "resnet18")
+    _fold_batch_norms(network.eval())
+    _frozen.freeze(network, settings.device, settings.precision)
+    network.to(memory_format=torch.channels_last)
+    normalise = {
+        "crop": _frozen.Normalise(MEAN, STD).to(settings.device),
+        "squash": _frozen.Normalise(MAP_MEAN, MAP_STD).to(settings.device),
+    }
+    return _ResNet(network, normalise, _frozen.DTYPES[settings.precision])
+
+
+def _fold_batch_norms(network: Any) -> None:
+    """Convolution and batch norm become one convolution: a third less memory traffic."""
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    network.conv1 = fuse_conv_bn_eval(network.conv1, network.bn1)
+    network.bn1 = nn.Identity()
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        for block in stage:
+            block.conv1 = fuse_conv_bn_eval(block.conv1, block.bn1)
+            block.conv2 = fuse_conv_bn_eval(block.conv2, block.bn2)
+            block.bn1 = block.bn2 = nn.Identity()
+            if block.downsample is not None:
+                block.downsample = fuse_conv_bn_eval(*block.downsample)
+
+
+class _ResNet:
+    def __init__(self, network: Any, normalise: Mapping[str, nn.Module], dtype: Any) -> None:
+        self.network = network
+        self.normalise = normalise
+        self.dtype = dtype
+        self.last = network.layer4
+        self.last_unstrided = _without_stride(network.layer4)
+
+    def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Pictures uint8 [B, 224, 224, 3] → pool [B, 512], map [B, 14, 14, 512], map7."""
+        import torch
+
+        with torch.inference_mode():
+            x = self._trunk(self.normalise[name](batch, self.dtype))
+            out = {}
+            if "pool" in taps:
+                out["pool"] = self.last(x).float().mean((2, 3))
+            if "map7" in taps:
+                out["map7"] = self.last(x).permute(0, 2, 3, 1)
+            if "map" in taps:
+                out["map"] = self.last_unstrided(x).permute(0, 2, 3, 1)
+            return {tap: out[tap].float().cpu().contiguous() for tap in taps}
+
+    def _trunk(self, x: Tensor) -> Tensor:
+        net = self.network
+        x = net.maxpool(net.relu(net.conv1(x)))
+        third: Tensor = net.layer3(net.layer2(net.layer1(x)))
+        return third
+
+
+def _without_stride(stage: Any) -> Any:
+    """The same stage, same weights, at stride 1."""
+    import copy
+
+    # Parameters are shared, not copied: only the strides differ.
+    unstrided = copy.deepcopy(stage, {id(p): p for p in stage.parameters()})
+    unstrided[0].conv1.stride = unstrided[0].downsample.stride = (1, 1)
+    return unstrided

@@ -1,0 +1,189 @@
+"""VGGish: 128 numbers for each second of sound, from its log-mel spectrogram.
+
+``audio`` is the last layer after its ReLU, as the published audio-visual question answering
+features have it; ``audio_pre_relu`` is what the current TensorFlow model gives, ``audio_pca8``
+the whitened, 8-bit form in which AudioSet was published.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import WeightsUnavailable
+from avqa.extract.encoders import Input, Tap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
+
+    from avqa.extract.encoders import Network
+    from avqa.extract.settings import Settings
+
+FRAMES, BANDS = 96, 64
+FRAME_LENGTH, FRAME_HOP, FFT = 400, 160, 512
+WINDOW = (FRAMES - 1) * FRAME_HOP + FRAME_LENGTH
+"""Samples of one example: 15600, so 0.975 s."""
+LOG_OFFSET = 0.01
+PCA = "pca."
+"""Prefix of the PCA's tensors in the state."""
+
+WEIGHTS = ("vggish", "vggish_pca")
+INPUTS = {"mel": Input("sound", (FRAMES, BANDS), "float32", window=WINDOW)}
+TAPS = {
+    "audio": Tap("mel", (128,), ("channel",), sparse=True),
+    "audio_pre_relu": Tap("mel", (128,), ("channel",), sparse=False),
+    "audio_pca8": Tap("mel", (128,), ("channel",), sparse=False),
+}
+WEIGHTS_OF = {"audio": ("vggish",), "audio_pre_relu": ("vggish",), "audio_pca8": WEIGHTS}
+BATCH = {"cpu": 16, "cuda": 128}
+
+
+def recipe(tap: str, settings: Settings) -> dict[str, Any]:
+    """Everything of this encoder that changes a number of ``tap``."""
+    return {
+        "network": "torchvggish",
+        "tap": {
+            "audio": "last layer, ReLU",
+            "audio_pre_relu": "last layer, no ReLU",
+            "audio_pca8": "last layer, ReLU, PCA, 8 bit",
+        }[tap],
+        "mel": "magnitude, 64 HTK bands 125-7500 Hz, log(x + 0.01), 96 frames of 25 ms every 10 ms",
+        "resample": settings.resample,
+        "audio_hop": settings.audio_hop,
+    }
+
+
+def prepare(name: str, seconds: NDArray[np.float32], settings: Settings) -> NDArray[np.float32]:
+    """Sound [rows, 15600] at 16 kHz → log-mel examples float32 [rows, 96, 64]."""
+    return log_mel(seconds)
+
+
+def log_mel(windows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Log-mel spectrogram of each window, as VGGish was trained on.
+
+    Args:
+        windows: sound [rows, samples] at 16 kHz, -1 … 1.
+
+    Returns:
+        float32 [rows, frames, 64]; frame f begins at sample 160·f.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(windows, FRAME_LENGTH, axis=1)
+    frames = frames[:, ::FRAME_HOP].astype(np.float64)
+    spectrum = np.abs(np.fft.rfft(frames * _periodic_hann(), FFT))
+    return np.log(spectrum @ _mel_weights() + LOG_OFFSET).astype(np.float32)
+
+
+@functools.cache
+def _periodic_hann() -> NDArray[np.float64]:
+    return 0.5 - 0.5 * np.cos(2 * np.pi / FRAME_LENGTH * np.arange(FRAME_LENGTH))
+
+
+@functools.cache
+def _mel_weights() -> NDArray[np.float64]:
+    """Triangular bands [257, 64], linear on the HTK mel scale; the DC bin counts nowhere."""
+
+    def mel(hertz: NDArray[np.float64] | float) -> Any:
+        return 1127.0 * np.log(1.0 + np.asarray(hertz) / 700.0)
+
+    bins = mel(np.linspace(0.0, 8000.0, FFT // 2 + 1))[:, None]
+    edges = np.linspace(mel(125.0), mel(7500.0), BANDS + 2)
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
+    weights: NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    weights[0] = 0.0
+    return weights
+
+
+def architecture() -> nn.Module:
+    """Torchvggish's network, every layer ``kaiming_normal_`` with zero bias.
+
+    PyTorch's default initialisation leaves differences of 2e-4 on a constant: random weights
+    would then not tell one sound from another.
+    """
+    from torch import nn
+
+    network: nn.Module = _torchvggish("torchvggish")._vgg(postprocess=False)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def _torchvggish(module: str) -> ModuleType:
+    """One module of torchvggish alone: the package itself imports resampy and soundfile."""
+    import importlib.util
+
+    package = importlib.util.find_spec("torchvggish")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    path = f"{package.submodule_search_locations[0]}/{module}.py"
+    spec = importlib.util.spec_from_file_location(f"_avqa_{module}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
+    """The frozen network; the PCA only if ``settings.features`` asks for it.
+
+    Raises:
+        WeightsUnavailable: if names or shapes are not this architecture's, or there is no PCA.
+    """
+    import torch
+
+    from avqa.extract.encoders import _frozen
+
+    with torch.device("meta"):
+        network: Any = architecture()
+    own = {name: tensor for name, tensor in state.items() if not name.startswith(PCA)}
+    _frozen.fill(network, own, "vggish")
+    _frozen.freeze(network, settings.device, settings.precision)
+    pca = {name: t.float().to(settings.device) for name, t in state.items() if name not in own}
+    if "vggish/audio_pca8" in settings.features and not pca:
+        raise WeightsUnavailable(
+            "weights vggish_pca are missing; expected for vggish/audio_pca8; run"
+            " `avqa weights fetch vggish_pca` or `avqa weights import vggish_pca FILE`"
+        )
+    return _Vggish(network, pca, _frozen.DTYPES[settings.precision])
+
+
+class _Vggish:
+    def __init__(self, network: Any, pca: Mapping[str, Tensor], dtype: Any) -> None:
+        self.network = network
+        self.pca = pca
+        self.dtype = dtype
+
+    def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Log-mel [B, 96, 64] → audio, audio_pre_relu, audio_pca8, each [B, 128]."""
+        import torch
+
+        net = self.network
+        device = net.embeddings[0].weight.device
+        with torch.inference_mode():
+            maps = net.features(batch.to(device, self.dtype)[:, None])
+            flat = maps.permute(0, 2, 3, 1).flatten(1)  # channel last, as in TensorFlow
+            out = {"audio_pre_relu": net.embeddings[:-1](flat).float()}
+            out["audio"] = out["audio_pre_relu"].relu()
+            if "audio_pca8" in taps:
+                out["audio_pca8"] = whiten(out["audio"], self.pca)
+            return {tap: out[tap].cpu() for tap in taps}
+
+
+def whiten(embeddings: Tensor, pca: Mapping[str, Tensor]) -> Tensor:
+    """AudioSet's published form: PCA with whitening, -2 … 2 quantised to 0 … 255.
+
+    Args:
+        embeddings: [B, 128] after ReLU.
+        pca: ``pca.eigen_vectors`` [128, 128] and ``pca.means`` [128].
+    """
+    projected = (embeddings - pca[PCA + "means"]) @ pca[PCA + "eigen_vectors"].T
+    return ((projected.clamp(-2.0, 2.0) + 2.0) * (255.0 / 4.0)).round()
