@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from avqa.errors import ConfigError
+
 FrameAt = Literal["mid", "start", "music-avqa", "ffmpeg-fps1", "ffmpeg-r1"]
 Crop = Literal["center", "squash", "pad"]
 Resample = Literal["soxr_hq", "nearest44k"]
@@ -20,6 +22,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dtype": get_args(Dtype),
 }
 """Allowed values of every option with a closed list."""
+AUDIO_HOPS = (1.0, 0.96)
+MAX_CHUNK_SECONDS = 3600
 
 DEFAULT_FEATURES = (
     "clip_vit_b32/frame",
@@ -46,3 +50,29 @@ class Settings:
     weights: str = "pretrained"
     device: Device = "cpu"
     chunk_seconds: int = 60
+
+
+def check_settings(settings: Settings) -> Settings:
+    """Return ``settings`` unchanged if every value is allowed.
+
+    Raises:
+        ConfigError: naming the option, its value, what is allowed.
+    """
+    for name, allowed in CHOICES.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise _refusal(name, value, "one of " + ", ".join(allowed))
+    if settings.audio_hop not in AUDIO_HOPS:
+        raise _refusal("audio_hop", settings.audio_hop, "1.0 or 0.96 seconds")
+    if not 1 <= settings.chunk_seconds <= MAX_CHUNK_SECONDS:
+        raise _refusal("chunk_seconds", settings.chunk_seconds, f"1 to {MAX_CHUNK_SECONDS}")
+    if not settings.features:
+        raise _refusal("features", "", "at least one <encoder>/<tap>")
+    if len(set(settings.features)) < len(settings.features):
+        raise _refusal("features", ",".join(settings.features), "each feature once")
+    return settings
+
+
+def _refusal(name: str, value: object, expected: str) -> ConfigError:
+    option = "--" + name.replace("_", "-")
+    return ConfigError(f"{name}={value!r}; expected {expected}; check {option}")

@@ -11,7 +11,26 @@ from typing import Literal
 
 from avqa.errors import ConfigError
 
-EXTENSIONS = tuple("mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts flv ogv gif 3gp wmv".split())
+EXTENSIONS = tuple(
+    [
+        "mp4",
+        "m4v",
+        "mov",
+        "mkv",
+        "webm",
+        "avi",
+        "mpg",
+        "mpeg",
+        "ts",
+        "mts",
+        "m2ts",
+        "flv",
+        "ogv",
+        "gif",
+        "3gp",
+        "wmv",
+    ]
+)
 """Taken by default, in any letter case."""
 
 IdRule = Literal["relpath", "stem"]
@@ -157,3 +176,14 @@ def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> li
             )
         chosen = [source for source in chosen if source.video_id in asked]
     return chosen[:limit] if limit is not None else chosen
+
+
+def check_id_rule(value: str) -> IdRule:
+    """``value`` if it is a rule for ids.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if value == "relpath" or value == "stem":
+        return value
+    raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")

@@ -1,0 +1,44 @@
+# Everything sets itself up: a venv in .venv with the versions of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+VIDEOS ?= build/sample
+STORE ?= build/features
+WEIGHTS ?=
+ARGS ?=
+
+.PHONY: help setup features test check bench clean
+help:
+	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
+	@echo "make test      run the tests"
+	@echo "make check     formatting, lint, types"
+	@echo "make bench     measure on this machine, write docs/benchmarks.md"
+
+setup: $(VENV)/.complete
+
+$(VENV)/.complete: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "avqa: $$($(PYTHON) --version); expected Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	@touch $@
+
+features: setup
+ifeq ($(VIDEOS),build/sample)
+	@$(BIN)/python -m avqa.pipelines.sample "$(VIDEOS)" "$(STORE)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+else
+	@$(BIN)/avqa extract --videos "$(VIDEOS)" --out "$(STORE)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+endif
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,224 @@
+"""Where bundles run: in this process, on a local Dask cluster, or on an existing one.
+
+An executor puts every finished bundle on its ``results`` queue; the driver alone reads it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from avqa.errors import ConfigError, EnvironmentFailure
+from avqa.pipelines.ticket import VideoJob
+from avqa.pipelines.worker import (
+    Extractor,
+    ExtractorPlugin,
+    WorkerConfig,
+    drain_worker,
+    extract_bundle,
+)
+from avqa.store.records import VideoRecord
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+THREADS_PER_WORKER = 2
+"""Two bundles in progress per worker: one is decoded while the other is encoded."""
+
+DASK_CONFIG = {
+    # A dead worker must be seen at once: the driver itself resubmits its videos one by one.
+    "distributed.scheduler.allowed-failures": 0,
+    # Bundles last seconds and the window is small: there is nothing worth moving.
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.worker-ttl": "15 minutes",
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": 0.85,
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.worker.profile.enabled": False,
+}
+
+
+class WorkerLost(Exception):
+    """The worker process that ran a bundle died."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Videos that travel as one task."""
+
+    jobs: tuple[VideoJob, ...]
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """A bundle with its records, or with what went wrong."""
+
+    bundle: Bundle
+    records: list[VideoRecord]
+    error: BaseException | None = None
+
+
+class Executor(Protocol):
+    """Runs bundles; ``results`` gets one `Result` for each one submitted."""
+
+    results: queue.SimpleQueue[Result]
+
+    def window(self) -> int:
+        """Bundles to keep in flight."""
+
+    def submit(self, bundle: Bundle) -> None:
+        """Start a bundle."""
+
+    def drain(self) -> None:
+        """Let workers begin no further video; results of the rest still come."""
+
+    def close(self, *, abort: bool = False) -> None:
+        """End what this executor started; ``abort`` does not wait for running bundles."""
+
+
+class InProcess:
+    """``--scheduler sync``: everything in the driver's process, one bundle at a time."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        """Keep the extractor; it starts at the first bundle."""
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._extractor = Extractor(config)
+
+    def window(self) -> int:
+        """One: `submit` returns when the bundle is done."""
+        return 1
+
+    def submit(self, bundle: Bundle) -> None:
+        """Run the bundle now."""
+        try:
+            records = self._extractor.extract(bundle.jobs, bundle.attempt)
+            self.results.put(Result(bundle, records))
+        except Exception as error:
+            self.results.put(Result(bundle, [], error))
+
+    def drain(self) -> None:
+        """Begin no further video."""
+        self._extractor.drain()
+
+    def close(self, *, abort: bool = False) -> None:
+        """End children and threads."""
+        self._extractor.close()
+
+
+class OnDask:
+    """Bundles as tasks of a Dask cluster; the cluster is ours when ``cluster`` is given."""
+
+    def __init__(self, client: Client, cluster: Any, config: WorkerConfig) -> None:
+        """Register the extractor on all present and future workers."""
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._client = client
+        self._cluster = cluster
+        self._plugin = f"avqa-{config.run_id}"
+        self._serial = itertools.count()
+        self._futures: dict[str, Future] = {}
+        client.register_plugin(ExtractorPlugin(self._plugin, config))
+
+    def window(self) -> int:
+        """Twice the worker threads there are now, and two."""
+        return 2 * sum(self._client.nthreads().values()) + 2
+
+    def submit(self, bundle: Bundle) -> None:
+        """Submit the bundle under a key that no other run shares."""
+        future = self._client.submit(
+            extract_bundle,
+            self._plugin,
+            bundle.jobs,
+            bundle.attempt,
+            key=f"{self._plugin}-bundle-{next(self._serial)}-{bundle.attempt}",
+            pure=False,
+        )
+        self._futures[future.key] = future
+        future.add_done_callback(lambda done: self._collect(bundle, done))
+
+    def _collect(self, bundle: Bundle, future: Future) -> None:
+        from distributed import KilledWorker
+
+        try:
+            result = Result(bundle, future.result())
+        except KilledWorker as error:
+            result = Result(bundle, [], WorkerLost(str(error)))
+        except BaseException as error:
+            result = Result(bundle, [], error)
+        self._futures.pop(future.key, None)
+        self.results.put(result)
+
+    def drain(self) -> None:
+        """Tell every worker; those that come later find no bundles."""
+        self._client.run(drain_worker, self._plugin, wait=False)
+
+    def close(self, *, abort: bool = False) -> None:
+        """Unregister from a foreign cluster; shut down our own."""
+        if abort:
+            self._client.cancel(list(self._futures.values()), force=True)
+        if self._cluster is None:
+            self._client.unregister_worker_plugin(self._plugin)
+        self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+
+
+def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
+    """The executor for ``--scheduler local | sync | tcp://host:port``.
+
+    Raises:
+        ConfigError: another value.
+        EnvironmentFailure: no scheduler answers at the address, or none of its workers.
+    """
+    if scheduler == "sync":
+        return InProcess(config)
+    import dask
+    from distributed import Client
+
+    dask.config.set(DASK_CONFIG)
+    if scheduler == "local":
+        cluster = _local_cluster(num_gpus)
+        return OnDask(Client(cluster, set_as_default=False), cluster, config)
+    if not scheduler.startswith(("tcp://", "tls://")):
+        raise ConfigError(
+            f"scheduler={scheduler!r}; expected local, sync or an address like tcp://host:8786;"
+            " check --scheduler"
+        )
+    try:
+        client = Client(scheduler, set_as_default=False, timeout=20)
+        client.wait_for_workers(1, timeout=60)
+    except (OSError, TimeoutError) as error:
+        raise EnvironmentFailure(
+            f"scheduler {scheduler}: no answer or no workers; expected a running Dask scheduler"
+            " with at least one worker; start it, or use --scheduler local"
+        ) from error
+    return OnDask(client, None, config)
+
+
+def _local_cluster(num_gpus: int) -> Any:
+    """One worker process per GPU, which it alone sees; a single one without GPUs."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    devices = [d for d in visible.split(",") if d] or [str(i) for i in range(num_gpus)]
+    workers = {
+        index: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": THREADS_PER_WORKER,
+                "host": "127.0.0.1",
+                "env": {"CUDA_VISIBLE_DEVICES": devices[index]} if num_gpus else {},
+            },
+        }
+        for index in range(max(1, num_gpus))
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+    }
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40)

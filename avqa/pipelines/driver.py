@@ -1,0 +1,280 @@
+"""The driver's loop: bundles out, records in, checkpoints, failures, signals.
+
+The driver is the only writer of the store's index, status, lengths and ledger.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import FrameType, TracebackType
+
+from avqa.errors import AvqaError, MediaError, Stopped, StorageFailure
+from avqa.extract.decode._process import DecoderProcess
+from avqa.extract.media import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.cluster import Bundle, Executor, Result, WorkerLost
+from avqa.pipelines.progress import Progress
+from avqa.pipelines.ticket import VideoJob
+from avqa.store.admin import Store
+from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord, fingerprint
+
+CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_RECORDS = 500
+MAX_WORKERS_LOST = 3
+"""Worker deaths after which a video that was alone on each is recorded as their cause."""
+MAX_BUNDLE = 48
+_BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
+"""Seconds of video per bundle: 10 to 30 seconds of work."""
+
+
+class Signals:
+    """First Ctrl-C or SIGTERM: drain. Second: abort by raising `Stopped` at once."""
+
+    def __init__(self, on_drain: Callable[[], None]) -> None:
+        """``on_drain`` is called from the driver's loop, not from the handler."""
+        self._on_drain = on_drain
+        self._told = False
+        self.received: int | None = None
+
+    def __enter__(self) -> Signals:
+        """Install the handlers; elsewhere than in the main thread Python allows none."""
+        self._old: dict[int, object] = {}
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._old[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the old handlers back."""
+        for signum, old in self._old.items():
+            signal.signal(signum, old)  # type: ignore[arg-type]
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise Stopped(signum, "aborted by a second signal; resume with the same command")
+        self.received = signum
+
+    def check(self) -> bool:
+        """Whether to drain; tells the executor once."""
+        if self.received is not None and not self._told:
+            self._told = True
+            self._on_drain()
+        return self.received is not None
+
+
+class Driver:
+    """Runs the jobs of one run to their end."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        jobs: Sequence[VideoJob],
+        progress: Progress,
+        settings: Settings,
+        run_id: str,
+    ) -> None:
+        """Nothing starts before `run`."""
+        self._store = store
+        self._executor = executor
+        self._waiting = deque(jobs)
+        self._singles: deque[Bundle] = deque()
+        self._running = 0
+        self._progress = progress
+        self._settings = settings
+        self._run_id = run_id
+        self._buffer: list[VideoRecord] = []
+        self._checkpoint = time.monotonic()
+        self._lost: Counter[int] = Counter()
+        self._fatal: BaseException | None = None
+        self.failures: list[VideoRecord] = []
+
+    def run(self) -> None:
+        """Extract everything.
+
+        Raises:
+            Stopped: after draining, when a signal came.
+            StorageFailure, EnvironmentFailure, …: what ended the run; finished videos are kept.
+        """
+        with Signals(self._drain) as signals:
+            while True:
+                stopping = signals.check() or self._fatal is not None
+                self._submit(stopping)
+                if not self._running:
+                    break
+                self._collect()
+                self._progress.tick()
+                if self._checkpoint_due():
+                    self._commit()
+            self._commit()
+            if self._fatal is not None:
+                raise self._fatal
+            if signals.received is not None:
+                left = self._progress.total - self._progress.done
+                raise Stopped(
+                    signals.received,
+                    f"stopped by {signal.Signals(signals.received).name} after draining:"
+                    f" {self._progress.done} videos finished, {left} left;"
+                    " resume with the same command",
+                )
+
+    def _drain(self) -> None:
+        self._progress.event("draining", running=self._running, hint="once more to abort")
+        self._executor.drain()
+
+    def _submit(self, stopping: bool) -> None:
+        while not stopping and self._running < self._executor.window():
+            bundle = self._next_bundle()
+            if bundle is None:
+                break
+            self._running += 1
+            self._executor.submit(bundle)
+
+    def _next_bundle(self) -> Bundle | None:
+        if self._singles:
+            return self._singles.popleft()
+        if not self._waiting:
+            return None
+        seconds = _BUNDLE_SECONDS[self._settings.device]
+        count = int(seconds / max(self._progress.durations.mean(), 1.0))
+        # Small bundles at the end, so that no worker is left with a long one alone.
+        tail = len(self._waiting) // (2 * self._executor.window())
+        count = max(1, min(count, tail, MAX_BUNDLE))
+        return Bundle(tuple(self._waiting.popleft() for _ in range(min(count, len(self._waiting)))))
+
+    def _collect(self) -> None:
+        try:
+            result = self._executor.results.get(timeout=1.0)
+        except queue.Empty:
+            return
+        self._running -= 1
+        if result.error is None:
+            for record in result.records:
+                self._keep(record)
+        elif isinstance(result.error, WorkerLost):
+            self._resubmit(result)
+        else:
+            self._stop(result.error)
+
+    def _stop(self, error: BaseException) -> None:
+        if self._fatal is None:
+            self._fatal = error
+            if isinstance(error, AvqaError):
+                self._progress.event("stopping", reason=str(error))
+            self._executor.drain()
+
+    def _resubmit(self, result: Result) -> None:
+        """A worker died: its videos go out one by one, to find which of them kills."""
+        jobs = result.bundle.jobs
+        for job in jobs:
+            if len(jobs) == 1:
+                self._lost[job.row] += 1
+            if self._lost[job.row] >= MAX_WORKERS_LOST:
+                self._keep(self._death_record(job, result.bundle.attempt))
+            else:
+                self._singles.append(Bundle((job,), result.bundle.attempt + 1))
+
+    def _death_record(self, job: VideoJob, attempt: int) -> VideoRecord:
+        message = (
+            f"the worker process died {MAX_WORKERS_LOST} times while this video was alone on it;"
+            " expected it to survive; check the machine's memory, then use --retry-failed"
+        )
+        failed = tuple(
+            FeatureRecord(feature, Status.FAILED, 0, (), "worker_died", message, "worker")
+            for feature in job.features
+        )
+        return VideoRecord(
+            video_id=job.video_id,
+            row=job.row,
+            relpath=job.relpath,
+            fingerprint=fingerprint(job.path) or Fingerprint(0, 0, ""),
+            duration=float("nan"),
+            pts=(),
+            audio_start=None,
+            audio_end=None,
+            row_flags=0,
+            features=failed,
+            report={},
+            timings={},
+            attempt=attempt,
+            host="",
+            worker="",
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            run_id=self._run_id,
+        )
+
+    def _keep(self, record: VideoRecord) -> None:
+        self._buffer.append(record)
+        self._progress.take(record)
+        bad = [feature for feature in record.features if feature.status == Status.FAILED]
+        if bad:
+            self.failures.append(replace(record, pts=()))
+            features = "all features" if len(bad) == len(record.features) else bad[0].feature
+            self._progress.event(
+                "failed", video=record.video_id, features=features, reason=bad[0].message
+            )
+
+    def _checkpoint_due(self) -> bool:
+        waited = time.monotonic() - self._checkpoint
+        return len(self._buffer) >= CHECKPOINT_RECORDS or waited >= CHECKPOINT_SECONDS
+
+    def _commit(self) -> None:
+        self._checkpoint = time.monotonic()
+        records, self._buffer = self._buffer, []
+        try:
+            self._store.commit(records)
+        except StorageFailure as error:
+            self._buffer = records + self._buffer
+            if self._fatal is not None:
+                raise self._fatal from error
+            self._stop(error)
+
+
+class LengthProbe:
+    """Learns the declared lengths of the videos to do, in a thread and a child of its own."""
+
+    def __init__(self, jobs: Sequence[VideoJob], settings: Settings, limits: Limits) -> None:
+        """Nothing starts before `start`."""
+        self._jobs = jobs
+        self._settings = settings
+        self._limits = limits
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, learn: Callable[[str, float], None]) -> None:
+        """Probe in the background; ``learn(video_id, seconds)`` is called for each success."""
+        self._thread = threading.Thread(target=self._probe, args=(learn,), daemon=True)
+        self._thread.start()
+
+    def _probe(self, learn: Callable[[str, float], None]) -> None:
+        decoder = DecoderProcess(self._settings.decoder)
+        try:
+            for job in self._jobs:
+                if self._ended.is_set():
+                    return
+                try:
+                    seconds = decoder.probe(job.path, self._settings, self._limits)
+                except MediaError:
+                    continue  # its own task will say why
+                if seconds:
+                    learn(job.video_id, seconds)
+        finally:
+            decoder.close()
+
+    def stop(self) -> None:
+        """End the thread and its child."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)

@@ -1,0 +1,277 @@
+"""The engine of one worker process: decoder children, fixed batches, networks, writers.
+
+    decoder threads (one child process each) ── prepared rows ──▶ Batcher
+    encoder threads (one per core on CPU, one on a GPU) ── rows of features ──▶ Ticket
+    writer threads ── full chunks ──▶ Sink
+
+Nothing but small records leaves it. Models are built once, at the first video.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from avqa.errors import MediaError
+from avqa.extract import encoders
+from avqa.extract.decode._process import Block, DecoderProcess, Footer, Header, Request
+from avqa.extract.media import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.batching import Batch, Batcher
+from avqa.pipelines.ticket import FullChunk, Sink, Ticket, VideoJob, inputs_of
+
+if TYPE_CHECKING:
+    from avqa.extract.weights import WeightsSource
+
+RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
+"""Reasons after which a video is read once more, in a fresh child and in full."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an engine needs to know; small, and the same on every worker of a run."""
+
+    settings: Settings
+    weights: WeightsSource
+    limits: Limits
+    decoders: int
+    """Decoder processes."""
+    encoder_threads: int
+    """Forwards at a time; each runs on one core on CPU."""
+    accept_partial: bool = False
+
+
+class Engine:
+    """Extracts bundles of videos; several `run` calls may be in progress at once."""
+
+    def __init__(self, config: EngineConfig, sink: Sink) -> None:
+        """Start the threads; children and models come with the first video."""
+        self.config = config
+        self._sink = sink
+        self._taps = inputs_of(config.settings.features)
+        self._batcher = Batcher({name: _batch_size(name, config) for name in self._taps})
+        self._networks = _Networks(config)
+        self._videos: queue.SimpleQueue[tuple[VideoJob, Future[Ticket | None]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._draining = False
+        self._error: BaseException | None = None
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix="avqa-write")
+        self._write_slots = threading.Semaphore(6)
+        self._threads = [
+            threading.Thread(target=self._decode_loop, name=f"avqa-decode-{i}", daemon=True)
+            for i in range(config.decoders)
+        ] + [
+            threading.Thread(target=self._encode_loop, name=f"avqa-encode-{i}", daemon=True)
+            for i in range(config.encoder_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, jobs: Sequence[VideoJob]) -> list[Ticket]:
+        """Extract ``jobs`` and return their finished tickets, in order.
+
+        Once `drain` was called, videos not yet begun are left out.
+
+        Raises:
+            StorageFailure, WeightsUnavailable, …: what concerns the run, not one video.
+        """
+        self._batcher.add_producers(len(jobs))
+        futures: list[Future[Ticket | None]] = [Future() for _ in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            self._videos.put((job, future))
+        tickets = []
+        for future in futures:
+            while True:
+                if self._error is not None:
+                    raise self._error
+                try:
+                    ticket = future.result(timeout=0.5)
+                except TimeoutError:
+                    continue
+                if ticket is not None:
+                    tickets.append(ticket)
+                break
+        return tickets
+
+    def drain(self) -> None:
+        """Begin no further video; those under way are finished."""
+        self._draining = True
+
+    def close(self) -> None:
+        """End all threads and children; waits for the decoders only."""
+        self._batcher.fail(RuntimeError("engine closed"))
+        for _ in range(self.config.decoders):
+            self._videos.put(None)
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._writers.shutdown(wait=True, cancel_futures=True)
+
+    def _fatal(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._batcher.fail(error)
+
+    # Decoding: one thread owns one child, and outlives it, because a child dies with the
+    # thread that started it.
+
+    def _decode_loop(self) -> None:
+        decoder = DecoderProcess(self.config.settings.decoder)
+        try:
+            while (item := self._videos.get()) is not None:
+                job, future = item
+                try:
+                    if self._draining:
+                        future.set_result(None)
+                    else:
+                        self._decode_video(decoder, job, future)
+                except BaseException as error:  # a defect: no video may hang silently
+                    self._fatal(error)
+                finally:
+                    self._batcher.remove_producer()
+        finally:
+            decoder.close()
+
+    def _decode_video(
+        self, decoder: DecoderProcess, job: VideoJob, future: Future[Ticket | None]
+    ) -> None:
+        for attempt in (1, 2):
+            ticket = Ticket(
+                job, self.config.settings.chunk_seconds, self._finish(future), attempt=attempt
+            )
+            try:
+                self._read(decoder, ticket, full=attempt == 2)
+            except MediaError as error:
+                ticket.release(self._batcher.drop(ticket))
+                ticket.wait_idle()
+                if attempt == 1 and error.reason in RETRIED:
+                    continue
+                ticket.failure = error
+            ticket.end_decoding()
+            return
+
+    def _read(self, decoder: DecoderProcess, ticket: Ticket, *, full: bool) -> None:
+        wanted = tuple(inputs_of(ticket.job.features))
+        request = Request(
+            ticket.job.path, wanted, self.config.settings, self.config.limits, full=full
+        )
+        for item in decoder.decode(request):
+            if isinstance(item, Header):
+                ticket.header = item
+            elif isinstance(item, Block):
+                ticket.hold(len(item.rows))
+                try:
+                    self._batcher.put(item.input, ticket, item.first_row, item.rows)
+                except BaseException:
+                    ticket.release(len(item.rows))
+                    raise
+            elif isinstance(item, Footer):
+                ticket.footer = item
+                for stage, seconds in item.seconds.items():
+                    ticket.spend(stage, seconds)
+        report = ticket.footer.report if ticket.footer else None
+        if report is not None and report.partial and not self.config.accept_partial:
+            raise MediaError(
+                "truncated",
+                f"ends early: decoded_seconds={report.decoded_seconds}; expected the declared"
+                " length; repair the file, or keep the good rows with --accept-partial",
+            )
+
+    def _finish(self, future: Future[Ticket | None]) -> Any:
+        def finished(ticket: Ticket) -> None:
+            if self._error is not None:  # rows were lost: the ticket must not look finished
+                return
+            try:
+                for record in ticket.feature_records():
+                    self._sink.trim(record.feature, ticket.job.row, len(record.chunks))
+                future.set_result(ticket)
+            except BaseException as error:
+                self._fatal(error)
+
+        return finished
+
+    # Encoding: on CPU one core per forward, which costs a third less processor time than
+    # splitting a forward over cores, and makes numbers independent of the number of cores.
+
+    def _encode_loop(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        while (batch := self._batcher.take()) is not None:
+            try:
+                self._encode(batch)
+            except BaseException as error:
+                self._fatal(error)
+                for segment in batch.segments:
+                    segment.owner.release(len(segment.rows))
+                return
+
+    def _encode(self, batch: Batch) -> None:
+        import torch
+
+        encoder, _, name = batch.input.partition("/")
+        network = self._networks.get(encoder)
+        clock = time.thread_time if self.config.settings.device == "cpu" else time.perf_counter
+        start = clock()
+        outputs = network.forward(name, torch.from_numpy(batch.array()), self._taps[batch.input])
+        share = (clock() - start) / sum(len(segment.rows) for segment in batch.segments)
+        place = 0
+        for segment in batch.segments:
+            ticket: Ticket = segment.owner
+            count = len(segment.rows)
+            for tap, values in outputs.items():
+                feature = f"{encoder}/{tap}"
+                if feature in ticket.job.features:
+                    rows = values[place : place + count].numpy()
+                    for chunk in ticket.deliver(feature, segment.first_row, rows):
+                        self._write(ticket, chunk)
+            ticket.spend("encode", share * count)
+            ticket.release(count)
+            place += count
+
+    def _write(self, ticket: Ticket, chunk: FullChunk) -> None:
+        ticket.hold(1)
+        self._write_slots.acquire()
+        self._writers.submit(self._write_chunk, ticket, chunk)
+
+    def _write_chunk(self, ticket: Ticket, chunk: FullChunk) -> None:
+        start = time.thread_time()
+        try:
+            record = self._sink.write(chunk.feature, ticket.job.row, chunk.index, chunk.values)
+            ticket.written(chunk.feature, chunk.index, record)
+        except MediaError as error:
+            ticket.fail_feature(chunk.feature, error)
+        except BaseException as error:
+            self._fatal(error)
+        finally:
+            self._write_slots.release()
+            ticket.spend("write", time.thread_time() - start)
+            ticket.release(1)
+
+
+class _Networks:
+    """The frozen networks of a run, each built at its first batch."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._built: dict[str, encoders.Network] = {}
+        self._lock = threading.Lock()
+
+    def get(self, encoder: str) -> encoders.Network:
+        with self._lock:
+            if encoder not in self._built:
+                from avqa.extract.weights import load_state
+
+                module = encoders.load(encoder)
+                state = load_state(encoder, self._config.weights)
+                self._built[encoder] = module.build(self._config.settings, state)
+            return self._built[encoder]
+
+
+def _batch_size(name: str, config: EngineConfig) -> int:
+    size: int = encoders.load(name.partition("/")[0]).BATCH[config.settings.device]
+    return size

@@ -1,0 +1,342 @@
+"""`avqa extract`: a folder of videos to a store of features."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import avqa
+from avqa.errors import AvqaError, ConfigError, PartialFailure, RecipeMismatch, StorageFailure
+from avqa.extract import decode, encoders, weights
+from avqa.extract.media import Limits
+from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS, feature_recipe
+from avqa.extract.settings import Settings
+from avqa.pipelines import devices
+from avqa.pipelines.cluster import connect
+from avqa.pipelines.driver import Driver, LengthProbe
+from avqa.pipelines.engine import EngineConfig
+from avqa.pipelines.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.sources import EXTENSIONS, IdRule, Source, discover, select
+from avqa.pipelines.work import Work, find_work
+from avqa.pipelines.worker import WorkerConfig
+from avqa.store.admin import Store
+from avqa.store.lock import Lock
+from avqa.store.schema import FeatureSpec
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What one `avqa extract` was asked to do."""
+
+    videos: Path
+    store: Path
+    settings: Settings = field(default_factory=Settings)
+    scheduler: str = "local"
+    ids: Path | None = None
+    limit: int | None = None
+    extensions: tuple[str, ...] = EXTENSIONS
+    id_rule: IdRule = "relpath"
+    follow_links: bool = False
+    retry_failed: bool = False
+    accept_partial: bool = False
+    steal_lock: bool = False
+    limits: Limits = field(default_factory=Limits)
+    decoders: int | None = None
+    log_json: bool = False
+
+
+@dataclass
+class RunReport:
+    """What a run did; `summary` is its last line."""
+
+    run_id: str
+    store: Path
+    taken: int
+    extracted: int = 0
+    finished_before: int = 0
+    failed: int = 0
+    failed_before: int = 0
+    without_sound: int = 0
+    rows: int = 0
+    video_seconds: float = 0.0
+    n_bytes: int = 0
+    wall_seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    report_path: Path | None = None
+    reason: str = "done"
+
+    def summary(self) -> str:
+        """Counts, time, bytes and the reason the run ended, as one line."""
+        parts = [f"{self.extracted} extracted", f"{self.finished_before} already there"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.failed_before:
+            parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
+        if self.without_sound:
+            parts.append(f"{self.without_sound} without sound")
+        speed = self.video_seconds / self.wall_seconds if self.wall_seconds else 0.0
+        return (
+            f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(parts)};"
+            f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}"
+            f" ({speed:.1f} h of video per hour); {self.reason}"
+        )
+
+    def raise_if_failed(self) -> None:
+        """Turn failed videos into exit code 3.
+
+        Raises:
+            PartialFailure: if a taken video has a failed feature, from this run or an earlier one.
+        """
+        bad = self.failed + self.failed_before
+        if bad:
+            where = f"; see {self.report_path}" if self.report_path else ""
+            raise PartialFailure(
+                f"{bad} of {self.taken} videos failed{where}; expected all to be extracted;"
+                f" the good ones are stored; inspect with: avqa status {self.store}"
+            )
+
+
+def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
+    """What the store has to know of each feature asked for."""
+    specs = []
+    for feature in settings.features:
+        tap = encoders.tap_of(feature)
+        specs.append(FeatureSpec(feature, tap.shape, tap.dims, tap.sparse, settings.dtype))
+    return tuple(specs)
+
+
+def build_recipes(settings: Settings, source: weights.WeightsSource) -> dict[str, dict[str, Any]]:
+    """The recipe of every feature asked for."""
+    version = decode.load(settings.decoder).READER.version()
+    return {
+        feature: feature_recipe(feature, settings, source, version) for feature in settings.features
+    }
+
+
+def engine_config(
+    settings: Settings,
+    source: weights.WeightsSource,
+    *,
+    limits: Limits,
+    decoders: int | None = None,
+    accept_partial: bool = False,
+) -> EngineConfig:
+    """Share this machine's cores between decoding and encoding.
+
+    On CPU the networks take most of the time: one forward per core, and decoders that keep
+    ahead of them. On GPUs decoding is everything: all cores but two, shared by the GPUs.
+    """
+    cores = devices.num_cores()
+    if settings.device == "cuda":
+        default = max(1, (cores - 2) // max(1, devices.num_gpus()))
+        encoder_threads = 1
+    else:
+        default = max(1, cores // 3)
+        encoder_threads = cores
+    return EngineConfig(
+        settings, source, limits, decoders or default, encoder_threads, accept_partial
+    )
+
+
+def extract_folder(
+    options: ExtractOptions, say: Callable[[str], None] = lambda line: None
+) -> RunReport:
+    """Extract every video of a folder into a store, resuming what is there.
+
+    ``say`` gets progress lines. Videos that fail are recorded in the report, not raised.
+
+    Raises:
+        ConfigError: the folder, a name or a value cannot be used.
+        StoreLocked, RecipeMismatch: the store refuses.
+        WeightsUnavailable, StorageFailure: the machine is at fault.
+        Stopped: a signal came; what was finished is stored.
+    """
+    started = time.monotonic()
+    found = discover(
+        options.videos,
+        extensions=options.extensions,
+        id_rule=options.id_rule,
+        follow_links=options.follow_links,
+    )
+    sources = select(found.sources, options.ids, options.limit)
+    source = weights.resolve(options.settings.weights, encoders_of(options.settings))
+    recipes = build_recipes(options.settings, source)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+    for note in found.notes():
+        say(note)
+    report = RunReport(run_id, options.store, len(sources))
+    _refuse_foreign_folder(options.store)
+    with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
+        store = _open(options, recipes, lock, run_id, len(sources))
+        store.start_run({"argv": sys.argv, "environment": _environment(), **_plain(options)})
+        _add(store, options.settings, recipes, sources)
+        work = find_work(
+            store, sources, options.settings.features, retry_failed=options.retry_failed
+        )
+        store.set_pending(work.pending)
+        report.finished_before = work.finished
+        report.failed_before = len(work.failed_before)
+        if work.changed:
+            say(f"changed since they were extracted: {len(work.changed)} videos, extracted again")
+        try:
+            if work.jobs:
+                _check_space(options, work)
+                _run(options, source, store, work, report, say, run_id)
+        except AvqaError as error:
+            report.reason = str(error)
+            raise
+        except BaseException as error:
+            report.reason = f"internal error: {type(error).__name__}"
+            raise
+        finally:
+            report.wall_seconds = time.monotonic() - started
+            store.finish_run(_plain(report))
+    return report
+
+
+def encoders_of(settings: Settings) -> tuple[str, ...]:
+    """Encoders that the settings' features need, each once, in order."""
+    return tuple(dict.fromkeys(encoders.split_feature(f)[0] for f in settings.features))
+
+
+def _open(
+    options: ExtractOptions, recipes: dict[str, Any], lock: Lock, run_id: str, num_videos: int
+) -> Store:
+    specs = feature_specs(options.settings)
+    chunk_seconds = options.settings.chunk_seconds
+    if not Store.exists(options.store):
+        return Store.create(
+            options.store, recipes, specs, chunk_seconds, expected_rows=num_videos, lock=lock
+        )
+    store = Store.open(options.store, lock=lock)
+    store.recover()
+    return store
+
+
+def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
+    try:
+        store.check_recipes(recipes, shared=SHARED_SECTIONS)
+    except RecipeMismatch as error:
+        options = sorted({option for key, option in OPTIONS.items() if f"{key}:" in str(error)})
+        advice = f"set {', '.join(options)} as the store has it, or " if options else ""
+        raise RecipeMismatch(f"{error}; {advice}give another --out") from error
+    new = [spec for spec in feature_specs(settings) if spec.name not in store.features()]
+    if new:
+        store.add_features(new, {spec.name: recipes[spec.name] for spec in new})
+    known = store.rows()
+    store.add_rows([s.video_id for s in sources if s.video_id not in known])
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"store {str(path)!r} is a file; expected a folder; give another --out")
+    if path.is_dir() and not Store.exists(path) and not _is_ours(path):
+        raise ConfigError(
+            f"folder {str(path)!r} is no avqa store and not empty; expected a store or a new"
+            " folder; give another --out"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """An empty folder, or one in which a first run was killed before the store existed."""
+    return {entry.name for entry in path.iterdir()} <= {"lock.json", "ledger", "runs"}
+
+
+def _check_space(options: ExtractOptions, work: Work) -> None:
+    """Refuse at once what can never fit; a minute per video is assumed."""
+    itemsize = 2 if options.settings.dtype == "float16" else 4
+    second = 0
+    for spec in feature_specs(options.settings):
+        values = itemsize
+        for axis in spec.shape:
+            values *= axis
+        second += values // 2 if spec.sparse else values
+    needed = second * 5 * len(work.jobs)
+    free = shutil.disk_usage(options.store).free
+    if free < needed:
+        raise StorageFailure(
+            f"store {str(options.store)!r}: {size(free)} free; expected at least {size(needed)}"
+            f" for {len(work.jobs)} videos of 5 s; free space, or give another --out"
+        )
+
+
+def _run(
+    options: ExtractOptions,
+    source: weights.WeightsSource,
+    store: Store,
+    work: Work,
+    report: RunReport,
+    say: Callable[[str], None],
+    run_id: str,
+) -> None:
+    settings = options.settings
+    engine = engine_config(
+        settings,
+        source,
+        limits=options.limits,
+        decoders=options.decoders,
+        accept_partial=options.accept_partial,
+    )
+    config = WorkerConfig(
+        run_id,
+        options.store.absolute(),
+        feature_specs(settings),
+        engine,
+        ignore_signals=options.scheduler == "local",
+    )
+    durations = Durations([job.video_id for job in work.jobs])
+    progress = Progress(len(work.jobs), durations, say, options.log_json)
+    probe = LengthProbe(work.jobs, settings, options.limits)
+    gpus = devices.num_gpus() if settings.device == "cuda" else 0
+    executor = connect(options.scheduler, config, gpus)
+    driver = Driver(store, executor, work.jobs, progress, settings, run_id)
+    aborted = True
+    try:
+        probe.start(durations.learn)
+        driver.run()
+        aborted = False
+    except AvqaError:
+        aborted = False  # the driver drained, or an impatient user stands behind it
+        raise
+    finally:
+        probe.stop()
+        executor.close(abort=aborted)
+        report.extracted, report.failed = progress.ok, progress.failed
+        report.without_sound = progress.without_sound
+        report.rows, report.video_seconds = progress.rows, progress.video_seconds
+        report.n_bytes, report.stages = progress.n_bytes, dict(progress.stages)
+        if driver.failures:
+            report.report_path = store.write_report(driver.failures)
+        if progress.stages:
+            spent = " ".join(f"{name} {part} %" for name, part in shares(progress.stages).items())
+            say(f"processor time: {spent}")
+
+
+def _environment() -> dict[str, str]:
+    packages = ("av", "torch", "torchvision", "open_clip_torch", "torchvggish", "librosa", "zarr")
+    versions = {name: metadata.version(name) for name in packages}
+    return {
+        "avqa": avqa.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "pid": str(os.getpid()),
+        **versions,
+    }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON-able values: paths as text."""
+    return {
+        key: str(item) if isinstance(item, Path) else item for key, item in asdict(value).items()
+    }

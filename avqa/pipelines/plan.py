@@ -1,0 +1,184 @@
+"""`avqa extract --plan`: measure a few videos and the networks, predict the whole run."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avqa.errors import MediaError
+from avqa.extract import decode, encoders, weights
+from avqa.extract.decode._process import DecoderProcess, Footer, Request
+from avqa.extract.settings import Settings
+from avqa.pipelines import devices
+from avqa.pipelines.engine import EngineConfig
+from avqa.pipelines.features import ExtractOptions, encoders_of, engine_config
+from avqa.pipelines.progress import clock, size
+from avqa.pipelines.sources import Source, discover, select
+from avqa.pipelines.ticket import inputs_of
+
+NUM_PROBED = 20
+NUM_DECODED = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would cost; seconds are processor seconds per second of video."""
+
+    num_videos: int
+    notes: tuple[str, ...]
+    num_probed: int
+    mean_seconds: float
+    decode_cost: float
+    network_cost: float
+    bytes_per_second: dict[str, float]
+    engine: EngineConfig
+    num_workers: int
+    free_bytes: int
+
+    @property
+    def video_seconds(self) -> float:
+        """Seconds of video in the whole run."""
+        return self.num_videos * self.mean_seconds
+
+    @property
+    def wall_seconds(self) -> float:
+        """Predicted time of the run, start-up apart."""
+        if self.engine.settings.device == "cuda":
+            decoding = self.decode_cost / (self.engine.decoders * self.num_workers)
+            return self.video_seconds * max(decoding, self.network_cost / self.num_workers)
+        total = self.decode_cost + self.network_cost
+        return self.video_seconds * total / devices.num_cores()
+
+    @property
+    def bottleneck(self) -> str:
+        """Which of the two takes longer with the processes there are."""
+        decoding = self.decode_cost / self.engine.decoders
+        networks = self.network_cost / self.engine.encoder_threads
+        return "decoding" if decoding > networks else "the networks"
+
+    def lines(self) -> list[str]:
+        """The prediction for the user."""
+        total = sum(self.bytes_per_second.values()) * self.video_seconds
+        lines = [
+            *self.notes,
+            f"videos: {self.num_videos}, {self.video_seconds / 3600:.2f} hours"
+            f" (mean of {self.num_probed} probed: {self.mean_seconds:.1f} s)",
+            f"measured: decoding {1000 * self.decode_cost:.1f} ms, networks"
+            f" {1000 * self.network_cost:.1f} ms per second of video"
+            f" ({self.engine.settings.device}, {self.engine.settings.precision})",
+            f"time: about {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
+            f" {self.engine.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
+            f"store: at most {size(total)}, {size(self.free_bytes)} free",
+        ]
+        for feature, rate in self.bytes_per_second.items():
+            lines.append(
+                f"  {feature:<28}{size(rate * self.video_seconds):>10}"
+                f"  {100 * rate * self.video_seconds / max(total, 1):.0f} %"
+            )
+        return [*lines, "nothing was run; leave --plan out to start"]
+
+
+def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
+    """Probe and decode a few videos, time one forward of each network, predict.
+
+    Raises:
+        ConfigError, WeightsUnavailable: as `extract_folder`.
+    """
+    settings = options.settings
+    source = weights.resolve(settings.weights, encoders_of(settings))
+    decode.load(settings.decoder)
+    found = discover(
+        options.videos,
+        extensions=options.extensions,
+        id_rule=options.id_rule,
+        follow_links=options.follow_links,
+    )
+    sources = select(found.sources, options.ids, options.limit)
+    say(f"planning: probing up to {NUM_PROBED} of {len(sources)} videos")
+    lengths, decode_cost = _measure_videos(options, sources)
+    say("planning: timing the networks")
+    engine = engine_config(settings, source, limits=options.limits, decoders=options.decoders)
+    return Plan(
+        num_videos=len(sources),
+        notes=tuple(found.notes()),
+        num_probed=len(lengths),
+        mean_seconds=sum(lengths) / len(lengths) if lengths else 0.0,
+        decode_cost=decode_cost,
+        network_cost=_measure_networks(settings, source),
+        bytes_per_second={f: _row_bytes(f, settings) for f in settings.features},
+        engine=engine,
+        num_workers=max(1, devices.num_gpus()) if settings.device == "cuda" else 1,
+        free_bytes=shutil.disk_usage(_existing(options.store.absolute())).free,
+    )
+
+
+def _spread(sources: Sequence[Source], count: int) -> list[Source]:
+    step = max(1, len(sources) // count)
+    return list(sources[::step][:count])
+
+
+def _measure_videos(
+    options: ExtractOptions, sources: Sequence[Source]
+) -> tuple[list[float], float]:
+    """Lengths of the probed videos, and processor seconds per second of the decoded ones."""
+    settings, limits = options.settings, options.limits
+    lengths, readable = [], []
+    spent = decoded = 0.0
+    with DecoderProcess(settings.decoder) as decoder:
+        for video in _spread(sources, NUM_PROBED):
+            try:
+                lengths.append(decoder.probe(video.path, settings, limits).duration)
+                readable.append(video)
+            except MediaError:
+                continue  # the run itself will record why
+        inputs = tuple(inputs_of(settings.features))
+        for video in _spread(readable, NUM_DECODED) if readable else []:
+            try:
+                for item in decoder.decode(Request(video.path, inputs, settings, limits)):
+                    if isinstance(item, Footer):
+                        spent += sum(item.seconds.values())
+                        decoded += lengths[readable.index(video)]
+            except MediaError:
+                continue
+    return lengths, spent / decoded if decoded else 0.0
+
+
+def _measure_networks(settings: Settings, source: weights.WeightsSource) -> float:
+    """Seconds per row of one forward of every input needed, at the run's batch shape."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        total = 0.0
+        for name, taps in inputs_of(settings.features).items():
+            encoder, _, input_name = name.partition("/")
+            module = encoders.load(encoder)
+            network = module.build(settings, weights.load_state(encoder, source))
+            shape = module.INPUTS[input_name]
+            rows = module.BATCH[settings.device]
+            batch = torch.ones((rows, *shape.shape), dtype=getattr(torch, shape.dtype))
+            network.forward(input_name, batch, taps)
+            start = time.perf_counter()
+            network.forward(input_name, batch, taps)
+            total += (time.perf_counter() - start) / rows
+        return total
+    finally:
+        torch.set_num_threads(before)
+
+
+def _row_bytes(feature: str, settings: Settings) -> float:
+    values = 2 if settings.dtype == "float16" else 4
+    for axis in encoders.tap_of(feature).shape:
+        values *= axis
+    return float(values)
+
+
+def _existing(path: Path) -> Path:
+    """The nearest existing folder at or above ``path``."""
+    while not path.exists():
+        path = path.parent
+    return path

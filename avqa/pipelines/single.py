@@ -1,0 +1,92 @@
+"""`extract_video`: one video to arrays, without a store, for notebooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import MediaError
+from avqa.extract import weights as weights_module
+from avqa.extract.media import Limits
+from avqa.extract.profiles import profile as choose
+from avqa.extract.settings import DEFAULT_FEATURES, check_settings
+from avqa.pipelines.devices import choose_device
+from avqa.pipelines.engine import Engine
+from avqa.pipelines.features import encoders_of, engine_config
+from avqa.pipelines.ticket import VideoJob
+from avqa.store.records import ChunkRecord, Status
+
+
+class _Memory:
+    """Keeps chunks in memory instead of a store."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[str, dict[int, NDArray[Any]]] = {}
+
+    def write(self, feature: str, row: int, chunk: int, values: NDArray[Any]) -> ChunkRecord:
+        self.chunks.setdefault(feature, {})[chunk] = values
+        return ChunkRecord(values.nbytes, 0)
+
+    def trim(self, feature: str, row: int, num_chunks: int) -> None:
+        pass
+
+
+def extract_video(
+    path: str | os.PathLike[str],
+    features: Sequence[str] = DEFAULT_FEATURES,
+    *,
+    profile: str = "default",
+    device: str = "auto",
+    limits: Limits | None = None,
+    **choices: Any,
+) -> dict[str, NDArray[Any]]:
+    """Features of one video as float32 arrays [T, ...], in exactly the stored convention.
+
+    Args:
+        path: the video.
+        features: ``<encoder>/<tap>`` names.
+        profile: a named recipe; ``choices`` (``weights="random:0"``, ``frame_at="start"``, …,
+            see `avqa.extract.settings.Settings`) replace single values of it.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        limits: refuses larger, longer or slower videos; the defaults of the command.
+
+    Returns:
+        Feature name → array, and ``"pts"`` → [T] seconds of each row's picture. A feature of a
+        stream that the video has not (no sound) is left out.
+
+    Raises:
+        MediaError: the video cannot be read.
+        ConfigError, UnknownName: a choice is not allowed.
+        WeightsUnavailable: no weights at hand.
+    """
+    settings = check_settings(
+        choose(profile, features=tuple(features), device=choose_device(device), **choices)
+    )
+    source = weights_module.resolve(settings.weights, encoders_of(settings))
+    memory = _Memory()
+    engine = Engine(engine_config(settings, source, limits=limits or Limits(), decoders=1), memory)
+    try:
+        name = os.fspath(path)
+        job = VideoJob(0, Path(name).stem, name, name, settings.features)
+        ticket = engine.run([job])[0]
+    finally:
+        engine.close()
+    arrays: dict[str, NDArray[Any]] = {}
+    for record in ticket.feature_records():
+        if record.status == Status.FAILED:
+            raise MediaError(
+                record.reason,  # type: ignore[arg-type]  the record holds one of the closed list
+                f"video {name!r}, {record.feature}: {record.message}",
+                stage=record.stage,
+            )
+        if record.status == Status.OK:
+            chunks = memory.chunks[record.feature]
+            arrays[record.feature] = np.concatenate([chunks[i] for i in sorted(chunks)])
+    assert ticket.header is not None  # a failure was raised above
+    arrays["pts"] = ticket.header.pts
+    return arrays
