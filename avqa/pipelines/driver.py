@@ -21,9 +21,10 @@ from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster import Bundle, Executor, Result, WorkerLost
 from avqa.pipelines.progress import Progress
+from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import VideoJob
 from avqa.store.admin import Store
-from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord, fingerprint
+from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_RECORDS = 500

@@ -50,10 +50,11 @@ def extract_video(
     Args:
         path: the video.
         features: ``<encoder>/<tap>`` names.
-        profile: a named recipe; ``choices`` (``weights="random:0"``, ``frame_at="start"``, …,
-            see `avqa.extract.settings.Settings`) replace single values of it.
+        profile: a named recipe.
         device: ``auto``, ``cpu`` or ``cuda``.
         limits: refuses larger, longer or slower videos; the defaults of the command.
+        **choices: replace single values of the recipe (``weights="random:0"``,
+            ``frame_at="start"``, …); see `avqa.extract.settings.Settings`.
 
     Returns:
         Feature name → array, and ``"pts"`` → [T] seconds of each row's picture. A feature of a

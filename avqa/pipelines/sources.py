@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,26 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from avqa.errors import ConfigError
+from avqa.store.records import Fingerprint
 
-EXTENSIONS = tuple(
-    [
-        "mp4",
-        "m4v",
-        "mov",
-        "mkv",
-        "webm",
-        "avi",
-        "mpg",
-        "mpeg",
-        "ts",
-        "mts",
-        "m2ts",
-        "flv",
-        "ogv",
-        "gif",
-        "3gp",
-        "wmv",
-    ]
+EXTENSIONS = (
+    *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg"),
+    *("ts", "mts", "m2ts", "flv", "ogv", "gif", "3gp", "wmv"),
 )
 """Taken by default, in any letter case."""
 
@@ -106,7 +92,7 @@ def discover(
         name = stem if id_rule == "relpath" else os.path.basename(stem)
         video_id = printable(name).replace(os.sep, "/")
         found.sources.append(Source(video_id, relpath, os.path.join(str(root), relpath)))
-    found.sources.sort(key=lambda source: source.video_id)
+    found.sources.sort(key=lambda source: (source.video_id, source.relpath))
     _refuse(found, root, sorted(wanted))
     return found
 
@@ -130,9 +116,13 @@ def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
                     if os.path.commonpath([inside, target]) != inside:
                         found.skipped_links.append(relpath)
                         continue
-                if entry.is_dir():
+                try:
+                    is_folder, is_file = entry.is_dir(), entry.is_file()
+                except OSError:  # a link to itself
+                    continue
+                if is_folder:
                     stack.append(relpath)
-                elif entry.is_file():
+                elif is_file:
                     yield relpath
 
 
@@ -187,3 +177,26 @@ def check_id_rule(value: str) -> IdRule:
     if value == "relpath" or value == "stem":
         return value
     raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")
+
+
+_MEBIBYTE = 1 << 20
+
+
+def fingerprint(path: str, known: Fingerprint | None = None) -> Fingerprint | None:
+    """What the file is now; None if it cannot be read.
+
+    The hash is taken over the size and the first, middle and last MiB; it is copied from
+    ``known`` where size and modification time are the same.
+    """
+    try:
+        with open(path, "rb") as file:
+            stat = os.fstat(file.fileno())
+            if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns):
+                return known
+            digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
+            for start in (0, (stat.st_size - _MEBIBYTE) // 2, stat.st_size - _MEBIBYTE):
+                file.seek(max(0, start))
+                digest.update(file.read(_MEBIBYTE))
+    except OSError:
+        return None
+    return Fingerprint(stat.st_size, stat.st_mtime_ns, digest.hexdigest())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from avqa.pipelines.sources import Source
+from avqa.pipelines.sources import Source, fingerprint
 from avqa.pipelines.ticket import VideoJob
 from avqa.store.admin import Store
-from avqa.store.records import Fingerprint, Status, fingerprint
+from avqa.store.records import Fingerprint, Status
 
 
 @dataclass

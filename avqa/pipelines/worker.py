@@ -14,8 +14,9 @@ from pathlib import Path
 from distributed import Worker, WorkerPlugin, get_worker
 
 from avqa.pipelines.engine import Engine, EngineConfig
+from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import Ticket, VideoJob
-from avqa.store.records import Fingerprint, RowFlag, VideoRecord, fingerprint
+from avqa.store.records import Fingerprint, RowFlag, VideoRecord
 from avqa.store.schema import FeatureSpec
 from avqa.store.writer import ChunkWriter
 
