@@ -1,0 +1,82 @@
+"""The few bits of coded packets that planning has to see: pure functions of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+NAL_HEAD = 8
+"""Bytes of each unit that are handed on; enough for a unit's header and a slice's first fields."""
+
+
+def nal_length_size(extradata: bytes | None) -> int:
+    """Bytes of the length before each unit; 0 where units follow start codes.
+
+    Decoder configuration records (mp4, Matroska) of H.264 and HEVC begin with version 1.
+    """
+    if not extradata or extradata[0] != 1:
+        return 0
+    if len(extradata) > 22 and extradata[4] & 0xFC != 0xFC:
+        return (extradata[21] & 3) + 1  # HEVC keeps it in byte 21
+    return (extradata[4] & 3) + 1 if len(extradata) > 4 else 0
+
+
+def nal_units(packet: memoryview, length_size: int) -> Iterator[bytes]:
+    """First bytes of each unit of a packet."""
+    if length_size == 0:
+        yield from _after_start_codes(bytes(packet))
+        return
+    place = 0
+    while place + length_size < len(packet):
+        length = int.from_bytes(packet[place : place + length_size], "big")
+        place += length_size
+        yield bytes(packet[place : place + min(length, NAL_HEAD)])
+        place += length
+
+
+def _after_start_codes(data: bytes) -> Iterator[bytes]:
+    place = data.find(b"\0\0\1")
+    while place >= 0:
+        yield data[place + 3 : place + 3 + NAL_HEAD]
+        place = data.find(b"\0\0\1", place + 3)
+
+
+def h264_starts_clean(packet: memoryview, length_size: int) -> bool:
+    """Whether the first slice of a key packet is intra coded.
+
+    In streams with intra refresh, key packets begin a sweep across several pictures: decoding
+    may start there, but the pictures are right only after the sweep.
+    """
+    for unit in nal_units(packet, length_size):
+        kind = unit[0] & 31 if unit else 0
+        if kind == 5:
+            return True
+        if kind == 1:
+            _, rest = _exp_golomb(int.from_bytes(unit[1:].ljust(NAL_HEAD, b"\0"), "big"), 64)
+            slice_type, _ = _exp_golomb(*rest)
+            return slice_type % 5 in (2, 4)  # I, SI
+    return False
+
+
+def _exp_golomb(bits: int, width: int) -> tuple[int, tuple[int, int]]:
+    """Read one unsigned number from the top of ``bits``; the value and what is left."""
+    zeros = width - bits.bit_length()
+    left = width - 2 * zeros - 1
+    if left < 0:
+        return 0, (0, width)
+    return (bits >> left) - 1, (bits & ((1 << left) - 1), left)
+
+
+def hevc_has_layers(packet: memoryview, length_size: int) -> bool:
+    """Whether a picture belongs to a higher temporal layer.
+
+    Such pictures may depend on pictures marked as non-reference within a lower layer.
+    """
+    for unit in nal_units(packet, length_size):
+        if len(unit) > 1 and (unit[0] >> 1) & 63 < 32:
+            return (unit[1] & 7) > 1
+    return False
+
+
+def vp8_is_hidden(packet: memoryview) -> bool:
+    """Whether a VP8 packet is decoded but never shown."""
+    return len(packet) > 0 and not packet[0] & 0x10
