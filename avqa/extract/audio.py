@@ -209,13 +209,18 @@ class _Lane:
 def _inner(samples: Waveform, rate: int, target: int) -> Waveform:
     """Resample and cut the context off."""
     if rate != target:
-        import librosa  # half a second, and not needed by most processes
+        import librosa  # slow, and only the decoder process needs it
 
         samples = librosa.resample(
             samples, orig_sr=rate, target_sr=target, res_type="soxr_hq", axis=-1
         )
     context = CONTEXT_SECONDS * target
     return samples[context : samples.size - context]
+
+
+def load_resampler() -> None:
+    """Do the slow imports of the first resampling now, rather than on a video's time."""
+    _inner(np.zeros(3 * 1_000, np.float32), 1_000, SAMPLE_RATE)
 
 
 def _nearest(samples: Waveform) -> Waveform:
@@ -227,7 +232,9 @@ def _nearest(samples: Waveform) -> Waveform:
 
 def to_pcm16(samples: Waveform) -> NDArray[np.int16]:
     """Round float samples in [−1, 1) to 16 bits; beyond is clipped."""
-    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    scaled = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767)
+    pcm: NDArray[np.int16] = scaled.astype(np.int16)
+    return pcm
 
 
 class WindowCutter:
@@ -260,17 +267,16 @@ class WindowCutter:
         return round(row * self._hop * SAMPLE_RATE)
 
     def _cut(self, end: int) -> Iterator[tuple[int, Waveform]]:
-        while self._next < self._num_rows and self._start(self._next) + self._window <= end:
-            first, rows = self._next, []
-            while (
-                len(rows) < BLOCK_SECONDS
-                and self._next < self._num_rows
-                and (begin := self._start(self._next) - self._origin) + self._window
-                <= end - self._origin
-            ):
-                rows.append(self._kept[begin : begin + self._window])
-                self._next += 1
-            yield first, np.stack(rows)
+        ready = self._next
+        while ready < self._num_rows and self._start(ready) + self._window <= end:
+            ready += 1
+        for first in range(self._next, ready, BLOCK_SECONDS):
+            begins = [
+                self._start(row) - self._origin
+                for row in range(first, min(first + BLOCK_SECONDS, ready))
+            ]
+            yield first, np.stack([self._kept[b : b + self._window] for b in begins])
+        self._next = ready
 
 
 def write_wav(path: str, blocks: Iterable[Waveform]) -> None:

@@ -7,7 +7,6 @@ print on standard output; arrays go through the ring. It is killed rather than a
 from __future__ import annotations
 
 import ctypes
-import errno
 import importlib
 import json
 import os
@@ -16,7 +15,6 @@ import resource
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError, MediaError
+from avqa.errors import ConfigError
 from avqa.extract.decode._ring import SLOTS, Ring
 from avqa.extract.media import Limits, Reader
 from avqa.extract.settings import Settings
@@ -112,14 +110,20 @@ class Memory:
     @contextmanager
     def imports(self) -> Iterator[None]:
         """Count what is allocated inside as ours, not as the video's."""
-        _limit_data(None)
+        self.lift()
         before = _data_bytes()
-        yield
-        self._base += max(0, _data_bytes() - before)
+        try:
+            yield
+        finally:
+            self._base += max(0, _data_bytes() - before)
 
     def limit(self, limit_bytes: int) -> None:
         """Let allocations fail beyond ``limit_bytes`` more than what is ours."""
         _limit_data(self._base + limit_bytes)
+
+    def lift(self) -> None:
+        """Take the limit away."""
+        _limit_data(None)
 
 
 def _data_bytes() -> int:
@@ -153,46 +157,11 @@ def load_reader(name: str) -> Reader:
     return reader
 
 
-def explain(error: BaseException, path: str, stage: str) -> Message:
-    """Turn any error into a message; ``clean`` says whether this process can go on."""
-    where = f"stage={stage!r}, path={path!r}"
-    if isinstance(error, ConfigError):
-        return {"error": "config", "message": str(error)}
-    if isinstance(error, MediaError):
-        found = {"error": "media", "reason": error.reason, "message": str(error)}
-        return {**found, "stage": error.stage, "clean": error.reason != "memory"}
-    if _is_memory(error):
-        message = f"decoding needs too much memory: {where}; look at the file or allow it more"
-        return {
-            "error": "media",
-            "reason": "memory",
-            "message": message,
-            "stage": stage,
-            "clean": False,
-        }
-    return {
-        "error": "media",
-        "reason": "crash",
-        "message": f"unexpected {type(error).__name__} in the decoder process: {where}; "
-        f"expected pictures or a media error: {' '.join(str(error).split())}",
-        "stage": stage,
-        "clean": False,
-    }
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, as Python, FFmpeg or torch say it."""
-    return (
-        isinstance(error, MemoryError)
-        or getattr(error, "errno", None) == errno.ENOMEM
-        or "can't allocate memory" in str(error)
-    )
-
-
 def serve(link: Link, reader: Reader, memory: Memory) -> None:
     """Answer requests until the parent is gone or our state is in doubt."""
-    from avqa.extract.decode._work import Work
+    from avqa.extract.decode._work import Work, explain
 
+    loaded: set[str] = set()
     while True:
         request = link.requests.get()
         settings = Settings(
@@ -201,16 +170,14 @@ def serve(link: Link, reader: Reader, memory: Memory) -> None:
         limits = Limits(**request["limits"])
         work = Work(link, reader, request["path"], settings, limits)
         try:
-            start = time.monotonic()
             with memory.imports():
-                work.prepare_inputs(request.get("inputs", []))
-            link.send("spent", seconds=time.monotonic() - start)
+                work.load(request, loaded)
+            link.send("ready")
             memory.limit(limits.memory_bytes)
             work.run(request)
-        except Exception as error:  # noqa: BLE001 - told to the parent, whatever it is
+        except Exception as error:  # whatever it is, the parent is told
+            memory.lift()
             answer = explain(error, request["path"], work.stage)
-            del error
-            _limit_data(None)
             link.send("error", **answer)
             if not answer.get("clean", True):
                 os._exit(0)

@@ -146,7 +146,13 @@ class DecoderProcess:
         if self._child is not None and self._child.alive():
             return
         self.close()
-        self._child = Child(self.reader)
+        try:
+            self._child = Child(self.reader)
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"cannot start a decoder process: {error}; expected memory and processes to "
+                "spare; use fewer --decoders or another machine"
+            ) from error
         try:
             hello, _ = self._child.receive(START_SECONDS)
         except (ChildDied, ChildSilent) as error:
@@ -222,14 +228,15 @@ class _Conversation:
     def run(self, message: Message) -> Iterator[Header | Block | Footer]:
         try:
             self._child.send(message)
+            answer, _ = self._child.receive(START_SECONDS)  # imports are not the video's fault
             while True:
-                answer, waited = self._child.receive(self._left)
-                self._left -= waited
                 item = self._take(answer)
                 if item is not None:
                     yield item
                 if self.clean:
                     return
+                answer, waited = self._child.receive(self._left)
+                self._left -= waited
         except (ChildDied, ChildSilent) as error:
             failure = self._failure(error)
             if self._stage != "sound":
@@ -250,6 +257,8 @@ class _Conversation:
         if kind == "stage":
             self._stage = answer["stage"]
             self._so_far = answer
+            return None
+        if kind == "ready":
             return None
         if kind == "spent":  # work that is ours rather than the file's: not counted
             self._left += answer["seconds"]

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import avqa
 from avqa.extract.decode._ring import Ring, new_file
 
 Message = dict[str, Any]
@@ -50,9 +51,11 @@ class Child:
         self._ring_fd = new_file()
         replies, replies_child = os.pipe()
         try:
-            self._popen = _spawner().start(
-                lambda: _popen(reader, replies_child, self._ring_fd)
-            )
+            self._popen = _spawner().start(lambda: _popen(reader, replies_child, self._ring_fd))
+        except BaseException:
+            os.close(replies)
+            os.close(self._ring_fd)
+            raise
         finally:
             os.close(replies_child)
         self.ring = Ring(self._ring_fd)
@@ -100,8 +103,8 @@ class Child:
             if left <= 0:
                 raise ChildSilent
             ready = {fd for fd, _ in self._poll.poll(left * 1000)}
-            if self._noise_fd in ready:
-                self._read_noise()
+            if self._noise_fd in ready and not self._read_noise():
+                self._poll.unregister(self._noise_fd)
             if self._replies in ready and not self._read_replies():
                 raise self._died()
         message: Message = json.loads(self._lines.pop(0))
@@ -116,32 +119,23 @@ class Child:
             self._line = bytearray(rest)
         return bool(data) and len(self._line) <= _MAX_LINE_BYTES
 
-    def _read_noise(self) -> None:
+    def _read_noise(self) -> bool:
         """Drain what native libraries print, so that the child never blocks on it."""
         try:
             data = os.read(self._noise_fd, 1 << 16)
         except BlockingIOError:
-            return
-        if not data:
-            self._poll.unregister(self._noise_fd)
+            return False
         self._noise = (self._noise + data)[-_NOISE_BYTES:]
+        return bool(data)
 
     def _died(self) -> ChildDied:
         try:
             self._popen.wait(5)
         except subprocess.TimeoutExpired:  # it closed its pipe and lives on: not ours any more
             self.kill()
-        before = None
-        while before != self._noise:
-            before = self._noise
-            self._read_noise_if_open()
+        while self._read_noise():
+            pass
         return ChildDied(self._popen.returncode, self.noise())
-
-    def _read_noise_if_open(self) -> None:
-        try:
-            self._read_noise()
-        except (OSError, KeyError, ValueError):
-            return
 
     def noise(self) -> str:
         """The end of what the process printed, on one line."""
@@ -189,8 +183,12 @@ def _popen(reader: str, replies: int, ring: int) -> subprocess.Popen[bytes]:
 def _environment() -> dict[str, str]:
     """Our environment with one thread per numeric library and our own import path."""
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": path}
+    # The working directory is left out: a user's folder may hold an av.py.
+    path = [entry for entry in sys.path if entry]
+    ours = str(Path(avqa.__file__).parents[1])
+    if ours not in path:
+        path.append(ours)
+    return {**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": os.pathsep.join(path)}
 
 
 def _children(pid: int) -> list[int]:
@@ -232,7 +230,7 @@ class _Spawner:
             future, job = self._jobs.get()
             try:
                 future.set_result(job())
-            except BaseException as error:  # noqa: BLE001 - handed to who asked
+            except BaseException as error:  # handed to who asked
                 future.set_exception(error)
 
 
