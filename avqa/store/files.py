@@ -7,7 +7,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,19 +21,24 @@ _TRIES = 3
 T = TypeVar("T")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file so that a reader sees all of it or the old one, also after power loss."""
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file so that a reader sees all of it or the old one.
+
+    With ``durable`` also after power loss.
+    """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
@@ -45,9 +50,9 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
     """Write a JSON object atomically, readable by people."""
-    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode("ascii"))
+    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode("ascii"), durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any]:

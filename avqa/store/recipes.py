@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _ABSENT = object()
@@ -37,6 +37,33 @@ def diff_recipes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[st
         for key in sorted(left.keys() | right.keys())
         if left.get(key, _ABSENT) != right.get(key, _ABSENT)
     ]
+
+
+def diff_features(
+    stored: Mapping[str, Mapping[str, Any]],
+    asked: Mapping[str, Mapping[str, Any]],
+    shared: Sequence[str] = (),
+) -> list[str]:
+    """Differences between two sets of recipes, each once, with the features it concerns.
+
+    Args:
+        stored: feature → recipe of a store.
+        asked: feature → recipe asked for.
+        shared: top-level keys that all features must agree on; of a feature that is not
+            stored only these are compared, with any that is.
+
+    Returns:
+        ``key: store=... asked=... (feature, feature)``, in the order they are found.
+    """
+    differing: dict[str, list[str]] = {}
+    for feature, recipe in asked.items():
+        known = stored.get(feature)
+        if known is None:
+            known = {k: v for k, v in next(iter(stored.values()), {}).items() if k in shared}
+            recipe = {k: v for k, v in recipe.items() if k in known}
+        for line in diff_recipes(known, recipe):
+            differing.setdefault(line, []).append(feature)
+    return [f"{line} ({', '.join(features)})" for line, features in differing.items()]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

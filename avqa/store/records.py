@@ -7,15 +7,10 @@ line. Lone surrogates in ``relpath`` (file names that are no UTF-8) survive both
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
-
-_SAMPLE = 1 << 20
 
 
 class Status(IntEnum):
@@ -27,14 +22,6 @@ class Status(IntEnum):
     DELETED = 3
     ABSENT = 4
     """The video has no such stream: finished, not retried."""
-
-
-class RowFlag(IntFlag):
-    """What else is to be known of a row, as stored in ``/index/row_flags``."""
-
-    HAS_SOUND = 1
-    PARTIAL = 2
-    """The file ends early or is damaged; what could be read is stored."""
 
 
 class RowFlag(IntFlag):
@@ -78,27 +65,6 @@ class Fingerprint:
     mtime_ns: int
     quick_hash: str
     """blake2b over the size and the first, middle and last 1 MiB."""
-
-
-def fingerprint(path: str | Path, *, known: Fingerprint | None = None) -> Fingerprint | None:
-    """Fingerprint a file; None if it cannot be read.
-
-    Reads at most 3 MiB, and nothing at all if size and modification time are those of
-    ``known``, which is then returned.
-    """
-    try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-            size, mtime_ns = found.st_size, found.st_mtime_ns
-            if known is not None and (size, mtime_ns) == (known.size, known.mtime_ns):
-                return known
-            digest = blake2b(str(size).encode("ascii"), digest_size=16)
-            for start in (0, (size - _SAMPLE) // 2, size - _SAMPLE):
-                file.seek(max(0, start))
-                digest.update(file.read(_SAMPLE))
-    except OSError:
-        return None
-    return Fingerprint(size, mtime_ns, digest.hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)

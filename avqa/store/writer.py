@@ -78,7 +78,7 @@ class ChunkWriter:
 
         def store() -> ChunkRecord:
             self._arrays[feature][row, start : start + self._chunk_seconds] = padded
-            return _record(path)
+            return read_record(path)
 
         with storage_errors(f"{feature} row={row} chunk={chunk}"):
             return with_retries(store)
@@ -115,10 +115,9 @@ class ChunkWriter:
             StorageFailure: the disk is read-only, or failed three times.
         """
         with storage_errors(f"{feature} row={row}"):
+            known, num_axes = self._known_chunks[feature], len(self._specs[feature].shape)
             with_retries(
-                lambda: remove_chunks(
-                    self._root, feature, row, num_chunks, known=self._known_chunks[feature]
-                )
+                lambda: remove_chunks(self._root, feature, row, num_chunks, known, num_axes)
             )
 
     def _path(self, feature: str, row: int, chunk: int) -> Path:
@@ -130,13 +129,14 @@ def chunk_path(root: Path, feature: str, row: int, chunk: int, num_axes: int) ->
     return root / feature / ".".join(["c", str(row), str(chunk), *["0"] * num_axes])
 
 
-def remove_chunks(root: Path, feature: str, row: int, first: int, *, known: int) -> None:
+def remove_chunks(
+    root: Path, feature: str, row: int, first: int, known: int, num_axes: int
+) -> None:
     """Delete a row's chunk objects from ``first`` on, the last one first.
 
     Looks at numbers below ``known`` and, because an unfinished attempt may have gone beyond,
     further on up to the first gap. Deleting backwards keeps that search valid after a crash.
     """
-    num_axes = len(schema.open_array(root, feature).shape) - 2
     found = []
     chunk = first
     while (path := chunk_path(root, feature, row, chunk, num_axes)).exists() or chunk < known:
@@ -146,7 +146,8 @@ def remove_chunks(root: Path, feature: str, row: int, first: int, *, known: int)
         path.unlink(missing_ok=True)
 
 
-def _record(path: Path) -> ChunkRecord:
+def read_record(path: Path) -> ChunkRecord:
+    """Size and last four bytes of a chunk object."""
     with path.open("rb") as file:
         n_bytes = file.seek(0, os.SEEK_END)
         file.seek(-4, os.SEEK_END)

@@ -1,0 +1,488 @@
+"""The driver's side of a store: the only writer of index, status, length, ledger, metadata.
+
+A commit is, in this order: ledger segment, longer second axis, index, lengths, statuses,
+chunk objects that no longer count, checkpoint. Each step replaces files atomically and can be
+repeated, so `Store.recover` heals a crash at any point by applying the segments after the
+checkpoint again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
+from avqa.store import layout, schema
+from avqa.store.columns import Column
+from avqa.store.files import is_disk_full, storage_errors, with_retries
+from avqa.store.ledger import Ledger
+from avqa.store.lock import Lock
+from avqa.store.pictures import PictureTimes
+from avqa.store.recipes import diff_features
+from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.recovery import Recovery, recover
+from avqa.store.runs import FINISHED, Runs, now
+from avqa.store.writer import remove_chunks
+
+T = TypeVar("T")
+
+_INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
+
+
+class Store:
+    """A store opened for the driver. Methods that write need the lock."""
+
+    def __init__(self, path: Path, lock: Lock | None) -> None:
+        """Use `create` or `open`."""
+        self.path = path
+        self.root = path / schema.GROUP
+        self._lock = lock
+        self._attrs = layout.read_attributes(path)
+        self.chunk_seconds: int = self._attrs["chunk_seconds"]
+        self.ledger = Ledger(path / "ledger")
+        self.runs = Runs(path / "runs")
+        self._columns = {name: self._column(name) for name in self._column_names()}
+        self._pictures = PictureTimes(self.root)
+        self._seconds = self._pictures.shape[1]
+        ids = self._columns[schema.VIDEO_ID].values
+        self._rows = {str(name): row for row, name in enumerate(ids) if name}
+        self._fingerprints: dict[int, Fingerprint] | None = None
+        self._full: StorageFailure | None = None
+
+    def _column(self, name: str) -> Column:
+        return Column(self.root, name, heal=self._lock is not None)
+
+    def _column_names(self) -> list[str]:
+        per_feature = [(schema.length_name(f), schema.status_name(f)) for f in self.features()]
+        return [schema.VIDEO_ID, *_INDEX, *(name for pair in per_feature for name in pair)]
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether ``path`` is a store directory."""
+        return (Path(path) / schema.GROUP / "zarr.json").exists()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        recipes: Mapping[str, Mapping[str, Any]],
+        specs: Sequence[schema.FeatureSpec],
+        chunk_seconds: int,
+        attrs: Mapping[str, Any] | None = None,
+        expected_rows: int = 0,
+        *,
+        lock: Lock,
+    ) -> Store:
+        """Create a store without rows.
+
+        Args:
+            path: the store directory S; `Lock.acquire` made it.
+            recipes: feature → recipe.
+            specs: one per recipe.
+            chunk_seconds: seconds per chunk object.
+            attrs: further attributes of the group; only what is the same for every run.
+            expected_rows: leave room in the columns' chunks for twice as many.
+            lock: of this run.
+
+        Raises:
+            StoreError: if there is a store already.
+            StorageFailure: the disk is full or read-only.
+        """
+        path = Path(path)
+        if cls.exists(path):
+            raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
+        lock.check()
+        building = path / "runs" / "new-store.partial"
+        with storage_errors(f"store {str(path)!r}"):
+            shutil.rmtree(building, ignore_errors=True)
+            layout.build_group(building, recipes, specs, chunk_seconds, attrs or {}, expected_rows)
+            building.rename(path / schema.GROUP)
+            (path / "ledger").mkdir(exist_ok=True)
+            layout.allocate_reserve(path)
+        return cls(path, lock)
+
+    @classmethod
+    def open(cls, path: Path, lock: Lock | None = None) -> Store:
+        """Open a store; without a lock for reading only. Call `recover` before a run.
+
+        Raises:
+            StoreNotFound: there is none.
+            StoreError: it has another schema, or a damaged column and no lock to heal it.
+        """
+        return cls(Path(path), lock)
+
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, sorted."""
+        return tuple(sorted(self._attrs["features"]))
+
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """Feature → recipe."""
+        return {name: self._attrs["features"][name]["recipe"] for name in self.features()}
+
+    def check_recipes(
+        self, recipes: Mapping[str, Mapping[str, Any]], shared: Iterable[str] = ()
+    ) -> None:
+        """Make sure that the store's features were, and new ones can be, made this way.
+
+        Args:
+            recipes: feature → recipe asked for.
+            shared: top-level keys that all features of a store must agree on; for a feature
+                that the store lacks, only these are compared.
+
+        Raises:
+            RecipeMismatch: names every differing key with both values, and its features.
+        """
+        differing = diff_features(self.recipes(), recipes, tuple(shared))
+        if differing:
+            raise RecipeMismatch(
+                f"store {str(self.path)!r} was made by another recipe: {'; '.join(differing)};"
+                " expected the same values"
+            )
+
+    def add_features(
+        self, specs: Sequence[schema.FeatureSpec], recipes: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Add features, all pending; other arrays are not touched.
+
+        Raises:
+            StoreError: if one is there already.
+            StorageFailure: the disk is full or read-only.
+        """
+        self._writable().check()
+        clash = sorted(spec.name for spec in specs if spec.name in self.features())
+        if clash:
+            raise StoreError(f"store {str(self.path)!r} has {', '.join(clash)} already")
+        group = zarr.open_group(self.root, mode="r+", zarr_format=3)
+        features = dict(self._attrs["features"])
+        with storage_errors(f"store {str(self.path)!r}"):
+            for spec in specs:
+                schema.create_feature(
+                    group,
+                    spec,
+                    rows=self.num_rows,
+                    seconds=self._seconds,
+                    chunk_seconds=self.chunk_seconds,
+                    capacity=self._attrs["capacity"],
+                )
+                features[spec.name] = layout.feature_entry(spec, recipes[spec.name])
+            # The attributes make the arrays count; until then a crash leaves the store as it was.
+            self._attrs = {**self._attrs, "features": dict(sorted(features.items()))}
+            layout.write_attributes(self.root, self._attrs)
+        for spec in specs:
+            for name in (schema.length_name(spec.name), schema.status_name(spec.name)):
+                self._columns[name] = self._column(name)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in use, deleted ones included."""
+        return self._columns[schema.VIDEO_ID].rows
+
+    def rows(self) -> dict[str, int]:
+        """Video id → row."""
+        return dict(self._rows)
+
+    def add_rows(self, ids: Sequence[str]) -> dict[str, int]:
+        """Append videos, all pending, and return the row of every id.
+
+        Ids that are there already keep their row.
+
+        Raises:
+            ValueError: if an id is empty or no valid Unicode.
+            StorageFailure: the disk is full or read-only.
+        """
+        self._writable().check()
+        new = [name for name in dict.fromkeys(ids) if name not in self._rows]
+        for name in new:
+            if not name or any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise ValueError(f"a video id must be valid text and not empty; got {name!r}")
+        if new:
+            first = self.num_rows
+            column = self._columns[schema.VIDEO_ID]
+            for each in self._columns.values():
+                each.extend(first + len(new))
+            for row, name in enumerate(new, start=first):
+                column[row] = name
+                self._rows[name] = row
+            self._kept(self._show_rows)
+        return {name: self._rows[name] for name in ids}
+
+    def _show_rows(self) -> None:
+        # video_id comes last: its shape is what makes the rows exist.
+        self.show_shapes()
+        column = self._columns[schema.VIDEO_ID]
+        column.flush()
+        column.commit_shape()
+
+    def show_shapes(self) -> None:
+        """Give every array the store's rows and seconds in its metadata."""
+        rows = self.num_rows
+        for feature in self.features():
+            shape = schema.open_array(self.root, feature).shape
+            schema.set_shape(self.root, feature, (rows, self._seconds, *shape[2:]))
+        self._pictures.resize(rows, self._seconds)
+        for name, column in self._columns.items():
+            if name != schema.VIDEO_ID:
+                column.commit_shape()
+
+    def status(self, feature: str) -> NDArray[np.uint8]:
+        """Status of every row, see `Status`: ``[rows]``, a copy.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return self._feature_column(schema.status_name, feature).values.copy()
+
+    def length(self, feature: str) -> NDArray[np.uint32]:
+        """Valid seconds of every row: ``[rows]``, a copy.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return self._feature_column(schema.length_name, feature).values.copy()
+
+    def _feature_column(self, name_of: Callable[[str], str], feature: str) -> Column:
+        if feature not in self._attrs["features"]:
+            raise UnknownName("feature", feature, self.features())
+        return self._columns[name_of(feature)]
+
+    def fingerprints(self) -> dict[int, Fingerprint]:
+        """Row → fingerprint of the file that its newest record was made from."""
+        if self._fingerprints is None:
+            self._fingerprints = self.ledger.fingerprints()
+        return dict(self._fingerprints)
+
+    def set_pending(self, pairs: Iterable[tuple[int, str]]) -> None:
+        """Mark (row, feature) pairs as to be extracted; on disk when this returns.
+
+        To be called before anything is dispatched: a chunk object of a row whose status is ok
+        must never be replaced.
+
+        Raises:
+            StorageFailure: the disk is full or read-only.
+        """
+        self._writable().check()
+        for row, feature in pairs:
+            self._feature_column(schema.status_name, feature)[row] = Status.PENDING
+        self._kept(lambda: self._flush("status/"))
+
+    def commit(self, records: Sequence[VideoRecord]) -> None:
+        """Make the outcome of these videos part of the store: one checkpoint.
+
+        Raises:
+            StoreLocked: another run took the lock; nothing was written.
+            StorageFailure: the disk is full or read-only. If the reserve could be freed, the
+                records are committed nevertheless; committing them again is harmless.
+            ValueError: a record does not fit the store.
+        """
+        lock = self._writable()
+        lock.heartbeat() if not records else lock.check()
+        if not records:
+            return
+        for record in records:
+            self._validate(record)
+        number = self._kept(lambda: self.ledger.append(lock.run_id, records))
+        self._kept(lambda: self._apply(records))
+        self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))
+        self._kept(lock.heartbeat)
+        if self._fingerprints is not None:
+            self._fingerprints |= {r.row: r.fingerprint for r in records}
+        self._raise_if_full()
+
+    def _validate(self, record: VideoRecord) -> None:
+        if self._rows.get(record.video_id) != record.row:
+            raise ValueError(f"row={record.row} is not that of video {record.video_id!r}")
+        for feature in record.features:
+            self._feature_column(schema.status_name, feature.feature)
+            expected = schema.num_chunks(feature.length, self.chunk_seconds)
+            is_ok = feature.status == Status.OK
+            if (feature.length > 0) != is_ok or (is_ok and len(feature.chunks) != expected):
+                raise ValueError(
+                    f"video {record.video_id!r} {feature.feature}: {feature.status.name} with"
+                    f" length={feature.length} and {len(feature.chunks)} chunks; expected"
+                    f" {expected} chunks, and a length if and only if it is ok"
+                )
+
+    def _apply(self, records: Sequence[VideoRecord]) -> None:
+        """Bring the arrays to what the records say; may be repeated."""
+        self._grow(max((f.length for r in records for f in r.features), default=0))
+        pts: dict[int, tuple[float, ...]] = {}
+        gone: list[tuple[int, FeatureRecord, int]] = []
+        for record in records:
+            if self._describes(record):
+                self._set_index(record)
+                pts[record.row] = record.pts
+            for feature in record.features:
+                lengths = self._columns[schema.length_name(feature.feature)]
+                old, new = (
+                    schema.num_chunks(int(n), self.chunk_seconds)
+                    for n in (lengths[record.row], feature.length)
+                )
+                if feature.status != Status.OK or old > new:
+                    gone.append((record.row, feature, new))
+                lengths[record.row] = feature.length
+                self._columns[schema.status_name(feature.feature)][record.row] = feature.status
+        self._flush("index/")
+        self._pictures.write(pts)
+        self._flush("length/")
+        self._flush("status/")
+        known = self._seconds // self.chunk_seconds
+        for row, feature, first in gone:
+            num_axes = len(self._attrs["features"][feature.feature]["dims"])
+            remove_chunks(self.root, feature.feature, row, first, known, num_axes)
+
+    def _describes(self, record: VideoRecord) -> bool:
+        """Whether the record may set the video's own values.
+
+        A record without any ok feature must not wipe those of features that are.
+        """
+        if any(feature.status == Status.OK for feature in record.features):
+            return True
+        touched = {feature.feature for feature in record.features}
+        others = (self._columns[schema.status_name(f)] for f in self.features() if f not in touched)
+        return not any(column[record.row] == Status.OK for column in others)
+
+    def _set_index(self, record: VideoRecord) -> None:
+        nan = float("nan")
+        start, end = record.audio_start, record.audio_end
+        self._columns["index/duration"][record.row] = record.duration
+        self._columns["index/audio_start"][record.row] = nan if start is None else start
+        self._columns["index/audio_end"][record.row] = nan if end is None else end
+        self._columns["index/row_flags"][record.row] = record.row_flags
+
+    def _flush(self, prefix: str) -> None:
+        for name, column in self._columns.items():
+            if name.startswith(prefix):
+                column.flush()
+
+    def _grow(self, seconds: int) -> None:
+        """Make the second axis of all features long enough, in whole chunks."""
+        needed = schema.num_chunks(seconds, self.chunk_seconds) * self.chunk_seconds
+        if needed > self._seconds:
+            self._seconds = needed
+            self.show_shapes()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove videos: status 3 and a ledger record first, then their chunk objects.
+
+        Their rows stay and are not used again for others.
+
+        Raises:
+            UnknownName: if a video is not in the store.
+            StorageFailure: the disk is full or read-only.
+        """
+        unknown = [name for name in ids if name not in self._rows]
+        if unknown:
+            raise UnknownName("video", unknown[0], self._rows)
+        features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
+        self.commit([self._tombstone(name, features) for name in ids])
+
+    def _tombstone(self, name: str, features: tuple[FeatureRecord, ...]) -> VideoRecord:
+        return VideoRecord(
+            video_id=name,
+            row=self._rows[name],
+            relpath="",
+            fingerprint=Fingerprint(0, 0, ""),
+            duration=float("nan"),
+            pts=(),
+            audio_start=None,
+            audio_end=None,
+            row_flags=0,
+            features=features,
+            finished_at=now(),
+            run_id=self._writable().run_id,
+        )
+
+    def heartbeat(self) -> None:
+        """Give a sign of life between checkpoints.
+
+        Raises:
+            StoreLocked: another run took the lock.
+        """
+        self._writable().heartbeat()
+
+    def start_run(self, info: Mapping[str, Any]) -> None:
+        """Write the run's file: what was asked, with which versions."""
+        lock = self._writable()
+        self._kept(lambda: self.runs.update(lock.run_id, **info))
+
+    def finish_run(self, summary: Mapping[str, Any]) -> None:
+        """Close the run's file: how it ended. Also for runs that failed in an orderly way."""
+        lock = self._writable()
+        values = {"state": FINISHED, "finished": now(), "summary": dict(summary)}
+        self._kept(lambda: self.runs.update(lock.run_id, **values))
+
+    def write_report(self, failures: Sequence[VideoRecord]) -> Path:
+        """Write the failed features of a run as ``S/runs/<run>-failures.csv``; its path."""
+        lock = self._writable()
+        return self._kept(lambda: self.runs.write_failures(lock.run_id, failures))
+
+    def recover(self, *, rebuild: bool = False) -> Recovery:
+        """Heal what a crash left; to be called first by every run on an existing store.
+
+        Ledger segments newer than the checkpoint are applied again. After an unclean end also
+        leftovers of interrupted writes go, and rows of the last 15 minutes are read and made
+        pending if damaged. ``rebuild`` does all of it from the whole ledger.
+
+        Raises:
+            StoreLocked: another run took the lock.
+            StorageFailure: the disk is full or read-only.
+        """
+        lock = self._writable()
+        lock.check()
+        with storage_errors(f"store {str(self.path)!r}"):
+            return recover(self, lock.run_id, took_over=lock.took_over, rebuild=rebuild)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a column could not be read and waits for `recover`."""
+        return any(column.damaged for column in self._columns.values())
+
+    def replay(self, records: Sequence[VideoRecord]) -> None:
+        """Apply records of the ledger again, each feature of a row once.
+
+        Ids that a damaged index lost come back; records of rows that never became visible
+        are left out: their videos are extracted again.
+        """
+        ids = self._columns[schema.VIDEO_ID]
+        for record in records:
+            if record.row < ids.rows and not ids[record.row]:
+                ids[record.row] = record.video_id
+                self._rows[record.video_id] = record.row
+        stored = set(self.features())
+        fitting = [
+            replace(record, features=tuple(f for f in record.features if f.feature in stored))
+            for record in records
+            if self._rows.get(record.video_id) == record.row
+        ]
+        self._apply(fitting)
+
+    def _writable(self) -> Lock:
+        if self._lock is None:
+            raise StoreError(f"store {str(self.path)!r} was opened without its lock; expected one")
+        return self._lock
+
+    def _kept(self, action: Callable[[], T]) -> T:
+        """Run a step that may be repeated; on a full disk free the reserve and repeat it."""
+        try:
+            return self._guarded(action)
+        except StorageFailure as error:
+            if not is_disk_full(error) or not layout.free_reserve(self.path):
+                raise
+            self._full = error
+            return self._guarded(action)
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        with storage_errors(f"store {str(self.path)!r}"):
+            return with_retries(action)
+
+    def _raise_if_full(self) -> None:
+        error, self._full = self._full, None
+        if error is not None:
+            raise error

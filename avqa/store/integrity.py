@@ -1,0 +1,63 @@
+"""Is a chunk object what its record says it is?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avqa.store import schema
+from avqa.store.records import ChunkRecord, FeatureRecord
+from avqa.store.writer import chunk_path, read_record
+
+
+class ChunkChecker:
+    """Checks the chunk objects of one feature."""
+
+    def __init__(self, root: Path, feature: str) -> None:
+        """Open the feature's array in the group ``root``."""
+        array = schema.open_array(root, feature)
+        self._root = root
+        self._feature = feature
+        self._num_axes = len(array.shape) - 2
+        self._chunk_seconds = array.chunks[1]
+        whole = (2**31, 2**31 * self._chunk_seconds, *array.shape[2:])
+        self._array: Any = schema.beyond_shape(array, whole)
+
+    def check(self, row: int, record: FeatureRecord) -> tuple[str, str] | None:
+        """First thing wrong with a row's objects as (kind, detail), None if all is well.
+
+        Reads and decodes all of them: existence, size, checksum, finite values, zero padding.
+        """
+        for number, chunk in enumerate(record.chunks):
+            valid = min(record.length - number * self._chunk_seconds, self._chunk_seconds)
+            wrong = self._check_chunk(row, number, chunk, valid)
+            if wrong is not None:
+                return wrong[0], f"chunk={number}: {wrong[1]}"
+        return None
+
+    def _check_chunk(
+        self, row: int, number: int, record: ChunkRecord, valid: int
+    ) -> tuple[str, str] | None:
+        path = chunk_path(self._root, self._feature, row, number, self._num_axes)
+        try:
+            size = os.stat(path).st_size
+        except FileNotFoundError:
+            return "missing", "no object"
+        if size != record.n_bytes:
+            return "size", f"{size} bytes, ledger says {record.n_bytes}"
+        stored = read_record(path).crc32c
+        if stored != record.crc32c:
+            return "crc", f"checksum {stored:08x}, ledger says {record.crc32c:08x}"
+        start = number * self._chunk_seconds
+        try:
+            values = self._array[row, start : start + self._chunk_seconds]
+        except (ValueError, RuntimeError) as error:
+            return "crc", f"does not decode: {error}"
+        if not np.isfinite(values[:valid]).all():
+            return "not_finite", f"NaN or infinity in the first {valid} seconds"
+        if values[valid:].any():
+            return "padding", f"values other than zero after second {valid}"
+        return None

@@ -1,0 +1,121 @@
+"""The store directory as a whole: making it, its attributes, the reserve on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from avqa.errors import StoreError, StoreNotFound
+from avqa.store import schema
+from avqa.store.files import write_atomic
+from avqa.store.recipes import recipe_hash
+
+RESERVE = "ledger/.reserve"
+RESERVE_BYTES = 64 * 2**20
+"""Kept allocated, so that on a full disk the last records can still be written."""
+
+
+def build_group(
+    root: Path,
+    recipes: Mapping[str, Mapping[str, Any]],
+    specs: Sequence[schema.FeatureSpec],
+    chunk_seconds: int,
+    attrs: Mapping[str, Any],
+    expected_rows: int,
+) -> None:
+    """Create the Zarr group ``root`` without rows."""
+    capacity = schema.capacity_for(expected_rows)
+    for spec in specs:
+        schema.check_spec(spec)
+    group = zarr.create_group(root, zarr_format=3)
+    schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
+    for spec in specs:
+        schema.create_feature(
+            group,
+            spec,
+            rows=0,
+            seconds=chunk_seconds,
+            chunk_seconds=chunk_seconds,
+            capacity=capacity,
+        )
+    features = {spec.name: feature_entry(spec, recipes[spec.name]) for spec in specs}
+    own = {
+        "schema": schema.SCHEMA,
+        "pad": "zero",
+        "chunk_seconds": chunk_seconds,
+        "capacity": capacity,
+        "features": dict(sorted(features.items())),
+    }
+    write_attributes(root, {**attrs, **own})
+
+
+def feature_entry(spec: schema.FeatureSpec, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What the group's attributes say of a feature."""
+    return {
+        "shape": list(spec.shape),
+        "dims": list(spec.dims),
+        "dtype": spec.dtype,
+        "recipe_hash": recipe_hash(recipe),
+        "recipe": dict(recipe),
+    }
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Attributes of the group of the store directory ``path``.
+
+    Raises:
+        StoreNotFound: there is no store.
+        StoreError: it has another schema, or is damaged.
+    """
+    file = path / schema.GROUP / "zarr.json"
+    try:
+        attrs: dict[str, Any] = json.loads(file.read_bytes())["attributes"]
+    except FileNotFoundError as error:
+        raise StoreNotFound(
+            f"no store at {str(path)!r}; expected a folder that holds {schema.GROUP};"
+            " make one with: avqa extract --videos DIR --out STORE"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise StoreError(f"{str(file)!r} is damaged: {error}; restore it from a backup") from error
+    if attrs.get("schema") != schema.SCHEMA:
+        raise StoreError(
+            f"store {str(path)!r} has schema={attrs.get('schema')!r}; expected"
+            f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
+        )
+    return attrs
+
+
+def write_attributes(root: Path, attrs: Mapping[str, Any]) -> None:
+    """Replace the attributes of the group ``root``."""
+    file = root / "zarr.json"
+    metadata = json.loads(file.read_bytes())
+    metadata["attributes"] = dict(attrs)
+    write_atomic(file, json.dumps(metadata, indent=2).encode("ascii"))
+
+
+def allocate_reserve(path: Path) -> None:
+    """Make sure that the reserve of the store directory is there."""
+    reserve = path / RESERVE
+    if reserve.exists():
+        return
+    reserve.parent.mkdir(exist_ok=True)
+    with reserve.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError:
+            reserve.unlink()
+            raise
+
+
+def free_reserve(path: Path) -> bool:
+    """Give the reserve back to the disk; False if it is spent already."""
+    try:
+        (path / RESERVE).unlink()
+    except FileNotFoundError:
+        return False
+    return True

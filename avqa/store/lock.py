@@ -1,0 +1,241 @@
+"""One run per store: an exclusive lock file with a heartbeat.
+
+``flock`` is unreliable on some network mounts and knows no other host, so the lock is a file
+``S/lock.json`` created exclusively. A holder that died on this host is taken over at once;
+one on another host only on request, when its heartbeat is old.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from avqa.errors import StoreLocked
+from avqa.store.files import read_json, storage_errors, write_json
+
+LOCK = "lock.json"
+STEAL_AFTER_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a store."""
+
+    run_id: str
+    host: str
+    pid: int
+    process_start: str
+    """Boot and clock tick of the process's start: a reused pid has another."""
+    started: str
+    heartbeat: str
+
+    @classmethod
+    def me(cls, run_id: str) -> Holder:
+        """This process, now."""
+        pid, now = os.getpid(), _now()
+        return cls(run_id, socket.gethostname(), pid, process_start(pid) or "", now, now)
+
+    def is_gone(self) -> bool:
+        """Whether the process is known to be dead: only this host's can be."""
+        return self.host == socket.gethostname() and process_start(self.pid) != self.process_start
+
+    def heartbeat_age(self) -> float:
+        """Seconds since the last sign of life."""
+        return (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)).total_seconds()
+
+
+class Lock:
+    """The right to write to a store; a context manager that gives it back."""
+
+    def __init__(self, store: Path, holder: Holder, *, took_over: bool) -> None:
+        """Use `acquire`."""
+        self._path = store / LOCK
+        self._holder = holder
+        self.took_over = took_over
+        """The last holder did not give the lock back: its run ended uncleanly."""
+
+    @property
+    def run_id(self) -> str:
+        """Run that holds the lock."""
+        return self._holder.run_id
+
+    @classmethod
+    def acquire(cls, path: Path, run_id: str, steal: bool = False) -> Lock:
+        """Take the lock of the store directory ``path``, which is created if it is missing.
+
+        Args:
+            path: the store directory S.
+            run_id: unique name of this run.
+            steal: take it from a holder on another host whose heartbeat is older than
+                ten minutes.
+
+        Raises:
+            StoreLocked: another run holds it; names host, pid, start and heartbeat.
+            StorageFailure: the folder cannot be written.
+        """
+        path = Path(path)
+        with storage_errors(f"{str(path / LOCK)!r}"):
+            path.mkdir(parents=True, exist_ok=True)
+            took_over = False
+            while not _create(path / LOCK, Holder.me(run_id)):
+                holder = read_holder(path)
+                if holder is None:
+                    continue  # given back between the two calls
+                if not _may_take(holder, steal):
+                    raise StoreLocked(_refusal(path, holder, steal))
+                took_over = _remove(path / LOCK, holder) or took_over
+        mine = read_holder(path)
+        if mine is None or mine.run_id != run_id:
+            raise StoreLocked(f"store {str(path)!r}: another run took the lock at this moment")
+        return cls(path, mine, took_over=took_over)
+
+    def check(self) -> None:
+        """Fence: make sure that the lock is still ours.
+
+        Raises:
+            StoreLocked: it was stolen or removed; nothing may be written any more.
+        """
+        holder = read_holder(self._path.parent)
+        if holder is None or holder.run_id != self.run_id:
+            now = f"run_id={holder.run_id} host={holder.host}" if holder else "nobody"
+            raise StoreLocked(
+                f"store {str(self._path.parent)!r}: run_id={self.run_id} lost its lock, now held"
+                f" by {now}; expected to hold it until the end; this run stops without writing;"
+                " what it committed is kept"
+            )
+
+    def heartbeat(self) -> None:
+        """Check the fence and give a sign of life."""
+        self.check()
+        self._holder = replace(self._holder, heartbeat=_now())
+        write_json(self._path, asdict(self._holder), durable=False)
+
+    def release(self) -> None:
+        """Give the lock back; one that is no longer ours is left alone."""
+        holder = read_holder(self._path.parent)
+        if holder is not None and holder.run_id == self.run_id:
+            self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Lock:
+        """Hold it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give it back."""
+        self.release()
+
+
+def read_holder(store: Path) -> Holder | None:
+    """Who holds the store directory, None if nobody does.
+
+    Raises:
+        StoreLocked: the lock file is damaged, so nobody can tell.
+    """
+    path = store / LOCK
+    try:
+        return Holder(**read_json(path))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise StoreLocked(
+            f"lock {str(path)!r} is damaged; expected run_id, host and pid;"
+            " remove the file if no run is active"
+        ) from error
+
+
+def process_start(pid: int) -> str | None:
+    """Boot id and start tick of a live process; None if it is dead or a zombie.
+
+    Where there is no ``/proc``, live processes all give the empty string.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "" if not Path("/proc/self/stat").exists() and _answers(pid) else None
+    # The command in parentheses may hold spaces; state and start follow it.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _create(path: Path, holder: Holder) -> bool:
+    """Create the lock with its content in one step, so that no crash leaves an empty one."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    write_json(partial, asdict(holder))
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        return _create_without_links(path, partial.read_bytes())
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def _create_without_links(path: Path, content: bytes) -> bool:
+    """For file systems without hard links."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    return True
+
+
+def _may_take(holder: Holder, steal: bool) -> bool:
+    return holder.is_gone() or (steal and holder.heartbeat_age() > STEAL_AFTER_SECONDS)
+
+
+def _remove(path: Path, stale: Holder) -> bool:
+    """Remove the lock of ``stale``, but not one that another run just put in its place."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return False
+    try:
+        if Holder(**read_json(aside)) == stale:
+            return True
+        os.link(aside, path)
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _refusal(path: Path, holder: Holder, steal: bool) -> str:
+    age = holder.heartbeat_age()
+    if steal:
+        advice = f"--steal-lock waits until the heartbeat is {STEAL_AFTER_SECONDS:.0f} s old"
+    else:
+        advice = "wait for it to end, or, if it is known to be dead, use --steal-lock"
+    return (
+        f"store {str(path)!r} is in use by run_id={holder.run_id} host={holder.host}"
+        f" pid={holder.pid} started={holder.started} heartbeat={holder.heartbeat}"
+        f" ({age:.0f} s ago); expected no other run; {advice}"
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,108 @@
+"""What a run does before anything else on an existing store: heal what a crash left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avqa.store.integrity import ChunkChecker
+from avqa.store.layout import allocate_reserve
+from avqa.store.ledger import Segment
+from avqa.store.records import Status, VideoRecord
+from avqa.store.runs import INTERRUPTED, RUNNING
+
+if TYPE_CHECKING:
+    from avqa.store.admin import Store
+
+SUSPECT_SECONDS = 900.0
+"""Files younger than this at a power loss may be short or empty: zarr does not sync them."""
+
+
+@dataclass
+class Recovery:
+    """What was healed; all zero after an orderly run."""
+
+    replayed: int = 0
+    """Ledger segments applied again."""
+    partials: int = 0
+    """Leftovers of interrupted writes removed."""
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    """(row, feature) pairs whose objects are damaged: pending again."""
+
+
+def recover(store: Store, run_id: str, *, took_over: bool, rebuild: bool = False) -> Recovery:
+    """Heal a store; see `Store.recover`, which guards and calls it."""
+    found = Recovery()
+    interrupted = [
+        run for run in store.runs.all() if run["state"] == RUNNING and run["run_id"] != run_id
+    ]
+    rebuild = rebuild or store.damaged
+    segments = store.ledger.segments(0 if rebuild else store.runs.checkpoint())
+    if segments:
+        store.replay(newest_only(segments))
+        found.replayed = len(segments)
+    if took_over or interrupted or segments or rebuild:
+        store.show_shapes()
+        found.partials = remove_partials(store.path)
+        found.bad = recheck(store, None if rebuild else SUSPECT_SECONDS)
+    store.runs.update(run_id, checkpoint=store.ledger.last)
+    for run in interrupted:
+        store.runs.update(run["run_id"], state=INTERRUPTED)
+    allocate_reserve(store.path)
+    return found
+
+
+def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
+    """Records in the order of their commits, without features that a later one replaced.
+
+    Replaying an old failure would delete the chunk objects of a later success.
+    """
+    seen: set[tuple[int, str]] = set()
+    kept: list[VideoRecord] = []
+    for segment in reversed(segments):
+        for record in reversed(segment.records()):
+            features = tuple(f for f in record.features if (record.row, f.feature) not in seen)
+            seen |= {(record.row, f.feature) for f in features}
+            if features:
+                kept.append(replace(record, features=features))
+    return kept[::-1]
+
+
+def remove_partials(path: Path) -> int:
+    """Remove leftovers of interrupted writes, with the lock held."""
+    leftovers = [p for p in path.rglob("*.partial") if p.is_file()]
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def recheck(store: Store, newer_than: float | None) -> list[tuple[int, str]]:
+    """Read the objects of rows committed last, and make damaged ones pending.
+
+    Args:
+        store: opened with its lock.
+        newer_than: seconds before the newest commit; None checks everything.
+    """
+    segments = store.ledger.segments()
+    if newer_than is not None and segments:
+        times = {segment.number: segment.path.stat().st_mtime for segment in segments}
+        start = max(times.values()) - newer_than
+        segments = [segment for segment in segments if times[segment.number] >= start]
+    rows = store.rows()
+    status = {feature: store.status(feature) for feature in store.features()}
+    checkers = {feature: ChunkChecker(store.root, feature) for feature in status}
+    bad = [
+        (record.row, feature.feature)
+        for record in newest_only(segments)
+        for feature in record.features
+        if rows.get(record.video_id) == record.row
+        and feature.feature in status
+        and status[feature.feature][record.row] == Status.OK
+        and feature.status == Status.OK
+        and checkers[feature.feature].check(record.row, feature) is not None
+    ]
+    if bad:
+        store.set_pending(bad)
+    return bad

@@ -1,0 +1,77 @@
+"""``S/runs/<run>.json``: what each run was asked, where it stands and how it ended."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from avqa.store.files import read_json, write_json
+from avqa.store.records import Status, VideoRecord
+
+RUNNING = "running"
+FINISHED = "finished"
+INTERRUPTED = "interrupted"
+
+_COLUMNS = (
+    "video_id",
+    "relpath",
+    "feature",
+    "reason",
+    "stage",
+    "message",
+    "attempt",
+    "host",
+    "worker",
+    "finished_at",
+)
+
+
+class Runs:
+    """The run files of a store."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` is ``S/runs``; it need not exist yet."""
+        self._folder = folder
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every run's file, oldest first."""
+        found = [read_json(path) for path in self._folder.glob("*.json")]
+        return sorted(found, key=lambda run: str(run["started"]))
+
+    def update(self, run_id: str, **values: Any) -> None:
+        """Set fields of a run's file, creating it."""
+        path = self._folder / f"{run_id}.json"
+        if path.exists():
+            run = read_json(path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run = {"run_id": run_id, "state": RUNNING, "started": now(), "checkpoint": 0}
+        write_json(path, run | values)
+
+    def checkpoint(self) -> int:
+        """Number of the last ledger segment that is in the arrays as a whole."""
+        return max((int(run["checkpoint"]) for run in self.all()), default=0)
+
+    def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> Path:
+        """Write ``<run>-failures.csv``: one line per failed feature of a video.
+
+        File names that are no UTF-8 are written with their own bytes.
+        """
+        path = self._folder / f"{run_id}-failures.csv"
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            table = csv.writer(file)
+            table.writerow(_COLUMNS)
+            for record in records:
+                for feature in record.features:
+                    if feature.status == Status.FAILED:
+                        both: Mapping[str, Any] = vars(record) | vars(feature)
+                        table.writerow([both[column] for column in _COLUMNS])
+        return path
+
+
+def now() -> str:
+    """The time, as run files and records write it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
