@@ -69,12 +69,16 @@ class Link:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in sys.stdin.buffer:
-            message = json.loads(line)
-            if message["op"] == "free":
-                self._free.put(message["slot"])
-            else:
-                self.requests.put(message)
+        rest = b""
+        # Not through sys.stdin: its lock, held here, would abort an orderly exit.
+        while data := os.read(0, 1 << 16):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if message["op"] == "free":
+                    self._free.put(message["slot"])
+                else:
+                    self.requests.put(message)
         os._exit(0)
 
     def send(self, kind: str, **content: Any) -> None:

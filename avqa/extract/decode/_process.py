@@ -115,7 +115,7 @@ class DecoderProcess:
         Raises:
             MediaError: if the file cannot be read.
         """
-        header = next(iter(list(self._run({"op": "probe"}, path, settings, limits))))
+        (header,) = self._run({"op": "probe"}, path, settings, limits)
         assert isinstance(header, Header)
         return header
 
@@ -222,6 +222,7 @@ class _Conversation:
         self._left = limits.timeout_seconds
         self._stage = "probe"
         self._so_far: Message = {}
+        self._over = False
         self.clean = False
         """The child is ready for another request."""
 
@@ -233,7 +234,7 @@ class _Conversation:
                 item = self._take(answer)
                 if item is not None:
                     yield item
-                if self.clean:
+                if self._over:
                     return
                 answer, waited = self._child.receive(self._left)
                 self._left -= waited
@@ -263,6 +264,7 @@ class _Conversation:
         if kind == "spent":  # work that is ours rather than the file's: not counted
             self._left += answer["seconds"]
             return None
+        self._over = True
         self.clean = answer.get("clean", True)
         if kind == "footer":
             return _footer(answer)
