@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError, EnvironmentFailure, MediaError
+from avqa.errors import ConfigError, EnvironmentFailure, MediaError, StorageFailure
 from avqa.extract.decode._spawn import Child, ChildDied, ChildSilent, Message
 from avqa.extract.media import Limits, Report
 from avqa.extract.settings import Settings
@@ -126,6 +126,7 @@ class DecoderProcess:
 
         Raises:
             MediaError: as `decode`.
+            StorageFailure: if the folder's disk is full or read-only.
         """
         for item in self._run({"op": "frames", "folder": folder}, path, settings, limits):
             assert not isinstance(item, Block)
@@ -335,6 +336,8 @@ def _message(error: MediaError) -> Message:
 def _error(answer: Message) -> MediaError | ConfigError | EnvironmentFailure:
     if answer["error"] == "media":
         return MediaError(answer["reason"], answer["message"], stage=answer["stage"])
+    if answer["error"] == "storage":
+        return StorageFailure(answer["message"])
     if answer["error"] == "environment":
         return EnvironmentFailure(answer["message"])
     return ConfigError(answer["message"])

@@ -235,6 +235,8 @@ class Work:
                 with self._clock("sound"):
                     use(sound.blocks())
             except Exception as error:  # whatever it is, the footer tells
+                if is_storage(error):
+                    raise
                 state = {"sound_error": explain(error, self._path, "sound")}
                 state["clean"] = state["sound_error"].get("clean", True)
             self._seconds["sound"] -= self._seconds["prepare"] - prepared
@@ -337,6 +339,8 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
     if isinstance(error, MediaError):
         found = {"error": "media", "reason": error.reason, "message": str(error)}
         return {**found, "stage": error.stage, "clean": error.reason != "memory"}
+    if is_storage(error):
+        return {"error": "storage", "message": f"cannot write: {error}; make room there"}
     if _is_memory(error):
         message = f"decoding needs too much memory: {where}; look at the file or allow it more"
         return {
@@ -354,6 +358,11 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
         "stage": stage,
         "clean": False,
     }
+
+
+def is_storage(error: BaseException) -> bool:
+    """Whether a file that we write ourselves found no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def _is_memory(error: BaseException) -> bool:
