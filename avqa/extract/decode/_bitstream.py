@@ -8,16 +8,15 @@ NAL_HEAD = 8
 """Bytes of each unit that are handed on; enough for a unit's header and a slice's first fields."""
 
 
-def nal_length_size(extradata: bytes | None) -> int:
+def nal_length_size(extradata: bytes | None, codec: str) -> int:
     """Bytes of the length before each unit; 0 where units follow start codes.
 
-    Decoder configuration records (mp4, Matroska) of H.264 and HEVC begin with version 1.
+    The decoder configuration records of mp4 and Matroska begin with version 1.
     """
-    if not extradata or extradata[0] != 1:
+    place = 21 if codec == "hevc" else 4
+    if not extradata or extradata[0] != 1 or len(extradata) <= place:
         return 0
-    if len(extradata) > 22 and extradata[4] & 0xFC != 0xFC:
-        return (extradata[21] & 3) + 1  # HEVC keeps it in byte 21
-    return (extradata[4] & 3) + 1 if len(extradata) > 4 else 0
+    return (extradata[place] & 3) + 1
 
 
 def nal_units(packet: memoryview, length_size: int) -> Iterator[bytes]:
