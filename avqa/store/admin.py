@@ -25,6 +25,7 @@ from avqa.store.files import is_disk_full, storage_errors, with_retries
 from avqa.store.ledger import Ledger
 from avqa.store.lock import Lock
 from avqa.store.pictures import PictureTimes
+from avqa.store.reader import UnknownVideo
 from avqa.store.recipes import diff_features
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.recovery import Recovery, recover
@@ -39,11 +40,12 @@ _INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_f
 class Store:
     """A store opened for the driver. Methods that write need the lock."""
 
-    def __init__(self, path: Path, lock: Lock | None) -> None:
+    def __init__(self, path: Path, lock: Lock | None, *, tolerant: bool = False) -> None:
         """Use `create` or `open`."""
         self.path = path
         self.root = path / schema.GROUP
         self._lock = lock
+        self._heal = tolerant or lock is not None
         self._attrs = layout.read_attributes(path)
         self.chunk_seconds: int = self._attrs["chunk_seconds"]
         self.ledger = Ledger(path / "ledger")
@@ -57,7 +59,7 @@ class Store:
         self._full: StorageFailure | None = None
 
     def _column(self, name: str) -> Column:
-        return Column(self.root, name, heal=self._lock is not None)
+        return Column(self.root, name, heal=self._heal)
 
     def _column_names(self) -> list[str]:
         per_feature = [(schema.length_name(f), schema.status_name(f)) for f in self.features()]
@@ -109,14 +111,17 @@ class Store:
         return cls(path, lock)
 
     @classmethod
-    def open(cls, path: Path, lock: Lock | None = None) -> Store:
+    def open(cls, path: Path, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
         """Open a store; without a lock for reading only. Call `recover` before a run.
+
+        A damaged column starts empty if there is a lock, to be healed by `recover`, or if
+        ``tolerant``; `damaged` names it.
 
         Raises:
             StoreNotFound: there is none.
             StoreError: it has another schema, or a damaged column and no lock to heal it.
         """
-        return cls(Path(path), lock)
+        return cls(Path(path), lock, tolerant=tolerant)
 
     def features(self) -> tuple[str, ...]:
         """Names of the features, sorted."""
@@ -377,9 +382,9 @@ class Store:
             UnknownName: if a video is not in the store.
             StorageFailure: the disk is full or read-only.
         """
-        unknown = [name for name in ids if name not in self._rows]
-        if unknown:
-            raise UnknownName("video", unknown[0], self._rows)
+        for name in ids:
+            if name not in self._rows:
+                raise UnknownVideo(self.path, name, self._rows)
         features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
         self.commit([self._tombstone(name, features) for name in ids])
 
@@ -440,9 +445,9 @@ class Store:
             return recover(self, lock.run_id, took_over=lock.took_over, rebuild=rebuild)
 
     @property
-    def damaged(self) -> bool:
-        """Whether a column could not be read and waits for `recover`."""
-        return any(column.damaged for column in self._columns.values())
+    def damaged(self) -> list[str]:
+        """Names of columns that could not be read and wait for `recover`."""
+        return [name for name, column in self._columns.items() if column.damaged]
 
     def replay(self, records: Sequence[VideoRecord]) -> None:
         """Apply records of the ledger again, each feature of a row once.

@@ -61,3 +61,17 @@ class PictureTimes:
             path.unlink(missing_ok=True)
         else:
             whole[where] = values
+
+    def damaged_objects(self) -> list[Path]:
+        """Chunk objects that cannot be read."""
+        height, width = self._array.chunks
+        found = []
+        for path in sorted((self._root / schema.PTS).glob("c.*")):
+            try:
+                _, block, chunk = path.name.split(".")
+                row, second = int(block) * height, int(chunk) * width
+                whole = schema.beyond_shape(self._array, (row + height, second + width))
+                whole[row : row + height, second : second + width]
+            except (ValueError, RuntimeError):
+                found.append(path)
+        return found

@@ -38,7 +38,7 @@ def recover(store: Store, run_id: str, *, took_over: bool, rebuild: bool = False
     interrupted = [
         run for run in store.runs.all() if run["state"] == RUNNING and run["run_id"] != run_id
     ]
-    rebuild = rebuild or store.damaged
+    rebuild = rebuild or bool(store.damaged)
     segments = store.ledger.segments(0 if rebuild else store.runs.checkpoint())
     if segments:
         store.replay(newest_only(segments))

@@ -188,9 +188,11 @@ def _require_parents(group: zarr.Group, name: str) -> None:
         group.require_group("/".join(parts[:depth]))
 
 
-def open_array(root: Path, name: str) -> zarr.Array[ArrayV3Metadata]:
-    """Open one array of the group ``root`` for reading and writing chunks."""
-    return zarr.open_array(root / name, mode="r+", zarr_format=3)
+def open_array(
+    root: Path, name: str, mode: Literal["r", "r+"] = "r+"
+) -> zarr.Array[ArrayV3Metadata]:
+    """Open one existing array of the group ``root``."""
+    return zarr.open_array(root / name, mode=mode, zarr_format=3)
 
 
 def beyond_shape(

@@ -1,0 +1,231 @@
+"""Reading features: `open_store` → `FeatureStore`.
+
+Arrays stay open between reads, which makes a read several times faster than opening the group
+each time. A `FeatureStore` may be pickled and may be used after a fork: every process opens
+arrays of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import FeatureMissing, StoreError, UnknownName
+from avqa.store import layout, schema
+from avqa.store.columns import read_whole
+from avqa.store.records import Status
+
+_ADVICE = {
+    Status.PENDING: "run `avqa extract` on this store to finish it",
+    Status.FAILED: "see `avqa status`; try again with `avqa extract --retry-failed`",
+    Status.DELETED: "it was deleted; `avqa extract` takes it in again",
+    Status.ABSENT: "the video has no such stream; leave it out or use zeros",
+}
+
+
+class RandomWeightsWarning(UserWarning):
+    """A store's features come from seeded random weights: fine for tests, not for science."""
+
+
+class UnknownVideo(UnknownName):
+    """The store has no such video."""
+
+    def __init__(self, store: Path, name: str, known: Iterable[str]) -> None:
+        """Name the nearest id instead of listing thousands."""
+        near = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see `video_ids` of the store"
+        StoreError.__init__(self, f"no video {name!r} in store {str(store)!r}; {hint}")
+
+
+def open_store(path: str | Path) -> FeatureStore:
+    """Open a store for reading.
+
+    Warns with `RandomWeightsWarning` if features were made with random weights.
+
+    Raises:
+        StoreNotFound: there is no store at ``path``.
+        StoreError: it has another schema or is damaged.
+    """
+    store = FeatureStore(Path(path))
+    made_up = [name for name in store.features if has_random_weights(store.recipe(name))]
+    if made_up:
+        warnings.warn(
+            f"store {str(path)!r}: random weights made {', '.join(made_up)};"
+            " use them for tests only; extract with --weights pretrained for results",
+            RandomWeightsWarning,
+            stacklevel=2,
+        )
+    return store
+
+
+def has_random_weights(recipe: Mapping[str, Any]) -> bool:
+    """Whether any weights of a feature's recipe are seeded random ones."""
+    sources = recipe.get("weights", {}).values()
+    return any(str(source.get("source", "")).startswith("random:") for source in sources)
+
+
+class FeatureStore:
+    """The features of a store as it was when opened; `reload` looks again."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `open_store`, which also warns of random weights."""
+        self.path = path.absolute()
+        self._root = self.path / schema.GROUP
+        self._arrays: dict[str, Any] = {}
+        self._pid = os.getpid()
+        self.reload()
+
+    def reload(self) -> None:
+        """Read attributes, ids, statuses and lengths again: a run may have added some.
+
+        Raises:
+            StoreNotFound, StoreError: as `open_store`.
+        """
+        self._attrs = layout.read_attributes(self.path)
+        self._arrays = {}
+        self._rows = {str(n): row for row, n in enumerate(self._column(schema.VIDEO_ID)) if n}
+        self._status = {f: self._column(schema.status_name(f)) for f in self.features}
+        self._length = {f: self._column(schema.length_name(f)) for f in self.features}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open arrays behind: another process opens its own."""
+        return self.__dict__ | {"_arrays": {}}
+
+    def _array(self, name: str) -> Any:
+        if self._pid != os.getpid():
+            self._arrays, self._pid = {}, os.getpid()
+        if name not in self._arrays:
+            self._arrays[name] = schema.open_array(self._root, name, mode="r")
+        return self._arrays[name]
+
+    def _column(self, name: str) -> NDArray[Any]:
+        return read_whole(self._array(name), name)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, ``<encoder>/<tap>``, sorted."""
+        return tuple(sorted(self._attrs["features"]))
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of all videos that were not deleted, in row order."""
+        columns = self._status.values()
+        deleted = np.logical_and.reduce([c == Status.DELETED for c in columns])
+        return tuple(name for name, row in self._rows.items() if not deleted[row])
+
+    def recipe(self, feature: str) -> dict[str, Any]:
+        """Everything that decided the numbers of a feature.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        self._check_feature(feature)
+        recipe: dict[str, Any] = self._attrs["features"][feature]["recipe"]
+        return recipe
+
+    def recipe_hash(self, feature: str) -> str:
+        """SHA-256 of the recipe's canonical JSON.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        self._check_feature(feature)
+        return str(self._attrs["features"][feature]["recipe_hash"])
+
+    def status(self, video_id: str, feature: str) -> Status:
+        """State of a feature of a video.
+
+        Raises:
+            UnknownName: the store has no such feature or video.
+        """
+        self._check_feature(feature)
+        return Status(int(self._status[feature][self._row(video_id)]))
+
+    def read(self, video_id: str, feature: str) -> NDArray[Any]:
+        """One feature of one video: ``[T, *shape]`` in the stored dtype, without padding.
+
+        Raises:
+            UnknownName: the store has no such feature or video.
+            FeatureMissing: it is not there for this video; says why and what to run.
+            StoreError: the stored object is damaged.
+        """
+        status, row = self.status(video_id, feature), self._row(video_id)
+        if status != Status.OK:
+            raise FeatureMissing(
+                f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
+                f" {_ADVICE[status]}"
+            )
+        try:
+            values: NDArray[Any] = self._array(feature)[row, : int(self._length[feature][row])]
+        except (ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"video {video_id!r}: {feature} is damaged ({error}); expected its checksum to"
+                " fit; run `avqa verify --repair`, then `avqa extract`"
+            ) from error
+        # Stored values are finite and missing objects read as NaN: look at one per object.
+        firsts = values[:: self._attrs["chunk_seconds"]]
+        if np.isnan(firsts.reshape(len(firsts), -1)[:, 0]).any():
+            raise FeatureMissing(
+                f"video {video_id!r}: {feature} has status ok but an object of it is gone;"
+                " expected all; run `avqa verify --repair`, then `avqa extract`"
+            )
+        return values
+
+    def length(self, video_id: str) -> int:
+        """Valid seconds T of a video, 0 if no feature of it is ok.
+
+        Raises:
+            UnknownName: the store has no such video.
+        """
+        row = self._row(video_id)
+        lengths = (int(self._length[f][row]) for f in self.features if self._ok(f, row))
+        return max(lengths, default=0)
+
+    def _ok(self, feature: str, row: int) -> bool:
+        return bool(self._status[feature][row] == Status.OK)
+
+    def pts(self, video_id: str) -> NDArray[np.float64]:
+        """Time stamp in seconds of the picture of every row: ``[T]``.
+
+        Raises:
+            UnknownName: the store has no such video.
+        """
+        values: NDArray[np.float64] = self._array(schema.PTS)[
+            self._row(video_id), : self.length(video_id)
+        ]
+        return values
+
+    def duration(self, video_id: str) -> float:
+        """Length of the picture in seconds; NaN if unknown.
+
+        Raises:
+            UnknownName: the store has no such video.
+        """
+        return float(self._array("index/duration")[self._row(video_id)])
+
+    def audio_extent(self, video_id: str) -> tuple[float, float] | None:
+        """Start and end of the sound in seconds on the picture's clock; None without sound.
+
+        Raises:
+            UnknownName: the store has no such video.
+        """
+        row = self._row(video_id)
+        start, end = (float(self._array(f"index/audio_{end}")[row]) for end in ("start", "end"))
+        return None if np.isnan(start) else (start, end)
+
+    def _row(self, video_id: str) -> int:
+        row = self._rows.get(video_id)
+        if row is None:
+            raise UnknownVideo(self.path, video_id, self._rows)
+        return row
+
+    def _check_feature(self, feature: str) -> None:
+        if feature not in self._attrs["features"]:
+            raise UnknownName("feature", feature, self.features)
