@@ -9,7 +9,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.codec.context import CodecContext
 from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard
@@ -140,7 +139,7 @@ class _Decoder:
 
     def __init__(self, container: Any, private: _Private, report: Report) -> None:
         self._stream = container.streams[private.stream_index]
-        self.codec: CodecContext = self._stream.codec_context
+        self.codec: Any = self._stream.codec_context
         self.codec.options = {"max_pixels": str(private.limits.max_pixels)}
         self.codec.thread_count = 1
         for other in container.streams:
@@ -157,7 +156,7 @@ class _Decoder:
     def decode(self, packet: Any) -> list[Any]:
         """Frames that come out for one packet; None drains the decoder."""
         try:
-            frames: list[Any] = self.codec.decode(packet)  # type: ignore[attr-defined]
+            frames: list[Any] = self.codec.decode(packet)
         except FFmpegMemoryError:
             raise
         except FFmpegError:
@@ -198,7 +197,7 @@ def _planned_frames(decoder: _Decoder, packets: PacketTable, plan: _plan.Plan) -
             raise _CannotPlan("the packets changed between two readings")
         if plan.fresh[i]:
             yield from decoder.decode(None)
-            decoder.codec.flush_buffers()  # type: ignore[attr-defined]
+            decoder.codec.flush_buffers()
         if plan.action[i] == _plan.DROP:
             continue
         lazy = plan.action[i] == _plan.DECODE_IF_REFERENCE

@@ -1,0 +1,113 @@
+"""Running the bundled ffmpeg program: bounded output, killed with us, no shell."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+import ffmpeg
+import imageio_ffmpeg
+
+from avqa.extract.decode import _files
+from avqa.extract.media import Limits
+
+KEPT_LINES = 20
+LINE_BYTES = 4096
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+_COLOURS = {"AV_LOG_FORCE_NOCOLOR": "1"}
+
+
+def program() -> str:
+    """Path of the bundled program."""
+    found: str = imageio_ffmpeg.get_ffmpeg_exe()
+    return found
+
+
+def source(path: str, limits: Limits) -> Any:
+    """The input, with the white lists and limits; ``path`` is absolute."""
+    return ffmpeg.input(
+        f"file:{path}",
+        protocol_whitelist=",".join(_files.PROTOCOLS),
+        format_whitelist=",".join(_files.FORMATS),
+        max_pixels=limits.max_pixels,
+        threads=1,
+    )
+
+
+def arguments(output: Any | None) -> list[str]:
+    """Command line of ffmpeg-python's ``output``; its first word is the program.
+
+    ``-copyts`` keeps the file's own clock; the level is printed before every message.
+    """
+    made: list[str] = ffmpeg.compile(output, cmd=program())
+    return [made[0], "-nostdin", "-hide_banner", "-copyts", "-loglevel", "level+info", *made[1:]]
+
+
+class Running:
+    """A started program, its standard output, and its messages as they come."""
+
+    def __init__(self, process: subprocess.Popen[bytes], take: Callable[[str], None]) -> None:
+        """Read the messages in a thread, handing each line to ``take``."""
+        self._process = process
+        self._take = take
+        self.errors: deque[str] = deque(maxlen=KEPT_LINES)
+        self.num_errors = 0
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    @property
+    def output(self) -> IO[bytes]:
+        """Its standard output."""
+        assert self._process.stdout is not None  # noqa: S101 - made with a pipe below
+        return self._process.stdout
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - made with a pipe below
+        # A message without an end must not fill the memory.
+        while line := self._process.stderr.readline(LINE_BYTES):
+            text = line.decode("utf-8", "surrogateescape").rstrip()
+            if "[error]" in text or "[fatal]" in text:
+                self.num_errors += 1
+                self.errors.append(re.sub(r"\[[^]]*\] ?", "", text))
+            self._take(text)
+
+    def finish(self) -> int:
+        """Wait for its end; the exit code."""
+        code = self._process.wait()
+        self._thread.join()
+        return code
+
+
+@contextmanager
+def running(command: Sequence[str], take: Callable[[str], None]) -> Iterator[Running]:
+    """Start ``command``; it is killed on leaving, however that happens."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_COLOURS,
+        preexec_fn=_die_with_parent,
+    ) as process:
+        try:
+            started = Running(process, take)
+            yield started
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
