@@ -85,9 +85,9 @@ class PictureClockSound:
             MediaError: if the stream holds no sound at all, or an impossible sample rate.
         """
         for run in self._runs:
-            lane, position, samples = self._place(run)
+            position, samples = self._place(run)
             while samples.size:
-                written = lane.write(position, samples)
+                written = self._lane(run.sample_rate).write(position, samples)
                 position, samples = position + written, samples[written:]
                 if samples.size and not self._done():
                     yield self._emit()
@@ -107,8 +107,8 @@ class PictureClockSound:
     def _done(self) -> bool:
         return self._first_second >= self._num_seconds
 
-    def _place(self, run: Sound) -> tuple[_Lane, int, Waveform]:
-        """Find the samples' place in their lane; what was already heard then is cut off."""
+    def _place(self, run: Sound) -> tuple[int, Waveform]:
+        """Find the samples' place, counted at their own rate; what was already heard then is cut off."""
         rate, samples = run.sample_rate, self._mend(run.samples)
         if rate not in _RATES:
             raise MediaError(
@@ -131,7 +131,7 @@ class PictureClockSound:
             self.extent.end = float(self._end)
             if self.extent.start is None:
                 self.extent.start = position / rate
-        return self._lane(rate), position, samples
+        return position, samples
 
     def _mend(self, samples: Waveform) -> Waveform:
         """Silence what is no number: one NaN would spread over a whole block."""
@@ -226,7 +226,7 @@ def load_resampler() -> None:
 def _nearest(samples: Waveform) -> Waveform:
     """44.1 kHz → 16 kHz by the nearest sample, in 16 bits: what moviepy does to a file."""
     count = samples.size * SAMPLE_RATE // _MOVIEPY_RATE
-    index = np.rint(np.arange(count) * (_MOVIEPY_RATE / SAMPLE_RATE)).astype(np.intp)
+    index = np.rint(np.arange(count) * _MOVIEPY_RATE / SAMPLE_RATE).astype(np.intp)
     return to_pcm16(samples[index]).astype(np.float32) / np.float32(32768)
 
 
