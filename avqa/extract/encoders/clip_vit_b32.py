@@ -16,6 +16,7 @@ from avqa.extract.encoders import Input, Tap, _pictures
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
@@ -25,6 +26,8 @@ MODEL = "ViT-B-32-quickgelu"
 SIZE = 224
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+QUICK = 1.702
+"""Slope of QuickGELU's sigmoid."""
 
 WEIGHTS = ("clip_vit_b32",)
 INPUTS = {"picture": Input("picture", (SIZE, SIZE, 3), "uint8")}
@@ -92,23 +95,59 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
         assert isinstance(block.mlp.gelu, QuickGELU), "open_clip built CLIP without QuickGELU"
     tower.output_tokens = True
     _frozen.freeze(tower, settings.device, settings.precision)
-    normalise = _frozen.Normalise(MEAN, STD).to(settings.device)
-    return _Clip(tower, normalise, _frozen.DTYPES[settings.precision])
+    with torch.inference_mode():
+        return _Clip(tower, _frozen.DTYPES[settings.precision], BATCH[settings.device])
 
 
 class _Clip:
-    def __init__(self, tower: Any, normalise: nn.Module, dtype: Any) -> None:
+    """The tower's own embedding and end, with the twelve blocks between packed."""
+
+    def __init__(self, tower: Any, dtype: torch.dtype, batch: int) -> None:
+        from avqa.extract.encoders import _frozen
+
         self.tower = tower
-        self.normalise = normalise
         self.dtype = dtype
+        self.normalise = _frozen.Normalise(MEAN, STD).to(tower.proj.device)
+        rows = batch * tower.positional_embedding.shape[0]
+        self.blocks = [_Block(block, rows) for block in tower.transformer.resblocks]
+        tower.transformer = None  # its weights live on in the blocks, in another layout
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Pictures uint8 [B, 224, 224, 3] → frame [B, 512], patch [B, 49, 512]."""
         import torch
 
         with torch.inference_mode():
-            pooled, tokens = self.tower(self.normalise(batch, self.dtype))
-            out = {"frame": pooled}
-            if "patch" in taps:
-                out["patch"] = tokens @ self.tower.proj  # ln_post is applied already
-            return {tap: out[tap].float().cpu() for tap in taps}
+            x = self.tower._embeds(self.normalise(batch, self.dtype))  # [B, 50, 768]
+            for block in self.blocks:
+                x = block(x)
+            x = self.tower.ln_post(x) @ self.tower.proj
+            out = {"frame": x[:, 0], "patch": x[:, 1:]}
+            return {tap: out[tap].float().cpu().contiguous() for tap in taps}
+
+
+class _Block:
+    """One residual block: attention and QuickGELU, both before a layer norm."""
+
+    def __init__(self, block: Any, rows: int) -> None:
+        from avqa.extract.encoders import _packed
+
+        attention, mlp = block.attn, block.mlp
+        self.heads = attention.num_heads
+        self.norms = (block.ln_1, block.ln_2)
+        self.qkv = _packed.Linear(attention.in_proj_weight, attention.in_proj_bias, rows)
+        self.out = _packed.Linear(attention.out_proj.weight, attention.out_proj.bias, rows)
+        # QuickGELU is x·sigmoid(1.702 x) = swish(1.702 x) / 1.702: with the factor moved into
+        # the two layers around it, it is an activation that oneDNN applies on the way out.
+        self.up = _packed.Linear(mlp.c_fc.weight * QUICK, mlp.c_fc.bias * QUICK, rows)
+        self.down = _packed.Linear(mlp.c_proj.weight / QUICK, mlp.c_proj.bias, rows)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, 50, 768] → the same."""
+        import torch.nn.functional as F
+
+        batch, tokens, width = x.shape
+        qkv = self.qkv(self.norms[0](x)).view(batch, tokens, 3, self.heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, tokens, 64]
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        x = self.out.plus(mixed.transpose(1, 2).reshape(batch, tokens, width), x)
+        return self.down.plus(self.up(self.norms[1](x), "swish"), x)

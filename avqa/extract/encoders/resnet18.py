@@ -16,6 +16,7 @@ from avqa.extract.encoders import Input, Tap, _pictures
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
@@ -94,65 +95,91 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
     _frozen.fill(network, state, "resnet18")
     _fold_batch_norms(network.eval())
     _frozen.freeze(network, settings.device, settings.precision)
-    network.to(memory_format=torch.channels_last)
-    normalise = {
-        "crop": _frozen.Normalise(MEAN, STD).to(settings.device),
-        "squash": _frozen.Normalise(MAP_MEAN, MAP_STD).to(settings.device),
-    }
-    return _ResNet(network, normalise, _frozen.DTYPES[settings.precision])
+    with torch.inference_mode():
+        return _ResNet(network, _frozen.DTYPES[settings.precision], BATCH[settings.device])
 
 
 def _fold_batch_norms(network: Any) -> None:
-    """Convolution and batch norm become one convolution: a third less memory traffic."""
-    from torch import nn
+    """Each convolution and its batch norm become one convolution."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     network.conv1 = fuse_conv_bn_eval(network.conv1, network.bn1)
-    network.bn1 = nn.Identity()
     for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
         for block in stage:
             block.conv1 = fuse_conv_bn_eval(block.conv1, block.bn1)
             block.conv2 = fuse_conv_bn_eval(block.conv2, block.bn2)
-            block.bn1 = block.bn2 = nn.Identity()
             if block.downsample is not None:
                 block.downsample = fuse_conv_bn_eval(*block.downsample)
 
 
 class _ResNet:
-    def __init__(self, network: Any, normalise: Mapping[str, nn.Module], dtype: Any) -> None:
-        self.network = network
-        self.normalise = normalise
+    """Stages of packed convolutions; the last stage both with and without its stride."""
+
+    def __init__(self, network: Any, dtype: torch.dtype, batch: int) -> None:
+        from avqa.extract.encoders import _frozen, _packed
+
+        device = network.conv1.weight.device
         self.dtype = dtype
-        self.last = network.layer4
-        self.last_unstrided = _without_stride(network.layer4)
+        self.normalise = {
+            "crop": _frozen.Normalise(MEAN, STD).to(device),
+            "squash": _frozen.Normalise(MAP_MEAN, MAP_STD).to(device),
+        }
+        self.first = _packed.Conv(network.conv1, (batch, 224, 224))
+        self.trunk = [
+            *_stage(network.layer1, (batch, 56, 56)),
+            *_stage(network.layer2, (batch, 56, 56)),
+            *_stage(network.layer3, (batch, 28, 28)),
+        ]
+        self.last = _stage(network.layer4, (batch, 14, 14))
+        self.last_unstrided = _stage(network.layer4, (batch, 14, 14), stride=1)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Pictures uint8 [B, 224, 224, 3] → pool [B, 512], map [B, 14, 14, 512], map7."""
         import torch
+        import torch.nn.functional as F
 
         with torch.inference_mode():
-            x = self._trunk(self.normalise[name](batch, self.dtype))
+            x = self.first(self.normalise[name](batch, self.dtype), "relu")
+            x = _through(self.trunk, F.max_pool2d(x, 3, 2, 1))  # [B, 256, 14, 14]
             out = {}
             if "pool" in taps:
-                out["pool"] = self.last(x).float().mean((2, 3))
+                out["pool"] = _through(self.last, x).float().mean((2, 3))
             if "map7" in taps:
-                out["map7"] = self.last(x).permute(0, 2, 3, 1)
+                out["map7"] = _through(self.last, x).permute(0, 2, 3, 1)
             if "map" in taps:
-                out["map"] = self.last_unstrided(x).permute(0, 2, 3, 1)
+                out["map"] = _through(self.last_unstrided, x).permute(0, 2, 3, 1)
             return {tap: out[tap].float().cpu().contiguous() for tap in taps}
 
-    def _trunk(self, x: Tensor) -> Tensor:
-        net = self.network
-        x = net.maxpool(net.relu(net.conv1(x)))
-        third: Tensor = net.layer3(net.layer2(net.layer1(x)))
-        return third
+
+class _Block:
+    """Two convolutions and a shortcut."""
+
+    def __init__(self, block: Any, size: tuple[int, int, int], stride: int) -> None:
+        from avqa.extract.encoders import _packed
+
+        batch, height, width = size
+        inner = (batch, height // stride, width // stride)
+        self.conv1 = _packed.Conv(block.conv1, size, stride=stride)
+        self.conv2 = _packed.Conv(block.conv2, inner)
+        self.shortcut = None
+        if block.downsample is not None:
+            self.shortcut = _packed.Conv(block.downsample, size, stride=stride)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → [B, C', H / stride, W / stride]."""
+        beside = x if self.shortcut is None else self.shortcut(x)
+        return self.conv2.plus(self.conv1(x, "relu"), beside)
 
 
-def _without_stride(stage: Any) -> Any:
-    """The same stage, same weights, at stride 1."""
-    import copy
+def _stage(blocks: Any, size: tuple[int, int, int], stride: int | None = None) -> list[_Block]:
+    """The two blocks of a stage; ``stride`` replaces that of the first one."""
+    first = blocks[0].conv1.stride[0] if stride is None else stride
+    batch, height, width = size
+    inner = (batch, height // first, width // first)
+    return [_Block(blocks[0], size, first), _Block(blocks[1], inner, 1)]
 
-    # Parameters are shared, not copied: only the strides differ.
-    unstrided = copy.deepcopy(stage, {id(p): p for p in stage.parameters()})
-    unstrided[0].conv1.stride = unstrided[0].downsample.stride = (1, 1)
-    return unstrided
+
+def _through(blocks: Sequence[_Block], x: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x)
+    return x

@@ -153,25 +153,45 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
             "weights vggish_pca are missing; expected for vggish/audio_pca8; run"
             " `avqa weights fetch vggish_pca` or `avqa weights import vggish_pca FILE`"
         )
-    return _Vggish(network, pca, _frozen.DTYPES[settings.precision])
+    with torch.inference_mode():
+        return _Vggish(network, pca, BATCH[settings.device])
 
 
 class _Vggish:
-    def __init__(self, network: Any, pca: Mapping[str, Tensor], dtype: Any) -> None:
-        self.network = network
+    """Six convolutions between four poolings, then three linear layers."""
+
+    def __init__(self, network: Any, pca: Mapping[str, Tensor], batch: int) -> None:
+        from torch import nn
+
+        from avqa.extract.encoders import _packed
+
         self.pca = pca
-        self.dtype = dtype
+        self.device = network.embeddings[0].weight.device
+        self.dtype = network.embeddings[0].weight.dtype
+        self.convs: list[_packed.Conv | None] = []  # None is a pooling
+        height, width = FRAMES, BANDS
+        for layer in network.features:
+            if isinstance(layer, nn.Conv2d):
+                self.convs.append(_packed.Conv(layer, (batch, height, width)))
+            elif isinstance(layer, nn.MaxPool2d):
+                self.convs.append(None)
+                height, width = height // 2, width // 2
+        linear = [layer for layer in network.embeddings if isinstance(layer, nn.Linear)]
+        self.linears = [_packed.Linear(layer.weight, layer.bias, batch) for layer in linear]
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Log-mel [B, 96, 64] → audio, audio_pre_relu, audio_pca8, each [B, 128]."""
         import torch
+        import torch.nn.functional as F
 
-        net = self.network
-        device = net.embeddings[0].weight.device
         with torch.inference_mode():
-            maps = net.features(batch.to(device, self.dtype)[:, None])
-            flat = maps.permute(0, 2, 3, 1).flatten(1)  # channel last, as in TensorFlow
-            out = {"audio_pre_relu": net.embeddings[:-1](flat).float()}
+            x = batch.to(self.device, self.dtype)[:, None]
+            x = x.contiguous(memory_format=torch.channels_last)
+            for conv in self.convs:
+                x = F.max_pool2d(x, 2) if conv is None else conv(x, "relu")
+            x = x.permute(0, 2, 3, 1).flatten(1)  # channel last, as in TensorFlow
+            x = self.linears[1](self.linears[0](x, "relu"), "relu")
+            out = {"audio_pre_relu": self.linears[2](x).float()}
             out["audio"] = out["audio_pre_relu"].relu()
             if "audio_pca8" in taps:
                 out["audio_pca8"] = whiten(out["audio"], self.pca)
