@@ -69,7 +69,8 @@ def diff_features(
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, inner in value.items():
-        name = f"{prefix}{key}"
+        # A key with a dot is quoted: it must not read like a key inside another.
+        name = prefix + (json.dumps(key) if "." in key or '"' in key else key)
         if isinstance(inner, Mapping) and inner:
             found |= _flat(inner, f"{name}.")
         else:

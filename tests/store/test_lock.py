@@ -1,0 +1,161 @@
+"""One run per store: refusal, takeover, stealing, fencing."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from store.stored import make_store
+
+from avqa.errors import StoreError, StoreLocked
+from avqa.store.admin import Store
+from avqa.store.lock import LOCK, Holder, Lock, process_start, read_holder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from avqa.store.lock import Lock
+with Lock.acquire(Path(sys.argv[1]), "theirs"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A live process that holds the lock."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"held\n"
+    yield child
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def place(path, **changes):
+    """A lock file of another holder."""
+    held = replace(Holder.me("theirs"), **changes)
+    (path / LOCK).write_text(json.dumps(asdict(held)))
+    return held
+
+
+def minutes_ago(minutes):
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
+
+
+def test_second_run_is_refused_and_told_by_whom(tmp_path, holder):
+    with pytest.raises(StoreLocked) as caught:
+        Lock.acquire(tmp_path, "mine")
+    text = str(caught.value)
+    assert f"in use by run_id=theirs host={socket.gethostname()} pid={holder.pid}" in text
+    assert "started=" in text
+    assert "heartbeat=" in text
+    assert text.endswith("wait for it to end, or, if it is known to be dead, use --steal-lock")
+    with pytest.raises(StoreLocked, match="waits until the heartbeat is 600 s old"):
+        Lock.acquire(tmp_path, "mine", steal=True)
+
+
+def test_killed_holder_is_taken_over_even_as_a_zombie(tmp_path, holder):
+    holder.kill()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # dead, not yet reaped
+    with Lock.acquire(tmp_path, "mine") as lock:
+        assert lock.took_over
+        assert read_holder(tmp_path).run_id == "mine"
+    assert not (tmp_path / LOCK).exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_orderly_release_is_no_takeover(tmp_path):
+    with Lock.acquire(tmp_path / "new" / "S", "one"):
+        pass
+    with Lock.acquire(tmp_path / "new" / "S", "two") as lock:
+        assert not lock.took_over
+
+
+def test_reused_pid_is_seen_by_its_start(tmp_path):
+    place(tmp_path, pid=os.getpid(), process_start=f"{process_start(os.getpid())}0")
+    with Lock.acquire(tmp_path, "mine") as lock:
+        assert lock.took_over
+
+
+def test_other_host_is_never_taken_over_without_being_asked(tmp_path):
+    place(tmp_path, host="elsewhere", pid=1, heartbeat=minutes_ago(60))
+    with pytest.raises(StoreLocked, match="host=elsewhere pid=1"):
+        Lock.acquire(tmp_path, "mine")
+
+
+@pytest.mark.parametrize(("minutes", "allowed"), [(9.9, False), (10.1, True)])
+def test_stealing_needs_an_old_heartbeat(tmp_path, minutes, allowed):
+    place(tmp_path, host="elsewhere", heartbeat=minutes_ago(minutes))
+    if allowed:
+        with Lock.acquire(tmp_path, "mine", steal=True) as lock:
+            assert lock.took_over
+    else:
+        with pytest.raises(StoreLocked, match="elsewhere"):
+            Lock.acquire(tmp_path, "mine", steal=True)
+
+
+def test_fence_stops_a_run_whose_lock_was_stolen(tmp_path):
+    make_store(tmp_path / "S", {"a": 3})
+    lock = Lock.acquire(tmp_path / "S", "old")
+    store = Store.open(tmp_path / "S", lock)
+    place(tmp_path / "S")
+    message = r"run_id=old lost its lock, now held by run_id=theirs"
+    for action in (
+        lambda: store.commit([]),
+        lambda: store.add_rows(["b"]),
+        lambda: store.set_pending([(0, "clip/frame")]),
+        lambda: store.delete(["a"]),
+        lambda: store.recover(),
+        lock.heartbeat,
+    ):
+        with pytest.raises(StoreLocked, match=message):
+            action()
+    lock.release()
+    assert read_holder(tmp_path / "S").run_id == "theirs"
+    (tmp_path / "S" / LOCK).unlink()
+    with pytest.raises(StoreLocked, match="now held by nobody"):
+        lock.check()
+    assert set(Store.open(tmp_path / "S").rows()) == {"a"}
+    assert Store.open(tmp_path / "S").status("clip/frame").tolist() == [1]
+
+
+def test_heartbeat_moves_and_keeps_the_start(tmp_path):
+    with Lock.acquire(tmp_path, "mine") as lock:
+        before = place(tmp_path, run_id="mine", heartbeat=minutes_ago(5))
+        lock.heartbeat()
+        after = read_holder(tmp_path)
+        assert after.heartbeat_age() < 5
+        assert after.started <= before.started
+
+
+def test_damaged_lock_is_refused(tmp_path):
+    (tmp_path / LOCK).write_text("")
+    with pytest.raises(StoreLocked, match="is damaged; .* remove the file if no run is active"):
+        Lock.acquire(tmp_path, "mine")
+
+
+def test_file_system_without_hard_links(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    with Lock.acquire(tmp_path, "mine"):
+        with pytest.raises(StoreLocked, match="run_id=mine"):
+            Lock.acquire(tmp_path, "second")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_without_the_lock_is_refused(tmp_path):
+    store = make_store(tmp_path / "S", {"a": 3})
+    with pytest.raises(StoreError, match="was opened without its lock"):
+        store.add_rows(["b"])
