@@ -353,3 +353,7 @@ def weights_verify(
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

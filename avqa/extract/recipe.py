@@ -26,10 +26,10 @@ OPTIONS = {
     "encoder.audio_hop": "--audio-hop",
     "compute.precision": "--precision",
     "compute.device": "--device",
-    "weights.source": "--weights",
+    "weights": "--weights",
     "storage.dtype": "--dtype",
 }
-"""Recipe key → the command-line option that sets it, for the refusal's advice."""
+"""Beginning of a recipe key → the command-line option that sets it, for the refusal's advice."""
 
 
 def feature_recipe(

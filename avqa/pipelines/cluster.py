@@ -6,6 +6,7 @@ An executor puts every finished bundle on its ``results`` queue; the driver alon
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import queue
 from dataclasses import dataclass
@@ -212,6 +213,7 @@ def _local_cluster(num_gpus: int) -> Any:
             "options": {
                 "nthreads": THREADS_PER_WORKER,
                 "host": "127.0.0.1",
+                "silence_logs": logging.ERROR,
                 "env": {"CUDA_VISIBLE_DEVICES": devices[index]} if num_gpus else {},
             },
         }
@@ -221,4 +223,4 @@ def _local_cluster(num_gpus: int) -> Any:
         "cls": Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
     }
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40)
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)

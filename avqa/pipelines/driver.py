@@ -266,11 +266,10 @@ class LengthProbe:
                 if self._ended.is_set():
                     return
                 try:
-                    seconds = decoder.probe(job.path, self._settings, self._limits)
+                    header = decoder.probe(job.path, self._settings, self._limits)
                 except MediaError:
                     continue  # its own task will say why
-                if seconds:
-                    learn(job.video_id, seconds)
+                learn(job.video_id, header.duration)
         finally:
             decoder.close()
 

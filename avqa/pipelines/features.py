@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -17,7 +18,8 @@ from uuid import uuid4
 
 import avqa
 from avqa.errors import AvqaError, ConfigError, PartialFailure, RecipeMismatch, StorageFailure
-from avqa.extract import decode, encoders, weights
+from avqa.extract import encoders, weights
+from avqa.extract.decode._process import DecoderProcess
 from avqa.extract.media import Limits
 from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS, feature_recipe
 from avqa.extract.settings import Settings
@@ -117,7 +119,8 @@ def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
 
 def build_recipes(settings: Settings, source: weights.WeightsSource) -> dict[str, dict[str, Any]]:
     """The recipe of every feature asked for."""
-    version = decode.load(settings.decoder).READER.version()
+    with DecoderProcess(settings.decoder) as decoder:  # native libraries stay out of this process
+        version = decoder.version()
     return {
         feature: feature_recipe(feature, settings, source, version) for feature in settings.features
     }
@@ -169,7 +172,7 @@ def extract_folder(
         follow_links=options.follow_links,
     )
     sources = select(found.sources, options.ids, options.limit)
-    source = weights.resolve(options.settings.weights, encoders_of(options.settings))
+    source = weights.resolve(options.settings.weights)
     recipes = build_recipes(options.settings, source)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
     for note in found.notes():
@@ -227,7 +230,7 @@ def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: lis
     try:
         store.check_recipes(recipes, shared=SHARED_SECTIONS)
     except RecipeMismatch as error:
-        options = sorted({option for key, option in OPTIONS.items() if f"{key}:" in str(error)})
+        options = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
         raise RecipeMismatch(f"{error}; {advice}give another --out") from error
     new = [spec for spec in feature_specs(settings) if spec.name not in store.features()]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avqa.errors import MediaError
-from avqa.extract import decode, encoders, weights
+from avqa.extract import encoders, weights
 from avqa.extract.decode._process import DecoderProcess, Footer, Request
 from avqa.extract.settings import Settings
 from avqa.pipelines import devices
 from avqa.pipelines.engine import EngineConfig
-from avqa.pipelines.features import ExtractOptions, encoders_of, engine_config
+from avqa.pipelines.features import ExtractOptions, engine_config
 from avqa.pipelines.progress import clock, size
 from avqa.pipelines.sources import Source, discover, select
 from avqa.pipelines.ticket import inputs_of
@@ -88,8 +88,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         ConfigError, WeightsUnavailable: as `extract_folder`.
     """
     settings = options.settings
-    source = weights.resolve(settings.weights, encoders_of(settings))
-    decode.load(settings.decoder)
+    source = weights.resolve(settings.weights)
     found = discover(
         options.videos,
         extensions=options.extensions,

@@ -17,7 +17,7 @@ from avqa.extract.profiles import profile as choose
 from avqa.extract.settings import DEFAULT_FEATURES, check_settings
 from avqa.pipelines.devices import choose_device
 from avqa.pipelines.engine import Engine
-from avqa.pipelines.features import encoders_of, engine_config
+from avqa.pipelines.features import engine_config
 from avqa.pipelines.ticket import VideoJob
 from avqa.store.records import ChunkRecord, Status
 
@@ -68,7 +68,7 @@ def extract_video(
     settings = check_settings(
         choose(profile, features=tuple(features), device=choose_device(device), **choices)
     )
-    source = weights_module.resolve(settings.weights, encoders_of(settings))
+    source = weights_module.resolve(settings.weights)
     memory = _Memory()
     engine = Engine(engine_config(settings, source, limits=limits or Limits(), decoders=1), memory)
     try:

@@ -1,0 +1,29 @@
+"""Shared by the pipeline tests: runs of the real driver on scripted videos."""
+
+import fake_reader
+import pytest
+
+from avqa.extract.media import Limits
+from avqa.extract.profiles import profile
+from avqa.pipelines.features import ExtractOptions, extract_folder
+
+
+@pytest.fixture
+def extract(tmp_path):
+    """Run `extract_folder` on tmp_path/videos; keyword arguments replace the options."""
+
+    def run(store="store", *, features=("resnet18/pool",), say=lambda line: None, **options):
+        choices = {
+            name: options.pop(name)
+            for name in ("frame_at", "precision", "dtype", "chunk_seconds", "weights")
+            if name in options
+        }
+        choices.setdefault("weights", "random:0")
+        settings = profile("default", features=features, decoder=fake_reader.DECODER, **choices)
+        options.setdefault("scheduler", "sync")
+        options.setdefault("limits", Limits(timeout_seconds=20))
+        return extract_folder(
+            ExtractOptions(tmp_path / "videos", tmp_path / store, settings, **options), say
+        )
+
+    return run

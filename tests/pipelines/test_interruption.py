@@ -1,0 +1,202 @@
+"""Real runs of the command, stopped and killed: nothing is lost, nothing lives on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_reader
+import psutil
+import pytest
+from stores import store_bytes
+
+import avqa
+from avqa.store.records import Status
+
+pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+TESTS = Path(__file__).resolve().parents[1]
+POOL = "resnet18/pool"
+
+
+def command(folder, store, *, features=POOL, decoder=fake_reader.DECODER, scheduler="local"):
+    return [
+        *(sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)),
+        *("--out", str(store), "--features", features, "--decoder", decoder),
+        *("--weights", "random:0", "--scheduler", scheduler),
+    ]
+
+
+def environment():
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+
+
+def start(arguments, log):
+    """Run the command in a process group of its own, as a shell does."""
+    with log.open("w") as output:
+        return subprocess.Popen(
+            arguments,
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+
+
+def members(group):
+    """Live processes of a process group."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def family(pid):
+    """A process and everything below it."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def assert_all_gone(processes, seconds=5.0):
+    gone, alive = psutil.wait_procs(processes, timeout=seconds)
+    assert not alive, [process.cmdline() for process in alive]
+
+
+def wait_for_chunks(store, count, run, timeout=90):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if len(list((store / "features.zarr").glob("resnet18/pool/c.*"))) >= count:
+            return
+        assert run.poll() is None, "the run ended before it could be interrupted"
+        time.sleep(0.05)
+    raise AssertionError("no chunk appeared")
+
+
+@pytest.fixture
+def slow_videos(tmp_path):
+    """Videos that take a while, so that there is something to interrupt."""
+    for seed in range(6):
+        path = tmp_path / "videos" / f"v{seed}.mp4"
+        fake_reader.write_video(path, seconds=12, seed=seed, act="slow")
+    return tmp_path / "videos"
+
+
+def reference(folder, store):
+    done = subprocess.run(
+        command(folder, store, scheduler="sync"), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return store_bytes(store)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, signum, code):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    everyone = members(run.pid)
+    os.killpg(run.pid, signum)  # a terminal and most batch systems signal the whole group
+    assert run.wait(timeout=60) == code
+    assert_all_gone(everyone)
+    assert f"stopped by {signal.Signals(signum).name} after draining" in log.read_text()
+    read = avqa.open_store(store)
+    finished = [name for name in read.video_ids if read.status(name, POOL) == Status.OK]
+    assert 1 <= len(finished) < 6
+    assert not (store / "lock.json").exists()
+    done = subprocess.run(
+        command(slow_videos, store), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert f"{len(finished)} already there" in done.stdout
+    assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+
+
+def test_a_second_signal_aborts_at_once(tmp_path, slow_videos):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    everyone = members(run.pid)
+    os.kill(run.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait(timeout=20) == 130
+    assert "aborted by a second signal" in log.read_text()
+    assert_all_gone(everyone)
+
+
+def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos):
+    store = tmp_path / "store"
+    run = start(command(slow_videos, store), tmp_path / "log")
+    wait_for_chunks(store, 1, run)
+    everyone = family(run.pid)
+    assert len(everyone) >= 3  # driver, worker, decoder
+    run.kill()
+    run.wait()
+    assert_all_gone(everyone)
+
+
+def test_killed_again_and_again_and_resumed_the_bytes_are_the_same(tmp_path, slow_videos):
+    store = tmp_path / "store"
+    chooser = random.Random(20)
+    for _ in range(4):
+        run = start(command(slow_videos, store), tmp_path / "log")
+        time.sleep(chooser.uniform(1.0, 9.0))
+        everyone = members(run.pid)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        assert_all_gone(everyone)
+    done = subprocess.run(
+        command(slow_videos, store), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+
+
+def test_a_killed_worker_costs_no_video(tmp_path, slow_videos):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    workers = [p for p in psutil.Process(run.pid).children() if "spawn_main" in str(p.cmdline())]
+    assert len(workers) == 1
+    workers[0].kill()
+    assert run.wait(timeout=180) == 0, log.read_text()
+    assert "6 extracted" in log.read_text()
+    assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=66m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        (disk / "ballast").write_bytes(bytes(1))
+        store = disk / "store"
+        run = start(command(slow_videos, store), tmp_path / "log")
+        wait_for_chunks(store, 1, run)
+        filler = (disk / "ballast").open("wb", buffering=0)
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(bytes(4096))
+        assert run.wait(timeout=60) == 5
+        text = (tmp_path / "log").read_text()
+        assert "No space left on device" in text
+        filler.close()
+        (disk / "ballast").unlink()
+        done = subprocess.run(
+            command(slow_videos, store), env=environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
