@@ -108,7 +108,7 @@ class PictureClockSound:
         return self._first_second >= self._num_seconds
 
     def _place(self, run: Sound) -> tuple[int, Waveform]:
-        """Find the samples' place, counted at their own rate; what was already heard then is cut off."""
+        """Place the samples, counted at their own rate; what was heard already is cut off."""
         rate, samples = run.sample_rate, self._mend(run.samples)
         if rate not in _RATES:
             raise MediaError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import subprocess
 import sys
@@ -91,6 +92,8 @@ def misbehave(words: Sequence[str]) -> None:
         raise KeyError("no such thing")
     if "corrupt" in words:
         raise MediaError("corrupt", "it is broken")
+    if "full" in words:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if "grandchild" in words:
         with subprocess.Popen(["sleep", "1000"]) as program:
             program.wait()
