@@ -153,15 +153,17 @@ def numbered_clip(
     count = len(times_ms) if times_ms is not None else max(1, round(seconds * rate))
     length = times_ms[-1] / 1000 + 0.1 if times_ms is not None else seconds
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-nostdin"]
-    command += ["-itsoffset", str(picture_delay), "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{size[0]}x{size[1]}", "-r", str(rate), "-i", "pipe:0"]
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         if sound_codec is not None:
             raw = Path(scratch) / "sound.f32"
             raw.write_bytes(sound(sound_from, sound_until or length).tobytes())
-            # Only the later stream is moved: a file's clock has no time before 0 here.
-            command += ["-itsoffset", str(sound_from + picture_delay), "-f", "f32le"]
-            command += ["-ar", str(SOUND_RATE), "-ac", "1", "-i", str(raw), "-c:a", sound_codec]
+            late = sound_from + picture_delay
+            command += ["-f", "f32le", "-ar", str(SOUND_RATE), "-ac", "1", "-i", str(raw)]
+            command += ["-af", f"asetpts=PTS+{late}/TB", "-c:a", sound_codec]
+        if picture_delay:
+            filters = f"setpts=PTS+{picture_delay}/TB" + (f",{filters}" if filters else "")
         command += _video_options(codec, pix_fmt, times_ms, filters)
         two_passes = bool(remux is not None or rotation or remux_input)
         first = Path(scratch) / f"first{path.suffix}" if two_passes else path

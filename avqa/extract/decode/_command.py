@@ -24,6 +24,7 @@ KEPT_LINES = 20
 LINE_BYTES = 4096
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
+_INPUT = "input"
 _COLOURS = {"AV_LOG_FORCE_NOCOLOR": "1"}
 
 
@@ -33,10 +34,10 @@ def program() -> str:
     return found
 
 
-def source(path: str, limits: Limits) -> Any:
-    """The input, with the white lists and limits; ``path`` is absolute."""
+def source(limits: Limits) -> Any:
+    """The input, with the white lists and limits; `arguments` puts the path in."""
     return ffmpeg.input(
-        f"file:{path}",
+        _INPUT,
         protocol_whitelist=",".join(_files.PROTOCOLS),
         format_whitelist=",".join(_files.FORMATS),
         max_pixels=limits.max_pixels,
@@ -44,12 +45,14 @@ def source(path: str, limits: Limits) -> Any:
     )
 
 
-def arguments(output: Any | None) -> list[str]:
-    """Command line of ffmpeg-python's ``output``; its first word is the program.
+def arguments(path: str, output: Any) -> list[str]:
+    """Command line of ffmpeg-python's ``output`` for the file ``path``, which is absolute.
 
-    ``-copyts`` keeps the file's own clock; the level is printed before every message.
+    ``-copyts`` keeps the file's own clock; the level is printed before every message. The path
+    is put in here because ffmpeg-python takes UTF-8 only.
     """
     made: list[str] = ffmpeg.compile(output, cmd=program())
+    made[made.index("-i") + 1] = f"file:{path}"
     return [made[0], "-nostdin", "-hide_banner", "-copyts", "-loglevel", "level+info", *made[1:]]
 
 
@@ -76,7 +79,8 @@ class Running:
         # A message without an end must not fill the memory.
         while line := self._process.stderr.readline(LINE_BYTES):
             text = line.decode("utf-8", "surrogateescape").rstrip()
-            if "[error]" in text or "[fatal]" in text:
+            # The null output complains about pictures at one time; that is no damage.
+            if ("[error]" in text or "[fatal]" in text) and "[null @" not in text:
                 self.num_errors += 1
                 self.errors.append(re.sub(r"\[[^]]*\] ?", "", text))
             self._take(text)

@@ -74,7 +74,8 @@ def why_no_table(packets: PacketTable, codec: str, container: str) -> str:
         return "MPEG-4 part 2 in AVI may pack two pictures into a packet"
     if len(packets) and not packets.key[0]:
         return "the file does not begin with a key picture"
-    if len(packets) and (packets.pts[: _first_group(packets)] < packets.pts[0]).any():
+    first = slice(0, _first_group(packets))
+    if (packets.shown[first] & (packets.pts[first] < packets.pts[:1])).any():
         return "the file begins with pictures that depend on ones before it"
     return ""
 

@@ -37,7 +37,7 @@ def read_sound(path: str, report: Report) -> Iterator[Sound]:
         count = 0
         expected: Fraction | None = None
         for frame in _frames(container, stream, report):
-            start = frame.pts * frame.time_base if frame.pts is not None else expected
+            start = frame.pts * stream.time_base if frame.pts is not None else expected
             samples = mono(frame)
             run = Sound(start or Fraction(0), frame.sample_rate, samples)
             expected = run.start_seconds + Fraction(len(samples), frame.sample_rate)

@@ -136,14 +136,16 @@ class FfmpegReader:
         with tempfile.NamedTemporaryFile("w", prefix="avqa-", suffix=".filter") as script:
             script.write(f"select='{_choose(list(wanted))}',{_SCALE}")
             script.flush()
-            output = _command.source(probe.path, private.limits).output(
+            output = _command.source(private.limits).output(
                 "pipe:1",
                 **{"map": f"0:{private.picture}", "/filter:v": script.name},
                 format="image2pipe",
                 vcodec="ppm",
                 fps_mode="passthrough",
             )
-            with _command.running(_command.arguments(output), lambda _: None) as program:
+            with _command.running(
+                _command.arguments(probe.path, output), lambda _: None
+            ) as program:
                 for i in wanted:
                     rgb = _read_ppm(program.output)
                     if rgb is None:
@@ -169,7 +171,7 @@ class FfmpegReader:
             if started and (found := _HEARD.search(line)):
                 heard.put(found)
 
-        output = _command.source(probe.path, private.limits).output(
+        output = _command.source(private.limits).output(
             "pipe:1",
             map=f"0:{private.sound}",
             af="ashowinfo",
@@ -178,7 +180,7 @@ class FfmpegReader:
             **_QUIET,
         )
         count = 0
-        with _command.running(_command.arguments(output), take) as program:
+        with _command.running(_command.arguments(probe.path, output), take) as program:
             for run in _runs(program.output, heard):
                 count += 1
                 yield run
@@ -204,7 +206,7 @@ def _private(probe: Probe) -> _Private:
 def _header(path: str, limits: Limits) -> _Header:
     header = _Header()
     # Without an output the program describes the input and ends with an error.
-    command = _command.arguments(_command.source(path, limits).output("x", format="null"))[:-3]
+    command = _command.arguments(path, _command.source(limits).output("x", format="null"))[:-3]
     with _command.running(command, header.take) as program:
         program.finish()
         errors = [e for e in program.errors if "At least one output" not in e]
@@ -251,11 +253,11 @@ class _Table:
 
     def fill(self, picture: int, sound: int | None) -> None:
         """Run the program."""
-        source = _command.source(self._path, self._limits)
         command = _command.arguments(
-            source.output(
+            self._path,
+            _command.source(self._limits).output(
                 "-", map=f"0:{picture}", vf="showinfo=checksum=0", fps_mode="passthrough",
-                format="null", **_QUIET,
+                format="null", enc_time_base="demux", **_QUIET,
             )
         )  # fmt: skip
         if sound is not None:

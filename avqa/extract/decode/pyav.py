@@ -260,8 +260,8 @@ def _decoded_times(path: str, stream_index: int, limits: Limits, fps: Fraction |
     length = 0
     time_base = Fraction(1)
     with _container.opened(path) as container:
+        time_base = container.streams[stream_index].time_base
         for frame in _all_frames(_Decoder(container, private, Report())):
-            time_base = frame.time_base
             stamp = frame.pts if frame.pts is not None else frame.dts
             if stamp is None:
                 step = round(1 / (fps * time_base)) if fps else 1
