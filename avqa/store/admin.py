@@ -164,8 +164,9 @@ class Store:
         clash = sorted(spec.name for spec in specs if spec.name in self.features())
         if clash:
             raise StoreError(f"store {str(self.path)!r} has {', '.join(clash)} already")
-        group = zarr.open_group(self.root, mode="r+", zarr_format=3)
         features = dict(self._attrs["features"])
+        layout.check_specs(specs, features)
+        group = zarr.open_group(self.root, mode="r+", zarr_format=3)
         with storage_errors(f"store {str(self.path)!r}"):
             for spec in specs:
                 schema.create_feature(

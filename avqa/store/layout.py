@@ -30,8 +30,7 @@ def build_group(
 ) -> None:
     """Create the Zarr group ``root`` without rows."""
     capacity = schema.capacity_for(expected_rows)
-    for spec in specs:
-        schema.check_spec(spec)
+    check_specs(specs, {})
     group = zarr.create_group(root, zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for spec in specs:
@@ -52,6 +51,20 @@ def build_group(
         "features": dict(sorted(features.items())),
     }
     write_attributes(root, {**attrs, **own})
+
+
+def check_specs(
+    specs: Sequence[schema.FeatureSpec], entries: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Make sure that these features can join the stored ones of the attributes ``entries``.
+
+    Raises:
+        ValueError: a name or dimension cannot be used.
+    """
+    for spec in specs:
+        schema.check_spec(spec)
+    stored = {n: dict(zip(e["dims"], e["shape"], strict=True)) for n, e in entries.items()}
+    schema.check_sizes(stored | {s.name: dict(zip(s.dims, s.shape, strict=True)) for s in specs})
 
 
 def feature_entry(spec: schema.FeatureSpec, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -163,6 +163,27 @@ def check_spec(spec: FeatureSpec) -> None:
         raise ValueError(
             f"{spec.name}: dimension names must be new and not {tap!r}; got {spec.dims=}"
         )
+
+
+def check_sizes(sizes: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse features of one encoder that give a dimension two sizes: xarray could not open it.
+
+    Args:
+        sizes: feature → dimension → size.
+
+    Raises:
+        ValueError: names both features.
+    """
+    known: dict[tuple[str, str], tuple[int, str]] = {}
+    for feature, dims in sizes.items():
+        encoder = feature.partition("/")[0]
+        for name, size in dims.items():
+            other, first = known.setdefault((encoder, name), (size, feature))
+            if other != size:
+                raise ValueError(
+                    f"{feature}: {name}={size}, but {name}={other} in {first};"
+                    " expected one size per encoder; give the dimension another name"
+                )
 
 
 def _create_column(

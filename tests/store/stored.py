@@ -16,7 +16,7 @@ from avqa.store.writer import ChunkWriter
 CHUNK_SECONDS = 5
 SPECS = (
     FeatureSpec("clip/frame", (8,), ("channel",), False),
-    FeatureSpec("clip/patch", (3, 4), ("position", "channel"), False),
+    FeatureSpec("clip/patch", (3, 8), ("position", "channel"), False),
     FeatureSpec("vggish/audio", (6,), ("channel",), True),
 )
 EXTRA = FeatureSpec("resnet18/map", (2, 2, 4), ("y", "x", "channel"), True)
