@@ -1,51 +1,157 @@
-"""Network weights: a pinned registry, a cache of verified files, and seeded random ones."""
+"""Network weights: a pinned registry, a cache of verified files, and seeded random ones.
+
+A published file is parsed only after its digest matched. It is converted once to safetensors,
+which holds tensors and nothing that runs, and loaded from there ever after:
+
+    <cache>/clip_vit_b32.safetensors    the tensors, named as the architecture names them
+    <cache>/clip_vit_b32.json           their digest, and that of the published file
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avqa.errors import WeightsUnavailable
+from avqa.errors import ConfigError, WeightsUnavailable
 from avqa.extract import encoders
+from avqa.extract._published import (
+    DEFAULT_WEIGHTS,
+    REGISTRY,
+    both_ways,
+    cache_dir,
+    hash_file,
+    read_record,
+    read_tensors,
+)
+from avqa.extract._weights_files import ensure, fetch, import_file, list_weights, verify
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "REGISTRY",
+    "WeightsSource",
+    "cache_dir",
+    "ensure",
+    "fetch",
+    "import_file",
+    "list_weights",
+    "load_state",
+    "resolve",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
 class WeightsSource:
     """Where a run's weights come from, and what they are; plain data that travels."""
 
-    kind: str
-    """``pretrained``, ``directory`` or ``random``."""
     source: str
-    """As the user said it."""
-    seed: int = 0
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Weights name → path of its safetensors file."""
+    """As the user said it: ``pretrained``, a directory or ``random:SEED``."""
+    seed: int | None = None
+    """For ``random:SEED`` only."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Weights name → its safetensors file, for those that are there."""
     digests: Mapping[str, str] = field(default_factory=dict)
+    """Weights name → SHA-256 of that file."""
 
     def describe(self, name: str) -> dict[str, str]:
-        """What the recipe says of the weights ``name``."""
-        if self.kind == "random":
+        """What the recipe says of the weights ``name``.
+
+        The place of a file is not part of it: what counts is what is in it.
+
+        Raises:
+            WeightsUnavailable: if they are not there.
+        """
+        if self.seed is not None:
             return {"source": self.source}
-        return {"source": self.kind, "sha256": self.digests[name]}
+        self.path(name)
+        return {"source": "file", "sha256": self.digests[name]}
+
+    def path(self, name: str) -> Path:
+        """The safetensors file of the weights ``name``.
+
+        Raises:
+            WeightsUnavailable: if it is not there.
+        """
+        if name not in self.files:
+            place = "" if self.source == "pretrained" else f" in {self.source}"
+            raise WeightsUnavailable(
+                f"weights {name} are missing{place}; expected {name}.safetensors; {both_ways(name)}"
+            )
+        return self.files[name]
 
 
-def resolve(source: str) -> WeightsSource:
-    """``pretrained``, a directory, or ``random:SEED`` → what it stands for."""
-    match = re.fullmatch(r"random:(\d+)", source)
-    if match is None:
-        raise WeightsUnavailable(f"weights {source!r} are not available yet; use random:0")
-    return WeightsSource("random", source, seed=int(match[1]))
+def resolve(source: str, needed: Iterable[str] = (), *, cache: Path | None = None) -> WeightsSource:
+    """What ``pretrained``, a directory or ``random:SEED`` stands for; imports no torch.
+
+    Args:
+        source: the user's word.
+        needed: weights names that must be there.
+        cache: where `import_file` puts files, instead of the environment's.
+
+    Raises:
+        ConfigError: if ``source`` is none of the three.
+        WeightsUnavailable: if one of ``needed`` is missing, or was changed since its import.
+    """
+    if match := re.fullmatch(r"random:(\d+)", source):
+        return WeightsSource(source, seed=int(match[1]))
+    folder = cache_dir(cache) if source == "pretrained" else Path(source).absolute()
+    if source != "pretrained" and not folder.is_dir():
+        raise ConfigError(
+            f"weights={source!r} is no folder; expected pretrained, random:SEED or a folder with"
+            " NAME.safetensors files; see `avqa weights list`"
+        )
+    paths = {name: folder / f"{name}.safetensors" for name in REGISTRY}
+    files = {name: path for name, path in paths.items() if path.is_file()}
+    digests = {name: file_digest(name, path) for name, path in files.items()}
+    found = WeightsSource(source, files=files, digests=digests)
+    for name in needed:
+        found.path(name)
+    return found
+
+
+def file_digest(name: str, path: Path) -> str:
+    """SHA-256 of a safetensors file: the recorded one if size and time are as recorded.
+
+    Raises:
+        WeightsUnavailable: if the file is not the one that was recorded.
+    """
+    record = read_record(path)
+    stat = path.stat()
+    if record and record["size"] == stat.st_size and record["mtime_ns"] == stat.st_mtime_ns:
+        return str(record["sha256"])
+    digest = hash_file(path)
+    if record and record["sha256"] != digest:
+        raise WeightsUnavailable(
+            f"weights {name} changed since their import: sha256={digest[:12]}; expected"
+            f" {record['sha256'][:12]} ({path}); {both_ways(name)}"
+        )
+    return digest
 
 
 def load_state(encoder: str, source: WeightsSource) -> dict[str, Tensor]:
-    """The weights of one encoder as named CPU tensors."""
-    return _random_state(encoder, source.seed)
+    """The weights of one encoder as named float32 CPU tensors.
+
+    ``clip_vit_b32`` comes with both towers; ``vggish`` with its PCA where that is at hand.
+
+    Raises:
+        UnknownName: if there is no such encoder.
+        WeightsUnavailable: if a file is missing or is no safetensors file.
+    """
+    names = encoders.load(encoder).WEIGHTS
+    if source.seed is not None:
+        return _random_state(encoder, source.seed)
+    state = read_tensors(names[0], source.path(names[0]))
+    for name in names[1:]:  # only named taps need these: who asks for one is told at once
+        if name in source.files:
+            state |= read_tensors(name, source.files[name])
+    return state
 
 
 def _random_state(encoder: str, seed: int) -> dict[str, Tensor]:
@@ -57,9 +163,9 @@ def _random_state(encoder: str, seed: int) -> dict[str, Tensor]:
 
     digest = hashlib.sha256(f"{seed}:{encoder}".encode()).digest()
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(int.from_bytes(digest[:8], "little"))
+        torch.default_generator.manual_seed(int.from_bytes(digest[:8], "little"))
         state: dict[str, Tensor] = encoders.load(encoder).architecture().state_dict()
         if encoder == "vggish":
             state["pca.eigen_vectors"] = torch.linalg.qr(torch.randn(128, 128))[0]
             state["pca.means"] = torch.rand(128)
-    return state
+    return {name: tensor.detach() for name, tensor in state.items()}

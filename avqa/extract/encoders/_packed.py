@@ -15,21 +15,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 After = Literal["none", "relu", "swish"]
-_PLAIN = {"none": lambda y: y, "relu": F.relu_, "swish": lambda y: F.silu(y, inplace=True)}
 
 
 def can_pack(weight: Tensor) -> bool:
     """Whether oneDNN can take over a layer with this weight."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
     ops = torch.ops.mkldnn
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
     if not hasattr(ops, "_linear_pointwise") or not hasattr(ops, "_convolution_pointwise"):
         return False
-    return {
-        torch.float32: lambda: True,
-        torch.bfloat16: ops._is_mkldnn_bf16_supported,
-        torch.float16: ops._is_mkldnn_fp16_supported,
-    }[weight.dtype]()
+    if weight.dtype is torch.float32:
+        return True
+    half = weight.dtype is torch.float16
+    supported = ops._is_mkldnn_fp16_supported if half else ops._is_mkldnn_bf16_supported
+    return bool(supported())
+
+
+def _plain(y: Tensor, after: After) -> Tensor:
+    if after == "relu":
+        return y.relu_()
+    return F.silu(y, inplace=True) if after == "swish" else y
 
 
 class Linear:
@@ -46,7 +51,7 @@ class Linear:
     def __call__(self, x: Tensor, after: After = "none") -> Tensor:
         """[…, in] → […, out]."""
         if not self.packed:
-            return _PLAIN[after](F.linear(x, self.weight, self.bias))
+            return _plain(F.linear(x, self.weight, self.bias), after)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, after, [], "")
         return y
 
@@ -83,7 +88,7 @@ class Conv:
         """[B, in, H, W] → [B, out, H', W']."""
         if not self.packed:
             y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-            return _PLAIN[after](y)
+            return _plain(y, after)
         packed: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, self.padding, self.stride, [1, 1], 1, after, [], ""
         )

@@ -81,7 +81,8 @@ def log_mel(windows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 @functools.cache
 def _periodic_hann() -> NDArray[np.float64]:
-    return 0.5 - 0.5 * np.cos(2 * np.pi / FRAME_LENGTH * np.arange(FRAME_LENGTH))
+    angle = 2 * np.pi / FRAME_LENGTH * np.arange(FRAME_LENGTH)
+    return np.asarray(0.5 - 0.5 * np.cos(angle))
 
 
 @functools.cache
@@ -112,6 +113,7 @@ def architecture() -> nn.Module:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     return network
 
