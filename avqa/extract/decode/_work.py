@@ -230,7 +230,7 @@ class Work:
                 resample=self._settings.resample,
                 report=self._report,
             )
-            prepared = self._seconds["prepare"]
+            prepared, corrupt = self._seconds["prepare"], self._report.corrupt
             try:
                 with self._clock("sound"):
                     use(sound.blocks())
@@ -240,6 +240,11 @@ class Work:
                 state = {"sound_error": explain(error, self._path, "sound")}
                 state["clean"] = state["sound_error"].get("clean", True)
             self._seconds["sound"] -= self._seconds["prepare"] - prepared
+            if self._report.corrupt > corrupt:
+                self._report.warnings.append(
+                    f"{self._report.corrupt - corrupt} packets of sound do not decode: "
+                    "silence there"
+                )
             state["audio_start"] = sound.extent.start
             state["audio_end"] = sound.extent.end
         self._send_state("footer", **state)

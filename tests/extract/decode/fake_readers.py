@@ -101,3 +101,12 @@ def misbehave(words: Sequence[str]) -> None:
 
 READER = Fake()
 NOISY = Fake(prints=True)
+
+
+def __getattr__(name: str) -> object:
+    """The real default reader, in the company of the fake encoder."""
+    if name == "PYAV":
+        from avqa.extract.decode.pyav import READER as PYAV
+
+        return PYAV
+    raise AttributeError(name)

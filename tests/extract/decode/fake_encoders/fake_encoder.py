@@ -7,11 +7,17 @@ from avqa.extract.encoders import Input
 INPUTS = {
     "picture": Input("picture", (2,), "uint8"),
     "sound": Input("sound", (2,), "float32", window=1000),
+    "whole": Input("picture", (96, 160, 3), "uint8"),
+    "tone": Input("sound", (15_600,), "float32", window=15_600),
     "broken": Input("picture", (3,), "uint8"),
 }
 
 
 def prepare(name: str, seconds: np.ndarray, settings: object) -> np.ndarray:
-    """First and last value of each picture or window."""
+    """First and last value of each picture or window, or all of it."""
+    if name == "whole":
+        return np.resize(seconds, (1, 96, 160, 3))  # other sizes come out as nonsense
+    if name == "tone":
+        return seconds
     flat = seconds.reshape(len(seconds), -1)
     return np.stack([flat[:, 0], flat[:, -1]], axis=1)
