@@ -6,12 +6,14 @@ sections ``grid`` and ``decoder`` are the same for all features of a store.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from avqa.errors import ConfigError
 from avqa.extract import encoders
+from avqa.extract.settings import Settings
 
 if TYPE_CHECKING:
-    from avqa.extract.settings import Settings
     from avqa.extract.weights import WeightsSource
 
 SHARED_SECTIONS = ("grid", "decoder")
@@ -55,3 +57,40 @@ def feature_recipe(
         },
         "storage": {"dtype": settings.dtype},
     }
+
+
+def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The settings that made a store's features: the inverse of `feature_recipe`.
+
+    Weights that came from files are looked for in the cache (``pretrained``).
+
+    Raises:
+        ConfigError: the features were made with choices that no single run can have.
+    """
+    found: dict[str, set[Any]] = {}
+    for feature, recipe in recipes.items():
+        encoder = recipe["encoder"]
+        sources = {weights["source"] for weights in recipe["weights"].values()}
+        choices = {
+            "frame_at": recipe["grid"]["frame_at"],
+            "chunk_seconds": recipe["grid"]["chunk_seconds"],
+            "decoder": recipe["decoder"]["name"],
+            "precision": recipe["compute"]["precision"],
+            "device": recipe["compute"]["device"],
+            "dtype": recipe["storage"]["dtype"],
+            "weights": next(iter(s for s in sources if s.startswith("random:")), "pretrained"),
+            "resample": encoder.get("resample"),
+            "audio_hop": encoder.get("audio_hop"),
+            "clip_crop": encoder.get("crop") if feature.startswith("clip_") else None,
+        }
+        for name, value in choices.items():
+            if value is not None:
+                found.setdefault(name, set()).add(value)
+    mixed = sorted(name for name, values in found.items() if len(values) > 1)
+    if mixed:
+        raise ConfigError(
+            f"features differ in {', '.join(mixed)}; expected one value of each for all of them;"
+            " name features that share it"
+        )
+    single = {name: next(iter(values)) for name, values in found.items()}
+    return Settings(features=tuple(recipes), **single)

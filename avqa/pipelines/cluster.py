@@ -122,12 +122,13 @@ class OnDask:
         self._cluster = cluster
         self._plugin = f"avqa-{config.run_id}"
         self._serial = itertools.count()
-        self._futures: dict[str, Future] = {}
+        self._futures: dict[Any, Future[Any]] = {}
         client.register_plugin(ExtractorPlugin(self._plugin, config))
 
     def window(self) -> int:
         """Twice the worker threads there are now, and two."""
-        return 2 * sum(self._client.nthreads().values()) + 2
+        threads: dict[str, int] = self._client.nthreads()
+        return 2 * sum(threads.values()) + 2
 
     def submit(self, bundle: Bundle) -> None:
         """Submit the bundle under a key that no other run shares."""
@@ -142,7 +143,7 @@ class OnDask:
         self._futures[future.key] = future
         future.add_done_callback(lambda done: self._collect(bundle, done))
 
-    def _collect(self, bundle: Bundle, future: Future) -> None:
+    def _collect(self, bundle: Bundle, future: Future[Any]) -> None:
         from distributed import KilledWorker
 
         try:

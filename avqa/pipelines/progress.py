@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -56,7 +56,7 @@ class Progress:
     rows: int = 0
     video_seconds: float = 0.0
     n_bytes: int = 0
-    stages: Counter[str] = field(default_factory=Counter)
+    stages: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -85,7 +85,8 @@ class Progress:
         for feature in record.features:
             self.n_bytes += sum(chunk.n_bytes for chunk in feature.chunks)
         for stage, seconds in record.timings.items():
-            self.stages[STAGES.get(stage, stage)] += seconds
+            shown = STAGES.get(stage, stage)
+            self.stages[shown] = self.stages.get(shown, 0.0) + seconds
         now = time.monotonic()
         self._window.append((now, self.done, self.video_seconds))
         while now - self._window[0][0] > _RATE_WINDOW_SECONDS and len(self._window) > 2:

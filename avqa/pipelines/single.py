@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError
+from avqa.errors import MediaError, Reason
 from avqa.extract import weights as weights_module
 from avqa.extract.media import Limits
 from avqa.extract.profiles import profile as choose
-from avqa.extract.settings import DEFAULT_FEATURES, check_settings
+from avqa.extract.settings import DEFAULT_FEATURES, Settings, check_settings
 from avqa.pipelines.devices import choose_device
 from avqa.pipelines.engine import Engine
 from avqa.pipelines.features import engine_config
@@ -68,6 +68,13 @@ def extract_video(
     settings = check_settings(
         choose(profile, features=tuple(features), device=choose_device(device), **choices)
     )
+    return extract_with(settings, path, limits)
+
+
+def extract_with(
+    settings: Settings, path: str | os.PathLike[str], limits: Limits | None = None
+) -> dict[str, NDArray[Any]]:
+    """`extract_video` with all choices made; same results and errors."""
     source = weights_module.resolve(settings.weights)
     memory = _Memory()
     engine = Engine(engine_config(settings, source, limits=limits or Limits(), decoders=1), memory)
@@ -81,7 +88,7 @@ def extract_video(
     for record in ticket.feature_records():
         if record.status == Status.FAILED:
             raise MediaError(
-                record.reason,  # type: ignore[arg-type]  the record holds one of the closed list
+                cast(Reason, record.reason),
                 f"video {name!r}, {record.feature}: {record.message}",
                 stage=record.stage,
             )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from avqa.errors import ConfigError
 from avqa.store.records import Fingerprint
@@ -174,8 +174,9 @@ def check_id_rule(value: str) -> IdRule:
     Raises:
         ConfigError: otherwise.
     """
-    if value == "relpath" or value == "stem":
-        return value
+    for rule in get_args(IdRule):
+        if value == rule:
+            return cast(IdRule, value)
     raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")
 
 

@@ -96,7 +96,7 @@ class Extractor:
         )
 
 
-class ExtractorPlugin(WorkerPlugin):  # type: ignore[misc]
+class ExtractorPlugin(WorkerPlugin):
     """Registers an `Extractor` on every worker; building it is cheap and cannot hang."""
 
     def __init__(self, name: str, config: WorkerConfig) -> None:
@@ -118,10 +118,15 @@ class ExtractorPlugin(WorkerPlugin):  # type: ignore[misc]
 
 def extract_bundle(plugin: str, jobs: Sequence[VideoJob], attempt: int) -> list[VideoRecord]:
     """The Dask task: one bundle of videos through this worker's extractor."""
-    found: ExtractorPlugin = get_worker().plugins[plugin]
-    return found.extractor.extract(jobs, attempt)
+    return _extractor(get_worker(), plugin).extract(jobs, attempt)
 
 
 def drain_worker(plugin: str, dask_worker: Worker) -> None:
     """Tell this worker to begin no further video; run by ``client.run``."""
-    dask_worker.plugins[plugin].extractor.drain()
+    _extractor(dask_worker, plugin).drain()
+
+
+def _extractor(worker: Worker, plugin: str) -> Extractor:
+    found = worker.plugins[plugin]
+    assert isinstance(found, ExtractorPlugin)
+    return found.extractor
