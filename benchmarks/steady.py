@@ -1,0 +1,158 @@
+"""avqa itself: steady state (first picture decoded to last byte written), whole runs, memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from avqa.extract import weights
+from avqa.extract.media import Limits
+from avqa.extract.profiles import profile
+from avqa.pipelines.features import build_recipes, engine_config, feature_specs
+from avqa.pipelines.sources import discover
+from avqa.pipelines.ticket import VideoJob
+from avqa.pipelines.worker import Extractor, WorkerConfig
+from avqa.store.admin import Store
+from avqa.store.lock import Lock
+
+
+@dataclass(frozen=True)
+class Steady:
+    """One steady-state measurement."""
+
+    wall_seconds: float
+    stages: dict[str, float]
+    """Processor seconds per stage, all videos together."""
+
+
+@contextmanager
+def warm_extractor(folder: Path, store: Path, precision: str) -> Iterator[Warm]:
+    """An extractor whose models are loaded and whose decoder child is running."""
+    settings = profile("default", weights="random:0", precision=precision)
+    source = weights.resolve(settings.weights)
+    specs = feature_specs(settings)
+    shutil.rmtree(store, ignore_errors=True)
+    with Lock.acquire(store, "benchmark") as lock:
+        recipes = build_recipes(settings, source)
+        made = Store.create(store, recipes, specs, settings.chunk_seconds, lock=lock)
+        videos = discover(folder).sources
+        rows = made.add_rows([video.video_id for video in videos])
+        jobs = [
+            VideoJob(rows[v.video_id], v.video_id, v.relpath, v.path, settings.features)
+            for v in videos
+        ]
+        config = WorkerConfig(
+            "benchmark", store, specs, engine_config(settings, source, limits=Limits()), False
+        )
+        extractor = Extractor(config)
+        try:
+            extractor.extract(jobs[:1], 1)
+            yield Warm(extractor, made, jobs)
+        finally:
+            extractor.close()
+
+
+@dataclass
+class Warm:
+    """Everything that a steady-state run needs, started."""
+
+    extractor: Extractor
+    store: Store
+    jobs: list[VideoJob]
+
+    def run(self) -> Steady:
+        """Extract all videos and commit them, from the first picture to the last byte."""
+        start = time.perf_counter()
+        records = self.extractor.extract(self.jobs, 1)
+        self.store.commit(records)
+        wall = time.perf_counter() - start
+        stages: dict[str, float] = {}
+        for record in records:
+            assert all(feature.status == 1 for feature in record.features)
+            for stage, seconds in record.timings.items():
+                stages[stage] = stages.get(stage, 0.0) + seconds
+        return Steady(wall, stages)
+
+
+def whole_run(folder: Path, store: Path) -> tuple[float, float]:
+    """(wall seconds, peak bytes of the largest process) of `avqa extract` in a shell."""
+    shutil.rmtree(store, ignore_errors=True)
+    command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)]
+    command += ["--out", str(store), "--weights", "random:0"]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        peak = _watch(run)
+    if run.returncode:
+        raise RuntimeError(f"avqa extract exited with {run.returncode}")
+    return time.perf_counter() - start, peak
+
+
+def _watch(run: subprocess.Popen[bytes]) -> float:
+    """Largest resident set of any process of the run, sampled ten times a second."""
+    peak = 0.0
+    while run.poll() is None:
+        try:
+            parent = psutil.Process(run.pid)
+            for process in [parent, *parent.children(recursive=True)]:
+                peak = max(peak, process.memory_info().rss)
+        except psutil.NoSuchProcess:
+            continue
+        time.sleep(0.1)
+    return peak
+
+
+def startup() -> float:
+    """Wall seconds of ``avqa --help``."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "avqa.cli", "--help"], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, float, float]:
+    """Seconds per video of the first and the last hundred with stubbed networks, and growth.
+
+    Real decoding of short clips, real writing; growth is the process's gain in resident bytes
+    over the last hundred.
+    """
+    from avqa.pipelines import engine
+
+    class Stub:
+        def forward(self, name, batch, taps):  # type: ignore[no-untyped-def]
+            import torch
+
+            from avqa.extract import encoders
+
+            module = next(encoders.load(e) for e in encoders.names() if taps_of(e, taps))
+            return {tap: torch.ones(len(batch), *module.TAPS[tap].shape) for tap in taps}
+
+    def taps_of(encoder: str, taps: tuple[str, ...]) -> bool:
+        from avqa.extract import encoders
+
+        return set(taps) <= set(encoders.load(encoder).TAPS)
+
+    real = engine._Networks.get
+    engine._Networks.get = lambda self, encoder: Stub()  # type: ignore[assignment,method-assign]
+    try:
+        with warm_extractor(folder, store, "fp32") as warm:
+            marks, sizes = [time.perf_counter()], [psutil.Process().memory_info().rss]
+            jobs = [warm.jobs[k % len(warm.jobs)] for k in range(num_videos)]
+            for half in (jobs[: num_videos // 2], jobs[num_videos // 2 :]):
+                for k in range(0, len(half), 10):
+                    warm.store.commit(warm.extractor.extract(half[k : k + 10], 1))
+                marks.append(time.perf_counter())
+                sizes.append(psutil.Process().memory_info().rss)
+    finally:
+        engine._Networks.get = real  # type: ignore[method-assign]
+    count = num_videos // 2
+    return (marks[1] - marks[0]) / count, (marks[2] - marks[1]) / count, sizes[2] - sizes[1]
