@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import re
 import signal
@@ -103,13 +102,12 @@ def running(command: Sequence[str], take: Callable[[str], None]) -> Iterator[Run
         env=_COLOURS,
         preexec_fn=_die_with_parent,
     ) as process:
+        started = Running(process, take)
         try:
-            started = Running(process, take)
             yield started
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+            process.kill()
+            started.finish()  # its messages must be read to the end before they are closed
 
 
 def _die_with_parent() -> None:

@@ -54,7 +54,7 @@ class DecordReader:
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
-            private_aspect = _container.aspect_of(stream)
+            aspect = _container.aspect_of(stream)
             with _video(path) as video:
                 stamps = _stamps(video, path)
             dropped = int((stamps[:, 0] < 0).sum())
@@ -62,6 +62,7 @@ class DecordReader:
             if len(ticks) == 0:
                 raise _files.no_frames(path, "all its pictures are before time 0")
             length = int(ticks[-1, 1] - ticks[-1, 0])
+            ticks += _start(found.packets) - ticks[0, 0]
             fps = stream.average_rate or stream.guessed_rate
             times = _plan.closed_table(ticks[:, 0].copy(), length, stream.time_base, fps)
             return Probe(
@@ -74,7 +75,7 @@ class DecordReader:
                 times=times,
                 has_sound=_container.sound_stream(container) is not None,
                 average_fps=fps,
-                private=_Private(dropped, private_aspect, found.is_short_of(container)),
+                private=_Private(dropped, aspect, found.is_short_of(container)),
             )
 
     def pictures(
@@ -95,7 +96,7 @@ class DecordReader:
                 except (decord.DECORDError, IndexError):
                     report.corrupt += 1
                     continue
-                yield Picture(index, _square(rgb, private.aspect))
+                yield Picture(index, _square(rgb, private.aspect, probe.width))
 
     def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
         """Yield the sound by time stamps."""
@@ -139,9 +140,17 @@ def _stamps(video: Any, path: str) -> NDArray[np.float64]:
     return stamps[np.argsort(stamps[:, 0], kind="stable")]
 
 
-def _square(rgb: NDArray[np.uint8], aspect: Fraction) -> NDArray[np.uint8]:
-    """Stretch [H, W, 3] to square pixels."""
+def _start(packets: _plan.PacketTable) -> int:
+    """Tick of the first picture on the file's clock; decord counts from the stream's start."""
+    stamps = packets.pts[packets.shown & (packets.pts != _plan.MISSING)]
+    return int(stamps.min()) if len(stamps) else 0
+
+
+def _square(rgb: NDArray[np.uint8], aspect: Fraction, coded_width: int) -> NDArray[np.uint8]:
+    """Stretch [H, W, 3] to square pixels; decord has turned it upright already."""
     height, width = rgb.shape[:2]
+    if height == coded_width != width:
+        aspect = 1 / aspect
     size = _container.display_size(width, height, aspect)
     if size == (width, height):
         return rgb

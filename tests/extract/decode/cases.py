@@ -189,8 +189,7 @@ CASES: dict[str, Case] = {
 def measure(reader_name: str, of: Case) -> frozenset[str]:
     """What goes wrong when the reader reads the clip: aspects, or the reason of its error.
 
-    ``rows``: T; ``pictures``: the picture of some row; ``times``: its time stamp; ``shape``:
-    rotation or pixel aspect; ``levels``: greys or colours; ``sound``: its second or its onset.
+    The aspects are explained in `decoders_page.MEANING`.
     """
     reader: Reader = decode.load(reader_name).READER
     path = str(clips.cached_clip(of.file, **of.options))
@@ -219,7 +218,10 @@ def _wrong_pictures(of: Case, grid: Grid, pictures: dict[int, Picture]) -> Itera
         expected = max(i for i, t in enumerate(times) if i == 0 or t <= k + Fraction(1, 2) + MS)
         if abs(float(times[expected]) - pts) > 0.0021:
             yield "times"
-        rgb = pictures[index].rgb if index in pictures else np.zeros((1, 1, 3), np.uint8)
+        if index not in pictures:
+            yield "missing"
+            continue
+        rgb = pictures[index].rgb
         if rgb.shape[:2] != of.shape:
             yield "shape"
         try:
