@@ -1,0 +1,51 @@
+"""Networks with seeded random weights, built once per test process, and things to show them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from avqa.extract import encoders, weights
+from avqa.extract.settings import Settings
+
+
+@functools.cache
+def state(encoder: str) -> dict[str, torch.Tensor]:
+    return weights.load_state(encoder, weights.resolve("random:0"))
+
+
+@functools.cache
+def network(encoder: str, precision: str = "fp32") -> Any:
+    settings = Settings(precision=precision, weights="random:0")  # type: ignore[arg-type]
+    return encoders.load(encoder).build(settings, state(encoder))
+
+
+def full_batch(encoder: str, name: str, seed: int = 0) -> torch.Tensor:
+    """Random rows in the shape and type of an input, as many as one forward takes."""
+    module = encoders.load(encoder)
+    spec, rows = module.INPUTS[name], module.BATCH["cpu"]
+    random = np.random.default_rng(seed)
+    if spec.dtype == "uint8":
+        return torch.from_numpy(random.integers(0, 256, (rows, *spec.shape), dtype=np.uint8))
+    return torch.from_numpy(random.normal(0, 1, (rows, *spec.shape)).astype(np.float32))
+
+
+def padded(rows: NDArray[Any], encoder: str) -> torch.Tensor:
+    """Prepared rows filled up with zeros to one forward."""
+    batch = np.zeros((encoders.load(encoder).BATCH["cpu"], *rows.shape[1:]), rows.dtype)
+    batch[: len(rows)] = rows
+    return torch.from_numpy(batch)
+
+
+def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Soft shapes with noise on them: as hard to resize as a real picture."""
+    random = np.random.default_rng(seed)
+    soft = Image.fromarray(random.integers(0, 256, (9, 16, 3), dtype=np.uint8))
+    shapes = np.asarray(soft.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+    noisy = shapes + random.integers(-40, 41, shapes.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
