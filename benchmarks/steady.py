@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +16,7 @@ import psutil
 from avqa.extract import weights
 from avqa.extract.media import Limits
 from avqa.extract.profiles import profile
-from avqa.pipelines.features import build_recipes, engine_config, feature_specs
+from avqa.pipelines.features import build_recipes, engine_config, feature_specs, weights_of
 from avqa.pipelines.sources import discover
 from avqa.pipelines.ticket import VideoJob
 from avqa.pipelines.worker import Extractor, WorkerConfig
@@ -40,7 +37,7 @@ class Steady:
 def warm_extractor(folder: Path, store: Path, precision: str) -> Iterator[Warm]:
     """An extractor whose models are loaded and whose decoder child is running."""
     settings = profile("default", weights="random:0", precision=precision)
-    source = weights.resolve(settings.weights)
+    source = weights.resolve(settings.weights, weights_of(settings))
     specs = feature_specs(settings)
     shutil.rmtree(store, ignore_errors=True)
     with Lock.acquire(store, "benchmark") as lock:

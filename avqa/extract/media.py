@@ -53,7 +53,8 @@ class TimeTable:
 
     def seconds(self) -> NDArray[np.float64]:
         """Times [F] in seconds, the first picture at 0."""
-        return (self.pts - self.pts[0]).astype(np.float64) * float(self.time_base)
+        ticks: NDArray[np.float64] = (self.pts - self.pts[0]).astype(np.float64)
+        return ticks * float(self.time_base)
 
 
 @dataclass

@@ -172,7 +172,7 @@ def extract_folder(
         follow_links=options.follow_links,
     )
     sources = select(found.sources, options.ids, options.limit)
-    source = weights.resolve(options.settings.weights)
+    source = weights.resolve(options.settings.weights, weights_of(options.settings))
     recipes = build_recipes(options.settings, source)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
     for note in found.notes():
@@ -207,9 +207,13 @@ def extract_folder(
     return report
 
 
-def encoders_of(settings: Settings) -> tuple[str, ...]:
-    """Encoders that the settings' features need, each once, in order."""
-    return tuple(dict.fromkeys(encoders.split_feature(f)[0] for f in settings.features))
+def weights_of(settings: Settings) -> tuple[str, ...]:
+    """Names of the weights that the settings' features need, each once, in order."""
+    names = []
+    for feature in settings.features:
+        encoder, tap = encoders.split_feature(feature)
+        names += encoders.load(encoder).WEIGHTS_OF[tap]
+    return tuple(dict.fromkeys(names))
 
 
 def _open(

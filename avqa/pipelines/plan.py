@@ -88,7 +88,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         ConfigError, WeightsUnavailable: as `extract_folder`.
     """
     settings = options.settings
-    source = weights.resolve(settings.weights)
+    source = weights.resolve(settings.weights, weights_of(settings))
     found = discover(
         options.videos,
         extensions=options.extensions,

@@ -75,7 +75,7 @@ def extract_with(
     settings: Settings, path: str | os.PathLike[str], limits: Limits | None = None
 ) -> dict[str, NDArray[Any]]:
     """`extract_video` with all choices made; same results and errors."""
-    source = weights_module.resolve(settings.weights)
+    source = weights_module.resolve(settings.weights, weights_of(settings))
     memory = _Memory()
     engine = Engine(engine_config(settings, source, limits=limits or Limits(), decoders=1), memory)
     try:

@@ -1,0 +1,148 @@
+"""``python -m benchmarks [--rounds N] [--clips N]``: measure everything, write docs/benchmarks.md.
+
+Figures are medians over rounds; what is compared is measured in turn within one run, because a
+machine's speed changes over minutes. Nothing here is asserted: the page says what fell short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from avqa.pipelines.devices import num_cores
+from benchmarks import floor, steady
+from benchmarks.clips import SECONDS, benchmark_clips
+from benchmarks.report import page
+from benchmarks.usual_chain import run_chain
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Run all parts; figures also go to build/bench/figures.json as they come."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=12, help="of the 12 clips, use the first N")
+    arguments = parser.parse_args()
+    work = ROOT / "build" / "bench"
+    clips = benchmark_clips(work / "clips")[: arguments.clips]
+    folder = work / "taken"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for clip in clips:
+        (folder / clip.name).hardlink_to(clip)
+    bf16 = has_bf16()
+    figures = {
+        "machine": machine(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "num_clips": len(clips),
+        "clip_seconds": SECONDS,
+        "rounds": arguments.rounds,
+        "bf16": bf16,
+    }
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        out = Path(scratch)
+        for name, measure in parts(folder, clips, out, arguments.rounds, bf16).items():
+            print(f"measuring: {name}", flush=True)
+            figures[name] = measure()
+            (work / "figures.json").write_text(json.dumps(figures, indent=1))
+    (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
+    print("wrote docs/benchmarks.md")
+
+
+def parts(
+    folder: Path, clips: list[Path], out: Path, rounds: int, bf16: bool
+) -> dict[str, Callable[[], object]]:
+    """Name → measurement, in order."""
+    dtypes = [torch.float32, *([torch.bfloat16] if bf16 else [])]
+    return {
+        "decoding": lambda: decoding(clips, rounds),
+        "networks": lambda: {str(d).removeprefix("torch."): networks(d) for d in dtypes},
+        "steady": lambda: side_by_side(folder, clips, out, rounds, bf16),
+        "whole": lambda: whole(folder, out),
+        "startup": lambda: statistics.median(steady.startup() for _ in range(5)),
+        "evenness": lambda: steady.evenness(short_clips(), out / "even"),
+    }
+
+
+def decoding(clips: list[Path], rounds: int) -> dict[str, float]:
+    """Median processor seconds per clip, planned and decord, in turn."""
+    planned, other = [], []
+    for _ in range(rounds):
+        for clip in clips[::3]:
+            planned.append(floor.planned_decoding(clip))
+            other.append(floor.decord_decoding(clip))
+    return {"planned": statistics.median(planned), "decord": statistics.median(other)}
+
+
+def networks(dtype: torch.dtype) -> dict[str, tuple[float, int]]:
+    """Processor seconds per row of each bare network, and the batch size that gave it."""
+    found = floor.bare_networks(dtype)
+    return {name: floor.seconds_per_row(net, shape, dtype) for name, (net, shape) in found.items()}
+
+
+def side_by_side(
+    folder: Path, clips: list[Path], out: Path, rounds: int, bf16: bool
+) -> dict[str, list[object]]:
+    """Avqa and the usual chain in turn, round by round."""
+    results: dict[str, list[object]] = {"fp32": [], "chain": [], "bf16": []}
+    for number in range(rounds):
+        for precision in ("fp32", *(["bf16"] if bf16 else [])):
+            with steady.warm_extractor(folder, out / f"store-{precision}", precision) as warm:
+                run = warm.run()
+            results[precision].append([run.wall_seconds, run.stages])
+            print(f"  round {number + 1} avqa {precision}: {run.wall_seconds:.1f} s", flush=True)
+        chain = run_chain(clips, out / f"chain-{number}")
+        shutil.rmtree(out / f"chain-{number}")
+        results["chain"].append(chain)
+        print(f"  round {number + 1} usual chain: {sum(chain.values()):.1f} s", flush=True)
+    return results
+
+
+def whole(folder: Path, out: Path) -> dict[str, float]:
+    """One `avqa extract` as a user runs it."""
+    wall, peak = steady.whole_run(folder, out / "whole")
+    return {"wall": wall, "peak_bytes": peak}
+
+
+def short_clips() -> Path:
+    """The built-in sample: short clips for the run of two hundred."""
+    from avqa.pipelines.sample import render_sample
+
+    folder = ROOT / "build" / "sample"
+    render_sample(folder)
+    return folder
+
+
+def has_bf16() -> bool:
+    """Whether the processor has bf16 instructions."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags.split()
+
+
+def machine() -> str:
+    """Processor, cores, memory, versions: what the figures belong to."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{name}, {num_cores()} cores, {gpu}, torch {torch.__version__.split('+')[0]}"
+
+
+if __name__ == "__main__":
+    main()
