@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import os
 import re
 import signal
 import subprocess
@@ -39,7 +41,7 @@ def source(limits: Limits) -> Any:
         _INPUT,
         protocol_whitelist=",".join(_files.PROTOCOLS),
         format_whitelist=",".join(_files.FORMATS),
-        max_pixels=limits.max_pixels,
+        max_pixels=_files.codec_pixels(limits),
         threads=1,
     )
 
@@ -100,7 +102,7 @@ def running(command: Sequence[str], take: Callable[[str], None]) -> Iterator[Run
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_COLOURS,
-        preexec_fn=_die_with_parent,
+        preexec_fn=functools.partial(_die_with_parent, os.getpid()),
     ) as process:
         started = Running(process, take)
         try:
@@ -110,6 +112,8 @@ def running(command: Sequence[str], take: Callable[[str], None]) -> Iterator[Run
             started.finish()  # its messages must be read to the end before they are closed
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)

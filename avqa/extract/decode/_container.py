@@ -28,8 +28,8 @@ BAD_PACKETS = 100
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """Open with the white lists.
+def opened(path: str, limits: Limits) -> Iterator[Any]:
+    """Open with the white lists. Looking for streams may decode a picture: its size is limited.
 
     Raises:
         MediaError: ``not_media`` or ``unreadable``.
@@ -37,6 +37,7 @@ def opened(path: str) -> Iterator[Any]:
     options = {
         "format_whitelist": ",".join(_files.FORMATS),
         "protocol_whitelist": ",".join(_files.PROTOCOLS),
+        "max_pixels": str(_files.codec_pixels(limits)),
     }
     try:
         container = av.open(path, options=options, metadata_errors="replace")
@@ -84,7 +85,7 @@ def check_stream(container: Any, stream: Any, path: str, reader: str, limits: Li
     _files.check_size(path, width, height, limits)
     _files.check_length(path, declared_seconds(container), limits)
     # The declared size may be a lie; the decoder itself refuses larger pictures then.
-    codec.options = {"max_pixels": str(limits.max_pixels)}
+    codec.options = {"max_pixels": str(_files.codec_pixels(limits))}
     codec.thread_count = 1
 
 

@@ -154,5 +154,10 @@ def check_length(path: str, seconds: float | None, limits: Limits) -> None:
         )
 
 
+def codec_pixels(limits: Limits) -> int:
+    """Limit for a decoder's own check, against headers that lie; it counts padded pictures."""
+    return 2 * limits.max_pixels + 65_536
+
+
 def _one_line(detail: object) -> str:
     return " ".join(str(detail).split())

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from avqa.errors import MediaError
 from avqa.extract.decode import _files
 from avqa.extract.decode._container import opened, packets_of, sound_stream
-from avqa.extract.media import Report, Sound
+from avqa.extract.media import Limits, Report, Sound
 
 
-def read_sound(path: str, report: Report) -> Iterator[Sound]:
+def read_sound(path: str, limits: Limits, report: Report) -> Iterator[Sound]:
     """Yield the decoded frames of the sound stream as mono runs on the file's clock.
 
     Raises:
         MediaError: ``no_sound``, ``no_decoder``, or ``corrupt`` if nothing decodes.
     """
-    with opened(path) as container:
+    with opened(path, limits) as container:
         stream = sound_stream(container)
         if stream is None:
             raise _files.no_sound(path)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avqa.errors import MediaError
 from avqa.extract.decode import _container, _files, _plan, _sound
 from avqa.extract.media import Limits, Picture, Probe, Report, Sound
 
@@ -31,6 +32,7 @@ class _Private:
     """Pictures before time 0, which decord counts but which are never shown."""
     aspect: Fraction
     short: bool
+    limits: Limits
 
 
 class DecordReader:
@@ -49,13 +51,14 @@ class DecordReader:
             MediaError: see `avqa.extract.media.Reader`.
         """
         path = _files.check_file(path)
-        with _container.opened(path) as container:
+        with _container.opened(path, limits) as container:
             stream = _container.picture_stream(container, path)
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
             aspect = _container.aspect_of(stream)
-            with _video(path) as video:
+            short = found.is_short_of(container)
+            with _video(path, short) as video:
                 stamps = _stamps(video, path)
             dropped = int((stamps[:, 0] < 0).sum())
             ticks = np.rint(stamps[dropped:] / float(stream.time_base)).astype(np.int64)
@@ -75,21 +78,19 @@ class DecordReader:
                 times=times,
                 has_sound=_container.sound_stream(container) is not None,
                 average_fps=fps,
-                private=_Private(dropped, aspect, found.is_short_of(container)),
+                private=_Private(dropped, aspect, short, limits),
             )
 
     def pictures(
         self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
     ) -> Iterator[Picture]:
         """Yield the pictures ``wanted``; decord seeks by itself, ``full`` makes no difference."""
-        private = probe.private
-        if not isinstance(private, _Private):
-            raise TypeError(f"probe of reader={probe.reader!r}; expected one made by {NAME!r}")
+        private = _private(probe)
         report.packets = len(probe.times.pts)
         report.why_not_planned = "decord seeks by itself"
         report.partial = report.partial or private.short
         report.decoded_seconds = float(probe.times.duration)
-        with _video(probe.path) as video:
+        with _video(probe.path, private.short) as video:
             for index in wanted:
                 try:
                     rgb = video[index + private.dropped].asnumpy()
@@ -100,18 +101,24 @@ class DecordReader:
 
     def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
         """Yield the sound by time stamps."""
-        return _sound.read_sound(probe.path, report)
+        return _sound.read_sound(probe.path, _private(probe).limits, report)
 
 
 READER = DecordReader()
 
 
+def _private(probe: Probe) -> _Private:
+    if not isinstance(probe.private, _Private):
+        raise TypeError(f"probe of reader={probe.reader!r}; expected one made by {NAME!r}")
+    return probe.private
+
+
 @contextmanager
-def _video(path: str) -> Iterator[Any]:
+def _video(path: str, short: bool) -> Iterator[Any]:
     """Open with decord; it takes only UTF-8, so other names go through an open file.
 
     Raises:
-        MediaError: ``no_decoder`` or ``no_frames``: decord does not say which.
+        MediaError: ``truncated`` or ``corrupt`` where decord cannot read on, else ``no_decoder``.
     """
     decord.logging.set_level(decord.logging.QUIET)
     descriptor = None
@@ -125,11 +132,22 @@ def _video(path: str) -> Iterator[Any]:
         try:
             video = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
-            raise _files.no_decoder(path, NAME, "one decord cannot open") from error
+            raise _cannot_open(path, short, str(error)) from error
         yield video
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _cannot_open(path: str, short: bool, message: str) -> MediaError:
+    if "av_read_frame failed" not in message and not short:
+        return _files.no_decoder(path, NAME, "one decord cannot open")
+    return MediaError(
+        "truncated" if short else "corrupt",
+        f"decord cannot read path={path!r} to its end; expected a whole file; "
+        "repair it or choose another --decoder",
+        stage="probe",
+    )
 
 
 def _stamps(video: Any, path: str) -> NDArray[np.float64]:

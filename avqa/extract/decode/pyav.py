@@ -60,7 +60,7 @@ class PyavReader:
             MediaError: see `avqa.extract.media.Reader`.
         """
         path = _files.check_file(path)
-        with _container.opened(path) as container:
+        with _container.opened(path, limits) as container:
             stream = _container.picture_stream(container, path)
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
@@ -122,7 +122,7 @@ class PyavReader:
 
     def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
         """Yield the sound by time stamps."""
-        return _sound.read_sound(probe.path, report)
+        return _sound.read_sound(probe.path, _private(probe).limits, report)
 
 
 READER = PyavReader()
@@ -140,7 +140,7 @@ class _Decoder:
     def __init__(self, container: Any, private: _Private, report: Report) -> None:
         self._stream = container.streams[private.stream_index]
         self.codec: Any = self._stream.codec_context
-        self.codec.options = {"max_pixels": str(private.limits.max_pixels)}
+        self.codec.options = {"max_pixels": str(_files.codec_pixels(private.limits))}
         self.codec.thread_count = 1
         for other in container.streams:
             if other.index != private.stream_index:
@@ -174,7 +174,7 @@ def _planned(
     )
     report.skipped = int((plan.action == _plan.DROP).sum())
     before = report.corrupt
-    with _container.opened(probe.path) as container:
+    with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
         upright = Upright(decoder.aspect)
         waiting = [(int(i), int(probe.times.pts[i])) for i in wanted]
@@ -219,7 +219,7 @@ def _in_full(
     """Decode everything up to the last wanted picture."""
     if not wanted:
         return
-    with _container.opened(probe.path) as container:
+    with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
         upright = Upright(decoder.aspect)
         place = _place_by_order if private.by_order else _place_by_time
@@ -259,7 +259,7 @@ def _decoded_times(path: str, stream_index: int, limits: Limits, fps: Fraction |
     stamps: list[int] = []
     length = 0
     time_base = Fraction(1)
-    with _container.opened(path) as container:
+    with _container.opened(path, limits) as container:
         time_base = container.streams[stream_index].time_base
         for frame in _all_frames(_Decoder(container, private, Report())):
             stamp = frame.pts if frame.pts is not None else frame.dts
