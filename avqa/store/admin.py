@@ -28,7 +28,7 @@ from avqa.store.pictures import PictureTimes
 from avqa.store.reader import UnknownVideo
 from avqa.store.recipes import diff_features
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.recovery import Recovery, recover
+from avqa.store.recovery import Recovery, recover, remove_partials
 from avqa.store.runs import FINISHED, Runs, now
 from avqa.store.writer import remove_chunks
 
@@ -104,6 +104,7 @@ class Store:
         building = path / "runs" / "new-store.partial"
         with storage_errors(f"store {str(path)!r}"):
             shutil.rmtree(building, ignore_errors=True)
+            remove_partials(path)
             layout.build_group(building, recipes, specs, chunk_seconds, attrs or {}, expected_rows)
             building.rename(path / schema.GROUP)
             (path / "ledger").mkdir(exist_ok=True)
@@ -216,18 +217,18 @@ class Store:
             for row, name in enumerate(new, start=first):
                 column[row] = name
                 self._rows[name] = row
-            self._kept(self._show_rows)
+            self._kept(self.show_rows)
         return {name: self._rows[name] for name in ids}
 
-    def _show_rows(self) -> None:
+    def show_rows(self) -> None:
+        """Make the ids durable and give every array the store's rows and seconds."""
         # video_id comes last: its shape is what makes the rows exist.
-        self.show_shapes()
+        self._set_shapes()
         column = self._columns[schema.VIDEO_ID]
-        column.flush()
+        column.flush(durable=True)
         column.commit_shape()
 
-    def show_shapes(self) -> None:
-        """Give every array the store's rows and seconds in its metadata."""
+    def _set_shapes(self) -> None:
         rows = self.num_rows
         for feature in self.features():
             shape = schema.open_array(self.root, feature).shape
@@ -372,7 +373,7 @@ class Store:
         needed = schema.num_chunks(seconds, self.chunk_seconds) * self.chunk_seconds
         if needed > self._seconds:
             self._seconds = needed
-            self.show_shapes()
+            self._set_shapes()
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove videos: status 3 and a ledger record first, then their chunk objects.
@@ -453,12 +454,14 @@ class Store:
     def replay(self, records: Sequence[VideoRecord]) -> None:
         """Apply records of the ledger again, each feature of a row once.
 
-        Ids that a damaged index lost come back; records of rows that never became visible
-        are left out: their videos are extracted again.
+        Ids that a damaged index lost come back; a row that meanwhile got another id keeps it.
         """
         ids = self._columns[schema.VIDEO_ID]
+        rows = max((record.row + 1 for record in records), default=0)
+        for column in self._columns.values():
+            column.extend(max(rows, ids.rows))
         for record in records:
-            if record.row < ids.rows and not ids[record.row]:
+            if not ids[record.row]:
                 ids[record.row] = record.video_id
                 self._rows[record.video_id] = record.row
         stored = set(self.features())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.store import schema
+from avqa.store.files import sync
 
 
 class Column:
@@ -73,15 +74,23 @@ class Column:
             self._values = longer
         self.rows = rows
 
-    def flush(self) -> None:
-        """Write the changed chunks; each is replaced atomically."""
+    def flush(self, *, durable: bool = False) -> None:
+        """Write the changed chunks; each is replaced atomically.
+
+        With ``durable`` they survive a power loss once this returns; other columns the ledger
+        can rebuild.
+        """
         for chunk in sorted(self._dirty):
             rows = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
             values = self._values[rows]
+            path = self._root / self.name / f"c.{chunk}"
             if np.array_equal(values, self._filled(1), equal_nan=values.dtype.kind == "f"):
-                (self._root / self.name / f"c.{chunk}").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             else:
                 schema.beyond_shape(self._array, (len(self._values),))[rows] = values
+                if durable:
+                    sync(path)
+                    sync(path.parent)
         self._dirty.clear()
 
     def commit_shape(self) -> None:

@@ -7,6 +7,7 @@ one on another host only on request, when its heartbeat is old.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import uuid
@@ -180,8 +181,8 @@ def _answers(pid: int) -> bool:
 
 def _create(path: Path, holder: Holder) -> bool:
     """Create the lock with its content in one step, so that no crash leaves an empty one."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    write_json(partial, asdict(holder))
+    partial = _aside(path)
+    partial.write_text(json.dumps(asdict(holder), indent=2) + "\n")
     try:
         os.link(partial, path)
     except FileExistsError:
@@ -204,13 +205,20 @@ def _create_without_links(path: Path, content: bytes) -> bool:
     return True
 
 
+def _aside(path: Path) -> Path:
+    """A new name in ``runs/``: a crash leaves nothing strange in the store directory itself."""
+    folder = path.parent / "runs"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{path.name}.{uuid.uuid4().hex}.partial"
+
+
 def _may_take(holder: Holder, steal: bool) -> bool:
     return holder.is_gone() or (steal and holder.heartbeat_age() > STEAL_AFTER_SECONDS)
 
 
 def _remove(path: Path, stale: Holder) -> bool:
     """Remove the lock of ``stale``, but not one that another run just put in its place."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    aside = _aside(path)
     try:
         path.rename(aside)
     except FileNotFoundError:

@@ -44,7 +44,7 @@ def recover(store: Store, run_id: str, *, took_over: bool, rebuild: bool = False
         store.replay(newest_only(segments))
         found.replayed = len(segments)
     if took_over or interrupted or segments or rebuild:
-        store.show_shapes()
+        store.show_rows()
         found.partials = remove_partials(store.path)
         found.bad = recheck(store, None if rebuild else SUSPECT_SECONDS)
     store.runs.update(run_id, checkpoint=store.ledger.last)

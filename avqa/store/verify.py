@@ -136,6 +136,8 @@ def _inspect(store: Store, level: Level) -> VerifyReport:
         report.problems.append(Problem("index", name, "", -1, "column cannot be read"))
     for file in PictureTimes(store.root).damaged_objects():
         report.problems.append(Problem("index", schema.PTS, "", -1, "cannot be read", file))
+    if schema.VIDEO_ID in store.damaged:
+        return report  # without ids every row would look like a stranger's
     records: dict[str, dict[int, FeatureRecord]] = {name: {} for name in store.features()}
     rows = store.rows()
     for video_id, row, record in store.ledger.newest():
@@ -284,8 +286,8 @@ def _repair(path: Path, lock: Lock, report: VerifyReport) -> None:
             problem.path.unlink(missing_ok=True)
     store.recover(rebuild=bool(lost))
     if lost:
-        # With the columns back, more can be told.
-        report.problems += [p for p in _inspect(store, "size").problems if p not in lost]
+        # What else was found while the index was damaged cannot be trusted: look again.
+        report.problems = lost + _inspect(store, "size").problems
     unfit = {"missing", "size", "crc", "not_finite", "padding", "status", "length", "sample"}
     bad = {(p.row, p.array) for p in report.problems if p.kind in unfit}
     store.set_pending(sorted(bad))

@@ -1,0 +1,141 @@
+"""Killed at any moment and run again, a store's arrays end up byte for byte the same."""
+
+import multiprocessing
+import random
+import shutil
+import signal
+
+import pytest
+from store import crashing
+from store.stored import CHUNK_SECONDS, SPECS, add_videos, extract, make_store
+from stores import store_bytes
+
+from avqa.store.admin import Store
+from avqa.store.files import read_json
+from avqa.store.lock import Lock
+from avqa.store.records import Status
+from avqa.store.verify import verify
+from avqa.store.writer import ChunkWriter
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["store.crashing"])
+
+
+def spawn(target, *args):
+    child = PROCESSES.Process(target=target, args=args)
+    child.start()
+    return child
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a store that nobody interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "S"
+    child = spawn(crashing.run, path, "only")
+    child.join()
+    assert child.exitcode == 0
+    assert Store.open(path).status("clip/frame").tolist() == [1, 1, 2, 1, 1]
+    return store_bytes(path)
+
+
+def test_killed_before_each_change_of_the_disk(tmp_path, whole):
+    changes = 0
+    while True:
+        path = tmp_path / str(changes)
+        child = spawn(crashing.run_and_die, str(path), "killed", changes)
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        resumed = spawn(crashing.run, path, "resumed")
+        resumed.join()
+        assert resumed.exitcode == 0, f"resume after change {changes}"
+        assert store_bytes(path) == whole, f"after change {changes}"
+        assert verify(path).problems == [], f"after change {changes}"
+        assert not list(path.rglob("*.partial")), f"after change {changes}"
+        shutil.rmtree(path)
+        changes += 1
+    assert changes > 40
+
+
+def test_killed_again_and_again_at_random_times(tmp_path, whole):
+    clock = random.Random(0)
+    for number in range(8):
+        child = spawn(crashing.run, tmp_path / "S", f"killed-{number}")
+        child.join(0.1 + 0.25 * clock.random())
+        child.kill()
+        child.join()
+    last = spawn(crashing.run, tmp_path / "S", "last")
+    last.join()
+    assert last.exitcode == 0
+    assert store_bytes(tmp_path / "S") == whole
+
+
+def test_replay_takes_the_newest_record_of_a_feature(tmp_path):
+    """Two segments after the checkpoint: the older failure must not delete the newer result."""
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        rows = store.add_rows(["b"])
+        writer = ChunkWriter(path, SPECS, CHUNK_SECONDS)
+        store.ledger.append("second", [crashing.failure("b", rows["b"])])
+        store.ledger.append("second", [extract(writer, "b", rows["b"], 12)])
+    with Lock.acquire(path, "third") as lock:
+        store = Store.open(path, lock)
+        assert store.recover().replayed == 2
+        assert store.status("clip/frame").tolist() == [1, 1]
+        assert store.length("clip/frame").tolist() == [3, 12]
+        assert store.recover().replayed == 0
+    assert verify(path).problems == []
+
+
+def unclean(path, video_id="b"):
+    """A run that committed one video and then was cut off; its row."""
+    with Lock.acquire(path, "cut-off") as lock:
+        store = Store.open(path, lock)
+        store.start_run({})
+        add_videos(store, {video_id: 7})
+        return store.rows()[video_id]
+
+
+def test_rows_of_the_last_minutes_are_read_after_an_unclean_end(tmp_path):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    row = unclean(path)
+    chunk = path / f"features.zarr/clip/patch/c.{row}.1.0.0"
+    chunk.write_bytes(chunk.read_bytes()[:-7])
+    (chunk.parent / "c.9.0.0.beef.partial").write_bytes(b"left over")
+    with Lock.acquire(path, "next") as lock:
+        store = Store.open(path, lock)
+        found = store.recover()
+        assert (found.bad, found.partials) == ([(row, "clip/patch")], 1)
+        assert store.status("clip/patch").tolist() == [1, 0]
+        assert store.status("clip/frame").tolist() == [1, 1]
+        store.finish_run({})
+    assert read_json(path / "runs/cut-off.json")["state"] == "interrupted"
+    with Lock.acquire(path, "later") as lock:
+        assert Store.open(path, lock).recover().bad == []
+
+
+@pytest.mark.parametrize("name", ["index/video_id", "status/clip/frame", "length/clip/patch"])
+@pytest.mark.parametrize("content", [b"", b"short", None])
+def test_column_damaged_by_a_power_loss_comes_back_from_the_ledger(tmp_path, name, content):
+    path = make_store(tmp_path / "S", {"a": 3, "b": 12, "c": 5}).path
+    before = store_bytes(path)
+    chunk = path / "features.zarr" / name / "c.0"
+    raw = bytearray(chunk.read_bytes())
+    raw[20] ^= 1
+    chunk.write_bytes(raw if content is None else content)
+    assert [p.kind for p in verify(path, "size").problems if p.row < 0] == ["index"]
+    with Lock.acquire(path, "next") as lock:
+        Store.open(path, lock).recover()
+    assert store_bytes(path) == before
+
+
+def test_a_row_that_was_pending_stays_so_through_recovery(tmp_path):
+    path = make_store(tmp_path / "S", {"a": 3, "b": 5}).path
+    with Lock.acquire(path, "second") as lock:
+        Store.open(path, lock).set_pending([(0, "clip/frame")])
+    with Lock.acquire(path, "third") as lock:
+        store = Store.open(path, lock)
+        store.recover()
+        assert store.status("clip/frame").tolist() == [Status.PENDING, Status.OK]
