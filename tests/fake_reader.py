@@ -4,7 +4,7 @@
 
 Pictures and sound follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
-``slow`` (0.1 s per picture), ``bad_sound``.
+``slow`` (0.1 s per picture), ``bad_sound``, ``half`` (only half of the pictures decode).
 """
 
 import ctypes
@@ -49,6 +49,8 @@ class FakeReader:
 
     def pictures(self, probe, wanted, report, *, full=False):
         report.planned = not full
+        if probe.private["act"] == "half":
+            wanted = [index for index in wanted if index < len(probe.times.pts) // 2]
         for count, index in enumerate(wanted):
             self._misbehave(probe, count)
             rng = np.random.default_rng((probe.private["seed"], index))

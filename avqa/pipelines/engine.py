@@ -9,12 +9,14 @@ Nothing but small records leaves it. Models are built once, at the first video.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from avqa.errors import MediaError
@@ -23,13 +25,21 @@ from avqa.extract.decode._process import Block, DecoderProcess, Footer, Header, 
 from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.batching import Batch, Batcher
-from avqa.pipelines.ticket import FullChunk, Sink, Ticket, VideoJob, inputs_of
+from avqa.pipelines.ticket import FullChunk, Sink, Ticket, VideoJob, input_kind, inputs_of
 
 if TYPE_CHECKING:
     from avqa.extract.weights import WeightsSource
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
 """Reasons after which a video is read once more, in a fresh child and in full."""
+
+
+class _FewerRows(MediaError):
+    """A damaged video has fewer good rows than its grid: it is read again for these only."""
+
+    def __init__(self, num_rows: int) -> None:
+        super().__init__("truncated", f"good rows: {num_rows}")
+        self.num_rows = num_rows
 
 
 @dataclass(frozen=True)
@@ -139,31 +149,36 @@ class Engine:
     def _decode_video(
         self, decoder: DecoderProcess, job: VideoJob, future: Future[Ticket | None]
     ) -> None:
-        for attempt in (1, 2):
+        request = Request(
+            job.path, tuple(inputs_of(job.features)), self.config.settings, self.config.limits
+        )
+        for attempt in itertools.count(1):
             ticket = Ticket(
                 job, self.config.settings.chunk_seconds, self._finish(future), attempt=attempt
             )
             try:
-                self._read(decoder, ticket, full=attempt == 2)
+                self._read(decoder, ticket, request)
             except MediaError as error:
                 ticket.release(self._batcher.drop(ticket))
                 ticket.wait_idle()
                 if attempt == 1 and error.reason in RETRIED:
+                    request = replace(request, full=True)
+                    continue
+                if isinstance(error, _FewerRows):
+                    request = replace(request, max_rows=error.num_rows)
                     continue
                 ticket.failure = error
             ticket.end_decoding()
             return
 
-    def _read(self, decoder: DecoderProcess, ticket: Ticket, *, full: bool) -> None:
-        wanted = tuple(inputs_of(ticket.job.features))
-        request = Request(
-            ticket.job.path, wanted, self.config.settings, self.config.limits, full=full
-        )
+    def _read(self, decoder: DecoderProcess, ticket: Ticket, request: Request) -> None:
+        arrived: Counter[str] = Counter()
         for item in decoder.decode(request):
             if isinstance(item, Header):
                 ticket.header = item
             elif isinstance(item, Block):
                 ticket.hold(len(item.rows))
+                arrived[item.input] += len(item.rows)
                 try:
                     self._batcher.put(item.input, ticket, item.first_row, item.rows)
                 except BaseException:
@@ -173,13 +188,28 @@ class Engine:
                 ticket.footer = item
                 for stage, seconds in item.seconds.items():
                     ticket.spend(stage, seconds)
-        report = ticket.footer.report if ticket.footer else None
-        if report is not None and report.partial and not self.config.accept_partial:
+        self._judge_damage(ticket, arrived)
+
+    def _judge_damage(self, ticket: Ticket, arrived: Mapping[str, int]) -> None:
+        """Refuse a damaged video, or make sure that only its good rows count."""
+        assert ticket.header is not None
+        assert ticket.footer is not None
+        report = ticket.footer.report
+        if not report.partial:
+            return
+        if not self.config.accept_partial:
             raise MediaError(
                 "truncated",
                 f"ends early: decoded_seconds={report.decoded_seconds}; expected the declared"
-                " length; repair the file, or keep the good rows with --accept-partial",
+                f" {ticket.header.declared_seconds}; repair the file, or keep the good rows with"
+                " --accept-partial",
             )
+        pictures = [
+            count for name, count in arrived.items() if input_kind(*name.split("/")) == "picture"
+        ]
+        good = min(pictures, default=ticket.header.num_rows)
+        if good < ticket.header.num_rows:
+            raise _FewerRows(good)
 
     def _finish(self, future: Future[Ticket | None]) -> Any:
         def finished(ticket: Ticket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from avqa.extract.decode._process import DecoderProcess, Footer, Request
 from avqa.extract.settings import Settings
 from avqa.pipelines import devices
 from avqa.pipelines.engine import EngineConfig
-from avqa.pipelines.features import ExtractOptions, engine_config
+from avqa.pipelines.features import ExtractOptions, engine_config, weights_of
 from avqa.pipelines.progress import clock, size
 from avqa.pipelines.sources import Source, discover, select
 from avqa.pipelines.ticket import inputs_of
@@ -33,7 +34,7 @@ class Plan:
     mean_seconds: float
     decode_cost: float
     network_cost: float
-    bytes_per_second: dict[str, float]
+    bytes_per_video: dict[str, float]
     engine: EngineConfig
     num_workers: int
     free_bytes: int
@@ -61,7 +62,7 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The prediction for the user."""
-        total = sum(self.bytes_per_second.values()) * self.video_seconds
+        total = sum(self.bytes_per_video.values()) * self.num_videos
         lines = [
             *self.notes,
             f"videos: {self.num_videos}, {self.video_seconds / 3600:.2f} hours"
@@ -73,10 +74,14 @@ class Plan:
             f" {self.engine.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
             f"store: at most {size(total)}, {size(self.free_bytes)} free",
         ]
-        for feature, rate in self.bytes_per_second.items():
+        for feature, each in self.bytes_per_video.items():
+            part = each * self.num_videos
+            lines.append(f"  {feature:<28}{size(part):>10}  {100 * part / max(total, 1):.0f} %")
+        chunk = self.engine.settings.chunk_seconds
+        if 0 < self.mean_seconds < chunk / 2:
             lines.append(
-                f"  {feature:<28}{size(rate * self.video_seconds):>10}"
-                f"  {100 * rate * self.video_seconds / max(total, 1):.0f} %"
+                f"a chunk is {chunk} s and always stored whole: for videos this short,"
+                f" --chunk-seconds {math.ceil(self.mean_seconds)} or so makes a smaller store"
             )
         return [*lines, "nothing was run; leave --plan out to start"]
 
@@ -107,7 +112,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         mean_seconds=sum(lengths) / len(lengths) if lengths else 0.0,
         decode_cost=decode_cost,
         network_cost=_measure_networks(settings, source),
-        bytes_per_second={f: _row_bytes(f, settings) for f in settings.features},
+        bytes_per_video={f: _video_bytes(f, settings, lengths) for f in settings.features},
         engine=engine,
         num_workers=max(1, devices.num_gpus()) if settings.device == "cuda" else 1,
         free_bytes=shutil.disk_usage(_existing(options.store.absolute())).free,
@@ -169,11 +174,13 @@ def _measure_networks(settings: Settings, source: weights.WeightsSource) -> floa
         torch.set_num_threads(before)
 
 
-def _row_bytes(feature: str, settings: Settings) -> float:
-    values = 2 if settings.dtype == "float16" else 4
-    for axis in encoders.tap_of(feature).shape:
-        values *= axis
-    return float(values)
+def _video_bytes(feature: str, settings: Settings, lengths: Sequence[float]) -> float:
+    """Mean bytes of one video before compression; padding costs where nothing is compressed."""
+    tap = encoders.tap_of(feature)
+    row = math.prod(tap.shape) * (2 if settings.dtype == "float16" else 4)
+    chunk = settings.chunk_seconds
+    rows = [s if tap.sparse else math.ceil(max(s, 1) / chunk) * chunk for s in lengths]
+    return row * sum(rows) / max(1, len(rows))
 
 
 def _existing(path: Path) -> Path:

@@ -17,7 +17,7 @@ from avqa.extract.profiles import profile as choose
 from avqa.extract.settings import DEFAULT_FEATURES, Settings, check_settings
 from avqa.pipelines.devices import choose_device
 from avqa.pipelines.engine import Engine
-from avqa.pipelines.features import engine_config
+from avqa.pipelines.features import engine_config, weights_of
 from avqa.pipelines.ticket import VideoJob
 from avqa.store.records import ChunkRecord, Status
 

@@ -155,7 +155,7 @@ class Ticket:
 
     def _feature_record(self, feature: str) -> FeatureRecord:
         error = self.failure or self._errors.get(feature)
-        if error is None and encoders_kind(feature) == "sound":
+        if error is None and _kind(feature) == "sound":
             if self.header is not None and not self.header.has_sound:
                 return FeatureRecord(feature, Status.ABSENT, 0, ())
             error = self.footer.sound_error if self.footer else None
@@ -173,12 +173,15 @@ class Ticket:
         )
 
 
-def encoders_kind(feature: str) -> str:
-    """``picture`` or ``sound``: what a feature is made from."""
-    encoder, tap = encoders.split_feature(feature)
-    module = encoders.load(encoder)
-    kind: str = module.INPUTS[module.TAPS[tap].input].kind
+def input_kind(encoder: str, name: str) -> str:
+    """``picture`` or ``sound``: what an encoder's input is made from."""
+    kind: str = encoders.load(encoder).INPUTS[name].kind
     return kind
+
+
+def _kind(feature: str) -> str:
+    encoder, tap = encoders.split_feature(feature)
+    return input_kind(encoder, encoders.load(encoder).TAPS[tap].input)
 
 
 def inputs_of(features: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, StoreLocked
 from avqa.extract.media import Limits
 from avqa.store.lock import Lock
 from avqa.store.records import RowFlag, Status
+from avqa.store.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 AUDIO = "vggish/audio"
@@ -166,6 +167,23 @@ def test_a_video_that_crashes_its_decoder_once_is_read_again(tmp_path, extract):
     assert (report.extracted, report.failed) == (1, 0)
     assert (path.parent / (path.name + ".once")).exists()
     assert avqa.open_store(tmp_path / "store").read("v", POOL).shape == (4, 512)
+
+
+def test_a_damaged_video_fails_unless_its_good_rows_are_accepted(tmp_path, extract):
+    write(tmp_path, "torn", seconds=8, seed=5, act="half")
+    write(tmp_path, "whole", seconds=8, seed=5)
+    features = (POOL, AUDIO)
+    report = extract(features=features, chunk_seconds=3)
+    assert (report.extracted, report.failed) == (1, 1)
+    assert "truncated" in report.report_path.read_text()
+    report = extract(features=features, chunk_seconds=3, retry_failed=True, accept_partial=True)
+    assert (report.extracted, report.failed) == (1, 0)
+    store = avqa.open_store(tmp_path / "store")
+    for feature in features:
+        rows = store.read("torn", feature)
+        assert len(rows) == 4
+        np.testing.assert_array_equal(rows, store.read("whole", feature)[:4])
+    assert not verify(tmp_path / "store").problems
 
 
 def test_sound_that_fails_does_not_harm_the_pictures(tmp_path, extract):

@@ -32,6 +32,8 @@ class Request:
     limits: Limits
     full: bool = False
     """Decode everything instead of planning: for the second try."""
+    max_rows: int | None = None
+    """Cut the grid to this many rows: the good ones of a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,12 @@ class DecoderProcess:
             ConfigError: if an input or the reader does not exist.
             EnvironmentFailure: if no child can be started.
         """
-        message = {"op": "decode", "inputs": list(request.inputs), "full": request.full}
+        message = {
+            "op": "decode",
+            "inputs": list(request.inputs),
+            "full": request.full,
+            "max_rows": request.max_rows,
+        }
         return self._run(message, request.path, request.settings, request.limits)
 
     def probe(self, path: str, settings: Settings, limits: Limits) -> Header:

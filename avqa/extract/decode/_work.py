@@ -118,7 +118,7 @@ class Work:
 
     def run(self, request: dict[str, Any]) -> None:
         """Do what is asked and send the answers."""
-        probe, grid = self._probe()
+        probe, grid = self._probe(request.get("max_rows"))
         if request["op"] == "probe":
             self._link.send("end")
             return
@@ -140,10 +140,11 @@ class Work:
             (lambda blocks: self._send_windows(blocks, sounds, num_rows)) if sounds else None,
         )
 
-    def _probe(self) -> tuple[Probe, Grid]:
+    def _probe(self, max_rows: int | None) -> tuple[Probe, Grid]:
         with self._clock("probe"):
             probe = self._reader.probe(self._path, self._limits)
             grid = build_grid(probe.times, self._settings.frame_at, probe.average_fps)
+            grid = Grid(grid.index[:max_rows], grid.pts[:max_rows])
         self._link.send(
             "header",
             pts=[float(value) for value in grid.pts],
