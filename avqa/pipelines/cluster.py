@@ -26,6 +26,7 @@ from avqa.store.records import VideoRecord
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+CONNECT_SECONDS = 20
 THREADS_PER_WORKER = 2
 """Two bundles in progress per worker: one is decoded while the other is encoded."""
 
@@ -192,8 +193,8 @@ def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
             " check --scheduler"
         )
     try:
-        client = Client(scheduler, set_as_default=False, timeout=20)
-        client.wait_for_workers(1, timeout=60)
+        client = Client(scheduler, set_as_default=False, timeout=CONNECT_SECONDS)
+        client.wait_for_workers(1, timeout=3 * CONNECT_SECONDS)
     except (OSError, TimeoutError) as error:
         raise EnvironmentFailure(
             f"scheduler {scheduler}: no answer or no workers; expected a running Dask scheduler"

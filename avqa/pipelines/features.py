@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import platform
 import re
@@ -175,8 +177,12 @@ def extract_folder(
     source = weights.resolve(options.settings.weights, weights_of(options.settings))
     recipes = build_recipes(options.settings, source)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
-    for note in found.notes():
-        say(note)
+    if options.log_json:
+        note = functools.partial(_say_json, say)
+    else:
+        note = say
+    for line in found.notes():
+        note(line)
     report = RunReport(run_id, options.store, len(sources))
     _refuse_foreign_folder(options.store)
     with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
@@ -190,11 +196,11 @@ def extract_folder(
         report.finished_before = work.finished
         report.failed_before = len(work.failed_before)
         if work.changed:
-            say(f"changed since they were extracted: {len(work.changed)} videos, extracted again")
+            note(f"changed since they were extracted: {len(work.changed)} videos, extracted again")
         try:
             if work.jobs:
                 _check_space(options, work)
-                _run(options, source, store, work, report, say, run_id)
+                _run(options, source, store, work, report, say, note, run_id)
         except AvqaError as error:
             report.reason = str(error)
             raise
@@ -284,6 +290,7 @@ def _run(
     work: Work,
     report: RunReport,
     say: Callable[[str], None],
+    note: Callable[[str], None],
     run_id: str,
 ) -> None:
     settings = options.settings
@@ -326,7 +333,11 @@ def _run(
             report.report_path = store.write_report(driver.failures)
         if progress.stages:
             spent = " ".join(f"{name} {part} %" for name, part in shares(progress.stages).items())
-            say(f"processor time: {spent}")
+            note(f"processor time: {spent}")
+
+
+def _say_json(say: Callable[[str], None], line: str) -> None:
+    say(json.dumps({"event": "note", "text": line}))
 
 
 def _environment() -> dict[str, str]:

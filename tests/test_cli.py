@@ -1,0 +1,254 @@
+"""The commands as a user types them: what they print and the code they exit with."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_reader
+import pytest
+from typer.testing import CliRunner
+
+from avqa.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+MEDIA = ROOT.parent / "shared" / "media"
+real_media = pytest.mark.skipif(not MEDIA.is_dir(), reason="needs ../shared/media")
+pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+
+
+def avqa(*arguments):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def extract(folder, store, *more):
+    return avqa(
+        *("extract", "--videos", folder, "--out", store, "--decoder", fake_reader.DECODER),
+        *("--features", "resnet18/pool", "--weights", "random:0", "--scheduler", "sync", *more),
+    )
+
+
+@pytest.fixture
+def videos(tmp_path):
+    for name in ("a", "b"):
+        fake_reader.write_video(tmp_path / "videos" / f"{name}.mp4", seconds=2, seed=ord(name))
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def store(tmp_path, videos):
+    assert extract(videos, tmp_path / "store")[0] == 0
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--videos", "nowhere"), "videos folder 'nowhere' does not exist; expected a folder"),
+        (("--frame-at", "middle"), "frame_at='middle'; expected one of mid, start, music-avqa"),
+        (("--decoder", "opencv"), "no decoder 'opencv'; available: decord, ffmpeg, pyav"),
+        (("--features", "clip/frame"), "no feature 'clip/frame'; did you mean"),
+        (("--features", "resnet18/pool,resnet18/pool"), "expected each feature once"),
+        (("--profile", "psptp"), "no profile 'psptp'; did you mean 'pstp'? available: avaf"),
+        (("--weights", "imagenet"), "weights='imagenet' is no folder; expected pretrained"),
+        (("--precision", "int8"), "precision='int8'; expected one of fp32, bf16, fp16"),
+        (("--dtype", "f8"), "dtype='f8'; expected one of float16, float32; check --dtype"),
+        (("--clip-crop", "top"), "clip_crop='top'; expected one of center, squash, pad"),
+        (("--resample", "linear"), "resample='linear'; expected one of soxr_hq, nearest44k"),
+        (("--audio-hop", "2"), "audio_hop=2.0; expected 1.0 or 0.96 seconds; check --audio-hop"),
+        (("--chunk-seconds", "0"), "chunk_seconds=0; expected 1 to 3600; check --chunk-seconds"),
+        (("--device", "tpu"), "device='tpu'; expected auto, cpu or cuda; check --device"),
+        (("--scheduler", "slurmy"), "scheduler='slurmy'; expected local, sync or an address"),
+        (("--id", "name"), "id='name'; expected relpath or stem; check --id"),
+        (("--ids", "missing.txt"), "list of ids 'missing.txt' cannot be read"),
+    ],
+)
+def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, message):
+    code, _, err = extract(videos, tmp_path / "store", *arguments)
+    assert code == 2, err
+    line = err.splitlines()[-1]
+    assert line.startswith("avqa: ")
+    assert message in line
+    assert "Traceback" not in err
+
+
+def test_done_exits_0_and_ends_with_counts_time_bytes_reason(tmp_path, videos):
+    code, out, _ = extract(videos, tmp_path / "store")
+    assert code == 0
+    last = out.splitlines()[-1]
+    assert last.startswith("2 videos: 2 extracted, 0 already there; 4 rows, 122.9 kB in 0:0")
+    assert last.endswith("; done")
+
+
+def test_failed_videos_exit_3_and_name_the_report(tmp_path, videos):
+    (videos / "c.mp4").write_text("no JSON")
+    code, out, err = extract(videos, tmp_path / "store")
+    assert code == 3
+    assert "2 extracted, 0 already there, 1 failed" in out
+    last = err.splitlines()[-1]
+    report = last.split("see ")[1].split(";")[0]
+    assert "1 of 3 videos failed" in last
+    assert "not_media" in Path(report).read_text()
+
+
+def test_a_locked_store_exits_4(tmp_path, videos):
+    from avqa.store.lock import Lock
+
+    with Lock.acquire(tmp_path / "store", "other"):
+        code, _, err = extract(videos, tmp_path / "store")
+    assert code == 4
+    assert "is in use by run_id=other" in err
+
+
+def test_another_recipe_exits_4(videos, store):
+    code, _, err = extract(videos, store, "--frame-at", "start")
+    assert code == 4
+    assert 'grid.frame_at: store="mid" asked="start"' in err
+
+
+def test_missing_weights_exit_5_and_name_both_ways(tmp_path, videos, monkeypatch):
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    code, _, err = extract(videos, tmp_path / "store", "--weights", "pretrained")
+    assert code == 5
+    assert "avqa weights fetch resnet18" in err
+    assert "avqa weights import resnet18 FILE" in err
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_read_only_place_exits_5(tmp_path, videos):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(disk)]
+    if subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        code, _, err = extract(videos, disk / "store")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert code == 5
+    assert "EROFS; the folder is not writable; choose another --out" in err
+
+
+def test_no_scheduler_exits_5(tmp_path, videos, monkeypatch):
+    monkeypatch.setattr("avqa.pipelines.cluster.CONNECT_SECONDS", 1)
+    code, _, err = extract(videos, tmp_path / "store", "--scheduler", "tcp://127.0.0.1:9")
+    assert code == 5
+    assert "scheduler tcp://127.0.0.1:9: no answer" in err
+
+
+def test_verify_exits_6_and_repair_makes_it_right(videos, store):
+    assert avqa("verify", store)[0] == 0
+    chunk = next((store / "features.zarr/resnet18/pool").glob("c.*"))
+    data = bytearray(chunk.read_bytes())
+    data[100] ^= 1
+    chunk.write_bytes(data)
+    code, out, err = avqa("verify", store)
+    assert code == 6
+    assert "crc: resnet18/pool video=" in out
+    assert "1 problems; expected none; mark them for extraction with --repair" in err
+    assert avqa("verify", store, "--repair")[0] == 0
+    code, out, _ = extract(videos, store)
+    assert code == 0
+    assert "1 extracted, 1 already there" in out
+    assert avqa("verify", store)[0] == 0
+
+
+def test_verify_by_sample_extracts_again(videos, store):
+    code, out, _ = avqa("verify", store, "--level", "sample", "--videos", videos, "--n", "1")
+    assert code == 0
+    fake_reader.write_video(videos / "a.mp4", seconds=2, seed=99)
+    fake_reader.write_video(videos / "b.mp4", seconds=2, seed=98)
+    code, out, _ = avqa("verify", store, "--level", "sample", "--videos", videos, "--n", "2")
+    assert code == 6
+    assert "sample: resnet18/pool video='a'" in out
+    code, _, err = avqa("verify", store, "--level", "sample")
+    assert code == 2
+    assert "give it with --videos" in err
+    assert avqa("verify", store, "--level", "deep")[0] == 2
+
+
+def test_no_store_exits_2(tmp_path):
+    for command in ("status", "verify"):
+        code, _, err = avqa(command, tmp_path / "none")
+        assert code == 2
+        assert "no store at" in err
+
+
+def test_status_prints_counts_and_recipes(store):
+    code, out, _ = avqa("status", store)
+    assert code == 0
+    assert "resnet18/pool: pending=0 ok=2 failed=0" in out
+    assert "frame_at" in out
+    assert "random:0" in out
+
+
+def test_plan_runs_nothing(tmp_path, videos):
+    code, out, _ = extract(videos, tmp_path / "store", "--plan")
+    assert code == 0
+    assert "videos: 2, 0.00 hours (mean of 2 probed: 2.0 s)" in out
+    assert "bottleneck: the networks" in out
+    assert "--chunk-seconds 2 or so makes a smaller store" in out
+    assert out.splitlines()[-1] == "nothing was run; leave --plan out to start"
+    assert not (tmp_path / "store").exists()
+
+
+def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatch):
+    monkeypatch.setattr("avqa.pipelines.progress.INTERVAL_SECONDS", 0.0)
+    (videos / "c.mp4").write_text("no JSON")
+    _, _, err = extract(videos, tmp_path / "store", "--log-json")
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert {event["event"] for event in events} >= {"progress", "failed"}
+    progress = [event for event in events if event["event"] == "progress"][-1]
+    assert (progress["done"], progress["failed"], progress["total"]) == (2, 1, 3)
+    assert len(events) == len(err.splitlines()) - 1  # the last line is the error
+
+
+def test_encoders_and_decoders_are_listed():
+    _, out, _ = avqa("encoders")
+    assert "resnet18/map                14×14×512            12.04  yes" in out
+    _, out, _ = avqa("decoders")
+    assert "pyav (default)    pyav " in out
+    assert "ffmpeg            ffmpeg " in out
+
+
+def test_an_unexpected_error_exits_1_and_debug_shows_the_traceback(videos, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("avqa.pipelines.features.extract_folder", broken)
+    code, _, err = extract(videos, tmp_path / "store")
+    assert code == 1
+    assert "avqa: internal error: ZeroDivisionError: a defect" in err
+    assert "Traceback" not in err
+
+
+@real_media
+def test_real_clips_end_to_end(tmp_path):
+    command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(MEDIA)]
+    command += ["--out", str(tmp_path / "S"), "--weights", "random:0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert first.returncode == 0, first.stderr
+    assert "ignored: 1 file (.wav)" in first.stderr
+    assert "4 videos: 4 extracted, 0 already there; 39 rows" in first.stdout
+    import avqa as package
+
+    held = package.open_store(tmp_path / "S")
+    rows = {name: len(held.read(name, "clip_vit_b32/patch")) for name in held.video_ids}
+    assert rows == {"v_GGSY1Qvo990": 18, "v_ZNVhz7ctTq0": 14, "vid1": 2, "vid2": 5}
+    assert {name: len(held.read(name, "vggish/audio")) for name in held.video_ids} == rows
+    assert avqa("verify", tmp_path / "S")[0] == 0
+    second = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert second.returncode == 0
+    assert "4 videos: 0 extracted, 4 already there; 0 rows" in second.stdout
+
+
+@real_media
+def test_frames_of_a_real_clip(tmp_path):
+    code, out, _ = avqa("frames", MEDIA / "vid2.mp4", "--out", tmp_path / "frames")
+    assert code == 0
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 5
+    assert json.loads((tmp_path / "frames" / "frames.json").read_text())["T"] == 5
