@@ -49,3 +49,20 @@ def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     shapes = np.asarray(soft.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
     noisy = shapes + random.integers(-40, 41, shapes.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def squashed(picture: NDArray[np.uint8], kind: Image.Resampling) -> NDArray[np.uint8]:
+    """Pillow's 224×224, the width first.
+
+    So did every Pillow that published features were made with; newer ones begin with the
+    side that shrinks more, whose rounding between the passes differs by up to 3 levels.
+    """
+    wide = Image.fromarray(picture).resize((224, picture.shape[0]), kind)
+    return np.asarray(wide.resize((224, 224), kind))
+
+
+@functools.cache
+def output(encoder: str, name: str, precision: str = "fp32") -> dict[str, torch.Tensor]:
+    """All taps of one input for its `full_batch`."""
+    taps = [tap for tap, spec in encoders.load(encoder).TAPS.items() if spec.input == name]
+    return dict(network(encoder, precision).forward(name, full_batch(encoder, name), taps))

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import tempfile
+import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterable, Iterator
@@ -200,7 +201,8 @@ def _read_clip(path: Path) -> dict[str, Any]:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as such
+        for kind in (DeprecationWarning, FutureWarning):  # TorchScript as such is going
+            warnings.simplefilter("ignore", kind)
         state: dict[str, Any] = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
     return state
 
@@ -266,6 +268,8 @@ def _download(name: str, address: str) -> Iterator[bytes]:
             while block := response.read(1 << 20):
                 yield block
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is an open response, too
         raise WeightsUnavailable(
             f"weights {name} cannot be downloaded from {address} ({error}); expected a connection;"
             f" {both_ways(name)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from avqa.errors import WeightsUnavailable
+from avqa.errors import ConfigError, WeightsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +42,17 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
 
 
 def freeze(module: nn.Module, device: Device, precision: Precision) -> nn.Module:
-    """Evaluation mode, no gradients, cast once; TF32 stays off for fp32."""
+    """Evaluation mode, no gradients, cast once; TF32 stays off for fp32.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
     if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "device='cuda' cannot be used: torch finds no CUDA device; expected one;"
+                " use --device cpu"
+            )
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return module.eval().requires_grad_(False).to(device, DTYPES[precision])
