@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from avqa.extract.decode._container import display_size
 
-# Without the last two, results depend on the processor's vector instructions.
+# FFmpeg's exact conversion: 8 ms for 1280x720 instead of 1, but the default one darkens by 1 to 3
+# levels, and depends on the processor's vector instructions.
 _SCALING = (
     Interpolation.BICUBIC
     | Interpolation.FULL_CHR_H_INT
