@@ -23,9 +23,9 @@ MEANING = {
     "missing": "some row has no picture",
     "times": "some row's time stamp is wrong",
     "shape": "rotation or pixel aspect is not applied",
-    "levels": "grey levels or colours are off by more than 2 of 255",
+    "levels": "grey levels or colours are off by more than 2.5 of 255",
     "sound": "the sound is shifted or cannot be placed",
-    "report": "reading errors on a sound file",
+    "report": "reading errors are reported, though the file is whole",
     "no_decoder": "refused: it cannot open the codec",
 }
 INTRO = """\
