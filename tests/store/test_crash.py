@@ -1,13 +1,14 @@
 """Killed at any moment and run again, a store's arrays end up byte for byte the same."""
 
 import multiprocessing
+import pathlib
 import random
 import shutil
 import signal
 
 import pytest
 from store import crashing
-from store.stored import CHUNK_SECONDS, SPECS, add_videos, extract, make_store
+from store.stored import CHUNK_SECONDS, SPECS, add_videos, extract, failure, make_store
 from stores import store_bytes
 
 from avqa.store.admin import Store
@@ -38,24 +39,82 @@ def whole(tmp_path_factory):
     return store_bytes(path)
 
 
-def test_killed_before_each_change_of_the_disk(tmp_path, whole):
-    changes = 0
-    while True:
-        path = tmp_path / str(changes)
-        child = spawn(crashing.run_and_die, str(path), "killed", changes)
+def test_killed_before_changes_of_the_disk(tmp_path, whole):
+    """Every 29th of the about 240 changes of a run, from making the store to closing the run."""
+    for change in range(0, 1000, 29):
+        path = tmp_path / str(change)
+        child = spawn(crashing.run_and_die, str(path), "killed", change)
         child.join()
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL
         resumed = spawn(crashing.run, path, "resumed")
         resumed.join()
-        assert resumed.exitcode == 0, f"resume after change {changes}"
-        assert store_bytes(path) == whole, f"after change {changes}"
-        assert verify(path).problems == [], f"after change {changes}"
-        assert not list(path.rglob("*.partial")), f"after change {changes}"
-        shutil.rmtree(path)
-        changes += 1
-    assert changes > 40
+        assert resumed.exitcode == 0, f"resume after change {change}"
+        assert store_bytes(path) == whole, f"after change {change}"
+        assert verify(path).problems == [], f"after change {change}"
+        assert not list(path.rglob("*.partial")), f"after change {change}"
+    assert change > 150
+
+
+class Cut(Exception):
+    """The process ends here, as far as the store can tell."""
+
+
+def test_commit_cut_before_each_change_is_healed_by_recover(tmp_path, monkeypatch):
+    """A longer video grows the second axis, another one fails that was ok before."""
+    base = make_store(tmp_path / "base", {"a": 3, "b": 5, "x": 4}).path
+    with Lock.acquire(base, "second") as lock:
+        store = Store.open(base, lock)
+        store.set_pending((row, spec.name) for row in (0, 1) for spec in SPECS)
+        writer = ChunkWriter(base, SPECS, CHUNK_SECONDS)
+        records = [extract(writer, "a", 0, 12, version=1), failure("b", 1)]
+    seen: set[tuple[bool, int]] = set()
+    healed = []
+    for change in range(200):
+        path = tmp_path / str(change)
+        shutil.copytree(base, path)
+        if commit_until(path, records, change, monkeypatch):
+            break
+        with Lock.acquire(path, "next") as lock:
+            store = Store.open(path, lock)
+            replayed = store.recover().replayed
+            statuses = store.status("clip/frame").tolist()
+            # Either the segment is in the ledger and all of it counts, or nothing happened.
+            in_ledger = store.ledger.last == 4
+            assert statuses == ([1, 2, 1] if in_ledger else [0, 0, 1]), f"change {change}"
+            seen.add((in_ledger, replayed))
+            store.commit(records)
+        assert verify(path).problems == [], f"after change {change}"
+        healed.append(store_bytes(path))
+    assert len(healed) > 20
+    assert all(each == store_bytes(path) for each in healed)
+    # Cut before the ledger; after it; after the checkpoint, before the heartbeat.
+    assert seen == {(False, 0), (True, 1), (True, 0)}
+
+
+def commit_until(path, records, change, monkeypatch):
+    """Commit, cut off before a change of the disk; whether it came to its end."""
+    left = [change]
+
+    def count():
+        if left[0] == 0:
+            raise Cut
+        left[0] -= 1
+
+    lock = Lock.acquire(path, "cut")
+    store = Store.open(path, lock)
+    try:
+        with monkeypatch.context() as patched:
+            for name in ("replace", "rename", "unlink"):
+                method = crashing.guarded(getattr(pathlib.Path, name), count)
+                patched.setattr(pathlib.Path, name, method)
+            store.commit(records)
+    except Cut:
+        return False
+    finally:
+        lock.release()
+    return True
 
 
 def test_killed_again_and_again_at_random_times(tmp_path, whole):
@@ -78,7 +137,7 @@ def test_replay_takes_the_newest_record_of_a_feature(tmp_path):
         store = Store.open(path, lock)
         rows = store.add_rows(["b"])
         writer = ChunkWriter(path, SPECS, CHUNK_SECONDS)
-        store.ledger.append("second", [crashing.failure("b", rows["b"])])
+        store.ledger.append("second", [failure("b", rows["b"])])
         store.ledger.append("second", [extract(writer, "b", rows["b"], 12)])
     with Lock.acquire(path, "third") as lock:
         store = Store.open(path, lock)
