@@ -74,8 +74,9 @@ def log_mel(windows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         float32 [rows, frames, 64]; frame f begins at sample 160·f.
     """
     frames = np.lib.stride_tricks.sliding_window_view(windows, FRAME_LENGTH, axis=1)
-    frames = frames[:, ::FRAME_HOP].astype(np.float64)
-    spectrum = np.abs(np.fft.rfft(frames * _periodic_hann(), FFT))
+    windowed = frames[:, ::FRAME_HOP] * _periodic_hann()  # float64 from here on
+    spectrum = np.abs(np.fft.rfft(windowed, FFT))
+    # One product per row, of one shape: rows must not depend on how many there are.
     return np.log(spectrum @ _mel_weights() + LOG_OFFSET).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import networks
 import numpy as np
@@ -77,6 +78,18 @@ def test_prepared_rows_have_the_declared_shape_and_type(name: str, key: str) -> 
         prepared = module.prepare(key, seconds, Settings())
         assert prepared.shape == (rows, *spec.shape)
         assert prepared.dtype == spec.dtype
+
+
+@pytest.mark.parametrize(("name", "key"), INPUTS)
+def test_a_row_is_prepared_alone_as_among_others(name: str, key: str) -> None:
+    module = encoders.load(name)
+    seconds: Any = [networks.picture(320 + 2 * k, 180, seed=k) for k in range(5)]
+    if module.INPUTS[key].kind == "sound":
+        random = np.random.default_rng(0)
+        seconds = random.normal(0, 0.1, (5, module.INPUTS[key].window)).astype(np.float32)
+    together = module.prepare(key, seconds, Settings())
+    for k in range(5):
+        assert np.array_equal(module.prepare(key, seconds[k : k + 1], Settings())[0], together[k])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
