@@ -41,7 +41,7 @@ class Runs:
         found = [read_json(path) for path in self._folder.glob("*.json")]
         return sorted(found, key=lambda run: str(run["started"]))
 
-    def update(self, run_id: str, **values: Any) -> None:
+    def update(self, run_id: str, /, **values: Any) -> None:
         """Set fields of a run's file, creating it."""
         path = self._folder / f"{run_id}.json"
         if path.exists():
