@@ -158,7 +158,7 @@ class OnDask:
 
     def drain(self) -> None:
         """Tell every worker; those that come later find no bundles."""
-        self._client.run(drain_worker, self._plugin, wait=False)
+        self._client.run(drain_worker, self._plugin, on_error="ignore")
 
     def close(self, *, abort: bool = False) -> None:
         """Unregister from a foreign cluster; shut down our own."""
@@ -223,6 +223,6 @@ def _local_cluster(num_gpus: int) -> Any:
     }
     scheduler = {
         "cls": Scheduler,
-        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
     }
     return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)

@@ -177,10 +177,7 @@ def extract_folder(
     source = weights.resolve(options.settings.weights, weights_of(options.settings))
     recipes = build_recipes(options.settings, source)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
-    if options.log_json:
-        note = functools.partial(_say_json, say)
-    else:
-        note = say
+    note = functools.partial(_note, say, as_json=options.log_json)
     for line in found.notes():
         note(line)
     report = RunReport(run_id, options.store, len(sources))
@@ -336,8 +333,8 @@ def _run(
             note(f"processor time: {spent}")
 
 
-def _say_json(say: Callable[[str], None], line: str) -> None:
-    say(json.dumps({"event": "note", "text": line}))
+def _note(say: Callable[[str], None], line: str, *, as_json: bool) -> None:
+    say(json.dumps({"event": "note", "text": line}) if as_json else line)
 
 
 def _environment() -> dict[str, str]:

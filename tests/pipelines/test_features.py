@@ -74,7 +74,7 @@ def test_an_existing_scheduler_by_address(tmp_path, extract):
     three(tmp_path)
     extract("one")
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         report = extract("two", scheduler=cluster.scheduler_address)
     assert report.extracted == 3

@@ -15,7 +15,10 @@ import pytest
 from stores import store_bytes
 
 import avqa
+from avqa.extract.settings import DEFAULT_FEATURES
+from avqa.pipelines.sample import render_sample
 from avqa.store.records import Status
+from avqa.store.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 TESTS = Path(__file__).resolve().parents[1]
@@ -89,12 +92,27 @@ def slow_videos(tmp_path):
     return tmp_path / "videos"
 
 
-def reference(folder, store):
-    done = subprocess.run(
-        command(folder, store, scheduler="sync"), env=environment(), capture_output=True, text=True
-    )
+def complete(arguments):
+    """Run the command to its end; its standard output."""
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def reference(folder, store):
+    complete(command(folder, store, scheduler="sync"))
     return store_bytes(store)
+
+
+def kill_at_random(arguments, log, times, chooser, latest):
+    """Start the command ``times`` times and kill its whole process group, unannounced."""
+    for _ in range(times):
+        run = start(arguments, log)
+        time.sleep(chooser.uniform(0.5, latest))
+        everyone = members(run.pid)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        assert_all_gone(everyone)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -111,11 +129,7 @@ def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, signum, c
     finished = [name for name in read.video_ids if read.status(name, POOL) == Status.OK]
     assert 1 <= len(finished) < 6
     assert not (store / "lock.json").exists()
-    done = subprocess.run(
-        command(slow_videos, store), env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    assert f"{len(finished)} already there" in done.stdout
+    assert f"{len(finished)} already there" in complete(command(slow_videos, store))
     assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
 
 
@@ -145,19 +159,25 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
 
 def test_killed_again_and_again_and_resumed_the_bytes_are_the_same(tmp_path, slow_videos):
     store = tmp_path / "store"
-    chooser = random.Random(20)
-    for _ in range(4):
-        run = start(command(slow_videos, store), tmp_path / "log")
-        time.sleep(chooser.uniform(1.0, 9.0))
-        everyone = members(run.pid)
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-        assert_all_gone(everyone)
-    done = subprocess.run(
-        command(slow_videos, store), env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    run = command(slow_videos, store)
+    kill_at_random(run, tmp_path / "log", 4, random.Random(20), latest=9)
+    complete(run)
     assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+
+
+def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
+    folder = tmp_path / "videos"
+    render_sample(folder)
+    features = ",".join(DEFAULT_FEATURES)
+    whole = command(folder, tmp_path / "whole", features=features, decoder="pyav")
+    started = time.monotonic()
+    complete(whole)
+    latest = time.monotonic() - started  # kills fall everywhere, from start-up to the last commit
+    torn = command(folder, tmp_path / "torn", features=features, decoder="pyav")
+    kill_at_random(torn, tmp_path / "log", 10, random.Random(0), latest)
+    complete(torn)
+    assert store_bytes(tmp_path / "torn") == store_bytes(tmp_path / "whole")
+    assert not verify(tmp_path / "torn").problems
 
 
 def test_a_killed_worker_costs_no_video(tmp_path, slow_videos):
@@ -194,12 +214,9 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos):
         fill(disk / "ballast")
         assert run.wait(timeout=60) == 5
         text = (tmp_path / "log").read_text()
-        assert "No space left on device" in text
+        assert "ENOSPC; disk or quota is full; free space and run the same command again" in text
         (disk / "ballast").unlink()
-        done = subprocess.run(
-            command(slow_videos, store), env=environment(), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        complete(command(slow_videos, store))
         assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -14,7 +14,7 @@ from avqa.extract.decode._container import display_size
 # FFmpeg's exact conversion: 8 ms for 1280x720 instead of 1, but the default one darkens by 1 to 3
 # levels, and depends on the processor's vector instructions.
 _SCALING = (
-    Interpolation.BICUBIC
+    Interpolation.BILINEAR
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.ACCURATE_RND
     | Interpolation.BITEXACT
