@@ -31,7 +31,7 @@ def diff_recipes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[st
     Values are compared by their JSON text, so ``1`` and ``1.0`` differ, as their hashes do.
     A key that one side lacks reads ``(none)`` there.
     """
-    left, right = _flat(stored), _flat(asked)
+    left, right = flat(stored), flat(asked)
     return [
         f"{key}: store={left.get(key, '(none)')} asked={right.get(key, '(none)')}"
         for key in sorted(left.keys() | right.keys())
@@ -66,13 +66,14 @@ def diff_features(
     return [f"{line} ({', '.join(features)})" for line, features in differing.items()]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted key → JSON text of its value."""
     found: dict[str, str] = {}
     for key, inner in value.items():
         # A key with a dot is quoted: it must not read like a key inside another.
         name = prefix + (json.dumps(key) if "." in key or '"' in key else key)
         if isinstance(inner, Mapping) and inner:
-            found |= _flat(inner, f"{name}.")
+            found |= flat(inner, f"{name}.")
         else:
             found[name] = json.dumps(inner, sort_keys=True)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 from avqa.store.admin import Store
 from avqa.store.lock import Holder, read_holder
 from avqa.store.reader import has_random_weights
-from avqa.store.recipes import canonical_json, recipe_hash
+from avqa.store.recipes import flat, recipe_hash
 from avqa.store.records import Status
 
 LAST_RUNS = 5
@@ -31,6 +31,10 @@ class FeatureSummary:
     recipe_hash: str
 
 
+def _listed(values: set[tuple[str, str]]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(values))
+
+
 @dataclass(frozen=True)
 class Summary:
     """A store, counted."""
@@ -46,6 +50,9 @@ class Summary:
     def lines(self) -> list[str]:
         """For people, one fact per line."""
         text = [f"store {str(self.path)!r}: {self.videos} videos, chunks of {self.chunk_seconds} s"]
+        recipes = [set(flat(feature.recipe).items()) for feature in self.features]
+        common = set.intersection(*recipes) if recipes else set()
+        text.append(f"recipe of all features: {_listed(common)}")
         for feature in self.features:
             counts = " ".join(f"{name}={number}" for name, number in feature.counts.items())
             text.append(
@@ -53,7 +60,7 @@ class Summary:
                 f" {feature.n_bytes / 1e6:.1f} MB; recipe {feature.recipe_hash[:12]}"
                 f"{' RANDOM WEIGHTS' if has_random_weights(feature.recipe) else ''}"
             )
-            text.append(f"  {canonical_json(feature.recipe)}")
+            text.append(f"  {_listed(set(flat(feature.recipe).items()) - common)}")
         if self.holder is None:
             text.append("lock: free")
         else:
