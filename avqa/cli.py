@@ -79,12 +79,12 @@ Store = Annotated[Path, typer.Argument(help="The store's folder.", metavar="STOR
 FrameAt = Annotated[
     str | None,  # noqa: UP007  typer reads the annotation at run time on every Python
     typer.Option(
-        help="Which picture stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1."
-        "  [default: mid]"
+        help="Which picture stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
+        show_default="mid",
     ),
 ]
 DecoderName = Annotated[
-    str | None, typer.Option(help="Reader: see `avqa decoders`.  [default: pyav]")
+    str | None, typer.Option(help="Reader: see `avqa decoders`.", show_default="pyav")
 ]
 MaxLength = Annotated[float, typer.Option(help="Refuse videos longer than this many seconds.")]
 Timeout = Annotated[float, typer.Option(help="Seconds a decoder may take for one video.")]
@@ -100,39 +100,43 @@ def extract(
         typer.Option(help="Comma-separated <encoder>/<tap>; see `avqa encoders`."),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="A whole recipe by name; single options replace its choices.")
+        str,
+        typer.Option(
+            help="A whole recipe: default, music-avqa, avst, tjstg, sasr, pstp, mcd, avaf;"
+            " single options replace its choices."
+        ),
     ] = "default",
     frame_at: FrameAt = None,
     decoder: DecoderName = None,
     clip_crop: Annotated[
-        str | None, typer.Option(help="CLIP's square: center, squash, pad.  [default: center]")
+        str | None, typer.Option(help="CLIP's square: center, squash, pad.", show_default="center")
     ] = None,
     resample: Annotated[
-        str | None, typer.Option(help="Sound: soxr_hq, nearest44k.  [default: soxr_hq]")
+        str | None, typer.Option(help="Sound: soxr_hq, nearest44k.", show_default="soxr_hq")
     ] = None,
     audio_hop: Annotated[
         float | None,
-        typer.Option(help="Seconds between VGGish rows: 1.0 or 0.96.  [default: 1.0]"),
+        typer.Option(help="Seconds between VGGish rows: 1.0 or 0.96.", show_default="1.0"),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Networks: fp32, bf16, fp16.  [default: fp32]")
+        str | None, typer.Option(help="Networks: fp32, bf16, fp16.", show_default="fp32")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Stored as float16 or float32.  [default: float16]")
+        str | None, typer.Option(help="Stored as float16 or float32.", show_default="float16")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="pretrained, a folder, or random:SEED.  [default: pretrained]"),
+        typer.Option(help="pretrained, a folder, or random:SEED.", show_default="pretrained"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     chunk_seconds: Annotated[
-        int | None, typer.Option(help="Seconds per chunk of the store.  [default: 60]")
+        int | None, typer.Option(help="Seconds per chunk of the store.", show_default="60")
     ] = None,
     scheduler: Annotated[
         str, typer.Option(help="local, sync, or the address tcp://host:port of a Dask scheduler.")
     ] = "local",
     decoders: Annotated[
-        int | None, typer.Option(min=1, help="Decoder processes per worker.  [default: auto]")
+        int | None, typer.Option(min=1, help="Decoder processes per worker.", show_default="auto")
     ] = None,
     ids: Annotated[Path | None, typer.Option(help="File of video ids, one per line.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first N videos.")] = None,

@@ -44,7 +44,6 @@ Reason = Literal[
     "no_sound",  # asked for sound of a file without a sound stream
     "overflow",  # a value beyond the storage dtype's range
     "not_finite",  # NaN or infinity from a network
-    "model",  # a network failed on valid input
     "worker_died",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)

@@ -31,6 +31,7 @@ CHECKPOINT_RECORDS = 500
 MAX_WORKERS_LOST = 3
 """Worker deaths after which a video that was alone on each is recorded as their cause."""
 MAX_BUNDLE = 48
+MAX_PROBED = 50
 _BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
 """Seconds of video per bundle: 10 to 30 seconds of work."""
 
@@ -244,11 +245,15 @@ class Driver:
 
 
 class LengthProbe:
-    """Learns the declared lengths of the videos to do, in a thread and a child of its own."""
+    """Learns the lengths of some of the videos to do, in a thread and a child of its own.
+
+    Only of some, spread over all of them: a probe reads a whole file, and the mean serves the
+    others.
+    """
 
     def __init__(self, jobs: Sequence[VideoJob], settings: Settings, limits: Limits) -> None:
         """Nothing starts before `start`."""
-        self._jobs = jobs
+        self._jobs = jobs[:: max(1, len(jobs) // MAX_PROBED)]
         self._settings = settings
         self._limits = limits
         self._ended = threading.Event()

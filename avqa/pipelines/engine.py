@@ -121,6 +121,7 @@ class Engine:
         for thread in self._threads:
             thread.join(timeout=10)
         self._writers.shutdown(wait=True, cancel_futures=True)
+        self._networks.forget()
 
     def _fatal(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -300,6 +301,11 @@ class _Networks:
                 state = load_state(encoder, self._config.weights)
                 self._built[encoder] = module.build(self._config.settings, state)
             return self._built[encoder]
+
+    def forget(self) -> None:
+        """Free their memory now: threads refer to the engine, so reference counts do not."""
+        with self._lock:
+            self._built.clear()
 
 
 def _batch_size(name: str, config: EngineConfig) -> int:

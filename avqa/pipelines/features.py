@@ -88,11 +88,13 @@ class RunReport:
             parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
         if self.without_sound:
             parts.append(f"{self.without_sound} without sound")
-        speed = self.video_seconds / self.wall_seconds if self.wall_seconds else 0.0
+        speed = ""
+        if self.rows:
+            speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
         return (
             f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(parts)};"
             f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}"
-            f" ({speed:.1f} h of video per hour); {self.reason}"
+            f"{speed}; {self.reason}"
         )
 
     def raise_if_failed(self) -> None:

@@ -76,7 +76,10 @@ def extract_with(
 ) -> dict[str, NDArray[Any]]:
     """`extract_video` with all choices made; same results and errors."""
     source = weights_module.resolve(settings.weights, weights_of(settings))
+    import torch
+
     memory = _Memory()
+    threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own back
     engine = Engine(engine_config(settings, source, limits=limits or Limits(), decoders=1), memory)
     try:
         name = os.fspath(path)
@@ -84,6 +87,7 @@ def extract_with(
         ticket = engine.run([job])[0]
     finally:
         engine.close()
+        torch.set_num_threads(threads)
     arrays: dict[str, NDArray[Any]] = {}
     for record in ticket.feature_records():
         if record.status == Status.FAILED:

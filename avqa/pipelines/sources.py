@@ -190,11 +190,11 @@ def fingerprint(path: str, known: Fingerprint | None = None) -> Fingerprint | No
     ``known`` where size and modification time are the same.
     """
     try:
+        stat = os.stat(path)
+        if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns):
+            return known
+        digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
         with open(path, "rb") as file:
-            stat = os.fstat(file.fileno())
-            if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns):
-                return known
-            digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
             for start in (0, (stat.st_size - _MEBIBYTE) // 2, stat.st_size - _MEBIBYTE):
                 file.seek(max(0, start))
                 digest.update(file.read(_MEBIBYTE))

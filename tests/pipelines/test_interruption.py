@@ -83,13 +83,21 @@ def wait_for_chunks(store, count, run, timeout=90):
     raise AssertionError("no chunk appeared")
 
 
-@pytest.fixture
-def slow_videos(tmp_path):
+@pytest.fixture(scope="module")
+def slow_videos(tmp_path_factory):
     """Videos that take a while, so that there is something to interrupt."""
+    folder = tmp_path_factory.mktemp("slow") / "videos"
     for seed in range(6):
-        path = tmp_path / "videos" / f"v{seed}.mp4"
-        fake_reader.write_video(path, seconds=12, seed=seed, act="slow")
-    return tmp_path / "videos"
+        fake_reader.write_video(folder / f"v{seed}.mp4", seconds=12, seed=seed, act="slow")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(slow_videos):
+    """Bytes of the store that `slow_videos` give in one go."""
+    store = slow_videos.parent / "store"
+    complete(command(slow_videos, store, scheduler="sync"))
+    return store_bytes(store)
 
 
 def complete(arguments):
@@ -97,11 +105,6 @@ def complete(arguments):
     done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def reference(folder, store):
-    complete(command(folder, store, scheduler="sync"))
-    return store_bytes(store)
 
 
 def kill_at_random(arguments, log, times, chooser, latest):
@@ -116,7 +119,7 @@ def kill_at_random(arguments, log, times, chooser, latest):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, signum, code):
+def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, uninterrupted, signum, code):
     store, log = tmp_path / "store", tmp_path / "log"
     run = start(command(slow_videos, store), log)
     wait_for_chunks(store, 1, run)
@@ -130,7 +133,7 @@ def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, signum, c
     assert 1 <= len(finished) < 6
     assert not (store / "lock.json").exists()
     assert f"{len(finished)} already there" in complete(command(slow_videos, store))
-    assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+    assert store_bytes(store) == uninterrupted
 
 
 def test_a_second_signal_aborts_at_once(tmp_path, slow_videos):
@@ -157,14 +160,6 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     assert_all_gone(everyone)
 
 
-def test_killed_again_and_again_and_resumed_the_bytes_are_the_same(tmp_path, slow_videos):
-    store = tmp_path / "store"
-    run = command(slow_videos, store)
-    kill_at_random(run, tmp_path / "log", 4, random.Random(20), latest=9)
-    complete(run)
-    assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
-
-
 def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
     folder = tmp_path / "videos"
     render_sample(folder)
@@ -180,7 +175,7 @@ def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
     assert not verify(tmp_path / "torn").problems
 
 
-def test_a_killed_worker_costs_no_video(tmp_path, slow_videos):
+def test_a_killed_worker_costs_no_video(tmp_path, slow_videos, uninterrupted):
     store, log = tmp_path / "store", tmp_path / "log"
     run = start(command(slow_videos, store), log)
     wait_for_chunks(store, 1, run)
@@ -189,7 +184,7 @@ def test_a_killed_worker_costs_no_video(tmp_path, slow_videos):
     workers[0].kill()
     assert run.wait(timeout=180) == 0, log.read_text()
     assert "6 extracted" in log.read_text()
-    assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+    assert store_bytes(store) == uninterrupted
 
 
 def fill(path):
@@ -199,7 +194,7 @@ def fill(path):
             file.write(bytes(4096))
 
 
-def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos):
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos, uninterrupted):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -217,6 +212,6 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos):
         assert "ENOSPC; disk or quota is full; free space and run the same command again" in text
         (disk / "ballast").unlink()
         complete(command(slow_videos, store))
-        assert store_bytes(store) == reference(slow_videos, tmp_path / "reference")
+        assert store_bytes(store) == uninterrupted
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -1,0 +1,61 @@
+"""The documentation says what the program does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avqa.errors import REASONS
+from avqa.extract.profiles import PROFILES
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_command_reference_is_up_to_date(tmp_path):
+    made = tmp_path / "commands.md"
+    command = [sys.executable, "-m", "typer", "avqa.cli", "utils", "docs", "--name", "avqa"]
+    subprocess.run([*command, "--output", str(made)], check=True, cwd=ROOT, capture_output=True)
+    assert made.read_text() == (ROOT / "docs" / "commands.md").read_text(), (
+        "renew it: python -m typer avqa.cli utils docs --name avqa --output docs/commands.md"
+    )
+
+
+def test_every_option_and_command_has_help():
+    text = (ROOT / "docs" / "commands.md").read_text()
+    bare = [line for line in text.splitlines() if re.fullmatch(r"\* `--[^`]*`:?\s*", line)]
+    assert not bare
+    assert len(re.findall(r"^## `avqa ", text, re.MULTILINE)) == 7
+
+
+def test_profiles_are_all_named_in_the_help():
+    text = (ROOT / "docs" / "commands.md").read_text()
+    line = next(line for line in text.splitlines() if "--profile" in line)
+    assert set(PROFILES) == set(re.findall(r"[a-z-]+", line.split(": ", 2)[2].split(";")[0]))
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*"))])
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_reasons_of_failures_are_documented():
+    text = (ROOT / "docs" / "store.md").read_text()
+    missing = [reason for reason in REASONS if f"`{reason}`" not in text]
+    assert not missing
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make ([a-z]+)", README)):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_every_avqa_command_of_the_readme_exists():
+    text = (ROOT / "docs" / "commands.md").read_text()
+    for command in set(re.findall(r"^\$? ?avqa ([a-z]+)", README, re.MULTILINE)):
+        assert f"## `avqa {command}" in text, command
