@@ -86,8 +86,13 @@ FrameAt = Annotated[
 DecoderName = Annotated[
     str | None, typer.Option(help="Reader: see `avqa decoders`.", show_default="pyav")
 ]
-MaxLength = Annotated[float, typer.Option(help="Refuse videos longer than this many seconds.")]
-Timeout = Annotated[float, typer.Option(help="Seconds a decoder may take for one video.")]
+MaxLength = Annotated[
+    float, typer.Option(min=1, help="Refuse videos longer than this many seconds.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option(min=1, help="Seconds a decoder may take for one video, beyond its length."),
+]
 
 
 @app.command()
@@ -159,7 +164,13 @@ def extract(
         bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
     ] = False,
     max_length: MaxLength = 7200.0,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse pictures of more pixels than this.")
+    ] = 64_000_000,
     video_timeout: Timeout = 300.0,
+    decoder_memory: Annotated[
+        float, typer.Option(min=0.1, help="Gigabytes a decoder process may allocate.")
+    ] = 3.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure a few videos, predict, run nothing.")
     ] = False,
@@ -174,6 +185,7 @@ def extract(
     from avqa.extract.media import Limits
     from avqa.extract.profiles import profile as choose
     from avqa.extract.settings import check_settings
+    from avqa.pipelines.cluster import is_remote
     from avqa.pipelines.devices import choose_device
     from avqa.pipelines.features import ExtractOptions, extract_folder
     from avqa.pipelines.sources import EXTENSIONS, check_id_rule
@@ -190,7 +202,7 @@ def extract(
             precision=precision,
             dtype=dtype,
             weights=weights,
-            device=choose_device(device),
+            device=choose_device(device, remote=is_remote(scheduler)),
             chunk_seconds=chunk_seconds,
         )
     )
@@ -207,7 +219,12 @@ def extract(
         retry_failed=retry_failed,
         accept_partial=accept_partial,
         steal_lock=steal_lock,
-        limits=Limits(max_length_seconds=max_length, timeout_seconds=video_timeout),
+        limits=Limits(
+            max_pixels=max_pixels,
+            max_length_seconds=max_length,
+            timeout_seconds=video_timeout,
+            memory_bytes=int(decoder_memory * 1e9),
+        ),
         decoders=decoders,
         log_json=log_json,
     )

@@ -15,6 +15,7 @@
     │  └─ WeightsUnavailable  5
     ├─ DifferenceFound        6   `verify` or `compare` found one
     └─ Stopped                130 or 143
+       └─ Aborted             130 or 143, without draining
 
 Messages are one line, lower case: what, with name=value → what was expected → what to do.
 """
@@ -153,3 +154,7 @@ class Stopped(AvqaError):
         """Exit code 128 + signal number: 130 for Ctrl-C, 143 for SIGTERM."""
         super().__init__(message)
         self.exit_code = 128 + int(signal.Signals(signum))
+
+
+class Aborted(Stopped):
+    """The run was stopped by a second signal, without waiting for what was under way."""

@@ -16,7 +16,7 @@ import psutil
 from avqa.extract import weights
 from avqa.extract.media import Limits
 from avqa.extract.profiles import profile
-from avqa.pipelines.features import build_recipes, engine_config, feature_specs, weights_of
+from avqa.pipelines.features import build_recipes, feature_specs, weights_of
 from avqa.pipelines.sources import discover
 from avqa.pipelines.ticket import VideoJob
 from avqa.pipelines.worker import Extractor, WorkerConfig
@@ -50,7 +50,16 @@ def warm_extractor(folder: Path, store: Path, precision: str) -> Iterator[Warm]:
             for v in videos
         ]
         config = WorkerConfig(
-            "benchmark", store, specs, engine_config(settings, source, limits=Limits()), False
+            run_id="benchmark",
+            store=store,
+            specs=specs,
+            settings=settings,
+            weights=source,
+            limits=Limits(),
+            accept_partial=False,
+            decoders=None,
+            workers_per_machine=1,
+            ignore_signals=False,
         )
         extractor = Extractor(config)
         try:
@@ -71,7 +80,8 @@ class Warm:
     def run(self) -> Steady:
         """Extract all videos and commit them, from the first picture to the last byte."""
         start = time.perf_counter()
-        records = self.extractor.extract(self.jobs, 1)
+        records, error = self.extractor.extract(self.jobs, 1)
+        assert error is None
         self.store.commit(records)
         wall = time.perf_counter() - start
         stages: dict[str, float] = {}
@@ -146,7 +156,9 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
             jobs = [warm.jobs[k % len(warm.jobs)] for k in range(num_videos)]
             for half in (jobs[: num_videos // 2], jobs[num_videos // 2 :]):
                 for k in range(0, len(half), 10):
-                    warm.store.commit(warm.extractor.extract(half[k : k + 10], 1))
+                    records, error = warm.extractor.extract(half[k : k + 10], 1)
+                    assert error is None
+                    warm.store.commit(records)
                 marks.append(time.perf_counter())
                 sizes.append(psutil.Process().memory_info().rss)
     finally:

@@ -147,6 +147,12 @@ def load_state(encoder: str, source: WeightsSource) -> dict[str, Tensor]:
     names = encoders.load(encoder).WEIGHTS
     if source.seed is not None:
         return _random_state(encoder, source.seed)
+    for name in names:
+        if name in source.files and file_digest(name, source.path(name)) != source.digests[name]:
+            raise WeightsUnavailable(
+                f"weights {name} at {source.path(name)} are not those of this run's recipe;"
+                f" expected sha256={source.digests[name][:12]}; give every worker the same files"
+            )
     state = read_tensors(names[0], source.path(names[0]))
     for name in names[1:]:  # only named taps need these: who asks for one is told at once
         if name in source.files:

@@ -9,7 +9,8 @@ import itertools
 import logging
 import os
 import queue
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from avqa.errors import ConfigError, EnvironmentFailure
@@ -42,6 +43,7 @@ DASK_CONFIG = {
     "distributed.worker.memory.pause": 0.85,
     "distributed.worker.memory.terminate": 0.95,
     "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.no-workers-timeout": "30 minutes",
 }
 
 
@@ -55,11 +57,13 @@ class Bundle:
 
     jobs: tuple[VideoJob, ...]
     attempt: int = 1
+    alone: bool = False
+    """Nothing else runs beside it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A bundle with its records, or with what went wrong."""
+    """A bundle with the records of its finished videos, and what went wrong, if anything."""
 
     bundle: Bundle
     records: list[VideoRecord]
@@ -99,8 +103,7 @@ class InProcess:
     def submit(self, bundle: Bundle) -> None:
         """Run the bundle now."""
         try:
-            records = self._extractor.extract(bundle.jobs, bundle.attempt)
-            self.results.put(Result(bundle, records))
+            self.results.put(Result(bundle, *self._extractor.extract(bundle.jobs, bundle.attempt)))
         except Exception as error:
             self.results.put(Result(bundle, [], error))
 
@@ -148,7 +151,7 @@ class OnDask:
         from distributed import KilledWorker
 
         try:
-            result = Result(bundle, future.result())
+            result = Result(bundle, *future.result())
         except KilledWorker as error:
             result = Result(bundle, [], WorkerLost(str(error)))
         except BaseException as error:
@@ -175,7 +178,6 @@ def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
     """The executor for ``--scheduler local | sync | tcp://host:port``.
 
     Raises:
-        ConfigError: another value.
         EnvironmentFailure: no scheduler answers at the address, or none of its workers.
     """
     if scheduler == "sync":
@@ -186,12 +188,8 @@ def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
     dask.config.set(DASK_CONFIG)
     if scheduler == "local":
         cluster = _local_cluster(num_gpus)
+        config = replace(config, workers_per_machine=max(1, num_gpus))
         return OnDask(Client(cluster, set_as_default=False), cluster, config)
-    if not scheduler.startswith(("tcp://", "tls://")):
-        raise ConfigError(
-            f"scheduler={scheduler!r}; expected local, sync or an address like tcp://host:8786;"
-            " check --scheduler"
-        )
     try:
         client = Client(scheduler, set_as_default=False, timeout=CONNECT_SECONDS)
         client.wait_for_workers(1, timeout=3 * CONNECT_SECONDS)
@@ -200,26 +198,47 @@ def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
             f"scheduler {scheduler}: no answer or no workers; expected a running Dask scheduler"
             " with at least one worker; start it, or use --scheduler local"
         ) from error
-    return OnDask(client, None, config)
+    hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
+    return OnDask(client, None, replace(config, workers_per_machine=max(hosts.values())))
+
+
+def is_remote(scheduler: str) -> bool:
+    """Whether ``--scheduler`` names a cluster that is there already.
+
+    Raises:
+        ConfigError: if it is neither that nor ``local`` or ``sync``.
+    """
+    if scheduler in ("local", "sync"):
+        return False
+    if scheduler.startswith(("tcp://", "tls://")):
+        return True
+    raise ConfigError(
+        f"scheduler={scheduler!r}; expected local, sync or an address like tcp://host:8786;"
+        " check --scheduler"
+    )
 
 
 def _local_cluster(num_gpus: int) -> Any:
     """One worker process per GPU, which it alone sees; a single one without GPUs."""
     from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.system import MEMORY_LIMIT
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     devices = [d for d in visible.split(",") if d] or [str(i) for i in range(num_gpus)]
+    num_workers = max(1, num_gpus)
     workers = {
         index: {
             "cls": Nanny,
             "options": {
                 "nthreads": THREADS_PER_WORKER,
                 "host": "127.0.0.1",
+                # Dask's own default shares memory out by threads, of which we declare two.
+                "memory_limit": MEMORY_LIMIT // num_workers,
                 "silence_logs": logging.ERROR,
                 "env": {"CUDA_VISIBLE_DEVICES": devices[index]} if num_gpus else {},
             },
         }
-        for index in range(max(1, num_gpus))
+        for index in range(num_workers)
     }
     scheduler = {
         "cls": Scheduler,

@@ -24,12 +24,17 @@ def num_gpus() -> int:
     return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
 
 
-def choose_device(asked: str) -> Device:
+def choose_device(asked: str, *, remote: bool = False) -> Device:
     """``auto | cpu | cuda`` → the kind of device the networks run on.
+
+    ``auto`` goes by this machine. ``remote``: the workers are elsewhere, so that ``cuda`` is
+    taken at its word.
 
     Raises:
         ConfigError: another value, or ``cuda`` where there is no GPU.
     """
+    if remote and asked == "cuda":
+        return "cuda"
     if asked == "cpu" or (asked == "auto" and num_gpus() == 0):
         return "cpu"
     if asked in ("auto", "cuda") and num_gpus():

@@ -13,13 +13,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType, TracebackType
 
-from avqa.errors import AvqaError, MediaError, Stopped, StorageFailure
+from avqa.errors import Aborted, AvqaError, Stopped, StorageFailure
 from avqa.extract.decode._process import DecoderProcess
 from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
-from avqa.pipelines.cluster import Bundle, Executor, Result, WorkerLost
+from avqa.pipelines.cluster import Bundle, Executor, WorkerLost
 from avqa.pipelines.progress import Progress
 from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import VideoJob
@@ -65,7 +66,7 @@ class Signals:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise Stopped(signum, "aborted by a second signal; resume with the same command")
+            raise Aborted(signum, "aborted by a second signal; resume with the same command")
         self.received = signum
 
     def check(self) -> bool:
@@ -92,7 +93,8 @@ class Driver:
         self._store = store
         self._executor = executor
         self._waiting = deque(jobs)
-        self._singles: deque[Bundle] = deque()
+        self._suspects: deque[Bundle] = deque()
+        """Videos that were on a worker that died; each goes out again with nothing beside it."""
         self._running = 0
         self._progress = progress
         self._settings = settings
@@ -102,6 +104,7 @@ class Driver:
         self._lost: Counter[int] = Counter()
         self._fatal: BaseException | None = None
         self.failures: list[VideoRecord] = []
+        self.report_path: Path | None = None
 
     def run(self) -> None:
         """Extract everything.
@@ -111,16 +114,10 @@ class Driver:
             StorageFailure, EnvironmentFailure, …: what ended the run; finished videos are kept.
         """
         with Signals(self._drain) as signals:
-            while True:
-                stopping = signals.check() or self._fatal is not None
-                self._submit(stopping)
-                if not self._running:
-                    break
-                self._collect()
-                self._progress.tick()
-                if self._checkpoint_due():
-                    self._commit()
-            self._commit()
+            try:
+                self._loop(signals)
+            finally:  # also after a defect: what is finished is kept
+                self._commit()
             if self._fatal is not None:
                 raise self._fatal
             if signals.received is not None:
@@ -132,11 +129,21 @@ class Driver:
                     " resume with the same command",
                 )
 
+    def _loop(self, signals: Signals) -> None:
+        while True:
+            self._submit(stopping=signals.check() or self._fatal is not None)
+            if not self._running:
+                return
+            self._collect()
+            self._progress.tick()
+            if self._checkpoint_due():
+                self._commit()
+
     def _drain(self) -> None:
         self._progress.event("draining", running=self._running, hint="once more to abort")
         self._executor.drain()
 
-    def _submit(self, stopping: bool) -> None:
+    def _submit(self, *, stopping: bool) -> None:
         while not stopping and self._running < self._executor.window():
             bundle = self._next_bundle()
             if bundle is None:
@@ -145,10 +152,9 @@ class Driver:
             self._executor.submit(bundle)
 
     def _next_bundle(self) -> Bundle | None:
-        if self._singles:
-            return self._singles.popleft()
         if not self._waiting:
-            return None
+            # A suspect is alone on the cluster: who dies with it would not be innocent.
+            return self._suspects.popleft() if self._suspects and not self._running else None
         seconds = _BUNDLE_SECONDS[self._settings.device]
         count = int(seconds / max(self._progress.durations.mean(), 1.0))
         # Small bundles at the end, so that no worker is left with a long one alone.
@@ -162,12 +168,11 @@ class Driver:
         except queue.Empty:
             return
         self._running -= 1
-        if result.error is None:
-            for record in result.records:
-                self._keep(record)
-        elif isinstance(result.error, WorkerLost):
-            self._resubmit(result)
-        else:
+        for record in result.records:
+            self._keep(record)
+        if isinstance(result.error, WorkerLost):
+            self._suspect(result.bundle)
+        elif result.error is not None:
             self._stop(result.error)
 
     def _stop(self, error: BaseException) -> None:
@@ -177,16 +182,15 @@ class Driver:
                 self._progress.event("stopping", reason=str(error))
             self._executor.drain()
 
-    def _resubmit(self, result: Result) -> None:
+    def _suspect(self, bundle: Bundle) -> None:
         """A worker died: its videos go out one by one, to find which of them kills."""
-        jobs = result.bundle.jobs
-        for job in jobs:
-            if len(jobs) == 1:
+        for job in bundle.jobs:
+            if bundle.alone:
                 self._lost[job.row] += 1
             if self._lost[job.row] >= MAX_WORKERS_LOST:
-                self._keep(self._death_record(job, result.bundle.attempt))
+                self._keep(self._death_record(job, bundle.attempt))
             else:
-                self._singles.append(Bundle((job,), result.bundle.attempt + 1))
+                self._suspects.append(Bundle((job,), bundle.attempt + 1, alone=True))
 
     def _death_record(self, job: VideoJob, attempt: int) -> VideoRecord:
         message = (
@@ -237,6 +241,8 @@ class Driver:
         records, self._buffer = self._buffer, []
         try:
             self._store.commit(records)
+            if self.failures and records:
+                self.report_path = self._store.write_report(self.failures)
         except StorageFailure as error:
             self._buffer = records + self._buffer
             if self._fatal is not None:
@@ -253,7 +259,7 @@ class LengthProbe:
 
     def __init__(self, jobs: Sequence[VideoJob], settings: Settings, limits: Limits) -> None:
         """Nothing starts before `start`."""
-        self._jobs = jobs[:: max(1, len(jobs) // MAX_PROBED)]
+        self._jobs = jobs[:: max(1, len(jobs) // MAX_PROBED)][:MAX_PROBED]
         self._settings = settings
         self._limits = limits
         self._ended = threading.Event()
@@ -272,7 +278,7 @@ class LengthProbe:
                     return
                 try:
                     header = decoder.probe(job.path, self._settings, self._limits)
-                except MediaError:
+                except AvqaError:
                     continue  # its own task will say why
                 learn(job.video_id, header.duration)
         finally:

@@ -15,16 +15,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from avqa.errors import MediaError
+from avqa.errors import EnvironmentFailure, MediaError
 from avqa.extract import encoders
 from avqa.extract.decode._process import Block, DecoderProcess, Footer, Header, Request
 from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.batching import Batch, Batcher
+from avqa.pipelines.devices import num_cores
 from avqa.pipelines.ticket import FullChunk, Sink, Ticket, VideoJob, input_kind, inputs_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,30 @@ class EngineConfig:
     accept_partial: bool = False
 
 
+def engine_config(
+    settings: Settings,
+    source: WeightsSource,
+    *,
+    limits: Limits,
+    decoders: int | None = None,
+    accept_partial: bool = False,
+    workers_per_machine: int = 1,
+) -> EngineConfig:
+    """Share this machine's cores between decoding and encoding.
+
+    On CPU the networks take most of the time: one forward per core, and decoders that keep
+    ahead of them. On GPUs decoding is everything: all cores but two, shared by the workers.
+    """
+    cores = max(1, num_cores() // workers_per_machine)
+    if settings.device == "cuda":
+        default, encoder_threads = max(1, (num_cores() - 2) // workers_per_machine), 1
+    else:
+        default, encoder_threads = max(1, cores // 3), cores
+    return EngineConfig(
+        settings, source, limits, decoders or default, encoder_threads, accept_partial
+    )
+
+
 class Engine:
     """Extracts bundles of videos; several `run` calls may be in progress at once."""
 
@@ -83,43 +108,35 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def run(self, jobs: Sequence[VideoJob]) -> list[Ticket]:
-        """Extract ``jobs`` and return their finished tickets, in order.
+    def run(self, jobs: Sequence[VideoJob]) -> tuple[list[Ticket], BaseException | None]:
+        """Extract ``jobs``; their finished tickets, in order, and what ended the run, if anything.
 
-        Once `drain` was called, videos not yet begun are left out.
-
-        Raises:
-            StorageFailure, WeightsUnavailable, …: what concerns the run, not one video.
+        Once `drain` was called, videos not yet begun are left out. An error concerns the run, not
+        one video (`StorageFailure`, `WeightsUnavailable`, …); the tickets that come with it are
+        finished and good.
         """
         self._batcher.add_producers(len(jobs))
         futures: list[Future[Ticket | None]] = [Future() for _ in jobs]
         for job, future in zip(jobs, futures, strict=True):
             self._videos.put((job, future))
-        tickets = []
-        for future in futures:
-            while True:
-                if self._error is not None:
-                    raise self._error
-                try:
-                    ticket = future.result(timeout=0.5)
-                except TimeoutError:
-                    continue
-                if ticket is not None:
-                    tickets.append(ticket)
-                break
-        return tickets
+        while self._error is None and not all(future.done() for future in futures):
+            wait(futures, timeout=0.5)
+        done = [future.result() for future in futures if future.done()]
+        return [ticket for ticket in done if ticket is not None], self._error
 
     def drain(self) -> None:
         """Begin no further video; those under way are finished."""
         self._draining = True
 
     def close(self) -> None:
-        """End all threads and children; waits for the decoders only."""
+        """End all threads and children, at most ten seconds after videos under way."""
+        self._draining = True
         self._batcher.fail(RuntimeError("engine closed"))
         for _ in range(self.config.decoders):
             self._videos.put(None)
+        deadline = time.monotonic() + 10
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
         self._writers.shutdown(wait=True, cancel_futures=True)
         self._networks.forget()
 
@@ -151,7 +168,11 @@ class Engine:
         self, decoder: DecoderProcess, job: VideoJob, future: Future[Ticket | None]
     ) -> None:
         request = Request(
-            job.path, tuple(inputs_of(job.features)), self.config.settings, self.config.limits
+            job.path,
+            tuple(inputs_of(job.features)),
+            self.config.settings,
+            self.config.limits,
+            max_rows=job.max_rows,
         )
         for attempt in itertools.count(1):
             ticket = Ticket(
@@ -163,6 +184,7 @@ class Engine:
                 ticket.release(self._batcher.drop(ticket))
                 ticket.wait_idle()
                 if attempt == 1 and error.reason in RETRIED:
+                    decoder.close()
                     request = replace(request, full=True)
                     continue
                 if isinstance(error, _FewerRows):
@@ -198,17 +220,17 @@ class Engine:
         report = ticket.footer.report
         if not report.partial:
             return
-        if not self.config.accept_partial:
-            raise MediaError(
-                "truncated",
-                f"ends early: decoded_seconds={report.decoded_seconds}; expected the declared"
-                f" {ticket.header.declared_seconds}; repair the file, or keep the good rows with"
-                " --accept-partial",
-            )
         pictures = [
             count for name, count in arrived.items() if input_kind(*name.split("/")) == "picture"
         ]
         good = min(pictures, default=ticket.header.num_rows)
+        if not self.config.accept_partial:
+            raise MediaError(
+                "corrupt" if report.corrupt else "truncated",
+                f"damaged: rows={good} of {ticket.header.num_rows}, packets cover"
+                f" {report.decoded_seconds} s, declared {ticket.header.declared_seconds} s;"
+                " expected all of it; repair the file, or keep the good rows with --accept-partial",
+            )
         if good < ticket.header.num_rows:
             raise _FewerRows(good)
 
@@ -229,14 +251,18 @@ class Engine:
     # splitting a forward over cores, and makes numbers independent of the number of cores.
 
     def _encode_loop(self) -> None:
-        import torch
+        try:
+            import torch
 
-        torch.set_num_threads(1)
+            torch.set_num_threads(1)
+        except BaseException as error:  # without this thread the run would wait for ever
+            self._fatal(error)
+            return
         while (batch := self._batcher.take()) is not None:
             try:
                 self._encode(batch)
             except BaseException as error:
-                self._fatal(error)
+                self._fatal(_explained(error, batch))
                 for segment in batch.segments:
                     segment.owner.release(len(segment.rows))
                 return
@@ -306,6 +332,15 @@ class _Networks:
         """Free their memory now: threads refer to the engine, so reference counts do not."""
         with self._lock:
             self._built.clear()
+
+
+def _explained(error: BaseException, batch: Batch) -> BaseException:
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU
+        return EnvironmentFailure(
+            f"GPU out of memory in a forward of {batch.input} with batch={batch.size}; expected a"
+            " GPU that holds it; free the GPU, or use --precision bf16 or --device cpu"
+        )
+    return error
 
 
 def _batch_size(name: str, config: EngineConfig) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -19,23 +20,29 @@ from typing import Any
 from uuid import uuid4
 
 import avqa
-from avqa.errors import AvqaError, ConfigError, PartialFailure, RecipeMismatch, StorageFailure
+from avqa.errors import (
+    Aborted,
+    AvqaError,
+    ConfigError,
+    PartialFailure,
+    RecipeMismatch,
+    StorageFailure,
+)
 from avqa.extract import encoders, weights
 from avqa.extract.decode._process import DecoderProcess
 from avqa.extract.media import Limits
 from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS, feature_recipe
 from avqa.extract.settings import Settings
 from avqa.pipelines import devices
-from avqa.pipelines.cluster import connect
+from avqa.pipelines.cluster import connect, is_remote
 from avqa.pipelines.driver import Driver, LengthProbe
-from avqa.pipelines.engine import EngineConfig
 from avqa.pipelines.progress import Durations, Progress, clock, shares, size
 from avqa.pipelines.sources import EXTENSIONS, IdRule, Source, discover, select
 from avqa.pipelines.work import Work, find_work
 from avqa.pipelines.worker import WorkerConfig
 from avqa.store.admin import Store
 from avqa.store.lock import Lock
-from avqa.store.schema import FeatureSpec
+from avqa.store.schema import FeatureSpec, bytes_needed
 
 
 @dataclass(frozen=True)
@@ -130,31 +137,6 @@ def build_recipes(settings: Settings, source: weights.WeightsSource) -> dict[str
     }
 
 
-def engine_config(
-    settings: Settings,
-    source: weights.WeightsSource,
-    *,
-    limits: Limits,
-    decoders: int | None = None,
-    accept_partial: bool = False,
-) -> EngineConfig:
-    """Share this machine's cores between decoding and encoding.
-
-    On CPU the networks take most of the time: one forward per core, and decoders that keep
-    ahead of them. On GPUs decoding is everything: all cores but two, shared by the GPUs.
-    """
-    cores = devices.num_cores()
-    if settings.device == "cuda":
-        default = max(1, (cores - 2) // max(1, devices.num_gpus()))
-        encoder_threads = 1
-    else:
-        default = max(1, cores // 3)
-        encoder_threads = cores
-    return EngineConfig(
-        settings, source, limits, decoders or default, encoder_threads, accept_partial
-    )
-
-
 def extract_folder(
     options: ExtractOptions, say: Callable[[str], None] = lambda line: None
 ) -> RunReport:
@@ -169,6 +151,7 @@ def extract_folder(
         Stopped: a signal came; what was finished is stored.
     """
     started = time.monotonic()
+    is_remote(options.scheduler)  # refuses an unknown one before anything is made
     found = discover(
         options.videos,
         extensions=options.extensions,
@@ -185,18 +168,18 @@ def extract_folder(
     report = RunReport(run_id, options.store, len(sources))
     _refuse_foreign_folder(options.store)
     with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
-        store = _open(options, recipes, lock, run_id, len(sources))
+        store = _open(options, recipes, lock, len(sources))
         store.start_run({"argv": sys.argv, "environment": _environment(), **_plain(options)})
-        _add(store, options.settings, recipes, sources)
-        work = find_work(
-            store, sources, options.settings.features, retry_failed=options.retry_failed
-        )
-        store.set_pending(work.pending)
-        report.finished_before = work.finished
-        report.failed_before = len(work.failed_before)
-        if work.changed:
-            note(f"changed since they were extracted: {len(work.changed)} videos, extracted again")
         try:
+            _add(store, options.settings, recipes, sources)
+            work = find_work(
+                store, sources, options.settings.features, retry_failed=options.retry_failed
+            )
+            store.set_pending(work.pending)
+            report.finished_before = work.finished
+            report.failed_before = len(work.failed_before)
+            if work.changed:
+                note(f"changed since they were extracted: {len(work.changed)} videos, done again")
             if work.jobs:
                 _check_space(options, work)
                 _run(options, source, store, work, report, say, note, run_id)
@@ -209,6 +192,8 @@ def extract_folder(
         finally:
             report.wall_seconds = time.monotonic() - started
             store.finish_run(_plain(report))
+            if report.reason != "done" and report.extracted + report.failed:
+                note(report.summary())
     return report
 
 
@@ -221,9 +206,7 @@ def weights_of(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _open(
-    options: ExtractOptions, recipes: dict[str, Any], lock: Lock, run_id: str, num_videos: int
-) -> Store:
+def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_videos: int) -> Store:
     specs = feature_specs(options.settings)
     chunk_seconds = options.settings.chunk_seconds
     if not Store.exists(options.store):
@@ -265,20 +248,18 @@ def _is_ours(path: Path) -> bool:
 
 
 def _check_space(options: ExtractOptions, work: Work) -> None:
-    """Refuse at once what can never fit; a minute per video is assumed."""
-    itemsize = 2 if options.settings.dtype == "float16" else 4
-    second = 0
-    for spec in feature_specs(options.settings):
-        values = itemsize
-        for axis in spec.shape:
-            values *= axis
-        second += values // 2 if spec.sparse else values
-    needed = second * 5 * len(work.jobs)
+    """Refuse at once what can never fit: one chunk of every feature of every video."""
+    specs = {spec.name: spec for spec in feature_specs(options.settings)}
+    needed = sum(
+        bytes_needed([specs[name] for name in job.features], [1.0], options.settings.chunk_seconds)
+        for job in work.jobs
+    )
     free = shutil.disk_usage(options.store).free
-    if free < needed:
+    # Sparse chunks shrink, most of all in short videos: half is surely too little.
+    if free < needed / 2:
         raise StorageFailure(
-            f"store {str(options.store)!r}: {size(free)} free; expected at least {size(needed)}"
-            f" for {len(work.jobs)} videos of 5 s; free space, or give another --out"
+            f"store {str(options.store)!r}: {size(free)} free; expected about {size(needed)} for"
+            f" {len(work.jobs)} videos of one chunk each; free space, or give another --out"
         )
 
 
@@ -293,18 +274,16 @@ def _run(
     run_id: str,
 ) -> None:
     settings = options.settings
-    engine = engine_config(
-        settings,
-        source,
-        limits=options.limits,
-        decoders=options.decoders,
-        accept_partial=options.accept_partial,
-    )
     config = WorkerConfig(
-        run_id,
-        options.store.absolute(),
-        feature_specs(settings),
-        engine,
+        run_id=run_id,
+        store=options.store.absolute(),
+        specs=feature_specs(settings),
+        settings=settings,
+        weights=source,
+        limits=options.limits,
+        accept_partial=options.accept_partial,
+        decoders=options.decoders,
+        workers_per_machine=1,
         ignore_signals=options.scheduler == "local",
     )
     durations = Durations([job.video_id for job in work.jobs])
@@ -318,18 +297,18 @@ def _run(
         probe.start(durations.learn)
         driver.run()
         aborted = False
-    except AvqaError:
-        aborted = False  # the driver drained, or an impatient user stands behind it
+    except AvqaError as error:
+        aborted = isinstance(error, Aborted)  # else the driver has drained
         raise
     finally:
         probe.stop()
-        executor.close(abort=aborted)
+        with contextlib.suppress(Exception):  # a cluster that dies badly changes no outcome
+            executor.close(abort=aborted)
         report.extracted, report.failed = progress.ok, progress.failed
         report.without_sound = progress.without_sound
         report.rows, report.video_seconds = progress.rows, progress.video_seconds
-        report.n_bytes, report.stages = progress.n_bytes, dict(progress.stages)
-        if driver.failures:
-            report.report_path = store.write_report(driver.failures)
+        report.n_bytes, report.stages = progress.n_bytes, progress.stages
+        report.report_path = driver.report_path
         if progress.stages:
             spent = " ".join(f"{name} {part} %" for name, part in shares(progress.stages).items())
             note(f"processor time: {spent}")

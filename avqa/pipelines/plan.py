@@ -14,11 +14,13 @@ from avqa.extract import encoders, weights
 from avqa.extract.decode._process import DecoderProcess, Footer, Request
 from avqa.extract.settings import Settings
 from avqa.pipelines import devices
-from avqa.pipelines.engine import EngineConfig
-from avqa.pipelines.features import ExtractOptions, engine_config, weights_of
+from avqa.pipelines.engine import EngineConfig, engine_config
+from avqa.pipelines.features import ExtractOptions, weights_of
 from avqa.pipelines.progress import clock, size
 from avqa.pipelines.sources import Source, discover, select
 from avqa.pipelines.ticket import inputs_of
+from avqa.store.admin import Store
+from avqa.store.records import Status
 
 NUM_PROBED = 20
 NUM_DECODED = 3
@@ -100,7 +102,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         id_rule=options.id_rule,
         follow_links=options.follow_links,
     )
-    sources = select(found.sources, options.ids, options.limit)
+    sources = _unfinished(options, select(found.sources, options.ids, options.limit))
     say(f"planning: probing up to {NUM_PROBED} of {len(sources)} videos")
     lengths, decode_cost = _measure_videos(options, sources)
     say("planning: timing the networks")
@@ -181,6 +183,25 @@ def _video_bytes(feature: str, settings: Settings, lengths: Sequence[float]) -> 
     chunk = settings.chunk_seconds
     rows = [s if tap.sparse else math.ceil(max(s, 1) / chunk) * chunk for s in lengths]
     return row * sum(rows) / max(1, len(rows))
+
+
+def _unfinished(options: ExtractOptions, sources: list[Source]) -> list[Source]:
+    """Leave out what the store holds already."""
+    if not Store.exists(options.store):
+        return sources
+    store = Store.open(options.store)
+    features = [f for f in options.settings.features if f in store.features()]
+    if len(features) < len(options.settings.features):
+        return sources
+    rows = store.rows()
+    status = [store.status(feature) for feature in features]
+    finished = {Status.OK, Status.ABSENT}
+    return [
+        source
+        for source in sources
+        if source.video_id not in rows
+        or any(column[rows[source.video_id]] not in finished for column in status)
+    ]
 
 
 def _existing(path: Path) -> Path:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import ffmpeg
 import imageio_ffmpeg
+import typer
 
+from avqa.cli import app, reports_errors
 from avqa.errors import EnvironmentFailure, WeightsUnavailable
 
 
@@ -95,6 +97,7 @@ def choose_weights() -> str:
     return "pretrained"
 
 
+@reports_errors
 def main(arguments: list[str]) -> None:
     """``FOLDER STORE [options of avqa extract]``: render the sample and extract it."""
     folder, store, *options = arguments
@@ -105,10 +108,11 @@ def main(arguments: list[str]) -> None:
     command = ["extract", "--videos", folder, "--out", store, *options]
     print("$ avqa " + " ".join(command), file=sys.stderr)
 
-    from avqa.cli import app
-
     app(command)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)

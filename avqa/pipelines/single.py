@@ -14,10 +14,10 @@ from avqa.errors import MediaError, Reason
 from avqa.extract import weights as weights_module
 from avqa.extract.media import Limits
 from avqa.extract.profiles import profile as choose
-from avqa.extract.settings import DEFAULT_FEATURES, Settings, check_settings
+from avqa.extract.settings import Settings, check_settings
 from avqa.pipelines.devices import choose_device
-from avqa.pipelines.engine import Engine
-from avqa.pipelines.features import engine_config, weights_of
+from avqa.pipelines.engine import Engine, engine_config
+from avqa.pipelines.features import weights_of
 from avqa.pipelines.ticket import VideoJob
 from avqa.store.records import ChunkRecord, Status
 
@@ -38,7 +38,7 @@ class _Memory:
 
 def extract_video(
     path: str | os.PathLike[str],
-    features: Sequence[str] = DEFAULT_FEATURES,
+    features: Sequence[str] | None = None,
     *,
     profile: str = "default",
     device: str = "auto",
@@ -49,7 +49,7 @@ def extract_video(
 
     Args:
         path: the video.
-        features: ``<encoder>/<tap>`` names.
+        features: ``<encoder>/<tap>`` names; those of the profile if not given.
         profile: a named recipe.
         device: ``auto``, ``cpu`` or ``cuda``.
         limits: refuses larger, longer or slower videos; the defaults of the command.
@@ -66,7 +66,9 @@ def extract_video(
         WeightsUnavailable: no weights at hand.
     """
     settings = check_settings(
-        choose(profile, features=tuple(features), device=choose_device(device), **choices)
+        choose(
+            profile, features=features and tuple(features), device=choose_device(device), **choices
+        )
     )
     return extract_with(settings, path, limits)
 
@@ -84,7 +86,10 @@ def extract_with(
     try:
         name = os.fspath(path)
         job = VideoJob(0, Path(name).stem, name, name, settings.features)
-        ticket = engine.run([job])[0]
+        tickets, error = engine.run([job])
+        if error is not None:
+            raise error
+        (ticket,) = tickets
     finally:
         engine.close()
         torch.set_num_threads(threads)

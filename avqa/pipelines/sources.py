@@ -74,7 +74,7 @@ def discover(
     Raises:
         ConfigError: no such folder, nothing taken, or two files that share an id.
     """
-    root = Path(folder)
+    root = Path(os.path.abspath(folder))  # workers may have another working directory
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise ConfigError(

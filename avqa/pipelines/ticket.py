@@ -27,6 +27,8 @@ class VideoJob:
     relpath: str
     path: str
     features: tuple[str, ...]
+    max_rows: int | None = None
+    """Rows that other features of this video have already: a damaged one has fewer than it says."""
 
 
 class Sink(Protocol):

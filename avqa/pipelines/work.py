@@ -50,8 +50,11 @@ def find_work(
         todo = _todo(status, features, changed=changed, retry_failed=retry_failed)
         work.pending += [(row, f) for f in todo if not changed and status[f] != Status.PENDING]
         if todo:
-            job = VideoJob(row, source.video_id, source.relpath, source.path, todo)
-            work.jobs.append(job)
+            good = [f for f, value in status.items() if value == Status.OK and f not in todo]
+            rows_there = int(store.length(good[0])[row]) if good and not changed else None
+            work.jobs.append(
+                VideoJob(row, source.video_id, source.relpath, source.path, todo, rows_there)
+            )
         elif any(status[feature] == Status.FAILED for feature in features):
             work.failed_before.append(source.video_id)
         else:

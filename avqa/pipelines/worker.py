@@ -10,15 +10,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from avqa.pipelines.engine import Engine, EngineConfig
+from avqa.extract.media import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.engine import Engine, EngineConfig, engine_config
 from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import Ticket, VideoJob
 from avqa.store.records import Fingerprint, RowFlag, VideoRecord
 from avqa.store.schema import FeatureSpec
 from avqa.store.writer import ChunkWriter
+
+if TYPE_CHECKING:
+    from avqa.extract.weights import WeightsSource
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,14 @@ class WorkerConfig:
     run_id: str
     store: Path
     specs: tuple[FeatureSpec, ...]
-    engine: EngineConfig
+    settings: Settings
+    weights: WeightsSource
+    limits: Limits
+    accept_partial: bool
+    decoders: int | None
+    """Decoder processes per worker; None: as many as fit the machine."""
+    workers_per_machine: int
+    """Worker processes that share a machine's cores."""
     ignore_signals: bool
     """Workers of a local cluster share the terminal's signals; the driver drains them."""
 
@@ -40,25 +53,31 @@ class Extractor:
         """Cheap: no model, child or file is touched."""
         self.config = config
         self._engine: Engine | None = None
+        self._draining = False
         self._lock = threading.Lock()
 
-    def extract(self, jobs: Sequence[VideoJob], attempt: int) -> list[VideoRecord]:
-        """Extract a bundle; one record per video that was begun."""
+    def extract(
+        self, jobs: Sequence[VideoJob], attempt: int
+    ) -> tuple[list[VideoRecord], BaseException | None]:
+        """Extract a bundle: one record per finished video, and what ended the run, if anything."""
         before = {job.row: fingerprint(job.path) for job in jobs}
         with self._lock:
+            if self._draining:
+                return [], None
             if self._engine is None:
                 config = self.config
-                writer = ChunkWriter(
-                    config.store, config.specs, config.engine.settings.chunk_seconds
-                )
-                self._engine = Engine(config.engine, writer)
-        tickets = self._engine.run(jobs)
-        return [self._record(ticket, before[ticket.job.row], attempt) for ticket in tickets]
+                writer = ChunkWriter(config.store, config.specs, config.settings.chunk_seconds)
+                self._engine = Engine(_engine_config(config), writer)
+        tickets, error = self._engine.run(jobs)
+        records = [self._record(ticket, before[ticket.job.row], attempt) for ticket in tickets]
+        return records, error
 
     def drain(self) -> None:
-        """Begin no further video."""
-        if self._engine is not None:
-            self._engine.drain()
+        """Begin no further video, also if nothing was begun yet."""
+        with self._lock:
+            self._draining = True
+            if self._engine is not None:
+                self._engine.drain()
 
     def close(self) -> None:
         """End children and threads."""
@@ -96,6 +115,18 @@ class Extractor:
         )
 
 
+def _engine_config(config: WorkerConfig) -> EngineConfig:
+    """Sized by the machine of the worker, which need not be the driver's."""
+    return engine_config(
+        config.settings,
+        config.weights,
+        limits=config.limits,
+        decoders=config.decoders,
+        accept_partial=config.accept_partial,
+        workers_per_machine=config.workers_per_machine,
+    )
+
+
 class ExtractorPlugin(WorkerPlugin):
     """Registers an `Extractor` on every worker; building it is cheap and cannot hang."""
 
@@ -116,7 +147,9 @@ class ExtractorPlugin(WorkerPlugin):
         self.extractor.close()
 
 
-def extract_bundle(plugin: str, jobs: Sequence[VideoJob], attempt: int) -> list[VideoRecord]:
+def extract_bundle(
+    plugin: str, jobs: Sequence[VideoJob], attempt: int
+) -> tuple[list[VideoRecord], BaseException | None]:
     """The Dask task: one bundle of videos through this worker's extractor."""
     return _extractor(get_worker(), plugin).extract(jobs, attempt)
 

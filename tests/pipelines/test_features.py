@@ -268,5 +268,61 @@ def test_too_small_a_disk_is_refused_before_anything_runs(tmp_path, extract, mon
     monkeypatch.setattr("avqa.pipelines.features.shutil.disk_usage", lambda path: usage)
     from avqa.errors import StorageFailure
 
-    with pytest.raises(StorageFailure, match=r"1.0 kB free; expected at least 5.1 kB for 1 videos"):
+    with pytest.raises(StorageFailure, match=r"1.0 kB free; expected about 61.4 kB for 1 videos"):
         extract()
+
+
+def test_a_full_disk_keeps_what_was_finished_in_the_same_bundle(tmp_path, extract, monkeypatch):
+    from avqa.errors import StorageFailure
+    from avqa.store.writer import ChunkWriter
+
+    for seed in range(4):
+        write(tmp_path, f"v{seed}", seconds=20, seed=seed, act="slow")
+    write_chunk = ChunkWriter.write
+
+    def full_at_the_third(self, feature, row, chunk, values):
+        if row == 2:
+            raise StorageFailure("disk is full, says the test")
+        return write_chunk(self, feature, row, chunk, values)
+
+    monkeypatch.setattr(ChunkWriter, "write", full_at_the_third)
+    said = []
+    with pytest.raises(StorageFailure, match="says the test"):
+        extract(say=said.append)
+    store = avqa.open_store(tmp_path / "store")
+    assert [int(store.status(f"v{i}", POOL)) for i in range(4)] == [1, 1, 0, 0]
+    assert any("2 extracted" in line and line.endswith("says the test") for line in said)
+    monkeypatch.undo()
+    assert extract().finished_before == 2
+
+
+def test_an_unknown_scheduler_makes_no_store(tmp_path, extract):
+    write(tmp_path, "v")
+    with pytest.raises(ConfigError, match="scheduler='dusk'; expected local, sync or an address"):
+        extract(scheduler="dusk")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_refused_run_is_not_left_open(tmp_path, extract):
+    import json
+
+    write(tmp_path, "v")
+    extract()
+    with pytest.raises(RecipeMismatch):
+        extract(frame_at="start")
+    runs = [json.loads(p.read_text()) for p in (tmp_path / "store/runs").glob("*.json")]
+    assert [run["state"] for run in runs] == ["finished", "finished"]
+
+
+def test_a_profile_chooses_the_features_of_one_video(tmp_path):
+    write(tmp_path, "v", seconds=1)
+    arrays = avqa.extract_video(
+        tmp_path / "videos/v.mp4", profile="music-avqa", decoder=fake_reader.DECODER,
+        weights="random:0",
+    )  # fmt: skip
+    assert {name: rows.shape for name, rows in arrays.items()} == {
+        "resnet18/pool": (60, 512),
+        "resnet18/map": (60, 14, 14, 512),
+        "vggish/audio": (60, 128),
+        "pts": (60,),
+    }

@@ -1,0 +1,174 @@
+"""The driver's loop against scripted executors: suspects, draining, checkpoints, signals."""
+
+import os
+import queue
+import signal
+
+import pytest
+
+from avqa.errors import Aborted, Stopped, StorageFailure
+from avqa.extract.settings import Settings
+from avqa.pipelines.cluster import Result, WorkerLost
+from avqa.pipelines.driver import Driver, Signals
+from avqa.pipelines.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.ticket import VideoJob
+from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
+
+FEATURE = "resnet18/pool"
+
+
+def record(job, status=Status.OK):
+    done = FeatureRecord(FEATURE, status, 3 if status == Status.OK else 0)
+    return VideoRecord(
+        video_id=job.video_id, row=job.row, relpath="", fingerprint=Fingerprint(0, 0, ""),
+        duration=3.0, pts=(0.5, 1.5, 2.5), audio_start=None, audio_end=None, row_flags=0,
+        features=(done,), timings={"encode": 2.0, "decode": 1.0},
+    )  # fmt: skip
+
+
+class FakeStore:
+    def __init__(self):
+        self.committed = []
+
+    def commit(self, records):
+        self.committed += [(r.video_id, r.features[0].status) for r in records]
+
+    def write_report(self, failures):
+        self.report = [failure.video_id for failure in failures]
+        return "report.csv"
+
+
+class Cluster:
+    """Runs bundles when asked for results; a bundle with the killer takes all others with it."""
+
+    def __init__(self, killer=None, window=4):
+        self.results = self
+        self._window = window
+        self._killer = killer
+        self.running = []
+        self.together = []
+        self.drained = False
+
+    def window(self):
+        return self._window
+
+    def submit(self, bundle):
+        self.running.append(bundle)
+        self.together.append([job.video_id for b in self.running for job in b.jobs])
+
+    def get(self, timeout):
+        if not self.running:
+            raise queue.Empty
+        if any(job.video_id == self._killer for b in self.running for job in b.jobs):
+            return Result(self.running.pop(0), [], WorkerLost("SIGSEGV"))
+        bundle = self.running.pop(0)
+        return Result(bundle, [record(job) for job in bundle.jobs])
+
+    def drain(self):
+        self.drained = True
+
+
+def driver(cluster, store, count=6):
+    jobs = [VideoJob(k, f"v{k}", f"v{k}.mp4", f"/none/v{k}.mp4", (FEATURE,)) for k in range(count)]
+    progress = Progress(count, Durations([job.video_id for job in jobs]), lambda line: None)
+    return Driver(store, cluster, jobs, progress, Settings(features=(FEATURE,)), "run"), progress
+
+
+def test_everything_is_committed_once():
+    store, cluster = FakeStore(), Cluster()
+    run, progress = driver(cluster, store)
+    run.run()
+    assert sorted(store.committed) == [(f"v{k}", Status.OK) for k in range(6)]
+    assert (progress.ok, progress.failed, progress.rows) == (6, 0, 18)
+
+
+def test_only_the_video_that_kills_workers_is_blamed():
+    store, cluster = FakeStore(), Cluster(killer="v3")
+    run, _ = driver(cluster, store)
+    run.run()
+    outcome = dict(store.committed)
+    assert outcome.pop("v3") == Status.FAILED
+    assert outcome == {f"v{k}": Status.OK for k in (0, 1, 2, 4, 5)}
+    # After the first death, nothing ran beside the killer.
+    assert cluster.together.count(["v3"]) == 3
+    assert [f.features[0].reason for f in run.failures] == ["worker_died"]
+    assert "died 3 times while this video was alone" in run.failures[0].features[0].message
+    assert store.report == ["v3"]
+
+
+def test_an_error_of_the_run_drains_commits_and_is_raised():
+    class Broken(Cluster):
+        def get(self, timeout):
+            result = super().get(timeout)
+            return Result(result.bundle, result.records, StorageFailure("full"))
+
+    store, cluster = FakeStore(), Broken(window=1)
+    run, _ = driver(cluster, store)
+    with pytest.raises(StorageFailure, match="full"):
+        run.run()
+    assert cluster.drained
+    assert store.committed == [("v0", Status.OK), ("v1", Status.OK)]
+
+
+def test_a_signal_drains_and_a_second_aborts():
+    drained = []
+    with Signals(lambda: drained.append(1)) as signals:
+        assert not signals.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.check()
+        assert signals.check()
+        assert drained == [1]
+        with pytest.raises(Aborted, match="aborted by a second signal") as caught:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_drained_run_says_what_is_left():
+    class Interrupted(Cluster):
+        def get(self, timeout):
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.get = super().get
+            return self.get(timeout)
+
+    store, cluster = FakeStore(), Interrupted(window=1)
+    run, _ = driver(cluster, store)
+    with pytest.raises(
+        Stopped, match="SIGTERM after draining: 2 videos finished, 4 left"
+    ) as caught:
+        run.run()
+    assert caught.value.exit_code == 143
+    assert store.committed == [("v0", Status.OK), ("v1", Status.OK)]
+
+
+def test_progress_counts_rates_and_time_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("avqa.pipelines.progress.time.monotonic", lambda: now[0])
+    durations = Durations(["v0", "v1", "v2"])
+    said = []
+    progress = Progress(3, durations, said.append, started=now[0])
+    durations.learn("v0", 3.0)
+    durations.learn("v2", 9.0)
+    assert durations.left() == 3 + 6 + 9  # the mean stands in for v1
+    now[0] += 2.0
+    progress.take(record(VideoJob(0, "v0", "", "", (FEATURE,))))
+    assert progress.line() == (
+        "1/3 videos | 0.5 videos/s | 1.5 h of video per hour | 0.0 GB | 0:10 left"
+        " | encode 67 % decode 33 %"
+    )
+    progress.take(record(VideoJob(1, "v1", "", "", (FEATURE,)), Status.FAILED))
+    assert progress.line().startswith("2/3 videos (1 failed) | ")
+    progress.tick()
+    assert not said
+    now[0] += 4.0
+    progress.tick()
+    progress.tick()
+    assert len(said) == 1
+
+
+def test_units():
+    assert [clock(s) for s in (0, 59.6, 3723)] == ["0:00", "1:00", "1:02:03"]
+    assert [size(b) for b in (12, 1234, 5.6e6, 7.8e9, 9.1e12)] == [
+        "12 B", "1.2 kB", "5.6 MB", "7.8 GB", "9.1 TB",
+    ]  # fmt: skip
+    assert shares({"a": 1.0, "b": 3.0}) == {"b": 75, "a": 25}
