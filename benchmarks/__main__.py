@@ -7,6 +7,7 @@ machine's speed changes over minutes. Nothing here is asserted: the page says wh
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import shutil
@@ -43,6 +44,7 @@ def main() -> None:
     bf16 = has_bf16()
     figures = {
         "machine": machine(),
+        "num_cores": num_cores(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "num_clips": len(clips),
         "clip_seconds": SECONDS,
@@ -68,9 +70,9 @@ def parts(
         "decoding": lambda: decoding(clips, rounds),
         "networks": lambda: {str(d).removeprefix("torch."): networks(d) for d in dtypes},
         "steady": lambda: side_by_side(folder, clips, out, rounds, bf16),
-        "whole": lambda: whole(folder, out),
+        "whole": lambda: whole(folder, out, rounds),
         "startup": lambda: statistics.median(steady.startup() for _ in range(5)),
-        "evenness": lambda: steady.evenness(short_clips(), out / "even"),
+        "evenness": lambda: even(out, rounds),
     }
 
 
@@ -93,25 +95,40 @@ def networks(dtype: torch.dtype) -> dict[str, tuple[float, int]]:
 def side_by_side(
     folder: Path, clips: list[Path], out: Path, rounds: int, bf16: bool
 ) -> dict[str, list[object]]:
-    """Avqa and the usual chain in turn, round by round."""
-    results: dict[str, list[object]] = {"fp32": [], "chain": [], "bf16": []}
-    for number in range(rounds):
-        for precision in ("fp32", *(["bf16"] if bf16 else [])):
-            with steady.warm_extractor(folder, out / f"store-{precision}", precision) as warm:
+    """Time avqa and the usual chain in turn, on CPU, and on a GPU if there is one."""
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    results: dict[str, list[object]] = {}
+    for number, device in itertools.product(range(rounds), devices):
+        for precision in ("fp32", *(["bf16"] if bf16 or device == "cuda" else [])):
+            store = out / f"store-{device}-{precision}"
+            with steady.warm_extractor(folder, store, precision, device) as warm:
                 run = warm.run()
-            results[precision].append([run.wall_seconds, run.stages])
-            print(f"  round {number + 1} avqa {precision}: {run.wall_seconds:.1f} s", flush=True)
-        chain = run_chain(clips, out / f"chain-{number}")
+            shutil.rmtree(store)
+            results.setdefault(f"{device} {precision}", []).append([run.wall_seconds, run.stages])
+            print(f"  round {number + 1} avqa {device} {precision}: {run.wall_seconds:.1f} s")
+        chain = run_chain(clips, out / f"chain-{number}", device)
         shutil.rmtree(out / f"chain-{number}")
-        results["chain"].append(chain)
-        print(f"  round {number + 1} usual chain: {sum(chain.values()):.1f} s", flush=True)
+        results.setdefault(f"{device} chain", []).append(chain)
+        print(
+            f"  round {number + 1} usual chain, {device}: {sum(chain.values()):.1f} s", flush=True
+        )
     return results
 
 
-def whole(folder: Path, out: Path) -> dict[str, float]:
-    """One `avqa extract` as a user runs it."""
-    wall, peak = steady.whole_run(folder, out / "whole")
-    return {"wall": wall, "peak_bytes": peak}
+def whole(folder: Path, out: Path, rounds: int) -> dict[str, float]:
+    """`avqa extract` as a user runs it: median wall seconds, largest process of any run."""
+    runs = [steady.whole_run(folder, out / "whole") for _ in range(rounds)]
+    return {
+        "wall": statistics.median(wall for wall, _ in runs),
+        "peak_bytes": max(peak for _, peak in runs),
+    }
+
+
+def even(out: Path, rounds: int) -> list[float]:
+    """Medians of `steady.evenness`."""
+    runs = [steady.evenness(short_clips(), out / "even") for _ in range(rounds)]
+    ratio = sorted(runs, key=lambda run: run[1] / run[0])[len(runs) // 2]
+    return list(ratio)
 
 
 def short_clips() -> Path:

@@ -34,9 +34,11 @@ class Steady:
 
 
 @contextmanager
-def warm_extractor(folder: Path, store: Path, precision: str) -> Iterator[Warm]:
+def warm_extractor(
+    folder: Path, store: Path, precision: str, device: str = "cpu"
+) -> Iterator[Warm]:
     """An extractor whose models are loaded and whose decoder child is running."""
-    settings = profile("default", weights="random:0", precision=precision)
+    settings = profile("default", weights="random:0", precision=precision, device=device)
     source = weights.resolve(settings.weights, weights_of(settings))
     specs = feature_specs(settings)
     shutil.rmtree(store, ignore_errors=True)

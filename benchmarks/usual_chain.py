@@ -42,26 +42,26 @@ def pictures(video: Path, out: Path) -> list[Path]:
     return sorted((out / "frames" / video.stem).glob("*.jpg"))
 
 
-def clip_script() -> Callable[[Path, Path], None]:
+def clip_script(device: str) -> Callable[[Path, Path], None]:
     """Script 2: CLIP ViT-B/32 frame and patch features."""
     model, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32-quickgelu")
-    visual = model.visual.eval()
+    visual = model.visual.eval().to(device)
     visual.output_tokens = True
 
     def run(video: Path, out: Path) -> None:
         frame, patch = [], []
         for path in pictures(video, out):
-            batch = preprocess(Image.open(path).convert("RGB"))[None]
+            batch = preprocess(Image.open(path).convert("RGB"))[None].to(device)
             pooled, tokens = visual(batch)
-            frame.append(pooled[0].numpy())
-            patch.append((tokens[0] @ visual.proj).numpy())
+            frame.append(pooled[0].cpu().numpy())
+            patch.append((tokens[0] @ visual.proj).cpu().numpy())
         _save(out, "clip_frame", video, frame)
         _save(out, "clip_patch", video, patch)
 
     return run
 
 
-def resnet_script(tap: str) -> Callable[[Path, Path], None]:
+def resnet_script(tap: str, device: str) -> Callable[[Path, Path], None]:
     """Scripts 3 and 4: ResNet-18 vectors, or 14×14 maps of the squashed picture."""
     model = resnet18().eval()
     if tap == "map":
@@ -70,13 +70,16 @@ def resnet_script(tap: str) -> Callable[[Path, Path], None]:
         resize: list[Any] = [transforms.Resize((224, 224))]
     else:
         resize = [transforms.Resize(256), transforms.CenterCrop(224)]
-    trunk = torch.nn.Sequential(*list(model.children())[: -1 if tap == "pool" else -2])
+    trunk = torch.nn.Sequential(*list(model.children())[: -1 if tap == "pool" else -2]).to(device)
     normalize = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     preprocess = transforms.Compose([*resize, transforms.ToTensor(), normalize])
 
     def run(video: Path, out: Path) -> None:
         rows = [
-            trunk(preprocess(Image.open(path).convert("RGB"))[None])[0].squeeze().numpy()
+            trunk(preprocess(Image.open(path).convert("RGB"))[None].to(device))[0]
+            .squeeze()
+            .cpu()
+            .numpy()
             for path in pictures(video, out)
         ]
         _save(out, f"resnet18_{tap}", video, rows)
@@ -84,9 +87,9 @@ def resnet_script(tap: str) -> Callable[[Path, Path], None]:
     return run
 
 
-def vggish_script() -> Callable[[Path, Path], None]:
+def vggish_script(device: str) -> Callable[[Path, Path], None]:
     """Script 5: one VGGish example per second, one forward each."""
-    model = VGG(make_layers(), postprocess=False).eval()
+    model = VGG(make_layers(), postprocess=False).eval().to(device)
 
     def run(video: Path, out: Path) -> None:
         samples, rate = soundfile.read(out / "wav" / f"{video.stem}.wav")
@@ -94,7 +97,7 @@ def vggish_script() -> Callable[[Path, Path], None]:
         for second in range(len(samples) // rate):
             part = samples[second * rate : (second + 1) * rate]
             example = vggish_input.waveform_to_examples(part, rate)
-            rows.append(model(example)[0].numpy())
+            rows.append(model(example.to(device))[0].cpu().numpy())
         _save(out, "vggish", video, rows)
 
     return run
@@ -106,14 +109,14 @@ def _save(out: Path, name: str, video: Path, rows: list[np.ndarray]) -> None:
 
 
 @torch.inference_mode()
-def run_chain(videos: list[Path], out: Path) -> dict[str, float]:
+def run_chain(videos: list[Path], out: Path, device: str) -> dict[str, float]:
     """All five scripts over all videos; wall seconds of each, loading left out."""
     scripts: dict[str, Callable[[Path, Path], None]] = {
         "frames and WAV": write_media,
-        "CLIP frame + patch": clip_script(),
-        "ResNet-18 vector": resnet_script("pool"),
-        "ResNet-18 map": resnet_script("map"),
-        "VGGish": vggish_script(),
+        "CLIP frame + patch": clip_script(device),
+        "ResNet-18 vector": resnet_script("pool", device),
+        "ResNet-18 map": resnet_script("map", device),
+        "VGGish": vggish_script(device),
     }
     seconds = {}
     for name, script in scripts.items():
