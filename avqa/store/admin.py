@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,21 +19,18 @@ from numpy.typing import NDArray
 
 from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
 from avqa.store import layout, schema
+from avqa.store.arrays import Arrays
 from avqa.store.columns import Column
 from avqa.store.files import is_disk_full, storage_errors, with_retries
 from avqa.store.ledger import Ledger
 from avqa.store.lock import Lock
-from avqa.store.pictures import PictureTimes
 from avqa.store.reader import UnknownVideo
 from avqa.store.recipes import diff_features
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.recovery import Recovery, recover, remove_partials
 from avqa.store.runs import FINISHED, Runs, now
-from avqa.store.writer import remove_chunks
 
 T = TypeVar("T")
-
-_INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
 
 
 class Store:
@@ -45,25 +41,14 @@ class Store:
         self.path = path
         self.root = path / schema.GROUP
         self._lock = lock
-        self._heal = tolerant or lock is not None
         self._attrs = layout.read_attributes(path)
         self.chunk_seconds: int = self._attrs["chunk_seconds"]
         self.ledger = Ledger(path / "ledger")
         self.runs = Runs(path / "runs")
-        self._columns = {name: self._column(name) for name in self._column_names()}
-        self._pictures = PictureTimes(self.root)
-        self._seconds = self._pictures.shape[1]
-        ids = self._columns[schema.VIDEO_ID].values
-        self._rows = {str(name): row for row, name in enumerate(ids) if name}
+        heal = tolerant or lock is not None
+        self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal)
         self._fingerprints: dict[int, Fingerprint] | None = None
         self._full: StorageFailure | None = None
-
-    def _column(self, name: str) -> Column:
-        return Column(self.root, name, heal=self._heal)
-
-    def _column_names(self) -> list[str]:
-        per_feature = [(schema.length_name(f), schema.status_name(f)) for f in self.features()]
-        return [schema.VIDEO_ID, *_INDEX, *(name for pair in per_feature for name in pair)]
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -77,7 +62,6 @@ class Store:
         recipes: Mapping[str, Mapping[str, Any]],
         specs: Sequence[schema.FeatureSpec],
         chunk_seconds: int,
-        attrs: Mapping[str, Any] | None = None,
         expected_rows: int = 0,
         *,
         lock: Lock,
@@ -89,7 +73,6 @@ class Store:
             recipes: feature → recipe.
             specs: one per recipe.
             chunk_seconds: seconds per chunk object.
-            attrs: further attributes of the group; only what is the same for every run.
             expected_rows: leave room in the columns' chunks for twice as many.
             lock: of this run.
 
@@ -105,7 +88,7 @@ class Store:
         with storage_errors(f"store {str(path)!r}"):
             shutil.rmtree(building, ignore_errors=True)
             remove_partials(path)
-            layout.build_group(building, recipes, specs, chunk_seconds, attrs or {}, expected_rows)
+            layout.build_group(building, recipes, specs, chunk_seconds, expected_rows)
             building.rename(path / schema.GROUP)
             (path / "ledger").mkdir(exist_ok=True)
             layout.allocate_reserve(path)
@@ -161,10 +144,13 @@ class Store:
             StoreError: if one is there already.
             StorageFailure: the disk is full or read-only.
         """
-        self._writable().check()
+        self._fenced()
         clash = sorted(spec.name for spec in specs if spec.name in self.features())
         if clash:
-            raise StoreError(f"store {str(self.path)!r} has {', '.join(clash)} already")
+            raise StoreError(
+                f"store {str(self.path)!r} has features={','.join(clash)} already; expected new"
+                " ones; leave these out, their videos are extracted as they are"
+            )
         features = dict(self._attrs["features"])
         layout.check_specs(specs, features)
         group = zarr.open_group(self.root, mode="r+", zarr_format=3)
@@ -174,7 +160,7 @@ class Store:
                     group,
                     spec,
                     rows=self.num_rows,
-                    seconds=self._seconds,
+                    seconds=self.arrays.seconds,
                     chunk_seconds=self.chunk_seconds,
                     capacity=self._attrs["capacity"],
                 )
@@ -183,17 +169,16 @@ class Store:
             self._attrs = {**self._attrs, "features": dict(sorted(features.items()))}
             layout.write_attributes(self.root, self._attrs)
         for spec in specs:
-            for name in (schema.length_name(spec.name), schema.status_name(spec.name)):
-                self._columns[name] = self._column(name)
+            self.arrays.add_feature(spec.name)
 
     @property
     def num_rows(self) -> int:
         """Rows in use, deleted ones included."""
-        return self._columns[schema.VIDEO_ID].rows
+        return self.arrays.num_rows
 
     def rows(self) -> dict[str, int]:
         """Video id → row."""
-        return dict(self._rows)
+        return dict(self.arrays.rows)
 
     def add_rows(self, ids: Sequence[str]) -> dict[str, int]:
         """Append videos, all pending, and return the row of every id.
@@ -204,39 +189,15 @@ class Store:
             ValueError: if an id is empty or no valid Unicode.
             StorageFailure: the disk is full or read-only.
         """
-        self._writable().check()
-        new = [name for name in dict.fromkeys(ids) if name not in self._rows]
+        self._fenced()
+        new = [name for name in dict.fromkeys(ids) if name not in self.arrays.rows]
         for name in new:
             if not name or any("\ud800" <= letter <= "\udfff" for letter in name):
                 raise ValueError(f"a video id must be valid text and not empty; got {name!r}")
         if new:
-            first = self.num_rows
-            column = self._columns[schema.VIDEO_ID]
-            for each in self._columns.values():
-                each.extend(first + len(new))
-            for row, name in enumerate(new, start=first):
-                column[row] = name
-                self._rows[name] = row
-            self._kept(self.show_rows)
-        return {name: self._rows[name] for name in ids}
-
-    def show_rows(self) -> None:
-        """Make the ids durable and give every array the store's rows and seconds."""
-        # video_id comes last: its shape is what makes the rows exist.
-        self._set_shapes()
-        column = self._columns[schema.VIDEO_ID]
-        column.flush(durable=True)
-        column.commit_shape()
-
-    def _set_shapes(self) -> None:
-        rows = self.num_rows
-        for feature in self.features():
-            shape = schema.open_array(self.root, feature).shape
-            schema.set_shape(self.root, feature, (rows, self._seconds, *shape[2:]))
-        self._pictures.resize(rows, self._seconds)
-        for name, column in self._columns.items():
-            if name != schema.VIDEO_ID:
-                column.commit_shape()
+            self.arrays.add_rows(new)
+            self._kept(self.arrays.show_rows)
+        return {name: self.arrays.rows[name] for name in ids}
 
     def status(self, feature: str) -> NDArray[np.uint8]:
         """Status of every row, see `Status`: ``[rows]``, a copy.
@@ -257,7 +218,7 @@ class Store:
     def _feature_column(self, name_of: Callable[[str], str], feature: str) -> Column:
         if feature not in self._attrs["features"]:
             raise UnknownName("feature", feature, self.features())
-        return self._columns[name_of(feature)]
+        return self.arrays.columns[name_of(feature)]
 
     def fingerprints(self) -> dict[int, Fingerprint]:
         """Row → fingerprint of the file that its newest record was made from."""
@@ -274,10 +235,10 @@ class Store:
         Raises:
             StorageFailure: the disk is full or read-only.
         """
-        self._writable().check()
+        self._fenced()
         for row, feature in pairs:
             self._feature_column(schema.status_name, feature)[row] = Status.PENDING
-        self._kept(lambda: self._flush("status/"))
+        self._kept(lambda: self.arrays.flush("status/"))
 
     def commit(self, records: Sequence[VideoRecord]) -> None:
         """Make the outcome of these videos part of the store: one checkpoint.
@@ -288,14 +249,15 @@ class Store:
                 records are committed nevertheless; committing them again is harmless.
             ValueError: a record does not fit the store.
         """
-        lock = self._writable()
-        lock.heartbeat() if not records else lock.check()
+        lock = self._fenced()
         if not records:
+            self.heartbeat()
+            self._raise_if_full()
             return
         for record in records:
             self._validate(record)
         number = self._kept(lambda: self.ledger.append(lock.run_id, records))
-        self._kept(lambda: self._apply(records))
+        self._kept(lambda: self.arrays.apply(records))
         self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))
         self._kept(lock.heartbeat)
         if self._fingerprints is not None:
@@ -303,7 +265,7 @@ class Store:
         self._raise_if_full()
 
     def _validate(self, record: VideoRecord) -> None:
-        if self._rows.get(record.video_id) != record.row:
+        if self.arrays.rows.get(record.video_id) != record.row:
             raise ValueError(f"row={record.row} is not that of video {record.video_id!r}")
         for feature in record.features:
             self._feature_column(schema.status_name, feature.feature)
@@ -316,65 +278,6 @@ class Store:
                     f" {expected} chunks, and a length if and only if it is ok"
                 )
 
-    def _apply(self, records: Sequence[VideoRecord]) -> None:
-        """Bring the arrays to what the records say; may be repeated."""
-        self._grow(max((f.length for r in records for f in r.features), default=0))
-        pts: dict[int, tuple[float, ...]] = {}
-        gone: list[tuple[int, FeatureRecord, int]] = []
-        for record in records:
-            if self._describes(record):
-                self._set_index(record)
-                pts[record.row] = record.pts
-            for feature in record.features:
-                lengths = self._columns[schema.length_name(feature.feature)]
-                old, new = (
-                    schema.num_chunks(int(n), self.chunk_seconds)
-                    for n in (lengths[record.row], feature.length)
-                )
-                if feature.status != Status.OK or old > new:
-                    gone.append((record.row, feature, new))
-                lengths[record.row] = feature.length
-                self._columns[schema.status_name(feature.feature)][record.row] = feature.status
-        self._flush("index/")
-        self._pictures.write(pts)
-        self._flush("length/")
-        self._flush("status/")
-        known = self._seconds // self.chunk_seconds
-        for row, feature, first in gone:
-            num_axes = len(self._attrs["features"][feature.feature]["dims"])
-            remove_chunks(self.root, feature.feature, row, first, known, num_axes)
-
-    def _describes(self, record: VideoRecord) -> bool:
-        """Whether the record may set the video's own values.
-
-        A record without any ok feature must not wipe those of features that are.
-        """
-        if any(feature.status == Status.OK for feature in record.features):
-            return True
-        touched = {feature.feature for feature in record.features}
-        others = (self._columns[schema.status_name(f)] for f in self.features() if f not in touched)
-        return not any(column[record.row] == Status.OK for column in others)
-
-    def _set_index(self, record: VideoRecord) -> None:
-        nan = float("nan")
-        start, end = record.audio_start, record.audio_end
-        self._columns["index/duration"][record.row] = record.duration
-        self._columns["index/audio_start"][record.row] = nan if start is None else start
-        self._columns["index/audio_end"][record.row] = nan if end is None else end
-        self._columns["index/row_flags"][record.row] = record.row_flags
-
-    def _flush(self, prefix: str) -> None:
-        for name, column in self._columns.items():
-            if name.startswith(prefix):
-                column.flush()
-
-    def _grow(self, seconds: int) -> None:
-        """Make the second axis of all features long enough, in whole chunks."""
-        needed = schema.num_chunks(seconds, self.chunk_seconds) * self.chunk_seconds
-        if needed > self._seconds:
-            self._seconds = needed
-            self._set_shapes()
-
     def delete(self, ids: Sequence[str]) -> None:
         """Remove videos: status 3 and a ledger record first, then their chunk objects.
 
@@ -385,15 +288,15 @@ class Store:
             StorageFailure: the disk is full or read-only.
         """
         for name in ids:
-            if name not in self._rows:
-                raise UnknownVideo(self.path, name, self._rows)
+            if name not in self.arrays.rows:
+                raise UnknownVideo(self.path, name, self.arrays.rows)
         features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
         self.commit([self._tombstone(name, features) for name in ids])
 
     def _tombstone(self, name: str, features: tuple[FeatureRecord, ...]) -> VideoRecord:
         return VideoRecord(
             video_id=name,
-            row=self._rows[name],
+            row=self.arrays.rows[name],
             relpath="",
             fingerprint=Fingerprint(0, 0, ""),
             duration=float("nan"),
@@ -411,8 +314,9 @@ class Store:
 
         Raises:
             StoreLocked: another run took the lock.
+            StorageFailure: the disk is read-only, or full and the reserve is spent.
         """
-        self._writable().heartbeat()
+        self._kept(self._writable().heartbeat)
 
     def start_run(self, info: Mapping[str, Any]) -> None:
         """Write the run's file: what was asked, with which versions."""
@@ -441,41 +345,24 @@ class Store:
             StoreLocked: another run took the lock.
             StorageFailure: the disk is full or read-only.
         """
-        lock = self._writable()
-        lock.check()
+        lock = self._fenced()
         with storage_errors(f"store {str(self.path)!r}"):
             return recover(self, lock.run_id, took_over=lock.took_over, rebuild=rebuild)
 
     @property
     def damaged(self) -> list[str]:
         """Names of columns that could not be read and wait for `recover`."""
-        return [name for name, column in self._columns.items() if column.damaged]
-
-    def replay(self, records: Sequence[VideoRecord]) -> None:
-        """Apply records of the ledger again, each feature of a row once.
-
-        Ids that a damaged index lost come back; a row that meanwhile got another id keeps it.
-        """
-        ids = self._columns[schema.VIDEO_ID]
-        rows = max((record.row + 1 for record in records), default=0)
-        for column in self._columns.values():
-            column.extend(max(rows, ids.rows))
-        for record in records:
-            if not ids[record.row]:
-                ids[record.row] = record.video_id
-                self._rows[record.video_id] = record.row
-        stored = set(self.features())
-        fitting = [
-            replace(record, features=tuple(f for f in record.features if f.feature in stored))
-            for record in records
-            if self._rows.get(record.video_id) == record.row
-        ]
-        self._apply(fitting)
+        return [name for name, column in self.arrays.columns.items() if column.damaged]
 
     def _writable(self) -> Lock:
         if self._lock is None:
             raise StoreError(f"store {str(self.path)!r} was opened without its lock; expected one")
         return self._lock
+
+    def _fenced(self) -> Lock:
+        lock = self._writable()
+        self._guarded(lock.check)
+        return lock
 
     def _kept(self, action: Callable[[], T]) -> T:
         """Run a step that may be repeated; on a full disk free the reserve and repeat it."""

@@ -25,7 +25,6 @@ def build_group(
     recipes: Mapping[str, Mapping[str, Any]],
     specs: Sequence[schema.FeatureSpec],
     chunk_seconds: int,
-    attrs: Mapping[str, Any],
     expected_rows: int,
 ) -> None:
     """Create the Zarr group ``root`` without rows."""
@@ -43,14 +42,14 @@ def build_group(
             capacity=capacity,
         )
     features = {spec.name: feature_entry(spec, recipes[spec.name]) for spec in specs}
-    own = {
+    attrs = {
         "schema": schema.SCHEMA,
         "pad": "zero",
         "chunk_seconds": chunk_seconds,
         "capacity": capacity,
         "features": dict(sorted(features.items())),
     }
-    write_attributes(root, {**attrs, **own})
+    write_attributes(root, attrs)
 
 
 def check_specs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from avqa.store.files import write_atomic
 from avqa.store.records import (
     FeatureRecord,
     Fingerprint,
+    Status,
     VideoRecord,
     feature_from,
     video_from,
@@ -99,6 +100,43 @@ class Ledger:
                 else:
                     row, size, mtime_ns, quick_hash = match.groups()
                     found[int(row)] = Fingerprint(int(size), int(mtime_ns), quick_hash.decode())
+        return found
+
+    def failures(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], FeatureRecord]:
+        """Newest failure of these (row, feature) pairs, as far as there is one."""
+        left, found = set(wanted), {}
+        for segment in reversed(self.segments()):
+            if not left:
+                break
+            if b'"status":2' not in segment.path.read_bytes():
+                continue
+            for record in reversed(segment.records()):
+                for feature in record.features:
+                    pair = (record.row, feature.feature)
+                    if feature.status == Status.FAILED and pair in left:
+                        left.remove(pair)
+                        found[pair] = feature
+        return found
+
+    def described(self) -> dict[int, list[VideoRecord]]:
+        """Row → records that may have described the video, one or two.
+
+        These are the newest one with an ok feature and the newest one that has an ok feature
+        which no later record replaced.
+        """
+        found: dict[int, list[VideoRecord]] = {}
+        settled: set[int] = set()
+        replaced: set[tuple[int, str]] = set()
+        for segment in reversed(self.segments()):
+            for plain in reversed(segment.plain()):
+                row = plain["row"]
+                ok = [f["feature"] for f in plain["features"] if f["status"] == Status.OK]
+                stands = any((row, feature) not in replaced for feature in ok)
+                replaced |= {(row, f["feature"]) for f in plain["features"]}
+                if row not in settled and ok and (stands or row not in found):
+                    found.setdefault(row, []).append(video_from({**plain, "features": ()}))
+                if stands:
+                    settled.add(row)
         return found
 
     def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:

@@ -92,7 +92,10 @@ class Lock:
                 took_over = _remove(path / LOCK, holder) or took_over
         mine = read_holder(path)
         if mine is None or mine.run_id != run_id:
-            raise StoreLocked(f"store {str(path)!r}: another run took the lock at this moment")
+            raise StoreLocked(
+                f"store {str(path)!r}: another run took the lock at this moment; expected no"
+                " other run; wait for it to end, then run the same command again"
+            )
         return cls(path, mine, took_over=took_over)
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avqa.store import schema
 
@@ -62,11 +63,18 @@ class PictureTimes:
         else:
             whole[where] = values
 
+    def read(self, rows: slice) -> NDArray[np.float64]:
+        """Seconds of the pictures of some rows: ``[rows, second]``."""
+        values: NDArray[np.float64] = np.asarray(self._array[rows])
+        return values
+
     def damaged_objects(self) -> list[Path]:
         """Chunk objects that cannot be read."""
         height, width = self._array.chunks
         found = []
         for path in sorted((self._root / schema.PTS).glob("c.*")):
+            if path.name.endswith(".partial"):
+                continue  # a write in progress
             try:
                 _, block, chunk = path.name.split(".")
                 row, second = int(block) * height, int(chunk) * width

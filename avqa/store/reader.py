@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from avqa.store.records import Status
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
-    Status.FAILED: "see `avqa status`; try again with `avqa extract --retry-failed`",
+    Status.FAILED: "see `avqa status {store}`; try again with `avqa extract --retry-failed`",
     Status.DELETED: "it was deleted; `avqa extract` takes it in again",
     Status.ABSENT: "the video has no such stream; leave it out or use zeros",
 }
@@ -40,8 +41,12 @@ class UnknownVideo(UnknownName):
     def __init__(self, store: Path, name: str, known: Iterable[str]) -> None:
         """Name the nearest id instead of listing thousands."""
         near = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "see `video_ids` of the store"
-        StoreError.__init__(self, f"no video {name!r} in store {str(store)!r}; {hint}")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        StoreError.__init__(
+            self,
+            f"no video {name!r} in store {str(store)!r}; expected one of its video ids; {hint}"
+            "`video_ids` lists them, `avqa extract` adds others",
+        )
 
 
 def open_store(path: str | Path) -> FeatureStore:
@@ -160,7 +165,7 @@ class FeatureStore:
         if status != Status.OK:
             raise FeatureMissing(
                 f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
-                f" {_ADVICE[status]}"
+                f" {_ADVICE[status].format(store=shlex.quote(str(self.path)))}"
             )
         try:
             values: NDArray[Any] = self._array(feature)[row, : int(self._length[feature][row])]

@@ -7,6 +7,7 @@ line. Lone surrogates in ``relpath`` (file names that are no UTF-8) survive both
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -90,8 +91,6 @@ class VideoRecord:
     worker: str = ""
     finished_at: str = ""
     run_id: str = ""
-    width: int | None = None
-    height: int | None = None
 
     def to_json(self) -> str:
         """One line of pure ASCII; `from_json` gives an equal record."""
@@ -110,6 +109,8 @@ class VideoRecord:
 
 def _plain(record: VideoRecord) -> dict[str, Any]:
     plain = dict(vars(record))
+    plain["duration"] = _or_null(record.duration)
+    plain["report"] = {key: _or_null(value) for key, value in record.report.items()}
     plain["fingerprint"] = vars(record.fingerprint)
     plain["features"] = [
         vars(f) | {"status": int(f.status), "chunks": [[c.n_bytes, c.crc32c] for c in f.chunks]}
@@ -118,9 +119,15 @@ def _plain(record: VideoRecord) -> dict[str, Any]:
     return plain
 
 
+def _or_null(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def video_from(plain: Mapping[str, Any]) -> VideoRecord:
     """The `VideoRecord` of its JSON form."""
     known = {k: v for k, v in plain.items() if k in VideoRecord.__dataclass_fields__}
+    known["duration"] = math.nan if plain["duration"] is None else plain["duration"]
     known["pts"] = tuple(plain["pts"])
     known["fingerprint"] = Fingerprint(**plain["fingerprint"])
     known["features"] = tuple(feature_from(f) for f in plain["features"])

@@ -11,7 +11,7 @@ from avqa.store.integrity import ChunkChecker
 from avqa.store.layout import allocate_reserve
 from avqa.store.ledger import Segment
 from avqa.store.records import Status, VideoRecord
-from avqa.store.runs import INTERRUPTED, RUNNING
+from avqa.store.runs import DAMAGED, INTERRUPTED, RUNNING
 
 if TYPE_CHECKING:
     from avqa.store.admin import Store
@@ -35,18 +35,19 @@ class Recovery:
 def recover(store: Store, run_id: str, *, took_over: bool, rebuild: bool = False) -> Recovery:
     """Heal a store; see `Store.recover`, which guards and calls it."""
     found = Recovery()
-    interrupted = [
-        run for run in store.runs.all() if run["state"] == RUNNING and run["run_id"] != run_id
-    ]
+    runs = store.runs.all()
+    interrupted = [run for run in runs if run["state"] == RUNNING and run["run_id"] != run_id]
     rebuild = rebuild or bool(store.damaged)
     segments = store.ledger.segments(0 if rebuild else store.runs.checkpoint())
     if segments:
-        store.replay(newest_only(segments))
+        store.arrays.replay(newest_only(segments))
         found.replayed = len(segments)
     if took_over or interrupted or segments or rebuild:
-        store.show_rows()
+        store.arrays.show_rows()
         found.partials = remove_partials(store.path)
-        found.bad = recheck(store, None if rebuild else SUSPECT_SECONDS)
+        # A damaged run file may have held the checkpoint: any segment may be applied again now.
+        everything = rebuild or (segments and any(run["state"] == DAMAGED for run in runs))
+        found.bad = recheck(store, None if everything else SUSPECT_SECONDS)
     store.runs.update(run_id, checkpoint=store.ledger.last)
     for run in interrupted:
         store.runs.update(run["run_id"], state=INTERRUPTED)

@@ -14,6 +14,7 @@ from avqa.store.records import Status, VideoRecord
 RUNNING = "running"
 FINISHED = "finished"
 INTERRUPTED = "interrupted"
+DAMAGED = "damaged"
 
 _COLUMNS = (
     "video_id",
@@ -37,8 +38,8 @@ class Runs:
         self._folder = folder
 
     def all(self) -> list[dict[str, Any]]:
-        """Every run's file, oldest first."""
-        found = [read_json(path) for path in self._folder.glob("*.json")]
+        """Every run's file, oldest first; one that cannot be read has the state damaged."""
+        found = [_read(path) for path in self._folder.glob("*.json")]
         return sorted(found, key=lambda run: str(run["started"]))
 
     def update(self, run_id: str, /, **values: Any) -> None:
@@ -54,6 +55,11 @@ class Runs:
     def checkpoint(self) -> int:
         """Number of the last ledger segment that is in the arrays as a whole."""
         return max((int(run["checkpoint"]) for run in self.all()), default=0)
+
+    def newest_failures(self) -> Path | None:
+        """The table of the last run that had failures."""
+        found = self._folder.glob("*-failures.csv")
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> Path:
         """Write ``<run>-failures.csv``: one line per failed feature of a video.
@@ -74,4 +80,24 @@ class Runs:
 
 def now() -> str:
     """The time, as run files and records write it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _text(datetime.now(UTC))
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        run = read_json(path)
+        if {"run_id", "state", "started", "checkpoint"} <= run.keys():
+            return run
+    except (ValueError, AttributeError):  # no JSON, or no object
+        pass
+    return {
+        "run_id": path.stem,
+        "state": DAMAGED,
+        "started": _text(datetime.fromtimestamp(path.stat().st_mtime, UTC)),
+        "checkpoint": 0,
+        "summary": {"reason": f"{path.name} cannot be read; remove it"},
+    }

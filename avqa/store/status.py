@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from avqa.store.recipes import flat, recipe_hash
 from avqa.store.records import Status
 
 LAST_RUNS = 5
+MOST_FAILED = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,12 @@ class Summary:
     holder: Holder | None
     runs: tuple[dict[str, Any], ...]
     """The last ones, oldest first."""
+    failed: tuple[str, ...]
+    """One line per failed video, or more if its features failed in different ways."""
+    failed_more: int
+    """Failed videos beyond those."""
+    failures_table: Path | None
+    """Written by the last run that had failures."""
 
     def lines(self) -> list[str]:
         """For people, one fact per line."""
@@ -61,6 +69,11 @@ class Summary:
                 f"{' RANDOM WEIGHTS' if has_random_weights(feature.recipe) else ''}"
             )
             text.append(f"  {_listed(set(flat(feature.recipe).items()) - common)}")
+        text += [f"failed: {line}" for line in self.failed]
+        if self.failed_more:
+            text.append(f"failed: and {self.failed_more} more")
+        if self.failures_table is not None:
+            text.append(f"failures of the last run that had any: {str(self.failures_table)!r}")
         if self.holder is None:
             text.append("lock: free")
         else:
@@ -83,6 +96,7 @@ def summary(path: str | Path) -> Summary:
         StoreError: it has another schema or is damaged.
     """
     store = Store.open(Path(path))
+    failed, failed_more = _failed(store)
     return Summary(
         path=store.path,
         videos=len(store.rows()),
@@ -90,7 +104,32 @@ def summary(path: str | Path) -> Summary:
         features=tuple(_feature(store, name) for name in store.features()),
         holder=read_holder(store.path),
         runs=tuple(store.runs.all()[-LAST_RUNS:]),
+        failed=tuple(failed),
+        failed_more=failed_more,
+        failures_table=store.runs.newest_failures(),
     )
+
+
+def _failed(store: Store) -> tuple[list[str], int]:
+    """Lines on the first failed videos, and how many others there are."""
+    by_row: dict[int, list[str]] = {}
+    for feature in store.features():
+        for row in (store.status(feature) == Status.FAILED).nonzero()[0].tolist():
+            by_row.setdefault(row, []).append(feature)
+    names = {row: name for name, row in store.rows().items()}
+    shown = {row: by_row[row] for row in sorted(by_row)[:MOST_FAILED]}
+    told = store.ledger.failures({(row, name) for row, of in shown.items() for name in of})
+    lines = []
+    for row, features in shown.items():
+        ways: dict[str, list[str]] = {}
+        for feature in features:
+            record = told.get((row, feature))
+            why = f"{record.reason}: {record.message}" if record else "not in the ledger"
+            ways.setdefault(" ".join(why.split()), []).append(feature)
+        for why, of in ways.items():
+            which = "all features" if tuple(of) == store.features() else ", ".join(of)
+            lines.append(f"{names.get(row, '')!r} {which}: {why}")
+    return lines, len(by_row) - len(shown)
 
 
 def _feature(store: Store, name: str) -> FeatureSummary:
@@ -107,5 +146,11 @@ def _feature(store: Store, name: str) -> FeatureSummary:
 
 def object_sizes(root: Path, feature: str) -> dict[str, int]:
     """File name → size of everything in a feature's folder but its metadata: one listing."""
+    sizes = {}
     with os.scandir(root / feature) as entries:
-        return {e.name: e.stat().st_size for e in entries if e.name != "zarr.json"}
+        for entry in entries:
+            # A run may rename or delete the file meanwhile.
+            with suppress(FileNotFoundError):
+                sizes[entry.name] = entry.stat().st_size
+    sizes.pop("zarr.json", None)
+    return sizes

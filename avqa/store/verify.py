@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from avqa.store import schema
 from avqa.store.admin import Store
+from avqa.store.indexcheck import check_index
 from avqa.store.integrity import ChunkChecker
 from avqa.store.lock import Lock, read_holder
 from avqa.store.pictures import PictureTimes
@@ -67,6 +68,7 @@ class VerifyReport:
     """Objects of pending rows: an unfinished run's, to be written again. No problem."""
     problems: list[Problem] = field(default_factory=list)
     repaired: bool = False
+    """Something was repaired; foreign files are left as they are."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -78,9 +80,13 @@ class VerifyReport:
         end = "no problem"
         if self.problems:
             kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.counts.items()))
-            end = f"{len(self.problems)} problems ({kinds})"
-        if self.repaired and self.problems:
+            number = len(self.problems)
+            end = f"{number} problem{'s' if number > 1 else ''} ({kinds})"
+        if self.repaired:
             end += "; repaired, run `avqa extract` again to fill what is pending now"
+        foreign = self.counts.get("foreign", 0)
+        if foreign:
+            end += f"; avqa never removes foreign files: remove {foreign} by hand"
         if self.uncommitted:
             end += f"; {self.uncommitted} objects of unfinished videos"
         total = (
@@ -124,7 +130,7 @@ def verify(
     report = _inspect(store, level)
     if level == "sample" and extract is not None:
         report.problems += _sample(store, extract, num_sample)
-    if repair and report.problems:
+    if repair and any(problem.kind != "foreign" for problem in report.problems):
         with Lock.acquire(path, f"verify-{uuid4().hex[:8]}") as lock:
             _repair(path, lock, report)
     return report
@@ -146,6 +152,9 @@ def _inspect(store: Store, level: Level) -> VerifyReport:
             report.problems.append(Problem("index", schema.VIDEO_ID, video_id, row, detail))
         elif record.feature in records:
             records[record.feature][row] = record
+    names = {row: name for name, row in rows.items()}
+    for array, row, wrong in check_index(store):
+        report.problems.append(Problem("index", array, names[row], row, wrong))
     for feature, of_feature in records.items():
         _FeatureCheck(store, feature, of_feature, report).run(level)
     return report
@@ -298,5 +307,6 @@ def _repair(path: Path, lock: Lock, report: VerifyReport) -> None:
     for problem in report.problems:
         if problem.kind in {"orphan", "partial"} and problem.path is not None:
             problem.path.unlink(missing_ok=True)
-    store.finish_run({"reason": f"repaired {len(report.problems)} problems"})
+    number = sum(problem.kind != "foreign" for problem in report.problems)
+    store.finish_run({"reason": f"repaired problems={number}"})
     report.repaired = True

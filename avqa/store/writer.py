@@ -91,7 +91,10 @@ class ChunkWriter:
             )
         if not np.isfinite(values).all():
             raise MediaError(
-                "not_finite", f"{spec.name}: NaN or infinity in the output", stage="write"
+                "not_finite",
+                f"{spec.name}: NaN or infinity in the output; expected finite values;"
+                " extract with --precision fp32",
+                stage="write",
             )
         largest, limit = np.abs(values).max(), np.finfo(spec.dtype).max
         if largest > limit:

@@ -96,7 +96,7 @@ def make_store(path: Path, lengths: dict[str, int], run_id: str = "first") -> St
 
 def new_store(path: Path, lock: Lock) -> Store:
     recipes = {spec.name: RECIPES[spec.name] for spec in SPECS}
-    store = Store.create(path, recipes, SPECS, CHUNK_SECONDS, {"made_by": "test"}, lock=lock)
+    store = Store.create(path, recipes, SPECS, CHUNK_SECONDS, lock=lock)
     store.start_run({"argv": ["test"]})
     return store
 

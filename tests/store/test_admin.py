@@ -126,7 +126,7 @@ def test_new_feature_leaves_other_arrays_alone(tmp_path):
         assert store.status(EXTRA.name).tolist() == [0, 0, 0]
         writer = ChunkWriter(path, [EXTRA], CHUNK_SECONDS)
         store.commit([extract(writer, "b", 1, 5, (EXTRA,))])
-        with pytest.raises(StoreError, match=f"has {EXTRA.name} already"):
+        with pytest.raises(StoreError, match=f"has features={EXTRA.name} already; expected new"):
             store.add_features([EXTRA], {EXTRA.name: RECIPES[EXTRA.name]})
     after = store_bytes(path)
     changed = {name for name in before if after[name] != before[name]}
@@ -246,6 +246,86 @@ def test_records_that_do_not_fit_are_refused_before_anything_is_written(tmp_path
             store.commit([failure("b", 1), failure("a", 1)])
         assert store_bytes(path) == before
         assert store.ledger.last == 2
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.ESTALE])
+def test_a_heartbeat_that_cannot_be_written_is_a_storage_failure(tmp_path, monkeypatch, code):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+
+        def refuse(*args, **kwargs):
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr("avqa.store.lock.write_json", refuse)
+        for beat in (lambda: store.commit([]), store.heartbeat):
+            with pytest.raises(StorageFailure, match=errno.errorcode[code]):
+                beat()
+
+
+def test_an_empty_commit_on_a_full_disk_uses_the_reserve_and_says_so(tmp_path, monkeypatch):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        layout.allocate_reserve(path)
+        monkeypatch.setattr("avqa.store.lock.write_json", until_freed(path))
+        with pytest.raises(StorageFailure, match="ENOSPC; disk or quota is full"):
+            store.commit([])
+        store.commit([])
+
+
+def until_freed(path):
+    def write(*args, **kwargs):
+        if (path / layout.RESERVE).exists():
+            raise OSError(errno.ENOSPC, "full")
+
+    return write
+
+
+def test_a_passing_error_of_the_fence_is_tried_again(tmp_path, monkeypatch):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        check, left = lock.check, [errno.ESTALE, errno.EIO]
+
+        def stale():
+            if left:
+                raise OSError(left.pop(), "passing")
+            check()
+
+        monkeypatch.setattr(lock, "check", stale)
+        store.commit([])
+        assert not left
+
+
+def test_a_damaged_run_file_is_named_and_the_ledger_read_again(tmp_path):
+    path = make_store(tmp_path / "S", {"a": 3, "b": 5}).path
+    good = store_bytes(path)
+    for name, content in {"first": "{half", "list": "[]", "other": "{}"}.items():
+        (path / f"runs/{name}.json").write_text(content)
+    runs = {run["run_id"]: run["state"] for run in Store.open(path).runs.all()}
+    assert runs == {"first": "damaged", "list": "damaged", "other": "damaged"}
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        assert store.recover().replayed == 2
+        assert store.recover().replayed == 0
+    assert store_bytes(path) == good
+
+
+def test_after_a_damaged_run_file_old_rows_are_checked_too(tmp_path):
+    """Its checkpoint is lost, so rows that an unfinished run made pending are replayed as ok."""
+    path = make_store(tmp_path / "S", {"a": 3, "b": 5}).path
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        store.set_pending([(0, "clip/frame")])
+        ChunkWriter(path, SPECS, CHUNK_SECONDS).write("clip/frame", 0, 0, np.ones((2, 8)))
+    old = path / "ledger/first/000001.jsonl"
+    os.utime(old, (old.stat().st_mtime - 5000,) * 2)
+    (path / "runs/first.json").write_text("")
+    with Lock.acquire(path, "third") as lock:
+        store = Store.open(path, lock)
+        assert store.recover().bad == [(0, "clip/frame")]
+        assert store.status("clip/frame").tolist() == [0, 1]
 
 
 @pytest.fixture

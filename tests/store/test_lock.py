@@ -159,3 +159,10 @@ def test_writing_without_the_lock_is_refused(tmp_path):
     store = make_store(tmp_path / "S", {"a": 3})
     with pytest.raises(StoreError, match="was opened without its lock"):
         store.add_rows(["b"])
+
+
+def test_a_lock_lost_while_taking_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("avqa.store.lock._create", lambda path, holder: True)
+    place(tmp_path)
+    with pytest.raises(StoreLocked, match="at this moment; expected no other run; wait for it"):
+        Lock.acquire(tmp_path, "mine")

@@ -5,6 +5,8 @@ import os
 import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from avqa.store.reader import RandomWeightsWarning, has_random_weights, open_sto
 from avqa.store.recipes import recipe_hash
 from avqa.store.records import FeatureRecord, Status
 from avqa.store.status import summary
+from avqa.store.verify import verify
 
 LENGTHS = {"a": 12, "b": 3}
 
@@ -57,9 +60,9 @@ def test_unknown_names(path, tmp_path):
         open_store(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError):
         open_store(tmp_path / "nothing")
-    with pytest.raises(UnknownName, match="no video 'aa' in store '.*'; did you mean 'a'"):
+    with pytest.raises(UnknownName, match="no video 'aa' in store '.*'; .*; did you mean 'a'"):
         store.read("aa", "clip/frame")
-    with pytest.raises(LookupError, match="no video 'zzz' in store .*; see `video_ids`"):
+    with pytest.raises(LookupError, match="no video 'zzz' in store .*; `video_ids` lists them"):
         store.pts("zzz")
     with pytest.raises(UnknownName, match="no feature 'clip/pach'; did you mean 'clip/patch'"):
         store.read("a", "clip/pach")
@@ -75,7 +78,7 @@ def test_features_that_are_not_there_say_why_and_what_to_run(path):
     reader = open_store(path)
     for name, text in {
         "pending": "is pending; expected ok; run `avqa extract` on this store",
-        "failed": "is failed; expected ok; see `avqa status`; try again with `avqa extract --re",
+        "failed": f"is failed; expected ok; see `avqa status {path}`; try again with `avqa ext",
         "silent": "is absent; expected ok; the video has no such stream",
         "gone": "is deleted; expected ok; it was deleted",
     }.items():
@@ -196,6 +199,66 @@ def test_summary(path):
     assert "run first: finished, done" in text
     assert "run second: running" in text
     assert summary(path).lines()[-3] == "lock: free"
+
+
+def test_summary_lists_what_failed(path):
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        store.start_run({})
+        names = [f"f{k:02}" for k in range(21)]
+        rows = store.add_rows(names)
+        store.commit([failure(name, rows[name]) for name in names[1:]])
+        store.commit([failure("f00", 2, SPECS[1:2])])
+        # A later success is no failure, a later failure replaces the first.
+        again = failure("f01", 3, SPECS[:1])
+        other = replace(again.features[0], reason="timeout", message="over\n9 s")
+        store.commit([replace(again, features=(other,)), failure("f02", 4)])
+        add_videos(store, {"f02": 3})
+        assert not [line for line in summary(path).lines() if "failures of" in line]
+        table = store.write_report([again])
+    text = summary(path).lines()
+    start = text.index("failed: 'f00' clip/patch: corrupt: no picture")
+    assert text[start + 1 : start + 4] == [
+        "failed: 'f01' clip/frame: timeout: over 9 s",
+        "failed: 'f01' clip/patch, vggish/audio: corrupt: no picture",
+        "failed: 'f03' all features: corrupt: no picture",
+    ]
+    assert text[start + 20 : start + 23] == [
+        "failed: 'f20' all features: corrupt: no picture",
+        f"failures of the last run that had any: {str(table)!r}",
+        "lock: free",
+    ]
+    with Lock.acquire(path, "third") as lock:
+        store = Store.open(path, lock)
+        rows = store.add_rows(["g1", "g2"])
+        store.commit([failure(name, row) for name, row in rows.items()])
+    assert "failed: and 2 more" in summary(path).lines()
+
+
+def test_summary_shows_damaged_run_files(path):
+    (path / "runs/broken.json").write_text("{")
+    text = summary(path).lines()
+    assert "run broken: damaged, broken.json cannot be read; remove it" in text
+
+
+def test_files_that_vanish_while_they_are_counted(path, monkeypatch):
+    folder = path / "features.zarr/clip/frame"
+    (folder / "c.0.0.feed.partial").write_bytes(b"half")
+    scan = os.scandir
+
+    @contextmanager
+    def renamed_meanwhile(where):
+        with scan(where) as entries:
+            listed = list(entries)
+        for entry in listed:
+            if entry.name.endswith(".partial"):
+                os.unlink(entry.path)
+        yield listed
+
+    monkeypatch.setattr(os, "scandir", renamed_meanwhile)
+    assert summary(path).features[0].n_bytes == 4 * 84
+    (folder / "c.0.0.feed.partial").write_bytes(b"half")
+    assert verify(path).problems == []
 
 
 def test_store_without_rows(tmp_path):

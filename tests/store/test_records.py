@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avqa.store.ledger import Ledger
+from avqa.store.ledger import _SOURCE, Ledger
 from avqa.store.recipes import canonical_json, diff_features, diff_recipes, recipe_hash
 from avqa.store.records import (
     ChunkRecord,
@@ -51,7 +52,6 @@ records = st.builds(
     features=st.lists(features, max_size=3).map(tuple),
     report=st.dictionaries(names, st.integers() | names, max_size=2),
     timings=st.dictionaries(names, seconds, max_size=2),
-    width=st.none() | st.integers(1, 8000),
 )
 
 
@@ -63,6 +63,32 @@ def test_json_round_trip(record):
     again = VideoRecord.from_json(line)
     assert again == record
     assert [type(f.status) for f in again.features] == [Status] * len(record.features)
+
+
+def plain_record(**values):
+    return VideoRecord(
+        video_id="a",
+        row=4,
+        relpath="a.mp4",
+        fingerprint=Fingerprint(1, 2, "f"),
+        **{"duration": 1.5, "pts": (), "audio_start": None, "audio_end": None} | values,
+        row_flags=0,
+        features=(),
+    )
+
+
+def test_an_unknown_duration_is_null(tmp_path):
+    record = plain_record(duration=math.nan, report={"declared_seconds": math.inf})
+    line = record.to_json()
+    assert json.loads(line, parse_constant=pytest.fail)["duration"] is None
+    assert math.isnan(VideoRecord.from_json(line).duration)
+    old = line.replace('"duration":null', '"duration":NaN')
+    assert old != line
+    assert math.isnan(VideoRecord.from_json(old).duration)
+    ledger = Ledger(tmp_path)
+    ledger.append("run", [record])
+    assert _SOURCE.search(line.encode())
+    assert ledger.fingerprints() == {4: record.fingerprint}
 
 
 def test_unknown_keys_of_later_versions_are_dropped():
@@ -78,6 +104,7 @@ def test_unknown_keys_of_later_versions_are_dropped():
         "row_flags": 0,
         "features": [],
         "colour": "blue",
+        "width": 640,
     }
     assert VideoRecord.from_json(json.dumps(plain)).pts == (0.5,)
 

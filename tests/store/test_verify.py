@@ -94,7 +94,7 @@ def test_damage_is_found_and_repaired(path, damage, kind, text):
     ]
     assert text in report.problems[0].detail
     assert report.lines()[0].startswith(f"{kind}: clip/frame video='a' row=0: chunk=1: ")
-    assert report.lines()[-1].endswith(f"1 problems (1 {kind})")
+    assert report.lines()[-1].endswith(f"; 1 problem (1 {kind})")
 
     repaired = verify(path, repair=True)
     assert repaired.counts == {kind: 1}
@@ -164,12 +164,18 @@ def test_objects_that_do_not_belong(path):
         "c.4.0.0: the row is failed",
         "c.7.0.0: the row is deleted",
     }
-    verify(path, repair=True)
-    assert verify(path).counts == {"foreign": 1}
+    repaired = verify(path, repair=True)
+    by_hand = "; avqa never removes foreign files: remove 1 by hand"
+    assert f"what is pending now{by_hand};" in repaired.lines()[-1]
+    again = verify(path, repair=True)
+    assert again.counts == {"foreign": 1}
+    assert not again.repaired
+    assert f"; 1 problem (1 foreign){by_hand};" in again.lines()[-1]
 
 
 def test_leftovers_of_a_live_run_are_not_reported(path):
     (path / "features.zarr/clip/frame/c.0.0.feed.partial").write_bytes(b"half")
+    (path / "features.zarr/index/pts/c.0.feed.partial").write_bytes(b"half")
     with Lock.acquire(path, "live"):
         assert verify(path).problems == []
         remove(path)
@@ -189,6 +195,49 @@ def test_arrays_that_contradict_the_ledger(path):
     verify(path, repair=True)
     assert Store.open(path).status("clip/frame").tolist() == [1, 0, 1]
     assert verify(path).problems == []
+
+
+@pytest.mark.parametrize("level", ["size", "crc"])
+@pytest.mark.parametrize(
+    ("name", "where", "value", "text"),
+    [
+        ("index/duration", 1, 4, "is 4.0, ledger says 3.0"),
+        ("index/duration", 1, np.nan, "is nan, ledger says 3.0"),
+        ("index/audio_start", 1, 0.5, "is 0.5, ledger says 0.25"),
+        ("index/audio_end", 1, np.nan, "is nan, ledger says 2.75"),
+        ("index/row_flags", 1, 3, "is 3, ledger says 1"),
+        ("index/pts", (1, 2), 9, "second=2 is 9.0, ledger says 2.5"),
+        ("index/pts", (1, 0), np.nan, "second=0 is nan, ledger says 0.5"),
+        ("index/pts", (1, 2), np.nan, "has 2 time stamps, ledger says 3"),
+        ("index/pts", (1, 7), 7.5, "has 8 time stamps, ledger says 3"),
+    ],
+)
+def test_index_that_contradicts_the_ledger(path, level, name, where, value, text):
+    good = store_bytes(path)
+    zarr.open_array(path / "features.zarr" / name, mode="r+")[where] = value
+    assert [str(p) for p in verify(path, level).problems] == [
+        f"index: {name} video='b' row=1: {text}"
+    ]
+    verify(path, level, repair=True)
+    assert store_bytes(path) == good
+    assert verify(path, level).problems == []
+
+
+def test_index_is_compared_with_the_record_that_described_the_video(path):
+    """Failures and deletions say nothing of a video; a file that changed is described anew."""
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        writer = ChunkWriter(path, SPECS, CHUNK_SECONDS)
+        store.commit([failure("a", 0, SPECS[:1]), failure("c", 2)])
+        store.commit([extract(writer, "b", 1, 4, SPECS[:1])])
+        assert verify(path).problems == []
+        # Now nothing that the last description came with is ok any more.
+        store.commit([failure("b", 1, SPECS[:1])])
+        assert verify(path).problems == []
+        store.recover(rebuild=True)
+        assert verify(path).problems == []
+        store.delete(["a"])
+        assert verify(path).problems == []
 
 
 @pytest.mark.parametrize("name", ["index/pts/c.0.1", "status/clip/frame/c.0", "index/video_id/c.0"])
