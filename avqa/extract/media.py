@@ -23,7 +23,8 @@ class Limits:
     max_length_seconds: float = 7_200.0
     """Declared or demuxed length beyond which a video is refused as ``too_long``."""
     timeout_seconds: float = 300.0
-    """Seconds spent waiting for the decoder process, per video."""
+    """Seconds spent waiting for the decoder process, per video, beside the video's own length:
+    once the header tells it, its seconds are added."""
     memory_bytes: int = 3_000_000_000
     """Data a decoder process may allocate beyond what it has after its imports."""
 
@@ -107,6 +108,7 @@ class Report:
     partial: bool = False
     """Fewer seconds could be decoded than the file declares."""
     decoded_seconds: float | None = None
+    """Seconds that the file's packets cover, whether or not each of them decodes."""
     warnings: list[str] = field(default_factory=list)
 
 

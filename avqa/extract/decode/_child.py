@@ -6,7 +6,6 @@ print on standard output; arrays go through the ring. It is killed rather than a
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -23,26 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import ConfigError
+from avqa.extract.decode._parent import die_with_parent
 from avqa.extract.decode._ring import SLOTS, Ring
 from avqa.extract.media import Limits, Reader
 from avqa.extract.settings import Settings
 
 Message = dict[str, Any]
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends.
-
-    That thread lives as long as its process (see `_spawn._Spawner`). The kernel's signal also
-    reaches a process whose interpreter lock is held by a native loop, which the watch on
-    standard input cannot.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)
 
 
 def outlive_interrupts() -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +16,11 @@ import ffmpeg
 import imageio_ffmpeg
 
 from avqa.extract.decode import _files
+from avqa.extract.decode._parent import die_with_parent
 from avqa.extract.media import Limits
 
 KEPT_LINES = 20
 LINE_BYTES = 4096
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
 _INPUT = "input"
 _COLOURS = {"AV_LOG_FORCE_NOCOLOR": "1"}
 
@@ -102,7 +98,7 @@ def running(command: Sequence[str], take: Callable[[str], None]) -> Iterator[Run
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_COLOURS,
-        preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+        preexec_fn=functools.partial(die_with_parent, os.getpid()),
     ) as process:
         started = Running(process, take)
         try:
@@ -110,10 +106,3 @@ def running(command: Sequence[str], take: Callable[[str], None]) -> Iterator[Run
         finally:
             process.kill()
             started.finish()  # its messages must be read to the end before they are closed
-
-
-def _die_with_parent(parent: int) -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)

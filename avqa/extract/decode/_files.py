@@ -121,7 +121,20 @@ def no_frames(path: str, detail: object = "no picture decodes") -> MediaError:
 
 def no_sound(path: str) -> MediaError:
     """The error for asking for the sound of a silent file."""
-    return MediaError("no_sound", f"path={path!r} has no sound stream; expected one", stage="sound")
+    return MediaError(
+        "no_sound",
+        f"path={path!r} has no sound stream; expected one; "
+        "ask for features of pictures only or give the file its sound",
+        stage="sound",
+    )
+
+
+def too_much_memory(where: str) -> str:
+    """What is said when a decoder process needs more memory than it may have."""
+    return (
+        f"decoding needs too much memory: {where}; expected to fit the limit; "
+        "use --decoder-memory to allow more gigabytes, or look at the file"
+    )
 
 
 def check_size(path: str, width: int, height: int, limits: Limits) -> None:
@@ -134,7 +147,7 @@ def check_size(path: str, width: int, height: int, limits: Limits) -> None:
         raise MediaError(
             "too_large",
             f"path={path!r} claims width={width}, height={height}; expected at most "
-            f"max_pixels={limits.max_pixels}; raise the limit if the file is genuine",
+            f"max_pixels={limits.max_pixels}; use --max-pixels to allow more",
             stage="probe",
         )
 
@@ -149,7 +162,8 @@ def check_length(path: str, seconds: float | None, limits: Limits) -> None:
         raise MediaError(
             "too_long",
             f"path={path!r} lasts seconds={seconds:.1f}; expected at most "
-            f"max_length={limits.max_length_seconds:.0f}; raise --max-length or cut the file",
+            f"max_length={limits.max_length_seconds:.0f}; use --max-length to allow more, or cut "
+            "the file",
             stage="probe",
         )
 

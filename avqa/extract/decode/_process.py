@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, EnvironmentFailure, MediaError, StorageFailure
+from avqa.extract.decode import _files
 from avqa.extract.decode._spawn import Child, ChildDied, ChildSilent, Message
 from avqa.extract.media import Limits, Report
 from avqa.extract.settings import Settings
@@ -257,6 +258,8 @@ class _Conversation:
         kind = answer["kind"]
         if kind == "header":
             self._stage = "decode"
+            self._limit += answer["duration"]
+            self._left += answer["duration"]
             return _header(answer)
         if kind == "block":
             rows = self._child.ring.take(answer["slot"], answer["dtype"], answer["shape"])
@@ -285,23 +288,20 @@ class _Conversation:
         if isinstance(error, ChildSilent):
             return MediaError(
                 "timeout",
-                f"decoding took too long: {where}; expected at most {self._limit:g} s; "
-                "raise --video-timeout or look at the file",
+                f"decoding took too long: {where}; expected at most {self._limit:g} s "
+                "(the limit and the video's own length); use --video-timeout to allow more, or "
+                "look at the file",
                 stage=self._stage,
             )
         noise = f" (it printed last: {error.noise})" if error.noise else ""
         if "bad_alloc" in error.noise:
-            return MediaError("memory", _too_much(where), stage=self._stage)
+            return MediaError("memory", _files.too_much_memory(where), stage=self._stage)
         return MediaError(
             "crash",
             f"the decoder process {error.cause}: {where}; expected pictures or an error; "
             f"look at the file or try another --decoder{noise}",
             stage=self._stage,
         )
-
-
-def _too_much(where: str) -> str:
-    return f"decoding needs too much memory: {where}; raise --decoder-memory or look at the file"
 
 
 def _header(answer: Message) -> Header:

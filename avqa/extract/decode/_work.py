@@ -9,8 +9,8 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from avqa.extract.audio import (
     load_resampler,
     write_wav,
 )
+from avqa.extract.decode import _files
 from avqa.extract.decode._ring import SLOT_BYTES
 from avqa.extract.encoders import Input
 from avqa.extract.grid import Grid, build_grid
@@ -162,15 +163,20 @@ class Work:
         self, probe: Probe, grid: Grid, inputs: Sequence[Prepared], *, full: bool
     ) -> None:
         """Prepare each wanted picture for every input, and send full blocks of rows."""
-        rows = _RowsInOrder(grid.index, inputs, self._link)
-        for picture in self._decoded(probe, grid, full=full):
-            with self._clock("prepare"):
-                made = {p.full_name: p.row(picture.rgb[None], self._settings)[0] for p in inputs}
-            rows.add(picture.index, made)
+        rows = RowsInOrder(grid.index, inputs, self._link)
+        with closing(self._decoded(probe, grid, full=full)) as pictures:
+            for picture in pictures:
+                with self._clock("prepare"):
+                    made = {
+                        p.full_name: p.row(picture.rgb[None], self._settings)[0] for p in inputs
+                    }
+                rows.add(picture.index, made)
+                if rows.stuck:
+                    break
         rows.flush()
         self._check_complete(rows.num_sent, len(grid.index))
 
-    def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Iterator[Picture]:
+    def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Generator[Picture, None, None]:
         self.stage = "decode"
         wanted = sorted({int(value) for value in grid.index})
         pictures = self._reader.pictures(probe, wanted, self._report, full=full)
@@ -183,6 +189,10 @@ class Work:
 
     def _check_complete(self, num_rows: int, expected: int) -> None:
         """Rows up to a gap are good, and the report says that they are not all."""
+        if self._report.corrupt:
+            self._report.warnings.append(
+                f"{self._report.corrupt} packets or pictures were corrupt and passed over"
+            )
         if num_rows == 0:
             raise MediaError(
                 "no_frames",
@@ -198,19 +208,22 @@ class Work:
         from PIL import Image
 
         written: set[int] = set()
-        for picture in self._decoded(probe, grid, full=False):
-            start = time.monotonic()
-            with self._clock("write"):
-                rows = np.flatnonzero(grid.index == picture.index)
-                files = [folder / PICTURE_FILE.format(row) for row in rows]
-                Image.fromarray(picture.rgb).save(files[0])
-                for copy in files[1:]:
-                    shutil.copyfile(files[0], copy)
-                written.update(int(row) for row in rows)
-            self._link.send("spent", seconds=time.monotonic() - start)
-        complete = next(
-            (row for row in range(len(grid.index)) if row not in written), len(grid.index)
-        )
+        complete = 0
+        with closing(self._decoded(probe, grid, full=False)) as pictures:
+            for picture in pictures:
+                start = time.monotonic()
+                with self._clock("write"):
+                    rows = np.flatnonzero(grid.index == picture.index)
+                    files = [folder / PICTURE_FILE.format(row) for row in rows]
+                    Image.fromarray(picture.rgb).save(files[0])
+                    for copy in files[1:]:
+                        shutil.copyfile(files[0], copy)
+                    written.update(int(row) for row in rows)
+                self._link.send("spent", seconds=time.monotonic() - start)
+                while complete in written:
+                    complete += 1
+                if complete < len(grid.index) and grid.index[complete] < picture.index:
+                    break  # it was passed over
         for row in written:
             if row >= complete:
                 (folder / PICTURE_FILE.format(row)).unlink()
@@ -286,7 +299,7 @@ class Work:
             self._seconds[stage] += _processor_seconds() - start
 
 
-class _RowsInOrder:
+class RowsInOrder:
     """Turns prepared pictures, in time order, into blocks of rows, in row order.
 
     The two orders differ only where a published grid shows a picture again at the end; the
@@ -301,9 +314,11 @@ class _RowsInOrder:
         self._link = link
         self._num_ready = 0
         self.num_sent = 0
+        self.stuck = False
+        """The next row's picture was passed over, so that no further row can come."""
 
     def add(self, index: int, made: dict[str, NDArray[Any]]) -> None:
-        """Take the rows [*shape] made of one picture, by input."""
+        """Take the rows [*shape] made of one picture, by input; pictures come in time order."""
         self._kept[index] = made
         while self._num_ready < len(self._index) and self._index[self._num_ready] in self._kept:
             current = self._index[self._num_ready]
@@ -315,6 +330,7 @@ class _RowsInOrder:
             self._num_ready += 1
             if self._num_ready - self.num_sent == PICTURE_ROWS:
                 self.flush()
+        self.stuck = self._num_ready < len(self._index) and self._index[self._num_ready] < index
 
     def flush(self) -> None:
         """Send what is waiting."""
@@ -348,11 +364,10 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
     if is_storage(error):
         return {"error": "storage", "message": f"cannot write: {error}; make room there"}
     if _is_memory(error):
-        message = f"decoding needs too much memory: {where}; look at the file or allow it more"
         return {
             "error": "media",
             "reason": "memory",
-            "message": message,
+            "message": _files.too_much_memory(where),
             "stage": stage,
             "clean": False,
         }

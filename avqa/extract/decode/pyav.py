@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from avqa.extract.decode import _container, _files, _plan, _sound
@@ -20,6 +22,8 @@ from avqa.extract.decode._upright import Upright
 from avqa.extract.media import Limits, Picture, Probe, Report, Sound, TimeTable
 
 NAME = "pyav"
+MOST_AHEAD = 16
+"""So many pictures at most lie between a picture and a later one it is predicted from."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class PyavReader:
         report.decoded_seconds = private.decoded_seconds
         report.warnings += private.traits.warnings
         why = "a full decode was asked for" if full else private.why_not_planned
-        done = -1
+        done, corrupt = -1, report.corrupt
         if not why:
             try:
                 report.planned = True
@@ -118,6 +122,7 @@ class PyavReader:
             except _CannotPlan as error:
                 why = str(error)
         report.planned, report.why_not_planned, report.skipped = False, why, 0
+        report.corrupt = corrupt  # the full decode comes by the same damage again
         yield from _in_full(probe, private, [i for i in wanted if i > done], report)
 
     def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
@@ -148,6 +153,7 @@ class _Decoder:
         self._container = container
         self._report = report
         self.aspect = _container.aspect_of(self._stream)
+        self._damaged_at: int | None = None
 
     def packets(self) -> Iterator[Any]:
         """All packets with content, in decode order; what is bad is passed over."""
@@ -160,9 +166,67 @@ class _Decoder:
         except FFmpegMemoryError:
             raise
         except FFmpegError:
-            self._report.corrupt += 1
+            self._damage(
+                None if packet is None else packet.dts if packet.pts is None else packet.pts
+            )
             return []
         return frames
+
+    def is_sound(self, frame: Any) -> bool:
+        """Whether no damage can show in ``frame``, the next one that came out.
+
+        A damaged picture shows in all that were predicted from it, and those are not marked:
+        none is trusted until a clean key picture later than the damage.
+        """
+        if frame.is_corrupt:
+            self._damage(frame.pts)
+        elif (
+            self._damaged_at is not None
+            and frame.key_frame
+            and (frame.pts is None or frame.pts > self._damaged_at)
+        ):
+            self._damaged_at = None
+        return self._damaged_at is None
+
+    def _damage(self, pts: int | None) -> None:
+        self._report.corrupt += 1
+        pts = MISSING if pts is None else pts
+        self._damaged_at = pts if self._damaged_at is None else max(pts, self._damaged_at)
+
+
+class _Held:
+    """Pictures that came out before one that they may be predicted from.
+
+    A B picture is predicted from later ones, up to the next picture of another kind; whether
+    that is whole shows when it comes out.
+    """
+
+    def __init__(self) -> None:
+        self._held: deque[tuple[int, Picture]] = deque()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def put(self, picture: Picture) -> None:
+        """Hold the picture of the frame that came out last."""
+        self._held.append((self._count, picture))
+
+    def after(self, frame: Any) -> Iterator[Picture]:
+        """Give those that are sure now that ``frame`` came out whole, itself perhaps."""
+        sure = self._count - (MOST_AHEAD if frame.pict_type == PictureType.B else 0)
+        self._count += 1
+        while self._held and self._held[0][0] <= sure:
+            yield self._held.popleft()[1]
+
+    def rest(self) -> Iterator[Picture]:
+        """Give all, at the end."""
+        while self._held:
+            yield self._held.popleft()[1]
+
+    def drop(self) -> None:
+        """Give none: damage came after them."""
+        self._held.clear()
 
 
 def _planned(
@@ -177,14 +241,19 @@ def _planned(
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
         upright = Upright(decoder.aspect)
+        held = _Held()
         waiting = [(int(i), int(probe.times.pts[i])) for i in wanted]
         for frame in _planned_frames(decoder, private.packets, plan):
             if report.corrupt > before or frame.is_corrupt:
                 raise _CannotPlan("a packet or a picture was corrupt")
             if waiting and frame.pts == waiting[0][1]:
-                yield Picture(waiting.pop(0)[0], upright(frame))
+                held.put(Picture(waiting.pop(0)[0], upright(frame)))
             elif waiting and (frame.pts is None or frame.pts > waiting[0][1]):
                 break
+            yield from held.after(frame)
+        if report.corrupt > before:
+            raise _CannotPlan("a packet or a picture was corrupt")
+        yield from held.rest()
         if waiting:
             raise _CannotPlan("a wanted picture did not come out of the decoder")
 
@@ -216,23 +285,30 @@ def _stamp(packet: Any) -> int:
 def _in_full(
     probe: Probe, private: _Private, wanted: Sequence[int], report: Report
 ) -> Iterator[Picture]:
-    """Decode everything up to the last wanted picture."""
+    """Decode everything up to the last wanted picture; what damage may show in is left out."""
     if not wanted:
         return
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
         upright = Upright(decoder.aspect)
         place = _place_by_order if private.by_order else _place_by_time
+        held = _Held()
         waiting = list(wanted)
         for order, frame in enumerate(_all_frames(decoder)):
             index = place(order, frame, probe.times)
-            report.corrupt += bool(frame.is_corrupt)
+            is_sound = decoder.is_sound(frame)
+            if not is_sound:
+                held.drop()
             while waiting and index is not None and waiting[0] < index:
                 waiting.pop(0)  # it did not decode; the caller sees the gap
             if waiting and index == waiting[0]:
-                yield Picture(waiting.pop(0), upright(frame))
-            if not waiting:
+                waiting.pop(0)
+                if is_sound:
+                    held.put(Picture(index, upright(frame)))
+            yield from held.after(frame)
+            if not waiting and not held:
                 return
+        yield from held.rest()
 
 
 def _place_by_order(order: int, _frame: Any, _times: TimeTable) -> int | None:

@@ -81,6 +81,8 @@ def misbehave(words: Sequence[str]) -> None:
     if "segfault" in words:
         print("last words", file=sys.stderr, flush=True)
         ctypes.string_at(0)
+    if "doze" in words:
+        time.sleep(2)
     if "hang" in words:
         time.sleep(1000)
     if "spin" in words:  # a native loop that never gives the interpreter lock back

@@ -239,7 +239,10 @@ def test_gigantic_picture(clip: Path, tmp_path: Path, kind: str) -> None:
     # Where the container does not say it, the decoder refuses every picture.
     assert error.reason == ("too_large" if kind == "gif" else "no_frames")
     if kind == "gif":
-        assert "width=16000, height=16000; expected at most max_pixels=64000000" in str(error)
+        assert (
+            "width=16000, height=16000; expected at most max_pixels=64000000; use --max-pixels"
+            in str(error)
+        )
 
 
 def test_memory_limit_holds_where_the_pixel_limit_is_raised(
@@ -256,7 +259,7 @@ def test_memory_limit_holds_where_the_pixel_limit_is_raised(
 def test_too_long(decoder: DecoderProcess, clip: Path) -> None:
     error = refusal(decoder, clip, max_length_seconds=3.0)
     assert error.reason == "too_long"
-    assert "expected at most max_length=3; raise --max-length" in str(error)
+    assert "expected at most max_length=3; use --max-length" in str(error)
     assert Video(decoder, clip, max_length_seconds=5.0).header.num_rows == 4
 
 
@@ -281,6 +284,31 @@ def test_lost_index(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None
     cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     error = refusal(decoder, cut)
     assert error.reason == "not_media"
+
+
+def test_damage_in_a_picture_ends_the_rows_and_is_said(
+    decoder: DecoderProcess, tmp_path: Path
+) -> None:
+    """One key picture of noise, at 4 s: no picture predicted from it is given."""
+    good = clips.cached_clip(
+        "good.mkv", seconds=8.0, extra=("-g", "60", "-bf", "0", "-sc_threshold", "0")
+    )
+    with av.open(str(good)) as container:
+        keys = [bytes(p) for p in container.demux(video=0) if p.size and p.is_keyframe]
+    data, key = good.read_bytes(), keys[2]
+    assert data.count(key) == 1
+    at = data.index(key) + len(key) // 2
+    noise = np.random.default_rng(0).bytes(len(key) // 2)
+    path = tmp_path / "bad.mkv"
+    path.write_bytes(data[:at] + noise + data[at + len(noise) :])
+    video = Video(decoder, path)
+    assert video.pictures == [15, 45, 75, 105]
+    report = video.footer.report
+    assert (video.header.num_rows, report.partial, report.corrupt) == (8, True, 1)
+    assert report.warnings == [
+        "1 packets or pictures were corrupt and passed over",
+        "decoded 4 of 8 rows",
+    ]
 
 
 def with_damaged_sound(clip: Path, folder: Path, damaged: slice) -> Path:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import clips
 import imageio_ffmpeg
 import numpy as np
@@ -19,7 +20,7 @@ from avqa.errors import MediaError, UnknownName
 from avqa.extract import decode
 from avqa.extract.decode import _files
 from avqa.extract.grid import build_grid
-from avqa.extract.media import Limits, Reader, Report
+from avqa.extract.media import Limits, Probe, Reader, Report
 
 READERS = decode.names()
 
@@ -176,7 +177,10 @@ def test_size_limit_names_the_numbers(reader: Reader) -> None:
     path = clips.cached_clip("a.mp4", seconds=1.0)
     error = refused(reader, path, Limits(max_pixels=160 * 96 - 1))
     assert error.reason == "too_large"
-    assert "claims width=160, height=96; expected at most max_pixels=15359" in str(error)
+    assert (
+        "claims width=160, height=96; expected at most max_pixels=15359; use --max-pixels to"
+        in str(error)
+    )
     allowed = reader.probe(str(path), Limits(max_pixels=160 * 96))
     assert len(list(reader.pictures(allowed, [15], Report()))) == 1
 
@@ -190,7 +194,7 @@ def test_too_long(reader: Reader) -> None:
     path = clips.cached_clip("a.mp4", seconds=2.0)
     error = refused(reader, path, Limits(max_length_seconds=1.5))
     assert error.reason == "too_long"
-    assert "lasts seconds=2.0; expected at most max_length=2" in str(error)
+    assert "lasts seconds=2.0; expected at most max_length=2; use --max-length to" in str(error)
 
 
 def read(reader: Reader, path: Path) -> tuple[list[tuple[int, int]], int, Report]:
@@ -227,23 +231,42 @@ def test_whole_file_is_not_partial(reader: Reader) -> None:
         assert not read(reader, path)[2].partial
 
 
-def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
-    """Rows before and after the damage are right; nothing wrong is given without a word."""
-    whole = clips.cached_clip("a.mkv", seconds=8.0, extra=PYRAMID).read_bytes()
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_in_the_middle_is_passed_over(tmp_path: Path, seed: int, full: bool) -> None:
+    """Every picture given is the undamaged one; one group of pictures at most is left out."""
+    whole = clips.cached_clip("a.mkv", seconds=8.0, extra=[*PYRAMID, "-g", "30"])
     path = tmp_path / "a.mkv"
-    middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + os.urandom(40) + whole[middle + 40 :])
-    probe = decode.load("pyav").READER.probe(str(path), Limits())
+    _damage(whole, path, seed)
+    reader = decode.load("pyav").READER
+    wanted = list(range(240))
+    right = {p.index: p.rgb for p in reader.pictures(_probe(whole), wanted, Report(), full=True)}
     report = Report()
-    wanted = list(range(0, len(probe.times.pts), 10))
-    right = 0
-    for picture in decode.load("pyav").READER.pictures(probe, wanted, report, full=True):
-        number = round(float(probe.times.seconds()[picture.index]) * 30)
-        try:
-            right += clips.read_number(picture.rgb) == number
-        except ValueError:
-            continue
-    assert right >= 18
+    found = {p.index: p.rgb for p in reader.pictures(_probe(path), wanted, report, full=full)}
+    for index, rgb in found.items():
+        np.testing.assert_array_equal(rgb, right[index])
+    missing = sorted(set(wanted) - set(found))
+    assert report.corrupt > 0
+    assert missing
+    assert missing[-1] - missing[0] < 60
+
+
+def _probe(path: Path) -> Probe:
+    found: Probe = decode.load("pyav").READER.probe(str(path), Limits())
+    return found
+
+
+def _damage(whole: Path, path: Path, seed: int) -> None:
+    """Copy the clip with noise inside one packet near its middle, behind the slice's head."""
+    with av.open(str(whole)) as container:
+        packets = [bytes(p) for p in container.demux(video=0) if p.size]
+    packet = max(packets[100:140], key=len) if seed % 2 else packets[110 + seed]
+    data = whole.read_bytes()
+    assert data.count(packet) == 1
+    half = len(packet) // 2
+    noise = np.random.default_rng(seed).bytes(min(40, len(packet) - half))
+    at = data.index(packet) + half
+    path.write_bytes(data[:at] + noise + data[at + len(noise) :])
 
 
 def test_default_flag_chooses_the_stream(tmp_path: Path) -> None:
@@ -261,7 +284,7 @@ def test_default_flag_chooses_the_stream(tmp_path: Path) -> None:
 def test_no_sound(reader: Reader) -> None:
     probe = reader.probe(str(clips.cached_clip("a.mp4", seconds=1.0)), Limits())
     assert not probe.has_sound
-    with pytest.raises(MediaError, match="has no sound stream; expected one") as caught:
+    with pytest.raises(MediaError, match="has no sound stream; expected one; ask for") as caught:
         list(reader.sound(probe, Report()))
     assert (caught.value.reason, caught.value.stage) == ("no_sound", "sound")
 
