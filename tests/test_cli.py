@@ -148,7 +148,7 @@ def test_verify_exits_6_and_repair_makes_it_right(videos, store):
     code, out, err = avqa("verify", store)
     assert code == 6
     assert "crc: resnet18/pool video=" in out
-    assert "1 problems; expected none; mark them for extraction with --repair" in err
+    assert "problems=1; expected none; mark them for extraction with --repair" in err
     assert avqa("verify", store, "--repair")[0] == 0
     code, out, _ = extract(videos, store)
     assert code == 0

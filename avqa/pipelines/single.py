@@ -70,40 +70,59 @@ def extract_video(
             profile, features=features and tuple(features), device=choose_device(device), **choices
         )
     )
-    return extract_with(settings, path, limits)
+    with VideoExtractor(settings, limits or Limits()) as extractor:
+        return extractor.extract(path)
 
 
-def extract_with(
-    settings: Settings, path: str | os.PathLike[str], limits: Limits | None = None
-) -> dict[str, NDArray[Any]]:
-    """`extract_video` with all choices made; same results and errors."""
-    source = weights_module.resolve(settings.weights, weights_of(settings))
-    import torch
+class VideoExtractor:
+    """`extract_video` for several videos with all choices made; the networks are built once."""
 
-    memory = _Memory()
-    threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own back
-    engine = Engine(engine_config(settings, source, limits=limits or Limits(), decoders=1), memory)
-    try:
+    def __init__(self, settings: Settings, limits: Limits, *, accept_partial: bool = False) -> None:
+        """Start an engine; see `extract_video` for the errors."""
+        import torch
+
+        self._settings = settings
+        self._memory = _Memory()
+        self._threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own
+        source = weights_module.resolve(settings.weights, weights_of(settings))
+        config = engine_config(
+            settings, source, limits=limits, decoders=1, accept_partial=accept_partial
+        )
+        self._engine = Engine(config, self._memory)
+
+    def __enter__(self) -> VideoExtractor:
+        """Use it, and it is closed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the engine's threads and child."""
+        import torch
+
+        self._engine.close()
+        torch.set_num_threads(self._threads)
+
+    def extract(
+        self, path: str | os.PathLike[str], max_rows: int | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """One video, at most its first ``max_rows`` rows; see `extract_video`."""
+        self._memory.chunks.clear()
         name = os.fspath(path)
-        job = VideoJob(0, Path(name).stem, name, name, settings.features)
-        tickets, error = engine.run([job])
+        job = VideoJob(0, Path(name).stem, name, name, self._settings.features, max_rows)
+        tickets, error = self._engine.run([job])
         if error is not None:
             raise error
         (ticket,) = tickets
-    finally:
-        engine.close()
-        torch.set_num_threads(threads)
-    arrays: dict[str, NDArray[Any]] = {}
-    for record in ticket.feature_records():
-        if record.status == Status.FAILED:
-            raise MediaError(
-                cast(Reason, record.reason),
-                f"video {name!r}, {record.feature}: {record.message}",
-                stage=record.stage,
-            )
-        if record.status == Status.OK:
-            chunks = memory.chunks[record.feature]
-            arrays[record.feature] = np.concatenate([chunks[i] for i in sorted(chunks)])
-    assert ticket.header is not None  # a failure was raised above
-    arrays["pts"] = ticket.header.pts
-    return arrays
+        arrays: dict[str, NDArray[Any]] = {}
+        for record in ticket.feature_records():
+            if record.status == Status.FAILED:
+                raise MediaError(
+                    cast(Reason, record.reason),
+                    f"video {name!r}, {record.feature}: {record.message}",
+                    stage=record.stage,
+                )
+            if record.status == Status.OK:
+                chunks = self._memory.chunks[record.feature]
+                arrays[record.feature] = np.concatenate([chunks[i] for i in sorted(chunks)])
+        assert ticket.header is not None  # a failure was raised above
+        arrays["pts"] = ticket.header.pts
+        return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from avqa.errors import ConfigError
+from avqa.extract.media import Limits
 from avqa.extract.recipe import settings_from
-from avqa.pipelines.single import extract_with
+from avqa.pipelines.single import VideoExtractor
 from avqa.store.reader import FeatureStore
 from avqa.store.verify import Level, VerifyReport, verify
 
 LEVELS = ("size", "crc", "sample")
+_NO_LIMITS = Limits(max_pixels=2**31 - 1, max_length_seconds=1e9, timeout_seconds=86_400)
 
 
 def verify_store(
@@ -34,16 +37,29 @@ def verify_store(
             "level='sample' extracts videos again; expected the folder they are in;"
             " give it with --videos"
         )
-    recipes = {}
-    if level == "sample":
-        held = FeatureStore(store)
-        recipes = {feature: held.recipe(feature) for feature in held.features}
+    if level != "sample":
+        return verify(store, cast(Level, level), repair)
+    with contextlib.ExitStack() as stack:
+        again = _Again(FeatureStore(store), str(videos), stack)
+        return verify(store, "sample", repair, extract=again, num_sample=num_videos)
 
-    def extract(
-        video_id: str, relpath: str, features: tuple[str, ...]
+
+class _Again:
+    """Extracts videos of a store again; networks are built once per set of features."""
+
+    def __init__(self, store: FeatureStore, videos: str, stack: contextlib.ExitStack) -> None:
+        self._store = store
+        self._videos = videos
+        self._stack = stack
+        self._extractors: dict[tuple[str, ...], VideoExtractor] = {}
+
+    def __call__(
+        self, video_id: str, relpath: str, features: tuple[str, ...]
     ) -> Mapping[str, NDArray[Any]]:
-        assert videos is not None  # refused above
-        settings = settings_from({feature: recipes[feature] for feature in features})
-        return extract_with(settings, os.path.join(str(videos), relpath))
-
-    return verify(store, cast(Level, level), repair, extract=extract, num_sample=num_videos)
+        if features not in self._extractors:
+            recipes = {feature: self._store.recipe(feature) for feature in features}
+            # What was stored is compared as it is: no limit, no judgement of damage.
+            extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, accept_partial=True)
+            self._extractors[features] = self._stack.enter_context(extractor)
+        path = os.path.join(self._videos, relpath)
+        return self._extractors[features].extract(path, max_rows=self._store.length(video_id))

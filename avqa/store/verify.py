@@ -16,6 +16,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from avqa.errors import MediaError
 from avqa.store import schema
 from avqa.store.admin import Store
 from avqa.store.indexcheck import check_index
@@ -42,7 +43,7 @@ class Problem:
 
     kind: str
     """missing, size, crc, not_finite, padding, status, length, index, orphan, partial, foreign,
-    sample."""
+    sample, unreadable (the video, by ``sample``)."""
     array: str
     video_id: str
     row: int
@@ -264,11 +265,17 @@ def _sample(store: Store, extract: Extract, num_sample: int) -> list[Problem]:
     chosen = random.Random(0).sample(candidates, min(num_sample, len(candidates)))
     problems = []
     for name in chosen:
-        again = extract(name, paths[name], ok[name])
+        row = store.rows()[name]
+        try:
+            again = extract(name, paths[name], ok[name])
+        except MediaError as error:
+            problems.append(Problem("unreadable", "all features", name, row, str(error)))
+            continue
         for feature in ok[name]:
-            wrong = _difference(reader.read(name, feature), again[feature])
+            wrong = "the file has no such stream any more"
+            if feature in again:
+                wrong = _difference(reader.read(name, feature), again[feature]) or ""
             if wrong:
-                row = store.rows()[name]
                 problems.append(Problem("sample", feature, name, row, wrong))
     return problems
 
