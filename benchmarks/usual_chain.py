@@ -25,6 +25,8 @@ from torchvggish.torchvggish import VGG, make_layers
 from torchvision import transforms
 from torchvision.models import resnet18
 
+from avqa.pipelines.devices import num_cores
+
 
 def write_media(video: Path, out: Path) -> None:
     """Script 1: JPEG frames and a 16 kHz WAV."""
@@ -111,6 +113,7 @@ def _save(out: Path, name: str, video: Path, rows: list[np.ndarray]) -> None:
 @torch.inference_mode()
 def run_chain(videos: list[Path], out: Path, device: str) -> dict[str, float]:
     """All five scripts over all videos; wall seconds of each, loading left out."""
+    torch.set_num_threads(num_cores())  # as every script has it; avqa's engine sets one
     scripts: dict[str, Callable[[Path, Path], None]] = {
         "frames and WAV": write_media,
         "CLIP frame + patch": clip_script(device),

@@ -81,7 +81,7 @@ def check_stream(container: Any, stream: Any, path: str, reader: str, limits: Li
         raise _files.no_decoder(path, reader, "unknown")
     aspect = aspect_of(stream)
     width, height = display_size(codec.width, codec.height, aspect)
-    _files.check_size(path, codec.width, codec.height, limits)
+    _files.check_size(path, *(_files.gif_size(path) or (codec.width, codec.height)), limits)
     _files.check_size(path, width, height, limits)
     _files.check_length(path, declared_seconds(container), limits)
     # The declared size may be a lie; the decoder itself refuses larger pictures then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from avqa.errors import MediaError
 from avqa.extract.media import Limits
@@ -135,6 +136,16 @@ def too_much_memory(where: str) -> str:
         f"decoding needs too much memory: {where}; expected to fit the limit; "
         "use --decoder-memory to allow more gigabytes, or look at the file"
     )
+
+
+def gif_size(path: str) -> tuple[int, int] | None:
+    """Width and height in a GIF's header, which FFmpeg only learns by decoding; else None."""
+    with open(path, "rb") as file:
+        head = file.read(10)
+    if head[:6] not in (b"GIF87a", b"GIF89a") or len(head) < 10:
+        return None
+    width, height = struct.unpack("<HH", head[6:])
+    return width, height
 
 
 def check_size(path: str, width: int, height: int, limits: Limits) -> None:

@@ -144,7 +144,7 @@ class Child:
 
     def alive(self) -> bool:
         """Whether the process still runs."""
-        return self._popen.poll() is None
+        return self._popen.poll() is None and not _is_dying(self.pid)
 
     def kill(self) -> None:
         """Kill the process and those it started, and wait until it is gone."""
@@ -189,6 +189,15 @@ def _environment() -> dict[str, str]:
     if ours not in path:
         path.append(ours)
     return {**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": os.pathsep.join(path)}
+
+
+def _is_dying(pid: int) -> bool:
+    """Whether only threads of a killed process are left: waiting for it does not succeed yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def _children(pid: int) -> list[int]:
