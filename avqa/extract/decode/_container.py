@@ -81,7 +81,8 @@ def check_stream(container: Any, stream: Any, path: str, reader: str, limits: Li
         raise _files.no_decoder(path, reader, "unknown")
     aspect = aspect_of(stream)
     width, height = display_size(codec.width, codec.height, aspect)
-    _files.check_size(path, *(_files.gif_size(path) or (codec.width, codec.height)), limits)
+    coded_width, coded_height = _files.gif_size(path) or (codec.width, codec.height)
+    _files.check_size(path, coded_width, coded_height, limits)
     _files.check_size(path, width, height, limits)
     _files.check_length(path, declared_seconds(container), limits)
     # The declared size may be a lie; the decoder itself refuses larger pictures then.
