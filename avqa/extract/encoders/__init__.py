@@ -3,6 +3,8 @@
 An encoder module defines, without importing torch at module level:
 
 - ``WEIGHTS: tuple[str, ...]``: names in `avqa.extract.weights.REGISTRY` it can need
+- ``WEIGHTS_OF: dict[str, tuple[str, ...]]``: those that each tap needs
+- ``BATCH: dict[str, int]``: rows per forward by kind of device; part of the recipe
 - ``INPUTS: dict[str, Input]``: what its ``prepare`` makes of a second of video
 - ``TAPS: dict[str, Tap]``: what it can store; a feature's name is ``<encoder>/<tap>``
 - ``recipe(tap, settings) -> dict``: everything of this encoder that changes a number of that tap
