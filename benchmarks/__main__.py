@@ -7,7 +7,6 @@ machine's speed changes over minutes. Nothing here is asserted: the page says wh
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import platform
 import shutil
@@ -16,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,7 +42,7 @@ def main() -> None:
     for clip in clips:
         (folder / clip.name).hardlink_to(clip)
     bf16 = has_bf16()
-    figures = {
+    figures: dict[str, Any] = {
         "machine": machine(),
         "num_cores": num_cores(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -53,23 +53,26 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         out = Path(scratch)
-        for name, measure in parts(folder, clips, out, arguments.rounds, bf16).items():
+        for name, measure in parts(folder, clips, out, arguments.rounds).items():
             print(f"measuring: {name}", flush=True)
             figures[name] = measure()
+        figures["steady"] = {}
+        for number in range(arguments.rounds):
+            print(f"measuring: round {number + 1} of {arguments.rounds}", flush=True)
+            side_by_side(figures["steady"], folder, clips, out, bf16)
             (work / "figures.json").write_text(json.dumps(figures, indent=1))
-    (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
+            (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
     print("wrote docs/benchmarks.md")
 
 
 def parts(
-    folder: Path, clips: list[Path], out: Path, rounds: int, bf16: bool
+    folder: Path, clips: list[Path], out: Path, rounds: int
 ) -> dict[str, Callable[[], object]]:
-    """Name → measurement, in order."""
-    dtypes = [torch.float32, *([torch.bfloat16] if bf16 else [])]
+    """Name → measurement, in order: everything but the runs side by side."""
+    dtypes = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
     return {
         "decoding": lambda: decoding(clips, rounds),
         "networks": lambda: {str(d).removeprefix("torch."): networks(d) for d in dtypes},
-        "steady": lambda: side_by_side(folder, clips, out, rounds, bf16),
         "whole": lambda: whole(folder, out, rounds),
         "startup": lambda: statistics.median(steady.startup() for _ in range(5)),
         "evenness": lambda: even(out, rounds),
@@ -93,12 +96,10 @@ def networks(dtype: torch.dtype) -> dict[str, tuple[float, int]]:
 
 
 def side_by_side(
-    folder: Path, clips: list[Path], out: Path, rounds: int, bf16: bool
-) -> dict[str, list[object]]:
-    """Time avqa and the usual chain in turn, on CPU, and on a GPU if there is one."""
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    results: dict[str, list[object]] = {}
-    for number, device in itertools.product(range(rounds), devices):
+    results: dict[str, list[object]], folder: Path, clips: list[Path], out: Path, bf16: bool
+) -> None:
+    """Time avqa and the usual chain in turn, on CPU, and on a GPU if there is one; one round."""
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         for precision in ("fp32", *(["bf16"] if bf16 or device == "cuda" else [])):
             store = out / f"store-{device}-{precision}"
             with steady.warm_extractor(folder, store, precision, device) as warm:
