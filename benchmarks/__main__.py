@@ -106,14 +106,11 @@ def side_by_side(
                 run = warm.run()
             shutil.rmtree(store)
             results.setdefault(f"{device} {precision}", []).append([run.wall_seconds, run.stages])
-            print(f"  round {number + 1} avqa {device} {precision}: {run.wall_seconds:.1f} s")
-        chain = run_chain(clips, out / f"chain-{number}", device)
-        shutil.rmtree(out / f"chain-{number}")
+            print(f"  avqa {device} {precision}: {run.wall_seconds:.1f} s", flush=True)
+        chain = run_chain(clips, out / "chain", device)
+        shutil.rmtree(out / "chain")
         results.setdefault(f"{device} chain", []).append(chain)
-        print(
-            f"  round {number + 1} usual chain, {device}: {sum(chain.values()):.1f} s", flush=True
-        )
-    return results
+        print(f"  usual chain, {device}: {sum(chain.values()):.1f} s", flush=True)
 
 
 def whole(folder: Path, out: Path, rounds: int) -> dict[str, float]:
