@@ -233,8 +233,12 @@ def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: lis
 
 
 def _refuse_foreign_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"store {str(path)!r} is a file; expected a folder; give another --out")
+    for place in (path, *path.absolute().parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(
+                f"store {str(path)!r}: {str(place)!r} is a file; expected a folder; give another"
+                " --out"
+            )
     if path.is_dir() and not Store.exists(path) and not _is_ours(path):
         raise ConfigError(
             f"folder {str(path)!r} is no avqa store and not empty; expected a store or a new"

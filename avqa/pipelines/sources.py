@@ -39,6 +39,8 @@ class Discovery:
     ignored: Counter[str] = field(default_factory=Counter)
     """Files of other kinds, by extension."""
     skipped_links: list[str] = field(default_factory=list)
+    closed_folders: list[str] = field(default_factory=list)
+    """Folders that may not be read."""
 
     def notes(self) -> list[str]:
         """One line each on what was left out, for the user."""
@@ -53,6 +55,11 @@ class Discovery:
             lines.append(
                 f"skipped: {len(self.skipped_links)} symbolic links that lead out of the folder"
                 f" ({shown}{more}); take them with --follow-links"
+            )
+        if self.closed_folders:
+            lines.append(
+                f"skipped: {len(self.closed_folders)} folders that cannot be read, the first is"
+                f" {printable(self.closed_folders[0])!r}; check their permissions"
             )
         return lines
 
@@ -108,22 +115,26 @@ def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
         if real in entered:
             continue
         entered.add(real)
-        with os.scandir(os.path.join(root, below)) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                relpath = os.path.join(below, entry.name)
-                if entry.is_symlink() and not follow_links:
-                    target = os.path.realpath(entry.path)
-                    if os.path.commonpath([inside, target]) != inside:
-                        found.skipped_links.append(relpath)
-                        continue
-                try:
-                    is_folder, is_file = entry.is_dir(), entry.is_file()
-                except OSError:  # a link to itself
+        try:
+            entries = sorted(os.scandir(os.path.join(root, below)), key=lambda e: e.name)
+        except PermissionError:
+            found.closed_folders.append(below)
+            continue
+        for entry in entries:
+            relpath = os.path.join(below, entry.name)
+            if entry.is_symlink() and not follow_links:
+                target = os.path.realpath(entry.path)
+                if os.path.commonpath([inside, target]) != inside:
+                    found.skipped_links.append(relpath)
                     continue
-                if is_folder:
-                    stack.append(relpath)
-                elif is_file:
-                    yield relpath
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link to itself
+                continue
+            if is_folder:
+                stack.append(relpath)
+            elif is_file:
+                yield relpath
 
 
 def _refuse(found: Discovery, root: Path, wanted: list[str]) -> None:
@@ -152,17 +163,19 @@ def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> li
     if ids is not None:
         try:
             lines = ids.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
             raise ConfigError(
-                f"list of ids {str(ids)!r} cannot be read: {error.strerror}; expected one id per"
-                " line; check --ids"
+                f"list of ids {str(ids)!r} cannot be read: {why}; expected one id per line;"
+                " check --ids"
             ) from error
         asked = {line.strip() for line in lines if line.strip()}
         missing = sorted(asked - {source.video_id for source in chosen})
         if missing:
             raise ConfigError(
                 f"{len(missing)} of {len(asked)} ids in {str(ids)!r} have no video, the first is"
-                f" {missing[0]!r}; expected ids as `avqa status` prints them; check --ids or --id"
+                f" {missing[0]!r}; expected paths below the videos folder without extension;"
+                " check --ids or --id"
             )
         chosen = [source for source in chosen if source.video_id in asked]
     return chosen[:limit] if limit is not None else chosen

@@ -23,7 +23,7 @@ from avqa.store.indexcheck import check_index
 from avqa.store.integrity import ChunkChecker
 from avqa.store.lock import Lock, read_holder
 from avqa.store.pictures import PictureTimes
-from avqa.store.reader import FeatureStore
+from avqa.store.reader import FeatureStore, has_random_weights
 from avqa.store.records import FeatureRecord, Status
 from avqa.store.status import object_sizes
 from avqa.store.writer import chunk_path, remove_chunks
@@ -70,6 +70,8 @@ class VerifyReport:
     problems: list[Problem] = field(default_factory=list)
     repaired: bool = False
     """Something was repaired; foreign files are left as they are."""
+    random_weights: bool = False
+    """Some feature was made with random weights."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -94,7 +96,10 @@ class VerifyReport:
             f"store {str(self.path)!r} level={self.level}: {self.videos} videos,"
             f" {self.objects} objects, {self.n_bytes / 1e6:.1f} MB checked; {end}"
         )
-        return [*map(str, self.problems), total]
+        lines = [*map(str, self.problems), total]
+        if self.random_weights:
+            lines.append("RANDOM WEIGHTS: the store is in order, but its features mean nothing")
+        return lines
 
 
 def verify(
@@ -139,6 +144,7 @@ def verify(
 
 def _inspect(store: Store, level: Level) -> VerifyReport:
     report = VerifyReport(store.path, level, videos=len(store.rows()))
+    report.random_weights = any(map(has_random_weights, store.recipes().values()))
     for name in store.damaged:
         report.problems.append(Problem("index", name, "", -1, "column cannot be read"))
     for file in PictureTimes(store.root).damaged_objects():

@@ -237,8 +237,9 @@ def test_a_foreign_folder_or_file_is_never_written_to(tmp_path, extract):
     with pytest.raises(ConfigError, match="is no avqa store and not empty; .*another --out"):
         extract()
     assert sorted(p.name for p in (tmp_path / "store").iterdir()) == ["thesis.tex"]
-    with pytest.raises(ConfigError, match="is a file; expected a folder"):
-        extract(store="videos/v.mp4")
+    for place in ("videos/v.mp4", "videos/v.mp4/below"):
+        with pytest.raises(ConfigError, match=r"v.mp4' is a file; expected a folder"):
+            extract(store=place)
 
 
 def test_ids_and_limit(tmp_path, extract):

@@ -109,6 +109,26 @@ def test_select_by_list_and_limit(tmp_path):
         select(sources, tmp_path / "ids.txt", None)
     with pytest.raises(ConfigError, match="cannot be read: No such file.*--ids"):
         select(sources, tmp_path / "none.txt", None)
+    (tmp_path / "ids.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(ConfigError, match="cannot be read: it is no UTF-8 text; expected one id"):
+        select(sources, tmp_path / "ids.txt", None)
+
+
+def test_a_folder_that_may_not_be_read_is_said_so(tmp_path, monkeypatch):
+    touch(tmp_path, "a.mp4", "closed/b.mp4")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr("avqa.pipelines.sources.os.scandir", refusing)
+    found = discover(tmp_path)
+    assert ids(found) == ["a"]
+    assert found.notes() == [
+        "skipped: 1 folders that cannot be read, the first is 'closed'; check their permissions"
+    ]
 
 
 def test_id_rules():
