@@ -53,27 +53,25 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         out = Path(scratch)
-        for name, measure in parts(folder, clips, out, arguments.rounds).items():
+        for name, measure in parts(clips, out, arguments.rounds).items():
             print(f"measuring: {name}", flush=True)
             figures[name] = measure()
-        figures["steady"] = {}
+        figures["steady"], figures["whole"] = {}, []
         for number in range(arguments.rounds):
             print(f"measuring: round {number + 1} of {arguments.rounds}", flush=True)
             side_by_side(figures["steady"], folder, clips, out, bf16)
+            figures["whole"].append(steady.whole_run(folder, out / "whole"))
             (work / "figures.json").write_text(json.dumps(figures, indent=1))
             (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
     print("wrote docs/benchmarks.md")
 
 
-def parts(
-    folder: Path, clips: list[Path], out: Path, rounds: int
-) -> dict[str, Callable[[], object]]:
+def parts(clips: list[Path], out: Path, rounds: int) -> dict[str, Callable[[], object]]:
     """Name → measurement, in order: everything but the runs side by side."""
     dtypes = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
     return {
         "decoding": lambda: decoding(clips, rounds),
         "networks": lambda: {str(d).removeprefix("torch."): networks(d) for d in dtypes},
-        "whole": lambda: whole(folder, out, rounds),
         "startup": lambda: statistics.median(steady.startup() for _ in range(5)),
         "evenness": lambda: even(out, rounds),
     }
@@ -111,15 +109,6 @@ def side_by_side(
         shutil.rmtree(out / "chain")
         results.setdefault(f"{device} chain", []).append(chain)
         print(f"  usual chain, {device}: {sum(chain.values()):.1f} s", flush=True)
-
-
-def whole(folder: Path, out: Path, rounds: int) -> dict[str, float]:
-    """`avqa extract` as a user runs it: median wall seconds, largest process of any run."""
-    runs = [steady.whole_run(folder, out / "whole") for _ in range(rounds)]
-    return {
-        "wall": statistics.median(wall for wall, _ in runs),
-        "peak_bytes": max(peak for _, peak in runs),
-    }
 
 
 def even(out: Path, rounds: int) -> list[float]:

@@ -65,7 +65,13 @@ def _claims(f: dict[str, Any]) -> list[str]:
         ),
         ("planned decoding ÷ decord, processor time", decoding, "at most 0.65", 0.65, False),
         ("`avqa --help`, seconds", f["startup"], "under 0.5", 0.5, False),
-        ("peak memory of any process, GB", f["whole"]["peak_bytes"] / 1e9, "under 2.5", 2.5, False),
+        (
+            "peak memory of any process, GB",
+            max(peak for _, peak in f["whole"]) / 1e9,
+            "under 2.5",
+            2.5,
+            False,
+        ),
         ("second ÷ first hundred of 200 videos", even[1] / even[0], "at most 1.05", 1.05, False),
     ]
     if f["bf16"]:
@@ -104,7 +110,7 @@ def _chain(f: dict[str, Any]) -> list[str]:
     lines.append(
         f"| the floor, fp32 | {_floor_seconds(f):.1f} | {seconds / _floor_seconds(f):.1f} |"
     )
-    wall = f["whole"]["wall"]
+    wall = statistics.median(seconds for seconds, _ in f["whole"])
     lines.append(f"| `avqa extract` as typed, fp32 | {wall:.1f} | {seconds / wall:.1f} |")
     start = wall - _wall(f, "cpu fp32")
     lines.append(f"| of that, start-up and shut-down | {start:.1f} | |")
