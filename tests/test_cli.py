@@ -47,7 +47,7 @@ def store(tmp_path, videos):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--videos", "nowhere"), "videos folder 'nowhere' does not exist; expected a folder"),
+        (("--videos", "nowhere"), "/nowhere' does not exist; expected a folder of videos; give"),
         (("--frame-at", "middle"), "frame_at='middle'; expected one of mid, start, music-avqa"),
         (("--decoder", "opencv"), "no decoder 'opencv'; available: decord, ffmpeg, pyav"),
         (("--features", "clip/frame"), "no feature 'clip/frame'; did you mean"),
