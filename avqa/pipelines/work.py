@@ -47,13 +47,13 @@ def find_work(
             work.changed.append(source.video_id)
             stale = [name for name, value in status.items() if value != Status.PENDING]
             work.pending += [(row, feature) for feature in stale]
-        todo = _todo(status, features, changed=changed, retry_failed=retry_failed)
-        work.pending += [(row, f) for f in todo if not changed and status[f] != Status.PENDING]
-        if todo:
-            good = [f for f, value in status.items() if value == Status.OK and f not in todo]
+        needed = _still_needed(status, features, changed=changed, retry_failed=retry_failed)
+        work.pending += [(row, f) for f in needed if not changed and status[f] != Status.PENDING]
+        if needed:
+            good = [f for f, value in status.items() if value == Status.OK and f not in needed]
             rows_there = int(store.length(good[0])[row]) if good and not changed else None
             work.jobs.append(
-                VideoJob(row, source.video_id, source.relpath, source.path, todo, rows_there)
+                VideoJob(row, source.video_id, source.relpath, source.path, needed, rows_there)
             )
         elif any(status[feature] == Status.FAILED for feature in features):
             work.failed_before.append(source.video_id)
@@ -62,7 +62,7 @@ def find_work(
     return work
 
 
-def _todo(
+def _still_needed(
     status: Mapping[str, Status], features: Sequence[str], *, changed: bool, retry_failed: bool
 ) -> tuple[str, ...]:
     finished = {Status.OK, Status.ABSENT}
