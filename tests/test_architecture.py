@@ -12,7 +12,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "extract": {"extract", "errors"},
     "store": {"store", "errors"},
-    "pipelines": {"pipelines", "store", "extract", "errors", "cli"},
+    "datasets": {"datasets", "errors"},
+    "heads": {"heads", "errors"},
+    "pipelines": {
+        "pipelines",
+        "store",
+        "extract",
+        "datasets",
+        "heads",
+        "errors",
+        "cli",
+        "commands",
+    },
+    "commands": {"commands", "pipelines", "store", "extract", "datasets", "heads", "errors"},
 }
 
 

@@ -15,7 +15,8 @@ import ffmpeg
 import imageio_ffmpeg
 import typer
 
-from avqa.cli import app, reports_errors
+from avqa.cli import app
+from avqa.commands.reporting import reports_errors
 from avqa.errors import EnvironmentFailure, WeightsUnavailable
 
 

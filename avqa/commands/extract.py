@@ -1,0 +1,197 @@
+"""`avqa extract` and `avqa frames`: from videos to rows, and what the rows are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avqa.commands.reporting import reports_errors, say
+
+FrameAt = Annotated[
+    str | None,  # noqa: UP007  typer reads the annotation at run time on every Python
+    typer.Option(
+        help="Which picture stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
+        show_default="mid",
+    ),
+]
+DecoderName = Annotated[
+    str | None, typer.Option(help="Reader: see `avqa decoders`.", show_default="pyav")
+]
+MaxLength = Annotated[
+    float, typer.Option(min=1, help="Refuse videos longer than this many seconds.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option(min=1, help="Seconds a decoder may take for one video, beyond its length."),
+]
+
+
+@reports_errors
+def extract(
+    videos: Annotated[Path, typer.Option(help="Folder of videos, searched recursively.")],
+    out: Annotated[Path, typer.Option(help="Store to create, resume or extend.")],
+    features: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated <encoder>/<tap>; see `avqa encoders`."),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="A whole recipe: default, music-avqa, avst, tjstg, sasr, pstp, mcd, avaf;"
+            " single options replace its choices."
+        ),
+    ] = "default",
+    frame_at: FrameAt = None,
+    decoder: DecoderName = None,
+    clip_crop: Annotated[
+        str | None, typer.Option(help="CLIP's square: center, squash, pad.", show_default="center")
+    ] = None,
+    resample: Annotated[
+        str | None, typer.Option(help="Sound: soxr_hq, nearest44k.", show_default="soxr_hq")
+    ] = None,
+    audio_hop: Annotated[
+        float | None,
+        typer.Option(help="Seconds between VGGish rows: 1.0 or 0.96.", show_default="1.0"),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Networks: fp32, bf16, fp16.", show_default="fp32")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Stored as float16 or float32.", show_default="float16")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="pretrained, a folder, or random:SEED.", show_default="pretrained"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    chunk_seconds: Annotated[
+        int | None, typer.Option(help="Seconds per chunk of the store.", show_default="60")
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="local, sync, or the address tcp://host:port of a Dask scheduler.")
+    ] = "local",
+    decoders: Annotated[
+        int | None, typer.Option(min=1, help="Decoder processes per worker.", show_default="auto")
+    ] = None,
+    ids: Annotated[Path | None, typer.Option(help="File of video ids, one per line.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first N videos.")] = None,
+    ext: Annotated[
+        str | None, typer.Option(help="Comma-separated extensions to take instead.")
+    ] = None,
+    id_: Annotated[
+        str, typer.Option("--id", help="Video id: relpath (below the folder) or stem.")
+    ] = "relpath",
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links out of the folder.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try videos again that failed before.")
+    ] = False,
+    accept_partial: Annotated[
+        bool, typer.Option("--accept-partial", help="Keep the good rows of damaged videos.")
+    ] = False,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
+    ] = False,
+    max_length: MaxLength = 7200.0,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse pictures of more pixels than this.")
+    ] = 64_000_000,
+    video_timeout: Timeout = 300.0,
+    decoder_memory: Annotated[
+        float, typer.Option(min=0.1, help="Gigabytes a decoder process may allocate.")
+    ] = 3.0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Measure a few videos, predict, run nothing.")
+    ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Progress as JSON lines on stderr.")
+    ] = False,
+) -> None:
+    """Decode every video once and store its features; run again to resume or to add videos.
+
+    Example: avqa extract --videos clips --out features
+    """
+    from avqa.extract.media import Limits
+    from avqa.extract.profiles import profile as choose
+    from avqa.extract.settings import check_settings
+    from avqa.pipelines.cluster import is_remote
+    from avqa.pipelines.devices import choose_device
+    from avqa.pipelines.features import ExtractOptions, extract_folder
+    from avqa.pipelines.sources import EXTENSIONS, check_id_rule
+
+    settings = check_settings(
+        choose(
+            profile,
+            features=_split(features),
+            frame_at=frame_at,
+            decoder=decoder,
+            clip_crop=clip_crop,
+            resample=resample,
+            audio_hop=audio_hop,
+            precision=precision,
+            dtype=dtype,
+            weights=weights,
+            device=choose_device(device, remote=is_remote(scheduler)),
+            chunk_seconds=chunk_seconds,
+        )
+    )
+    options = ExtractOptions(
+        videos=videos,
+        store=out,
+        settings=settings,
+        scheduler=scheduler,
+        ids=ids,
+        limit=limit,
+        extensions=_split(ext) or EXTENSIONS,
+        id_rule=check_id_rule(id_),
+        follow_links=follow_links,
+        retry_failed=retry_failed,
+        accept_partial=accept_partial,
+        steal_lock=steal_lock,
+        limits=Limits(
+            max_pixels=max_pixels,
+            max_length_seconds=max_length,
+            timeout_seconds=video_timeout,
+            memory_bytes=int(decoder_memory * 1e9),
+        ),
+        decoders=decoders,
+        log_json=log_json,
+    )
+    if plan:
+        from avqa.pipelines.plan import plan_folder
+
+        typer.echo("\n".join(plan_folder(options, say).lines()))
+        return
+    report = extract_folder(options, say)
+    typer.echo(report.summary())
+    report.raise_if_failed()
+
+
+def _split(text: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
+
+
+@reports_errors
+def frames(
+    video: Annotated[Path, typer.Argument(help="One video file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, the sound and frames.json.")],
+    frame_at: FrameAt = None,
+    decoder: DecoderName = None,
+    max_length: MaxLength = 7200.0,
+    video_timeout: Timeout = 300.0,
+) -> None:
+    """Write exactly what a video's rows are made from: a picture per row, the sound, the times.
+
+    Example: avqa frames clip.mp4 --out frames
+    """
+    from avqa.extract.media import Limits
+    from avqa.extract.profiles import profile as choose
+    from avqa.extract.settings import check_settings
+    from avqa.pipelines.frames import write_frames
+
+    settings = check_settings(choose("default", frame_at=frame_at, decoder=decoder))
+    limits = Limits(max_length_seconds=max_length, timeout_seconds=video_timeout)
+    typer.echo(write_frames(video, out, settings, limits).summary())

@@ -1,0 +1,57 @@
+"""How commands report: an error is one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+
+from avqa.errors import AvqaError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reports_errors(command: F) -> F:
+    """Turn an `AvqaError` into one line on stderr and its exit code; others are defects, 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError:
+            # The reader of our output (head, less) has gone: nobody is left to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except AvqaError as error:
+            _show(error, str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            _show(error, "stopped by Ctrl-C")
+            raise typer.Exit(130) from error
+        except Exception as error:
+            _show(
+                error,
+                f"internal error: {type(error).__name__}: {error}; expected no such thing;"
+                " run again as `avqa --debug ...` and report the traceback",
+            )
+            raise typer.Exit(1) from error
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _show(error: BaseException, line: str) -> None:
+    if os.environ.get("AVQA_DEBUG"):
+        traceback.print_exception(error)
+    typer.echo("avqa: " + line.replace("\n", " "), err=True)
+
+
+def say(line: str) -> None:
+    """A line of progress or advice: to stderr, so that stdout holds the result alone."""
+    typer.echo(line, err=True)

@@ -1,0 +1,53 @@
+"""`avqa status` and `avqa verify`: what a store holds, and whether it is as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avqa.commands.reporting import reports_errors
+
+Store = Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")]
+
+
+@reports_errors
+def status(store: Store) -> None:
+    """What a store holds: counts per feature, bytes, recipes, the last runs.
+
+    Example: avqa status features
+    """
+    from avqa.store.status import summary
+
+    typer.echo("\n".join(summary(store).lines()))
+
+
+@reports_errors
+def verify(
+    store: Store,
+    level: Annotated[str, typer.Option(help="size, crc, or sample (extracts again).")] = "crc",
+    videos: Annotated[
+        Path | None, typer.Option(help="The videos folder; needed by --level sample.")
+    ] = None,
+    n: Annotated[int, typer.Option(min=1, help="Videos compared by --level sample.")] = 20,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mark bad rows to be extracted again.")
+    ] = False,
+) -> None:
+    """Read everything a store says it has and report what is not as it should be.
+
+    Example: avqa verify features --repair
+    """
+    from avqa.errors import DifferenceFound
+    from avqa.pipelines.verify import verify_store
+
+    report = verify_store(store, level=level, videos=videos, num_videos=n, repair=repair)
+    for line in report.lines():
+        typer.echo(line)
+    left = [problem for problem in report.problems if not repair or problem.kind == "foreign"]
+    if left:
+        raise DifferenceFound(
+            f"store {str(store)!r}: problems={len(left)}; expected none;"
+            " mark them for extraction with --repair, then run `avqa extract` again"
+        )
