@@ -1,0 +1,84 @@
+"""Trainable heads, one paper's reasoning modules each: the file name is the head's public name.
+
+A head takes features as tensors (`HeadInput`) and gives logits, named auxiliary losses and
+named explanations (`HeadOutput`). A head module defines
+
+- ``PAPER: Paper``: title, venue, training recipe, published figures and what is wrong with them
+- ``Options(HeadOptions)``: frozen dataclass of the paper's choices and values
+- ``ABLATIONS: dict[str, Ablation]``: the options of every ablation row the paper reports
+- ``Head(avqa.heads.Head)``: built from one ``Options``
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from avqa.errors import UnknownName
+from avqa.heads._head import Head, HeadInput, HeadOptions, HeadOutput
+from avqa.heads._paper import COLUMNS, Ablation, Figures, Paper, Recipe
+
+__all__ = [
+    "COLUMNS",
+    "Ablation",
+    "Figures",
+    "Head",
+    "HeadInput",
+    "HeadOptions",
+    "HeadOutput",
+    "Paper",
+    "Recipe",
+    "build",
+    "load",
+    "names",
+    "total_loss",
+]
+
+
+def names() -> list[str]:
+    """Names of all heads, without importing them."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(name: str) -> ModuleType:
+    """Import one head module.
+
+    Raises:
+        UnknownName: if there is no such head.
+    """
+    if name not in names():
+        raise UnknownName("head", name, names())
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def build(name: str, **options: Any) -> Head:
+    """A head with its paper's options, some of them replaced.
+
+    Raises:
+        UnknownName: if there is no such head, or it has no such option.
+        ValueError: if an option cannot have the value.
+    """
+    module = load(name)
+    known = module.Options.__dataclass_fields__
+    for option in options:
+        if option not in known:
+            raise UnknownName(f"option of {name}", option, known)
+    head: Head = module.Head(module.Options(**options))
+    return head
+
+
+def total_loss(head: Head, output: HeadOutput, answers: Tensor) -> Tensor:
+    """Cross-entropy of the answers plus the weighted auxiliary losses.
+
+    Shapes:
+        answers [B] long: number of the right answer or option → scalar
+    """
+    loss = F.cross_entropy(output.logits, answers)
+    for name, value in output.aux_losses.items():
+        loss = loss + head.aux_weights[name] * value
+    return loss

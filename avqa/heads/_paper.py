@@ -1,0 +1,76 @@
+"""A paper as data: how it trained, what it reports, and what is known to be wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+COLUMNS = (
+    *("A-Count", "A-Comp", "A-Avg", "V-Count", "V-Local", "V-Avg"),
+    *("AV-Exist", "AV-Count", "AV-Local", "AV-Comp", "AV-Temp", "AV-Avg", "All"),
+)
+"""The field's result table, in its order; every average is micro."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A paper's training: Adam at ``learning_rate``, × ``gamma`` every ``step_epochs``."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    step_epochs: int
+    gamma: float
+    stride_seconds: int = 1
+    """Every how many seconds a row is taken."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One published row of accuracies in percent."""
+
+    name: str
+    source: str
+    values: Mapping[str, float]
+    """Column of `COLUMNS` (or a named other data set) → percent, as printed."""
+    annotation: str = "?"
+    """`u` updated, `o` original, `o/?` mixed, `?` fits neither."""
+    consistent: bool = True
+    """Whether the averages follow from the cells."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One ablation row: the options that make it and what the paper reports for it."""
+
+    options: Mapping[str, Any]
+    values: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper."""
+
+    title: str
+    venue: str
+    url: str
+    recipe: Recipe
+    figures: tuple[Figures, ...] = ()
+    parameters_millions: float | None = None
+    """As the paper prints it; see ``parameters_note`` for what it counts."""
+    gflops: float | None = None
+    parameters_note: str = ""
+
+
+def row(*values: float) -> dict[str, float]:
+    """Thirteen values in the order of `COLUMNS`, as a mapping."""
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def groups(audio: float, visual: float, audio_visual: float, all_: float) -> dict[str, float]:
+    """The four averages most ablations report."""
+    return {"A-Avg": audio, "V-Avg": visual, "AV-Avg": audio_visual, "All": all_}

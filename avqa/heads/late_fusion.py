@@ -1,0 +1,58 @@
+"""A baseline without reasoning: means over time of sound and picture, joined with the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from avqa.heads._blocks import AnswerLayer, masked_mean, question_encoder
+from avqa.heads._head import Head as BaseHead
+from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._paper import Ablation, Paper, Recipe
+
+PAPER = Paper(
+    title="Late fusion of mean-pooled features (the AV+Q row of AVST's ablation)",
+    venue="CVPR 2022",
+    url="https://arxiv.org/abs/2203.14072",
+    recipe=Recipe(1e-4, batch_size=64, epochs=30, step_epochs=10, gamma=0.1),
+)
+ABLATIONS: dict[str, Ablation] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(HeadOptions):
+    """Nothing beyond what every head has."""
+
+
+class Head(BaseHead):
+    """Mean pooling, concatenation, one product with the question.
+
+        a = mean_t FC(audio_t),  v = mean_tp FC(patch_tp)
+        e = tanh(FC(tanh([a; v])) ∘ q),  logits = FC(e)
+
+    Shapes:
+        audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
+    """
+
+    FEATURES = ("audio", "patch")
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.question = question_encoder(options, words=False)
+        self.audio = nn.Linear(options.audio_width, options.width)
+        self.visual = nn.Linear(options.visual_width, options.width)
+        self.fuse = nn.Linear(2 * options.width, options.width)
+        self.answer = AnswerLayer(options)
+
+    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """See `Head`; there is nothing to explain."""
+        self.check(inputs)
+        assert inputs.audio is not None  # check
+        assert inputs.patch is not None
+        audio = masked_mean(self.audio(inputs.audio), inputs.valid)
+        visual = masked_mean(self.visual(inputs.patch.mean(2)), inputs.valid)
+        fused = self.fuse(torch.cat([audio, visual], -1).tanh())
+        e = (fused * self.question(inputs).sentence).tanh()
+        return HeadOutput(self.answer(e, inputs))

@@ -1,0 +1,85 @@
+"""Seeded batches for the heads' tests, small and in any size."""
+
+from dataclasses import fields, replace
+
+import torch
+
+from avqa.heads import Head, HeadInput
+
+
+def make_inputs(
+    head: Head,
+    *,
+    batch: int = 3,
+    seconds: int = 4,
+    patches: int = 9,
+    num_words: int = 8,
+    num_choices: int = 4,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> HeadInput:
+    """Everything any head may need, in the widths of ``head``; every sample another video.
+
+    The last sample's last second is padding (if there are two), questions have 3 words or more.
+    """
+    options = head.options
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g, dtype=dtype)
+
+    def tokens(least: int) -> torch.Tensor:
+        ids = torch.randint(1, options.vocabulary, (batch, num_words), generator=g)
+        lengths = torch.randint(least, num_words + 1, (batch, 1), generator=g)
+        return ids * (torch.arange(num_words) < lengths)
+
+    valid = torch.ones(batch, seconds, dtype=torch.bool)
+    if seconds > 1:
+        valid[-1, -1] = False
+    choice_valid = torch.ones(batch, num_choices, dtype=torch.bool)
+    choice_valid[0, -1] = False
+    return HeadInput(
+        valid=valid,
+        audio=normal(batch, seconds, options.audio_width).relu(),
+        frame=normal(batch, seconds, options.visual_width),
+        patch=normal(batch, seconds, patches, options.visual_width),
+        tokens=tokens(3),
+        sentence=normal(batch, options.text_width),
+        words=normal(batch, 77, options.text_width),
+        eot=torch.randint(3, 12, (batch,), generator=g),
+        choices=normal(batch, num_choices, options.text_width),
+        choice_valid=choice_valid,
+        choice_tokens=tokens(3),
+        video=torch.arange(batch),
+        sources=torch.randint(0, 2, (batch, 22), generator=g).to(dtype),
+        source_weight=torch.ones(batch, 22, dtype=dtype),
+        type_tokens=tokens(1)[:, :2],
+        keyword_tokens=tokens(1)[:, :3],
+    )
+
+
+def select(inputs: HeadInput, index: torch.Tensor | slice) -> HeadInput:
+    """The samples ``index`` of a batch."""
+    values = {f.name: getattr(inputs, f.name) for f in fields(inputs)}
+    return HeadInput(**{n: v if v is None else v[index] for n, v in values.items()})
+
+
+def pad_seconds(inputs: HeadInput, extra: int, seed: int = 9) -> HeadInput:
+    """The same batch with ``extra`` padded seconds of noise behind."""
+    g = torch.Generator().manual_seed(seed)
+
+    def longer(x: torch.Tensor | None) -> torch.Tensor | None:
+        if x is None:
+            return None
+        noise = 10 * torch.randn(len(x), extra, *x.shape[2:], generator=g).to(x.dtype)
+        return torch.cat([x, noise], 1)
+
+    hidden = torch.zeros(len(inputs.valid), extra, dtype=torch.bool)
+    return replace(
+        inputs,
+        valid=torch.cat([inputs.valid, hidden], 1),
+        audio=longer(inputs.audio),
+        frame=longer(inputs.frame),
+        patch=longer(inputs.patch),
+        negative_patch=longer(inputs.negative_patch),
+    )
