@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avqa.errors import UnknownName
+from avqa.heads._cost import count_flops, count_parameters, random_input
 from avqa.heads._head import Head, HeadInput, HeadOptions, HeadOutput
 from avqa.heads._paper import COLUMNS, Ablation, Figures, Paper, Recipe
 
@@ -34,8 +35,11 @@ __all__ = [
     "Paper",
     "Recipe",
     "build",
+    "count_flops",
+    "count_parameters",
     "load",
     "names",
+    "random_input",
     "total_loss",
 ]
 

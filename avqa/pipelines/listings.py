@@ -35,3 +35,39 @@ def decoder_lines() -> list[str]:
             version = f"not usable here: {error}"
         lines.append(f"{name + default:<16}  {version}")
     return lines + ["what each one cannot read: docs/decoders.md"]
+
+
+LISTED_SECONDS, LISTED_PATCHES = 60, 49
+
+
+def head_lines() -> list[str]:
+    """Each head: inputs, parameters, FLOPs, and what its paper prints."""
+    from avqa import heads
+
+    lines = [
+        f"one question about {LISTED_SECONDS} s, {LISTED_PATCHES} patches a picture; FLOPs as"
+        " torch counts them (2 per multiply-add, LSTMs left out); accuracy in percent on"
+        " MUSIC-AVQA as printed, u/o = updated/original annotation, ! = its averages do not"
+        " follow from its cells",
+        f"{'head':<14} {'parameters':>11} {'GFLOPs':>7}  {'paper':>16}  inputs; accuracy",
+    ]
+    for name in heads.names():
+        paper = heads.load(name).PAPER
+        head = heads.build(name)
+        seconds = -(-LISTED_SECONDS // paper.recipe.stride_seconds)
+        flops = heads.count_flops(head, seconds=seconds, patches=LISTED_PATCHES) / 1e9
+        printed = " / ".join(
+            f"{value}{unit}" if value is not None else "-"
+            for value, unit in ((paper.parameters_millions, " M"), (paper.gflops, " G"))
+        )
+        rows = [
+            f"{row.name} {row.values['All']} ({row.annotation}{'' if row.consistent else '!'})"
+            for row in paper.figures
+            if "All" in row.values
+        ]
+        needs = ", ".join(head.needs) + (f" every {paper.recipe.stride_seconds} s" * (seconds < 60))
+        lines.append(
+            f"{name:<14} {heads.count_parameters(head):>11,} {flops:>7.2f}  {printed:>16}  "
+            + "; ".join([needs, *rows])
+        )
+    return lines
