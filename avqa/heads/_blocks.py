@@ -67,14 +67,20 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         *,
         values: Tensor | None = None,
+        layer: nn.Linear | None = None,
         want_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend from every query to the keys; ``values`` are the keys unless given."""
+        """Attend from every query to the keys; ``values`` are the keys unless given.
+
+        With ``layer`` (one query, no ``values``) the keys are ``layer(keys)``, which is folded in
+        too and never computed for all of them.
+        """
         if mask is not None and mask.ndim < query.ndim:
             mask = mask.unsqueeze(-2)  # [..., 1, N]
         if query.shape[-2] == 1 and values is None:
-            found = self._folded(query, keys, mask)
+            found = self._folded(query, keys, mask, layer)
         else:
+            assert layer is None
             found = self._full(query, keys, keys if values is None else values, mask, want_weights)
         mixed, weights = found
         out = self.out_proj(mixed)
@@ -105,17 +111,24 @@ class Attention(nn.Module):
         mixed = F.dropout(weights, rate) @ v
         return mixed.transpose(-3, -2).flatten(-2), weights.mean(-3)
 
-    def _folded(self, query: Tensor, keys: Tensor, mask: Tensor | None) -> _Mixed:
+    def _folded(
+        self, query: Tensor, keys: Tensor, mask: Tensor | None, layer: nn.Linear | None
+    ) -> _Mixed:
         """One query: h folded queries [h, D] meet the raw keys, the values come last."""
         width, size = query.shape[-1], query.shape[-1] // self.heads
         w_q, w_k, w_v = self.in_proj_weight.chunk(3)
         b_q, _, b_v = self.in_proj_bias.chunk(3)  # the key's bias shifts all scores alike
         q = self._by_head(F.linear(query, w_q, b_q)).squeeze(-3)  # [..., h, d]
         folded = torch.einsum("...hd,hde->...he", q, w_k.view(self.heads, size, width))
+        if layer is not None:
+            folded = folded @ layer.weight  # its bias, too, shifts all scores alike
         weights = masked_softmax(folded @ keys.mT / math.sqrt(size), mask)  # [..., h, N]
         kept = F.dropout(weights, self.dropout, self.training)
-        mixed = torch.einsum("...he,hde->...hd", kept @ keys, w_v.view(self.heads, size, width))
-        mixed = mixed + kept.sum(-1, keepdim=True) * b_v.view(self.heads, size)
+        total, sums = kept.sum(-1, keepdim=True), kept @ keys
+        if layer is not None:
+            sums = F.linear(sums, layer.weight) + total * layer.bias
+        mixed = torch.einsum("...he,hde->...hd", sums, w_v.view(self.heads, size, width))
+        mixed = mixed + total * b_v.view(self.heads, size)
         return mixed.flatten(-2).unsqueeze(-2), weights.mean(-2, keepdim=True)
 
 
@@ -136,6 +149,7 @@ class QuestionBlock(nn.Module):
 
     Shapes:
         query [..., D], keys [..., N, D], mask [..., N] → out [..., D], weights [..., N]
+        with ``layer`` (keys are ``layer(keys)``, see `Attention`) keys as wide as its input
     """
 
     def __init__(self, width: int, dropout: float, heads: int = 4) -> None:
@@ -146,10 +160,14 @@ class QuestionBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, query: Tensor, keys: Tensor, mask: Tensor | None = None
+        self,
+        query: Tensor,
+        keys: Tensor,
+        mask: Tensor | None = None,
+        layer: nn.Linear | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Attend from one query to its keys."""
-        mixed, weights = self.attention(query.unsqueeze(-2), keys, mask)
+        mixed, weights = self.attention(query.unsqueeze(-2), keys, mask, layer=layer)
         assert weights is not None
         mixed = mixed.squeeze(-2)
         out = self.norm(mixed + self.dropout(self.feed_forward(mixed)))
@@ -230,8 +248,9 @@ class LstmQuestion(nn.Module):
             words, _ = pad_packed_sequence(out, batch_first=True, total_length=tokens.shape[1])
         else:
             words, (hidden, cell) = self.lstm(x)
-        sentence = self.project(torch.cat([hidden[0], cell[0]], -1).tanh())
-        return Question(sentence, words, mask, cell[0])
+        last_hidden, last_cell = (x.transpose(0, 1).flatten(1) for x in (hidden, cell))  # [B, D]
+        sentence = self.project(torch.cat([last_hidden, last_cell], -1).tanh())
+        return Question(sentence, words, mask, last_cell)
 
 
 class ClipQuestion(nn.Module):

@@ -104,6 +104,14 @@ def test_folding_broadcasts_one_question_over_many_frames():
     assert weights.shape == (2, 6, 1, 5)
 
 
+def test_a_layer_before_the_keys_folds_in():
+    module, layer = double(QuestionBlock(D, 0.1)), double(torch.nn.Linear(3, D))
+    query, keys = normal(2, D), normal(2, 6, 5, 3, seed=2)
+    mask = torch.tensor([1, 1, 0, 1, 1]).bool()
+    found = module(query[:, None], keys, mask, layer)
+    torch.testing.assert_close(found, module(query[:, None], layer(keys), mask))
+
+
 def test_question_block_equals_the_loop():
     module = double(QuestionBlock(D, 0.1))
     query, keys = normal(D), normal(5, D, seed=2)
