@@ -1,18 +1,68 @@
-"""What the heads that ground sound in pictures share: cosine grounding and the match loss."""
+"""What the heads that ground sound in pictures share: grounding, match loss, pre-training."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avqa.heads._head import HeadInput
+from avqa.heads._head import Head, HeadInput, HeadOptions
+
+GROUNDING_PREFIXES = ("audio.", "picture.", "visual.", "match.")
+"""Parameters that AVST's grounding pre-training (stage I) trains, by the names they have in every
+head that can start from it: `audio_layer`, `picture_layer`, the layer after the grounding
+([mean; grounded] 2D→D) and the `MatchClassifier`."""
+
+
+def audio_layer(options: HeadOptions) -> nn.Sequential:
+    """``a = FC(ReLU(FC(audio)))``: audio_width → D → D."""
+    return nn.Sequential(
+        nn.Linear(options.audio_width, options.width),
+        nn.ReLU(),
+        nn.Linear(options.width, options.width),
+    )
+
+
+def picture_layer(options: HeadOptions) -> nn.Module:
+    """Nothing where maps are as wide as the head, as in the papers; else a layer to D."""
+    if options.visual_width == options.width:
+        return nn.Identity()
+    return nn.Linear(options.visual_width, options.width)
+
+
+class UnitMap(NamedTuple):
+    """A map whose rows count as vectors of length 1.
+
+    The lengths divide the results instead of the rows: no second copy of the largest tensor.
+    """
+
+    rows: Tensor
+    """[..., P, D], as they came."""
+    length: Tensor
+    """[..., P], L2 norm of each row; 1 for a row of zeros."""
+
+    @classmethod
+    def of(cls, maps: Tensor) -> UnitMap:
+        """Measure the rows of ``maps`` [..., P, D]."""
+        length = torch.linalg.vector_norm(maps, dim=-1)
+        return cls(maps, length.masked_fill(length == 0, 1.0))
+
+    def cosine(self, vector: Tensor) -> Tensor:
+        """Cosine of every row with ``vector`` [..., D] → [..., P]."""
+        unit = F.normalize(vector, dim=-1).unsqueeze(-1)
+        return (self.rows @ unit).squeeze(-1) / self.length
+
+    def average(self, weights: Tensor) -> Tensor:
+        """Sum of the rows of length 1, weighted by ``weights`` [..., P] → [..., D]."""
+        return ((weights / self.length).unsqueeze(-2) @ self.rows).squeeze(-2)
 
 
 def cosine(maps: Tensor, vector: Tensor) -> Tensor:
     """Cosine of every position with a vector: maps [..., P, D], vector [..., D] → [..., P]."""
-    unit = F.normalize(vector, dim=-1).unsqueeze(-1)
-    return (F.normalize(maps, dim=-1) @ unit).squeeze(-1)
+    return UnitMap.of(maps).cosine(vector)
 
 
 def draw_negatives(inputs: HeadInput) -> Tensor | None:
@@ -60,3 +110,30 @@ def match_loss(positive: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
     matched = -positive.log_softmax(-1)[..., 1][valid]
     apart = -negative.log_softmax(-1)[..., 0][valid]
     return torch.cat([matched, apart]).mean()
+
+
+def grounding_state(head: Head) -> dict[str, Tensor]:
+    """The parameters that grounding pre-training trains, by name (`GROUNDING_PREFIXES`)."""
+    state: Mapping[str, Tensor] = head.state_dict()
+    return {name: value for name, value in state.items() if name.startswith(GROUNDING_PREFIXES)}
+
+
+def load_grounding(head: Head, state: Mapping[str, Tensor]) -> None:
+    """Start a head's grounding from pre-trained parameters (``grounding_state`` of AVST).
+
+    Raises:
+        ValueError: names or shapes are not those of this head's grounding.
+    """
+    own = grounding_state(head)
+    if strange := sorted(own.keys() ^ state.keys()):
+        raise ValueError(
+            f"grounding weights differ from those of {type(head).__module__} in {strange[0]}"
+            f" and {len(strange) - 1} more; expected exactly {', '.join(sorted(own))}"
+        )
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"grounding weights: {name} has shape {tuple(value.shape)};"
+                f" expected {tuple(own[name].shape)}, the widths they were trained with"
+            )
+    head.load_state_dict(dict(state), strict=False)

@@ -165,8 +165,8 @@ class Head(nn.Module):
         choices = ("choices",) if self.options.answer == "choices" else ()
         return (*self.FEATURES, *_TEXT[self.options.question], *choices)
 
-    def check(self, inputs: HeadInput) -> None:
-        """Refuse a batch this head cannot read.
+    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> None:
+        """Refuse a batch this head cannot read; ``needs`` stands in for what `forward` needs.
 
         Raises:
             ValueError: a needed tensor is missing or has another rank, width, batch or number
@@ -179,9 +179,10 @@ class Head(nn.Module):
             )
         if inputs.valid.shape[1] == 0:
             raise ValueError("valid has T=0 seconds; expected at least one")
-        for name in self.needs:
+        needs = self.needs if needs is None else needs
+        for name in needs:
             if getattr(inputs, name) is None:
-                raise ValueError(f"{name} is missing; {type(self).__module__} needs {self.needs}")
+                raise ValueError(f"{name} is missing; {type(self).__module__} needs {needs}")
         for name, rank in _RANK.items():
             if (tensor := getattr(inputs, name)) is not None:
                 self._check_shape(name, tensor, rank, inputs.valid)
