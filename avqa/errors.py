@@ -2,7 +2,8 @@
 
     AvqaError                 1   unexpected
     ├─ ConfigError            2   usage or configuration
-    │  └─ UnknownName         2   also LookupError
+    │  ├─ UnknownName         2   also LookupError
+    │  └─ DatasetError        2   a question file, or one of its questions, cannot be used
     ├─ MediaError             3   one video cannot be read; recorded, the run goes on
     ├─ PartialFailure         3   the run ended and some videos failed
     ├─ StoreError             4   refused by or because of a store
@@ -71,6 +72,10 @@ class UnknownName(ConfigError, LookupError):
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" did you mean {near[0]!r}?" if near else ""
         super().__init__(f"no {kind} {name!r};{hint} available: {', '.join(names)}")
+
+
+class DatasetError(ConfigError):
+    """A question file is missing or cannot be used, or one of its questions cannot."""
 
 
 class MediaError(AvqaError):

@@ -1,0 +1,61 @@
+"""One question of any data set, its text in the field's form, and the hashes that name it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+SPLITS = ("train", "val", "test")
+MARKS = "?\N{FULLWIDTH QUESTION MARK}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question about one video."""
+
+    key: str
+    """Unique within a data set: SHA-256 over the data set's name, the split of the file, the
+    question's id if it has one, the video's id and the text; of rows alike in all of these, the
+    second and later ones in file order also hash their number."""
+    question_id: str | None
+    video_id: str
+    split: str
+    """``train``, ``val`` or ``test``."""
+    text: str
+    """Slots filled, without the final mark, single spaces; underscores and case are kept."""
+    words: tuple[str, ...]
+    """The text split on spaces, at most 14 in MUSIC-AVQA."""
+    modality: str
+    """First half of the type pair: ``Audio-Visual``; for AVQA the question's relation."""
+    kind: str
+    """Second half of the type pair: ``Temporal``; for AVQA the question's type."""
+    template: str
+    """The text as the file has it, slots open."""
+    slots: tuple[str, ...]
+    """What fills the slots, in their order."""
+    answer: str | None
+    """Answer in words; None where the file has none, and for multiple choice."""
+    choices: tuple[str | None, ...] = ()
+    """Multiple choice: the options; a missing one is None."""
+    choice: int | None = None
+    """Index of the right option; None where the file has none or that option is missing."""
+
+
+def normalise(text: str) -> str:
+    """Single spaces, no space at either end, no final mark: the form in which texts are compared.
+
+    Case and underscores are kept: both change what a text encoder gives.
+    """
+    return " ".join(text.split()).rstrip(MARKS + " ")
+
+
+def text_key(text: str) -> str:
+    """SHA-256, in hexadecimal, of the normalised filled text: the key of its text features."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()
+
+
+def question_key(*parts: str | None) -> str:
+    """SHA-256, in hexadecimal, over parts that may be absent; see `Question.key`."""
+    # The lengths keep ("ab", "c") and ("a", "bc") apart.
+    packed = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(packed.encode()).hexdigest()
