@@ -218,17 +218,20 @@ class LstmQuestion(nn.Module):
 
     As in all published code the LSTM runs through the padding behind the question, whose row of
     the table is an ordinary learnt one; ``pack`` stops at the last real word instead. Attention
-    over words must use the mask either way.
+    over words must use the mask either way. ``bidirectional``: D/2 states each way, joined.
 
     Shapes:
         tokens [B, N] → `Question`
     """
 
-    def __init__(self, vocabulary: int, width: int, *, pack: bool) -> None:
+    def __init__(
+        self, vocabulary: int, width: int, *, pack: bool, bidirectional: bool = False
+    ) -> None:
         super().__init__()
         self.pack = pack
         self.embedding = nn.Embedding(vocabulary, width)
-        self.lstm = nn.LSTM(width, width, batch_first=True)
+        hidden = width // 2 if bidirectional else width
+        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=bidirectional)
         self.project = nn.Linear(2 * width, width)
 
     def forward(self, inputs: HeadInput) -> Question:
