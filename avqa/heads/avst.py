@@ -1,0 +1,295 @@
+"""AVST: the sound is grounded in the picture, then both are grounded in time by the question.
+
+The base of its family: TJSTG and SaSR-Net start from its grounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from avqa.heads._blocks import AnswerLayer, QuestionBlock, masked_mean, question_encoder
+from avqa.heads._grounding import (
+    MatchClassifier,
+    UnitMap,
+    audio_layer,
+    draw_negatives,
+    match_loss,
+    picture_layer,
+)
+from avqa.heads._head import Head as BaseHead
+from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._paper import Ablation, Figures, Paper, Recipe, groups, row
+
+PAPER = Paper(
+    title="Learning to Answer Questions in Dynamic Audio-Visual Scenarios",
+    venue="CVPR 2022",
+    url="https://arxiv.org/abs/2203.14072",
+    recipe=Recipe(
+        learning_rate=1e-4,
+        batch_size=64,
+        epochs=30,
+        step_epochs=10,
+        gamma=0.1,
+        stride_seconds=6,
+        note="authors' code: a step every 8 epochs, 80 epochs by default; grounding pre-training:"
+        " first 10 seconds of real training videos, Adam 1e-4, × 0.1 every 8 epochs, batch 64,"
+        " 30 epochs; for clips of 10 s take a row every second",
+    ),
+    figures=(
+        Figures(
+            name="AVST",
+            source="CVPR 2022",
+            values=row(
+                *(78.18, 67.05, 74.06, 71.56, 76.38, 74.00),
+                *(81.81, 70.80, 64.51, 66.01, 63.23, 69.54, 71.52),
+            ),
+            annotation="o",
+            note="ResNet-18; the paper's table has AV-Local before AV-Count",
+        ),
+        Figures(
+            name="AVST, updated annotation",
+            source="authors' results page",
+            values=row(
+                *(77.78, 67.17, 73.87, 73.52, 75.27, 74.40),
+                *(82.49, 69.88, 64.24, 64.67, 65.82, 69.53, 71.59),
+            ),
+            annotation="u",
+            note="ResNet-18",
+        ),
+        Figures(
+            name="AVST, run again",
+            source="AVAF-Net, AAAI 2025",
+            values=row(
+                *(76.89, 67.00, 73.25, 72.60, 75.76, 74.19),
+                *(81.98, 68.54, 64.35, 63.94, 65.57, 68.92, 71.08),
+            ),
+            annotation="u",
+        ),
+    ),
+    parameters_millions=18.480,
+    gflops=3.188,
+    parameters_note="as other papers print them; not reproduced, must include the ResNet-18 that a"
+    " head over cached features does not have; the authors' module holds 22.30 M",
+)
+
+ABLATIONS = {
+    "q": Ablation(
+        {"modalities": "q", "temporal": False, "spatial": False},
+        groups(65.19, 44.42, 55.15, 54.09),
+    ),
+    "a+q": Ablation(
+        {"modalities": "aq", "temporal": False, "spatial": False},
+        groups(67.78, 62.75, 63.86, 64.26),
+    ),
+    "v+q": Ablation(
+        {"modalities": "vq", "temporal": False, "spatial": False},
+        groups(68.76, 67.28, 63.23, 65.28),
+    ),
+    "av+q": Ablation({"temporal": False, "spatial": False}, groups(70.67, 69.72, 65.84, 67.72)),
+    "av+q+temporal": Ablation({"spatial": False}, groups(73.01, 73.18, 68.02, 70.27)),
+    "full": Ablation({}, groups(74.06, 74.00, 69.54, 71.52), "all rows: original annotation"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(HeadOptions):
+    """AVST's ablation flags and the temperature of its grounding."""
+
+    modalities: Literal["q", "aq", "vq", "avq"] = "avq"
+    """What the head is given: the question, sound, pictures."""
+    temporal: bool = True
+    """Grounding in time; without it the means over time alone."""
+    spatial: bool = True
+    """Grounding in space and the match loss; without them the mean of each map."""
+    ground_temp: float = 1.0
+    """Divides the cosines before the softmax over positions. 1 as published leaves the map nearly
+    flat; 0.1 is worth a try."""
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each."""
+        found = [*super().problems(), *grounding_problems(self.width, self.ground_temp)]
+        if self.spatial and self.modalities != "avq":
+            found.append(f"modalities={self.modalities} with spatial=true; expected spatial=false")
+        if self.temporal and self.modalities == "q":
+            found.append("modalities=q with temporal=true; expected temporal=false")
+        return found
+
+
+def grounding_problems(width: int, ground_temp: float) -> list[str]:
+    """Complaints about options that all heads with this grounding have."""
+    found = []
+    if width % 4:
+        found.append(f"width={width}; expected a multiple of 4 (attention heads)")
+    if not 0 < ground_temp < math.inf:
+        found.append(f"ground_temp={ground_temp}; expected more than 0")
+    return found
+
+
+class StreamFusion(nn.Module):
+    """Ground each stream in time by the question, then join the streams.
+
+    Temporal grounding and multimodal fusion of AVST:
+
+        u_s, w_s = QBlock_s(q, s_1 … s_T)                      for every stream s
+        f = FC(tanh([u_a + mean_t a_t ; u_v + mean_t v_t]))
+
+    Args:
+        width: D.
+        dropout: inside the attention blocks.
+        streams: names of the streams, in the order they are concatenated.
+        temporal: without it ``u_s`` = 0.
+    Shapes:
+        q [B, D], each stream [B, T, D], valid [B, T] → f [B, D], weights {stream: [B, T]}
+    """
+
+    def __init__(
+        self, width: int, dropout: float, streams: Collection[str], *, temporal: bool = True
+    ) -> None:
+        super().__init__()
+        grounded = streams if temporal else ()
+        self.ground = nn.ModuleDict({name: QuestionBlock(width, dropout) for name in grounded})
+        self.fuse = nn.Linear(len(streams) * width, width)
+
+    def forward(
+        self, q: Tensor, streams: dict[str, Tensor], valid: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Join ``streams``; the weights are those of the grounded ones."""
+        parts = {name: masked_mean(x, valid) for name, x in streams.items()}  # [B, D]
+        weights = {}
+        for name, block in self.ground.items():
+            u, weights[name] = block(q, streams[name], valid)  # temporal grounding, [B, D], [B, T]
+            parts[name] = parts[name] + u
+        return self.fuse(torch.cat(list(parts.values()), -1).tanh()), weights  # fusion, [B, D]
+
+
+class Head(BaseHead):
+    """Spatial grounding, temporal grounding and fusion of AVST.
+
+    Implements the modules of Li et al., CVPR 2022:
+
+        sound                a_t = FC(ReLU(FC(audio_t)))
+        spatial grounding    s_t = softmax_p(cos(M_tp, a_t) / ground_temp)
+                             g_t = Σ_p s_tp M_tp / |M_tp|
+                             v_t = FC(tanh([mean_p M_tp ; g_t]))
+        temporal grounding   u_a = QBlock_a(q, a_1 … a_T),  u_v = QBlock_v(q, v_1 … v_T)
+        fusion               f = FC(tanh([u_a + mean_t a_t ; u_v + mean_t v_t]))
+        answer               e = tanh(f ∘ q),  logits = FC(e)
+        match loss           cross-entropy of MLP([a_t; v_t]) for the video's own picture (1) and
+                             one of another video (0), both grounded with the same sound
+
+    Chosen where the paper is silent: maps of another width than D pass a layer first; ``q`` alone
+    answers by e = tanh(FC(q)); without spatial grounding v_t = FC(tanh(mean_p M_tp)).
+    Differs from the authors' code: pictures of other videos are drawn inside the batch; layers
+    that the code holds and never runs are not built (22.30 M there, 7.92 M here).
+
+    Shapes:
+        audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
+    """
+
+    FEATURES = ("audio", "patch")
+    WITHOUT_GRADIENT: tuple[str, ...] = ()
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        width = options.width
+        self.hears = options.modalities in ("aq", "avq")
+        self.sees = options.modalities in ("vq", "avq")
+        self.spatial, self.ground_temp = options.spatial, options.ground_temp
+        self.question = question_encoder(options, words=False)
+        if self.hears:
+            self.audio = audio_layer(options)
+        if self.sees:
+            self.picture = picture_layer(options)
+            self.visual = nn.Linear(2 * width if options.spatial else width, width)
+        if options.spatial:
+            self.match = MatchClassifier(width)
+            self.aux_weights = {"match": 0.5}
+        if self.hears or self.sees:
+            streams = [name for name, on in (("audio", self.hears), ("visual", self.sees)) if on]
+            self.fusion = StreamFusion(width, options.dropout, streams, temporal=options.temporal)
+        else:
+            self.hidden = nn.Linear(width, width)
+        self.answer = AnswerLayer(options)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of `HeadInput` that must be given; not those of modalities that are off."""
+        used = {"audio": self.hears, "patch": self.sees}
+        return tuple(name for name in super().needs if used.get(name, True))
+
+    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer a batch.
+
+        Explains ``spatial_attn`` [B, T, P], ``temporal_attn_audio``, ``temporal_attn_visual`` and
+        ``match_prob`` [B, T], as far as the options leave them; 0 at padded seconds.
+        """
+        self.check(inputs)
+        q = self.question(inputs).sentence
+        if not (self.hears or self.sees):
+            return HeadOutput(self.answer(self.hidden(q).tanh(), inputs))
+        streams, attention = self._streams(inputs)
+        f, weights = self.fusion(q, streams, inputs.valid)
+        output = HeadOutput(self.answer((f * q).tanh(), inputs))
+        if self.training and self.spatial:
+            output.aux_losses.update(self._match_loss(inputs, streams))
+        if explain:
+            output.explain.update({f"temporal_attn_{name}": w for name, w in weights.items()})
+        if explain and attention is not None:
+            matched = self.match(torch.cat([streams["audio"], streams["visual"]], -1))
+            output.explain["spatial_attn"] = attention * inputs.valid.unsqueeze(-1)
+            output.explain["match_prob"] = matched.softmax(-1)[..., 1] * inputs.valid
+        return output
+
+    def grounding_loss(self, inputs: HeadInput) -> Tensor | None:
+        """The match loss alone, for grounding pre-training: no question is needed.
+
+        Trains the parameters of `avqa.heads._grounding.grounding_state`, from which
+        `load_grounding` starts this head, TJSTG or SaSR-Net.
+
+        Returns:
+            A scalar; None where the batch holds one video only and no ``negative_patch``.
+
+        Raises:
+            ValueError: the batch is not readable, or the head has no spatial grounding.
+        """
+        if not self.spatial:
+            raise ValueError("spatial=False; expected spatial=True: the match loss needs grounding")
+        self.check(inputs, self.FEATURES)
+        return self._match_loss(inputs, self._streams(inputs)[0]).get("match")
+
+    def _streams(self, inputs: HeadInput) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Sound and sight [B, T, D], and where the sound was looked for [B, T, P]."""
+        streams, attention = {}, None
+        if self.hears:
+            streams["audio"] = self.audio(inputs.audio)  # sound, [B, T, D]
+        if self.sees:
+            assert inputs.patch is not None  # check
+            streams["visual"], attention = self._look(inputs.patch, streams.get("audio"))
+        return streams, attention
+
+    def _look(self, patch: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        maps = self.picture(patch)
+        mean = maps.mean(-2)
+        if not self.spatial:
+            return self.visual(mean.tanh()), None
+        assert a is not None  # Options.problems
+        unit = UnitMap.of(maps)
+        s = (unit.cosine(a) / self.ground_temp).softmax(-1)  # spatial grounding, [B, T, P]
+        g = unit.average(s)  # spatial grounding, [B, T, D]
+        return self.visual(torch.cat([mean, g], -1).tanh()), s  # spatial grounding, [B, T, D]
+
+    def _match_loss(self, inputs: HeadInput, streams: dict[str, Tensor]) -> dict[str, Tensor]:
+        others = draw_negatives(inputs)
+        if others is None:
+            return {}
+        a = streams["audio"]
+        apart, _ = self._look(others, a)
+        own = self.match(torch.cat([a, streams["visual"]], -1))
+        other = self.match(torch.cat([a, apart], -1))
+        return {"match": match_loss(own, other, inputs.valid)}  # match loss, scalar

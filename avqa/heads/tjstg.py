@@ -1,0 +1,475 @@
+"""TJSTG: a word of the question says where to look, one stream of sound and pictures when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from avqa.heads._blocks import (
+    AnswerLayer,
+    Attention,
+    Question,
+    QuestionBlock,
+    masked_mean,
+    masked_softmax,
+    question_encoder,
+)
+from avqa.heads._grounding import (
+    MatchClassifier,
+    UnitMap,
+    audio_layer,
+    draw_negatives,
+    match_loss,
+    picture_layer,
+)
+from avqa.heads._head import Head as BaseHead
+from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._paper import Ablation, Figures, Paper, Recipe, row
+from avqa.heads.avst import StreamFusion, grounding_problems
+
+_FULL = row(
+    *(80.38, 69.87, 76.47, 76.19, 77.55, 76.88),
+    *(82.59, 71.54, 64.24, 66.21, 64.84, 70.13, 73.04),
+)
+_UPDATED_CODE = row(
+    *(80.73, 69.02, 76.41, 76.61, 77.47, 77.04),
+    *(82.89, 71.07, 66.20, 65.49, 63.75, 70.09, 73.05),
+)
+
+PAPER = Paper(
+    title="Target-Aware Spatio-Temporal Reasoning via Answering Questions in Dynamic Audio-Visual"
+    " Scenarios",
+    venue="Findings of EMNLP 2023",
+    url="https://arxiv.org/abs/2305.12397",
+    recipe=Recipe(
+        learning_rate=2e-4,
+        batch_size=64,
+        epochs=30,
+        step_epochs=10,
+        gamma=0.1,
+        stride_seconds=6,
+        note="authors' code: a step every 12 epochs; starts from AVST's grounding pre-training",
+    ),
+    figures=(
+        Figures(
+            name="TJSTG",
+            source="Findings of EMNLP 2023",
+            values=_FULL,
+            annotation="u",
+            consistent=False,
+            note="ResNet-18; A-Avg from the cells is 76.50; the paper states 9,185 questions, the"
+            " figures fit the 9,129 of the updated file only",
+        ),
+        Figures(
+            name="TJSTG, updated code",
+            source="authors' repository",
+            values=_UPDATED_CODE,
+            annotation="u",
+            note="ResNet-18; combine=sum",
+        ),
+        Figures(
+            name="TJSTG, dual stream",
+            source="Findings of EMNLP 2023, ablation",
+            values={"All": 72.89},
+            annotation="u",
+            note="14.6 M; its layers are not described well enough to be built, and no set of"
+            " 512-wide layers makes up the difference to 11.1 M",
+        ),
+    ),
+    parameters_millions=11.1,
+    parameters_note="11,069,612 with target_mlp, the layers of the authors' code; 10,544,300 as"
+    " the text reads; the authors' module holds 11,792,300",
+)
+
+ABLATIONS = {
+    "full": Ablation({}, _FULL),
+    "w/o t-a": Ablation(
+        {"target_aware": False},
+        row(
+            *(79.35, 68.01, 75.17, 75.94, 76.16, 76.05),
+            *(82.79, 71.70, 64.24, 65.12, 64.11, 69.86, 72.44),
+        ),
+    ),
+    "w/o csl": Ablation(
+        {"csl": False},
+        row(
+            *(79.94, 68.52, 75.73, 75.19, 77.06, 76.14),
+            *(82.09, 71.07, 63.80, 64.94, 63.50, 69.35, 72.28),
+        ),
+    ),
+    "w/o t-a and csl": Ablation(
+        {"target_aware": False, "csl": False},
+        row(
+            *(79.06, 68.52, 75.17, 74.35, 75.51, 74.94),
+            *(83.10, 70.36, 63.80, 63.03, 65.09, 69.21, 71.78),
+        ),
+    ),
+    "target=avg": Ablation({"target": "avg"}, {"All": 72.65}),
+    "target=max": Ablation({"target": "max"}, {"All": 72.70}),
+    "target=hidden": Ablation({"target": "hidden"}, {"All": 72.74}),
+    "target=argmax": Ablation({"target": "argmax"}, {"All": 73.04}),
+    "threshold=0": Ablation({"threshold": 0.0}, {"All": 72.23}),
+    "threshold=0.002": Ablation({"threshold": 0.002}, {"All": 72.65}),
+    "threshold=0.005": Ablation({"threshold": 0.005}, {"All": 73.04}),
+    "threshold=0.01": Ablation({"threshold": 0.01}, {"All": 72.71}),
+    "cat(a;v)": Ablation({"order": "cat_av"}, {"All": 72.53}),
+    "cat(v;a)": Ablation({"order": "cat_va"}, {"All": 72.74}),
+    "il(a;v)": Ablation({"order": "il_av"}, {"All": 73.04}),
+    "il(v;a)": Ablation({"order": "il_va"}, {"All": 73.04}),
+    "avst + t-a": Ablation({"stream": "dual", "csl": False}, {"All": 72.43}),
+    "avst + csl": Ablation({"stream": "dual", "target_aware": False}, {"All": 72.47}),
+    "updated code": Ablation(
+        {"combine": "sum", "target_mlp": True, "ta_query": "cell"},
+        _UPDATED_CODE,
+        "the options nearest to the released code",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(HeadOptions):
+    """TJSTG's ablation flags, and the points where paper and code part."""
+
+    target_aware: bool = True
+    """Look by a word of the question too; without it AVST's spatial grounding."""
+    target: Literal["argmax", "avg", "max", "hidden"] = "argmax"
+    """Target vector: the most attended word, mean or maximum of the words, or the question."""
+    ta_query: Literal["question", "cell"] = "question"
+    """What attends to the words: q as printed, or the LSTM's cell state as in the code."""
+    ta_grad: Literal["st", "hard"] = "st"
+    """Gradient of the argmax: straight-through, or none as printed."""
+    target_mlp: bool = False
+    """The code's two layers on the target vector, not in the text."""
+    combine: Literal["renorm", "softmax", "sum"] = "renorm"
+    """How the two maps are joined: product divided by its sum; softmax of the product as printed
+    (flat to four digits); softmax of the sum as in the code."""
+    threshold: float = 0.005
+    """τ for maps of 196 positions; scaled by 196/P."""
+    ground_on: Literal["norm", "raw"] = "norm"
+    """Average rows of length 1 (code; needed to start from AVST's grounding) or raw (Eq. 4)."""
+    ground_temp: float = 1.0
+    """Divides the cosines before the softmax over positions; 1 as published."""
+    order: Literal["il_va", "il_av", "cat_va", "cat_av"] = "il_va"
+    """Interleaved or concatenated, pictures or sound first; Eq. 13 has pictures first."""
+    stream: Literal["single", "dual"] = "single"
+    """Joint grounding in time, or AVST's two attentions and fusion (rows "AVST + …")."""
+    csl: bool = True
+    """Cross-modal synchrony loss."""
+    joint_dropout: float = 0.2
+    """Behind the joint attention, as in the code; the paper does not say."""
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each."""
+        found = [*super().problems(), *grounding_problems(self.width, self.ground_temp)]
+        if not 0 <= self.threshold < 1:
+            found.append(f"threshold={self.threshold}; expected at least 0 and under 1")
+        if not 0 <= self.joint_dropout < 1:
+            found.append(f"joint_dropout={self.joint_dropout}; expected at least 0 and under 1")
+        if self.ta_query == "cell" and self.question != "lstm":
+            found.append(f"ta_query=cell with question={self.question}; expected question=lstm")
+        return found
+
+
+class Target(NamedTuple):
+    """What the question asks about."""
+
+    vector: Tensor
+    """[B, D]."""
+    weights: Tensor | None
+    """[B, N], attention to the words; None where no word is chosen."""
+    word: Tensor | None
+    """[B] long, number of the chosen word."""
+
+
+class TargetAware(nn.Module):
+    """Take the word that the question attends to most as what to look for (T-A).
+
+        Eq. 1   s = weights of MHA_4(q, H, H) over the real words
+                n* = argmax_n s_n,  target = H_{n*}
+
+    Chosen where the paper is silent: argmax has no gradient, so the attention would never learn;
+    straight-through adds (s − stopgrad(s))ᵀ H, which is zero.
+    Differs from the authors' code: padding is masked; weights are those before dropout.
+
+    Shapes:
+        `Question` (q [B, D], H [B, N, D]) → `Target`
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        width = options.width
+        self.source, self.query, self.grad = options.target, options.ta_query, options.ta_grad
+        if options.target == "argmax":
+            self.attention = Attention(width, 4, options.dropout)
+        if options.target_mlp:
+            self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, question: Question) -> Target:
+        """Find the target vector of every question."""
+        found = self._found(question)
+        return found._replace(vector=self.mlp(found.vector)) if hasattr(self, "mlp") else found
+
+    def _found(self, question: Question) -> Target:
+        words, mask = question.words, question.mask
+        if self.source == "hidden":
+            return Target(question.sentence, None, None)
+        if self.source == "avg":
+            return Target(masked_mean(words, mask), None, None)
+        if self.source == "max":
+            lowest = torch.finfo(words.dtype).min
+            return Target(words.masked_fill(~mask.unsqueeze(-1), lowest).amax(1), None, None)
+        return self._most_attended(question)
+
+    def _most_attended(self, question: Question) -> Target:
+        words, query = question.words, question.sentence
+        if self.query == "cell":
+            assert question.cell is not None  # Options.problems
+            query = question.cell
+        _, weights = self.attention(query.unsqueeze(1), words, question.mask)
+        s: Tensor = weights.squeeze(1)  # Eq. 1, [B, N]
+        word = s.argmax(-1)
+        vector = words[torch.arange(len(words), device=words.device), word]  # [B, D]
+        if self.grad == "st":
+            vector = vector + torch.einsum("bn,bnd->bd", s - s.detach(), words)
+        return Target(vector, s, word)
+
+
+def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
+    """Where to look, from what is heard and what is asked about (TSG, Eq. 4).
+
+        s_a = softmax(heard),  s_q = softmax(asked),  ŝ_q = s_q · 1[s_q ≥ τ · 196 / P]
+        renorm    α = s_a ∘ ŝ_q / Σ, or s_a where every position is below the threshold
+        softmax   α = softmax(s_a ∘ ŝ_q)
+        sum       x = s_a + s_q,  α = softmax(x · 1[x ≥ 0.01 · 196 / P])
+
+    Shapes:
+        heard [..., P], asked [..., P], cosines over the temperature → α [..., P]
+    """
+    scale = 196 / heard.shape[-1]
+    s_a, s_q = heard.softmax(-1), asked.softmax(-1)
+    if how == "sum":
+        both = s_a + s_q
+        return (both * (both >= 0.01 * scale)).softmax(-1)
+    kept = s_q >= threshold * scale
+    if how == "softmax":
+        return (s_a * s_q * kept).softmax(-1)  # Eq. 4, [..., P]
+    # s_a ∘ s_q is proportional to exp(heard + asked), which cannot underflow in the softmax.
+    product = masked_softmax(heard + asked, kept)
+    return torch.where(kept.any(-1, keepdim=True), product, s_a)
+
+
+class Sight(NamedTuple):
+    """Pictures grounded by sound and target."""
+
+    visual: Tensor
+    """v [B, T, D]."""
+    heard: Tensor
+    """s_a [B, T, P]."""
+    asked: Tensor | None
+    """s_q [B, T, P], before the threshold; None without target."""
+    joint: Tensor
+    """α [B, T, P]."""
+
+
+class JointGrounding(nn.Module):
+    """One attention of the question over the seconds of both streams (JTG).
+
+        A' = BiLSTM_a(a),  V' = BiLSTM_v(v)
+        Eq. 13      F = [V'_1; A'_1; …; V'_T; A'_T]
+        Eq. 15      u, w = QBlock(q, F)
+        Eq. 16      r = u + FC(tanh([mean_t a_t ; mean_t v_t]))
+        Eq. 18–19   w_v, w_a: the weights at the pictures' and the sounds' places of Eq. 13
+
+    Chosen where the paper is silent: the block behind the attention, scaled scores, and FC(tanh)
+    of the means before the LSTMs for "MLP(Avg)" are those of the authors' code.
+    Differs from the paper: Eq. 18–19 print the places the other way round than Eq. 13 fills them.
+    The attention knows no places, so the order changes no logit beyond rounding.
+
+    Shapes:
+        q [B, D], a [B, T, D], v [B, T, D], valid [B, T]
+        → r [B, D], weights {"audio": [B, T], "visual": [B, T]}, together 1
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        width = options.width
+        self.pictures_first = options.order.endswith("va")
+        self.axis = 2 if options.order.startswith("il") else 1
+        self.audio = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
+        self.visual = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
+        self.ground = QuestionBlock(width, options.joint_dropout)
+        self.ground.attention.dropout = options.dropout  # the other rate is for behind it
+        self.fuse = nn.Linear(2 * width, width)
+
+    def forward(
+        self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Join the streams ``a`` and ``v`` under the question ``q``."""
+        pair = [both_ways(self.audio, a, valid), both_ways(self.visual, v, valid)]
+        names = ["audio", "visual"]
+        if self.pictures_first:
+            pair, names = pair[::-1], names[::-1]
+        stream = torch.stack(pair, self.axis).flatten(1, 2)  # Eq. 13, [B, 2T, D]
+        mask = torch.stack([valid, valid], self.axis).flatten(1)  # [B, 2T]
+        u, w = self.ground(q, stream, mask)  # Eq. 15, [B, D], [B, 2T]
+        means = torch.cat([masked_mean(a, valid), masked_mean(v, valid)], -1)
+        r = u + self.fuse(means.tanh())  # Eq. 16, [B, D]
+        sizes = (-1, 2) if self.axis == 2 else (2, -1)
+        parts = w.unflatten(1, sizes).unbind(self.axis)  # Eq. 18–19, 2 × [B, T]
+        return r, dict(zip(names, parts, strict=True))
+
+
+def both_ways(lstm: nn.LSTM, x: Tensor, valid: Tensor) -> Tensor:
+    """Run a bidirectional LSTM over the valid seconds only, so that neither way starts in padding.
+
+    Shapes:
+        x [B, T, D], valid [B, T] → [B, T, D], 0 at padded seconds
+    """
+    sample = torch.arange(len(x), device=x.device).unsqueeze(1)
+    order = (~valid).long().argsort(dim=1, stable=True)  # valid seconds first
+    packed = pack_padded_sequence(
+        x[sample, order], valid.sum(1).cpu(), batch_first=True, enforce_sorted=False
+    )
+    out, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+    return out[sample, order.argsort(1)]
+
+
+def synchrony_loss(audio: Tensor, visual: Tensor, eps: float = 1e-8) -> Tensor:
+    """Jensen–Shannon divergence of two attentions over time, natural logarithm (CSL).
+
+        Eq. 10–12   p = w_a / Σ w_a,  q = w_v / Σ w_v,  m = (p + q) / 2
+                    JS = ½ Σ_t p log((p + ε)/(m + ε)) + ½ Σ_t q log((q + ε)/(m + ε))
+
+    Parts of one softmax do not sum to 1, hence the division; masked seconds are 0 in both.
+
+    Shapes:
+        audio [B, T], visual [B, T] → scalar, mean over the batch
+    """
+    p = audio / audio.sum(-1, keepdim=True).clamp(min=eps)
+    q = visual / visual.sum(-1, keepdim=True).clamp(min=eps)
+    middle = ((p + q) / 2 + eps).log()
+    both = p * ((p + eps).log() - middle) + q * ((q + eps).log() - middle)
+    return both.sum(-1).mean() / 2  # Eq. 10–12, scalar
+
+
+class Head(BaseHead):
+    """Target-aware spatial grounding, joint temporal grounding, synchrony loss.
+
+    Implements Eq. 1–20 of Jiang and Yin, Findings of EMNLP 2023:
+
+        sound       a_t = FC(ReLU(FC(audio_t)))
+        Eq. 1       target = the word the question attends to most   (`TargetAware`)
+        Eq. 4       α_t = combine(cos(M_t, a_t), cos(M_t, target)),  g_t = Σ_p α_tp M_tp / |M_tp|
+                    v_t = FC(tanh([mean_p M_tp ; g_t]))
+        Eq. 13–19   r = JTG(q, a, v)                                 (`JointGrounding`)
+        Eq. 20      e = tanh(r ∘ q),  logits = FC(e)
+        L = cross-entropy + L_csl + 0.5 L_match
+
+    Chosen where the paper is silent: maps of another width than D pass a layer first.
+    Differs from the paper: Eq. 4's second softmax flattens the map, so the product is divided by
+    its sum (`combine`); Eq. 20 omits the tanh; rows have length 1 in g_t, as in the code.
+    Differs from the authors' code: every second meets its own sample's target (there a view mixes
+    the batch); the divergence takes logarithms of the right side and sums over time.
+
+    Shapes:
+        audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
+    """
+
+    FEATURES = ("audio", "patch")
+    # Of the attention over words only the weights are used; the third of ``in_proj`` that
+    # projects the values gets zeros for the same reason.
+    WITHOUT_GRADIENT: tuple[str, ...] = ("target.attention.out_proj.",)
+    options: Options
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        width = options.width
+        reads_words = options.target_aware and options.target != "hidden"
+        self.question = question_encoder(options, words=reads_words)
+        self.audio = audio_layer(options)
+        self.picture = picture_layer(options)
+        if options.target_aware:
+            self.target = TargetAware(options)
+        self.visual = nn.Linear(2 * width, width)
+        self.match = MatchClassifier(width)
+        if options.stream == "single":
+            self.joint = JointGrounding(options)
+        else:
+            self.fusion = StreamFusion(width, options.dropout, ("audio", "visual"))
+        self.answer = AnswerLayer(options)
+        self.aux_weights = {"csl": 1.0, "match": 0.5} if options.csl else {"match": 0.5}
+
+    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer a batch.
+
+        Explains ``attn_audio``, ``attn_target``, ``attn_joint`` [B, T, P]; ``temporal_attn_audio``
+        and ``temporal_attn_visual`` [B, T], together 1 for a single stream; ``word_weights``
+        [B, N] and ``target_index`` [B]; as far as the options leave them; 0 at padded seconds.
+        """
+        self.check(inputs)
+        assert inputs.patch is not None  # check
+        question = self.question(inputs)
+        q, a = question.sentence, self.audio(inputs.audio)
+        target = self.target(question) if self.options.target_aware else None
+        sight = self._look(inputs.patch, a, target)
+        r, weights = self._join(q, a, sight.visual, inputs.valid)
+        output = HeadOutput(self.answer((r * q).tanh(), inputs))  # Eq. 20, [B, C]
+        if self.training:
+            output.aux_losses.update(self._match_loss(inputs, a, sight.visual, target))
+        if self.training and self.options.csl:
+            output.aux_losses["csl"] = synchrony_loss(weights["audio"], weights["visual"])
+        if explain:
+            output.explain.update(_shown(sight, target, weights, inputs.valid))
+        return output
+
+    def _join(
+        self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.options.stream == "single":
+            return self.joint(q, a, v, valid)  # type: ignore[no-any-return]
+        return self.fusion(q, {"audio": a, "visual": v}, valid)  # type: ignore[no-any-return]
+
+    def _look(self, patch: Tensor, a: Tensor, target: Target | None) -> Sight:
+        """Ground sound [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""
+        maps = self.picture(patch)
+        unit = UnitMap.of(maps)
+        temperature = self.options.ground_temp
+        heard, asked = unit.cosine(a) / temperature, None
+        joint = s_a = heard.softmax(-1)  # [B, T, P]
+        if target is not None:
+            wanted = unit.cosine(target.vector.unsqueeze(1)) / temperature
+            asked = wanted.softmax(-1)
+            joint = combine(heard, wanted, self.options.combine, self.options.threshold)
+        if self.options.ground_on == "norm":
+            g = unit.average(joint)  # Eq. 4, [B, T, D]
+        else:
+            g = (joint.unsqueeze(-2) @ maps).squeeze(-2)  # Eq. 4, [B, T, D]
+        visual = self.visual(torch.cat([maps.mean(-2), g], -1).tanh())
+        return Sight(visual, s_a, asked, joint)
+
+    def _match_loss(
+        self, inputs: HeadInput, a: Tensor, v: Tensor, target: Target | None
+    ) -> dict[str, Tensor]:
+        others = draw_negatives(inputs)
+        if others is None:
+            return {}
+        apart = self._look(others, a, target).visual
+        own = self.match(torch.cat([a, v], -1))
+        other = self.match(torch.cat([a, apart], -1))
+        return {"match": match_loss(own, other, inputs.valid)}
+
+
+def _shown(
+    sight: Sight, target: Target | None, weights: dict[str, Tensor], valid: Tensor
+) -> dict[str, Tensor]:
+    """What `Head.forward` explains."""
+    maps = {"attn_audio": sight.heard, "attn_target": sight.asked, "attn_joint": sight.joint}
+    shown = {n: x * valid.unsqueeze(-1) for n, x in maps.items() if x is not None}
+    shown |= {f"temporal_attn_{name}": w for name, w in weights.items()}
+    if target is not None and target.weights is not None and target.word is not None:
+        shown |= {"word_weights": target.weights, "target_index": target.word}
+    return shown
