@@ -78,5 +78,5 @@ def read(
             )
         if value not in module.VARIANTS[key]:
             raise UnknownName(key, value, module.VARIANTS[key])
-    questions: list[Question] = module.read(Path(path), splits, **variant)
+    questions: list[Question] = module.read(Path(path), splits or None, **variant)
     return questions

@@ -87,8 +87,12 @@ def fill(template: str, slots: tuple[str, ...]) -> str:
             f"text={template!r} has {len(pieces) - 1} slots and templ_values={list(slots)!r} has"
             f" {len(slots)}; expected one value per slot; correct the row"
         )
-    filled = pieces[0] + "".join(v + p for v, p in zip(slots, pieces[1:], strict=True))
-    text = normalise(filled)
-    if not text:
-        raise BadField(f"text={template!r}; expected words; correct or remove the row")
-    return text
+    return normal_text(pieces[0] + "".join(v + p for v, p in zip(slots, pieces[1:], strict=True)))
+
+
+def normal_text(text: str) -> str:
+    """The text in normal form, which must leave something."""
+    normal = normalise(text)
+    if not normal:
+        raise BadField(f"text={text!r}; expected words; correct or remove the row")
+    return normal

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avqa.datasets.question import SPLITS
+from avqa.datasets._fields import BadField
+from avqa.datasets.question import SPLITS, Question
 from avqa.errors import DatasetError
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
 
 
 def find(
@@ -76,7 +77,26 @@ def _one_of(names: tuple[str, ...]) -> str:
     return " or ".join(short) if short else "no such split in this data set"
 
 
-def rows(file: Path) -> Rows:
+def parse_file(file: Path, parse: Callable[[Row], Question]) -> list[Question]:
+    """Every row of a file as a question.
+
+    Raises:
+        DatasetError: if the file is no list of objects, or at the first row that ``parse``
+            refuses; names file, row and question.
+    """
+    questions = []
+    for number, row in enumerate(_rows(file)):
+        try:
+            questions.append(parse(row))
+        except BadField as error:
+            name = "question_id" if "question_id" in row else "id"
+            raise DatasetError(
+                f"file={str(file)!r} row={number} {name}={row.get(name)!r}: {error}"
+            ) from error
+    return questions
+
+
+def _rows(file: Path) -> list[Row]:
     """The list of objects in one JSON file."""
     try:
         # A byte order mark is what spreadsheet programs leave at the start.

@@ -8,52 +8,36 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from avqa.datasets._fields import BadField, fill, id_field, list_in_string, text_field, video_field
-from avqa.datasets._files import rows
-from avqa.datasets.question import Question, question_key
+from avqa.datasets._files import Row, parse_file
+from avqa.datasets.question import Keys, Question
 from avqa.datasets.taxonomy import COLUMNS
-from avqa.errors import DatasetError
 
 Texts = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Filled text, its words, slot values."""
 
 
 def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
-    """All rows of one file; the same row gets the same key whichever file it is in.
+    """All rows of one file.
 
     Raises:
         DatasetError: at the first row that cannot be used, naming file, row and question.
     """
-    return list(_questions(dataset, file, split, rows(file)))
-
-
-def _questions(
-    dataset: str, file: Path, split: str, found: list[dict[str, Any]]
-) -> Iterator[Question]:
+    keys = Keys(dataset, split)
     # 32,000 rows have 9 types and a few thousand filled texts: each is parsed once.
     text_of, pair_of = functools.cache(_texts), functools.cache(_pair)
-    seen: Counter[tuple[str | None, str, str]] = Counter()
-    for number, row in enumerate(found):
-        try:
-            question_id = id_field(row, "question_id")
-            video_id = video_field(row, "video_id")
-            template = text_field(row, "question_content")
-            text, words, slots = _cached(text_of, template, row.get("templ_values", "[]"))
-            modality, kind = _cached(pair_of, row.get("type"))
-            answer = _answer(row)
-        except BadField as error:
-            raise DatasetError(
-                f"file={str(file)!r} row={number} question_id={row.get('question_id')!r}: {error}"
-            ) from error
-        same = (question_id, video_id, text)
-        number_of_same = str(seen[same]) if seen[same] else None
-        seen[same] += 1
-        yield Question(
-            key=question_key(dataset, split, *same, number_of_same),
+
+    def question(row: Row) -> Question:
+        question_id = id_field(row, "question_id")
+        video_id = video_field(row, "video_id")
+        template = text_field(row, "question_content")
+        text, words, slots = text_of(template, _hashable(row.get("templ_values", "[]")))
+        modality, kind = pair_of(_hashable(row.get("type")))
+        return Question(
+            key=keys.make(question_id, video_id, text),
             question_id=question_id,
             video_id=video_id,
             split=split,
@@ -63,22 +47,24 @@ def _questions(
             kind=kind,
             template=template,
             slots=slots,
-            answer=answer,
+            answer=_answer(row),
         )
 
-
-def _cached(parse: Callable[..., Any], *values: object) -> Any:
-    """Parse strings through the cache; a list that is one already cannot be its key."""
-    return parse(*(tuple(value) if isinstance(value, list) else value for value in values))
+    return parse_file(file, question)
 
 
-def _texts(template: str, values: object) -> Texts:
+def _hashable(value: object) -> str | None:
+    """The string that holds a list; a list that is one already goes back into a string."""
+    return value if isinstance(value, str) or value is None else repr(value)
+
+
+def _texts(template: str, values: str | None) -> Texts:
     slots = list_in_string(values, "templ_values")
     text = fill(template, slots)
     return text, tuple(text.split(" ")), slots
 
 
-def _pair(value: object) -> tuple[str, str]:
+def _pair(value: str | None) -> tuple[str, str]:
     pair = list_in_string(value, "type")
     if pair not in COLUMNS["All"]:
         raise BadField(
@@ -88,13 +74,13 @@ def _pair(value: object) -> tuple[str, str]:
     return pair[0], pair[1]
 
 
-def _answer(row: dict[str, Any]) -> str | None:
+def _answer(row: Row) -> str | None:
     """``anser`` is how the released files spell it."""
     name = "answer" if "answer" in row else "anser"
     return None if row.get(name) is None else text_field(row, name).strip()
 
 
-def num_repeated(questions: list[Question]) -> int:
+def num_repeated(questions: Iterable[Question]) -> int:
     """Number of question ids that occur more than once in their split."""
     ids = Counter((q.split, q.question_id) for q in questions if q.question_id is not None)
     return sum(count > 1 for count in ids.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 
 SPLITS = ("train", "val", "test")
@@ -54,8 +55,20 @@ def text_key(text: str) -> str:
     return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
-def question_key(*parts: str | None) -> str:
-    """SHA-256, in hexadecimal, over parts that may be absent; see `Question.key`."""
-    # The lengths keep ("ab", "c") and ("a", "bc") apart.
-    packed = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
-    return hashlib.sha256(packed.encode()).hexdigest()
+class Keys:
+    """Makes the keys of one file's questions, in file order; see `Question.key`."""
+
+    def __init__(self, dataset: str, split: str) -> None:
+        """Start a file."""
+        self._file = (dataset, split)
+        self._seen: Counter[tuple[str | None, str, str]] = Counter()
+
+    def make(self, question_id: str | None, video_id: str, text: str) -> str:
+        """Key of the next question: 64 hexadecimal digits."""
+        row = (question_id, video_id, text)
+        number = self._seen[row]
+        self._seen[row] += 1
+        parts = (*self._file, *row, *([str(number)] if number else []))
+        # The lengths keep ("ab", "c") and ("a", "bc") apart.
+        packed = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+        return hashlib.sha256(packed.encode()).hexdigest()

@@ -1,0 +1,141 @@
+"""AVQA: 57,335 questions about 57,015 clips of everyday sound, four options each.
+
+There is no public test file: papers report ``val``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from avqa.datasets._fields import BadField, id_field, normal_text, text_field, video_field
+from avqa.datasets._files import Row, find, parse_file
+from avqa.datasets.question import Keys, Question
+from avqa.datasets.taxonomy import Pairs
+
+BIBTEX = """\
+@inproceedings{yang2022avqa,
+  title     = {{AVQA}: A Dataset for Audio-Visual Question Answering on Videos},
+  author    = {Yang, Pinci and Wang, Xin and Duan, Xuguang and Chen, Hong and Hou, Runze
+               and Jin, Cong and Zhu, Wenwu},
+  booktitle = {Proceedings of the 30th ACM International Conference on Multimedia},
+  pages     = {3480--3491},
+  year      = {2022}
+}
+"""
+LICENSE = "see the data set's web site; the annotation is not part of this package"
+VARIANTS: dict[str, tuple[str, ...]] = {}
+FILES = {
+    split: tuple(f"{folder}{split}_qa.json" for folder in ("", "annotation/", "data/annotation/"))
+    for split in ("train", "val")
+}
+NUM_CHOICES = 4
+RELATIONS = ("View", "Sound", "Both")
+KINDS = (
+    "Which",
+    "Come From",
+    "Happening",
+    "Where",
+    "Why",
+    "Before Next",
+    "When",
+    "Used For",
+)
+COLUMNS: dict[str, Pairs] = {
+    kind: frozenset((relation, kind) for relation in RELATIONS) for kind in KINDS
+}
+COLUMNS["All"] = frozenset().union(*COLUMNS.values())
+COUNTS = {"train": 40425, "val": 16910}
+
+
+def read(path: Path, splits: Sequence[str] | None = None) -> list[Question]:
+    """Questions of a folder or file.
+
+    Args:
+        path: the repository's root, its ``data/annotation``, or one file.
+        splits: some of ``train``, ``val``; by default those whose file is there.
+    """
+    return [
+        question
+        for split, file in find(path, splits, FILES).items()
+        for question in _questions_in(file, split)
+    ]
+
+
+def _questions_in(file: Path, split: str) -> list[Question]:
+    keys = Keys("avqa", split)
+
+    def question(row: Row) -> Question:
+        question_id = id_field(row, "id")
+        video_id = video_field(row, "video_name")
+        template = text_field(row, "question_text")
+        text = normal_text(template)
+        choices = _choices(row)
+        return Question(
+            key=keys.make(question_id, video_id, text),
+            question_id=question_id,
+            video_id=video_id,
+            split=split,
+            text=text,
+            words=tuple(text.split(" ")),
+            modality=_one_of(row, "question_relation", RELATIONS),
+            kind=_one_of(row, "question_type", KINDS),
+            template=template,
+            slots=(),
+            answer=None,
+            choices=choices,
+            choice=_choice(row, choices),
+        )
+
+    return parse_file(file, question)
+
+
+def _choices(row: Row) -> tuple[str | None, ...]:
+    """Four options; an absent, null or empty one is None."""
+    found = row.get("multi_choice")
+    if not isinstance(found, list) or not 1 <= len(found) <= NUM_CHOICES:
+        raise BadField(
+            f"multi_choice={found!r}; expected a list of up to {NUM_CHOICES} options; correct or"
+            " remove the row"
+        )
+    return tuple(_option(option) for option in [*found, *[None] * (NUM_CHOICES - len(found))])
+
+
+def _option(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    # Options mix "One" and 3.
+    text = str(value) if isinstance(value, (int, float)) else value
+    return text_field({"multi_choice": text}, "multi_choice").strip()
+
+
+def _choice(row: Row, choices: tuple[str | None, ...]) -> int | None:
+    """Index of the right option; None if there is no answer, or the option itself is missing."""
+    index = row.get("answer")
+    if index is None:
+        return None
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < NUM_CHOICES:
+        raise BadField(
+            f"answer={index!r}; expected the index of an option, 0 to {NUM_CHOICES - 1}; correct"
+            " or remove the row"
+        )
+    return index if choices[index] is not None else None
+
+
+def _one_of(row: Row, name: str, known: tuple[str, ...]) -> str:
+    """The known spelling of a value, whatever its case."""
+    value = text_field(row, name)
+    for spelling in known:
+        if value.strip().casefold() == spelling.casefold():
+            return spelling
+    raise BadField(
+        f"{name}={value!r}; expected one of {', '.join(known)}; correct or remove the row"
+    )
+
+
+def version(questions: Iterable[Question]) -> str:
+    """``released`` if every split has the released number of questions, else ``unknown``."""
+    found = Counter(q.split for q in questions)
+    known = found and all(COUNTS.get(split) == count for split, count in found.items())
+    return "released" if known else "unknown"

@@ -1,0 +1,69 @@
+"""Which row of a store holds the features of a question's video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from avqa.datasets.question import Question
+from avqa.errors import DatasetError, StoreError
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Rows found for questions."""
+
+    rows: tuple[int | None, ...]
+    """Per question the row of its video; None if the store has none."""
+    num_full_id: int
+    """Questions whose video id is a row's id."""
+    num_last_part: int
+    """Questions whose video id is the last part of one row's id only."""
+    unmatched: tuple[Question, ...]
+    """Questions without a row, in their order."""
+
+
+def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Matches:
+    """The row of every question's video: by its whole id, else by the last part of one row's id.
+
+    Args:
+        questions: of any data set.
+        store_ids: the store's video ids by row, such as ``00000093`` or ``train/00000093``.
+
+    Raises:
+        DatasetError: if a video id is the last part of two rows' ids and the whole of none.
+        StoreError: if there are questions and none has a row.
+    """
+    by_id: dict[str, int | None] = {store_id: row for row, store_id in enumerate(store_ids)}
+    by_last: dict[str, list[int]] = {}
+    for row, store_id in enumerate(store_ids):
+        by_last.setdefault(store_id.rpartition("/")[2], []).append(row)
+    rows: list[int | None] = []
+    num_full_id = num_last_part = 0
+    for question in questions:
+        row = by_id.get(question.video_id)
+        num_full_id += row is not None
+        if row is None and question.video_id in by_last:
+            row = _only(by_last[question.video_id], question, store_ids)
+            num_last_part += 1
+        rows.append(row)
+    unmatched = tuple(q for q, row in zip(questions, rows, strict=True) if row is None)
+    if questions and len(unmatched) == len(questions):
+        held = f"video_id={store_ids[0]!r}" if store_ids else "no video"
+        raise StoreError(
+            f"none of {len(questions)} questions has its video in the store: the first asks about"
+            f" video_id={questions[0].video_id!r}, the store of {len(store_ids)} videos begins with"
+            f" {held}; expected ids that are equal, or equal in their last part; check --store and"
+            " --annotations"
+        )
+    return Matches(tuple(rows), num_full_id, num_last_part, unmatched)
+
+
+def _only(rows: list[int], question: Question, store_ids: Sequence[str]) -> int:
+    if len(rows) > 1:
+        raise DatasetError(
+            f"video_id={question.video_id!r} of question_id={question.question_id!r} fits two rows"
+            f" of the store, {store_ids[rows[0]]!r} and {store_ids[rows[1]]!r}; expected one;"
+            " extract with ids that differ in their last part, or give whole ids in the questions"
+        )
+    return rows[0]
