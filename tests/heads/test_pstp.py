@@ -313,7 +313,9 @@ def test_options_that_cannot_be_are_named(options, message):
         build("pstp", **{**SMALL, **options})
 
 
-WIDTH = 32
+PLANTED = {"width": 32, "audio_width": 1, "visual_width": 24, "text_width": 16, "num_answers": 8}
+PLANTED |= {"num_segments": 10, "top_k_segments": 2, "top_k_patches": 2}
+PLANTED |= {"use_avam": False, "use_lgpm": False, "dropout": 0.0}
 
 
 def planted(place, batch, generator):
@@ -342,15 +344,9 @@ def planted(place, batch, generator):
 def test_only_taught_selections_find_a_planted_answer(place, mode, low, high):
     g = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    head = build(
-        "pstp",
-        **{"width": WIDTH, "audio_width": 1, "visual_width": 24, "text_width": 16},
-        **{"num_answers": 8, "num_segments": 10, "top_k_segments": 2, "top_k_patches": 2},
-        **{"select_grad": mode, "dropout": 0.0, "use_lgpm": False, "use_avam": False},
-        use_srsm=place == "patch",
-    )
+    head = build("pstp", **PLANTED, select_grad=mode, use_srsm=place == "patch")
     adam = torch.optim.Adam(head.parameters(), 3e-3)
-    for _ in range(250 if place == "second" else 120):
+    for _ in range(250):
         inputs, answers = planted(place, 64, g)
         loss = F.cross_entropy(head(inputs).logits, answers)
         adam.zero_grad()
