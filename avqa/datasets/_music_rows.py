@@ -7,8 +7,6 @@ mark, spaces at the end, ids that are missing or come twice.
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from avqa.datasets._fields import BadField, fill, id_field, list_in_string, text_field, video_field
@@ -78,9 +76,3 @@ def _answer(row: Row) -> str | None:
     """``anser`` is how the released files spell it."""
     name = "answer" if "answer" in row else "anser"
     return None if row.get(name) is None else text_field(row, name).strip()
-
-
-def num_repeated(questions: Iterable[Question]) -> int:
-    """Number of question ids that occur more than once in their split."""
-    ids = Counter((q.split, q.question_id) for q in questions if q.question_id is not None)
-    return sum(count > 1 for count in ids.values())

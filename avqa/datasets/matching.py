@@ -34,10 +34,10 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
         DatasetError: if a video id is the last part of two rows' ids and the whole of none.
         StoreError: if there are questions and none has a row.
     """
-    by_id: dict[str, int | None] = {store_id: row for row, store_id in enumerate(store_ids)}
+    by_id = {store_id: number for number, store_id in enumerate(store_ids)}
     by_last: dict[str, list[int]] = {}
-    for row, store_id in enumerate(store_ids):
-        by_last.setdefault(store_id.rpartition("/")[2], []).append(row)
+    for number, store_id in enumerate(store_ids):
+        by_last.setdefault(store_id.rpartition("/")[2], []).append(number)
     rows: list[int | None] = []
     num_full_id = num_last_part = 0
     for question in questions:

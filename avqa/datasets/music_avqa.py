@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avqa.datasets._files import find
-from avqa.datasets._music_rows import num_repeated, questions_in
-from avqa.datasets.question import SPLITS, Question
+from avqa.datasets._music_rows import questions_in
+from avqa.datasets.question import SPLITS, Question, num_repeated
 from avqa.datasets.taxonomy import COLUMNS as COLUMNS
 
 BIBTEX = """\

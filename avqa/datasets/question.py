@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SPLITS = ("train", "val", "test")
@@ -15,9 +17,9 @@ class Question:
     """One question about one video."""
 
     key: str
-    """Unique within a data set: SHA-256 over the data set's name, the split of the file, the
-    question's id if it has one, the video's id and the text; of rows alike in all of these, the
-    second and later ones in file order also hash their number."""
+    """Unique within a data set: SHA-256, in hexadecimal, of the JSON list of the data set's name,
+    the split of the file, the question's id or null, the video's id, the text, and how many rows
+    before it in the file are alike in all of these (nearly always 0)."""
     question_id: str | None
     video_id: str
     split: str
@@ -68,7 +70,12 @@ class Keys:
         row = (question_id, video_id, text)
         number = self._seen[row]
         self._seen[row] += 1
-        parts = (*self._file, *row, *([str(number)] if number else []))
-        # The lengths keep ("ab", "c") and ("a", "bc") apart.
-        packed = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+        # A JSON list keeps ("ab", "c") and ("a", "bc") apart.
+        packed = json.dumps([*self._file, *row, number])
         return hashlib.sha256(packed.encode()).hexdigest()
+
+
+def num_repeated(questions: Iterable[Question]) -> int:
+    """Number of question ids that occur more than once in their split."""
+    ids = Counter((q.split, q.question_id) for q in questions if q.question_id is not None)
+    return sum(count > 1 for count in ids.values())

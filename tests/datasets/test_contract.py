@@ -1,0 +1,106 @@
+"""What every data set promises, found by name."""
+
+import dataclasses
+
+import pytest
+from question_files import SAMPLES
+
+from avqa import datasets
+from avqa.datasets.question import SPLITS, normalise
+from avqa.errors import DatasetError, UnknownName
+
+
+@pytest.fixture(params=datasets.names())
+def sample(request, tmp_path):
+    """Name of a data set and a folder with a small annotation of it."""
+    assert request.param in SAMPLES, f"add a sample of {request.param} to tests/question_files.py"
+    SAMPLES[request.param](tmp_path)
+    return request.param, tmp_path
+
+
+def test_the_four_data_sets_are_found():
+    assert set(datasets.names()) >= {"avqa", "music-avqa", "music-avqa-r", "music-avqa-v2"}
+
+
+def test_shared_parts_are_no_data_sets():
+    assert not {"question", "vocabulary", "floors", "labels", "splits"} & set(datasets.names())
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_a_module_says_where_it_comes_from(name):
+    module = datasets.load(name)
+    assert module.__doc__.strip()
+    assert module.BIBTEX.startswith("@")
+    assert module.LICENSE
+    assert set(module.FILES) <= set(SPLITS)
+    assert all(module.FILES.values())
+    assert list(module.COLUMNS)[-1] == "All"
+    assert all(members <= module.COLUMNS["All"] for members in module.COLUMNS.values())
+
+
+def test_questions_are_in_the_fields_form(sample):
+    name, folder = sample
+    questions = datasets.read(name, folder)
+    assert len({q.key for q in questions}) == len(questions) > 1
+    for q in questions:
+        assert q.text == normalise(q.text) != ""
+        assert " ".join(q.words) == q.text
+        assert (q.modality, q.kind) in datasets.load(name).COLUMNS["All"]
+        assert q.split in SPLITS
+        assert (q.answer is None) == bool(q.choices)
+
+
+def test_reading_again_gives_the_same(sample):
+    name, folder = sample
+    assert datasets.read(name, folder) == datasets.read(name, folder)
+
+
+def test_splits_come_in_order_and_as_asked(sample):
+    name, folder = sample
+    questions = datasets.read(name, folder)
+    order = [SPLITS.index(q.split) for q in questions]
+    assert order == sorted(order)
+    for split in {q.split for q in questions}:
+        alone = datasets.read(name, folder, [split])
+        assert alone == [q for q in questions if q.split == split]
+
+
+def test_one_file_gives_what_its_folder_gives(sample):
+    name, folder = sample
+    module = datasets.load(name)
+    questions = datasets.read(name, folder)
+    for split, names in module.FILES.items():
+        file = next(folder / path for path in names if (folder / path).exists())
+        ours = {"train", "val"} if (split, name) == ("train", "music-avqa-v2") else {split}
+        assert datasets.read(name, file) == [q for q in questions if q.split in ours]
+
+
+def test_a_sample_has_no_known_version(sample):
+    name, folder = sample
+    module = datasets.load(name)
+    assert module.version(datasets.read(name, folder)) == "unknown"
+    assert module.version([]) == "unknown"
+
+
+def test_questions_are_frozen(sample):
+    name, folder = sample
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        datasets.read(name, folder)[0].text = "other"
+
+
+def test_a_wrong_name_is_refused(tmp_path):
+    with pytest.raises(UnknownName) as caught:
+        datasets.load("music_avqa")
+    assert str(caught.value).startswith("no data set 'music_avqa'; did you mean 'music-avqa'?")
+    with pytest.raises(UnknownName, match="no split 'dev'; available: test, train, val"):
+        datasets.read("avqa", tmp_path, ["dev"])
+
+
+def test_a_wrong_variant_is_refused(tmp_path):
+    with pytest.raises(UnknownName, match="no subset 'reel'; did you mean 'real'"):
+        datasets.read("music-avqa", tmp_path, subset="reel")
+    with pytest.raises(DatasetError) as caught:
+        datasets.read("avqa", tmp_path, subset="real")
+    assert str(caught.value) == (
+        "subset='real' is no choice of data set 'avqa'; its choices: none; leave it out"
+    )
