@@ -193,7 +193,8 @@ class TargetAware(nn.Module):
 
     Chosen where the paper is silent: argmax has no gradient, so the attention would never learn;
     straight-through adds (s − stopgrad(s))ᵀ H, which is zero.
-    Differs from the authors' code: padding is masked; weights are those before dropout.
+    Differs from the authors' code: padding is masked; weights are those before dropout, so the
+    code's rate of 0.2 has nothing to act on.
 
     Shapes:
         `Question` (q [B, D], H [B, N, D]) → `Target`

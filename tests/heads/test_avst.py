@@ -56,6 +56,7 @@ def test_head_equals_the_loop(options):
     expected = [avst(parameters(head), sample(inputs, b), head.options) for b in range(3)]
     with torch.no_grad():
         told = head.eval()(inputs, explain=True)
+        assert told.aux_losses == {}
         losses = head.train()(inputs).aux_losses
     np.testing.assert_allclose(told.logits, [x["logits"] for x in expected], atol=1e-9)
     shown = set(expected[0]) - {"logits", "apart"}

@@ -1,7 +1,9 @@
 """TJSTG against loops written from its equations, for every option."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +72,7 @@ def test_head_equals_the_loop(options):
     expected = [tjstg(parameters(head), sample(inputs, b), head.options) for b in range(3)]
     with torch.no_grad():
         told = head.eval()(inputs, explain=True)
+        assert told.aux_losses == {}
         losses = head.train()(inputs).aux_losses
     np.testing.assert_allclose(told.logits, [x["logits"] for x in expected], atol=1e-9)
     assert set(told.explain) == {*expected[0]["timed"], *expected[0]["words"]}
@@ -303,3 +306,18 @@ def test_dropout_rates_are_those_of_the_code():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         heads.build("tjstg", **options)
+
+
+@pytest.mark.parametrize("name", ["avst", "tjstg"])
+def test_page_names_equations_options_and_tests_that_exist(name):
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "heads" / f"{name}.md").read_text()
+    table = page.split("## Equations")[1].split("## Options")[0]
+    source = (root / "avqa" / "heads" / f"{name}.py").read_text()
+    tests = (root / "tests" / "heads" / f"test_{name}.py").read_text()
+    assert all(f"{eq} " in source for eq in re.findall(r"Eq\. [\d–]+", table))
+    assert all(f"def {test}(" in tests for test in re.findall(r"test_\w+(?=`)", table))
+    own = heads.load(name).Options.__dataclass_fields__.keys() - heads.HeadOptions.__annotations__
+    assert all(f"| `{option}` |" in page for option in own)
+    rows = page.split("## Ablations")[1]
+    assert all(f"`{row.split('=')[-1]}`" in rows for row in heads.load(name).ABLATIONS)
