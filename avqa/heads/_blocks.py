@@ -133,12 +133,16 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """``FC(drop(ReLU(FC(x))))``, ``inner`` wide between (D in the AVST family)."""
+    """``FC(drop(ReLU(FC(x))))``, ``inner`` wide between (D in the AVST family).
+
+    Dropout comes before the ReLU: its factors are not negative, so the numbers are the same, and
+    one wide tensor less is kept for the backward pass.
+    """
 
     def __init__(self, width: int, dropout: float, inner: int | None = None) -> None:
         inner = inner or width
         super().__init__(
-            nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width)
+            nn.Linear(width, inner), nn.Dropout(dropout), nn.ReLU(), nn.Linear(inner, width)
         )
 
 
