@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from avqa.datasets import Question
+
 REAL = Path(__file__).resolve().parents[2] / "shared" / "annotations" / "music_avqa"
 needs_real = pytest.mark.skipif(
     not (REAL / "avqa-test.json").exists(),
     reason="the real MUSIC-AVQA question files are not beside the repository",
 )
+
+
+def make_question(**changes):
+    """A question that no file holds."""
+    words = {"text": "Is it", "words": ("Is", "it"), "template": "Is it?", "slots": ()}
+    kind = {"modality": "Audio", "kind": "Counting", "answer": "yes"}
+    names = {"key": "k", "question_id": "1", "video_id": "v", "split": "train"}
+    return Question(**{**names, **words, **kind, **changes})
 
 
 def music_row(**changes):

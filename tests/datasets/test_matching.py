@@ -1,0 +1,53 @@
+import pytest
+from question_files import make_question
+
+from avqa.datasets.matching import match_rows
+from avqa.errors import DatasetError, StoreError
+
+
+def about(*videos):
+    return [make_question(video_id=video, question_id=str(i)) for i, video in enumerate(videos)]
+
+
+def test_by_whole_id_else_by_last_part():
+    questions = about("b", "c", "x/d", "e", "c")
+    found = match_rows(questions, ["a", "b", "train/b", "train/c", "x/d", "y/d"])
+    assert found.rows == (1, 3, 4, None, 3)
+    assert (found.num_full_id, found.num_last_part) == (2, 2)
+    assert found.unmatched == (questions[3],)
+
+
+def test_an_ambiguous_last_part_names_both_rows():
+    with pytest.raises(DatasetError) as caught:
+        match_rows(about("d"), ["x/d", "a", "y/d"])
+    assert str(caught.value) == (
+        "video_id='d' of question_id='0' fits two rows of the store, 'x/d' and 'y/d'; expected"
+        " one; extract with ids that differ in their last part, or give whole ids in the questions"
+    )
+
+
+def test_ambiguity_that_no_question_meets_is_none():
+    assert match_rows(about("a"), ["x/d", "a", "y/d"]).rows == (1,)
+
+
+def test_a_folder_in_the_question_is_part_of_its_id():
+    with pytest.raises(StoreError):
+        match_rows(about("x/d"), ["d", "y/d"])
+
+
+def test_all_unmatched_is_refused():
+    with pytest.raises(StoreError) as caught:
+        match_rows(about("00000093", "00000094"), ["clip-1", "clip-2"])
+    assert caught.value.exit_code == 4
+    assert str(caught.value) == (
+        "none of 2 questions has its video in the store: the first asks about"
+        " video_id='00000093', the store of 2 videos begins with video_id='clip-1'; expected ids"
+        " that are equal, or equal in their last part; check --store and --annotations"
+    )
+    with pytest.raises(StoreError, match="the store of 0 videos begins with no video"):
+        match_rows(about("a"), [])
+
+
+def test_no_questions_match_nothing():
+    found = match_rows([], ["a"])
+    assert (found.rows, found.unmatched, found.num_full_id) == ((), (), 0)

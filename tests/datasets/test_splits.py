@@ -1,0 +1,66 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from question_files import REAL, make_question, needs_real
+
+from avqa import datasets
+from avqa.datasets.splits import video_disjoint, video_position
+
+
+def some_questions(num_videos, per_video=2):
+    return [
+        make_question(video_id=f"{i % num_videos:08d}", key=str(i))
+        for i in range(num_videos * per_video)
+    ]
+
+
+def test_no_video_is_on_two_sides_and_nothing_else_changes():
+    questions = some_questions(300)
+    moved = video_disjoint(questions, seed=3)
+    assert [q.key for q in moved] == [q.key for q in questions]
+    assert len({(q.video_id, q.split) for q in moved}) == 300
+    assert {q.split for q in moved} == {"train", "val", "test"}
+
+
+def test_a_videos_place_depends_on_nothing_but_its_id_and_the_seed():
+    # SHA-256 of "0:00000093" begins with these six bytes.
+    assert video_position("00000093", 0) == int("95fbfe9f114b", 16) / 2**48
+    alone = {q.video_id: q.split for q in video_disjoint(some_questions(50), seed=1)}
+    among = {q.video_id: q.split for q in video_disjoint(some_questions(300)[::-1], seed=1)}
+    assert alone == {video: among[video] for video in alone}
+    other = {q.video_id: q.split for q in video_disjoint(some_questions(50), seed=2)}
+    assert alone != other
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 100), st.tuples(*[st.integers(0, 5)] * 3).filter(any))
+def test_shares_are_kept(seed, weights):
+    fractions = {
+        s: w / sum(weights) for s, w in zip(("train", "val", "test"), weights, strict=True)
+    }
+    counts = Counter(q.split for q in video_disjoint(some_questions(500, 1), seed, fractions))
+    for split, share in fractions.items():
+        # Five standard deviations of 500 draws.
+        assert abs(counts[split] / 500 - share) <= 5 * (share * (1 - share) / 500) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [{"train": 0.5}, {"train": 1.5, "val": -0.5}, {"train": 0.5, "dev": 0.5}, {}],
+)
+def test_fractions_that_are_none(fractions):
+    with pytest.raises(ValueError, match="expected shares of .* that sum to 1"):
+        video_disjoint([], 0, fractions)
+
+
+@needs_real
+def test_real_splits_share_videos_and_these_do_not():
+    questions = datasets.read("music-avqa", REAL)
+    videos = {s: {q.video_id for q in questions if q.split == s} for s in ("val", "test")}
+    assert len(videos["val"] & videos["test"]) == 2296
+    moved = video_disjoint(questions)
+    assert len({(q.video_id, q.split) for q in moved}) == 7918
+    shares = Counter({q.video_id: q.split for q in moved}.values())
+    assert abs(shares["train"] / 7918 - 0.7) < 0.02
