@@ -2,12 +2,85 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from avqa.commands.reporting import reports_errors
+from avqa.commands.reporting import reports_errors, say
 
 import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsewhere.")
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
+
+
+@import_app.callback()
+def _imports() -> None:
+    """Take in features made elsewhere."""
+
+
+@export_app.callback()
+def _exports() -> None:
+    """Write features in other layouts."""
+
+
+@import_app.command("npy")
+@reports_errors
+def import_npy(
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--from", help="Folder of <video>.npy, or one that holds such folders.", metavar="DIR"
+        ),
+    ],
+    store: Annotated[Path, typer.Option(help="The store to make or add to.", metavar="STORE")],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="What the files are, where the folder's name does not say it."),
+    ] = None,
+    truncate: Annotated[
+        int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
+    ] = None,
+) -> None:
+    """Take published feature files into a store: dtype and rows kept, marked as imported.
+
+    Example: avqa import npy --from feats --store official
+    """
+    from avqa.pipelines.import_npy import import_npy as run
+    from avqa.pipelines.import_npy import raise_if_failed
+
+    reports = run(source, store, kind=kind, truncate=truncate, say=say)
+    for report in reports:
+        typer.echo(report.line())
+    raise_if_failed(reports)
+
+
+@export_app.command("npy")
+@reports_errors
+def export_npy(
+    store: Annotated[Path, typer.Option(help="The store to read.", metavar="STORE")],
+    layout: Annotated[str, typer.Option(help="pstp, music-avqa, tjstg or avaf.")],
+    out: Annotated[Path, typer.Option(help="Gets the layout's folders.", metavar="DIR")],
+    folders: Annotated[
+        str, typer.Option(help="Folders of the layout to write, by comma; all by default.")
+    ] = "",
+    length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pad or cut every file to N rows; as they are by default."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that hold something else.")
+    ] = False,
+) -> None:
+    """Write a store as the folders, file names, shapes and dtypes a repository reads.
+
+    Example: avqa export npy --store features --layout pstp --out feats
+    """
+    from avqa.pipelines.export_npy import export_npy as run
+
+    chosen = tuple(name.strip() for name in folders.split(",") if name.strip())
+    report = run(store, out, layout, folders=chosen, length=length, overwrite=overwrite, say=say)
+    typer.echo("\n".join(report.lines()))
+    report.raise_if_failed()
 
 
 @reports_errors

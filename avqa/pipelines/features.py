@@ -219,6 +219,12 @@ def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_vide
 
 
 def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
+    imported = [name for name, recipe in store.recipes().items() if "imported" in recipe]
+    if imported:
+        raise RecipeMismatch(
+            f"store {str(store.path)!r} holds imported features={','.join(imported)}; expected"
+            " extracted ones only, since imported rows may be other seconds; give another --out"
+        )
     try:
         store.check_recipes(recipes, shared=SHARED_SECTIONS)
     except RecipeMismatch as error:

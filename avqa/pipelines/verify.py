@@ -58,6 +58,11 @@ class _Again:
     ) -> Mapping[str, NDArray[Any]]:
         if features not in self._extractors:
             recipes = {feature: self._store.recipe(feature) for feature in features}
+            if any("imported" in recipe for recipe in recipes.values()):
+                raise ConfigError(
+                    "imported features cannot be extracted again; expected extracted ones for"
+                    " level='sample'; use --level crc, or `avqa compare` with their files"
+                )
             # What was stored is compared as it is: no limit, no judgement of damage.
             extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, accept_partial=True)
             self._extractors[features] = self._stack.enter_context(extractor)

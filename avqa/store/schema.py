@@ -62,7 +62,8 @@ class FeatureSpec:
     """Name of each axis of ``shape``."""
     sparse: bool
     """Many exact zeros: stored with zstd; others are not compressed."""
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: Literal["float16", "float32", "float64"] = "float16"
+    """Extraction gives float16 or float32; imported files keep theirs."""
 
 
 def status_name(feature: str) -> str:
