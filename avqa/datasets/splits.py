@@ -53,7 +53,7 @@ def video_disjoint(
 def _split_at(position: float, fractions: Mapping[str, float]) -> str:
     chosen, reached = "", 0.0
     for split, share in fractions.items():
-        if share > 0 and position >= reached:
+        if position >= reached:
             chosen = split
         reached += share
     return chosen

@@ -51,6 +51,8 @@ def test_samples_do_not_change(folder):
         "train 00000007 [Audio, Counting] Is there a violin sound? yes",
         "train 00000008 [Audio, Counting] Is there a violin sound? no",
     ]
+    by_key = sorted(datasets.read("music-avqa", folder), key=lambda q: q.key)
+    assert [line.split()[-1] for line in four] == [q.answer for q in by_key]
     assert show_lines("music-avqa", folder, 2)[-2:] == four[:2]
     assert show_lines("music-avqa", folder, 0) == show_lines("music-avqa", folder, 4)[:-5]
 
