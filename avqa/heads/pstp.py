@@ -80,29 +80,29 @@ _RELEASE = {"num_segments": 12, "top_k_segments": 2, "top_k_patches": 25}
 _NOTHING = {"use_tssm": False, "use_srsm": False, "use_avam": False, "use_lgpm": False}
 ABLATIONS: dict[str, Ablation] = {
     "full": Ablation({}, {"All": 73.52}),
-    "w/o all, ResNet-18 features": Ablation(
+    "no_all_resnet18": Ablation(
         _NOTHING, {"All": 69.01}, "frame features of ResNet-18 instead of CLIP's"
     ),
-    "w/o all": Ablation(_NOTHING, {"All": 69.47}),
-    "w/o TSSM": Ablation({"use_tssm": False}, {"All": 72.98}),
-    "w/o SRSM": Ablation({"use_srsm": False}, {"All": 72.92}),
-    "w/o AVAM": Ablation({"use_avam": False}, {"All": 73.26, "AV-Local": 65.43}),
-    "w/o LGPM": Ablation({"use_lgpm": False}, {"All": 72.67}),
-    "2 LGPM layers": Ablation({"lgpm_layers": 2}, note="the sweeps are printed as curves only"),
-    "words and self-attention": Ablation(_WORDS),
-    "K/k/m of the release": Ablation(_RELEASE, note="12/2/25, which the FLOPs column fits"),
-    "measured network": Ablation(
-        {**_WORDS, **_RELEASE, "avf": False}, {"All": 73.52}, "what the cost table describes"
+    "no_all": Ablation(_NOTHING, {"All": 69.47}),
+    "no_tssm": Ablation({"use_tssm": False}, {"All": 72.98}),
+    "no_srsm": Ablation({"use_srsm": False}, {"All": 72.92}),
+    "no_avam": Ablation({"use_avam": False}, {"All": 73.26, "AV-Local": 65.43}),
+    "no_lgpm": Ablation({"use_lgpm": False}, {"All": 72.67}),
+    "lgpm_layers_2": Ablation({"lgpm_layers": 2}, note="the sweeps are printed as curves only"),
+    "selfattn_words": Ablation(_WORDS),
+    "k_12_2_25": Ablation(_RELEASE, note="12/2/25, which the FLOPs column fits"),
+    "measured": Ablation(
+        {**_WORDS, **_RELEASE, "avf": False}, note="what the cost table describes"
     ),
-    "literal gather": Ablation(
+    "select_none": Ablation(
         {"select_grad": "none"}, note="as printed and released: nothing teaches the selectors"
     ),
-    "weighted selection": Ablation({"select_grad": "weighted"}),
-    "attended selection": Ablation({"select_grad": "attended"}),
-    "features before AVF": Ablation({"select_from": "raw"}, note="Eq. 7–8 as printed"),
-    "w/o AVF": Ablation({"avf": False}),
-    "mean of groups": Ablation({"pool": "groups"}),
-    "AVQA": Ablation(
+    "select_weighted": Ablation({"select_grad": "weighted"}),
+    "select_attended": Ablation({"select_grad": "attended"}),
+    "select_raw": Ablation({"select_from": "raw"}, note="Eq. 7–8 as printed"),
+    "no_avf": Ablation({"avf": False}),
+    "pool_groups": Ablation({"pool": "groups"}),
+    "avqa": Ablation(
         {"num_segments": 5, "top_k_segments": 3, "top_k_patches": 2},
         {"AVQA": 90.2},
         "values for its 10 s clips",
@@ -315,7 +315,7 @@ class Head(BaseHead):
 def thop_parameters(head: Head) -> int:
     """The head's parameters as the paper counts them: FC layers and norms, no attention weights.
 
-    4,296,746 for ``ABLATIONS["measured network"]``, the paper's 4.297 M.
+    4,296,746 for ``ABLATIONS["measured"]``, the paper's 4.297 M.
     """
     inside = {m for a in head.modules() if isinstance(a, Attention) for m in a.modules()}
     counted = (m for m in head.modules() if isinstance(m, nn.Linear | nn.LayerNorm))

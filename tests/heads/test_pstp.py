@@ -20,7 +20,7 @@ D = 8
 SMALL = {"width": D, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_answers": 4}
 FEW = {"num_segments": 3, "top_k_segments": 2, "top_k_patches": 2}
 NOTHING = {"use_tssm": False, "use_srsm": False, "use_avam": False, "use_lgpm": False}
-MEASURED = ABLATIONS["measured network"].options
+MEASURED = ABLATIONS["measured"].options
 OFFICIAL = {"segments": 12, "k": 2, "m": 25}
 
 
