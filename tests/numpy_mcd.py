@@ -144,18 +144,22 @@ def answer(p, e, s, o):
     return np.where(s["choice_valid"], scores, -np.inf)
 
 
+def plain_network(p, s, o):
+    parts = [question(p, s, o)[0]] if "q" in o.plain else []
+    for letter, name in (("a", "audio"), ("v", "frame")):
+        if letter in o.plain:
+            parts.append(linear(at(p, f"features.{name}."), s[name][s["valid"]]).mean(0))
+    return feed_forward(at(p, "layers."), np.concatenate(parts))
+
+
 def sample(p, s, o):
     """One sample: logits and what the losses and explanations are made of, by name."""
+    if o.plain != "none":
+        return {"logits": answer(p, np.tanh(plain_network(at(p, "plain."), s, o)), s, o)}
     audio = linear(at(p, "audio."), s["audio"][s["valid"]])
     visual = linear(at(p, "visual."), s["frame"][s["valid"]])
     seconds = np.flatnonzero(s["valid"])
     low = {"audio": audio, "visual": visual}
-    if o.plain != "none":
-        parts = {"a": audio.mean(0), "v": visual.mean(0)}
-        if "q" in o.plain:
-            parts["q"] = question(p, s, o)[0]
-        x = np.concatenate([parts[name] for name in o.plain])
-        return {"logits": answer(p, np.tanh(feed_forward(at(p, "plain.layers."), x)), s, o)}
     q, words = question(p, s, o)
     found = {"cross_audio": 0.0, "cross_visual": 0.0}
     for block in range(o.num_blocks):

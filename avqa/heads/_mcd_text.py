@@ -32,12 +32,16 @@ def token_encoder(options: Options) -> LstmQuestion:
     )
 
 
+def attends_to_words(options: Options) -> bool:
+    """Whether the question's words are looked at one by one (by the aggregator)."""
+    return options.plain == "none" and options.aggregator == "frames"
+
+
 def text_encoder(options: Options) -> LstmQuestion | ClipQuestion:
-    """The question encoder; words are attended to by the aggregator only."""
+    """The question encoder."""
     if options.question == "lstm":
         return token_encoder(options)
-    words = options.plain == "none" and options.aggregator == "frames"
-    return question_encoder(options, words=words)
+    return question_encoder(options, words=attends_to_words(options))
 
 
 class TextObject(nn.Module):

@@ -15,7 +15,14 @@ from avqa.heads._head import Head as BaseHead
 from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
 from avqa.heads._mcd_aggregator import Aggregator, Clues, sample_frames
 from avqa.heads._mcd_association import AssociationBlock
-from avqa.heads._mcd_text import TextFusion, TextObject, text_encoder, text_groups
+from avqa.heads._mcd_plain import PlainNetwork
+from avqa.heads._mcd_text import (
+    TextFusion,
+    TextObject,
+    attends_to_words,
+    text_encoder,
+    text_groups,
+)
 from avqa.heads._paper import Ablation, Figures, Paper, Recipe, groups, row
 
 PAPER = Paper(
@@ -199,27 +206,6 @@ def contrast(anchor: Tensor, other: Tensor, tau: float, video: Tensor | None) ->
     return F.cross_entropy(scores, sample)
 
 
-class PlainNetwork(nn.Module):
-    """The modality rows: FC(D→D)(drop(ReLU(FC(nD→D)))) of the named inputs' vectors.
-
-    Shapes:
-        {"q": [B, D] or None, "a": [B, D], "v": [B, D]} → [B, D]
-    """
-
-    def __init__(self, inputs: str, width: int, dropout: float) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.layers = nn.Sequential(
-            *(nn.Linear(len(inputs) * width, width), nn.ReLU()),
-            *(nn.Dropout(dropout), nn.Linear(width, width)),
-        )
-
-    def forward(self, vectors: dict[str, Tensor]) -> Tensor:
-        """Join the vectors."""
-        joined = torch.cat([vectors[name] for name in self.inputs], -1)
-        return self.layers(joined)  # type: ignore[no-any-return]
-
-
 class Streams(NamedTuple):
     """Both modalities before and after the association blocks."""
 
@@ -267,15 +253,14 @@ class Head(BaseHead):
         super().__init__(options)
         self.options: Options = options
         width, dropout = options.width, options.dropout
-        self.audio = nn.Linear(options.audio_width, width)
-        self.visual = nn.Linear(options.visual_width, width)
         self.dropout = nn.Dropout(dropout)
         self.answer = AnswerLayer(options)
-        self.question = text_encoder(options)
-        self.plain = None
-        if options.plain != "none":
-            self.plain = PlainNetwork(options.plain, width, dropout)
+        self.plain = PlainNetwork(options) if options.plain != "none" else None
+        if self.plain is not None:
             return
+        self.audio = nn.Linear(options.audio_width, width)
+        self.visual = nn.Linear(options.visual_width, width)
+        self.question = text_encoder(options)
         self.blocks = nn.ModuleList(AssociationBlock(options) for _ in range(options.num_blocks))
         self.aggregator = Aggregator(options)
         self.text = TextObject(options) if options.text_objects else None
@@ -299,9 +284,13 @@ class Head(BaseHead):
     @property
     def needs(self) -> tuple[str, ...]:
         """Fields of `HeadInput` that must be given, for these options."""
-        words = getattr(self.question, "words", None) is not None  # CLIP only
-        clip = ("words", "eot") if words else ()
-        return (*super().needs, *clip, *text_groups(self.options))
+        options = self.options
+        kinds = {"audio": "a", "frame": "v", "tokens": "q", "sentence": "q"}
+        read = "qav" if options.plain == "none" else options.plain
+        unread = {name for name, kind in kinds.items() if kind not in read}
+        usual = (name for name in super().needs if name not in unread)
+        words = ("words", "eot") if options.question == "clip" and attends_to_words(options) else ()
+        return (*usual, *words, *text_groups(options))
 
     def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> None:
         """Refuse a batch this head cannot read; see `avqa.heads.Head.check`."""
@@ -316,12 +305,12 @@ class Head(BaseHead):
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch; see `Head`."""
         self.check(inputs)
+        if self.plain is not None:
+            e = self.dropout(self.plain(inputs)).tanh()
+            return HeadOutput(self.answer(e, inputs))
         audio, visual = self.audio(inputs.audio), self.visual(inputs.frame)  # f_a, f_v [B, T, D]
         question = self.question(inputs)
         pooled = [masked_mean(x, inputs.valid) for x in (audio, visual)]
-        if self.plain is not None:
-            q = self.plain({"q": question.sentence, "a": pooled[0], "v": pooled[1]})
-            return HeadOutput(self.answer(self.dropout(q).tanh(), inputs))
         streams = self._associate(audio, visual, inputs.valid)
         index = sample_frames(inputs.valid, self.options.num_frames, random=self.training)
         clues = self._clues(streams, index, inputs.valid, question)

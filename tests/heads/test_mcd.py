@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_blocks import linear, parameters, unit
 
-from avqa.heads import build, load
+from avqa.heads import HeadInput, build, load
 from avqa.heads._mcd_aggregator import sample_frames
 from avqa.heads._mcd_association import MaskedNorm
 from avqa.heads.mcd import contrast
@@ -267,6 +267,41 @@ def test_missing_text_objects_say_what_to_do(name):
         head(inputs)
     small(answer="choices", text_objects=False)(inputs)
     assert name in head.needs
+
+
+@pytest.mark.parametrize(
+    ("plain", "needs"),
+    [
+        ("q", ("sentence", "choices")),
+        ("a", ("audio", "choices")),
+        ("qv", ("frame", "sentence", "choices")),
+    ],
+)
+def test_the_plain_network_needs_what_it_reads(plain, needs):
+    head = small(plain=plain, question="clip", answer="choices")
+    assert head.needs == needs
+    inputs = inputs_of(head)
+    only = replace(HeadInput(valid=inputs.valid), **{name: getattr(inputs, name) for name in needs})
+    assert head(only).logits.isfinite().all()
+
+
+def test_words_are_needed_where_they_are_attended_to():
+    usual = ("audio", "frame", "sentence")
+    assert small(question="clip", text_objects=False).needs == (*usual, "words", "eot")
+    assert small(question="clip", text_objects=False, aggregator="literal").needs == usual
+
+
+@pytest.mark.parametrize("name", ["self_attention", "cross_query"])
+def test_what_each_attention_changes(name):
+    """Sound attends to sound; a sound that asks changes the pictures."""
+    off = {"self_attention": "none", "cross_query": "none"}
+    head = small(**{**off, name: "audio"})
+    inputs = inputs_of(head)
+    block = head.blocks[0]
+    audio, visual = head.audio(inputs.audio), head.visual(inputs.frame)
+    out = block(audio, visual, inputs.valid)
+    assert torch.equal(out.visual, visual) == (name == "self_attention")
+    assert torch.equal(out.audio, audio) == (name == "cross_query")
 
 
 def test_a_question_without_keywords_is_a_single_pad():
