@@ -223,13 +223,22 @@ class LstmQuestion(nn.Module):
     As in all published code the LSTM runs through the padding behind the question, whose row of
     the table is an ordinary learnt one; ``pack`` stops at the last real word instead. Attention
     over words must use the mask either way. ``bidirectional``: D/2 states each way, joined.
+    ``forget_bias`` is added to the forget gates' bias at the start (Gers et al. 2000): at 0 the
+    gates let about half of the cell pass, so a word 12 steps before the end moves q by 0.1 % of
+    its norm; at 2 by 10 to 15 %.
 
     Shapes:
         tokens [B, N] → `Question`
     """
 
     def __init__(
-        self, vocabulary: int, width: int, *, pack: bool, bidirectional: bool = False
+        self,
+        vocabulary: int,
+        width: int,
+        *,
+        pack: bool,
+        bidirectional: bool = False,
+        forget_bias: float = 0.0,
     ) -> None:
         super().__init__()
         self.pack = pack
@@ -237,6 +246,10 @@ class LstmQuestion(nn.Module):
         hidden = width // 2 if bidirectional else width
         self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=bidirectional)
         self.project = nn.Linear(2 * width, width)
+        with torch.no_grad():
+            for name, bias in self.lstm.named_parameters():
+                if name.startswith("bias_ih"):
+                    bias[hidden : 2 * hidden] += forget_bias  # gates: input, forget, cell, output
 
     def forward(self, inputs: HeadInput) -> Question:
         """Encode ``inputs.tokens``."""
@@ -312,7 +325,9 @@ def question_encoder(
 ) -> LstmQuestion | ClipQuestion:
     """The encoder that ``options.question`` names; ``words`` and ``raw`` as in `ClipQuestion`."""
     if options.question == "lstm":
-        return LstmQuestion(options.vocabulary, options.width, pack=options.pack)
+        return LstmQuestion(
+            options.vocabulary, options.width, pack=options.pack, forget_bias=options.forget_bias
+        )
     return ClipQuestion(options.text_width, options.width, words=words, raw=raw)
 
 

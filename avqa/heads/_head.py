@@ -37,6 +37,8 @@ class HeadOptions:
     """Question encoder: learnt words through an LSTM, or CLIP's frozen text features."""
     pack: bool = False
     """LSTM only: stop at the last real word instead of running through the padding."""
+    forget_bias: float = 0.0
+    """LSTM only: added to the forget gates' bias at the start; 2 lets early words through to q."""
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class HeadOptions:
         ]
         if not 0 <= self.dropout < 1:
             found.append(f"dropout={self.dropout}; expected at least 0 and under 1")
+        if not 0 <= self.forget_bias <= 10:
+            found.append(f"forget_bias={self.forget_bias}; expected 0 to 10")
         return found
 
 

@@ -147,6 +147,34 @@ def test_lstm_question_equals_the_loop(pack):
     assert sum(p.numel() for p in LstmQuestion(93, 512, pack=pack).parameters()) == 2_673_664
 
 
+@pytest.mark.parametrize(
+    ("forget_bias", "least", "most"), [(0.0, 0.0, 0.003), (2.0, 0.05, 0.2)], ids=["0", "2"]
+)
+def test_an_early_word_reaches_the_question_only_past_open_forget_gates(forget_bias, least, most):
+    torch.manual_seed(0)
+    module = LstmQuestion(20, 64, pack=False, forget_bias=forget_bias)
+    tokens = torch.randint(3, 20, (64, 14)) * (torch.arange(14) < 9)
+    asked = [tokens.index_fill(1, torch.tensor([1]), word) for word in (1, 2)]
+    with torch.no_grad():
+        one, other = (module.encode(x).sentence for x in asked)
+    moved = ((one - other).norm(dim=1) / one.norm(dim=1)).mean()
+    assert least < moved < most
+
+
+def test_forget_bias_moves_the_forget_gates_of_both_ways_alone():
+    for both in (False, True):
+        torch.manual_seed(0)
+        plain = LstmQuestion(20, D, pack=False, bidirectional=both).state_dict()
+        torch.manual_seed(0)
+        module = LstmQuestion(20, D, pack=False, bidirectional=both, forget_bias=2.0)
+        size = D // 2 if both else D
+        for name, value in module.state_dict().items():
+            moved = torch.zeros_like(value)
+            if "bias_ih" in name:
+                moved[size : 2 * size] = 2.0
+            torch.testing.assert_close(value - plain[name], moved)
+
+
 def test_clip_question_drops_the_start_token_and_masks_behind_the_end():
     module = double(ClipQuestion(D, 4, words=True))
     inputs = replace(
