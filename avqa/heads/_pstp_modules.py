@@ -78,10 +78,8 @@ class ChosenSegments(NamedTuple):
     """w [B, K], 0 for segments without a valid second."""
     kept: Tensor
     """Ω [B, k], ascending; where a sample has fewer than k segments, some whose weight is 0."""
-    valid: Tensor
-    """[B, k] bool: false for the latter."""
     factor: Tensor
-    """[B, k], share of each chosen segment, mean 1 over a sample's valid ones, else 0."""
+    """[B, k], share of each chosen segment, mean 1 over a sample's real ones, else 0."""
 
 
 class SegmentSelection(nn.Module):
@@ -118,9 +116,9 @@ class SegmentSelection(nn.Module):
         attended, weights = self.block(question, segments, real)  # Eq. 5, [B, D] and [B, K]
         count = min(self.top_k, weights.shape[1])
         kept = largest(weights.masked_fill(~real, -1.0), count)  # Eq. 6, [B, k]
-        share, valid = weights.gather(1, kept), real.gather(1, kept)
-        factor = share / share.sum(1, keepdim=True) * valid.sum(1, keepdim=True)  # [B, k]
-        return ChosenSegments(attended, weights, kept, valid, factor)
+        share, number = weights.gather(1, kept), real.gather(1, kept).sum(1, keepdim=True)
+        factor = number * share / share.sum(1, keepdim=True)  # [B, k]
+        return ChosenSegments(attended, weights, kept, factor)
 
 
 class ChosenPatches(NamedTuple):

@@ -253,7 +253,7 @@ class Head(BaseHead):
         chosen = self.tssm(*fused, real, q)  # Eq. 5–6
         source = fused if self.options.select_from == "avf" else raw
         a, v = (rows(x, chosen.kept) for x in source)  # Eq. 7–8, [B, k, L, D]
-        mask = (rows(real, chosen.kept) & chosen.valid.unsqueeze(-1)).flatten(1)  # [B, Γ]
+        mask = rows(real, chosen.kept).flatten(1)  # [B, Γ]
         second = rows(second, chosen.kept).flatten(1)
         moments = _Moments(second, mask, a.flatten(1, 2))
         if self.weighted:

@@ -144,6 +144,19 @@ def test_segment_selection_equals_the_equations():
     np.testing.assert_allclose(found.factor[0].detach(), 2 * w[best] / w[best].sum(), atol=1e-9)
 
 
+def test_segments_without_a_second_lose_to_real_ones_of_no_weight():
+    torch.manual_seed(0)
+    module = SegmentSelection(D, 0.1, top_k=2).double().eval()
+    torch.nn.init.ones_(module.block.attention.in_proj_weight)  # all heads want the same
+    valid = torch.ones(2, 3, 1).bool()
+    valid[:, 0] = False
+    q = 1e6 * normal(1, D, seed=3).expand(2, D)
+    x = torch.cat([normal(1, 3, 1, D), normal(1, 3, 1, D).flip(1)])
+    found = module(x, x, valid, q)
+    assert (found.weights == 0).sum(1).tolist() == [2, 2]
+    assert found.kept.tolist() == [[1, 2], [1, 2]]
+
+
 def test_patch_selection_equals_the_equations():
     torch.manual_seed(0)
     module = PatchSelection(D, 0.1, top_m=2).double().eval()
