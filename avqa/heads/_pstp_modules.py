@@ -39,7 +39,7 @@ class Segments(NamedTuple):
 
 
 def cut(valid: Tensor, num_segments: int) -> Segments:
-    """Cut every sample into ``num_segments`` contiguous segments, or fewer (Sec. 3.2).
+    """Cut every sample into ``num_segments`` contiguous segments, or fewer.
 
     L = ⌈T/K⌉ and K ← ⌈T/L⌉, with T the sample's own seconds up to its last valid one: padding
     shifts no boundary, and the tail is a shorter last segment, never dropped.
@@ -85,9 +85,9 @@ class ChosenSegments(NamedTuple):
 class SegmentSelection(nn.Module):
     """Keep the segments that the question attends to most (TSSM).
 
-    Implements Eq. 5–6 of PSTP-Net, Sec. 3.3:
+    Implements Eq. 5–6 of PSTP-Net:
 
-        Sec. 3.2  S_i = FC(tanh([mean_L Â; mean_L V̂]))
+        segment   S_i = FC(tanh([mean_L Â; mean_L V̂]))
         Eq. 5     u^s, w = QBlock(q, S)
         Eq. 6     Ω = top-k(w), factor_i = k w_i / Σ_{j∈Ω} w_j
 
@@ -111,7 +111,7 @@ class SegmentSelection(nn.Module):
     ) -> ChosenSegments:
         """Select; ``top_k`` beyond K keeps all K."""
         means = [masked_mean(x, valid, 2) for x in (audio, visual)]
-        segments = self.join(torch.cat(means, -1).tanh())  # Sec. 3.2, [B, K, D]
+        segments = self.join(torch.cat(means, -1).tanh())  # S, [B, K, D]
         real = valid.any(-1)
         attended, weights = self.block(question, segments, real)  # Eq. 5, [B, D] and [B, K]
         count = min(self.top_k, weights.shape[1])
@@ -139,7 +139,7 @@ class ChosenPatches(NamedTuple):
 class PatchSelection(nn.Module):
     """Keep, of every picture, the patches that the question attends to most (SRSM).
 
-    Implements Eq. 9–11 of PSTP-Net, Sec. 3.4, with Z = FC(patches):
+    Implements Eq. 9–11 of PSTP-Net, with Z = FC(patches):
 
         Eq. 9–10  u^p_γ, ω_γ = QBlock(q, Z_γ), one block for all seconds
         Eq. 11    F_SRSM,γ = Z_γ at top-m(ω_γ), factor_p = m ω_p / Σ_kept ω

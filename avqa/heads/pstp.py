@@ -157,7 +157,7 @@ _Seen = dict[str, Tensor]
 class Head(BaseHead):
     """Progressive perception of the seconds and places a question asks about.
 
-    Implements Eq. 1–17 of PSTP-Net, Sec. 3:
+    Implements Eq. 1–17 of PSTP-Net:
 
         Eq. 1–4    Â, V̂ = Han(A, V), Han(V, A) inside each segment            (AVF)
         Eq. 5–8    the seconds of the top-k segments                          (TSSM)
