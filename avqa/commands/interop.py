@@ -84,6 +84,29 @@ def export_npy(
 
 
 @reports_errors
-def compare() -> None:
-    """Placeholder."""
-    raise NotImplementedError
+def compare(
+    ours: Annotated[
+        Path, typer.Argument(help="Store, folder of <video>.npy, or file.", metavar="OURS")
+    ],
+    theirs: Annotated[
+        Path, typer.Argument(help="What to compare it with, likewise.", metavar="THEIRS")
+    ],
+    feature: Annotated[
+        str | None, typer.Option(help="Compare this feature only; all that both have by default.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="What files are, where the folder's name does not say it.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=-1, max=1, help="Smallest cosine of rows that count as equal.")
+    ] = 0.999,
+) -> None:
+    """Say whether two sets of features are the same, and if not, how they differ.
+
+    Example: avqa compare features feats/vggish
+    """
+    from avqa.pipelines.compare import compare as run
+
+    report = run(ours, theirs, feature=feature, kind=kind, tolerance=tolerance)
+    typer.echo("\n".join(report.lines()))
+    report.raise_if_different()

@@ -142,7 +142,7 @@ def export_npy(
         raise ConfigError(f"out {str(out)!r} is a file; expected a folder; check --out")
     reader = FeatureStore(store)
     chosen = _chosen(layout, folders)
-    names = _file_names(reader.video_ids)
+    names = file_names(reader.video_ids)
     report = ExportReport(layout, out, length)
     sources: list[tuple[Folder, tuple[str, ...]]] = []
     for folder in chosen:
@@ -180,7 +180,7 @@ def _chosen(layout: str, folders: Sequence[str]) -> list[Folder]:
     return [folder for name, folder in known.items() if not folders or name in folders]
 
 
-def _file_names(ids: Iterable[str]) -> dict[str, str]:
+def file_names(ids: Iterable[str]) -> dict[str, str]:
     """Video id → name of its file: the last part of an id with slashes.
 
     Raises:
