@@ -1,6 +1,8 @@
 """AVAF-Net against loops written from its equations, its counts, and its own rules."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy_avaf
@@ -9,7 +11,7 @@ import torch
 from head_batches import make_inputs, pad_seconds
 from numpy_blocks import parameters, unit
 
-from avqa.heads import build, load
+from avqa.heads import HeadOptions, build, load
 from avqa.heads._avaf_losses import foreign_cosine, spatial_loss, temporal_loss
 from avqa.heads._grounding import UnitMap
 
@@ -317,3 +319,16 @@ def test_sweeps_of_the_paper_are_there():
     assert rows["phi_0.019"].values == rows["beta_0.2"].values == {"All": 75.90}
     assert rows["phi_0.000"].options == {"phi": 0.0}
     assert len(rows) == 7 + 7 + 8
+
+
+def test_the_page_names_equations_rows_and_tests_that_exist():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "heads" / "avaf.md").read_text()
+    source = "".join(p.read_text() for p in (root / "avqa" / "heads").glob("*avaf*.py"))
+    table = page.split("## Equations")[1].split("## Options")[0]
+    assert all(f"{eq} " in source for eq in re.findall(r"Eq\. [\d–]+", table))
+    assert all(name in globals() for name in re.findall(r"\x60(test_\w+)\x60", table))
+    options = re.findall(r"^\| (\x60.*?) \|", page.split("## Options")[1].split("## Abl")[0], re.M)
+    named = {name for cell in options for name in re.findall(r"\w+", cell)}
+    own = set(load("avaf").Options.__dataclass_fields__) - set(HeadOptions.__dataclass_fields__)
+    assert own - {"num_seconds"} <= named

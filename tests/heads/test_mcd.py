@@ -1,6 +1,8 @@
 """MCD against loops written from its equations, its counts, and its own rules."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy_mcd
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_blocks import linear, parameters, unit
 
-from avqa.heads import HeadInput, build, load
+from avqa.heads import HeadInput, HeadOptions, build, load
 from avqa.heads._mcd_aggregator import sample_frames
 from avqa.heads._mcd_association import MaskedNorm
 from avqa.heads.mcd import contrast
@@ -362,3 +364,16 @@ def test_every_row_of_the_paper_is_there():
     assert rows["cross_both"].options == {"self_attention": "none"}
     assert rows["self_visual"].values == {"All": 67.34}
     assert len(rows) == 30
+
+
+def test_the_page_names_equations_rows_and_tests_that_exist():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "heads" / "mcd.md").read_text()
+    source = "".join(p.read_text() for p in (root / "avqa" / "heads").glob("*mcd*.py"))
+    table = page.split("## Equations")[1].split("## Options")[0]
+    assert all(f"{eq} " in source for eq in re.findall(r"Eq\. [\d–]+", table))
+    assert all(name in globals() for name in re.findall(r"\x60(test_\w+)\x60", table))
+    options = re.findall(r"^\| (\x60.*?) \|", page.split("## Options")[1].split("## Abl")[0], re.M)
+    named = {name for cell in options for name in re.findall(r"\w+", cell)}
+    own = set(load("mcd").Options.__dataclass_fields__) - set(HeadOptions.__dataclass_fields__)
+    assert own - {"num_seconds"} <= named
