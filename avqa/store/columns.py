@@ -1,4 +1,4 @@
-"""One value per video: an array held in memory whole and written back by chunks.
+"""One value per video or text: an array held in memory whole and written back by chunks.
 
 The driver is the only writer, so its copy is the truth and no chunk is read before it is
 written. Chunks that hold nothing but the fill value are removed, so that the objects on disk
@@ -19,7 +19,7 @@ from avqa.store.files import sync
 
 
 class Column:
-    """A 1-d array ``(video)`` of the store, with changes that wait for `flush`."""
+    """An array of the store in one row per video or text, with changes that wait for `flush`."""
 
     def __init__(self, root: Path, name: str, *, heal: bool = False) -> None:
         """Read the array ``name`` of the group ``root``.
@@ -48,11 +48,12 @@ class Column:
 
     def _filled(self, rows: int) -> NDArray[Any]:
         size = max(1, -(-rows // self._chunk)) * self._chunk
-        return np.full(size, self._array.fill_value, self._array.dtype)
+        shape = (size, *self._array.shape[1:])
+        return np.full(shape, self._array.fill_value, self._array.dtype)
 
     @property
     def values(self) -> NDArray[Any]:
-        """``[rows]``, including changes that are not flushed; not to be written to."""
+        """``[rows, ...]``, including changes that are not flushed; not to be written to."""
         view = self._values[: self.rows].view()
         view.flags.writeable = False
         return view
@@ -83,11 +84,12 @@ class Column:
         for chunk in sorted(self._dirty):
             rows = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
             values = self._values[rows]
-            path = self._root / self.name / f"c.{chunk}"
+            axes = [str(chunk), *["0"] * (values.ndim - 1)]
+            path = self._root / self.name / ".".join(["c", *axes])
             if np.array_equal(values, self._filled(1), equal_nan=values.dtype.kind == "f"):
                 path.unlink(missing_ok=True)
             else:
-                schema.beyond_shape(self._array, (len(self._values),))[rows] = values
+                schema.beyond_shape(self._array, self._values.shape)[rows] = values
                 if durable:
                     sync(path)
                     sync(path.parent)
@@ -95,7 +97,7 @@ class Column:
 
     def commit_shape(self) -> None:
         """Make the rows visible in the array's metadata."""
-        schema.set_shape(self._root, self.name, (self.rows,))
+        schema.set_shape(self._root, self.name, (self.rows, *self._values.shape[1:]))
 
 
 def read_whole(array: Any, name: str) -> NDArray[Any]:

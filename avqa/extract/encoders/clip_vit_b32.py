@@ -83,7 +83,6 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
         WeightsUnavailable: if names or shapes are not this architecture's.
     """
     import torch
-    from open_clip.transformer import QuickGELU
 
     from avqa.extract.encoders import _frozen
 
@@ -91,8 +90,6 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
         tower: Any = architecture().visual
     visual = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
     _frozen.fill(tower, visual, "clip_vit_b32")
-    for block in tower.transformer.resblocks:  # with plain GELU the numbers are wrong, silently
-        assert isinstance(block.mlp.gelu, QuickGELU), "open_clip built CLIP without QuickGELU"
     tower.output_tokens = True
     _frozen.freeze(tower, settings.device, settings.precision)
     with torch.inference_mode():
@@ -109,7 +106,7 @@ class _Clip:
         self.dtype = dtype
         self.normalise = _frozen.Normalise(MEAN, STD).to(tower.proj.device)
         rows = batch * tower.positional_embedding.shape[0]
-        self.blocks = [_Block(block, rows) for block in tower.transformer.resblocks]
+        self.blocks = [Block(block, rows) for block in tower.transformer.resblocks]
         tower.transformer = None  # its weights live on in the blocks, in another layout
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
@@ -125,13 +122,22 @@ class _Clip:
             return {tap: out[tap].float().cpu().contiguous() for tap in taps}
 
 
-class _Block:
-    """One residual block: attention and QuickGELU, both before a layer norm."""
+class Block:
+    """One residual block of either tower: attention and QuickGELU, both before a layer norm."""
 
-    def __init__(self, block: Any, rows: int) -> None:
+    def __init__(self, block: Any, rows: int, *, causal: bool = False) -> None:
+        """``rows``: batch × tokens. ``causal``: a token sees itself and earlier ones, as in text.
+
+        Raises:
+            AssertionError: the block has another activation: its numbers would be wrong, silently.
+        """
+        from open_clip.transformer import QuickGELU
+
         from avqa.extract.encoders import _packed
 
         attention, mlp = block.attn, block.mlp
+        assert isinstance(mlp.gelu, QuickGELU), "open_clip built CLIP without QuickGELU"
+        self.causal = causal
         self.heads = attention.num_heads
         self.norms = (block.ln_1, block.ln_2)
         self.qkv = _packed.Linear(attention.in_proj_weight, attention.in_proj_bias, rows)
@@ -142,12 +148,12 @@ class _Block:
         self.down = _packed.Linear(mlp.c_proj.weight / QUICK, mlp.c_proj.bias, rows)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[B, 50, 768] → the same."""
+        """[B, tokens, width] → the same."""
         import torch.nn.functional as F
 
         batch, tokens, width = x.shape
         qkv = self.qkv(self.norms[0](x)).view(batch, tokens, 3, self.heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, tokens, 64]
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         x = self.out.plus(mixed.transpose(1, 2).reshape(batch, tokens, width), x)
         return self.down.plus(self.up(self.norms[1](x), "swish"), x)
