@@ -118,17 +118,16 @@ class Attention(nn.Module):
         width, size = query.shape[-1], query.shape[-1] // self.heads
         w_q, w_k, w_v = self.in_proj_weight.chunk(3)
         b_q, _, b_v = self.in_proj_bias.chunk(3)  # the key's bias shifts all scores alike
-        q = self._by_head(F.linear(query, w_q, b_q)).squeeze(-3)  # [..., h, d]
-        folded = torch.einsum("...hd,hde->...he", q, w_k.view(self.heads, size, width))
+        w_k, w_v = (w.view(self.heads, size, width) for w in (w_k, w_v))
+        b_v = self._by_head(b_v)
         if layer is not None:
-            folded = folded @ layer.weight  # its bias, too, shifts all scores alike
+            w_k, w_v, b_v = w_k @ layer.weight, w_v @ layer.weight, b_v + w_v @ layer.bias
+        q = self._by_head(F.linear(query, w_q, b_q)).squeeze(-3)  # [..., h, d]
+        folded = torch.einsum("...hd,hde->...he", q, w_k)
         weights = masked_softmax(folded @ keys.mT / math.sqrt(size), mask)  # [..., h, N]
         kept = F.dropout(weights, self.dropout, self.training)
-        total, sums = kept.sum(-1, keepdim=True), kept @ keys
-        if layer is not None:
-            sums = F.linear(sums, layer.weight) + total * layer.bias
-        mixed = torch.einsum("...he,hde->...hd", sums, w_v.view(self.heads, size, width))
-        mixed = mixed + total * b_v.view(self.heads, size)
+        mixed = torch.einsum("...he,hde->...hd", kept @ keys, w_v)
+        mixed = mixed + kept.sum(-1, keepdim=True) * b_v
         return mixed.flatten(-2).unsqueeze(-2), weights.mean(-2, keepdim=True)
 
 
