@@ -164,8 +164,8 @@ def export_npy(
     for folder, features in sources:
         exporter = _Exporter(reader, out / folder.name, folder, features, length, overwrite)
         report.folders.append(exporter.report)
+        say(f"writing {str(out / folder.name)!r} for {len(names)} videos")
         exporter.run(names, heads)
-        say(exporter.report.lines(length)[0])
     return report
 
 

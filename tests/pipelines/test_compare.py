@@ -48,6 +48,13 @@ def test_the_shift_that_was_made_is_found(shift, rows, seed):
     assert cosines(ours, theirs)[shift].min() == pytest.approx(1)
 
 
+def test_a_shift_of_rows_that_hardly_differ_is_found():
+    track = 10 + rows_of("res18", 30)
+    found = cosines(track[1:], track[:-1])
+    assert found[0].min() > 0.98
+    assert best_shift([found]) == 1
+
+
 @given(ours=st.integers(1, 9), theirs=st.integers(1, 9), shift=st.sampled_from(SHIFTS))
 def test_the_rows_that_meet(ours, theirs, shift):
     mine, yours = overlap(ours, theirs, shift)

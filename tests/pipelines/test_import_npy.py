@@ -203,6 +203,21 @@ def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
 
 
+def test_rows_about_to_be_replaced_are_pending_on_disk(tmp_path, monkeypatch):
+    folder = write_dump(tmp_path / "vggish", "vggish", {"a": 3, "b": 3})
+    import_npy(folder, tmp_path / "store")
+    np.save(folder / "b.npy", rows_of("vggish", 4, seed=9))
+
+    def die(self, name, row):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Importer, "_take", die)
+    with pytest.raises(KeyboardInterrupt):
+        import_npy(folder, tmp_path / "store")
+    store = avqa.open_store(tmp_path / "store")
+    assert [store.status(name, AUDIO) for name in "ab"] == [Status.OK, Status.PENDING]
+
+
 def test_a_held_store_is_refused(tmp_path):
     folder = write_dump(tmp_path / "vggish", "vggish", {"a": 3})
     with Lock.acquire(tmp_path / "store", "other"), pytest.raises(StoreLocked):
