@@ -2,11 +2,12 @@
 
 An *item* is a marker plus a content, each a fixed random vector: "the guitar" and "red". The
 question names a marker, the answer is the content found with it. Every group of places that
-could be pooled holds each of the 8 markers and each of the 8 contents exactly once, in random
+could be pooled holds each of its markers once and each of the 8 contents equally often, in random
 pairing: sums and means over the group are the same for every answer, and evidence has the
-distribution of the distractors. Only who attends by marker can answer; chance is 1 in 8.
+distribution of the distractors. Chance is 1 in 8.
 
     second    the pair is at one of 8 seconds, in sound, frame and all patches alike
+    second16  at one of 16 seconds, more than the mean of a layer per second can keep apart
     patch     at one of 8 patches of every second, each second shuffled anew
     sounding  as patch, but the sound of the second names the marker, the question does not
     modality  sound and picture pair their markers with contents on their own, over 8 seconds;
@@ -24,12 +25,14 @@ from torch.nn import functional as F
 from avqa.heads import HeadInput
 
 NUM = 8
-"""Markers, contents and answers."""
+"""Contents, that is answers; also patches, and markers of the tasks in space."""
+MARKERS = 16
+"""Markers there are; tasks of fewer places use the first."""
 WIDTH = 64
 NOISE = 0.3
 FILLER, HEARD, SEEN, MARKER = 1, 2, 3, 4
-"""Word numbers: a filler, the two modalities, then the 8 markers."""
-VOCABULARY = MARKER + NUM
+"""Word numbers: a filler, the two modalities, then the markers."""
+VOCABULARY = MARKER + MARKERS
 NUM_WORDS = 6
 CHANCE = 100 / NUM
 
@@ -58,7 +61,7 @@ class Codes:
         def codes(n: int) -> Tensor:
             return 4 * F.normalize(torch.randn(n, WIDTH, generator=g), dim=1)
 
-        self.heard, self.seen = codes(NUM), codes(NUM)
+        self.heard, self.seen = codes(MARKERS), codes(MARKERS)
         self.heard_content, self.seen_content = codes(NUM), codes(NUM)
         self.words = codes(VOCABULARY)
 
@@ -67,15 +70,21 @@ def plant(task: str, codes: Codes, batch: int, g: torch.Generator) -> Planted:
     """A batch of a task.
 
     Shapes:
-        T = 8 (second, modality) or 3; P = 2 (second, modality) or 8
+        T = 8 (second, modality), 16 (second16) or 3; P = 2 (tasks in time) or 8
     """
-    make = {"second": _second, "modality": _modality, "patch": _patch, "sounding": _sounding}
+    make = {
+        "second": _second,
+        "second16": _second16,
+        "modality": _modality,
+        "patch": _patch,
+        "sounding": _sounding,
+    }
     return make[task](codes, batch, g)
 
 
 def _shuffled(g: torch.Generator, *shape: int) -> Tensor:
-    """Random permutations of 0..7 along a new last axis."""
-    return torch.rand(*shape, NUM, generator=g).argsort(-1)
+    """Random permutations along the last axis."""
+    return torch.rand(*shape, generator=g).argsort(-1)
 
 
 def _noisy(x: Tensor, g: torch.Generator) -> Tensor:
@@ -83,7 +92,7 @@ def _noisy(x: Tensor, g: torch.Generator) -> Tensor:
 
 
 def _find(markers: Tensor, marker: Tensor) -> Tensor:
-    """Where along the last axis the marker is: [..., 8], [...] → [...]."""
+    """Where along the last axis the marker is: [..., n], [...] → [...]."""
     return (markers == marker.unsqueeze(-1)).long().argmax(-1)
 
 
@@ -135,9 +144,13 @@ def _pack(
     return Planted(inputs, answers, place, seen if asked is None else asked, last)
 
 
-def _second(codes: Codes, batch: int, g: torch.Generator) -> Planted:
-    markers, contents = _shuffled(g, batch), _shuffled(g, batch)
-    marker = torch.randint(NUM, (batch,), generator=g)
+def _second16(codes: Codes, batch: int, g: torch.Generator) -> Planted:
+    return _second(codes, batch, g, seconds=16)
+
+
+def _second(codes: Codes, batch: int, g: torch.Generator, seconds: int = 8) -> Planted:
+    markers, contents = _shuffled(g, batch, seconds), _shuffled(g, batch, seconds) % NUM
+    marker = torch.randint(seconds, (batch,), generator=g)
     place = _find(markers, marker)
     heard = codes.heard[markers] + codes.heard_content[contents]
     seen = (codes.seen[markers] + codes.seen_content[contents])[:, :, None].expand(-1, -1, 2, -1)
@@ -147,9 +160,9 @@ def _second(codes: Codes, batch: int, g: torch.Generator) -> Planted:
 
 
 def _modality(codes: Codes, batch: int, g: torch.Generator) -> Planted:
-    markers = _shuffled(g, batch)
-    contents = torch.stack([_shuffled(g, batch), _shuffled(g, batch)], 1)  # [B, 2, 8]
-    marker = torch.randint(NUM, (batch,), generator=g)
+    markers = _shuffled(g, batch, 8)
+    contents = _shuffled(g, batch, 2, 8) % NUM  # of sound and of picture
+    marker = torch.randint(8, (batch,), generator=g)
     asked = torch.randint(2, (batch,), generator=g)
     place = _find(markers, marker)
     heard = codes.heard[markers] + codes.heard_content[contents[:, 0]]
@@ -167,8 +180,8 @@ def _pictures(
 
     One pairing of markers with contents for the video, places shuffled in every second.
     """
-    contents = _shuffled(g, batch)  # of each marker
-    markers = _shuffled(g, batch, seconds)
+    contents = _shuffled(g, batch, NUM)  # of each marker
+    markers = _shuffled(g, batch, seconds, NUM)
     paired = contents[:, None].expand(-1, seconds, -1).gather(2, markers)
     patch = _noisy(codes.seen[markers] + codes.seen_content[paired], g)
     answers = contents.gather(1, marker[:, None])[:, 0]
@@ -178,8 +191,7 @@ def _pictures(
 def _patch(codes: Codes, batch: int, g: torch.Generator, seconds: int = 3) -> Planted:
     marker = torch.randint(NUM, (batch,), generator=g)
     patch, answers, place = _pictures(codes, marker, batch, seconds, g)
-    other = torch.randint(NUM, (batch, seconds), generator=g)  # sound that tells nothing
-    audio = _noisy(codes.heard[other], g)
+    audio = torch.randn(batch, seconds, WIDTH, generator=g) * 4 / WIDTH**0.5  # tells nothing
     return _pack(audio, patch, _question(codes, marker, None, batch, g), answers, place)
 
 

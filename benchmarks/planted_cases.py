@@ -1,0 +1,169 @@
+"""Which head, in which form, on which task, and what its explanation is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from benchmarks.planted_tasks import Planted
+
+Measure = Callable[[Mapping[str, Tensor], Planted], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    head: str
+    task: str
+    form: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 1200
+    learning_rate: float = 1e-3
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What the row is kept under."""
+        return f"{self.head} {self.task} {self.form} {self.steps}"
+
+    def key(self, seed: int) -> str:
+        """What one run is kept under."""
+        return f"{self.name} seed {seed}"
+
+
+def peak_second(name: str) -> Measure:
+    """Share of questions whose largest weight over time [B, T] lies at the planted second."""
+    return lambda told, planted: (told[name].argmax(1) == planted.place).float().mean()
+
+
+def peak_patch(name: str) -> Measure:
+    """Share of seconds whose largest weight over patches [B, T, P] lies at the planted one."""
+    return lambda told, planted: (told[name].argmax(2) == planted.place).float().mean()
+
+
+def kept(name: str) -> Measure:
+    """Recall@k: share of planted places among those kept, [B, k] or [B, T, k]."""
+    return lambda told, planted: (told[name] == planted.place.unsqueeze(-1)).any(-1).float().mean()
+
+
+def peak_of_kept(weights: str, index: str) -> Measure:
+    """As `peak_patch`, for weights over patches that were kept before."""
+
+    def measure(told: Mapping[str, Tensor], planted: Planted) -> Tensor:
+        best = told[weights].argmax(2, keepdim=True)
+        return (told[index].gather(2, best)[..., 0] == planted.place).float().mean()
+
+    return measure
+
+
+def right_word(told: Mapping[str, Tensor], planted: Planted) -> Tensor:
+    """Share of questions whose target word is the one that names the marker."""
+    return (told["target_index"] == planted.word).float().mean()
+
+
+def follows_asked(told: Mapping[str, Tensor], planted: Planted) -> Tensor:
+    """Weight of the picture when the picture is asked about, minus that when the sound is."""
+    visual = told["modality_weights"][:, 0]
+    return visual[planted.asked == 1].mean() - visual[planted.asked == 0].mean()
+
+
+def cases(
+    head: str,
+    task: str,
+    forms: Mapping[str, Mapping[str, Any]],
+    *,
+    base: Mapping[str, Any] | None = None,
+    steps: int = 1200,
+    **measures: Measure,
+) -> list[Case]:
+    """The same task in several forms; a measure is left out where its module is off."""
+    return [
+        Case(head, task, form, {**(base or {}), **options}, steps, measures=dict(measures))
+        for form, options in forms.items()
+    ]
+
+
+_SECONDS = {"num_segments": 8, "top_k_segments": 2, "top_k_patches": 2}
+_PATCHES = {"num_segments": 3, "top_k_segments": 3, "top_k_patches": 2}
+_ALL_PATCHES = _PATCHES | {"top_k_patches": 8}
+_OFF: dict[str, Any] = {}
+
+CASES: list[Case] = [
+    *(
+        case
+        for baseline in ("question_only", "late_fusion")
+        for task in ("second", "patch", "sounding", "modality")
+        for case in cases(baseline, task, {"as it is": {}}, steps=600)
+    ),
+    *cases(
+        "pstp",
+        "second",
+        {
+            "default": {},
+            "select_grad=weighted": {"select_grad": "weighted"},
+            "select_grad=none (printed)": {"select_grad": "none"},
+        },
+        base=_SECONDS,
+        steps=1600,
+        recall=kept("segment_index"),
+    ),
+    *cases("pstp", "second", {"w/o TSSM": {"use_tssm": False}}, base=_SECONDS, steps=1600),
+    *cases(
+        "pstp",
+        "patch",
+        {
+            "default": {},
+            "select_grad=weighted": {"select_grad": "weighted"},
+            "select_grad=none (printed)": {"select_grad": "none"},
+        },
+        base=_PATCHES,
+        recall=kept("patch_index"),
+    ),
+    *cases("pstp", "patch", {"w/o SRSM": {"use_srsm": False}}, base=_PATCHES),
+    *cases(
+        "pstp",
+        "sounding",
+        {"default": {}, "w/o LGPM": {"use_lgpm": False}},
+        base=_ALL_PATCHES,
+        found=peak_of_kept("audio_patch_attn", "patch_index"),
+    ),
+    *cases("pstp", "sounding", {"w/o AVAM": {"use_avam": False}}, base=_ALL_PATCHES),
+    *cases("avst", "second", {"default": {}}, found=peak_second("temporal_attn_visual")),
+    *cases("avst", "second", {"temporal=false": {"temporal": False}}),
+    *cases(
+        "avst",
+        "sounding",
+        {"default (printed, ground_temp=1)": {}, "ground_temp=0.1": {"ground_temp": 0.1}},
+        found=peak_patch("spatial_attn"),
+    ),
+    *cases("avst", "sounding", {"spatial=false": {"spatial": False}}),
+    *cases(
+        "tjstg",
+        "patch",
+        {
+            "default": {},
+            "ground_temp=0.1": {"ground_temp": 0.1},
+            "combine=softmax (printed)": {"combine": "softmax"},
+            "ground_temp=0.1, ta_grad=hard": {"ground_temp": 0.1, "ta_grad": "hard"},
+        },
+        steps=2000,
+        found=peak_patch("attn_joint"),
+        word=right_word,
+    ),
+    *cases(
+        "tjstg",
+        "patch",
+        {"target_aware=false, ground_temp=0.1": {"target_aware": False, "ground_temp": 0.1}},
+        steps=2000,
+    ),
+    *cases(
+        "tjstg",
+        "second",
+        {"default": {}, "csl=false": {"csl": False}},
+        found=peak_second("temporal_attn_visual"),
+    ),
+]
