@@ -39,6 +39,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.questions
+	$(BIN)/python -m benchmarks.heads
+	$(BIN)/python -m benchmarks.selection
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
