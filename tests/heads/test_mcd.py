@@ -167,7 +167,7 @@ def test_losses_equal_the_loop(skip):
         ({"plain": "qav"}, set()),
         ({"loss_qv": False, "loss_qa": False, "loss_av": False}, set()),
     ],
-    ids=str,
+    ids=[str(number) for number in range(6)],
 )
 def test_losses_that_are_off_or_have_no_terms_are_absent(options, left):
     head = small(**options).train()
