@@ -29,6 +29,7 @@ from avqa.store.recipes import diff_features
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.recovery import Recovery, recover, remove_partials
 from avqa.store.runs import FINISHED, Runs, now
+from avqa.store.texts import text_recipes
 
 T = TypeVar("T")
 
@@ -114,6 +115,10 @@ class Store:
     def recipes(self) -> dict[str, dict[str, Any]]:
         """Feature → recipe."""
         return {name: self._attrs["features"][name]["recipe"] for name in self.features()}
+
+    def text_recipes(self) -> dict[str, dict[str, Any]]:
+        """Feature of the texts → recipe; empty before `avqa questions`."""
+        return text_recipes(self._attrs)
 
     def check_recipes(
         self, recipes: Mapping[str, Mapping[str, Any]], shared: Iterable[str] = ()

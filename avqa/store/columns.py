@@ -75,6 +75,12 @@ class Column:
             self._values = longer
         self.rows = rows
 
+    def cut(self, rows: int) -> None:
+        """Forget the rows from ``rows`` on, in memory."""
+        for row in range(rows, self.rows):
+            self[row] = self._array.fill_value
+        self.rows = rows
+
     def flush(self, *, durable: bool = False) -> None:
         """Write the changed chunks; each is replaced atomically.
 

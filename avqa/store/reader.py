@@ -11,7 +11,7 @@ import difflib
 import os
 import shlex
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from avqa.errors import FeatureMissing, StoreError, UnknownName
 from avqa.store import layout, schema
 from avqa.store.columns import read_whole
 from avqa.store.records import Status
+from avqa.store.texts import TextIndex, read_rows, text_entries, text_recipes
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
@@ -59,7 +60,8 @@ def open_store(path: str | Path) -> FeatureStore:
         StoreError: it has another schema or is damaged.
     """
     store = FeatureStore(Path(path))
-    made_up = [name for name in store.features if has_random_weights(store.recipe(name))]
+    names = (*store.features, *store.text_features)
+    made_up = [name for name in names if has_random_weights(store.recipe(name))]
     if made_up:
         warnings.warn(
             f"store {str(path)!r}: random weights made {', '.join(made_up)};"
@@ -95,6 +97,7 @@ class FeatureStore:
         """
         self._attrs = layout.read_attributes(self.path)
         self._arrays = {}
+        self._texts: TextIndex | None = None
         self._rows = {str(n): row for row, n in enumerate(self._column(schema.VIDEO_ID)) if n}
         self._status = {f: self._column(schema.status_name(f)) for f in self.features}
         self._length = {f: self._column(schema.length_name(f)) for f in self.features}
@@ -119,6 +122,16 @@ class FeatureStore:
         return tuple(sorted(self._attrs["features"]))
 
     @property
+    def text_features(self) -> tuple[str, ...]:
+        """Names of the texts' features, sorted; none before `avqa questions`."""
+        return tuple(sorted(text_entries(self._attrs)))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts as they were tokenised, in the order in which they came."""
+        return tuple(self._text_index().contents) if self.text_features else ()
+
+    @property
     def video_ids(self) -> tuple[str, ...]:
         """Ids of all videos that were not deleted, in row order."""
         columns = self._status.values()
@@ -126,13 +139,12 @@ class FeatureStore:
         return tuple(name for name, row in self._rows.items() if not deleted[row])
 
     def recipe(self, feature: str) -> dict[str, Any]:
-        """Everything that decided the numbers of a feature.
+        """Everything that decided the numbers of a feature, of videos or of texts.
 
         Raises:
             UnknownName: the store has no such feature.
         """
-        self._check_feature(feature)
-        recipe: dict[str, Any] = self._attrs["features"][feature]["recipe"]
+        recipe: dict[str, Any] = self._entry(feature)["recipe"]
         return recipe
 
     def recipe_hash(self, feature: str) -> str:
@@ -141,8 +153,14 @@ class FeatureStore:
         Raises:
             UnknownName: the store has no such feature.
         """
-        self._check_feature(feature)
-        return str(self._attrs["features"][feature]["recipe_hash"])
+        return str(self._entry(feature)["recipe_hash"])
+
+    def _entry(self, feature: str) -> dict[str, Any]:
+        entries: dict[str, Any] = {**self._attrs["features"], **text_entries(self._attrs)}
+        if feature not in entries:
+            raise UnknownName("feature", feature, entries)
+        entry: dict[str, Any] = entries[feature]
+        return entry
 
     def status(self, video_id: str, feature: str) -> Status:
         """State of a feature of a video.
@@ -182,6 +200,73 @@ class FeatureStore:
                 " expected all; run `avqa verify --repair`, then `avqa extract`"
             )
         return values
+
+    def read_text(self, text: str, feature: str) -> NDArray[Any]:
+        """One feature of one text: ``[512]`` for a sentence, ``[77, 512]`` for words.
+
+        Args:
+            text: as `avqa.datasets.Question.text` has it, or its key in hexadecimal.
+            feature: one of `text_features`.
+
+        Raises:
+            FeatureMissing: it is not there for this text; says why and what to run.
+            StoreError: the stored object is damaged.
+        """
+        values: NDArray[Any] = self.read_texts([text], feature)[0]
+        return values
+
+    def read_texts(self, texts: Sequence[str], feature: str) -> NDArray[Any]:
+        """One feature of many texts: ``[n, *shape]``, far faster than one by one.
+
+        Raises:
+            FeatureMissing, StoreError: as `read_text`.
+        """
+        rows = [self._text_row(text) for text in texts]
+        if feature not in self.text_features:
+            raise UnknownName("text feature", feature, self.text_features)
+        status = self._text_index().status[feature][rows]
+        for number in np.flatnonzero(status != Status.OK).tolist():
+            raise FeatureMissing(
+                f"text {texts[number]!r}: {feature} is {Status(status[number]).name.lower()};"
+                f" expected ok; see `avqa status {shlex.quote(str(self.path))}`, finish pending"
+                " ones with `avqa questions`"
+            )
+        try:
+            values = read_rows(self._array(feature), rows)
+        except (ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"{feature} is damaged ({error}); expected its checksum to fit;"
+                " run `avqa verify --repair`, then `avqa questions`"
+            ) from error
+        if np.isnan(values[..., 0]).any():
+            raise FeatureMissing(
+                f"{feature} has status ok but an object of it is gone; expected all;"
+                " run `avqa verify --repair`, then `avqa questions`"
+            )
+        return values
+
+    def eot(self, text: str) -> int:
+        """Position of a text's end-of-text token among its 77; positions after it say nothing.
+
+        Raises:
+            FeatureMissing: the store has no such text.
+        """
+        return int(self._text_index().eot[self._text_row(text)])
+
+    def _text_row(self, text: str) -> int:
+        row = self._text_index().row(text) if self.text_features else None
+        if row is None:
+            raise FeatureMissing(
+                f"no text {text!r} in store {str(self.path)!r}; expected one of its texts; add it"
+                " with: avqa questions --dataset NAME --annotations PATH --store"
+                f" {shlex.quote(str(self.path))}"
+            )
+        return row
+
+    def _text_index(self) -> TextIndex:
+        if self._texts is None:
+            self._texts = TextIndex(self._root, text_recipes(self._attrs))
+        return self._texts
 
     def length(self, video_id: str) -> int:
         """Valid seconds T of a video, 0 if no feature of it is ok.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from avqa.store.admin import Store
 from avqa.store.lock import Holder, read_holder
 from avqa.store.reader import has_random_weights
 from avqa.store.recipes import flat, recipe_hash
 from avqa.store.records import Status
+from avqa.store.texts import TextIndex
 
 LAST_RUNS = 5
 MOST_FAILED = 20
@@ -20,17 +24,27 @@ MOST_FAILED = 20
 
 @dataclass(frozen=True)
 class FeatureSummary:
-    """One feature of a store."""
+    """One feature of a store, of its videos or of its texts."""
 
     name: str
     counts: dict[str, int]
-    """Status in lower case → number of videos."""
+    """Status in lower case → number of videos or texts."""
     seconds: int
-    """Rows that can be read."""
+    """Rows that can be read: seconds of video, or texts."""
     n_bytes: int
     """Of the chunk objects on disk."""
     recipe: dict[str, Any]
     recipe_hash: str
+
+    def lines(self, common: set[tuple[str, str]]) -> list[str]:
+        """Counts, and what the recipe has beyond ``common``."""
+        counts = " ".join(f"{name}={number}" for name, number in self.counts.items())
+        return [
+            f"{self.name}: {counts}; {self.seconds} rows,"
+            f" {self.n_bytes / 1e6:.1f} MB; recipe {self.recipe_hash[:12]}"
+            f"{' RANDOM WEIGHTS' if has_random_weights(self.recipe) else ''}",
+            f"  {_listed(set(flat(self.recipe).items()) - common)}",
+        ]
 
 
 def _listed(values: set[tuple[str, str]]) -> str:
@@ -45,6 +59,8 @@ class Summary:
     videos: int
     chunk_seconds: int
     features: tuple[FeatureSummary, ...]
+    texts: tuple[FeatureSummary, ...]
+    """The texts' features; none before `avqa questions`."""
     holder: Holder | None
     runs: tuple[dict[str, Any], ...]
     """The last ones, oldest first."""
@@ -62,13 +78,11 @@ class Summary:
         common = set.intersection(*recipes) if recipes else set()
         text.append(f"recipe of all features: {_listed(common)}")
         for feature in self.features:
-            counts = " ".join(f"{name}={number}" for name, number in feature.counts.items())
-            text.append(
-                f"{feature.name}: {counts}; {feature.seconds} rows,"
-                f" {feature.n_bytes / 1e6:.1f} MB; recipe {feature.recipe_hash[:12]}"
-                f"{' RANDOM WEIGHTS' if has_random_weights(feature.recipe) else ''}"
-            )
-            text.append(f"  {_listed(set(flat(feature.recipe).items()) - common)}")
+            text += feature.lines(common)
+        if self.texts:
+            text.append(f"texts of questions: {sum(self.texts[0].counts.values())}")
+        for feature in self.texts:
+            text += feature.lines(set())
         text += [f"failed: {line}" for line in self.failed]
         if self.failed_more:
             text.append(f"failed: and {self.failed_more} more")
@@ -102,6 +116,7 @@ def summary(path: str | Path) -> Summary:
         videos=len(store.rows()),
         chunk_seconds=store.chunk_seconds,
         features=tuple(_feature(store, name) for name in store.features()),
+        texts=tuple(_texts(store)),
         holder=read_holder(store.path),
         runs=tuple(store.runs.all()[-LAST_RUNS:]),
         failed=tuple(failed),
@@ -133,11 +148,26 @@ def _failed(store: Store) -> tuple[list[str], int]:
 
 
 def _feature(store: Store, name: str) -> FeatureSummary:
-    status, recipe = store.status(name), store.recipes()[name]
+    status = store.status(name)
+    seconds = int(store.length(name)[status == Status.OK].sum())
+    return _counted(store, name, store.recipes()[name], status, seconds)
+
+
+def _texts(store: Store) -> Iterator[FeatureSummary]:
+    recipes = store.text_recipes()
+    if recipes:
+        index = TextIndex(store.root, recipes)
+        for name, status in index.status.items():
+            yield _counted(store, name, recipes[name], status, int((status == Status.OK).sum()))
+
+
+def _counted(
+    store: Store, name: str, recipe: dict[str, Any], status: NDArray[Any], rows: int
+) -> FeatureSummary:
     return FeatureSummary(
         name=name,
         counts={each.name.lower(): int((status == each).sum()) for each in Status},
-        seconds=int(store.length(name)[status == Status.OK].sum()),
+        seconds=rows,
         n_bytes=sum(object_sizes(store.root, name).values()),
         recipe=recipe,
         recipe_hash=recipe_hash(recipe),

@@ -26,6 +26,7 @@ from avqa.store.pictures import PictureTimes
 from avqa.store.reader import FeatureStore, has_random_weights
 from avqa.store.records import FeatureRecord, Status
 from avqa.store.status import object_sizes
+from avqa.store.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.writer import chunk_path, remove_chunks
 
 Level = Literal["size", "crc", "sample"]
@@ -49,6 +50,8 @@ class Problem:
     row: int
     detail: str
     path: Path | None = None
+    of_texts: bool = False
+    """Concerns the questions' features."""
 
     def __str__(self) -> str:
         """One line."""
@@ -70,6 +73,8 @@ class VerifyReport:
     problems: list[Problem] = field(default_factory=list)
     repaired: bool = False
     """Something was repaired; foreign files are left as they are."""
+    texts: TextReport = field(default_factory=TextReport)
+    """What was found of the questions' features; its problems are among ``problems``."""
     random_weights: bool = False
     """Some feature was made with random weights."""
 
@@ -86,7 +91,12 @@ class VerifyReport:
             number = len(self.problems)
             end = f"{number} problem{'s' if number > 1 else ''} ({kinds})"
         if self.repaired:
-            end += "; repaired, run `avqa extract` again to fill what is pending now"
+            commands = [
+                f"`avqa {'questions' if of_texts else 'extract'}`"
+                for of_texts in sorted({problem.of_texts for problem in self.problems})
+            ]
+            again = " and ".join(commands)
+            end += f"; repaired, run {again} again to fill what is pending now"
         foreign = self.counts.get("foreign", 0)
         if foreign:
             end += f"; avqa never removes foreign files: remove {foreign} by hand"
@@ -94,6 +104,7 @@ class VerifyReport:
             end += f"; {self.uncommitted} objects of unfinished videos"
         total = (
             f"store {str(self.path)!r} level={self.level}: {self.videos} videos,"
+            f"{f' {self.texts.texts} texts,' if self.texts.texts else ''}"
             f" {self.objects} objects, {self.n_bytes / 1e6:.1f} MB checked; {end}"
         )
         lines = [*map(str, self.problems), total]
@@ -144,7 +155,9 @@ def verify(
 
 def _inspect(store: Store, level: Level) -> VerifyReport:
     report = VerifyReport(store.path, level, videos=len(store.rows()))
-    report.random_weights = any(map(has_random_weights, store.recipes().values()))
+    _inspect_texts(report, level)
+    recipes = (*store.recipes().values(), *store.text_recipes().values())
+    report.random_weights = any(map(has_random_weights, recipes))
     for name in store.damaged:
         report.problems.append(Problem("index", name, "", -1, "column cannot be read"))
     for file in PictureTimes(store.root).damaged_objects():
@@ -165,6 +178,15 @@ def _inspect(store: Store, level: Level) -> VerifyReport:
     for feature, of_feature in records.items():
         _FeatureCheck(store, feature, of_feature, report).run(level)
     return report
+
+
+def _inspect_texts(report: VerifyReport, level: Level) -> None:
+    report.texts = found = check_texts(report.path, read=level == "crc")
+    report.objects += found.objects
+    report.n_bytes += found.n_bytes
+    report.problems += [
+        Problem(p.kind, p.array, "", -1, p.detail, p.path, of_texts=True) for p in found.problems
+    ]
 
 
 class _FeatureCheck:
@@ -302,6 +324,9 @@ def _difference(stored: NDArray[Any], again: NDArray[Any]) -> str | None:
 
 def _repair(path: Path, lock: Lock, report: VerifyReport) -> None:
     store = Store.open(path, lock)
+    of_texts = [problem for problem in report.problems if problem.of_texts]
+    repair_texts(path, lock, report.texts.problems)
+    report.problems = [problem for problem in report.problems if not problem.of_texts]
     lost = [problem for problem in report.problems if problem.kind == "index"]
     for problem in lost:
         if problem.path is not None:
@@ -309,7 +334,8 @@ def _repair(path: Path, lock: Lock, report: VerifyReport) -> None:
     store.recover(rebuild=bool(lost))
     if lost:
         # What else was found while the index was damaged cannot be trusted: look again.
-        report.problems = lost + _inspect(store, "size").problems
+        found = _inspect(store, "size").problems
+        report.problems = lost + [problem for problem in found if not problem.of_texts]
     unfit = {"missing", "size", "crc", "not_finite", "padding", "status", "length", "sample"}
     bad = {(p.row, p.array) for p in report.problems if p.kind in unfit}
     store.set_pending(sorted(bad))
@@ -320,6 +346,7 @@ def _repair(path: Path, lock: Lock, report: VerifyReport) -> None:
     for problem in report.problems:
         if problem.kind in {"orphan", "partial"} and problem.path is not None:
             problem.path.unlink(missing_ok=True)
+    report.problems += of_texts
     number = sum(problem.kind != "foreign" for problem in report.problems)
     store.finish_run({"reason": f"repaired problems={number}"})
     report.repaired = True
