@@ -1,11 +1,33 @@
-"""`avqa synth`."""
+"""`avqa synth`: a synthetic benchmark."""
 
 from __future__ import annotations
 
-from avqa.commands.reporting import reports_errors
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avqa.commands.reporting import reports_errors, say
 
 
 @reports_errors
-def synth() -> None:
-    """Placeholder."""
-    raise NotImplementedError
+def synth(
+    out: Annotated[
+        Path, typer.Argument(help="Folder to make, or to finish if its settings are these.")
+    ],
+    videos: Annotated[int, typer.Option(help="Clips, in all three splits together.")] = 200,
+    seconds: Annotated[int, typer.Option(help="Length of every clip: 2 to 300.")] = 10,
+    instruments: Annotated[
+        str, typer.Option(help="How many of MUSIC-AVQA's 22, or names parted by commas.")
+    ] = "8",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+) -> None:
+    """Render small ensembles as MP4 files, with questions in MUSIC-AVQA's format and the truth.
+
+    Example: avqa synth synthetic --videos 200
+    """
+    from avqa.datasets._synth.score import check_settings
+    from avqa.pipelines.synth import synthesise
+
+    settings = check_settings(videos, seconds, instruments, seed)
+    typer.echo("\n".join(synthesise(out, settings, say).lines()))
