@@ -251,7 +251,8 @@ class FeatureStore:
         Raises:
             FeatureMissing: the store has no such text.
         """
-        return int(self._text_index().eot[self._text_row(text)])
+        row = self._text_row(text)
+        return int(self._text_index().eot[row])
 
     def _text_row(self, text: str) -> int:
         row = self._text_index().row(text) if self.text_features else None
