@@ -24,6 +24,7 @@ KEPT = ROOT / "build" / "planted.json"
 PAGE = ROOT / "docs" / "heads.md"
 START, END = "<!-- planted -->", "<!-- /planted -->"
 BATCH, SCORED = 64, 2000
+LEARNING_RATE = 1e-3
 
 
 @dataclass
@@ -85,7 +86,7 @@ def train(case: Case, seed: int) -> dict[str, Any]:
     head = heads.build(
         case.head, **sizes, vocabulary=VOCABULARY, num_answers=NUM, **dict(case.options)
     )
-    optimizer = torch.optim.Adam(head.parameters(), case.learning_rate)
+    optimizer = torch.optim.Adam(head.parameters(), LEARNING_RATE, eps=case.epsilon)
     start = time.perf_counter()
     for _ in range(case.steps):
         batch = plant(case.task, codes, BATCH, g)

@@ -22,7 +22,8 @@ class Case:
     form: str
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 1200
-    learning_rate: float = 1e-3
+    epsilon: float = 1e-8
+    """Of Adam."""
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
@@ -78,11 +79,12 @@ def cases(
     *,
     base: Mapping[str, Any] | None = None,
     steps: int = 1200,
+    epsilon: float = 1e-8,
     **measures: Measure,
 ) -> list[Case]:
-    """The same task in several forms; a measure is left out where its module is off."""
+    """The same task in several forms."""
     return [
-        Case(head, task, form, {**(base or {}), **options}, steps, measures=dict(measures))
+        Case(head, task, form, {**(base or {}), **options}, steps, epsilon, dict(measures))
         for form, options in forms.items()
     ]
 
@@ -90,13 +92,14 @@ def cases(
 _SECONDS = {"num_segments": 8, "top_k_segments": 2, "top_k_patches": 2}
 _PATCHES = {"num_segments": 3, "top_k_segments": 3, "top_k_patches": 2}
 _ALL_PATCHES = _PATCHES | {"top_k_patches": 8}
-_OFF: dict[str, Any] = {}
+_NO_SOURCES = {"slt": False, "sasr": False}
+_NO_CONTRAST = {"loss_qv": False, "loss_qa": False, "loss_av": False}
 
 CASES: list[Case] = [
     *(
         case
         for baseline in ("question_only", "late_fusion")
-        for task in ("second", "patch", "sounding", "modality")
+        for task in ("second", "second16", "patch", "sounding", "modality")
         for case in cases(baseline, task, {"as it is": {}}, steps=600)
     ),
     *cases(
@@ -132,12 +135,12 @@ CASES: list[Case] = [
         found=peak_of_kept("audio_patch_attn", "patch_index"),
     ),
     *cases("pstp", "sounding", {"w/o AVAM": {"use_avam": False}}, base=_ALL_PATCHES),
-    *cases("avst", "second", {"default": {}}, found=peak_second("temporal_attn_visual")),
-    *cases("avst", "second", {"temporal=false": {"temporal": False}}),
+    *cases("avst", "second16", {"default": {}}, found=peak_second("temporal_attn_visual")),
+    *cases("avst", "second16", {"temporal=false": {"temporal": False}}),
     *cases(
         "avst",
         "sounding",
-        {"default (printed, ground_temp=1)": {}, "ground_temp=0.1": {"ground_temp": 0.1}},
+        {"default (printed)": {}, "ground_temp=0.1": {"ground_temp": 0.1}},
         found=peak_patch("spatial_attn"),
     ),
     *cases("avst", "sounding", {"spatial=false": {"spatial": False}}),
@@ -148,7 +151,6 @@ CASES: list[Case] = [
             "default": {},
             "ground_temp=0.1": {"ground_temp": 0.1},
             "combine=softmax (printed)": {"combine": "softmax"},
-            "ground_temp=0.1, ta_grad=hard": {"ground_temp": 0.1, "ta_grad": "hard"},
         },
         steps=2000,
         found=peak_patch("attn_joint"),
@@ -157,13 +159,73 @@ CASES: list[Case] = [
     *cases(
         "tjstg",
         "patch",
-        {"target_aware=false, ground_temp=0.1": {"target_aware": False, "ground_temp": 0.1}},
+        {"ground_temp=0.1, Adam eps 1e-12": {"ground_temp": 0.1}},
+        steps=2000,
+        epsilon=1e-12,
+        found=peak_patch("attn_joint"),
+        word=right_word,
+    ),
+    *cases(
+        "tjstg",
+        "patch",
+        {"ground_temp=0.1, target_aware=false": {"ground_temp": 0.1, "target_aware": False}},
         steps=2000,
     ),
     *cases(
         "tjstg",
-        "second",
+        "second16",
         {"default": {}, "csl=false": {"csl": False}},
         found=peak_second("temporal_attn_visual"),
     ),
+    *cases(
+        "sasr",
+        "second16",
+        {"default": {}, "temporal=qblock": {"temporal": "qblock"}},
+        found=peak_second("temporal_attn_visual"),
+    ),
+    *cases("sasr", "second16", {"ta=false": {"ta": False}}),
+    *cases(
+        "sasr",
+        "sounding",
+        {
+            "default": {},
+            "ground_temp=0.1": {"ground_temp": 0.1},
+            "sa_norm=dot (printed)": {"sa_norm": "dot"},
+        },
+        found=peak_patch("spatial_attn"),
+    ),
+    *cases("sasr", "sounding", {"sa=false": {"sa": False}}),
+    *cases("sasr", "modality", {"default": {}, "slt=false, sasr=false": _NO_SOURCES}),
+    *cases(
+        "mcd",
+        "second",
+        {
+            "default": {},
+            "losses off": _NO_CONTRAST,
+            "losses off, N=1": _NO_CONTRAST | {"num_blocks": 1},
+            "losses off, N=1, aggregator=literal (printed)": _NO_CONTRAST
+            | {"num_blocks": 1, "aggregator": "literal"},
+            "losses off, N=1, text_objects=false": _NO_CONTRAST
+            | {"num_blocks": 1, "text_objects": False},
+        },
+        base={"num_frames": 8},
+    ),
+    *cases(
+        "avaf",
+        "second",
+        {
+            "default (printed L_temp)": {},
+            "tacl=false": {"tacl": False},
+            "temp_loss=fnac": {"temp_loss": "fnac"},
+            "tacl=false, avcm=false": {"tacl": False, "avcm": False},
+        },
+    ),
+    *cases("avaf", "patch", {"default": {}, "avcm=false": {"avcm": False}}),
+    *cases(
+        "avaf",
+        "modality",
+        {"tacl=false": {"tacl": False}},
+        picture_asked=follows_asked,
+    ),
+    *cases("avaf", "modality", {"tacl=false, qoaf=false": {"tacl": False, "qoaf": False}}),
 ]

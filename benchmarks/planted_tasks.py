@@ -10,8 +10,9 @@ distribution of the distractors. Chance is 1 in 8.
     second16  at one of 16 seconds, more than the mean of a layer per second can keep apart
     patch     at one of 8 patches of every second, each second shuffled anew
     sounding  as patch, but the sound of the second names the marker, the question does not
-    modality  sound and picture pair their markers with contents on their own, over 8 seconds;
-              the question names the marker and which of the two is asked about
+    modality  sound and picture pair their markers with contents on their own, over 5 seconds;
+              the question names the marker and which of the two is asked about (5 of the 8
+              contents occur, so who knows them all but attends to none reaches 20 %)
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def plant(task: str, codes: Codes, batch: int, g: torch.Generator) -> Planted:
     """A batch of a task.
 
     Shapes:
-        T = 8 (second, modality), 16 (second16) or 3; P = 2 (tasks in time) or 8
+        T = 8 (second), 16 (second16), 5 (modality) or 3; P = 2 (tasks in time) or 8
     """
     make = {
         "second": _second,
@@ -160,9 +161,9 @@ def _second(codes: Codes, batch: int, g: torch.Generator, seconds: int = 8) -> P
 
 
 def _modality(codes: Codes, batch: int, g: torch.Generator) -> Planted:
-    markers = _shuffled(g, batch, 8)
-    contents = _shuffled(g, batch, 2, 8) % NUM  # of sound and of picture
-    marker = torch.randint(8, (batch,), generator=g)
+    markers = _shuffled(g, batch, NUM)[:, :5]
+    contents = _shuffled(g, batch, 2, NUM)[..., :5]  # of sound and of picture
+    marker = markers.gather(1, torch.randint(5, (batch, 1), generator=g))[:, 0]
     asked = torch.randint(2, (batch,), generator=g)
     place = _find(markers, marker)
     heard = codes.heard[markers] + codes.heard_content[contents[:, 0]]

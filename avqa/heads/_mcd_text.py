@@ -28,6 +28,7 @@ def token_encoder(options: Options) -> LstmQuestion:
         options.vocabulary,
         options.width,
         pack=options.pack,
+        forget_bias=options.forget_bias,
         bidirectional=options.text_encoder == "bilstm",
     )
 

@@ -18,13 +18,13 @@ def planted(task, batch=400):
     return plant(task, Codes(0), batch, torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["second", "second16", "patch", "sounding"])
 def test_pooled_pictures_are_the_same_for_every_answer(task, quiet):
     pooled = planted(task).inputs.patch.mean((1, 2))
     torch.testing.assert_close(pooled, pooled[:1].expand_as(pooled), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("task", ["second", "second16", "modality"])
+@pytest.mark.parametrize("task", ["second", "second16"])
 def test_pooled_sound_is_the_same_for_every_answer(task, quiet):
     pooled = planted(task).inputs.audio.mean(1)
     torch.testing.assert_close(pooled, pooled[:1].expand_as(pooled), atol=1e-5, rtol=0)

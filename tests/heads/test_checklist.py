@@ -141,7 +141,7 @@ def test_every_parameter_learns(name):
     heads.total_loss(head, head(inputs), torch.tensor([0, 1, 2, 3])).backward()
     without = getattr(head, "WITHOUT_GRADIENT", ())
     for parameter, p in head.named_parameters():
-        gets = p.grad is not None and bool((p.grad != 0).any())
+        gets = p.grad is not None and float(p.grad.abs().max()) > 1e-15  # above rounding
         if parameter.startswith(without):
             assert not gets, f"{parameter} does get a gradient"
         else:
