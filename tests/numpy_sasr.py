@@ -124,7 +124,7 @@ def locate(p, maps, a, v, options):
     for t, rows in enumerate(maps):
         scores = cosines(rows, a[t]) if options.sa_norm == "cosine" else rows @ a[t]
         rows = unit(rows) if options.sa_norm == "cosine" else rows
-        w = softmax(scores / options.grounding_temp)
+        w = softmax(scores / options.ground_temp)
         g = sum(w[i] * rows[i] for i in range(len(rows)))
         out.append(linear(at(p, "visual."), np.tanh(np.concatenate([v[t], g]))))
         found.append(w)

@@ -79,13 +79,13 @@ _PAPER_ONLY = ("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "te
 class Options(HeadOptions):
     """The paper's switches and what its equations leave open.
 
-    ``variant="official"`` is one fixed network: of the options below it has ``grounding_temp``
+    ``variant="official"`` is one fixed network: of the options below it has ``ground_temp``
     and ``num_sources`` only.
     """
 
     variant: Literal["paper", "official"] = "paper"
     """The printed equations, or the network the authors run."""
-    grounding_temp: float = 1.0
+    ground_temp: float = 1.0
     """Divides the scores of positions before their softmax. 1 as published leaves the map nearly
     flat; 0.1 is worth a try."""
     num_sources: int = 22
@@ -119,8 +119,8 @@ class Options(HeadOptions):
         found = super().problems()
         if self.width % 8:
             found.append(f"width={self.width}; expected a multiple of 8 (attention heads)")
-        if not 0 < self.grounding_temp < math.inf:
-            found.append(f"grounding_temp={self.grounding_temp}; expected more than 0")
+        if not 0 < self.ground_temp < math.inf:
+            found.append(f"ground_temp={self.ground_temp}; expected more than 0")
         if self.variant == "official":
             found += [
                 f"{name}={getattr(self, name)} with variant=official; that network is fixed:"
@@ -139,7 +139,7 @@ class Head(BaseHead):
         1  sound       a_t = FC(ReLU(FC(audio_t))),  v̄_t = mean_p M_tp
         2  SLT         [a^s; G^a] = S([a; Gt]),  [v^s; G^v] = S([v̄; Gt])
         3  SaSR        a^g, G^a' from a^s, G^a;  v^g, G^v' from v^s, G^v
-        4  SA          s_t = softmax_p(cos(M_tp, a^g_t) / grounding_temp)
+        4  SA          s_t = softmax_p(cos(M_tp, a^g_t) / ground_temp)
                        g_t = Σ_p s_tp M_tp / |M_tp|,  v^sa_t = FC(tanh([v^g_t; g_t]))
         5  TA          u_a = σ(q a^gᵀ / √D) a^g,  u_v = σ(q v^saᵀ / √D) v^sa
         6  answer      f = FC(tanh([u_a + mean_t a^g_t ; u_v + mean_t v^g_t]))
@@ -226,11 +226,11 @@ class Head(BaseHead):
             return v, None
         if self.paper.sa_norm == "cosine":
             unit = UnitMap.of(maps)
-            s = (unit.cosine(a) / self.paper.grounding_temp).softmax(-1)  # 4, [B, T, P]
+            s = (unit.cosine(a) / self.paper.ground_temp).softmax(-1)  # 4, [B, T, P]
             g = unit.average(s)  # 4, [B, T, D]
         else:
             products = (maps @ a.unsqueeze(-1)).squeeze(-1)
-            s = (products / self.paper.grounding_temp).softmax(-1)  # 4 as printed, [B, T, P]
+            s = (products / self.paper.ground_temp).softmax(-1)  # 4 as printed, [B, T, P]
             g = (s.unsqueeze(-2) @ maps).squeeze(-2)
         return self.visual(torch.cat([v, g], -1).tanh()), s  # 4, [B, T, D]
 

@@ -25,8 +25,8 @@ OPTIONS = [
     {"slt_attn": "plain"},
     {"residual": False},
     {"sa_norm": "dot"},
-    {"sa_norm": "dot", "grounding_temp": 2.0},
-    {"grounding_temp": 0.1},
+    {"sa_norm": "dot", "ground_temp": 2.0},
+    {"ground_temp": 0.1},
     {"temporal": "qblock"},
     {"shortcut": "vsa"},
     {"sa": False},
@@ -37,7 +37,7 @@ OPTIONS = [
     {"answer": "choices"},
     *(dict(ablation.options) for name, ablation in module.ABLATIONS.items() if name != "full"),
     OFFICIAL,
-    OFFICIAL | {"grounding_temp": 0.1, "visual_width": 5, "question": "clip"},
+    OFFICIAL | {"ground_temp": 0.1, "visual_width": 5, "question": "clip"},
 ]
 
 
@@ -267,7 +267,7 @@ def test_weighted_bce_of_confident_scores():
     ("options", "message"),
     [
         ({"width": 12}, "width=12; expected a multiple of 8"),
-        ({"grounding_temp": 0.0}, "grounding_temp=0.0; expected more than 0"),
+        ({"ground_temp": 0.0}, "ground_temp=0.0; expected more than 0"),
         ({"num_sources": 0}, "num_sources=0; expected 1 or more"),
         ({"slt_attn": "mlp"}, "slt_attn='mlp'; expected one of block, plain"),
         (OFFICIAL | {"ta": False}, "ta=False with variant=official; that network is fixed: leave"),
