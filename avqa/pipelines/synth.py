@@ -41,6 +41,8 @@ class SynthReport:
     wall_seconds: float
     questions: dict[str, int]
     """Split → how many."""
+    chunk_seconds: int
+    """What suits clips of this length."""
     floors: dict[str, float]
     """Percent right on test without looking, by what is known of the question, fitted on train."""
 
@@ -55,7 +57,8 @@ class SynthReport:
             f" there, in {clock(self.wall_seconds)}",
             f"questions: {counts}; read {self.out / ANNOTATIONS} as data set music-avqa",
             f"floors on test, fitted on train: {floors}",
-            f"next: avqa extract --videos {out}/{VIDEOS} --out {store} --weights random:0",
+            f"next: avqa extract --videos {out}/{VIDEOS} --out {store} --weights random:0"
+            f" --chunk-seconds {self.chunk_seconds}",
         ]
 
 
@@ -101,7 +104,15 @@ def synthesise(
     _render_all(settings, missing, processes or num_cores(), say)
     wall = time.monotonic() - started
     counts = {split: len(entries) for split, entries in rows.items()}
-    return SynthReport(out, len(missing), len(clips) - len(missing), wall, counts, _floors(out))
+    return SynthReport(
+        out=out,
+        rendered=len(missing),
+        found=len(clips) - len(missing),
+        wall_seconds=wall,
+        questions=counts,
+        chunk_seconds=min(60, settings.seconds),
+        floors=_floors(out),
+    )
 
 
 def _floors(out: Path) -> dict[str, float]:

@@ -53,7 +53,10 @@ def test_it_writes_clips_questions_and_truth(made):
         r" slots [\d.]+ %",
         lines[2],
     )
-    assert lines[3].startswith(f"next: avqa extract --videos {out}/videos --out {out}/features")
+    assert lines[3:] == [
+        f"next: avqa extract --videos {out}/videos --out {out}/features --weights random:0"
+        " --chunk-seconds 2"
+    ]
     known = json.loads(files["truth.json"])
     assert known["settings"] == {
         "version": 1,

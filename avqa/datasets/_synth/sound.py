@@ -18,8 +18,6 @@ NOTES = (1.0, 9 / 8, 5 / 4, 3 / 2)
 SPACING = (90.0, 130.0, 175.0)
 """Hz between the partials of an instrument's lowest note, by its place in the order of pitch."""
 ATTACK_SECONDS = 0.02
-EDGE_SECONDS = 0.04
-"""Silence at both ends of an interval: the coder smears sound over so much."""
 SYLLABLES_PER_SECOND = 3
 
 Wave = NDArray[np.float32]
@@ -82,9 +80,6 @@ def _whisper(seconds: int, band: tuple[float, float], rng: np.random.Generator) 
 
 
 def _loud(sound: Wave, level_db: int) -> Wave:
-    """The sound at its level, with quiet edges."""
-    seconds = np.arange(sound.size) / RATE
-    from_edge = np.minimum(seconds, seconds[-1] - seconds) - EDGE_SECONDS
-    sound = sound * np.clip(from_edge / ATTACK_SECONDS, 0, 1).astype(np.float32)
+    """The sound at its level."""
     rms = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
     return sound * np.float32(LOUDEST_RMS * 10 ** (level_db / 20) / rms)
