@@ -9,7 +9,17 @@ import pytest
 import xarray
 from store import crashing, written
 from store.stored import SPECS, make_store, values_of
-from store.written import SENTENCE, TEXT_RECIPES, WORD, add_texts, key, named, open_texts, value
+from store.written import (
+    SENTENCE,
+    TEXT_RECIPES,
+    WORD,
+    add_texts,
+    copied,
+    key,
+    named,
+    open_texts,
+    value,
+)
 from stores import store_bytes
 
 from avqa.errors import FeatureMissing, RecipeMismatch, StoreError, StoreLocked, UnknownName
@@ -23,11 +33,6 @@ from avqa.store.verify import verify
 
 MANY = 300
 """Texts: one chunk and a part of the next."""
-
-
-def copied(store, to):
-    """A copy, without the 64 MB that are kept free on the disk."""
-    return shutil.copytree(store, to, ignore=shutil.ignore_patterns(".reserve"))
 
 
 @pytest.fixture(scope="module")

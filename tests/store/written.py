@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,11 @@ TEXT_RECIPES = {
     spec.name: {"feature": spec.name, "text": {"mark": ""}, "weights": {"w": {"source": "file"}}}
     for spec in TEXT_SPECS
 }
+
+
+def copied(store: Path, to: Path) -> Path:
+    """A copy of a store, without the 64 MB that are kept free on the disk."""
+    return shutil.copytree(store, to, ignore=shutil.ignore_patterns(".reserve"))
 
 
 def key(content: str) -> str:

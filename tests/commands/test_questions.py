@@ -1,0 +1,100 @@
+"""`avqa questions` as a user types it: what it prints, and the code it exits with."""
+
+import asking
+import pytest
+from typer.testing import CliRunner
+
+from avqa.cli import app
+from avqa.store.lock import Lock
+from avqa.store.reader import FeatureStore
+
+
+def avqa(*arguments):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def ask(annotations, *more, dataset="music-avqa"):
+    return avqa("questions", "--dataset", dataset, "--annotations", annotations, *more)
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    rows = [("00000001", "Where is the <LL> instrument?", ["loudest"]), ("9", "Who is it?", [])]
+    return asking.music(tmp_path / "json", rows)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return asking.video_store(tmp_path / "S")
+
+
+@pytest.fixture(autouse=True)
+def _fakes():
+    with asking.fakes():
+        yield
+
+
+def test_a_run_prints_counts_and_a_second_one_finds_all_done(annotations, store):
+    code, out, err = ask(annotations, "--store", store, "--device", "cpu")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "questions: 2, distinct texts: 2"
+    assert lines[1].endswith(
+        "1 questions matched by full id, 0 by last part of the id, 1 unmatched"
+    )
+    assert lines[2].startswith("not in the store: 1 videos: 9; see ")
+    assert lines[3].startswith("texts: 0 already there, 2 encoded; 20.4 MB in ")
+    assert err == "RANDOM WEIGHTS: the texts' features come from random:0 and mean nothing\n"
+    code, out, _ = ask(annotations, "--store", store)
+    assert code == 0
+    assert "texts: 2 already there, 0 encoded; 0 B in " in out
+    assert "clip_vit_b32/word: pending=0 ok=2 failed=0" in avqa("status", store)[1]
+    code, out, _ = avqa("verify", store)
+    assert code == 0
+    assert " 2 texts, " in out
+
+
+def test_every_option_reaches_the_recipe(annotations, store):
+    options = ["--mark", "--precision", "bf16", "--dtype", "float32", "--weights", "random:5"]
+    code, _, err = ask(annotations, "--store", store, "--device", "cpu", *options)
+    assert code == 0
+    assert "warning: texts would have weights random:5, the store's CLIP pictures have" in err
+    recipe = FeatureStore(store).recipe("clip_vit_b32/word")
+    assert recipe["text"]["mark"] == "?"
+    assert recipe["compute"] == {"precision": "bf16", "device": "cpu", "batch": 16}
+    assert recipe["storage"] == {"dtype": "float32"}
+    assert recipe["weights"]["clip_vit_b32"] == {"source": "random:5"}
+    code, _, err = ask(annotations, "--store", store)
+    assert code == 4
+    assert 'text.mark: store="?" asked=""' in err
+    assert ask(annotations, "--store", store, "--replace")[0] == 0
+
+
+def test_show_needs_no_store(annotations):
+    code, out, _ = ask(annotations, "--show", "1")
+    assert code == 0
+    assert "2 distinct texts" in out
+    assert "Where is the loudest instrument? yes" in out or "Who is it? yes" in out
+
+
+def test_mistakes_are_one_line_and_a_code(tmp_path, annotations, store):
+    code, _, err = ask(annotations)
+    assert code == 2
+    assert err == (
+        "avqa: no --store; expected the store of the videos' features; give it with --store, or"
+        " print what the questions are with --show 5\n"
+    )
+    assert ask(annotations, "--store", tmp_path / "none")[0] == 2
+    code, _, err = ask(annotations, "--store", store, dataset="music")
+    assert code == 2
+    assert "no data set 'music'" in err
+    with Lock.acquire(store, "other"):
+        code, _, err = ask(annotations, "--store", store)
+    assert code == 4
+    assert "is in use by run_id=other" in err
+    strange = asking.music(tmp_path / "strange", [("77", "Who?", [])])
+    code, _, err = ask(strange, "--store", store)
+    assert code == 4
+    assert "none of 1 questions has its video in the store" in err
