@@ -24,6 +24,7 @@ from stores import store_bytes
 
 from avqa.errors import FeatureMissing, RecipeMismatch, StoreError, StoreLocked, UnknownName
 from avqa.store.admin import Store
+from avqa.store.columns import Column
 from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
 from avqa.store.records import Status
@@ -213,12 +214,12 @@ class Cut(Exception):
 def test_cut_before_changes_of_the_disk_it_resumes_to_the_same_bytes(
     tmp_path, full, videos, monkeypatch
 ):
-    """Every third change of a first run, and of one that fills up a partly filled chunk."""
+    """Some changes of a first run, and every one of a run that fills up a chunk."""
     partly = copied(videos, tmp_path / "partly")
     add_texts(partly, named(200))
     states = set()
-    for start in (videos, partly):
-        for change in range(0, 200, 3):
+    for start, step in ((videos, 6), (partly, 1)):
+        for change in range(0, 200, step):
             path = copied(start, tmp_path / f"{start.name}-{change}")
             finished = add_until(path, change, monkeypatch)
             store = FeatureStore(path)  # opens, and what is ok is right
@@ -263,6 +264,22 @@ def add_until(path, change, monkeypatch):
             left[0] = -1  # what runs on the way out is no change of this run's
             return False
     return True
+
+
+def test_what_a_crash_left_half_added_is_forgotten(base, videos, tmp_path):
+    clean = copied(videos, tmp_path / "clean")
+    for path in (clean, base):
+        add_texts(path, named(2))
+    content = Column(base / "features.zarr", "text/content")
+    content.extend(5)
+    for row in (2, 3, 4):
+        content[row] = "half added"
+    content.flush()
+    content.commit_shape()
+    assert FeatureStore(base).texts == tuple(named(2))
+    for path in (clean, base):
+        add_texts(path, named(3))
+    assert store_bytes(base) == store_bytes(clean)
 
 
 def damaged(path, name, how):
