@@ -14,10 +14,11 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.planted_cases import CASES, Case
+from benchmarks.planted_cases import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "planted.json"
@@ -62,8 +63,8 @@ def main() -> None:
         if arguments.only in (None, case.head) and case.key(seed) not in results.runs
     ]
     print(f"{len(todo)} runs to do, {len(results.runs)} kept", flush=True)
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        waiting = {pool.submit(train, case, seed): (case, seed) for case, seed in todo}
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(train, CASES.index(c), seed): (c, seed) for c, seed in todo}
         for done in as_completed(waiting):
             case, seed = waiting[done]
             results.keep(case.key(seed), done.result())
@@ -72,13 +73,14 @@ def main() -> None:
     write_table(results)
 
 
-def train(case: Case, seed: int) -> dict[str, Any]:
-    """Train one head on fresh batches, score it on questions it has not seen."""
+def train(number: int, seed: int) -> dict[str, Any]:
+    """Train the head of a case on fresh batches, score it on questions it has not seen."""
     import torch
 
     from avqa import heads
     from benchmarks.planted_tasks import NUM, VOCABULARY, WIDTH, Codes, plant
 
+    case = CASES[number]
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     codes, g = Codes(seed), torch.Generator().manual_seed(seed + 1)

@@ -9,6 +9,13 @@ import typer
 
 from avqa.commands.reporting import reports_errors, say
 
+Dataset = Annotated[
+    str | None, typer.Option(help="Data set of the question files: says which text an id has.")
+]
+AnnotationsPath = Annotated[
+    Path | None, typer.Option("--annotations", help="Its question files; with --dataset.")
+]
+
 import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsewhere.")
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
 
@@ -40,17 +47,36 @@ def import_npy(
     truncate: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
     ] = None,
+    dataset: Dataset = None,
+    annotations: AnnotationsPath = None,
 ) -> None:
     """Take published feature files into a store: dtype and rows kept, marked as imported.
+
+    Files of questions (clip_qst, clip_word) need --dataset and --annotations.
 
     Example: avqa import npy --from feats --store official
     """
     from avqa.pipelines.import_npy import import_npy as run
     from avqa.pipelines.import_npy import raise_if_failed
+    from avqa.pipelines.npy_questions import (
+        Annotations,
+        has_videos,
+        import_questions,
+        question_folders,
+    )
 
-    reports = run(source, store, kind=kind, truncate=truncate, say=say)
-    for report in reports:
-        typer.echo(report.line())
+    asked = Annotations.given(dataset, annotations)
+    reports = []
+    if has_videos(source, kind):
+        reports = run(source, store, kind=kind, truncate=truncate, say=say)
+        for report in reports:
+            typer.echo(report.line())
+    folders = question_folders(source)
+    if folders and asked is None:
+        names = ", ".join(folder.name for folder in folders.values())
+        say(f"{names}: not imported; files of questions need --dataset and --annotations")
+    if asked is not None:
+        typer.echo("\n".join(import_questions(source, store, asked, say)))
     raise_if_failed(reports)
 
 
@@ -70,17 +96,35 @@ def export_npy(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that hold something else.")
     ] = False,
+    dataset: Dataset = None,
+    annotations: AnnotationsPath = None,
 ) -> None:
     """Write a store as the folders, file names, shapes and dtypes a repository reads.
+
+    Files of questions (clip_qst, clip_word) need --dataset and --annotations.
 
     Example: avqa export npy --store features --layout pstp --out feats
     """
     from avqa.pipelines.export_npy import export_npy as run
+    from avqa.pipelines.npy_questions import OF_LAYOUT, Annotations, export_questions
 
+    asked = Annotations.given(dataset, annotations)
     chosen = tuple(name.strip() for name in folders.split(",") if name.strip())
-    report = run(store, out, layout, folders=chosen, length=length, overwrite=overwrite, say=say)
-    typer.echo("\n".join(report.lines()))
-    report.raise_if_failed()
+    of_videos = tuple(name for name in chosen if name not in OF_LAYOUT.get(layout, ()))
+    report = None
+    if of_videos or not chosen:
+        report = run(
+            store, out, layout, folders=of_videos, length=length, overwrite=overwrite, say=say
+        )
+        typer.echo("\n".join(report.lines()))
+    if asked is not None:
+        lines = export_questions(store, out, layout, asked, folders=chosen, overwrite=overwrite)
+        typer.echo("\n".join(lines))
+    elif layout in OF_LAYOUT:
+        names = ", ".join(OF_LAYOUT[layout])
+        say(f"{names}: not written; files of questions need --dataset and --annotations")
+    if report is not None:
+        report.raise_if_failed()
 
 
 @reports_errors
