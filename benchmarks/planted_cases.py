@@ -92,6 +92,7 @@ def cases(
 _SECONDS = {"num_segments": 8, "top_k_segments": 2, "top_k_patches": 2}
 _PATCHES = {"num_segments": 3, "top_k_segments": 3, "top_k_patches": 2}
 _ALL_PATCHES = _PATCHES | {"top_k_patches": 8}
+_TSSM_ALONE = {"use_srsm": False, "use_avam": False, "use_lgpm": False}
 _NO_SOURCES = {"slt": False, "sasr": False}
 _NO_CONTRAST = {"loss_qv": False, "loss_qa": False, "loss_av": False}
 
@@ -115,6 +116,17 @@ CASES: list[Case] = [
         recall=kept("segment_index"),
     ),
     *cases("pstp", "second", {"w/o TSSM": {"use_tssm": False}}, base=_SECONDS, steps=1600),
+    *cases(
+        "pstp",
+        "second",
+        {
+            "TSSM alone": {},
+            "TSSM alone, select_grad=none (printed)": {"select_grad": "none"},
+        },
+        base=_SECONDS | _TSSM_ALONE,
+        recall=kept("segment_index"),
+    ),
+    *cases("pstp", "second", {"w/o all": {"use_tssm": False}}, base=_SECONDS | _TSSM_ALONE),
     *cases(
         "pstp",
         "patch",

@@ -32,6 +32,9 @@ _ADVICE = {
 }
 
 
+_IMPORT_ADVICE = "take its file in with `avqa import npy`"
+
+
 class RandomWeightsWarning(UserWarning):
     """A store's features come from seeded random weights: fine for tests, not for science."""
 
@@ -181,9 +184,11 @@ class FeatureStore:
         """
         status, row = self.status(video_id, feature), self._row(video_id)
         if status != Status.OK:
+            imported = "imported" in self.recipe(feature)
+            advice = _IMPORT_ADVICE if imported else _ADVICE[status]
             raise FeatureMissing(
                 f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
-                f" {_ADVICE[status].format(store=shlex.quote(str(self.path)))}"
+                f" {advice.format(store=shlex.quote(str(self.path)))}"
             )
         try:
             values: NDArray[Any] = self._array(feature)[row, : int(self._length[feature][row])]

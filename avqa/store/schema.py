@@ -156,7 +156,7 @@ def check_spec(spec: FeatureSpec) -> None:
             a dimension is named like the tap, ``video`` or ``second``.
     """
     encoder, _, tap = spec.name.partition("/")
-    if not encoder or not tap or "/" in tap or encoder in {"index", "status", "length"}:
+    if not encoder or not tap or "/" in tap or encoder in {"index", "status", "length", "text"}:
         raise ValueError(f"feature name must be <encoder>/<tap>; got name={spec.name!r}")
     if len(spec.dims) != len(spec.shape):
         raise ValueError(f"{spec.name}: one name per axis; got {spec.dims=}, {spec.shape=}")

@@ -14,7 +14,14 @@ from dumps import extracted_store, rows_of, write_dump
 from stores import store_bytes
 
 import avqa
-from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, Stopped, StoreLocked
+from avqa.errors import (
+    ConfigError,
+    FeatureMissing,
+    PartialFailure,
+    RecipeMismatch,
+    Stopped,
+    StoreLocked,
+)
 from avqa.extract import encoders
 from avqa.extract.profiles import profile
 from avqa.pipelines import import_npy as module
@@ -430,3 +437,12 @@ def test_a_head_of_megabytes_is_not_parsed(tmp_path):
     said = []
     import_npy(folder, tmp_path / "store", say=said.append)
     assert "has no .npy header" in said[0]
+
+
+def test_a_video_without_a_file_is_told_to_be_imported_not_extracted(tmp_path):
+    write_dump(tmp_path / "feats/vggish", "vggish", {"a": 5, "b": 5})
+    write_dump(tmp_path / "feats/clip_vit_b32", "clip_vit_b32", {"a": 5})
+    import_npy(tmp_path / "feats", tmp_path / "store")
+    message = "is pending; .*; take its file in with `avqa import npy`"
+    with pytest.raises(FeatureMissing, match=message):
+        avqa.open_store(tmp_path / "store").read("b", "clip_vit_b32/frame")
