@@ -19,15 +19,6 @@ SIZES = {"width": 8, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_
 SMALL = {**SIZES, "vocabulary": 11, "num_seconds": 7}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small sizes gain nothing from threads, and lose much where cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(**options):
     torch.manual_seed(0)
     head = build("avaf", **{**SMALL, **options}).double().eval()

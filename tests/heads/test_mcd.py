@@ -22,15 +22,6 @@ SIZES = {"width": 8, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_
 SMALL = {**SIZES, "vocabulary": 11, "num_frames": 4, "num_seconds": 9}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Tensors this small take longer on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(**options):
     """A head in float64 whose every parameter and statistic is random."""
     torch.manual_seed(0)

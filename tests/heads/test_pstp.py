@@ -24,15 +24,6 @@ MEASURED = ABLATIONS["measured"].options
 OFFICIAL = {"segments": 12, "k": 2, "m": 25}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small sizes gain nothing from threads, and lose much where cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(**options):
     torch.manual_seed(0)
     head = build("pstp", **{**SMALL, **FEW, **options}).double().eval()

@@ -41,15 +41,6 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Steps this small lose more by handing work over than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(seed=0, **options):
     torch.manual_seed(seed)
     head = heads.build("sasr", **(SMALL | options)).double()
