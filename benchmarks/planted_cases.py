@@ -147,7 +147,13 @@ CASES: list[Case] = [
         found=peak_of_kept("audio_patch_attn", "patch_index"),
     ),
     *cases("pstp", "sounding", {"w/o AVAM": {"use_avam": False}}, base=_ALL_PATCHES),
-    *cases("avst", "second16", {"default": {}}, found=peak_second("temporal_attn_visual")),
+    *cases(
+        "avst",
+        "second16",
+        {"default": {}},
+        steps=1600,
+        found=peak_second("temporal_attn_visual"),
+    ),
     *cases("avst", "second16", {"temporal=false": {"temporal": False}}),
     *cases(
         "avst",
