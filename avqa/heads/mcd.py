@@ -248,6 +248,10 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "frame")
+    # Added to every position alike just before a batch norm, which takes it away again.
+    WITHOUT_GRADIENT = tuple(
+        f"blocks.{n}.{m}.feed_forward.3.bias" for n in range(2) for m in ("audio", "visual")
+    )
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

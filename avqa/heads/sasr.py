@@ -161,7 +161,16 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
-    WITHOUT_GRADIENT = ("sources.unused.",)  # held by the official network and never run
+    # The first are held by the official network and never run. A key's bias shifts all scores of
+    # a query alike: a softmax does not see it.
+    WITHOUT_GRADIENT = (
+        "sources.unused.",
+        *(
+            f"sources.{m}.{ca}.key.bias"
+            for m in ("audio", "visual")
+            for ca in ("gather", "scatter")
+        ),
+    )
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
