@@ -238,7 +238,15 @@ CASES: list[Case] = [
             "tacl=false, avcm=false": {"tacl": False, "avcm": False},
         },
     ),
-    *cases("avaf", "patch", {"default": {}, "avcm=false": {"avcm": False}}),
+    *cases(
+        "avaf",
+        "patch",
+        {
+            "default (printed L_temp)": {},
+            "tacl=false": {"tacl": False},
+            "tacl=false, avcm=false": {"tacl": False, "avcm": False},
+        },
+    ),
     *cases(
         "avaf",
         "modality",
