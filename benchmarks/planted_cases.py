@@ -90,6 +90,7 @@ def cases(
 
 
 _SECONDS = {"num_segments": 8, "top_k_segments": 2, "top_k_patches": 2}
+_SECONDS16 = {"num_segments": 16, "top_k_segments": 4, "top_k_patches": 2}
 _PATCHES = {"num_segments": 3, "top_k_segments": 3, "top_k_patches": 2}
 _ALL_PATCHES = _PATCHES | {"top_k_patches": 8}
 _TSSM_ALONE = {"use_srsm": False, "use_avam": False, "use_lgpm": False}
@@ -127,6 +128,23 @@ CASES: list[Case] = [
         recall=kept("segment_index"),
     ),
     *cases("pstp", "second", {"w/o all": {"use_tssm": False}}, base=_SECONDS | _TSSM_ALONE),
+    *cases(
+        "pstp",
+        "second16",
+        {"default": {}, "select_grad=none (printed)": {"select_grad": "none"}},
+        base=_SECONDS16,
+        steps=2400,
+        recall=kept("segment_index"),
+    ),
+    *cases(
+        "pstp",
+        "second16",
+        {"default": {}},
+        base=_SECONDS16,
+        steps=4000,
+        recall=kept("segment_index"),
+    ),
+    *cases("pstp", "second16", {"w/o TSSM": {"use_tssm": False}}, base=_SECONDS16, steps=2400),
     *cases(
         "pstp",
         "patch",
