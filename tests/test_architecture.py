@@ -14,8 +14,10 @@ MAY_IMPORT = {
     "store": {"store", "errors"},
     "datasets": {"datasets", "errors"},
     "heads": {"heads", "errors"},
+    "training": {"training", "store", "datasets", "heads", "errors"},
     "pipelines": {
         "pipelines",
+        "training",
         "store",
         "extract",
         "datasets",
@@ -24,7 +26,16 @@ MAY_IMPORT = {
         "cli",
         "commands",
     },
-    "commands": {"commands", "pipelines", "store", "extract", "datasets", "heads", "errors"},
+    "commands": {
+        "commands",
+        "pipelines",
+        "training",
+        "store",
+        "extract",
+        "datasets",
+        "heads",
+        "errors",
+    },
 }
 
 
