@@ -2,9 +2,10 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 
-from avqa.heads import Head, HeadInput
+from avqa.heads import Head, HeadInput, build
 
 
 def make_inputs(
@@ -83,3 +84,26 @@ def pad_seconds(inputs: HeadInput, extra: int, seed: int = 9) -> HeadInput:
         patch=longer(inputs.patch),
         negative_patch=longer(inputs.negative_patch),
     )
+
+
+def make_head(name: str, seed: int, **options) -> Head:
+    """A head in float64 without a zero parameter: zero biases would hide a missing one."""
+    torch.manual_seed(seed)
+    head = build(name, **options).double()
+    for p in head.parameters():
+        torch.nn.init.normal_(p, std=0.4)
+    return head
+
+
+def with_negatives(head: Head, **sizes) -> HeadInput:
+    """A float64 batch with pictures of other videos, as the match loss wants them."""
+    inputs = make_inputs(head, dtype=torch.float64, patches=5, **sizes)
+    g = torch.Generator().manual_seed(3)
+    negative = torch.randn(inputs.patch.shape, generator=g, dtype=torch.float64)
+    return replace(inputs, negative_patch=negative)
+
+
+def padded(value: object, length: int) -> np.ndarray:
+    """A reference's entries with zeros behind, as a head shows them."""
+    value = np.array(value)
+    return np.concatenate([value, np.zeros((length - len(value), *value.shape[1:]))])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_batches import make_inputs
+from head_batches import make_head, padded, with_negatives
 from numpy_avst import avst, match_loss, sample
 from numpy_blocks import parameters
 
@@ -29,30 +29,13 @@ OPTIONS = [
 
 
 def small(name="avst", seed=0, **options):
-    torch.manual_seed(seed)
-    head = heads.build(name, **(SMALL | options)).double()
-    for p in head.parameters():  # zero biases would hide a missing one
-        torch.nn.init.normal_(p, std=0.4)
-    return head
-
-
-def inputs_of(head, **sizes):
-    inputs = make_inputs(head, dtype=torch.float64, patches=5, **sizes)
-    g = torch.Generator().manual_seed(3)
-    negative = torch.randn(inputs.patch.shape, generator=g, dtype=torch.float64)
-    return replace(inputs, negative_patch=negative)
-
-
-def pad(value, seconds):
-    """The reference's valid seconds with zeros behind, as a head shows them."""
-    value = np.array(value)
-    return np.concatenate([value, np.zeros((seconds - len(value), *value.shape[1:]))])
+    return make_head(name, seed, **(SMALL | options))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_head_equals_the_loop(options):
     head = small(**options)
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     expected = [avst(parameters(head), sample(inputs, b), head.options) for b in range(3)]
     with torch.no_grad():
         told = head.eval()(inputs, explain=True)
@@ -62,7 +45,7 @@ def test_head_equals_the_loop(options):
     shown = set(expected[0]) - {"logits", "apart"}
     assert set(told.explain) == shown
     for name in shown:
-        wanted = [pad(x[name], 4) for x in expected]
+        wanted = [padded(x[name], 4) for x in expected]
         np.testing.assert_allclose(told.explain[name], wanted, atol=1e-9)
     if not head.options.spatial:
         assert losses == {} == head.aux_weights
@@ -84,7 +67,7 @@ def test_parameters_to_the_unit(row, count):
 
 def test_explanations_are_distributions():
     head = small().eval()
-    told = head(inputs_of(head), explain=True).explain
+    told = head(with_negatives(head), explain=True).explain
     assert {name: value.shape for name, value in told.items()} == {
         "spatial_attn": (3, 4, 5),
         "match_prob": (3, 4),
@@ -99,7 +82,7 @@ def test_explanations_are_distributions():
 
 
 def test_the_place_that_looks_like_the_sound_gets_the_most_weight():
-    inputs = inputs_of(small())
+    inputs = with_negatives(small())
     for temperature, share in ((1.0, 0.6), (0.1, 0.99)):
         head = small(ground_temp=temperature).eval()
         a = head.audio(inputs.audio).detach()
@@ -121,7 +104,7 @@ def test_rows_of_zeros_are_no_trouble():
 
 def test_match_loss_needs_another_video():
     head = small().train()
-    inputs = replace(inputs_of(head), video=torch.zeros(3).long())
+    inputs = replace(with_negatives(head), video=torch.zeros(3).long())
     assert set(head(inputs).aux_losses) == {"match"}  # pictures of others are given
     alone = replace(inputs, negative_patch=None)
     output = head(alone)
@@ -134,7 +117,7 @@ def test_match_loss_needs_another_video():
 
 def test_negatives_of_the_batch_are_drawn_anew():
     head = small().train()
-    inputs = replace(inputs_of(head), negative_patch=None)
+    inputs = replace(with_negatives(head), negative_patch=None)
     drawn = [head(inputs).aux_losses["match"].item() for _ in range(3)]
     assert len(set(drawn)) > 1
     torch.manual_seed(5)
@@ -145,7 +128,7 @@ def test_negatives_of_the_batch_are_drawn_anew():
 
 def test_grounding_is_trained_without_questions():
     head = small().train()
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     bare = replace(inputs, tokens=None, sentence=None, words=None, eot=None)
     loss = head.grounding_loss(bare)
     torch.testing.assert_close(loss, head(inputs).aux_losses["match"])
@@ -163,7 +146,7 @@ def test_heads_start_from_trained_grounding(name):
     for key, value in head.state_dict().items():
         own = key.startswith(("audio.", "picture.", "visual.", "match."))
         torch.testing.assert_close(value, trained.state_dict()[key] if own else before[key])
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     torch.testing.assert_close(head.audio(inputs.audio), trained.audio(inputs.audio))
 
 
@@ -182,16 +165,16 @@ def test_grounding_of_another_shape_is_refused():
 def test_grounding_loss_says_what_it_needs():
     head = small(spatial=False)
     with pytest.raises(ValueError, match="spatial=False; expected spatial=True"):
-        head.grounding_loss(inputs_of(head))
+        head.grounding_loss(with_negatives(head))
     with pytest.raises(ValueError, match=r"patch is missing; .*avst needs \('audio', 'patch'\)"):
-        small().grounding_loss(replace(inputs_of(head), patch=None))
+        small().grounding_loss(replace(with_negatives(head), patch=None))
 
 
 def test_modalities_that_are_off_are_not_needed():
     for modalities, needs in {"q": (), "aq": ("audio",), "vq": ("patch",)}.items():
         head = small(modalities=modalities, temporal=False, spatial=False).eval()
         assert head.needs == (*needs, "tokens")
-        inputs = inputs_of(head)
+        inputs = with_negatives(head)
         off = {name: None for name in ("audio", "patch") if name not in needs}
         assert torch.equal(head(replace(inputs, **off)).logits, head(inputs).logits)
 

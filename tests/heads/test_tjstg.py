@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from head_batches import make_inputs
+from head_batches import make_head, padded, with_negatives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_avst import match_loss, sample
@@ -45,30 +45,13 @@ OPTIONS = [
 
 
 def small(name="tjstg", seed=0, **options):
-    torch.manual_seed(seed)
-    head = heads.build(name, **(SMALL | options)).double()
-    for p in head.parameters():  # zero biases would hide a missing one
-        torch.nn.init.normal_(p, std=0.4)
-    return head
-
-
-def inputs_of(head, **sizes):
-    inputs = make_inputs(head, dtype=torch.float64, patches=5, **sizes)
-    g = torch.Generator().manual_seed(3)
-    negative = torch.randn(inputs.patch.shape, generator=g, dtype=torch.float64)
-    return replace(inputs, negative_patch=negative)
-
-
-def pad(value, length):
-    """The reference's entries with zeros behind, as a head shows them."""
-    value = np.array(value)
-    return np.concatenate([value, np.zeros((length - len(value), *value.shape[1:]))])
+    return make_head(name, seed, **(SMALL | options))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_head_equals_the_loop(options):
     head = small(**options)
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     expected = [tjstg(parameters(head), sample(inputs, b), head.options) for b in range(3)]
     with torch.no_grad():
         told = head.eval()(inputs, explain=True)
@@ -77,14 +60,14 @@ def test_head_equals_the_loop(options):
     np.testing.assert_allclose(told.logits, [x["logits"] for x in expected], atol=1e-9)
     assert set(told.explain) == {*expected[0]["timed"], *expected[0]["words"]}
     for name in expected[0]["timed"]:
-        wanted = [pad(x["timed"][name], 4) for x in expected]
+        wanted = [padded(x["timed"][name], 4) for x in expected]
         np.testing.assert_allclose(told.explain[name], wanted, atol=1e-9)
     if expected[0]["words"]:
         assert told.explain["target_index"].tolist() == [
             x["words"]["target_index"] for x in expected
         ]
         weights = told.explain["word_weights"]
-        wanted = [pad(x["words"]["word_weights"], weights.shape[1]) for x in expected]
+        wanted = [padded(x["words"]["word_weights"], weights.shape[1]) for x in expected]
         np.testing.assert_allclose(weights, wanted, atol=1e-9)
     own, apart = zip(*(x["match"] for x in expected), strict=True)
     wanted = {"match": match_loss(own, apart)}
@@ -114,13 +97,13 @@ def test_without_its_modules_it_is_avst():
     theirs = heads.build("avst", **{k: v for k, v in SMALL.items() if k != "joint_dropout"})
     theirs = theirs.double().eval()
     theirs.load_state_dict(ours.state_dict())
-    inputs = inputs_of(ours)
+    inputs = with_negatives(ours)
     torch.testing.assert_close(ours(inputs).logits, theirs(inputs).logits)
 
 
 def test_explanations_are_distributions():
     head = small().eval()
-    told = head(inputs_of(head), explain=True).explain
+    told = head(with_negatives(head), explain=True).explain
     one = torch.ones(3, 4, dtype=torch.float64)
     one[2, 3] = 0  # the padded second
     for name in ("attn_audio", "attn_target", "attn_joint"):
@@ -137,14 +120,14 @@ def test_explanations_are_distributions():
 def test_padding_is_never_the_target():
     head = small(seed=4).eval()
     tokens = torch.tensor([[3, 4, 0, 0, 0, 0], [5, 6, 7, 8, 9, 10], [2, 0, 0, 0, 0, 0]])
-    told = head(replace(inputs_of(head), tokens=tokens), explain=True).explain
+    told = head(replace(with_negatives(head), tokens=tokens), explain=True).explain
     assert ((told["word_weights"] != 0) == (tokens != 0)).all()
     assert told["target_index"][2] == 0
 
 
 def test_every_second_meets_the_target_of_its_own_question():
     head = small().eval()
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     tokens = inputs.tokens.clone()
     tokens[1] = torch.tensor([10, 9, 8, 7, 6, 5, 4, 3])
     before = head(inputs, explain=True).explain["attn_target"]
@@ -157,7 +140,7 @@ def test_every_second_meets_the_target_of_its_own_question():
 @pytest.mark.parametrize(("grad", "learns"), [("st", True), ("hard", False)])
 def test_the_choice_of_the_word_learns_straight_through(grad, learns):
     head = small(ta_grad=grad).train()
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     head(inputs).logits.sum().backward()
     attention = head.target.attention
     queries = attention.in_proj_weight.grad
@@ -169,7 +152,7 @@ def test_the_choice_of_the_word_learns_straight_through(grad, learns):
 
 def test_straight_through_gradient_is_that_of_the_soft_choice():
     head = small()
-    question = head.question(inputs_of(head))
+    question = head.question(with_negatives(head))
     target = head.target(question)
     upstream = torch.randn(3, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     soft = torch.einsum("bn,bnd->bd", target.weights, question.words.detach())
@@ -271,7 +254,7 @@ def test_neither_way_starts_in_padding_and_gaps_are_skipped():
 
 def test_attention_knows_no_order():
     head = small().eval()
-    inputs = inputs_of(head)
+    inputs = with_negatives(head)
     logits = head(inputs).logits
     for order in ("il_av", "cat_va", "cat_av"):
         other = small(order=order).eval()
@@ -281,7 +264,7 @@ def test_attention_knows_no_order():
 
 def test_match_loss_needs_another_video():
     head = small().train()
-    inputs = replace(inputs_of(head), video=torch.zeros(3).long(), negative_patch=None)
+    inputs = replace(with_negatives(head), video=torch.zeros(3).long(), negative_patch=None)
     assert set(head(inputs).aux_losses) == {"csl"}
 
 
