@@ -1,7 +1,8 @@
 """Trainable heads, one paper's reasoning modules each: the file name is the head's public name.
 
 A head takes features as tensors (`HeadInput`) and gives logits, named auxiliary losses and
-named explanations (`HeadOutput`). A head module defines
+named explanations (`HeadOutput`), of which it also gives one view that all heads share
+(`Evidence`). A head module defines
 
 - ``PAPER: Paper``: title, venue, training recipe, published figures and what is wrong with them
 - ``Options(HeadOptions)``: frozen dataclass of the paper's choices and values
@@ -21,12 +22,14 @@ from torch.nn import functional as F
 
 from avqa.errors import UnknownName
 from avqa.heads._cost import count_flops, count_parameters, random_input
+from avqa.heads._evidence import Evidence
 from avqa.heads._head import Head, HeadInput, HeadOptions, HeadOutput
 from avqa.heads._paper import COLUMNS, Ablation, Figures, Paper, Recipe
 
 __all__ = [
     "COLUMNS",
     "Ablation",
+    "Evidence",
     "Figures",
     "Head",
     "HeadInput",

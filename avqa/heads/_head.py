@@ -12,6 +12,8 @@ from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from avqa.heads._evidence import Evidence
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOptions:
@@ -220,3 +222,10 @@ class Head(nn.Module):
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch; ``explain`` also returns what was attended to."""
         raise NotImplementedError
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Where this head looked, from what ``forward(inputs, explain=True)`` gave.
+
+        A head without anything to show keeps this one, which is empty.
+        """
+        return Evidence()

@@ -19,6 +19,7 @@ from avqa.heads._blocks import (
     masked_softmax,
     question_encoder,
 )
+from avqa.heads._evidence import Evidence
 from avqa.heads._grounding import UnitMap
 from avqa.heads._head import Head as BaseHead
 from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
@@ -253,7 +254,8 @@ class ModalityFusion(nn.Module):
 
     Shapes:
         q [B, D], words [B, N, D], audio [B, T, D], patches [B, T·P, D], valid [B, T]
-        → F [B, N, D], δ [B, 2], weights of the words over patches [B, N, T·P] (None unless wanted)
+        → F [B, N, D], δ [B, 2], weights of the words over seconds of sound [B, N, T] and over
+        patches [B, N, T·P] (None unless wanted)
     """
 
     def __init__(self, options: Options) -> None:
@@ -273,16 +275,16 @@ class ModalityFusion(nn.Module):
         valid: Tensor,
         *,
         want_weights: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
         """Fuse the modalities per word."""
         words = question.words
-        heard, _ = self.audio(words, audio, valid)  # Eq. 10, [B, N, D]
+        heard, sound_attn = self.audio(words, audio, valid, want_weights=want_weights)  # Eq. 10
         shown = valid.repeat_interleave(patches.shape[1] // valid.shape[1], 1)
-        seen, attention = self.visual(words, patches, shown, want_weights=want_weights)  # Eq. 11
+        seen, patch_attn = self.visual(words, patches, shown, want_weights=want_weights)  # Eq. 11
         weights = self._weights(question.sentence)
         seen, heard = weights[:, :1, None] * seen, weights[:, 1:, None] * heard
         fused = seen + heard if self.join is None else self.join(torch.cat([seen, heard], -1))
-        return fused, weights, attention  # Eq. 13, [B, N, D]
+        return fused, weights, (sound_attn, patch_attn)  # Eq. 13, [B, N, D]
 
     def _weights(self, q: Tensor) -> Tensor:
         if self.weigh is None:
@@ -347,7 +349,8 @@ class Head(BaseHead):
         audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
         explain: modality_weights [B, 2] (visual, audio); question_patch_sim, audio_patch_sim
         [B, T, P] cosines with Z' (0 at padded seconds); word_attn_audio [B, T, N] (with ``avcm``);
-        word_pool [B, N]; word_patch_attn [B, N, T·P]. CLIP's word n is its position n + 1.
+        word_pool [B, N]; word_sound_attn [B, N, T]; word_patch_attn [B, N, T·P]. CLIP's word n
+        is its position n + 1.
 
     Raises:
         ValueError: see `AudioEncoder`.
@@ -388,7 +391,7 @@ class Head(BaseHead):
         self.check(inputs)
         question = self._question(inputs)
         mined = self._mine(inputs, question, want_weights=explain)
-        fused, weights, patch_attn = self.fusion(
+        fused, weights, (sound_attn, patch_attn) = self.fusion(
             question,
             mined.audio_clues,
             mined.patch_clues.flatten(1, 2),
@@ -401,8 +404,26 @@ class Head(BaseHead):
         if explain:
             told = self._similarities(question.sentence, mined, inputs.valid)
             told |= {"modality_weights": weights, "word_pool": word_pool}
-            told["word_patch_attn"] = patch_attn
+            told |= {"word_sound_attn": sound_attn, "word_patch_attn": patch_attn}
         return HeadOutput(self.answer(e, inputs), losses, told)
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Attention of the words to seconds and patches, by each word's part in the pooling."""
+        told = output.explain
+        words = told["word_pool"]
+        sound, looked = (
+            (words.unsqueeze(1) @ told[f"word_{kind}_attn"]).squeeze(1)  # Σ_n w_n A_n
+            for kind in ("sound", "patch")
+        )
+        patches = looked.view(*inputs.valid.shape, -1)  # [B, T, P]
+        return Evidence.of_streams(
+            sound,
+            patches.sum(2),
+            inputs.valid,
+            modality=told["modality_weights"] if self.options.qoaf else None,
+            patches=patches,
+            words=words,
+        )
 
     def _question(self, inputs: HeadInput) -> Question:
         question: Question = self.question(inputs)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avqa.heads._blocks import AnswerLayer, QuestionBlock, masked_mean, question_encoder
+from avqa.heads._evidence import Evidence
 from avqa.heads._grounding import (
     MatchClassifier,
     UnitMap,
@@ -37,6 +38,7 @@ PAPER = Paper(
         step_epochs=10,
         gamma=0.1,
         stride_seconds=6,
+        visual="resnet18",
         note="authors' code: a step every 8 epochs, 80 epochs by default; grounding pre-training:"
         " first 10 seconds of real training videos, Adam 1e-4, × 0.1 every 8 epochs, batch 64,"
         " 30 epochs; for clips of 10 s take a row every second",
@@ -245,6 +247,16 @@ class Head(BaseHead):
             output.explain["spatial_attn"] = attention * inputs.valid.unsqueeze(-1)
             output.explain["match_prob"] = matched.softmax(-1)[..., 1] * inputs.valid
         return output
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Temporal grounding of both streams; patches by the spatial grounding of the sound."""
+        told = output.explain
+        return Evidence.of_streams(
+            told.get("temporal_attn_audio"),
+            told.get("temporal_attn_visual"),
+            inputs.valid,
+            patches=told.get("spatial_attn"),
+        )
 
     def grounding_loss(self, inputs: HeadInput) -> Tensor | None:
         """The match loss alone, for grounding pre-training: no question is needed.

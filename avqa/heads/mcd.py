@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._blocks import AnswerLayer, Question, masked_mean
+from avqa.heads._evidence import Evidence, placed
 from avqa.heads._head import Head as BaseHead
 from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
 from avqa.heads._mcd_aggregator import Aggregator, Clues, sample_frames
@@ -329,6 +330,17 @@ class Head(BaseHead):
         losses = self._losses(q, pooled, streams, inputs.video) if self.training else {}
         found_out = self._explain(q, pooled, clues, index) if explain else {}
         return HeadOutput(self.answer(e, inputs), losses, found_out)
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """The high level's clue frames by their scores; words as the aggregator weighs them."""
+        told = output.explain
+        if not told:
+            return Evidence()
+        sound, picture = (
+            placed(told[f"clue_scores_{name}"], told[f"clue_frames_{name}"], inputs.valid.shape[1])
+            for name in ("audio", "visual")
+        )
+        return Evidence.of_streams(sound, picture, inputs.valid, words=told.get("word_attn"))
 
     def _associate(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Streams:
         low, crosses = (audio, visual), []

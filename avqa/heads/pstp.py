@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avqa.heads._blocks import AnswerLayer, Attention, HybridLayer, QuestionBlock, question_encoder
+from avqa.heads._evidence import Evidence, over_patches, over_time, placed
 from avqa.heads._head import Head as BaseHead
 from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
 from avqa.heads._paper import Ablation, Figures, Paper, Recipe, row
@@ -236,6 +237,21 @@ class Head(BaseHead):
         e = (self._fuse(tokens) * q).tanh()  # Eq. 17, [B, D]
         return HeadOutput(self.answer(e, inputs), explain=seen if explain else {})
 
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """The kept segments by the question's attention, spread evenly over their seconds.
+
+        Patches: mean of the question's attention (SRSM) and of the sound's (AVAM).
+        """
+        told, valid = output.explain, inputs.valid
+        seconds = None
+        if "segment_index" in told:
+            kept, weights = told["segment_index"], told["segment_weights"]
+            chosen = placed(weights.gather(1, kept), kept, weights.shape[1])  # [B, K]
+            second, real = cut(valid, self.options.num_segments)  # [B, K, L]
+            each = chosen.unsqueeze(-1) * real / real.sum(-1, keepdim=True).clamp(min=1)
+            seconds = over_time(placed(each.flatten(1), second.flatten(1), valid.shape[1]), valid)
+        return Evidence(seconds=seconds, patches=_evident_patches(told, valid.shape[1]))
+
     def _moments(
         self, audio: Tensor, visual: Tensor, valid: Tensor, q: Tensor
     ) -> tuple[_Moments, Groups, _Seen]:
@@ -310,6 +326,19 @@ class Head(BaseHead):
             return pooled(self.self_attention(tokens), self.options.pool)
         active = {name: Tokens(x.relu(), mask) for name, (x, mask) in tokens.items()}
         return pooled(active, self.options.pool)  # Eq. 16, [B, D]
+
+
+def _evident_patches(told: _Seen, num_seconds: int) -> Tensor | None:
+    """`Evidence.patches` [B, T, P] of what `Head.forward` explains."""
+    asked, heard = told.get("patch_weights"), told.get("audio_patch_attn")
+    if asked is None and heard is None:
+        return None
+    if asked is not None and heard is not None:  # the sound chose among the kept patches
+        kept = told["patch_index"].flatten(0, 1)
+        heard = placed(heard.flatten(0, 1), kept, asked.shape[-1]).view_as(asked)
+    maps = [x for x in (asked, heard) if x is not None]
+    mean = torch.stack(maps).mean(0)  # [B, Γ, P]
+    return over_patches(placed(mean, told["frame_seconds"], num_seconds))
 
 
 def thop_parameters(head: Head) -> int:

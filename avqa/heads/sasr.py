@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._blocks import AnswerLayer, QuestionBlock, masked_mean, question_encoder
+from avqa.heads._evidence import Evidence
 from avqa.heads._grounding import (
     MatchClassifier,
     UnitMap,
@@ -37,6 +38,7 @@ PAPER = Paper(
         step_epochs=16,
         gamma=0.3,
         stride_seconds=6,
+        visual="resnet18",
         note="the released loop leaves each epoch after its first batch",
     ),
     figures=(
@@ -228,6 +230,16 @@ class Head(BaseHead):
                 told["spatial_attn"] = spatial * valid.unsqueeze(-1)
             output.explain.update({name: x for name, x in told.items() if x is not None})
         return output
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Temporal attention of both streams; patches by the spatial attention of the sound."""
+        told = output.explain
+        return Evidence.of_streams(
+            told.get("temporal_attn_audio"),
+            told.get("temporal_attn_visual"),
+            inputs.valid,
+            patches=told.get("spatial_attn"),
+        )
 
     def _locate(self, maps: Tensor, a: Tensor, v: Tensor) -> tuple[Tensor, Tensor | None]:
         """Where the sound ``a`` is in the maps: v^sa [B, T, D] and weights [B, T, P]."""

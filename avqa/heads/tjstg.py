@@ -18,6 +18,7 @@ from avqa.heads._blocks import (
     masked_softmax,
     question_encoder,
 )
+from avqa.heads._evidence import Evidence
 from avqa.heads._grounding import (
     MatchClassifier,
     UnitMap,
@@ -52,6 +53,7 @@ PAPER = Paper(
         step_epochs=10,
         gamma=0.1,
         stride_seconds=6,
+        visual="resnet18",
         note="authors' code: a step every 12 epochs; starts from AVST's grounding pre-training",
     ),
     figures=(
@@ -426,6 +428,24 @@ class Head(BaseHead):
         if explain:
             output.explain.update(_shown(sight, target, weights, inputs.valid))
         return output
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Temporal attention; patches by sound and target together.
+
+        A single stream shares one attention between sound and pictures: its parts are the
+        shares of the modalities.
+        """
+        told = output.explain
+        sound, picture = told["temporal_attn_audio"], told["temporal_attn_visual"]
+        shares = torch.stack([picture.sum(1), sound.sum(1)], 1)
+        return Evidence.of_streams(
+            sound,
+            picture,
+            inputs.valid,
+            modality=shares if self.options.stream == "single" else None,
+            patches=told["attn_joint"],
+            words=told.get("word_weights"),
+        )
 
     def _join(
         self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor

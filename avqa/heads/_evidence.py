@@ -1,0 +1,90 @@
+"""One view of what any head looked at: `Evidence`, made by each head from its explanation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where and when a head looked, for a batch; None where the head has no such thing.
+
+    Weights are at least 0, and 0 at padded seconds. ``patches`` are of the pictures that the head
+    looked into; at seconds that it left out all are 0.
+    """
+
+    seconds: Tensor | None = None
+    """[B, T], weight of each second (selection and attention), sums to 1."""
+    sound_time: Tensor | None = None
+    """[B, T], of the sound alone, sums to 1."""
+    picture_time: Tensor | None = None
+    """[B, T], of the pictures alone, sums to 1."""
+    patches: Tensor | None = None
+    """[B, T, P], sums to 1 over the patches of each second that was looked into."""
+    modality: Tensor | None = None
+    """[B, 2], shares of the pictures and of the sound, sum to 1."""
+    words: Tensor | None = None
+    """[B, N], weight of each word of the question, sums to 1; CLIP's word n is its position
+    n + 1 behind the start token."""
+
+    @classmethod
+    def of_streams(
+        cls,
+        sound: Tensor | None,
+        picture: Tensor | None,
+        valid: Tensor,
+        *,
+        modality: Tensor | None = None,
+        patches: Tensor | None = None,
+        words: Tensor | None = None,
+    ) -> Evidence:
+        """From weights over the time of either stream, at least 0, of any sum.
+
+        A second's weight is the mean of both streams', by ``modality`` where the head weighs them.
+
+        Shapes:
+            sound and picture [B, T], valid [B, T], modality [B, 2], patches [B, T, P],
+            words [B, N]
+        """
+        sound_time = None if sound is None else over_time(sound, valid)
+        picture_time = None if picture is None else over_time(picture, valid)
+        seconds = sound_time if picture_time is None else picture_time
+        if sound_time is not None and picture_time is not None:
+            share = sound_time.new_full((len(valid), 2), 0.5) if modality is None else modality
+            seconds = share[:, :1] * picture_time + share[:, 1:] * sound_time
+        if patches is not None:
+            patches = over_patches(patches)
+        return cls(seconds, sound_time, picture_time, patches, modality, words)
+
+
+def over_time(weights: Tensor, valid: Tensor) -> Tensor:
+    """Weights over seconds that sum to 1; equal ones where all are 0.
+
+    Shapes:
+        weights [B, T], at least 0, valid [B, T] → [B, T], 0 at padded seconds
+    """
+    weights = weights * valid
+    total = weights.sum(1, keepdim=True)
+    equal = valid / valid.sum(1, keepdim=True)
+    return torch.where(total > 0, weights / total.clamp(min=torch.finfo(weights.dtype).tiny), equal)
+
+
+def over_patches(weights: Tensor) -> Tensor:
+    """Weights [B, T, P] that sum to 1 within each second; seconds of zeros stay zeros."""
+    return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def placed(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Values at places of axis 1, those of one place added; places below 0 are left out.
+
+    Shapes:
+        values [B, M, ...], index [B, M] long → [B, size, ...]
+    """
+    rest = values.shape[2:]
+    kept = (index >= 0).view(*index.shape, *(1 for _ in rest))
+    where = index.clamp(min=0).view(*index.shape, *(1 for _ in rest)).expand_as(values)
+    empty = values.new_zeros(len(values), size, *rest)
+    return empty.scatter_add(1, where, values * kept)
