@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 COLUMNS = (
     *("A-Count", "A-Comp", "A-Avg", "V-Count", "V-Local", "V-Avg"),
@@ -24,6 +24,8 @@ class Recipe:
     gamma: float
     stride_seconds: int = 1
     """Every how many seconds a row is taken."""
+    visual: Literal["clip_vit_b32", "resnet18"] = "clip_vit_b32"
+    """The pictures' features: vectors and patches of CLIP, or ResNet-18's vectors and maps."""
     note: str = ""
 
 

@@ -1,0 +1,200 @@
+"""What to train and how: the paper's recipe, an ablation's options, a file, single values.
+
+One flat set of keys: the fields of `TrainSettings` and the options of the head. Later ones win:
+
+    paper  <  ablation  <  --config FILE  <  --set key=value
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from avqa import heads
+from avqa.errors import ConfigError, UnknownName
+
+DERIVED = {
+    "audio_width": "the store's features",
+    "visual_width": "the store's features",
+    "text_width": "the store's features",
+    "vocabulary": "what the head reads",
+    "num_answers": "the data set",
+    "answer": "the data set",
+    "num_sources": "the data set",
+}
+"""Options that nobody chooses → what they follow from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a head is trained; the first seven are the paper's `Recipe` by default.
+
+    Raises:
+        ValueError: names every value that cannot be used.
+    """
+
+    epochs: int
+    batch_size: int
+    """Questions per step."""
+    learning_rate: float
+    """Of Adam."""
+    step_epochs: int
+    """The learning rate is multiplied by ``gamma`` after every so many epochs."""
+    gamma: float
+    stride_seconds: int
+    """Every how many seconds a row of a video is taken."""
+    visual: Literal["clip_vit_b32", "resnet18"]
+    """The pictures' features: CLIP's vectors and patches, or ResNet-18's vectors and maps."""
+    max_seconds: int = 60
+    """Seconds of a video that are read; later ones are cut off."""
+    split: Literal["official", "video"] = "official"
+    """The splits of the files, or new ones that share no video."""
+    missing: Literal["error", "skip"] = "error"
+    """Videos without a needed feature: stop, or leave their questions out."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0
+    """Processes that prepare batches; 0 prepares them in the training process."""
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                yield f"{name}={value!r}; expected one of {', '.join(get_args(hint))}"
+            if hint is int and value < (0 if name == "workers" else 1):
+                yield f"{name}={value}; expected {0 if name == 'workers' else 1} or more"
+        for name in ("learning_rate", "gamma"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                yield f"{name}={value}; expected more than 0"
+
+    @property
+    def num_rows(self) -> int:
+        """Most rows of a video that a head is given."""
+        return -(-self.max_seconds // self.stride_seconds)
+
+
+def resolve(
+    head: str,
+    assignments: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    ablation: str | None = None,
+) -> tuple[TrainSettings, dict[str, Any]]:
+    """Settings and head options: what the user gave over what the paper says.
+
+    Args:
+        head: one of `avqa.heads.names`.
+        assignments: ``--set``: key → value as text.
+        config: ``--config``: key → value as TOML has it.
+        ablation: a row of the head's ``ABLATIONS``, whose options stand under both.
+
+    Returns:
+        The settings, and every option of the head (`DERIVED` ones at their defaults).
+
+    Raises:
+        UnknownName: there is no such head or ablation.
+        ConfigError: names all keys that do not exist, with the nearest that does, and all values
+            that cannot be used.
+    """
+    module = heads.load(head)
+    if ablation is not None and ablation not in module.ABLATIONS:
+        raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
+    hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
+    values = _of_paper(module)
+    values |= module.ABLATIONS[ablation].options if ablation is not None else {}
+    problems: list[str] = []
+    for given in (config or {}, assignments or {}):
+        for key, value in given.items():
+            problem = _key_problem(key, head, hints)
+            if problem is None:
+                parsed, problem = _parse(key, value, hints[key], text=given is assignments)
+                if problem is None:
+                    values[key] = parsed
+            if problem is not None:
+                problems.append(problem)
+    settings, options = _build(module.Options, values, problems)
+    if problems:
+        row = f" (ablation {ablation})" if ablation else ""
+        raise ConfigError(f"settings of {head}{row}: {'; '.join(dict.fromkeys(problems))}")
+    assert settings is not None
+    assert options is not None
+    return settings, asdict(options)
+
+
+def _of_paper(module: Any) -> dict[str, Any]:
+    recipe = module.PAPER.recipe
+    own = {f.name for f in fields(TrainSettings)}
+    return {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name in own}
+
+
+def _key_problem(key: str, head: str, hints: Mapping[str, Any]) -> str | None:
+    if key in DERIVED and key in hints:
+        return f"{key} follows from {DERIVED[key]}; expected no value; leave it out"
+    if key in hints:
+        return None
+    near = difflib.get_close_matches(key, [k for k in hints if k not in DERIVED], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; expected a setting or option of {head}"
+    return f"no setting {key!r}{hint}"
+
+
+def _parse(key: str, value: Any, hint: Any, *, text: bool) -> tuple[Any, str | None]:
+    """A value as its type has it, or what is wrong with it."""
+    kinds = get_args(hint) if NoneType in get_args(hint) else (hint,)
+    if NoneType in kinds and value == "none":
+        return None, None
+    kind = next(k for k in kinds if k is not NoneType)
+    if get_origin(kind) is Literal:
+        # Which values there may be is checked with all other values.
+        return value, None
+    expected = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+    try:
+        return (_from_text(value, kind) if text else _from_toml(value, kind)), None
+    except ValueError:
+        return None, f"{key}={value if text else repr(value)}; expected {expected}"
+
+
+def _from_text(value: str, kind: Any) -> Any:
+    if kind is not bool:
+        return kind(value)
+    if value not in ("true", "false"):
+        raise ValueError(value)
+    return value == "true"
+
+
+def _from_toml(value: Any, kind: Any) -> Any:
+    if type(value) is kind or (kind is float and type(value) is int):
+        return kind(value)
+    raise ValueError(value)
+
+
+def _build(
+    options_type: type[heads.HeadOptions], values: dict[str, Any], problems: list[str]
+) -> tuple[TrainSettings | None, heads.HeadOptions | None]:
+    """Both parts; what is wrong with either is added to ``problems``."""
+    own = {f.name for f in fields(TrainSettings)}
+    settings: TrainSettings | None = None
+    options: heads.HeadOptions | None = None
+    try:
+        settings = TrainSettings(**{k: v for k, v in values.items() if k in own})
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        options = options_type(**{k: v for k, v in values.items() if k not in own})
+    except ValueError as error:
+        problems.append(str(error))
+    longest = getattr(options, "num_seconds", None)
+    if settings is not None and longest is not None and settings.num_rows > longest:
+        problems.append(
+            f"max_seconds={settings.max_seconds} gives {settings.num_rows} rows with"
+            f" num_seconds={longest}; expected num_seconds={settings.num_rows} or more"
+        )
+    return settings, options
