@@ -89,8 +89,7 @@ class MemberResult:
     scores: Table
     """Column of the data set's table → right answers among test questions."""
     parameters: int
-    flops: int
-    """Of one question about the longest test video."""
+    """Trainable ones."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberResult:
@@ -181,9 +180,10 @@ class Run:
     members: tuple[Member, ...]
     """Finished ones: by variant in the order in which they were asked for, then by seed."""
     about: dict[str, Any] = field(default_factory=dict)
-    """``run.json``: ``head``, ``variants``, ``same_as`` (ablation → variant with its options),
-    ``seeds``, ``settings``, ``options``, ``floors`` (name → column → [right, total]), ``notes``
-    (lines a table has to say); empty for a member's folder that was copied elsewhere."""
+    """``run.json``: ``head``, ``dataset``, ``annotations``, ``store``, ``variants``, ``same_as``
+    (ablation → the variant that has its options), ``seeds`` (how many), ``settings``,
+    ``options``, ``notes`` (what was found about the questions, one line each); empty for a
+    member's folder that was copied elsewhere."""
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
