@@ -79,8 +79,8 @@ def read_splits(
 
 
 def _divide(questions: list[Question], version: str, notes: tuple[str, ...]) -> SplitQuestions:
-    parts = [tuple(q for q in questions if q.split == split) for split in SPLITS]
-    return SplitQuestions(*parts, version=version, notes=notes)
+    train, val, test = (tuple(q for q in questions if q.split == split) for split in SPLITS)
+    return SplitQuestions(train, val, test, version, notes)
 
 
 def _held_out(questions: list[Question]) -> tuple[list[Question], int, int]:
