@@ -51,6 +51,8 @@ class Ablation:
     options: Mapping[str, Any]
     values: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    visual: str | None = None
+    """The pictures' features that make the row, as in `Recipe`; None: those of the full head."""
 
 
 @dataclass(frozen=True)

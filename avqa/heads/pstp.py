@@ -82,7 +82,10 @@ _NOTHING = {"use_tssm": False, "use_srsm": False, "use_avam": False, "use_lgpm":
 ABLATIONS: dict[str, Ablation] = {
     "full": Ablation({}, {"All": 73.52}),
     "no_all_resnet18": Ablation(
-        _NOTHING, {"All": 69.01}, "frame features of ResNet-18 instead of CLIP's"
+        _NOTHING,
+        {"All": 69.01},
+        "frame features of ResNet-18 instead of CLIP's",
+        visual="resnet18",
     ),
     "no_all": Ablation(_NOTHING, {"All": 69.47}),
     "no_tssm": Ablation({"use_tssm": False}, {"All": 72.98}),

@@ -2,7 +2,8 @@
 
     RUN/run.json                      what was asked for, and what all members share
     RUN/table.txt table.csv table.md
-    RUN/<variant>/seed-<n>/           variant: "default", an ablation's name, or "question_only"
+    RUN/<variant>/seed-<n>/           variant: "default", an ablation's name, or "question_only",
+                                      with - for what no file name should have: `member_path`
         config.json                   `MemberConfig`
         environment.json              machine and versions
         metrics.csv curves.png        per epoch
@@ -16,6 +17,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,11 +83,11 @@ class MemberResult:
 
     best_epoch: int
     val_accuracy: float
-    """Percent, of the best epoch."""
+    """Of the best epoch, in [0, 1]."""
     epochs: int
     seconds: float
     waiting: float
-    """Share of the time that training waited for data, 0 to 1."""
+    """Share of the training time spent on waiting for data."""
     scores: Table
     """Column of the data set's table → right answers among test questions."""
     parameters: int
@@ -200,7 +202,7 @@ class Run:
         else:
             about = _read(path / RUN, "a folder of `avqa train-head`")
             order = [
-                path / variant / f"seed-{seed}"
+                member_path(path, variant, seed)
                 for variant in about.get("variants", [])
                 for seed in range(about.get("seeds", 0))
             ]
@@ -218,8 +220,9 @@ class Run:
 
 
 def member_path(run: Path, variant: str, seed: int) -> Path:
-    """Where a member lies."""
-    return run / variant / f"seed-{seed}"
+    """Where a member lies; an ablation's name may hold slashes, spaces and brackets."""
+    folder = re.sub(r"[^A-Za-z0-9._=+-]+", "-", variant).strip("-")
+    return run / folder / f"seed-{seed}"
 
 
 def _finished(paths: list[Path]) -> tuple[Member, ...]:
