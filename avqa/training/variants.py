@@ -8,7 +8,7 @@ from typing import Any
 
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
-from avqa.heads import HeadOptions
+from avqa.heads import Ablation, HeadOptions
 from avqa.training.run import DEFAULT, QUESTION_ONLY
 from avqa.training.settings import TrainSettings, resolve
 
@@ -33,8 +33,8 @@ class Plan:
     """``default`` first, ``question_only`` last."""
     same_as: dict[str, str]
     """Ablation → the variant that has the same options, and is trained in its place."""
-    left_out: tuple[str, ...] = ()
-    """Ablations of other features than the run's: each needs a run of its own."""
+    left_out: dict[str, str]
+    """Ablation → why this run cannot train it."""
 
 
 def plan(
@@ -46,38 +46,49 @@ def plan(
     """Resolve the settings and the options of every variant.
 
     Args:
-        head, assignments, config: as `avqa.training.settings.resolve`.
+        head: one of `avqa.heads.names`.
+        assignments: as `avqa.training.settings.resolve`.
+        config: as `avqa.training.settings.resolve`.
         ablation: a row of the head's ``ABLATIONS``, ``all`` of them, or None.
 
     Raises:
-        UnknownName, ConfigError: as `resolve`; the ablation is of other features.
+        UnknownName, ConfigError: as `resolve`; the ablation's own options are set to others, or
+            it is of other features than the run.
     """
     settings, options = resolve(head, assignments, config)
     known = heads.load(head).ABLATIONS
     if ablation not in (None, ALL, *known):
         raise UnknownName(f"ablation of {head}", str(ablation), (*known, ALL))
-    asked = known if ablation == ALL else [] if ablation is None else [ablation]
     found = [Variant(DEFAULT, head, options)]
     same_as: dict[str, str] = {}
-    left_out = tuple(n for n in asked if known[n].visual not in (None, settings.visual))
-    if left_out and ablation != ALL:
-        visual = known[left_out[0]].visual
-        raise ConfigError(
-            f"ablation {left_out[0]} of {head} is of visual={visual}, the run of"
-            f" visual={settings.visual}; expected the same; add --set visual={visual}"
-        )
-    for name in asked:
-        if name in left_out:
-            continue
+    left_out: dict[str, str] = {}
+    for name in known if ablation == ALL else [ablation] if ablation else []:
         _, options = resolve(head, assignments, config, name)
+        problem = _difference(known[name], settings, options)
         alike = next((v.name for v in found if v.options == options), None)
-        if alike is None:
-            found.append(Variant(name, head, options))
-        else:
+        if problem is not None:
+            left_out[name] = problem
+        elif alike is not None:
             same_as[name] = alike
+        else:
+            found.append(Variant(name, head, options))
+    if left_out and ablation != ALL:
+        raise ConfigError(f"ablation {ablation} of {head}: {left_out[str(ablation)]}")
     if head != QUESTION_ONLY:
         found.append(Variant(QUESTION_ONLY, QUESTION_ONLY, _question_only(found[0].options)))
     return Plan(settings, tuple(found), same_as, left_out)
+
+
+def _difference(
+    ablation: Ablation, settings: TrainSettings, options: Mapping[str, Any]
+) -> str | None:
+    """What the user set otherwise than the row has it."""
+    given = {**options, "visual": settings.visual}
+    row = {**ablation.options, **({"visual": ablation.visual} if ablation.visual else {})}
+    for key, value in row.items():
+        if given[key] != value:
+            return f"the run has {key}={given[key]}; expected {key}={value}; set it so"
+    return None
 
 
 def _question_only(options: Mapping[str, Any]) -> dict[str, Any]:
