@@ -1,0 +1,147 @@
+"""What must be known to read a result table: the lines above and below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from avqa import heads
+from avqa.datasets.floors import Table
+from avqa.training._layout import Row
+from avqa.training._rows import PATCHES, Scope, num_rows, thop_parameters
+from avqa.training.run import Member, Run
+
+HASH_DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the notes are made from."""
+
+    run: Run
+    main: Member
+    scope: Scope
+    asked: int
+    """Questions of the split."""
+    scored: int
+    """Those of them with a right answer that all members were asked."""
+    fitted: int
+    """Training questions of the floors."""
+    floors: Mapping[str, Table]
+    seconds: int | None
+
+
+def warnings(facts: Facts) -> Iterator[str]:
+    """Lines above the table: what makes its numbers mean something else."""
+    made_up = sorted({m.config.weights for m in facts.run.members if _is_random(m)})
+    if made_up:
+        yield (
+            f"random weights ({', '.join(made_up)}) made the features: these accuracies show that"
+            " the program works, and nothing else"
+        )
+    if facts.scope.split == "val":
+        yield "val chose the checkpoint: these accuracies are too high for a result"
+    if facts.scope.split == "train":
+        yield "the heads were trained on these questions: these accuracies are no result"
+
+
+def _is_random(member: Member) -> bool:
+    return member.config.weights.startswith("random:")
+
+
+def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
+    """Lines below the table."""
+    yield _questions(facts)
+    yield from facts.run.about.get("notes", ())
+    if facts.floors:
+        percents = ", ".join(f"{n} {t['All'].percent:.2f}" for n, t in facts.floors.items())
+        yield f"floors, All: {percents}; fitted on {facts.fitted} training questions"
+    else:
+        yield "no floors: there are no training questions"
+    yield _features(facts)
+    yield _training(facts)
+    yield from _cost(facts)
+    if any(row.kind == "published" for row in rows):
+        yield _published(facts.scope)
+
+
+def _questions(facts: Facts) -> str:
+    config, scope = facts.main.config, facts.scope
+    how = "its own splits" if scope.official else "split by video, not its own splits"
+    counts = ", ".join(f"{split} {count}" for split, count in config.counts.items())
+    line = (
+        f"questions: {scope.dataset}, annotation version {scope.version}, {how}; in training"
+        f" {counts}; scored here {facts.scored} of {scope.split}"
+    )
+    if facts.scored < facts.asked:
+        line += (
+            f", and {facts.asked - facts.scored} left out: without a right answer, or without"
+            " the features some row needs"
+        )
+    return line
+
+
+def _features(facts: Facts) -> str:
+    entries = [
+        entry
+        for member in facts.run.members
+        for entry in (
+            *((given["name"], given) for given in member.config.features.values()),
+            *member.config.texts.items(),
+        )
+    ]
+    hashes = dict.fromkeys(f"{name} {e['recipe_hash'][:HASH_DIGITS]}" for name, e in entries)
+    weights = dict.fromkeys(member.config.weights for member in facts.run.members)
+    return (
+        f"features with recipe: {', '.join(hashes) or 'none'};"
+        f" weights: {', '.join(w for w in weights if w) or 'none'}"
+    )
+
+
+def _training(facts: Facts) -> str:
+    variants = dict.fromkeys(member.config.variant for member in facts.run.members)
+    seeds = {v: ", ".join(str(m.config.seed) for m in facts.run.of_variant(v)) for v in variants}
+    main = facts.main.config
+    others = [f"{v}: {seeds[v]}" for v in variants if seeds[v] != seeds[main.variant]]
+    line = f"seeds {seeds[main.variant]}{f' ({chr(59).join(others)})' if others else ''}"
+    best = [str(m.result.best_epoch) for m in facts.run.of_variant(main.variant)]
+    line += (
+        f"; checkpoint: the best epoch on val ({', '.join(best)} of {main.settings.epochs}), test"
+        " scored once at the end"
+    )
+    recipe = heads.load(main.head).PAPER.recipe
+    changed = [
+        f"{f.name}={getattr(main.settings, f.name)} (paper: {getattr(recipe, f.name)})"
+        for f in fields(recipe)
+        if hasattr(main.settings, f.name)
+        and getattr(main.settings, f.name) != getattr(recipe, f.name)
+    ]
+    return f"{line}; recipe: {', '.join(changed) or 'the paper' + chr(39) + 's'}"
+
+
+def _cost(facts: Facts) -> Iterator[str]:
+    main = facts.main
+    settings = main.config.settings
+    patches = PATCHES[settings.visual]
+    yield (
+        f"cost of ours: trainable parameters; operations of one question about"
+        f" {num_rows(main, facts.seconds)} rows of {patches} patches, two per multiply-add, LSTMs"
+        " not counted"
+    )
+    counted = thop_parameters(main)
+    if counted is not None:
+        yield f"parameters of ours as thop counts, without attention weights: {counted / 1e6:.3f} M"
+    note = heads.load(main.config.head).PAPER.parameters_note
+    if note:
+        yield f"the paper's parameters: {note}"
+
+
+def _published(scope: Scope) -> str:
+    line = (
+        "published figures are copied as printed, none was reproduced here; ann: u updated,"
+        " o original annotation, ? fits neither, ! averages do not follow from the cells,"
+        " * not of the questions scored here"
+    )
+    of = "AVQA's val" if scope.dataset == "avqa" else "MUSIC-AVQA's test split"
+    known = any(scope.is_of(letter) for letter in "uo?")
+    return line if known else f"{line}: they are of {of}, not of these questions"
