@@ -1,0 +1,83 @@
+"""What one fit works with, from its data to where it keeps what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+
+from avqa.errors import ConfigError
+from avqa.training._checkpoints import Checkpoints
+from avqa.training._history import Row
+from avqa.training._progress import Progress
+from avqa.training._stopping import StopSignals
+from avqa.training.batches import Batch, VideoGroupedBatches
+from avqa.training.questions import QuestionSet
+from avqa.training.settings import TrainSettings
+
+
+class TimedBatches:
+    """A loader that follows the epoch it is told and measures the waiting.
+
+    Any iterable but a `DataLoader` also keeps Lightning from replacing samplers and giving advice.
+    """
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self._loader = loader
+        self.epoch = 0
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = time.perf_counter()
+        if isinstance(self._loader.batch_sampler, VideoGroupedBatches):
+            self._loader.batch_sampler.set_epoch(self.epoch)
+        batches = iter(self._loader)
+        while (batch := next(batches, None)) is not None:
+            self.waited += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one fit works with."""
+
+    label: str
+    settings: TrainSettings
+    seed: int
+    metrics: Path
+    train: TimedBatches
+    val: TimedBatches
+    questions: QuestionSet
+    """Those to train on, for messages."""
+    history: list[Row]
+    """Finished epochs; grows."""
+    checkpoints: Checkpoints
+    progress: Progress
+    stop: StopSignals
+
+    def check_stop(self) -> None:
+        """End the run if a signal came.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        self.stop.check(self.label, len(self.history), self.settings.epochs)
+
+    def diverged(self, what: str) -> ConfigError:
+        """The error of a loss or weight that is NaN or infinite."""
+        settings = self.settings
+        advice = f"lower learning_rate={settings.learning_rate:g}"
+        if settings.precision != "fp32":
+            advice += f" or leave precision={settings.precision} for fp32"
+        kept = f"epoch {len(self.history)}" if self.history else "none"
+        return ConfigError(
+            f"{self.label}: {what}; expected a finite value; {advice} and train anew; the last"
+            f" checkpoint kept is {kept}"
+        )
