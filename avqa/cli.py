@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avqa.commands import extract, interop, listings, questions, stores, synth, weights
+from avqa.commands import extract, interop, listings, questions, stores, synth, train, weights
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,6 +39,7 @@ for command in (
 app.command("encoders")(listings.list_encoders)
 app.command("decoders")(listings.list_decoders)
 app.command("heads")(listings.list_heads)
+app.command("train-head")(train.train_head)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")
 app.add_typer(weights.app, name="weights")

@@ -63,8 +63,8 @@ class MemberConfig:
     texts: dict[str, dict[str, Any]]
     """Text feature of the store → ``recipe_hash`` and ``recipe``; empty for an LSTM."""
     weights: str
-    """Source of the weights that made the features; starts with ``random:`` where they mean
-    nothing."""
+    """Source of the weights that made the features, empty where there are none; starts with
+    ``random:`` where they mean nothing."""
     avqa_version: str
 
     def to_json(self) -> dict[str, Any]:

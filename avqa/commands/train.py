@@ -1,0 +1,79 @@
+"""`avqa train-head`: from a store to a result table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avqa.commands.reporting import reports_errors, say
+
+
+@reports_errors
+def train_head(
+    name: Annotated[str, typer.Argument(help="One of `avqa heads`.")],
+    store: Annotated[Path, typer.Option(help="Store of the videos' and questions' features.")],
+    dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r, music-avqa-v2 or avqa.")],
+    annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: new or empty.")],
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting or head option; repeatable."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings and options.")] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="Train a row of the paper's ablations too, or all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train each row so often, seeds 0, 1, ….")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out; also adds seeds, rows.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")
+    ] = None,
+) -> None:
+    """Train a paper's head with its recipe, test it once, and print the field's result table.
+
+    Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
+    """
+    from avqa.pipelines.train import TrainOptions, train_head
+
+    assignments = parse_assignments(assign or [])
+    if device is not None:
+        assignments["device"] = device
+    table = train_head(
+        TrainOptions(
+            head=name,
+            store=store,
+            dataset=dataset,
+            annotations=annotations,
+            out=out,
+            assignments=assignments,
+            config=config,
+            ablation=ablation,
+            seeds=seeds,
+            resume=resume,
+        ),
+        say,
+    )
+    typer.echo(table.text())
+    say(f"run: {out}")
+
+
+def parse_assignments(texts: list[str]) -> dict[str, str]:
+    """``key=value`` texts as a mapping; a later one of a key wins.
+
+    Raises:
+        ConfigError: names those without ``=``.
+    """
+    from avqa.errors import ConfigError
+
+    wrong = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
+    if wrong:
+        raise ConfigError(
+            f"--set {' '.join(wrong)}; expected key=value, such as epochs=10; check --set"
+        )
+    return {
+        key.strip(): value.strip() for key, _, value in (text.partition("=") for text in texts)
+    }

@@ -1,0 +1,410 @@
+"""Training a head from a store to the result table: variants × seeds, each tested once.
+
+A run can be interrupted at any moment and be resumed with the same command and ``--resume``:
+finished members stay as they are, the one under way goes on after its last finished epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import platform
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import avqa
+from avqa import datasets, heads
+from avqa.datasets.labels import InstrumentLabels, instrument_labels
+from avqa.errors import ConfigError, RecipeMismatch
+from avqa.heads import Head
+from avqa.pipelines.devices import num_cores
+from avqa.store.files import read_json, storage_errors, write_atomic, write_json
+from avqa.store.reader import FeatureStore
+from avqa.training import building
+from avqa.training.features import VideoFeatures, feature_names
+from avqa.training.fit import FitResult, choose_device, fit, infer
+from avqa.training.material import Material, gather
+from avqa.training.questions import QuestionSet
+from avqa.training.run import (
+    RUN,
+    Member,
+    MemberConfig,
+    MemberResult,
+    Run,
+    member_path,
+)
+from avqa.training.scoring import predictions, score, write_predictions
+from avqa.training.settings import TrainSettings
+from avqa.training.table import ResultTable, result_table
+from avqa.training.variants import Plan, Variant, plan
+
+PACKAGES = ("torch", "lightning", "numpy", "zarr", "safetensors")
+MAY_DIFFER = ("device", "workers")
+"""Settings that a resumed run may have otherwise: they do not change what is trained."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What the user asks for."""
+
+    head: str
+    store: Path
+    dataset: str
+    annotations: Path
+    out: Path
+    assignments: Mapping[str, str] = field(default_factory=dict)
+    """Setting or head option → value as text."""
+    config: Path | None = None
+    """A TOML file of the same."""
+    ablation: str | None = None
+    """A row of the head's ``ABLATIONS``, or ``all``."""
+    seeds: int = 1
+    resume: bool = False
+
+
+def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable:
+    """Train every variant with every seed, test each once, and make the table.
+
+    Writes the folder ``options.out``, see `avqa.training.run`. ``say`` gets progress and warnings.
+
+    Raises:
+        ConfigError: a setting, head, ablation or data set that is not there; the folder holds
+            another run; a loss that is not finite.
+        DatasetError: the questions cannot be read, or a split has none left.
+        FeatureMissing, RecipeMismatch, StoreError: the store lacks something, or is another.
+        StorageFailure: the folder cannot be written.
+        Stopped: a signal came; finished epochs are kept.
+    """
+    planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
+    choose_device(planned.settings.device)
+    fields = building.video_fields(planned.variants)
+    with _folder(options) as before:
+        store = FeatureStore(options.store)
+        material = gather(
+            store,
+            options.dataset,
+            options.annotations,
+            planned.settings,
+            fields,
+            lstm=any(v.options["question"] == "lstm" for v in planned.variants),
+        )
+        about = _about(options, planned, material, before)
+        _say_what_was_found(planned, material, about, say)
+        with storage_errors(f"{str(options.out / RUN)!r}"):
+            write_json(options.out / RUN, about)
+        training = _Training(options, planned.settings, material, say)
+        for variant in planned.variants:
+            for seed in range(options.seeds):
+                training.member(variant, seed)
+        return write_table(options.out, material)
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The keys of a TOML file.
+
+    Raises:
+        ConfigError: it is not there or is no TOML.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"config={str(path)!r} cannot be read: {why}; expected TOML with one key = value a"
+            " line, such as epochs = 10; check --config"
+        ) from error
+
+
+def write_table(out: Path, material: Material) -> ResultTable:
+    """Make the table of a run's finished members and publish its three files."""
+    test = material.questions.test
+    seconds = max(material.store.length(video) for video in set(material.videos(test)))
+    table = result_table(Run.load(out), material.questions.train, test, seconds=seconds)
+    texts = {"txt": table.text(), "csv": table.csv(), "md": table.markdown()}
+    for ending, text in texts.items():
+        path = out / f"table.{ending}"
+        with storage_errors(f"{str(path)!r}"):
+            write_atomic(path, text.encode())
+    return table
+
+
+@contextmanager
+def _folder(options: TrainOptions) -> Iterator[dict[str, Any] | None]:
+    """Hold the run's folder alone; gives the ``run.json`` that is there already.
+
+    Raises:
+        ConfigError: it holds a run and ``resume`` is not set, it holds something else, or another
+            process trains in it.
+        StorageFailure: it cannot be made.
+    """
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"out={str(out)!r} is a file; expected a folder; choose another --out")
+    with storage_errors(f"{str(out)!r}"):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / "lock").open("w")
+    with lock:
+        try:
+            # Given back by the system when this process ends, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"out={str(out)!r}: another process trains in it; expected none; wait for it to"
+                " end, or choose another --out"
+            ) from error
+        is_run = (out / RUN).is_file()
+        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - {"lock"})):
+            raise ConfigError(
+                f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
+                " a run; choose another --out"
+            )
+        if is_run and not options.resume:
+            raise ConfigError(
+                f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
+                " --resume, or choose another --out"
+            )
+        yield read_json(out / RUN) if is_run else None
+
+
+def _about(
+    options: TrainOptions, planned: Plan, material: Material, before: dict[str, Any] | None
+) -> dict[str, Any]:
+    """``run.json``; a resumed run may have more variants and seeds than before.
+
+    Raises:
+        ConfigError: names what else differs from the run that is there.
+    """
+    names = [variant.name for variant in planned.variants]
+    about = {
+        "head": options.head,
+        "dataset": options.dataset,
+        "questions": material.digest,
+        "settings": dataclasses.asdict(planned.settings),
+        "options": planned.variants[0].options,
+        "annotations": str(options.annotations.absolute()),
+        "store": str(options.store.absolute()),
+        "command": sys.argv,
+        "avqa_version": avqa.__version__,
+        "variants": names,
+        "same_as": planned.same_as,
+        "seeds": options.seeds,
+        "notes": list(material.notes),
+    }
+    if before is None:
+        return about
+    _require_same(options.out, before, about)
+    order = [*before["variants"], *names]
+    last = [name for name in order if name == "question_only"][:1]
+    about["variants"] = [*dict.fromkeys(n for n in order if n not in last), *last]
+    about["same_as"] = before["same_as"] | planned.same_as
+    about["seeds"] = max(before["seeds"], options.seeds)
+    return about
+
+
+def _require_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    differ = []
+    for part in ("head", "dataset"):
+        if before[part] != now[part]:
+            differ.append(f"{part} (run: {before[part]}, now: {now[part]})")
+    if before["questions"] != now["questions"]:
+        differ.append("questions (other files, answers or videos)")
+    for part in ("settings", "options"):
+        old, new = before[part], now[part]
+        differ += [
+            f"{key} (run: {old.get(key)}, now: {new.get(key)})"
+            for key in dict.fromkeys((*old, *new))
+            if old.get(key) != new.get(key) and key not in MAY_DIFFER
+        ]
+    if differ:
+        raise ConfigError(
+            f"--resume {str(out)!r}: {', '.join(differ)}; expected what the run began with; give"
+            " the same settings, or choose another --out"
+        )
+
+
+def _say_what_was_found(
+    planned: Plan, material: Material, about: Mapping[str, Any], say: Say
+) -> None:
+    counts = ", ".join(f"{split} {count}" for split, count in material.counts.items())
+    say(f"questions: {counts}; annotation version: {material.questions.version}")
+    for line in about["notes"]:
+        say(line)
+    for name, why in planned.left_out.items():
+        say(f"ablation {name} is left out: {why}")
+    for name, other in planned.same_as.items():
+        say(f"ablation {name} has the options of {other}: trained once")
+
+
+class _Training:
+    """Trains members one after the other; features are read once for those that need the same."""
+
+    def __init__(
+        self, options: TrainOptions, settings: TrainSettings, material: Material, say: Say
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._material = material
+        self._say = say
+        self._labels = self._instruments()
+        self._features: VideoFeatures | None = None
+        self._warned = False
+
+    def _instruments(self) -> InstrumentLabels | None:
+        """For heads that learn them; multiple choice tells nothing of instruments."""
+        questions = self._material.questions.train
+        return None if self._material.multiple_choice else instrument_labels(questions)
+
+    def member(self, variant: Variant, seed: int) -> None:
+        """Train and test one member, unless it is finished."""
+        derived = building.derived(variant, self._material, self._settings)
+        head = building.build(variant, variant.options | derived, seed)
+        config = self._config(variant, seed, head)
+        member = Member(member_path(self._options.out, variant.name, seed), config)
+        label = f"{self._options.head} {variant.name} seed {seed}"
+        if (member.path / "config.json").exists():
+            _require_recipes(Member.load(member.path), config)
+        if member.finished:
+            self._say(f"{label}: finished before")
+            return
+        self._warn(config)
+        with storage_errors(f"{str(member.path)!r}"):
+            member.path.mkdir(parents=True, exist_ok=True)
+        member.save_config()
+        member.write("environment.json", environment())
+        train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
+        fitted = fit(
+            head,
+            train,
+            val,
+            self._settings,
+            seed=seed,
+            folder=member.path,
+            resume=self._options.resume,
+            say=self._say,
+            label=label,
+        )
+        member.save_head(head)
+        member.save_result(self._test(member, head, test, fitted, label))
+
+    def _config(self, variant: Variant, seed: int, head: Head) -> MemberConfig:
+        store, material = self._material.store, self._material
+        features, texts, weights = building.described(head, store, self._settings)
+        return MemberConfig(
+            head=variant.head,
+            variant=variant.name,
+            seed=seed,
+            options=dataclasses.asdict(head.options),
+            settings=self._settings,
+            dataset=self._options.dataset,
+            annotations=str(self._options.annotations.absolute()),
+            annotation_version=material.questions.version,
+            counts=material.counts,
+            store=str(store.path),
+            features=features,
+            texts=texts,
+            weights=weights,
+            avqa_version=avqa.__version__,
+        )
+
+    def _warn(self, config: MemberConfig) -> None:
+        if config.weights.startswith("random:") and not self._warned:
+            self._warned = True
+            self._say(
+                f"RANDOM WEIGHTS: the features come from {config.weights}: accuracies show that the"
+                " program works and nothing else; extract with --weights pretrained for results"
+            )
+
+    def _questions(self, head: Head, split: str) -> QuestionSet:
+        questions = self._material.questions.of(split)
+        return QuestionSet(
+            questions,
+            self._material.videos(questions),
+            self._features_for(head),
+            self._material.store if any(f in building.TEXTS for f in head.needs) else None,
+            head,
+            self._labels if split == "train" else None,
+            training=split == "train",
+        )
+
+    def _features_for(self, head: Head) -> VideoFeatures:
+        settings, material = self._settings, self._material
+        fields = [field for field in building.VIDEO_FIELDS if field in head.needs]
+        names = feature_names(fields, settings.visual)
+        if self._features is None or self._features.names != names:
+            self._features = None  # the arrays of the former go first
+            self._features = VideoFeatures(
+                material.store,
+                names,
+                stride_seconds=settings.stride_seconds,
+                max_seconds=settings.max_seconds,
+            )
+            everything = [q for s in material.counts for q in material.questions.of(s)]
+            self._features.preload(dict.fromkeys(material.videos(everything)))
+        return self._features
+
+    def _test(
+        self, member: Member, head: Head, test: QuestionSet, fitted: FitResult, label: str
+    ) -> MemberResult:
+        settings = self._settings
+        outputs = infer(
+            head,
+            test,
+            batch_size=settings.batch_size,
+            device=settings.device,
+            workers=settings.workers,
+        )
+        rows = predictions(test, outputs)
+        write_predictions(member.path / "predictions.json", rows)
+        columns = datasets.load(self._options.dataset).COLUMNS
+        scores = score(test.questions, rows, columns)
+        self._say(
+            f"{label}: test {scores['All'].percent:.2f} % ({scores['All'].correct} of"
+            f" {scores['All'].total}), weights of epoch {fitted.best_epoch}"
+        )
+        return MemberResult(
+            **dataclasses.asdict(fitted),
+            scores=scores,
+            parameters=heads.count_parameters(head),
+        )
+
+
+def _require_recipes(before: Member, now: MemberConfig) -> None:
+    """Refuse to go on with features of another recipe.
+
+    Raises:
+        RecipeMismatch: names the feature.
+    """
+    old = {**before.config.features, **before.config.texts}
+    for key, entry in {**now.features, **now.texts}.items():
+        if key in old and old[key]["recipe_hash"] != entry["recipe_hash"]:
+            raise RecipeMismatch(
+                f"feature {entry.get('name', key)} of store {now.store!r} has"
+                f" recipe_hash={entry['recipe_hash'][:12]}, {str(before.path)!r} was trained with"
+                f" {old[key]['recipe_hash'][:12]}; expected the same; give the store of before, or"
+                " choose another --out"
+            )
+
+
+def environment() -> dict[str, Any]:
+    """What trains: the machine and the packages' versions."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": num_cores(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "packages": {"avqa": avqa.__version__, **{name: version(name) for name in PACKAGES}},
+    }
