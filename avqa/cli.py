@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from avqa.commands import extract, interop, listings, questions, stores, synth, train, weights
+from avqa.commands import (
+    evaluate,
+    extract,
+    interop,
+    listings,
+    questions,
+    stores,
+    synth,
+    train,
+    weights,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +50,8 @@ app.command("encoders")(listings.list_encoders)
 app.command("decoders")(listings.list_decoders)
 app.command("heads")(listings.list_heads)
 app.command("train-head")(train.train_head)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(evaluate.predict)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")
 app.add_typer(weights.app, name="weights")

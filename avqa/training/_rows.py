@@ -16,6 +16,7 @@ from avqa.datasets.floors import Table
 from avqa.heads import Figures, Paper
 from avqa.training._layout import Cell, Row, cells_of
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
+from avqa.training.settings import DERIVED
 
 PATCHES = {"clip_vit_b32": 49, "resnet18": 196}
 """Visual features → P, patches or map positions of a picture."""
@@ -166,9 +167,9 @@ def _built(member: Member) -> heads.Head:
 
 
 def changed_options(head: str, options: Mapping[str, Any]) -> str:
-    """Options that are not the head's default: ``avf=false, width=64``."""
+    """Options that are chosen and not the head's default: ``avf=false, width=64``."""
     default = dataclasses.asdict(heads.load(head).Options())
-    changed = {k: v for k, v in options.items() if k in default and v != default[k]}
+    changed = {k: v for k, v in options.items() if k not in DERIVED and v != default[k]}
     return ", ".join(
         f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in changed.items()
     )

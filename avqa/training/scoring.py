@@ -57,15 +57,15 @@ def predictions(
     found: dict[int, Prediction] = {}
     for batch, output in outputs:
         probability, place = output.logits.detach().float().softmax(-1).cpu().max(-1)
+        rows = batch.rows.cpu()
         if not bool(probability.isfinite().all()):
-            row = int(batch.rows[~probability.isfinite()][0])
-            asked = questions.questions[row]
+            asked = questions.questions[int(rows[~probability.isfinite()][0])]
             raise ConfigError(
                 f"logits of question {asked.text!r} video_id={asked.video_id!r} are not finite;"
                 " expected numbers; the weights or features are damaged, or precision=fp16 is too"
                 " narrow: use precision=fp32, or train again"
             )
-        numbers = zip(batch.rows.tolist(), place.tolist(), probability.tolist(), strict=True)
+        numbers = zip(rows.tolist(), place.tolist(), probability.tolist(), strict=True)
         width = output.logits.shape[1]
         found |= {r: _prediction(questions.questions[r], p, width, x) for r, p, x in numbers}
     return [found[row] for row in sorted(found)]

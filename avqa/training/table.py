@@ -94,10 +94,9 @@ def _scored_by_all(
     keys = [{row.key for row in rows if row.correct is not None} for rows in answers]
     scored = [question for question in questions if all(question.key in k for k in keys)]
     if not scored:
-        split = repr(questions[0].split) if questions else "none"
         raise ConfigError(
-            f"split={split}: none of {len(questions)} questions has a right answer; expected at"
-            " least one to score; give others with --annotations, or use `avqa predict`"
+            f"none of {len(questions)} questions has a right answer and was answered by every"
+            " member; expected at least one to score; check the members' predictions.json"
         )
     return scored
 
