@@ -24,7 +24,7 @@ class Cell:
     mean: float
     """Over the seeds; NaN of no question."""
     sd: float | None = None
-    """Sample standard deviation over the seeds; None of fewer than two."""
+    """Sample standard deviation over the seeds; None of fewer than two or of no question."""
     correct: tuple[int, ...] = ()
     """Right answers per seed; none for a published figure."""
     total: int | None = None
@@ -72,7 +72,7 @@ def cells_of(tables: Sequence[Table]) -> dict[str, Cell]:
         percents = [score.percent for score in scores]
         cells[column] = Cell(
             mean=statistics.fmean(percents),
-            sd=statistics.stdev(percents) if len(percents) > 1 else None,
+            sd=statistics.stdev(percents) if len(percents) > 1 and scores[0].total else None,
             correct=tuple(score.correct for score in scores),
             total=scores[0].total,
         )
@@ -186,9 +186,7 @@ class _Text:
         means = ["" if cell is None else str(cell) for cell in cells]
         self.lines.append((section, [name, row.mark, *means, _millions(row), _gflops(row)]))
         if any(cell is not None and cell.sd is not None for cell in cells):
-            sds = [
-                "" if c is None or c.sd is None or c.sd != c.sd else f"{c.sd:.2f}" for c in cells
-            ]
+            sds = ["" if c is None or c.sd is None else f"{c.sd:.2f}" for c in cells]
             self.lines.append((section, [f"  ± s.d. of {len(row.seeds)} seeds", "", *sds, "", ""]))
 
     def render(self) -> str:
@@ -236,7 +234,7 @@ def _gflops(row: Row) -> str:
 def _plus_minus(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    return str(cell) if cell.sd is None or cell.sd != cell.sd else f"{cell} ± {cell.sd:.2f}"
+    return str(cell) if cell.sd is None else f"{cell} ± {cell.sd:.2f}"
 
 
 def _piped(texts: Iterable[str]) -> str:
