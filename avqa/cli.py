@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from avqa.commands import (
+    ask,
     evaluate,
     extract,
     interop,
@@ -52,6 +53,7 @@ app.command("heads")(listings.list_heads)
 app.command("train-head")(train.train_head)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(evaluate.predict)
+app.command("ask")(ask.ask)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")
 app.add_typer(weights.app, name="weights")

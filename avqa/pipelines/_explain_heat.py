@@ -45,13 +45,13 @@ def grid_box(crop: str, width: int, height: int) -> Box:
     return Box(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
 
 
-def scale_of(maps: NDArray[np.float64]) -> float:
-    """Weight, as multiple of an even share, that gets the strongest colour; maps [..., P]."""
-    return max(LEAST_SCALE, float(maps.max(initial=0.0) * maps.shape[-1]))
+def strongest_of(maps: NDArray[np.float64]) -> float:
+    """The largest weight in maps [..., P] as multiple of an even share."""
+    return float(maps.max(initial=0.0) * maps.shape[-1])
 
 
 def draw_heat(
-    picture: Image.Image, weights: NDArray[np.float64] | None, crop: str, scale: float
+    picture: Image.Image, weights: NDArray[np.float64] | None, crop: str, strongest: float
 ) -> Image.Image:
     """A picture with its patches tinted by how much more than an even share they weigh.
 
@@ -59,12 +59,13 @@ def draw_heat(
         picture: as the video shows it.
         weights: [P], row-major, sums to 1; None leaves the picture as it is.
         crop: see `grid_box`.
-        scale: multiple of an even share that gets the strongest colour, over 1.
+        strongest: of the pictures drawn together, see `strongest_of`: it gets the full colour.
     """
     picture = _fitted(picture.convert("RGB"))
     if weights is None:
         return picture
     box = grid_box(crop, *picture.size)
+    scale = max(LEAST_SCALE, strongest)
     strength = ((weights * len(weights) - 1) / (scale - 1)).clip(0, 1)
     heat = _spread(strength, box, picture.size)
     inside = _spread(np.ones_like(strength), box, picture.size)[..., None]

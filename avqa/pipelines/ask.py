@@ -96,6 +96,8 @@ class Answer:
     def looked_at(self) -> str:
         """Seconds and modality in one line."""
         seconds, modality = self.evidence.get("seconds"), self.evidence.get("modality")
+        if self.num_rows is None:
+            return "the question alone"
         if seconds is None:
             return "this head does not tell which seconds"
         if seconds.max() * len(seconds) <= NEARLY_EVEN:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from avqa.errors import ConfigError
 from avqa.extract.media import Limits
-from avqa.pipelines._explain_heat import draw_heat, grid_box, scale_of
+from avqa.pipelines._explain_heat import draw_heat, grid_box, strongest_of
 from avqa.pipelines._explain_plots import Page, TimeView, draw_page, draw_time, spectrum_of
 from avqa.pipelines.ask import Answer
 from avqa.pipelines.frames import INDEX_FILE, SCRATCH, write_frames
@@ -85,14 +85,14 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
     view = TimeView(
         seconds, report.duration, _curves(answer), tuple(row.second for row in rows), spectrum
     )
-    drawn, scale = _drawn(answer, rows)
+    drawn, strongest = _drawn(answer, rows)
     page = Page(
         question=answer.question.text,
         subtitle=_subtitle(answer, report.duration),
         answers=answer.answers,
         time=view,
         pictures=[(_caption(answer, row), image) for row, image in zip(rows, drawn, strict=True)],
-        footer=_footer(answer, scale),
+        footer=_footer(answer, strongest),
     )
     with storage_errors(str(folder)):
         files = _write_pictures(folder / PICTURES, rows, drawn)
@@ -134,14 +134,14 @@ def _curves(answer: Answer) -> dict[str, NDArray[np.float64]]:
 
 
 def _drawn(answer: Answer, rows: list[_Row]) -> tuple[list[Image.Image], float | None]:
-    """The pictures with the weights of their patches; what the strongest tint stands for."""
+    """The pictures with the weights of their patches; the strongest one, if there are any."""
     maps, crop = answer.evidence.get("patches"), answer.crop
     if maps is None or crop is None or math.isqrt(maps.shape[1]) ** 2 != maps.shape[1]:
         return [draw_heat(row.picture, None, "squash", 1.0) for row in rows], None
-    scale = scale_of(maps[[row.number for row in rows]])
+    strongest = strongest_of(maps[[row.number for row in rows]])
     shown = (maps[row.number] if maps[row.number].any() else None for row in rows)
     pairs = zip(rows, shown, strict=True)
-    return [draw_heat(row.picture, weights, crop, scale) for row, weights in pairs], scale
+    return [draw_heat(row.picture, weights, crop, strongest) for row, weights in pairs], strongest
 
 
 def _subtitle(answer: Answer, duration: float) -> str:
@@ -156,11 +156,11 @@ def _caption(answer: Answer, row: _Row) -> str:
     return f"second {row.second}{share}"
 
 
-def _footer(answer: Answer, scale: float | None) -> str:
+def _footer(answer: Answer, strongest: float | None) -> str:
     looked = f"looked at: {answer.looked_at()}"
-    if scale is None:
+    if strongest is None:
         return looked
-    tint = f"tint: weight of a patch, from an even share (none) to {scale:.1f} times it (red)"
+    tint = f"tint: patches over an even share, the strongest has {strongest:.1f} times it"
     square = "; dark: outside the square that the encoder sees" if answer.crop == "center" else ""
     return f"{looked}      {tint}{square}"
 
