@@ -74,6 +74,4 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
         raise ConfigError(
             f"--set {' '.join(wrong)}; expected key=value, such as epochs=10; check --set"
         )
-    return {
-        key.strip(): value.strip() for key, _, value in (text.partition("=") for text in texts)
-    }
+    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in texts)}

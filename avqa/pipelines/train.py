@@ -7,12 +7,10 @@ finished members stay as they are, the one under way goes on after its last fini
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import platform
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,33 +21,24 @@ import torch
 import avqa
 from avqa import datasets, heads
 from avqa.datasets.labels import InstrumentLabels, instrument_labels
-from avqa.errors import ConfigError, RecipeMismatch
+from avqa.errors import ConfigError
 from avqa.heads import Head
+from avqa.pipelines._train_folder import continued, hold, require_recipes
 from avqa.pipelines.devices import num_cores
-from avqa.store.files import read_json, storage_errors, write_atomic, write_json
+from avqa.store.files import storage_errors, write_atomic, write_json
 from avqa.store.reader import FeatureStore
 from avqa.training import building
 from avqa.training.features import VideoFeatures, feature_names
 from avqa.training.fit import FitResult, choose_device, fit, infer
 from avqa.training.material import Material, gather
 from avqa.training.questions import QuestionSet
-from avqa.training.run import (
-    RUN,
-    Member,
-    MemberConfig,
-    MemberResult,
-    Run,
-    member_path,
-)
+from avqa.training.run import CONFIG, RUN, Member, MemberConfig, MemberResult, Run, member_path
 from avqa.training.scoring import predictions, score, write_predictions
 from avqa.training.settings import TrainSettings
 from avqa.training.table import ResultTable, result_table
 from avqa.training.variants import Plan, Variant, plan
 
 PACKAGES = ("torch", "lightning", "numpy", "zarr", "safetensors")
-MAY_DIFFER = ("device", "workers")
-"""Settings that a resumed run may have otherwise: they do not change what is trained."""
-
 Say = Callable[[str], None]
 
 
@@ -88,17 +77,19 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
     planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
     choose_device(planned.settings.device)
     fields = building.video_fields(planned.variants)
-    with _folder(options) as before:
-        store = FeatureStore(options.store)
-        material = gather(
-            store,
-            options.dataset,
-            options.annotations,
-            planned.settings,
-            fields,
-            lstm=any(v.options["question"] == "lstm" for v in planned.variants),
-        )
-        about = _about(options, planned, material, before)
+    store = FeatureStore(options.store)
+    material = gather(
+        store,
+        options.dataset,
+        options.annotations,
+        planned.settings,
+        fields,
+        lstm=any(v.options["question"] == "lstm" for v in planned.variants),
+    )
+    about = _about(options, planned, material)
+    with hold(options.out, resume=options.resume) as before:
+        if before is not None:
+            about = continued(options.out, before, about)
         _say_what_was_found(planned, material, about, say)
         with storage_errors(f"{str(options.out / RUN)!r}"):
             write_json(options.out / RUN, about)
@@ -140,54 +131,9 @@ def write_table(out: Path, material: Material) -> ResultTable:
     return table
 
 
-@contextmanager
-def _folder(options: TrainOptions) -> Iterator[dict[str, Any] | None]:
-    """Hold the run's folder alone; gives the ``run.json`` that is there already.
-
-    Raises:
-        ConfigError: it holds a run and ``resume`` is not set, it holds something else, or another
-            process trains in it.
-        StorageFailure: it cannot be made.
-    """
-    out = options.out
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"out={str(out)!r} is a file; expected a folder; choose another --out")
-    with storage_errors(f"{str(out)!r}"):
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / "lock").open("w")
-    with lock:
-        try:
-            # Given back by the system when this process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"out={str(out)!r}: another process trains in it; expected none; wait for it to"
-                " end, or choose another --out"
-            ) from error
-        is_run = (out / RUN).is_file()
-        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - {"lock"})):
-            raise ConfigError(
-                f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
-                " a run; choose another --out"
-            )
-        if is_run and not options.resume:
-            raise ConfigError(
-                f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
-                " --resume, or choose another --out"
-            )
-        yield read_json(out / RUN) if is_run else None
-
-
-def _about(
-    options: TrainOptions, planned: Plan, material: Material, before: dict[str, Any] | None
-) -> dict[str, Any]:
-    """``run.json``; a resumed run may have more variants and seeds than before.
-
-    Raises:
-        ConfigError: names what else differs from the run that is there.
-    """
-    names = [variant.name for variant in planned.variants]
-    about = {
+def _about(options: TrainOptions, planned: Plan, material: Material) -> dict[str, Any]:
+    """``run.json`` of a new run."""
+    return {
         "head": options.head,
         "dataset": options.dataset,
         "questions": material.digest,
@@ -197,41 +143,11 @@ def _about(
         "store": str(options.store.absolute()),
         "command": sys.argv,
         "avqa_version": avqa.__version__,
-        "variants": names,
+        "variants": [variant.name for variant in planned.variants],
         "same_as": planned.same_as,
         "seeds": options.seeds,
         "notes": list(material.notes),
     }
-    if before is None:
-        return about
-    _require_same(options.out, before, about)
-    order = [*before["variants"], *names]
-    last = [name for name in order if name == "question_only"][:1]
-    about["variants"] = [*dict.fromkeys(n for n in order if n not in last), *last]
-    about["same_as"] = before["same_as"] | planned.same_as
-    about["seeds"] = max(before["seeds"], options.seeds)
-    return about
-
-
-def _require_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    differ = []
-    for part in ("head", "dataset"):
-        if before[part] != now[part]:
-            differ.append(f"{part} (run: {before[part]}, now: {now[part]})")
-    if before["questions"] != now["questions"]:
-        differ.append("questions (other files, answers or videos)")
-    for part in ("settings", "options"):
-        old, new = before[part], now[part]
-        differ += [
-            f"{key} (run: {old.get(key)}, now: {new.get(key)})"
-            for key in dict.fromkeys((*old, *new))
-            if old.get(key) != new.get(key) and key not in MAY_DIFFER
-        ]
-    if differ:
-        raise ConfigError(
-            f"--resume {str(out)!r}: {', '.join(differ)}; expected what the run began with; give"
-            " the same settings, or choose another --out"
-        )
 
 
 def _say_what_was_found(
@@ -273,8 +189,8 @@ class _Training:
         config = self._config(variant, seed, head)
         member = Member(member_path(self._options.out, variant.name, seed), config)
         label = f"{self._options.head} {variant.name} seed {seed}"
-        if (member.path / "config.json").exists():
-            _require_recipes(Member.load(member.path), config)
+        if (member.path / CONFIG).exists():
+            require_recipes(Member.load(member.path), config)
         if member.finished:
             self._say(f"{label}: finished before")
             return
@@ -378,23 +294,6 @@ class _Training:
             scores=scores,
             parameters=heads.count_parameters(head),
         )
-
-
-def _require_recipes(before: Member, now: MemberConfig) -> None:
-    """Refuse to go on with features of another recipe.
-
-    Raises:
-        RecipeMismatch: names the feature.
-    """
-    old = {**before.config.features, **before.config.texts}
-    for key, entry in {**now.features, **now.texts}.items():
-        if key in old and old[key]["recipe_hash"] != entry["recipe_hash"]:
-            raise RecipeMismatch(
-                f"feature {entry.get('name', key)} of store {now.store!r} has"
-                f" recipe_hash={entry['recipe_hash'][:12]}, {str(before.path)!r} was trained with"
-                f" {old[key]['recipe_hash'][:12]}; expected the same; give the store of before, or"
-                " choose another --out"
-            )
 
 
 def environment() -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Member:
         Raises:
             ConfigError: it is not there, or is no such file.
         """
-        config = _read(path / CONFIG, "a folder of `avqa train-head`")
+        config = read_object(path / CONFIG, "a folder of `avqa train-head`")
         try:
             return cls(path, MemberConfig.from_json(config))
         except (TypeError, KeyError, ValueError) as error:
@@ -131,7 +131,7 @@ class Member:
         Raises:
             ConfigError: it is not finished.
         """
-        value = _read(self.path / RESULT, "a finished member; finish it with --resume")
+        value = read_object(self.path / RESULT, "a finished member; finish it with --resume")
         try:
             return MemberResult.from_json(value)
         except (TypeError, KeyError) as error:
@@ -197,10 +197,10 @@ class Run:
         path = Path(path).absolute()
         if (path / CONFIG).exists():
             root = path.parent.parent
-            about = _read(root / RUN, "a run") if (root / RUN).exists() else {}
+            about = read_object(root / RUN, "a run") if (root / RUN).exists() else {}
             run = cls(path, _finished([path]), about)
         else:
-            about = _read(path / RUN, "a folder of `avqa train-head`")
+            about = read_object(path / RUN, "a folder of `avqa train-head`")
             order = [
                 member_path(path, variant, seed)
                 for variant in about.get("variants", [])
@@ -294,7 +294,12 @@ def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else f"{tuple(tensor.shape)}"
 
 
-def _read(path: Path, expected: str) -> dict[str, Any]:
+def read_object(path: Path, expected: str) -> dict[str, Any]:
+    """A JSON file of a run; ``expected`` is what a folder without it is not.
+
+    Raises:
+        ConfigError: it is not there or is no JSON object.
+    """
     try:
         value = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
