@@ -63,7 +63,11 @@ def plan(
     same_as: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for name in known if ablation == ALL else [ablation] if ablation else []:
-        _, options = resolve(head, assignments, config, name)
+        try:
+            _, options = resolve(head, assignments, config, name)
+        except ConfigError as error:  # a setting that does not go with the row's options
+            left_out[name] = str(error)
+            continue
         problem = _difference(known[name], settings, options)
         alike = next((v.name for v in found if v.options == options), None)
         if problem is not None:

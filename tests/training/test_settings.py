@@ -1,0 +1,112 @@
+"""Settings: the paper's values, what stands over them, and what is refused."""
+
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avqa import heads
+from avqa.errors import ConfigError, UnknownName
+from avqa.training.settings import DERIVED, TrainSettings, resolve
+
+
+def complaint(*arguments, **keywords):
+    with pytest.raises(ConfigError) as caught:
+        resolve(*arguments, **keywords)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("head", heads.names())
+def test_the_papers_recipe_is_the_default(head):
+    recipe = heads.load(head).PAPER.recipe
+    settings, options = resolve(head)
+    for name in ("epochs", "batch_size", "learning_rate", "step_epochs", "gamma", "visual"):
+        assert getattr(settings, name) == getattr(recipe, name)
+    assert settings.stride_seconds == recipe.stride_seconds
+    assert heads.load(head).Options(**options) == heads.load(head).Options()
+
+
+def test_heads_that_ground_in_maps_take_them_from_resnet():
+    visual = {head: resolve(head)[0].visual for head in heads.names()}
+    of_resnet = {head for head, name in visual.items() if name == "resnet18"}
+    assert of_resnet == {"avst", "tjstg", "sasr"}
+
+
+def test_text_stands_over_the_file_which_stands_over_the_ablation():
+    given_file = {"use_tssm": True, "epochs": 7, "dropout": 0}
+    settings, options = resolve("pstp", {"epochs": "5"}, given_file, "no_tssm")
+    assert (settings.epochs, options["use_tssm"], options["dropout"]) == (5, True, 0.0)
+    assert resolve("pstp", {}, {}, "no_tssm")[1]["use_tssm"] is False
+    assert resolve("pstp", {}, {"epochs": 7})[0].epochs == 7
+
+
+def test_text_becomes_what_the_option_is():
+    assert resolve("avaf", {"alpha": "2"})[1]["alpha"] == 2.0
+    assert resolve("avaf", {"alpha": "none"})[1]["alpha"] is None
+    assert resolve("avaf", {"tacl": "false"})[1]["tacl"] is False
+    assert resolve("avaf", {"fuse": "sum", "width": "8"})[1]["fuse"] == "sum"
+    assert resolve("avaf", {"workers": "0", "learning_rate": "1e-3"})[0].learning_rate == 1e-3
+
+
+def test_all_problems_are_told_at_once():
+    found = complaint(
+        "pstp",
+        {"epoch": "3", "avf": "no", "gamma": "-1", "epochs": "1.5", "pool": "max", "zzz": "1"},
+        {"batch_size": "64", "split": "random", "dropout": True, "width": 0},
+    )
+    assert found.startswith("settings of pstp: ")
+    for part in (
+        "no setting 'epoch'; did you mean 'epochs'?",
+        "no setting 'zzz'; expected a setting or option of pstp",
+        "avf=no; expected true or false",
+        "epochs=1.5; expected a whole number",
+        "batch_size='64'; expected a whole number",
+        "dropout=True; expected a number",
+        "gamma=-1.0; expected more than 0",
+        "split='random'; expected one of official, video",
+        "pool='max'; expected one of tokens, groups",
+        "width=0; expected 1 or more",
+    ):
+        assert part in found
+    assert "\n" not in found
+
+
+def test_what_follows_from_the_store_is_not_asked():
+    for name, source in DERIVED.items():
+        if name != "num_sources":
+            expected = f"{name} follows from {source}; expected no value; leave it out"
+            assert expected in complaint("avst", {name: "4"})
+    assert "num_sources follows from" in complaint("sasr", {"num_sources": "4"})
+    assert "no setting 'num_sources'" in complaint("avst", {"num_sources": "4"})
+
+
+def test_a_head_must_have_room_for_the_seconds():
+    expected = "max_seconds=90 gives 90 rows with num_seconds=60; expected num_seconds=90 or more"
+    assert expected in complaint("avaf", {"max_seconds": "90"})
+    assert resolve("avaf", {"max_seconds": "90", "num_seconds": "90"})[0].num_rows == 90
+    assert resolve("avaf", {"max_seconds": "90", "stride_seconds": "2"})[0].num_rows == 45
+
+
+def test_unknown_names_have_a_neighbour():
+    with pytest.raises(UnknownName, match=r"no head 'pstpp'; did you mean 'pstp'\?"):
+        resolve("pstpp")
+    with pytest.raises(UnknownName, match=r"no ablation of pstp 'no_tsm'; did you mean 'no_tssm'"):
+        resolve("pstp", ablation="no_tsm")
+
+
+@pytest.mark.parametrize("head", heads.names())
+def test_settings_and_options_share_no_name_and_have_readable_types(head):
+    own = get_type_hints(TrainSettings)
+    options = get_type_hints(heads.load(head).Options)
+    assert not own.keys() & options.keys()
+    for hint in {**own, **options}.values():
+        kinds = {kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)}
+        assert get_origin(hint) is Literal or kinds <= {int, float, bool}
+
+
+@given(seconds=st.integers(1, 400), stride=st.integers(1, 500))
+def test_rows_are_those_that_a_slice_takes(seconds, stride):
+    given_values = {"max_seconds": str(seconds), "stride_seconds": str(stride)}
+    settings, _ = resolve("late_fusion", given_values)
+    assert settings.num_rows == len(range(0, seconds, stride))

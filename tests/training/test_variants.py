@@ -1,0 +1,72 @@
+"""Variants of a run: ablations with the same options, or that a setting contradicts."""
+
+import pytest
+
+from avqa import heads
+from avqa.errors import ConfigError, UnknownName
+from avqa.training.run import member_path
+from avqa.training.variants import plan
+
+
+def names(planned):
+    return [variant.name for variant in planned.variants]
+
+
+def test_a_run_has_the_head_and_the_floor():
+    planned = plan("late_fusion", {"width": "16", "question": "clip"})
+    assert names(planned) == ["default", "question_only"]
+    floor = planned.variants[1]
+    assert (floor.head, floor.options["width"], floor.options["question"]) == (
+        *("question_only", 16, "clip"),
+    )
+    assert names(plan("question_only")) == ["default"]
+
+
+def test_one_ablation():
+    planned = plan("avst", ablation="a+q")
+    assert names(planned) == ["default", "a+q", "question_only"]
+    assert planned.variants[1].options["modalities"] == "aq"
+
+
+def test_all_ablations_but_equal_ones():
+    planned = plan("mcd", ablation="all")
+    assert planned.same_as == dict.fromkeys(("full", "inter_both", "blocks_2"), "default")
+    assert {*names(planned), *planned.same_as} == {
+        *("default", "question_only"),
+        *heads.load("mcd").ABLATIONS,
+    }
+    seen = [tuple(variant.options.items()) for variant in planned.variants[:-1]]
+    assert len(set(seen)) == len(seen)
+
+
+def test_an_ablation_of_other_features_needs_its_own_run():
+    planned = plan("pstp", ablation="all")
+    assert planned.left_out == {
+        "no_all_resnet18": "the run has visual=clip_vit_b32; expected visual=resnet18; set it so"
+    }
+    assert "no_all" in names(planned)
+    with pytest.raises(ConfigError, match="ablation no_all_resnet18 of pstp: the run has visual"):
+        plan("pstp", ablation="no_all_resnet18")
+    assert "no_all_resnet18" in names(plan("pstp", {"visual": "resnet18"}, {}, "no_all_resnet18"))
+
+
+def test_an_ablation_that_a_setting_undoes_is_none():
+    with pytest.raises(ConfigError, match="the run has temporal=True; expected temporal=False"):
+        plan("avst", {"temporal": "true"}, ablation="av+q")
+    left_out = plan("avst", {}, {"temporal": True}, "all").left_out
+    assert list(left_out) == ["q", "a+q", "v+q", "av+q"]
+    assert "modalities=q with temporal=true; expected temporal=false" in left_out["q"]
+
+
+def test_an_unknown_ablation():
+    with pytest.raises(UnknownName, match=r"no ablation of avst 'v\+'; did you mean 'v\+q'\?"):
+        plan("avst", ablation="v+")
+
+
+@pytest.mark.parametrize("head", heads.names())
+def test_folders_of_variants_differ(tmp_path, head):
+    planned = plan(head, ablation="all")
+    folders = {member_path(tmp_path, name, 3) for name in names(planned)}
+    assert len(folders) == len(planned.variants)
+    assert {path.name for path in folders} == {"seed-3"}
+    assert {path.parents[1] for path in folders} == {tmp_path}
