@@ -7,14 +7,11 @@ video by video, and the last ones read are kept.
 from __future__ import annotations
 
 import itertools
-import os
 import shlex
-import shutil
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,6 +21,7 @@ from torch import Tensor
 from avqa.errors import FeatureMissing
 from avqa.store.reader import FeatureStore
 from avqa.store.records import Status
+from avqa.training._memory import free_memory, shared
 
 VISUAL = {
     "clip_vit_b32": {"frame": "clip_vit_b32/frame", "patch": "clip_vit_b32/patch"},
@@ -37,7 +35,6 @@ KEPT_VIDEOS = 64
 PRELOAD_SHARE = 0.25
 """An array is loaded if it takes no more than this share of the free memory."""
 PRELOAD_THREADS = 8
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def feature_names(fields: Iterable[str], visual: str) -> dict[str, str]:
@@ -123,7 +120,9 @@ class VideoFeatures:
         wanted = list(dict.fromkeys(video_ids))
         for video in wanted:
             states = {name: self.store.status(video, name) for name in self.names.values()}
-            bad = {name: state for name, state in states.items() if state != Status.OK}
+            bad: dict[str, Status] = {
+                name: state for name, state in states.items() if state != Status.OK
+            }
             if bad:
                 lacking[video] = bad
         if lacking and missing == "error":
@@ -167,6 +166,7 @@ class VideoFeatures:
             FeatureMissing, StoreError: as `FeatureStore.read`.
         """
         self._loaded = {}
+        self._kept.clear()
         videos = list(dict.fromkeys(video_ids))
         if not videos:
             return
@@ -229,24 +229,3 @@ class VideoFeatures:
             }
         self._kept.move_to_end(video_id)
         return self._kept[video_id]
-
-
-def shared(tensor: Tensor) -> Tensor:
-    """The same tensor in memory that processes share, where there is room for it.
-
-    Without room, forked workers share it all the same; started ones have a copy each.
-    """
-    room = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
-    if tensor.nbytes <= room:
-        tensor.share_memory_()  # type: ignore[no-untyped-call]
-    return tensor
-
-
-def free_memory() -> int:
-    """Bytes that can be had without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    fields = dict(line.split(":") for line in lines)
-    return int(fields["MemAvailable"].split()[0]) * 1024
