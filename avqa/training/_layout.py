@@ -209,12 +209,12 @@ class _Text:
         return text + "".join(f"{' |' if rule else ''} {s:>{w}}" for rule, s, w in places)
 
     def _ruled(self) -> list[bool]:
-        """Whether a rule stands before each column: between groups, and before the cost."""
+        """Whether a rule stands before each column: between groups, and before ``All``."""
         columns = self.table.columns
         groups = [name.endswith("-Avg") for name in columns[:-1]]
         before_all = [name == "All" for name in columns[1:]]
         between = [a or b for a, b in zip(groups, before_all, strict=True)]
-        return [False, *between, True, False]
+        return [False, *between, False, False]
 
 
 def _wrapped(note: str, width: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from avqa import heads
 from avqa.datasets.floors import Table
 from avqa.training._layout import Row
 from avqa.training._rows import PATCHES, Scope, num_rows, thop_parameters
-from avqa.training.run import Member, Run
+from avqa.training.run import Member, MemberConfig, Run
 
 HASH_DIGITS = 8
 
@@ -99,24 +99,29 @@ def _features(facts: Facts) -> str:
 
 
 def _training(facts: Facts) -> str:
-    variants = dict.fromkeys(member.config.variant for member in facts.run.members)
-    seeds = {v: ", ".join(str(m.config.seed) for m in facts.run.of_variant(v)) for v in variants}
-    main = facts.main.config
-    others = [f"{v}: {seeds[v]}" for v in variants if seeds[v] != seeds[main.variant]]
-    line = f"seeds {seeds[main.variant]}{f' ({chr(59).join(others)})' if others else ''}"
-    best = [str(m.result.best_epoch) for m in facts.run.of_variant(main.variant)]
-    line += (
-        f"; checkpoint: the best epoch on val ({', '.join(best)} of {main.settings.epochs}), test"
-        " scored once at the end"
+    main, run = facts.main.config, facts.run
+    variants = dict.fromkeys(member.config.variant for member in run.members)
+    seeds = {v: ", ".join(str(m.config.seed) for m in run.of_variant(v)) for v in variants}
+    others = "; ".join(
+        f"{v}: {these}" for v, these in seeds.items() if these != seeds[main.variant]
     )
-    recipe = heads.load(main.head).PAPER.recipe
+    best = ", ".join(str(m.result.best_epoch) for m in run.of_variant(main.variant))
+    return (
+        f"seeds {seeds[main.variant]}{f' ({others})' if others else ''}; checkpoint: the best epoch"
+        f" on val ({best} of {main.settings.epochs}), test scored once at the end; recipe:"
+        f" {_changed_recipe(main)}"
+    )
+
+
+def _changed_recipe(config: MemberConfig) -> str:
+    """Settings that are not the paper's: ``epochs=15 (paper: 30)``."""
+    recipe = asdict(heads.load(config.head).PAPER.recipe)
     changed = [
-        f"{f.name}={getattr(main.settings, f.name)} (paper: {getattr(recipe, f.name)})"
-        for f in fields(recipe)
-        if hasattr(main.settings, f.name)
-        and getattr(main.settings, f.name) != getattr(recipe, f.name)
+        f"{name}={value} (paper: {recipe[name]})"
+        for name, value in asdict(config.settings).items()
+        if name in recipe and value != recipe[name]
     ]
-    return f"{line}; recipe: {', '.join(changed) or 'the paper' + chr(39) + 's'}"
+    return ", ".join(changed) or "the paper's"
 
 
 def _cost(facts: Facts) -> Iterator[str]:
@@ -137,11 +142,11 @@ def _cost(facts: Facts) -> Iterator[str]:
 
 
 def _published(scope: Scope) -> str:
-    line = (
-        "published figures are copied as printed, none was reproduced here; ann: u updated,"
-        " o original annotation, ? fits neither, ! averages do not follow from the cells,"
-        " * not of the questions scored here"
-    )
     of = "AVQA's val" if scope.dataset == "avqa" else "MUSIC-AVQA's test split"
-    known = any(scope.is_of(letter) for letter in "uo?")
-    return line if known else f"{line}: they are of {of}, not of these questions"
+    known = any(scope.is_of(annotation) for annotation in "uo?")
+    where = "" if known else f"of {of}, not of these questions; "
+    return (
+        f"published figures: {where}copied as printed, none was reproduced here; ann: u updated,"
+        " o original annotation, ? fits neither, ! averages do not follow from the cells, * not of"
+        " the questions scored here"
+    )
