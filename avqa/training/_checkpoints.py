@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -67,7 +68,9 @@ def load(path: Path) -> dict[str, Any]:
         ConfigError: it holds more than tensors and plain values, or is damaged, or is none of ours.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of the file, it then refuses
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"checkpoint {path} holds more than tensors and plain values, or is no checkpoint;"
@@ -113,7 +116,9 @@ class Checkpoints:
         state = load(self.last)
         self._check_identity(state[KEY])
         self._check_shapes(state.get("state_dict"), head)
-        return list(state[KEY]["history"])
+        history = list(state[KEY]["history"])
+        self.load_best(history)  # a missing one shows now, not after the last epoch
+        return history
 
     def _check_identity(self, ours: Mapping[str, Any]) -> None:
         found = ours.get("identity", {})
@@ -144,7 +149,11 @@ class Checkpoints:
         save(state, self._best(int(history[-1]["epoch"])))
 
     def load_best(self, history: Sequence[Row]) -> dict[str, Tensor]:
-        """Weights of the best epoch, on the CPU."""
+        """Weights of the best epoch, on the CPU.
+
+        Raises:
+            ConfigError: they are not there or cannot be read.
+        """
         state = load(self._best(best_epoch(history)))
         weights: dict[str, Tensor] = state["state_dict"]
         return weights

@@ -5,15 +5,27 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avqa.store.files import storage_errors, write_atomic
 from avqa.training._history import Row, best_epoch
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def draw_curves(path: Path, history: Sequence[Row], title: str) -> None:
+    """Write `curves` as a PNG file."""
+    picture = io.BytesIO()
+    curves(history, title).savefig(picture, format="png")
+    with storage_errors(str(path)):
+        write_atomic(path, picture.getvalue(), durable=False)
+
+
+def curves(history: Sequence[Row], title: str) -> Figure:
     """Loss and accuracy of training and validation over the epochs, the best epoch marked.
 
-    `Figure` without pyplot: no global state, no display.
+    Without pyplot: no global state, no display.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -31,7 +43,4 @@ def draw_curves(path: Path, history: Sequence[Row], title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
     figure.suptitle(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    with storage_errors(str(path)):
-        write_atomic(path, picture.getvalue(), durable=False)
+    return figure

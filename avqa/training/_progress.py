@@ -39,12 +39,11 @@ class Progress:
         self._label = label
         self._epochs = epochs
         self._history = history
-        self._said = time.monotonic()
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Start the clock of an epoch."""
-        self.started = time.monotonic()
+        self.started = self._said = time.monotonic()
 
     def event(self, text: str) -> None:
         """Say something once."""
@@ -89,7 +88,6 @@ class Progress:
             f" | {questions_per_second:.0f} questions/s | waiting {row['waiting']:.0%}"
             f" | {clock((self._epochs - len(self._history)) * seconds)} left"
         )
-        self._said = time.monotonic()
 
     def _epoch(self) -> str:
         return f"epoch {len(self._history) + 1}/{self._epochs}"

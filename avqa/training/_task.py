@@ -76,8 +76,7 @@ class Task:
         advice = f"lower learning_rate={settings.learning_rate:g}"
         if settings.precision != "fp32":
             advice += f" or leave precision={settings.precision} for fp32"
-        kept = f"epoch {len(self.history)}" if self.history else "none"
+        kept = f"epoch {len(self.history)} is kept" if self.history else "no epoch was finished"
         return ConfigError(
-            f"{self.label}: {what}; expected a finite value; {advice} and train anew; the last"
-            f" checkpoint kept is {kept}"
+            f"{self.label}: {what}; expected finite values; {advice} and train anew; {kept}"
         )

@@ -52,6 +52,7 @@ def run(head: Head, task: Task, device: str, logs: Path) -> None:
         StorageFailure: a checkpoint cannot be written.
     """
     first = len(task.history)
+    head.train()  # Lightning trains every module in the mode it finds it in
     with _quiet():
         trainer = L.Trainer(
             accelerator=device,
@@ -75,7 +76,8 @@ def run(head: Head, task: Task, device: str, logs: Path) -> None:
         checkpoint = task.checkpoints.last if first else None
         try:
             trainer.fit(LitHead(head, task), task.train, task.val, ckpt_path=checkpoint)
-        except SIGTERMException:
+        except (SIGTERMException, RuntimeError):
+            # Lightning's own answer to SIGTERM, or worker processes that took Ctrl-C as well.
             task.check_stop()
             raise
 

@@ -111,11 +111,12 @@ def fit(
     task.progress.event(_start(task, val, device))
     try:
         if len(history) < settings.epochs:
-            # Lightning takes seconds to import; `infer` does without.
-            from avqa.training._trainer import run
-
             with stop, _random_state_kept(device):
+                # Lightning takes seconds to import; `infer` does without.
+                from avqa.training._trainer import run
+
                 run(head, task, device, folder / "logs")
+            task.check_stop()
     finally:
         if history:
             write_metrics(task.metrics, history)
