@@ -93,7 +93,7 @@ def fit(
         make_loader,
         batch_size=settings.batch_size,
         workers=settings.workers,
-        pin_memory=device == "cuda",
+        device=device,
     )
     task = Task(
         label=label,
@@ -217,7 +217,9 @@ def infer(
     training = head.training
     head.to(where).eval()
     try:
-        for batch in make_loader(questions, batch_size, shuffle=False, workers=workers):
+        for batch in make_loader(
+            questions, batch_size, shuffle=False, workers=workers, device=where
+        ):
             batch = batch.to(where)
             with torch.no_grad():
                 output = head(batch.inputs, explain=explain)
