@@ -1,0 +1,86 @@
+"""`avqa train-head` as a user types it: what it prints and the code it exits with."""
+
+import json
+
+import pytest
+import question_files
+import run_folders
+from typer.testing import CliRunner
+
+from avqa.cli import app
+from avqa.commands.train import parse_assignments
+from avqa.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A store of three videos and a question about each, one per split."""
+    folder = tmp_path_factory.mktemp("data")
+    videos = {"00000001": 2, "00000002": 3, "00000003": 2}
+    run_folders.write_store(folder / "store", videos)
+    for split, video in zip(("train", "val", "test"), videos, strict=True):
+        row = question_files.music_row(video_id=video)
+        question_files.write(folder / "annotations" / f"avqa-{split}.json", [row])
+    return folder
+
+
+def train_head(data, out, head="question_only", *more, **changes):
+    given = {"store": data / "store", "dataset": "music-avqa", "annotations": data / "annotations"}
+    given |= {"out": out, **changes}
+    pairs = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    done = CliRunner().invoke(app, ["train-head", head, *pairs, *map(str, more)])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_the_table_is_the_output_and_progress_is_not(data, tmp_path):
+    config = tmp_path / "settings.toml"
+    config.write_text("epochs = 2\nwidth = 16\n")
+    sets = ("--set", "epochs=1", "--set", "batch_size=4", "--device", "cpu", "--seeds", 2)
+    code, printed, said = train_head(data, tmp_path / "run", "question_only", *sets, config=config)
+    assert code == 0, said
+    assert printed.rstrip("\n") == (tmp_path / "run" / "table.txt").read_text().rstrip("\n")
+    assert "ours: question_only" in printed
+    assert "question_only default seed 1: test " in said
+    assert said.endswith(f"run: {tmp_path / 'run'}\n")
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings = {**about["settings"], **about["options"]}
+    expected = {"epochs": 1, "batch_size": 4, "device": "cpu", "width": 16}
+    assert {name: settings[name] for name in expected} == expected
+    assert train_head(data, tmp_path / "run")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "changes", "code", "message"),
+    [
+        ("pstpp", (), {}, 2, "avqa: no head 'pstpp'; did you mean 'pstp'? available: avaf, "),
+        (
+            "avst",
+            ("--ablation", "v+"),
+            {},
+            2,
+            "avqa: no ablation of avst 'v+'; did you mean 'v+q'?",
+        ),
+        ("avst", ("--set", "epochs"), {}, 2, "avqa: --set epochs; expected key=value, such as"),
+        ("avst", ("--set", "epoch=1"), {}, 2, "no setting 'epoch'; did you mean 'epochs'?"),
+        ("avst", ("--device", "tpu"), {}, 2, "device='tpu'; expected one of auto, cpu, cuda"),
+        ("avst", (), {"dataset": "music"}, 2, "avqa: no data set 'music'; did you mean"),
+        ("avst", (), {"store": "nowhere"}, 2, "nowhere'"),
+        ("avst", (), {"annotations": "nowhere"}, 2, "nowhere"),
+        ("avst", (), {"config": "nowhere.toml"}, 2, "avqa: config='nowhere.toml' cannot be read"),
+        ("avst", (), {}, 4, "has no resnet18/map; expected vggish/audio, resnet18/map; add with:"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_folder(
+    data, tmp_path, head, more, changes, code, message
+):
+    found, printed, said = train_head(data, tmp_path / "run", head, *more, **changes)
+    assert (found, printed) == (code, "")
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_assignments_are_parted_at_the_first_equals_sign():
+    assert parse_assignments(["a=1", " b = x=y ", "a=2"]) == {"a": "2", "b": "x=y"}
+    with pytest.raises(ConfigError, match="--set =1 b; expected key=value"):
+        parse_assignments(["=1", "a=1", "b"])
