@@ -57,7 +57,7 @@ def train_head(
         ),
         say,
     )
-    typer.echo(table.text())
+    typer.echo(table.text(), nl=False)
     say(f"run: {out}")
 
 
