@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
+from avqa.errors import StoreError
 from avqa.heads import HeadInput
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ class VideoGroupedBatches(Sampler[list[int]]):
         pools: list[list[int]] = [[] for _ in range(NUM_POOLS)]
         while waiting or any(pools):
             pool = pools.pop(0)
-            self._fill(pool, waiting)
-            if not waiting:  # one pool from here on: nothing could be added to a small one
+            held = self._fill(pool, waiting)
+            if held < 2 or len(pool) < self.batch_size:  # nothing waits: one pool from here on
                 pool.extend(itertools.chain.from_iterable(pools))
                 pools = []
             pool = [pool[place] for place in rng.permutation(len(pool)).tolist()]
@@ -144,11 +145,13 @@ class VideoGroupedBatches(Sampler[list[int]]):
             yield pool[: self.batch_size]
             pools.append(pool[self.batch_size :])
 
-    def _fill(self, pool: list[int], waiting: list[int]) -> None:
+    def _fill(self, pool: list[int], waiting: list[int]) -> int:
+        """Add videos to a pool; gives how many it holds."""
         held = len({self._video[row] for row in pool})
         while waiting and (held < POOL_VIDEOS or len(pool) < self.batch_size):
             pool.extend(self._rows[waiting.pop()])
             held += 1
+        return held
 
     def _mix(self, pool: list[int]) -> None:
         """Bring a second video into the next batch, if it has one only and the pool has others."""
@@ -168,7 +171,7 @@ def make_loader(
     shuffle: bool,
     seed: int = 0,
     workers: int = 0,
-    pin_memory: bool = False,
+    device: torch.device | str = "cpu",
 ) -> DataLoader[Batch]:
     """Batches of a set of questions, each question once.
 
@@ -179,22 +182,54 @@ def make_loader(
             ``set_epoch`` is called before every epoch); else in the order of ``questions``.
         seed: of the order.
         workers: processes that read; 0 reads in this one.
-        pin_memory: for a GPU.
+        device: where batches go from here. For a GPU they come in page-locked memory, and workers
+            are not forked, which CUDA does not allow.
+
+    Raises:
+        FeatureMissing, StoreError: while iterating; as `FeatureReader.read`.
     """
     sampler: Sampler[list[int]]
     if shuffle:
         sampler = VideoGroupedBatches(questions.video_ids, batch_size, seed)
     else:
         sampler = BatchSampler(SequentialSampler(questions), batch_size, drop_last=False)
-    return DataLoader(
-        questions,
+    cuda = torch.device(device).type == "cuda"
+    return _Loader(
+        _Guarded(questions) if workers else questions,
         batch_sampler=sampler,
         collate_fn=_as_it_is,
         num_workers=workers,
         worker_init_fn=_start_worker,
+        multiprocessing_context="spawn" if cuda and workers else None,
         persistent_workers=workers > 0,
-        pin_memory=pin_memory,
+        pin_memory=cuda,
     )
+
+
+class _Guarded(Dataset[Any]):
+    """Questions in a worker: gives errors instead of raising them.
+
+    A loader would raise them with the worker's traceback in their message.
+    """
+
+    def __init__(self, questions: QuestionSet) -> None:
+        self._questions = questions
+
+    def __getitems__(self, rows: list[int]) -> Batch | StoreError:
+        try:
+            return self._questions.__getitems__(rows)
+        except StoreError as error:
+            return error
+
+
+class _Loader(DataLoader[Any]):
+    """A loader that raises the errors of its workers as they were."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, StoreError):
+                raise batch
+            yield batch
 
 
 def _as_it_is(batch: Any) -> Any:

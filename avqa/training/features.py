@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -143,21 +143,26 @@ class VideoFeatures:
 
     def _complaint(self, lacking: Mapping[str, Mapping[str, Status]], total: int) -> str:
         video, bad = next(iter(lacking.items()))
-        states = Counter(state for these in lacking.values() for state in set(these.values()))
-        names = [
-            name for name in self.names.values() if any(name in these for these in lacking.values())
-        ]
-        option = " --retry-failed" if Status.FAILED in states else ""
         first = " and ".join(f"{name} is {state.name.lower()}" for name, state in bad.items())
-        skip = "leave these videos' questions out with missing=skip"
-        if set(states) == {Status.ABSENT}:
-            advice = f"they have no such stream: {skip}"
-        else:
-            advice = f"run: {self._command(names, option)}, or {skip}"
+        found = {(name, state) for these in lacking.values() for name, state in these.items()}
         return (
             f"{len(lacking)} of {total} videos lack a needed feature, the first is {video!r}:"
-            f" {first}; expected ok; {advice}"
+            f" {first}; expected ok; {self._advice(found)} leave these videos' questions out with"
+            " --set missing=skip"
         )
+
+    def _advice(self, found: Iterable[tuple[str, Status]]) -> str:
+        """What can be done about features with these states, up to the last choice there is."""
+        states = {name: {s for n, s in found if n == name} - {Status.ABSENT} for name, _ in found}
+        imported = sorted(n for n in states if states[n] and "imported" in self.store.recipe(n))
+        own = sorted(n for n in states if states[n] and n not in imported)
+        steps = []
+        if own:
+            failed = any(Status.FAILED in states[name] for name in own)
+            steps.append(f"run: {self._command(own, ' --retry-failed' if failed else '')}, or")
+        if imported:
+            steps.append(f"take the files of {', '.join(imported)} in with `avqa import npy`, or")
+        return " ".join(steps) or "they have no such stream:"
 
     def preload(self, video_ids: Iterable[str]) -> None:
         """Load the arrays that fit, for these videos; replaces what was loaded before.
