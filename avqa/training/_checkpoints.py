@@ -144,7 +144,8 @@ class Checkpoints:
 
     def save_best(self, head: Head, history: Sequence[Row]) -> None:
         """Publish the weights of the newest epoch."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(str(self.folder)):
+            self.folder.mkdir(exist_ok=True)
         state = {"state_dict": head.state_dict(), KEY: self.note(history)}
         save(state, self._best(int(history[-1]["epoch"])))
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from avqa.errors import ConfigError
 from avqa.heads import Head, total_loss
+from avqa.store.files import storage_errors
 from avqa.training._checkpoints import KEY
 from avqa.training._history import Row, best_epoch, write_metrics
 from avqa.training._progress import Tally
@@ -60,7 +61,7 @@ class LitHead(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; what is random in it follows from seed, epoch and step alone."""
         self.task.check_stop()
-        torch.manual_seed(step_seed(self.task.seed, self.current_epoch, batch_idx))
+        self._seed(step_seed(self.task.seed, self.current_epoch, batch_idx))
         output = self.head(batch.inputs)
         loss = total_loss(self.head, output, batch.answers)
         right = (output.logits.argmax(-1) == batch.answers).float().mean()
@@ -71,6 +72,12 @@ class LitHead(L.LightningModule):
             raise self._diverged(values[0], batch, batch_idx)
         self.train_tally.add(dict(zip(names, values, strict=True)), len(batch.answers))
         return loss
+
+    def _seed(self, number: int) -> None:
+        """Seed the CPU and the GPU in use; `torch.manual_seed` also notes stacks for all others."""
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
 
     def _diverged(self, loss: float, batch: Batch, step: int) -> ConfigError:
         questions = [self.task.questions.questions[row] for row in batch.rows[:3].tolist()]
@@ -127,9 +134,7 @@ class Epochs(L.Callback):
         task.progress.batch(batch_idx + 1, len(task.train), lit.train_tally, task.train.waited)
         self._trained = time.monotonic() - task.progress.started
         if (batch_idx + 1) % LOG_STEPS == 0:
-            step = len(task.history) * len(task.train) + batch_idx + 1
-            for logger in trainer.loggers:
-                logger.log_metrics(lit.train_tally.means(), step)
+            self._log(trainer, lit.train_tally.means(), batch_idx + 1)
         task.check_stop()
 
     def on_train_epoch_end(self, trainer: L.Trainer, lit: LitHead) -> None:  # type: ignore[override]
@@ -148,10 +153,16 @@ class Epochs(L.Callback):
         trainer.save_checkpoint(task.checkpoints.last)
         task.checkpoints.drop_older(task.history)
         write_metrics(task.metrics, task.history)
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(row), len(task.history) * len(task.train))
-            logger.save()
+        self._log(trainer, dict(row), 0)
         task.progress.end_epoch(lit.train_tally.questions / self._trained)
+
+    def _log(self, trainer: L.Trainer, values: dict[str, float], step: int) -> None:
+        """Log at a step after the finished epochs."""
+        task = self._task
+        with storage_errors("the logs"):
+            for logger in trainer.loggers:
+                logger.log_metrics(values, len(task.history) * len(task.train) + step)
+                logger.save()
 
     def _row(self, lit: LitHead) -> Row:
         task, train, val = self._task, lit.train_tally.means(), lit.val_tally.means()

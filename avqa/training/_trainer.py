@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from avqa.errors import EnvironmentFailure
 from avqa.heads import Head
 from avqa.training import _checkpoints
 from avqa.training._lit import Epochs, LitHead
@@ -50,6 +52,7 @@ def run(head: Head, task: Task, device: str, logs: Path) -> None:
         Stopped: a signal came.
         ConfigError: a loss or a weight is not finite.
         StorageFailure: a checkpoint cannot be written.
+        EnvironmentFailure: out of GPU memory.
     """
     first = len(task.history)
     head.train()  # Lightning trains every module in the mode it finds it in
@@ -76,6 +79,13 @@ def run(head: Head, task: Task, device: str, logs: Path) -> None:
         checkpoint = task.checkpoints.last if first else None
         try:
             trainer.fit(LitHead(head, task), task.train, task.val, ckpt_path=checkpoint)
+        except torch.OutOfMemoryError as error:
+            raise EnvironmentFailure(
+                f"{task.label}: out of GPU memory; expected room for"
+                f" batch_size={task.settings.batch_size} in {task.settings.precision}; lower"
+                " batch_size and train anew, or use another GPU or device=cpu and go on with"
+                " --resume"
+            ) from error
         except (SIGTERMException, RuntimeError):
             # Lightning's own answer to SIGTERM, or worker processes that took Ctrl-C as well.
             task.check_stop()

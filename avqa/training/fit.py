@@ -19,6 +19,7 @@ import torch
 
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head, HeadOutput
+from avqa.store.files import storage_errors
 from avqa.training._checkpoints import Checkpoints, identity
 from avqa.training._curves import draw_curves
 from avqa.training._history import Row, best_epoch, mean_waiting, write_metrics
@@ -79,6 +80,7 @@ def fit(
             cannot be gone on from, or a loss that is NaN or infinite.
         Stopped: Ctrl-C or SIGTERM; finished epochs are kept.
         StorageFailure: disk full, read-only.
+        EnvironmentFailure: out of GPU memory.
     """
     device = choose_device(settings.device)
     _check(val, settings, device)
@@ -86,7 +88,8 @@ def fit(
     if not resume:
         checkpoints.clear()
         shutil.rmtree(folder / "logs", ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
     history = checkpoints.begin(head)
     stop = StopSignals()
     load = functools.partial(

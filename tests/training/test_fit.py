@@ -1,6 +1,7 @@
 """One head, one seed: what is computed, kept, measured, said, and what stops it."""
 
 import csv
+import errno
 import functools
 import logging
 import os
@@ -12,7 +13,14 @@ import pytest
 import torch
 from tiny_fits import ANSWERS, Features, build, question_set, questions, settings, tiny_fit
 
-from avqa.errors import Aborted, ConfigError, DatasetError, Stopped
+from avqa.errors import (
+    Aborted,
+    ConfigError,
+    DatasetError,
+    EnvironmentFailure,
+    Stopped,
+    StorageFailure,
+)
 from avqa.heads import HeadOutput, question_only, total_loss
 from avqa.training import _progress
 from avqa.training._curves import curves
@@ -350,6 +358,31 @@ def test_signals_are_left_alone_in_other_threads():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_gpu_that_is_too_small_is_the_machines_fault(tmp_path):
+    features = {name: Features() for name in ("train", "val")}
+
+    def full(rows):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    features["train"].at[3] = full
+    with pytest.raises(EnvironmentFailure) as caught:
+        tiny_fit(tmp_path, features=features)
+    assert caught.value.exit_code == 5
+    assert str(caught.value) == (
+        "tiny: out of GPU memory; expected room for batch_size=8 in fp32; lower batch_size and"
+        " train anew, or use another GPU or device=cpu and go on with --resume"
+    )
+
+
+def test_a_full_disk_under_the_logs_is_the_machines_fault(tmp_path, monkeypatch):
+    def full(self, values, step):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.CSVLogger.log_metrics", full)
+    with pytest.raises(StorageFailure, match="cannot write the logs: ENOSPC; disk or quota is"):
+        tiny_fit(tmp_path, epochs=1)
 
 
 # Where and how precisely
