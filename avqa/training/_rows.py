@@ -110,6 +110,8 @@ def our_rows(
 def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: int | None) -> Row:
     config = members[0].config
     parameters, gflops = cost(members[0], seconds)
+    grounding = f"grounding starts from {config.grounding[:8]}" if config.grounding else ""
+    note = (changed_options(config.head, config.options), grounding)
     return Row(
         name=f"ours: {config.head}",
         kind="question-only" if config.variant == QUESTION_ONLY else "ours",
@@ -117,7 +119,7 @@ def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: i
         seeds=tuple(member.config.seed for member in members),
         parameters=parameters,
         gflops=gflops,
-        note=changed_options(config.head, config.options),
+        note="; ".join(part for part in note if part),
     )
 
 

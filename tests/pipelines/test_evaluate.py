@@ -53,6 +53,7 @@ def expected_answers(member, store, questions):
         )
         with torch.no_grad():
             answers.append(ANSWERS[int(head(inputs).logits.argmax())])
+    assert len(set(answers)) >= 3
     return answers
 
 

@@ -92,7 +92,12 @@ def avst(tmp_path_factory):
     members = [
         write_member(root, config(seed=0), TEST, lambda n: n < 9),
         write_member(root, config(seed=1), TEST, lambda n: n < 12),
-        write_member(root, config(variant="v+q", options=VIDEO_ONLY), TEST, lambda n: n % 2 == 1),
+        write_member(
+            root,
+            config(variant="v+q", options=VIDEO_ONLY, grounding="9f" * 32),
+            TEST,
+            lambda n: n % 2 == 1,
+        ),
         write_member(
             root,
             config("question_only", variant="question_only", options=text_only, features={}),
@@ -148,7 +153,7 @@ def test_what_the_rows_say(avst):
         "AV-Avg": 63.23,
         "All": 65.28,
     }
-    chosen = "width=8, modalities=vq, temporal=false, spatial=false"
+    chosen = "width=8, modalities=vq, temporal=false, spatial=false; grounding starts from 9f9f9f9f"
     assert row_of(table, "ours: v+q").note == chosen
     assert row_of(table, "ours: v+q").cells["All"].sd is None
 
