@@ -50,7 +50,7 @@ class HeadOptions:
 
     def problems(self) -> list[str]:
         """Complaints about values or combinations, one each; heads add their own."""
-        sizes = [f.name for f in fields(self) if type(getattr(self, f.name)) is int]
+        sizes = [name for name, hint in get_type_hints(type(self)).items() if hint is int]
         found = [
             f"{name}={getattr(self, name)}; expected 1 or more"
             for name in sizes

@@ -265,3 +265,9 @@ def test_published_rows_hold_together_where_they_say_so(name):
             for prefix, column in (("A-", "A-Avg"), ("V-", "V-Avg"), ("AV-", "AV-Avg"), ("", "All"))
         ]
         assert (max(errors) < 0.02) == row.consistent, (row.name, errors)
+
+
+def test_a_whole_number_for_a_rate_is_a_rate():
+    assert heads.build("question_only", width=8, dropout=0).options.dropout == 0
+    with pytest.raises(ValueError, match=r"^width=0; expected 1 or more; dropout=1; expected at"):
+        heads.build("question_only", width=0, dropout=1)
