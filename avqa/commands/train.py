@@ -32,6 +32,10 @@ def train_head(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")
     ] = None,
+    init_grounding: Annotated[
+        Path | None,
+        typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
+    ] = None,
 ) -> None:
     """Train a paper's head with its recipe, test it once, and print the field's result table.
 
@@ -54,11 +58,43 @@ def train_head(
             ablation=ablation,
             seeds=seeds,
             resume=resume,
+            init_grounding=init_grounding,
         ),
         say,
     )
     typer.echo(table.text(), nl=False)
     say(f"run: {out}")
+
+
+@reports_errors
+def pretrain_grounding(
+    store: Annotated[Path, typer.Option(help="Store of the videos' features.")],
+    dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r or music-avqa-v2.")],
+    annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
+    out: Annotated[Path, typer.Option(help="File to write, such as grounding.safetensors.")],
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting or option of avst."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of first weights, order and negatives.")] = 0,
+) -> None:
+    """Teach AVST's grounding which pictures go with a sound, before `avqa train-head`.
+
+    Example: avqa pretrain-grounding --store features --dataset music-avqa --annotations json
+    --out grounding.safetensors
+    """
+    from avqa.pipelines.grounding import GroundingOptions, pretrain_grounding
+
+    options = GroundingOptions(
+        store=store,
+        dataset=dataset,
+        annotations=annotations,
+        out=out,
+        assignments=parse_assignments(assign or []),
+        seed=seed,
+    )
+    loss = pretrain_grounding(options, say)
+    typer.echo(f"{out}: match loss {loss:.4f}; use it with --init-grounding {out}")
 
 
 def parse_assignments(texts: list[str]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def _in_order(variants: Sequence[str]) -> list[str]:
 
 def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differ = []
-    for part in ("head", "dataset"):
+    for part in ("head", "dataset", "grounding"):
         if before[part] != now[part]:
             differ.append(f"{part} (run: {before[part]}, now: {now[part]})")
     if before["questions"] != now["questions"]:

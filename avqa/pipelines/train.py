@@ -10,7 +10,7 @@ import dataclasses
 import platform
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -30,9 +30,20 @@ from avqa.store.reader import FeatureStore
 from avqa.training import building
 from avqa.training.features import VideoFeatures, feature_names
 from avqa.training.fit import FitResult, choose_device, fit, infer
+from avqa.training.grounding import Grounding
 from avqa.training.material import Material, gather
 from avqa.training.questions import QuestionSet
-from avqa.training.run import CONFIG, RUN, Member, MemberConfig, MemberResult, Run, member_path
+from avqa.training.run import (
+    CONFIG,
+    DEFAULT,
+    QUESTION_ONLY,
+    RUN,
+    Member,
+    MemberConfig,
+    MemberResult,
+    Run,
+    member_path,
+)
 from avqa.training.scoring import predictions, score, write_predictions
 from avqa.training.settings import TrainSettings
 from avqa.training.table import ResultTable, result_table
@@ -59,6 +70,8 @@ class TrainOptions:
     """A row of the head's ``ABLATIONS``, or ``all``."""
     seeds: int = 1
     resume: bool = False
+    init_grounding: Path | None = None
+    """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
 
 
 def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable:
@@ -77,6 +90,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
     planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
     choose_device(planned.settings.device)
     fields = building.video_fields(planned.variants)
+    grounding = Grounding.load(options.init_grounding) if options.init_grounding else None
     store = FeatureStore(options.store)
     material = gather(
         store,
@@ -86,14 +100,15 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         fields,
         lstm=any(v.options["question"] == "lstm" for v in planned.variants),
     )
-    about = _about(options, planned, material)
+    about = _about(options, planned, material, grounding)
+    training = _Training(options, planned.settings, material, grounding, say)
+    training.check(planned.variants)
     with hold(options.out, resume=options.resume) as before:
         if before is not None:
             about = continued(options.out, before, about)
         _say_what_was_found(planned, material, about, say)
         with storage_errors(f"{str(options.out / RUN)!r}"):
             write_json(options.out / RUN, about)
-        training = _Training(options, planned.settings, material, say)
         for variant in planned.variants:
             for seed in range(options.seeds):
                 training.member(variant, seed)
@@ -131,8 +146,13 @@ def write_table(out: Path, material: Material) -> ResultTable:
     return table
 
 
-def _about(options: TrainOptions, planned: Plan, material: Material) -> dict[str, Any]:
+def _about(
+    options: TrainOptions, planned: Plan, material: Material, grounding: Grounding | None
+) -> dict[str, Any]:
     """``run.json`` of a new run."""
+    notes = list(material.notes)
+    if grounding is not None:
+        notes.append(f"grounding starts from {grounding.path.name}, sha256={grounding.digest[:8]}")
     return {
         "head": options.head,
         "dataset": options.dataset,
@@ -146,7 +166,8 @@ def _about(options: TrainOptions, planned: Plan, material: Material) -> dict[str
         "variants": [variant.name for variant in planned.variants],
         "same_as": planned.same_as,
         "seeds": options.seeds,
-        "notes": list(material.notes),
+        "grounding": grounding.digest if grounding else "",
+        "notes": notes,
     }
 
 
@@ -167,9 +188,15 @@ class _Training:
     """Trains members one after the other; features are read once for those that need the same."""
 
     def __init__(
-        self, options: TrainOptions, settings: TrainSettings, material: Material, say: Say
+        self,
+        options: TrainOptions,
+        settings: TrainSettings,
+        material: Material,
+        grounding: Grounding | None,
+        say: Say,
     ) -> None:
         self._options = options
+        self._grounding = grounding
         self._settings = settings
         self._material = material
         self._say = say
@@ -182,11 +209,26 @@ class _Training:
         questions = self._material.questions.train
         return None if self._material.multiple_choice else instrument_labels(questions)
 
-    def member(self, variant: Variant, seed: int) -> None:
-        """Train and test one member, unless it is finished."""
+    def check(self, variants: Sequence[Variant]) -> None:
+        """Find what would stop the run later: a text that is missing, options that do not fit.
+
+        Raises:
+            ConfigError, FeatureMissing, RecipeMismatch: as `member`.
+        """
+        for variant in variants:
+            building.derived(variant, self._material, self._settings)
+        self._head(variants[0], 0)
+
+    def _head(self, variant: Variant, seed: int) -> tuple[Head, str]:
+        """As training starts, and the digest of its grounding."""
         derived = building.derived(variant, self._material, self._settings)
         head = building.build(variant, variant.options | derived, seed)
-        config = self._config(variant, seed, head)
+        return head, self._start(variant, head)
+
+    def member(self, variant: Variant, seed: int) -> None:
+        """Train and test one member, unless it is finished."""
+        head, grounding = self._head(variant, seed)
+        config = self._config(variant, seed, head, grounding)
         member = Member(member_path(self._options.out, variant.name, seed), config)
         label = f"{self._options.head} {variant.name} seed {seed}"
         if (member.path / CONFIG).exists():
@@ -195,6 +237,8 @@ class _Training:
             self._say(f"{label}: finished before")
             return
         self._warn(config)
+        if self._grounding and not grounding and variant.name != QUESTION_ONLY:
+            self._say(f"{label}: has no such grounding, starts without it")
         with storage_errors(f"{str(member.path)!r}"):
             member.path.mkdir(parents=True, exist_ok=True)
         member.save_config()
@@ -214,7 +258,28 @@ class _Training:
         member.save_head(head)
         member.save_result(self._test(member, head, test, fitted, label))
 
-    def _config(self, variant: Variant, seed: int, head: Head) -> MemberConfig:
+    def _start(self, variant: Variant, head: Head) -> str:
+        """Start the grounding from what was given; its digest, empty where it plays no role.
+
+        An ablation without this grounding starts as it is; the full head must have it.
+
+        Raises:
+            ConfigError: the full head has no such grounding.
+            RecipeMismatch: it was trained on other features.
+        """
+        if self._grounding is None or variant.name == QUESTION_ONLY:
+            return ""
+        features = building.described(head, self._material.store, self._settings)[0]
+        try:
+            self._grounding.require_recipes(features)
+            self._grounding.start(head)
+        except ConfigError:
+            if variant.name == DEFAULT:
+                raise
+            return ""
+        return self._grounding.digest
+
+    def _config(self, variant: Variant, seed: int, head: Head, grounding: str) -> MemberConfig:
         store, material = self._material.store, self._material
         features, texts, weights = building.described(head, store, self._settings)
         return MemberConfig(
@@ -232,6 +297,7 @@ class _Training:
             texts=texts,
             weights=weights,
             avqa_version=avqa.__version__,
+            grounding=grounding,
         )
 
     def _warn(self, config: MemberConfig) -> None:

@@ -66,6 +66,8 @@ class MemberConfig:
     """Source of the weights that made the features, empty where there are none; starts with
     ``random:`` where they mean nothing."""
     avqa_version: str
+    grounding: str = ""
+    """SHA-256 of the file that the grounding started from; empty: from seeded weights."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -1,0 +1,189 @@
+"""Grounding pre-training (AVST's stage I, heads.md section 2.3), and starting a head from it.
+
+Sound, picture and match layers learn to tell the pictures that go with a sound from those of other
+videos; no question is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from avqa.errors import ConfigError, RecipeMismatch
+from avqa.heads import HeadInput
+from avqa.heads._grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
+from avqa.heads.avst import Head as Avst
+from avqa.store.files import storage_errors, write_atomic
+from avqa.training.features import FeatureReader
+from avqa.training.fit import choose_device
+from avqa.training.run import CONFIG, MODEL, Run, read_weights
+from avqa.training.settings import TrainSettings
+
+STAGE_ONE: dict[str, Any] = {"step_epochs": 8, "stride_seconds": 1, "max_seconds": 10}
+"""Where stage I differs from AVST's recipe: the first ten seconds, a step every 8 epochs."""
+FIELDS = ("audio", "patch")
+RECIPES = "recipes"
+
+
+def pretrain(
+    head: Avst,
+    features: FeatureReader,
+    video_ids: Sequence[str],
+    settings: TrainSettings,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+) -> float:
+    """Train a head's grounding by the match loss alone; the mean loss of the last epoch.
+
+    Args:
+        head: as initialised by the caller; afterwards on the CPU, in evaluation mode.
+        features: of sound and pictures.
+        video_ids: two or more.
+        settings: ``precision`` and ``workers`` play no role here.
+        seed: of order and negatives.
+        say: prints one line of progress.
+
+    Raises:
+        ConfigError: the loss is NaN or infinite; there is no such device.
+    """
+    device = choose_device(settings.device)
+    head.to(device).train()
+    adam = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
+    steps = torch.optim.lr_scheduler.StepLR(adam, settings.step_epochs, settings.gamma)
+    mean = 0.0
+    for epoch in range(settings.epochs):
+        total, count = 0.0, 0
+        for step, batch in enumerate(_batches(video_ids, settings.batch_size, (seed, epoch))):
+            torch.manual_seed(_seed(seed, epoch, step))
+            loss = head.grounding_loss(_inputs(features, batch).to(device))
+            assert loss is not None  # `_batches` gives two videos or more
+            if not bool(loss.isfinite()):
+                raise ConfigError(
+                    f"grounding: loss={loss.item()} in epoch={epoch + 1}, step={step + 1};"
+                    f" expected a finite value; lower learning_rate={settings.learning_rate:g}"
+                )
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            total, count = total + loss.item() * len(batch), count + len(batch)
+        steps.step()
+        mean = total / count
+        say(f"grounding: epoch {epoch + 1}/{settings.epochs} done | match loss {mean:.4f}")
+    head.cpu().eval()
+    return mean
+
+
+def _seed(*numbers: int) -> int:
+    digest = hashlib.sha256("/".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _batches(video_ids: Sequence[str], size: int, seed: tuple[int, int]) -> Iterator[Sequence[str]]:
+    """Random batches of videos, each of two at least."""
+    generator = torch.Generator().manual_seed(_seed(*seed))
+    order = [video_ids[n] for n in torch.randperm(len(video_ids), generator=generator).tolist()]
+    size = max(size, 2)
+    starts = list(range(0, len(order), size))
+    if len(order) - starts[-1] == 1:
+        starts.pop()  # a video alone joins the batch before
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield order[start:end]
+
+
+def _inputs(features: FeatureReader, video_ids: Sequence[str]) -> HeadInput:
+    """Sound and pictures of videos, padded to the longest: [B, T, ...]."""
+    rows = [features.read(video) for video in video_ids]
+    lengths = torch.tensor([len(row["audio"]) for row in rows])
+    padded = {
+        field: pad_sequence([row[field].float() for row in rows], batch_first=True)
+        for field in FIELDS
+    }
+    return HeadInput(
+        valid=torch.arange(int(lengths.max())) < lengths[:, None],
+        video=torch.arange(len(rows)),
+        **padded,
+    )
+
+
+def save_grounding(path: Path, head: Avst, recipes: Mapping[str, str]) -> None:
+    """Publish the trained layers as safetensors, with the hashes of the features' recipes.
+
+    Raises:
+        StorageFailure: the file cannot be written.
+    """
+    state = {name: value.contiguous() for name, value in grounding_state(head).items()}
+    with storage_errors(f"{str(path)!r}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, save(state, {"head": "avst", RECIPES: json.dumps(dict(recipes))}))
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Layers to start a head from."""
+
+    path: Path
+    state: dict[str, Tensor]
+    recipes: dict[str, str]
+    """Feature → hash of the recipe it was trained on."""
+    digest: str
+    """SHA-256 of the file."""
+
+    @classmethod
+    def load(cls, path: Path) -> Grounding:
+        """From the file of `avqa pretrain-grounding`, or from a run or a member of one.
+
+        Raises:
+            ConfigError: it is neither, or has no grounding.
+        """
+        recipes: dict[str, str] | None = None
+        if path.is_dir():
+            member = Run.load(path).members[0]
+            path = member.path / MODEL
+            entries = member.config.features.values()
+            recipes = {entry["name"]: entry["recipe_hash"] for entry in entries}
+        state = read_weights(path)
+        if recipes is None:
+            with safe_open(path, framework="pt") as file:
+                recipes = json.loads((file.metadata() or {}).get(RECIPES, "{}"))
+        own = {name: x for name, x in state.items() if name.startswith(GROUNDING_PREFIXES)}
+        return cls(path, own, recipes, hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def start(self, head: Any) -> None:
+        """Start a head's grounding from these layers.
+
+        Raises:
+            ConfigError: names or shapes are not those of the head.
+        """
+        try:
+            load_grounding(head, self.state)
+        except ValueError as error:
+            raise ConfigError(
+                f"--init-grounding {str(self.path)!r}: {error}; give the grounding of avst, tjstg"
+                f" or sasr with the widths of {CONFIG}, or leave it out"
+            ) from error
+
+    def require_recipes(self, features: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse to start from layers that were trained on other features.
+
+        Raises:
+            RecipeMismatch: names the feature.
+        """
+        for entry in features.values():
+            trained = self.recipes.get(entry["name"])
+            if trained is not None and trained != entry["recipe_hash"]:
+                raise RecipeMismatch(
+                    f"--init-grounding {str(self.path)!r} was trained on {entry['name']} with"
+                    f" recipe_hash={trained[:12]}, the store has {entry['recipe_hash'][:12]};"
+                    " expected the same; pre-train on this store with `avqa pretrain-grounding`"
+                )
