@@ -63,7 +63,8 @@ def main() -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {pool.submit(start, asked, unit): unit for unit in waiting}
         for future in as_completed(running):
-            future.result()
+            if future.result():
+                print(f"{running[future].name} failed; run again to go on with it", flush=True)
             write(bench, wanted)
 
 
@@ -106,11 +107,12 @@ def announce(bench: Bench, wanted: Sequence[Unit], waiting: Sequence[Unit]) -> N
     print(f"about {clock(total / AT_ONCE)} in all, {AT_ONCE} at a time", flush=True)
 
 
-def start(asked: argparse.Namespace, unit: Unit) -> None:
-    """Train a unit in a process of its own, with one thread."""
+def start(asked: argparse.Namespace, unit: Unit) -> int:
+    """Train a unit in a process of its own, with one thread; its exit status."""
     command = [sys.executable, "-m", "benchmarks.results", "--unit", unit.name]
     command += ["--seeds", str(asked.seeds), "--epochs", str(asked.epochs), "--out", str(asked.out)]
-    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
 
 
 def train(bench: Bench, unit: Unit) -> None:
