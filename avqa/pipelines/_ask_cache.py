@@ -44,7 +44,8 @@ class AskCache:
     def read(self, path: Path) -> NDArray[Any] | None:
         """What was kept there; None if nothing, or nothing whole."""
         try:
-            with np.load(path, allow_pickle=False) as file:  # zip members have a checksum
+            # zip members have a checksum
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 values: NDArray[Any] = file["values"]
                 return values
         except _DAMAGED:

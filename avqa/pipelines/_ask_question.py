@@ -107,8 +107,8 @@ def _word_notes(words: Sequence[str]) -> list[str]:
 
 
 def _nearest(word: str) -> str:
-    known = {known.lower(): known for known in WORDS[1:]}
-    known |= {name: name for name in WORDS[1:] if name == word.lower()}
+    known = {part: name for name in WORDS[1:] for part in name.split("_")}  # guitar
+    known |= {name.lower(): name for name in WORDS[1:]}
     near = difflib.get_close_matches(word.lower(), known, n=1)
     return f" (nearest: {known[near[0]]!r})" if near else ""
 
