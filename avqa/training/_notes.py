@@ -91,11 +91,11 @@ def _features(facts: Facts) -> str:
         )
     ]
     hashes = dict.fromkeys(f"{name} {e['recipe_hash'][:HASH_DIGITS]}" for name, e in entries)
-    weights = dict.fromkeys(member.config.weights for member in facts.run.members)
-    return (
-        f"features with recipe: {', '.join(hashes) or 'none'};"
-        f" weights: {', '.join(w for w in weights if w) or 'none'}"
-    )
+    configs = [member.config for member in facts.run.members]
+    weights = dict.fromkeys(c.weights for c in configs if c.features or c.texts)
+    if not hashes:
+        return "features: none are read"
+    return f"features with recipe: {', '.join(hashes)}; weights: {', '.join(weights)}"
 
 
 def _training(facts: Facts) -> str:

@@ -239,7 +239,9 @@ def test_published_rows_of_other_questions_are_marked(scope, comparable):
 
 def test_warnings_stand_above(tmp_path):
     asked = questions_of("val")
-    made_up = config(weights="random:0, pretrained", settings={"epochs": 3, "visual": "resnet18"})
+    made_up = config(
+        weights="random:0, pretrained", features={}, settings={"epochs": 3, "visual": "resnet18"}
+    )
     table = result_table(run_of([write_member(tmp_path, made_up, asked)]), [], asked)
     elsewhere = "published figures: of MUSIC-AVQA's test split, not of these questions; copied"
     assert note(table, elsewhere)
@@ -252,6 +254,7 @@ def test_warnings_stand_above(tmp_path):
     assert f"\n\n**{table.warnings[1]}**\n\n" in table.markdown()
     assert note(table, "no floors") == "no floors: there are no training questions"
     assert [row.kind for row in table.rows].count("floor") == 0
+    assert "features: none are read" in table.notes
     assert note(table, "seeds 0; ").endswith("recipe: epochs=3 (paper: 30)")
 
 
