@@ -123,9 +123,11 @@ def save_grounding(path: Path, head: Avst, recipes: Mapping[str, str]) -> None:
         StorageFailure: the file cannot be written.
     """
     state = {name: value.contiguous() for name, value in grounding_state(head).items()}
+    # One entry: safetensors writes several in random order, and the file's digest is its name.
+    about = {RECIPES: json.dumps(dict(recipes))}
     with storage_errors(f"{str(path)!r}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, save(state, {"head": "avst", RECIPES: json.dumps(dict(recipes))}))
+        write_atomic(path, save(state, about))
 
 
 @dataclass(frozen=True)
