@@ -300,22 +300,26 @@ def test_what_is_left_out_is_counted(data, tmp_path):
     row = question_files.music_row
     folder = write_questions(
         tmp_path / "annotations",
-        train=[row(video_id="99999999"), row(video_id="99999999", question_id=2)],
+        train=[row(video_id="99999999"), row(video_id="99999999", question_id=2)]
+        + [row(video_id="00000001", anser="harp")],
         val=[row(video_id="00000005", anser="ten")],
         test=[
             row(video_id="00000007", anser="ten"),
+            row(video_id="00000007", anser="harp"),
+            row(video_id="00000007", anser=None),
             row(video_id="00000007", question_content="Does it sing", templ_values="[]"),
         ],
     )
     planned, _ = resolve("avst", TINY)
     store = train.FeatureStore(data / "store")
     found = train.gather(store, "music-avqa", folder, planned, ["audio"], lstm=True)
-    assert found.counts == {"train": 8, "val": 5, "test": 6}
+    assert found.counts == {"train": 8, "val": 5, "test": 7}
     assert found.notes == (
-        "questions left out: 2 of 1 videos that the store has not (99999999)",
+        "questions left out: 2 of 1 videos that the store has not (99999999), 2 without a"
+        " right answer to train or test on",
         "val: 1 questions have an answer that no training question has: 'ten'",
-        "test: 1 questions have an answer that no training question has: 'ten'",
-        "test: 1 of 6 questions have words that question=lstm does not know and reads as padding:"
+        "test: 2 questions have an answer that no training question has: 'ten', 'harp'",
+        "test: 1 of 7 questions have words that question=lstm does not know and reads as padding:"
         " 'Does', 'sing'; question=clip reads every word",
     )
     assert (
