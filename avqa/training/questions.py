@@ -15,7 +15,7 @@ from avqa.datasets.vocabulary import ANSWER_ID, encode_answer, encode_words, num
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
 from avqa.store.reader import FeatureStore
-from avqa.training.batches import Batch, new_memory
+from avqa.training.batches import Batch, new_memory, one_thread
 from avqa.training.features import FeatureReader
 
 SENTENCE, WORD = "clip_vit_b32/sentence", "clip_vit_b32/word"
@@ -89,7 +89,8 @@ class QuestionSet(Dataset[Batch]):
         """A batch of these questions; every video of theirs is read once."""
         places: dict[str, int] = {}
         of_video = [places.setdefault(self.video_ids[row], len(places)) for row in rows]
-        lengths, videos = _padded([self.features.read(video) for video in places])
+        with one_thread():
+            lengths, videos = _padded([self.features.read(video) for video in places])
         chosen = torch.tensor(rows)
         return Batch(
             answers=self.answers[chosen],
