@@ -24,7 +24,7 @@ from avqa.training.questions import QuestionSet
 from avqa.training.run import DEFAULT, Member, Run
 from avqa.training.scoring import answer_texts
 
-MOST_SECONDS = 3
+MOST_SECONDS = 4
 """Seconds named in the answer's lines."""
 NEARLY_EVEN = 1.2
 """Largest weight, as multiple of an even share, up to which no second is named."""

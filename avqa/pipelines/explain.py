@@ -92,7 +92,7 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         answers=answer.answers,
         time=view,
         pictures=[(_caption(answer, row), image) for row, image in zip(rows, drawn, strict=True)],
-        footer=_footer(answer, strongest),
+        footer=_footer(answer, rows, strongest),
     )
     with storage_errors(str(folder)):
         files = _write_pictures(folder / PICTURES, rows, drawn)
@@ -156,13 +156,14 @@ def _caption(answer: Answer, row: _Row) -> str:
     return f"second {row.second}{share}"
 
 
-def _footer(answer: Answer, strongest: float | None) -> str:
+def _footer(answer: Answer, rows: list[_Row], strongest: float | None) -> str:
     looked = f"looked at: {answer.looked_at()}"
     if strongest is None:
         return looked
     tint = f"tint: patches over an even share, the strongest has {strongest:.1f} times it"
-    square = "; dark: outside the square that the encoder sees" if answer.crop == "center" else ""
-    return f"{looked}      {tint}{square}"
+    width, height = rows[0].picture.size
+    cut = answer.crop == "center" and width != height
+    return f"{looked}      {tint}{'; dark: outside what the encoder sees' if cut else ''}"
 
 
 def _write_pictures(folder: Path, rows: list[_Row], drawn: list[Image.Image]) -> list[Path]:

@@ -12,6 +12,7 @@ import torch
 from avqa.datasets.question import Question
 from avqa.datasets.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
+from avqa.extract import encoders
 from avqa.pipelines import _ask_features
 from avqa.pipelines._ask_cache import AskCache
 from avqa.pipelines._ask_question import Kind, kind_of
@@ -58,15 +59,6 @@ def avst(tmp_path, store):
 
 def asking(member, question=ASKED, video=None, say=lambda line: None, **options):
     return ask(AskOptions(member.path, video or asked_runs.clip(), question, **options), say)
-
-
-@pytest.fixture
-def no_extraction(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("extracted again")
-
-    monkeypatch.setattr(_ask_features, "VideoExtractor", refuse)
-    monkeypatch.setattr(_ask_features, "TextEncoder", refuse)
 
 
 def trained_on(member, store):
@@ -117,13 +109,6 @@ def test_a_video_of_the_store_gets_the_answer_of_training(
     assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_second_question_extracts_nothing(pstp, monkeypatch, no_extraction, store):
-    answer = asking(pstp)  # made by the test before
-    assert answer.made == ()
-    assert answer.num_rows == 3
-    assert any("features kept from before" in line for line in answer.lines(5))
-
-
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """An empty cache, and an extraction that gives ever larger numbers at once."""
@@ -132,11 +117,31 @@ def own_cache(tmp_path, monkeypatch):
     def extract(video, settings, max_rows):
         extractions.append((settings.features, max_rows))
         value = 0.1 * len(extractions)
-        return {name: np.full((3, 128), value, np.float16) for name in settings.features}
+        shapes = {name: encoders.tap_of(name).shape for name in settings.features}
+        return {name: np.full((3, *shape), value, np.float16) for name, shape in shapes.items()}
 
     monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(_ask_features, "_extract", extract)
     return extractions
+
+
+def test_the_second_question_extracts_nothing(pstp, avst, own_cache, monkeypatch):
+    monkeypatch.setattr(_ask_features, "TextEncoder", questions_asked.FakeEncoder)
+    monkeypatch.setattr(questions_asked.FakeEncoder, "sizes", encoded := [])
+    first = asking(pstp)
+    assert len(first.made) == 3
+    assert first.num_rows == 3
+    assert first.lines(1)[-1].endswith(
+        "s; vggish/audio, clip_vit_b32/frame, clip_vit_b32/patch extracted"
+    )
+    again = asking(pstp)
+    assert again.made == ()
+    assert again.answers == first.answers
+    assert again.lines(1)[-1].endswith("s; features kept from before")
+    assert asking(avst).made == ()  # another head, the same sound
+    assert asking(pstp, "Where is it?").made == ()
+    assert len(own_cache) == 1
+    assert encoded == [1, 1]  # two texts
 
 
 def test_a_damaged_file_of_the_cache_is_made_again(avst, own_cache, tmp_path):
