@@ -103,13 +103,6 @@ class LitHead(L.LightningModule):
         """Add what tells whose it is and what came before."""
         checkpoint[KEY] = self.task.checkpoints.note(self.task.history)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave Lightning's counters out: checkpoints are of whole epochs, `Epochs` counts those.
-
-        Lightning's own restart from the end of an epoch depends on the hook that saved it.
-        """
-        checkpoint.pop("loops")
-
 
 class Epochs(L.Callback):
     """Begins and ends the epochs: measures, keeps the checkpoints, says what happened."""

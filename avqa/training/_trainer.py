@@ -74,8 +74,6 @@ def run(head: Head, task: Task, device: str, logs: Path) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        done: Any = trainer.fit_loop.epoch_progress.current
-        done.processed = done.completed = first
         checkpoint = task.checkpoints.last if first else None
         try:
             trainer.fit(LitHead(head, task), task.train, task.val, ckpt_path=checkpoint)
