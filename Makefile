@@ -4,12 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 VIDEOS ?= build/sample
 STORE ?= build/features
+DEMO ?= build/demo
 WEIGHTS ?=
 ARGS ?=
 
-.PHONY: help setup features test check bench clean
+.PHONY: help setup features demo test check bench clean
 help:
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
+	@echo "make demo [DEMO=dir] [WEIGHTS=random:0]  from nothing to trained heads and an explained answer"
 	@echo "make test      run the tests"
 	@echo "make check     formatting, lint, types"
 	@echo "make bench     measure on this machine, write docs/benchmarks.md"
@@ -28,6 +30,9 @@ ifeq ($(VIDEOS),build/sample)
 else
 	@$(BIN)/avqa extract --videos "$(VIDEOS)" --out "$(STORE)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 endif
+
+demo: setup
+	@$(BIN)/python -m avqa.pipelines.demo "$(DEMO)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

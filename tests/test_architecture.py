@@ -65,9 +65,9 @@ def test_arrows_point_one_way(path):
     assert parts <= allowed, f"{part} imports {parts - allowed}"
 
 
-def test_only_the_sample_imports_the_command_line():
+def test_only_the_sample_and_the_demo_import_the_command_line():
     users = [p.name for p in MODULES if "avqa.cli" in set(imports(p))]
-    assert users == ["sample.py"]
+    assert users == ["demo.py", "sample.py"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
