@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="From a folder of videos to features for audio-visual question answering.",
+    help="Audio-visual question answering: from videos and questions to trained, evaluated heads.",
 )
 
 
@@ -40,6 +40,11 @@ def root(
 for command in (
     extract.extract,
     questions.questions,
+    train.train_head,
+    train.pretrain_grounding,
+    evaluate.evaluate,
+    evaluate.predict,
+    ask.ask,
     extract.frames,
     stores.status,
     stores.verify,
@@ -50,11 +55,6 @@ for command in (
 app.command("encoders")(listings.list_encoders)
 app.command("decoders")(listings.list_decoders)
 app.command("heads")(listings.list_heads)
-app.command("train-head")(train.train_head)
-app.command("pretrain-grounding")(train.pretrain_grounding)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(evaluate.predict)
-app.command("ask")(ask.ask)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")
 app.add_typer(weights.app, name="weights")

@@ -27,9 +27,10 @@ def test_every_option_and_command_has_help():
     text = (ROOT / "docs" / "commands.md").read_text()
     bare = [line for line in text.splitlines() if re.fullmatch(r"\* `--[^`]*`:?\s*", line)]
     assert not bare
-    found = re.findall(r"^## `avqa ([a-z]+)", text, re.MULTILINE)
+    found = re.findall(r"^## `avqa ([a-z-]+)", text, re.MULTILINE)
     assert found == [
-        *("extract", "questions", "frames", "status", "verify", "compare", "synth"),
+        *("extract", "questions", "train-head", "pretrain-grounding", "evaluate", "predict", "ask"),
+        *("frames", "status", "verify", "compare", "synth"),
         *("encoders", "decoders", "heads", "import", "export", "weights"),
     ]
 
