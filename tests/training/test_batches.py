@@ -41,12 +41,20 @@ def test_every_question_comes_once(counts, size, seed, epoch):
 @settings(max_examples=150, deadline=None)
 @given(COUNTS, st.integers(2, 40), st.integers(0, 3))
 def test_a_batch_asks_about_two_videos_while_there_are_two(counts, size, seed):
-    ids = videos_of(counts)
+    check_two_videos(videos_of(counts), size, seed)
+
+
+def check_two_videos(ids, size, seed):
     left = Counter(ids)
     for batch in VideoGroupedBatches(ids, size, seed):
         asked = {ids[row] for row in batch}
         assert len(asked) > 1 or len(left) == 1 or len(batch) == 1
         left -= Counter(ids[row] for row in batch)
+
+
+def test_both_pools_ask_about_two_videos_to_the_end():
+    for seed in range(20):
+        check_two_videos(videos_of([9] * 40), 2, seed)
 
 
 def test_the_order_follows_from_seed_and_epoch():

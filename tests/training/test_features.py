@@ -128,6 +128,13 @@ def test_by_default_an_array_may_take_a_quarter_of_the_free_memory(store, monkey
     assert reads_of(store, loaded(store, None)) == 2 * len(LENGTHS)
 
 
+def test_small_arrays_are_loaded_first(store, monkeypatch):
+    free = iter([2**30, 0, 0])
+    monkeypatch.setattr(features, "free_memory", lambda: next(free))
+    rows = loaded(store, None).read("a")
+    assert [field for field, values in rows.items() if values.is_shared()] == ["audio"]
+
+
 def test_what_is_loaded_is_shared(store):
     assert all(rows.is_shared() for rows in loaded(store, EVERYTHING).read("a").values())
     assert not any(rows.is_shared() for rows in loaded(store, 0).read("a").values())
