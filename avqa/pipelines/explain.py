@@ -73,7 +73,8 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
     prepare_folder(folder)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
         frames = Path(scratch) / "all"
-        report = write_frames(answer.video, frames, answer.settings, Limits())
+        most = answer.member.config.settings.max_seconds
+        report = write_frames(answer.video, frames, answer.settings, Limits(), most)
         index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
         seconds = _seconds(answer, report.num_pictures)
         rows = [
@@ -83,7 +84,11 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         sound = frames / report.sound
         spectrum = spectrum_of(sound) if sound.is_file() else None
     view = TimeView(
-        seconds, report.duration, _curves(answer), tuple(row.second for row in rows), spectrum
+        seconds,
+        min(report.duration, most),
+        _curves(answer),
+        tuple(row.second for row in rows),
+        spectrum,
     )
     drawn, strongest = _drawn(answer, rows)
     page = Page(

@@ -43,7 +43,9 @@ class FramesReport:
         return "\n".join([line + str(self.folder), *(f"warning: {w}" for w in self.warnings)])
 
 
-def write_frames(video: Path, out: Path, settings: Settings, limits: Limits) -> FramesReport:
+def write_frames(
+    video: Path, out: Path, settings: Settings, limits: Limits, max_rows: int | None = None
+) -> FramesReport:
     """Write one full-size PNG per row, the sound, and ``frames.json`` with the times.
 
     The files appear in ``out`` once all is written; an earlier output there is replaced.
@@ -53,6 +55,7 @@ def write_frames(video: Path, out: Path, settings: Settings, limits: Limits) -> 
         out: folder, created if need be; empty or holding an earlier output only.
         settings: ``frame_at``, ``decoder`` and ``resample`` matter.
         limits: what the video may cost.
+        max_rows: only the first so many rows, and the sound that belongs to them.
 
     Raises:
         ConfigError: if there is no such video, or ``out`` holds something else.
@@ -65,7 +68,7 @@ def write_frames(video: Path, out: Path, settings: Settings, limits: Limits) -> 
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
-            report = _write(video, out, Path(scratch), settings, limits)
+            report = _write(video, out, Path(scratch), settings, limits, max_rows)
             _remove_earlier(out, keep=Path(scratch))
             for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == INDEX_FILE):
                 os.replace(file, out / file.name)
@@ -114,14 +117,19 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _write(
-    video: Path, out: Path, scratch: Path, settings: Settings, limits: Limits
+    video: Path,
+    out: Path,
+    scratch: Path,
+    settings: Settings,
+    limits: Limits,
+    max_rows: int | None,
 ) -> FramesReport:
     header: Header | None = None
     footer: Footer | None = None
     with DecoderProcess(settings.decoder) as decoder:
         version = decoder.version()
         for item in decoder.write_frames(
-            os.path.abspath(video), os.path.abspath(scratch), settings, limits
+            os.path.abspath(video), os.path.abspath(scratch), settings, limits, max_rows
         ):
             if isinstance(item, Header):
                 header = item

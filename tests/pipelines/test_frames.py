@@ -52,6 +52,14 @@ def clip() -> Path:
     return clips.cached_clip("clip.mp4", sound_codec="aac")
 
 
+def test_the_first_rows_alone(clip: Path, tmp_path: Path) -> None:
+    report = write_frames(clip, tmp_path, Settings(), Limits(), max_rows=2)
+    assert (report.num_rows, report.num_pictures) == (2, 2)
+    assert numbers(tmp_path) == [15, 45]
+    assert [clips.read_second(s, 16_000) for s in sound(tmp_path).reshape(2, -1)] == [0, 1]
+    assert index(tmp_path)["T"] == 2
+
+
 def test_pictures_sound_and_times(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     report = frames(clip, out)

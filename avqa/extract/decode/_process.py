@@ -128,15 +128,21 @@ class DecoderProcess:
         return header
 
     def write_frames(
-        self, path: str, folder: str, settings: Settings, limits: Limits
+        self,
+        path: str,
+        folder: str,
+        settings: Settings,
+        limits: Limits,
+        max_rows: int | None = None,
     ) -> Iterator[Header | Footer]:
-        """Let the child write each row's picture and the sound into ``folder``.
+        """Let the child write pictures and sound of the first rows, or of all, into ``folder``.
 
         Raises:
             MediaError: as `decode`.
             StorageFailure: if the folder's disk is full or read-only.
         """
-        for item in self._run({"op": "frames", "folder": folder}, path, settings, limits):
+        message = {"op": "frames", "folder": folder, "max_rows": max_rows}
+        for item in self._run(message, path, settings, limits):
             assert not isinstance(item, Block)
             yield item
 
