@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "store": {"store", "errors"},
     "datasets": {"datasets", "errors"},
     "heads": {"heads", "errors"},
-    "training": {"training", "store", "datasets", "heads", "errors"},
+    "training": {"training", "store", "datasets", "heads", "errors", "signals"},
     "pipelines": {
         "pipelines",
         "training",
@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "datasets",
         "heads",
         "errors",
+        "signals",
         "cli",
         "commands",
     },

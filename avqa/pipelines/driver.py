@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType, TracebackType
 
-from avqa.errors import Aborted, AvqaError, Stopped, StorageFailure
+from avqa.errors import AvqaError, Stopped, StorageFailure
 from avqa.extract.decode._process import DecoderProcess
 from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
@@ -24,6 +23,7 @@ from avqa.pipelines.cluster import Bundle, Executor, WorkerLost
 from avqa.pipelines.progress import Progress
 from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import VideoJob
+from avqa.signals import StopSignals
 from avqa.store.admin import Store
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
 
@@ -37,37 +37,14 @@ _BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
 """Seconds of video per bundle: 10 to 30 seconds of work."""
 
 
-class Signals:
-    """First Ctrl-C or SIGTERM: drain. Second: abort by raising `Stopped` at once."""
+class Signals(StopSignals):
+    """First Ctrl-C or SIGTERM: drain. Second: abort by raising `Aborted` at once."""
 
     def __init__(self, on_drain: Callable[[], None]) -> None:
         """``on_drain`` is called from the driver's loop, not from the handler."""
+        super().__init__("resume with the same command")
         self._on_drain = on_drain
         self._told = False
-        self.received: int | None = None
-
-    def __enter__(self) -> Signals:
-        """Install the handlers; elsewhere than in the main thread Python allows none."""
-        self._old: dict[int, object] = {}
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._old[signum] = signal.signal(signum, self._handle)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the old handlers back."""
-        for signum, old in self._old.items():
-            signal.signal(signum, old)  # type: ignore[arg-type]
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise Aborted(signum, "aborted by a second signal; resume with the same command")
-        self.received = signum
 
     def check(self) -> bool:
         """Whether to drain; tells the executor once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, Stopped
+from avqa.signals import StopSignals
 from avqa.training._checkpoints import Checkpoints
 from avqa.training._history import Row
 from avqa.training._progress import Progress
-from avqa.training._stopping import StopSignals
 from avqa.training.batches import Batch, VideoGroupedBatches
 from avqa.training.questions import QuestionSet
 from avqa.training.settings import TrainSettings
@@ -68,7 +69,14 @@ class Task:
         Raises:
             Stopped: a signal came.
         """
-        self.stop.check(self.label, len(self.history), self.settings.epochs)
+        if self.stop.received is not None:
+            name = signal.Signals(self.stop.received).name
+            raise Stopped(
+                self.stop.received,
+                f"{self.label}: stopped by {name} with {len(self.history)} of"
+                f" {self.settings.epochs} epochs finished and kept; go on with the same command"
+                " and --resume",
+            )
 
     def diverged(self, what: str) -> ConfigError:
         """The error of a loss or weight that is NaN or infinite."""

@@ -19,12 +19,12 @@ import torch
 
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head, HeadOutput
+from avqa.signals import StopSignals
 from avqa.store.files import storage_errors
 from avqa.training._checkpoints import Checkpoints, identity
 from avqa.training._curves import draw_curves
 from avqa.training._history import Row, best_epoch, mean_waiting, write_metrics
 from avqa.training._progress import Progress
-from avqa.training._stopping import StopSignals
 from avqa.training._task import Task, TimedBatches
 from avqa.training.batches import Batch, make_loader
 from avqa.training.questions import QuestionSet
@@ -91,7 +91,7 @@ def fit(
     with storage_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     history = checkpoints.begin(head)
-    stop = StopSignals()
+    stop = StopSignals("go on with --resume")
     load = functools.partial(
         make_loader,
         batch_size=settings.batch_size,

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM: the first is noted, so that work can end well; the second aborts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+from avqa.errors import Aborted
+
+
+class StopSignals:
+    """Notes the first signal while entered; the second one raises `Aborted` at once."""
+
+    def __init__(self, advice: str) -> None:
+        """``advice``: what to do after an abort."""
+        self._advice = advice
+        self._old: dict[int, object] = {}
+        self.received: int | None = None
+
+    def __enter__(self) -> Self:
+        """Install the handlers; elsewhere than in the main thread Python allows none."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._old[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the old handlers back."""
+        for signum, old in self._old.items():
+            signal.signal(signum, old)  # type: ignore[arg-type]
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise Aborted(signum, f"aborted by a second signal; {self._advice}")
+        self.received = signum
