@@ -77,7 +77,7 @@ def test_exact_rows_say_who_where_and_how_loud():
 
 
 def test_a_patch_is_covered_where_its_middle_is():
-    assert covered_patches([0.0, 0.0, 0.28, 0.28]) == [0, 1, 7, 8]
+    assert covered_patches([0.05, 0.05, 0.28, 0.28]) == [0, 1, 7, 8]
     assert covered_patches([0.95, 0.0, 1.0, 1.0]) == []
     assert covered_patches(None) == []
 
