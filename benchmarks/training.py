@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
 import resource
 import statistics
@@ -70,6 +71,7 @@ def main() -> None:
     from benchmarks import training_store
     from benchmarks.__main__ import machine
 
+    busy = os.getloadavg()[0]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
         folder = Path(scratch)
@@ -90,7 +92,7 @@ def main() -> None:
             )
             learning[name] = json.loads(done.stdout)
             print(name, learning[name], flush=True)
-    PAGE.write_text(page(reading, learning, machine(), arguments.rounds))
+    PAGE.write_text(page(reading, learning, machine(), busy, arguments.rounds))
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 
@@ -158,18 +160,20 @@ def train(name: str, folder: Path) -> dict[str, Any]:
         torch.manual_seed(0)
         head, recipe, questions = question_set(name, folder, SMALL_ARRAYS)
         loader = make_loader(questions, recipe.batch_size, shuffle=True, workers=workers)
-        waits, steps = zip(*steps_of(head, recipe, loader), strict=True)
-        seconds = sum(waits) + sum(steps)
+        measured = list(steps_of(head, recipe, loader))
+        waiting, unpacking, learning = (sum(part) for part in zip(*measured, strict=True))
+        seconds = waiting + unpacking + learning
         figures |= {"batch": recipe.batch_size, "rows": -(-60 // recipe.stride_seconds)}
-        figures[f"waiting_{workers}"] = sum(waits) / seconds
-        figures[f"rate_{workers}"] = recipe.batch_size * len(steps) / seconds
+        figures[f"waiting_{workers}"] = waiting / seconds
+        figures["unpacking"] = unpacking / seconds
+        figures[f"rate_{workers}"] = recipe.batch_size * len(measured) / seconds
         if figures["waiting_0"] <= 0.05:
             break
     return figures
 
 
-def steps_of(head: Any, recipe: Any, loader: Any) -> Iterator[tuple[float, float]]:
-    """Seconds of waiting and of learning, per step."""
+def steps_of(head: Any, recipe: Any, loader: Any) -> Iterator[tuple[float, float, float]]:
+    """Seconds of waiting for a batch, of making a row of every question, and of learning."""
     import torch
 
     from avqa import heads
@@ -181,8 +185,9 @@ def steps_of(head: Any, recipe: Any, loader: Any) -> Iterator[tuple[float, float
     for number in range(1 + STEPS):
         start = time.perf_counter()
         batch = next(batches)
-        inputs = batch.inputs
         there = time.perf_counter()
+        inputs = batch.inputs
+        unpacked = time.perf_counter()
         optimizer.zero_grad()
         heads.total_loss(head, head(inputs), batch.answers).backward()
         optimizer.step()
@@ -190,13 +195,17 @@ def steps_of(head: Any, recipe: Any, loader: Any) -> Iterator[tuple[float, float
         if number == 0:
             begin = end
             continue
-        yield there - start, end - there
+        yield there - start, unpacked - there, end - unpacked
         if end - begin > SECONDS and number > 1:
             return
 
 
 def page(
-    reading: list[tuple[float, ...]], learning: dict[str, dict[str, Any]], machine: str, rounds: int
+    reading: list[tuple[float, ...]],
+    learning: dict[str, dict[str, Any]],
+    machine: str,
+    busy: float,
+    rounds: int,
 ) -> str:
     """The page in Markdown."""
     lines = [
@@ -206,7 +215,7 @@ def page(
         f" 60 s, 3.5 questions a video, {VIDEOS} videos, files in the page cache; every head with"
         " its paper's batch, stride and pictures.",
         "",
-        f"Machine: {machine}.",
+        f"Machine: {machine}; {busy:.1f} other programs were running when it began.",
         "",
         "## Reading alone",
         "",
@@ -229,20 +238,21 @@ def page(
         "## Training",
         "",
         "Frames and sound are loaded, patches and maps are read per video, as it is with all 9,288"
-        " videos of MUSIC-AVQA in ordinary memory. Waiting is the share of the time in which the"
-        " head has no batch; where it is over 5 % without workers it was measured with one too."
-        f" An epoch is {EPOCH:,} questions.",
+        " videos of MUSIC-AVQA in ordinary memory. Waiting is the share of the time until the"
+        " loader gives a batch; where it is over 5 % without workers it was measured with one too."
+        " Unpacking is the share in which the batch, which holds every video once in float16,"
+        f" becomes one row a question in float32. An epoch is {EPOCH:,} questions.",
         "",
-        "| head | rows | batch | questions/s | waiting, 0 workers | waiting, 1 worker"
+        "| head | rows | batch | questions/s | waiting, 0 workers | waiting, 1 worker | unpacking"
         " | minutes an epoch |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, f in learning.items():
         rate = max(f["rate_0"], f.get("rate_1", 0.0))
         with_one = f"{f['waiting_1']:.1%}" if "waiting_1" in f else "–"
         lines.append(
             f"| {name} | {f['rows']} | {f['batch']} | {rate:.1f} | {f['waiting_0']:.1%}"
-            f" | {with_one} | {EPOCH / rate / 60:.0f} |"
+            f" | {with_one} | {f['unpacking']:.1%} | {EPOCH / rate / 60:.0f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -15,7 +15,7 @@ from avqa.datasets.vocabulary import ANSWER_ID, encode_answer, encode_words, num
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
 from avqa.store.reader import FeatureStore
-from avqa.training.batches import Batch, new_memory, one_thread
+from avqa.training.batches import MEMORY, Batch, one_thread
 from avqa.training.features import FeatureReader
 
 SENTENCE, WORD = "clip_vit_b32/sentence", "clip_vit_b32/word"
@@ -118,7 +118,7 @@ def _padded(videos: list[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]
     lengths = [max(map(len, rows.values()), default=1) for rows in videos]
     padded = {}
     for field, first in videos[0].items():
-        padded[field] = new_memory((len(videos), max(lengths), *first.shape[1:]), first.dtype)
+        padded[field] = MEMORY.empty((len(videos), max(lengths), *first.shape[1:]), first.dtype)
         for place, (seconds, rows) in enumerate(zip(lengths, videos, strict=True)):
             padded[field][place, :seconds] = rows[field]
             padded[field][place, seconds:] = 0
