@@ -47,6 +47,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.questions
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.training
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
