@@ -25,7 +25,8 @@ KEPT = ROOT / "build" / "planted.json"
 PAGE = ROOT / "docs" / "heads.md"
 START, END = "<!-- planted -->", "<!-- /planted -->"
 BATCH, SCORED = 64, 2000
-LEARNING_RATE = 1e-3
+LEARNING_RATE, FALL = 1e-3, 0.3
+"""Constant, then falling to 0 in a straight line over the last part of the steps."""
 
 
 @dataclass
@@ -78,7 +79,7 @@ def train(number: int, seed: int) -> dict[str, Any]:
     import torch
 
     from avqa import heads
-    from benchmarks.planted_tasks import NUM, VOCABULARY, WIDTH, Codes, plant
+    from benchmarks.planted_tasks import ANSWERS, VOCABULARY, WIDTH, Codes, plant
 
     case = CASES[number]
     torch.set_num_threads(1)
@@ -86,9 +87,12 @@ def train(number: int, seed: int) -> dict[str, Any]:
     codes, g = Codes(seed), torch.Generator().manual_seed(seed + 1)
     sizes = {"width": WIDTH, "audio_width": WIDTH, "visual_width": WIDTH, "text_width": WIDTH}
     head = heads.build(
-        case.head, **sizes, vocabulary=VOCABULARY, num_answers=NUM, **dict(case.options)
+        case.head, **sizes, vocabulary=VOCABULARY, num_answers=ANSWERS, **dict(case.options)
     )
     optimizer = torch.optim.Adam(head.parameters(), LEARNING_RATE, eps=case.epsilon)
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (1 - step / case.steps) / FALL)
+    )
     start = time.perf_counter()
     for _ in range(case.steps):
         batch = plant(case.task, codes, BATCH, g)
@@ -96,8 +100,9 @@ def train(number: int, seed: int) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        rate.step()
     head.eval()
-    scored = plant(case.task, codes, SCORED, g)
+    scored = plant(case.scored or case.task, codes, SCORED, g)
     with torch.no_grad():
         output = head(scored.inputs, explain=True)
     right = (output.logits.argmax(1) == scored.answers).float().mean()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.planted_tasks import Planted
+from benchmarks.planted_tasks import PLACES, Planted
 
 Measure = Callable[[Mapping[str, Tensor], Planted], Tensor]
 
@@ -21,9 +21,11 @@ class Case:
     task: str
     form: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 1200
+    steps: int = 800
     epsilon: float = 1e-8
     """Of Adam."""
+    scored: str | None = None
+    """The task it is scored on, if not its own."""
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
@@ -78,101 +80,60 @@ def cases(
     forms: Mapping[str, Mapping[str, Any]],
     *,
     base: Mapping[str, Any] | None = None,
-    steps: int = 1200,
+    steps: int = 800,
     epsilon: float = 1e-8,
+    scored: str | None = None,
     **measures: Measure,
 ) -> list[Case]:
     """The same task in several forms."""
     return [
-        Case(head, task, form, {**(base or {}), **options}, steps, epsilon, dict(measures))
+        Case(head, task, form, {**(base or {}), **options}, steps, epsilon, scored, measures)
         for form, options in forms.items()
     ]
 
 
+TASKS = ("second", "patch", "sounding", "modality", "sense", "rare", "cued", "elsewhere")
+_CLIP = {"question": "clip"}
 _SECONDS = {"num_segments": 8, "top_k_segments": 2, "top_k_patches": 2}
-_SECONDS16 = {"num_segments": 16, "top_k_segments": 4, "top_k_patches": 2}
+_ELSEWHERE = {"num_segments": 9, "top_k_segments": 3, "top_k_patches": 2}
 _PATCHES = {"num_segments": 3, "top_k_segments": 3, "top_k_patches": 2}
 _ALL_PATCHES = _PATCHES | {"top_k_patches": 8}
-_TSSM_ALONE = {"use_srsm": False, "use_avam": False, "use_lgpm": False}
-_NO_SOURCES = {"slt": False, "sasr": False}
+_SELECTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "select_grad=weighted": {"select_grad": "weighted"},
+    "select_grad=none (printed)": {"select_grad": "none"},
+}
 _NO_CONTRAST = {"loss_qv": False, "loss_qa": False, "loss_av": False}
 
 CASES: list[Case] = [
     *(
         case
         for baseline in ("question_only", "late_fusion")
-        for task in ("second", "second16", "patch", "sounding", "modality")
-        for case in cases(baseline, task, {"as it is": {}}, steps=600)
+        for task in TASKS
+        for case in cases(baseline, task, {"": {}}, base=_CLIP, steps=400)
     ),
-    *cases(
-        "pstp",
-        "second",
-        {
-            "default": {},
-            "select_grad=weighted": {"select_grad": "weighted"},
-            "select_grad=none (printed)": {"select_grad": "none"},
-        },
-        base=_SECONDS,
-        steps=1600,
-        recall=kept("segment_index"),
-    ),
-    *cases("pstp", "second", {"w/o TSSM": {"use_tssm": False}}, base=_SECONDS, steps=1600),
-    *cases(
-        "pstp",
-        "second",
-        {
-            "TSSM alone": {},
-            "TSSM alone, select_grad=none (printed)": {"select_grad": "none"},
-        },
-        base=_SECONDS | _TSSM_ALONE,
-        recall=kept("segment_index"),
-    ),
-    *cases("pstp", "second", {"w/o all": {"use_tssm": False}}, base=_SECONDS | _TSSM_ALONE),
-    *cases(
-        "pstp",
-        "second16",
-        {"default": {}, "select_grad=none (printed)": {"select_grad": "none"}},
-        base=_SECONDS16,
-        steps=2400,
-        recall=kept("segment_index"),
-    ),
-    *cases(
-        "pstp",
-        "second16",
-        {"default": {}},
-        base=_SECONDS16,
-        steps=4000,
-        recall=kept("segment_index"),
-    ),
-    *cases("pstp", "second16", {"w/o TSSM": {"use_tssm": False}}, base=_SECONDS16, steps=2400),
-    *cases(
-        "pstp",
-        "patch",
-        {
-            "default": {},
-            "select_grad=weighted": {"select_grad": "weighted"},
-            "select_grad=none (printed)": {"select_grad": "none"},
-        },
-        base=_PATCHES,
-        recall=kept("patch_index"),
-    ),
+    *cases("pstp", "second", _SELECTIONS, base=_SECONDS, recall=kept("segment_index")),
+    *cases("pstp", "second", {"w/o TSSM": {"use_tssm": False}}, base=_SECONDS),
+    *cases("pstp", "patch", _SELECTIONS, base=_PATCHES, recall=kept("patch_index")),
     *cases("pstp", "patch", {"w/o SRSM": {"use_srsm": False}}, base=_PATCHES),
     *cases(
         "pstp",
         "sounding",
-        {"default": {}, "w/o LGPM": {"use_lgpm": False}},
+        {"default": {}},
         base=_ALL_PATCHES,
+        steps=1200,
         found=peak_of_kept("audio_patch_attn", "patch_index"),
     ),
-    *cases("pstp", "sounding", {"w/o AVAM": {"use_avam": False}}, base=_ALL_PATCHES),
+    *cases("pstp", "sounding", {"w/o AVAM": {"use_avam": False}}, base=_ALL_PATCHES, steps=1200),
     *cases(
-        "avst",
-        "second16",
-        {"default": {}},
-        steps=1600,
-        found=peak_second("temporal_attn_visual"),
+        "pstp",
+        "elsewhere",
+        {"default": {}, "w/o LGPM": {"use_lgpm": False}},
+        base=_ELSEWHERE,
+        steps=2000,
     ),
-    *cases("avst", "second16", {"temporal=false": {"temporal": False}}),
+    *cases("avst", "second", {"default": {}}, found=peak_second("temporal_attn_visual")),
+    *cases("avst", "second", {"temporal=false": {"temporal": False}}),
     *cases(
         "avst",
         "sounding",
@@ -195,31 +156,30 @@ CASES: list[Case] = [
     *cases(
         "tjstg",
         "patch",
-        {"ground_temp=0.1, Adam eps 1e-12": {"ground_temp": 0.1}},
+        {"Adam eps 1e-12": {}},
         steps=2000,
         epsilon=1e-12,
         found=peak_patch("attn_joint"),
         word=right_word,
     ),
+    *cases("tjstg", "patch", {"target_aware=false": {"target_aware": False}}, steps=2000),
     *cases(
         "tjstg",
-        "patch",
-        {"ground_temp=0.1, target_aware=false": {"ground_temp": 0.1, "target_aware": False}},
-        steps=2000,
-    ),
-    *cases(
-        "tjstg",
-        "second16",
+        "rare",
         {"default": {}, "csl=false": {"csl": False}},
-        found=peak_second("temporal_attn_visual"),
+        base=_CLIP,
+        steps=1600,
+        scored="modality",
+        heard=peak_second("temporal_attn_audio"),
+        seen=peak_second("temporal_attn_visual"),
     ),
     *cases(
         "sasr",
-        "second16",
+        "second",
         {"default": {}, "temporal=qblock": {"temporal": "qblock"}},
         found=peak_second("temporal_attn_visual"),
     ),
-    *cases("sasr", "second16", {"ta=false": {"ta": False}}),
+    *cases("sasr", "second", {"ta=false": {"ta": False}}),
     *cases(
         "sasr",
         "sounding",
@@ -231,7 +191,17 @@ CASES: list[Case] = [
         found=peak_patch("spatial_attn"),
     ),
     *cases("sasr", "sounding", {"sa=false": {"sa": False}}),
-    *cases("sasr", "modality", {"default": {}, "slt=false, sasr=false": _NO_SOURCES}),
+    *cases(
+        "sasr",
+        "cued",
+        {
+            "default": {},
+            "slt=false": {"slt": False},
+            "sasr=false": {"sasr": False},
+            "slt=false, sasr=false": {"slt": False, "sasr": False},
+        },
+        base={"num_sources": PLACES},
+    ),
     *cases(
         "mcd",
         "second",
@@ -241,10 +211,19 @@ CASES: list[Case] = [
             "losses off, N=1": _NO_CONTRAST | {"num_blocks": 1},
             "losses off, N=1, aggregator=literal (printed)": _NO_CONTRAST
             | {"num_blocks": 1, "aggregator": "literal"},
-            "losses off, N=1, text_objects=false": _NO_CONTRAST
-            | {"num_blocks": 1, "text_objects": False},
         },
-        base={"num_frames": 8},
+        base={"num_frames": 8} | _CLIP,
+        steps=1200,
+    ),
+    *cases(
+        "mcd",
+        "sense",
+        {
+            "losses off, N=1": {},
+            "losses off, N=1, text_objects=false": {"text_objects": False},
+        },
+        base={"num_frames": 8, "num_blocks": 1} | _NO_CONTRAST,
+        steps=2800,
     ),
     *cases(
         "avaf",
@@ -265,11 +244,12 @@ CASES: list[Case] = [
             "tacl=false, avcm=false": {"tacl": False, "avcm": False},
         },
     ),
-    *cases(
-        "avaf",
-        "modality",
-        {"tacl=false": {"tacl": False}},
-        picture_asked=follows_asked,
+    *(
+        case
+        for task in ("modality", "sense")
+        for case in (
+            *cases("avaf", task, {"tacl=false": {"tacl": False}}, picture_asked=follows_asked),
+            *cases("avaf", task, {"tacl=false, qoaf=false": {"tacl": False, "qoaf": False}}),
+        )
     ),
-    *cases("avaf", "modality", {"tacl=false, qoaf=false": {"tacl": False, "qoaf": False}}),
 ]
