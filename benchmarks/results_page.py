@@ -157,17 +157,17 @@ def _all(seeds: Sequence[Done] | None, floor: float) -> str:
 
 def verdict(of_head: Mapping[Kind, Sequence[Done]], floor: float) -> str:
     """The first change that brings a head over the floor by `CLEAR` points."""
-    reasons: dict[Kind, str] = {
-        "paper": "nothing",
-        "scaled": "recipe or the features' scale",
-        "exact": "features: what they tell",
+    clears = {
+        kind: _mean([one.scores for one in seeds], "All") >= floor + CLEAR
+        for kind, seeds in of_head.items()
     }
-    for kind, reason in reasons.items():
-        if kind not in of_head:
-            return ""  # not trained yet
-        if _mean([one.scores for one in of_head[kind]], "All") >= floor + CLEAR:
-            return reason
-    return "the head, or the budget"
+    if clears.get("paper"):
+        return "nothing"
+    if clears.get("scaled"):
+        return "recipe or the features' scale"
+    if clears.get("exact"):
+        return "features: what they tell" if "scaled" in clears else "recipe or features"
+    return "the head, or the budget" if "exact" in clears else ""
 
 
 def _looked(done: Sequence[Done]) -> list[str]:

@@ -163,7 +163,8 @@ def done(kind, correct, head="pstp", seed=0):
 
 def test_the_first_way_that_clears_the_floor_is_the_verdict():
     ways = {"paper": [done("paper", 41)], "exact": [done("exact", 60)]}
-    assert verdict(ways, 40.0) == ""
+    assert verdict({"paper": ways["paper"]}, 40.0) == ""
+    assert verdict(ways, 40.0) == "recipe or features"
     ways |= {"scaled": [done("scaled", 50)]}
     assert verdict(ways, 40.0) == "recipe or the features' scale"
     assert verdict(ways, 41.0) == "features: what they tell"
