@@ -177,7 +177,7 @@ def test_the_page_has_every_way_and_the_mean_of_seeds():
     rows = {"template floor": {column: Score(40, 100) for column in COLUMNS}}
     text = page(about, [done("paper", 41), done("exact", 50), done("exact", 60, seed=1)], rows)
     assert "| pstp | exact | 2 | 55.0 |" in text
-    assert "| pstp | 41.0 |  | **55.0 ± 7.1** |  |" in text
+    assert "| pstp | 41.0 |  | **55.0 ± 7.1** | recipe or features |" in text
     assert "| pstp | paper | 0.00 | 0.0001 | 64 | 3 | 2 | 50.0 % | 1:00 |" in text
 
 
