@@ -296,7 +296,7 @@ def test_a_full_disk_keeps_what_was_finished_in_the_same_bundle(tmp_path, extrac
 
 def test_an_unknown_scheduler_makes_no_store(tmp_path, extract):
     write(tmp_path, "v")
-    with pytest.raises(ConfigError, match="scheduler='dusk'; expected local, sync or an address"):
+    with pytest.raises(ConfigError, match="scheduler='dusk'; expected local, sync, slurm or an address"):
         extract(scheduler="dusk")
     assert not (tmp_path / "store").exists()
 
