@@ -51,6 +51,10 @@ class ChunkChecker:
         stored = read_record(path).crc32c
         if stored != record.crc32c:
             return "crc", f"checksum {stored:08x}, ledger says {record.crc32c:08x}"
+        return self.check_values(row, number, valid)
+
+    def check_values(self, row: int, number: int, valid: int) -> tuple[str, str] | None:
+        """First thing wrong with a chunk's values, of which ``valid`` seconds count."""
         start = number * self._chunk_seconds
         try:
             values = self._array[row, start : start + self._chunk_seconds]

@@ -18,6 +18,8 @@ from avqa.store.recipes import recipe_hash
 RESERVE = "ledger/.reserve"
 RESERVE_BYTES = 64 * 2**20
 """Kept allocated, so that on a full disk the last records can still be written."""
+PACKED = "packed"
+"""Attribute of packed copies."""
 
 
 def build_group(
@@ -100,6 +102,24 @@ def read_attributes(path: Path) -> dict[str, Any]:
             f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
         )
     return attrs
+
+
+def is_packed(attrs: Mapping[str, Any]) -> bool:
+    """Whether these are the attributes of a packed copy, see `avqa.store.pack`."""
+    return bool(attrs.get(PACKED))
+
+
+def refuse_packed(path: Path) -> None:
+    """Make sure that ``path`` is no packed copy: nobody may write to one.
+
+    Raises:
+        StoreError: it is one.
+    """
+    if (path / schema.GROUP / "zarr.json").exists() and is_packed(read_attributes(path)):
+        raise StoreError(
+            f"store {str(path)!r} is a packed copy, which never changes; expected a working"
+            " store; give the one that it was packed from, then pack that again with: avqa pack"
+        )
 
 
 def write_attributes(root: Path, attrs: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from types import TracebackType
 
 from avqa.errors import StoreLocked
 from avqa.store.files import read_json, storage_errors, write_json
+from avqa.store.layout import refuse_packed
 
 LOCK = "lock.json"
 STEAL_AFTER_SECONDS = 600.0
@@ -76,10 +77,12 @@ class Lock:
                 ten minutes.
 
         Raises:
+            StoreError: it is a packed copy, or damaged.
             StoreLocked: another run holds it; names host, pid, start and heartbeat.
             StorageFailure: the folder cannot be written.
         """
         path = Path(path)
+        refuse_packed(path)
         with storage_errors(f"{str(path / LOCK)!r}"):
             path.mkdir(parents=True, exist_ok=True)
             took_over = False
