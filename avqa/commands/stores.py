@@ -1,4 +1,4 @@
-"""`avqa status` and `avqa verify`: what a store holds, and whether it is as it should be."""
+"""`avqa status`, `verify`, `finalize`, `pack`: what a store holds, and other forms of it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ def status(store: Store) -> None:
 
     Example: avqa status features
     """
+    from avqa.pipelines.partition import part_lines
     from avqa.store.status import summary
 
-    typer.echo("\n".join(summary(store).lines()))
+    lines = part_lines(store)
+    if not lines or (store / "features.zarr").exists():
+        lines = [*summary(store).lines(), *lines]
+    typer.echo("\n".join(lines))
 
 
 @reports_errors
@@ -53,6 +57,30 @@ def verify(
         raise DifferenceFound(
             f"store {str(store)!r}: problems={len(left)}; expected none; {advice}"
         )
+
+
+@reports_errors
+def finalize(
+    store: Store,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over locks not renewed for 10 minutes.")
+    ] = False,
+) -> None:
+    """Make one store of the parts of `avqa extract --partition`, once all elements are finished.
+
+    Example: avqa finalize features
+    """
+    from avqa.pipelines.finalize import finalize as finalize_store
+
+    report = finalize_store(store, say, steal_lock=steal_lock)
+    if report is None:
+        typer.echo(
+            f"store {str(store)!r} has no parts; expected some of `avqa extract --partition`;"
+            " nothing to finalize"
+        )
+        return
+    typer.echo(report.summary())
+    report.raise_if_failed()
 
 
 @reports_errors

@@ -344,7 +344,7 @@ def _run(
     durations = Durations([job.video_id for job in work.jobs])
     progress = Progress(len(work.jobs), durations, say, options.log_json)
     probe = LengthProbe(work.jobs, settings, options.limits)
-    gpus = devices.num_gpus() if settings.device == "cuda" else 0
+    gpus = devices.visible_gpus() if settings.device == "cuda" else ()
     executor = connect(options.scheduler, config, gpus, slurm=options.slurm, note=note)
     driver = Driver(store, executor, work.jobs, progress, settings, run_id)
     aborted = True
