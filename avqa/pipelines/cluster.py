@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import pickle
 import queue
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from avqa.pipelines.slurm import ClusterConfig
 
 CONNECT_SECONDS = 20
+WORKERS_SECONDS = 60
 THREADS_PER_WORKER = 2
 """Two bundles in progress per worker: one is decoded while the other is encoded."""
 
@@ -241,14 +241,15 @@ class OnDask:
 def connect(
     scheduler: str,
     config: WorkerConfig,
-    num_gpus: int,
+    gpus: Sequence[str],
     *,
     slurm: ClusterConfig | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> Executor:
     """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
 
-    ``note`` gets a line when batch jobs come and go.
+    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``note`` gets a line when
+    batch jobs come and go.
 
     Raises:
         EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
@@ -267,19 +268,44 @@ def connect(
 
     dask.config.set(DASK_CONFIG)
     if scheduler == "local":
-        cluster = _local_cluster(num_gpus)
-        config = replace(config, workers_per_machine=max(1, num_gpus))
+        cluster = _local_cluster(gpus)
+        config = replace(config, workers_per_machine=max(1, len(gpus)))
         return OnDask(Client(cluster, set_as_default=False), cluster, config)
-    try:
-        client = Client(scheduler, set_as_default=False, timeout=CONNECT_SECONDS)
-        client.wait_for_workers(1, timeout=3 * CONNECT_SECONDS)
-    except (OSError, TimeoutError) as error:
-        raise EnvironmentFailure(
-            f"scheduler {scheduler}: no answer or no workers; expected a running Dask scheduler"
-            " with at least one worker; start it, or use --scheduler local"
-        ) from error
+    client = _client(scheduler)
     hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
     return OnDask(client, None, replace(config, workers_per_machine=max(hosts.values())))
+
+
+def _client(address: str) -> Client:
+    """A client of the scheduler at ``address``, which has workers."""
+    from distributed import Client
+
+    try:
+        client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+    except ValueError as error:
+        raise ConfigError(
+            f"scheduler={address!r}: {error}; expected an address like tcp://host:8786;"
+            " check --scheduler"
+        ) from error
+    except TypeError as error:  # a tls:// address
+        raise ConfigError(
+            f"scheduler={address!r}: no certificates to connect with; expected those of"
+            " distributed.comm.tls in Dask's configuration; set them, or use a tcp:// address"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise EnvironmentFailure(
+            f"scheduler {address}: no answer in {CONNECT_SECONDS} s; expected a running Dask"
+            " scheduler that this machine can reach; start it, or use --scheduler local"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+    except TimeoutError as error:
+        client.close()
+        raise EnvironmentFailure(
+            f"scheduler {address}: no worker in {WORKERS_SECONDS} s; expected at least one; start"
+            f" some with: dask worker {address}"
+        ) from error
+    return client
 
 
 def _bundle_task() -> Callable[..., Any]:
@@ -327,14 +353,16 @@ def is_remote(scheduler: str) -> bool:
     )
 
 
-def _local_cluster(num_gpus: int) -> Any:
-    """One worker process per GPU, which it alone sees; a single one without GPUs."""
+def _local_cluster(gpus: Sequence[str]) -> Any:
+    """One worker process per GPU, which it alone sees; a single one without GPUs.
+
+    The variable is set as soon as the process starts, before anything of it imports torch, and
+    again where Dask replaces a process that died.
+    """
     from distributed import Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    devices = [d for d in visible.split(",") if d] or [str(i) for i in range(num_gpus)]
-    num_workers = max(1, num_gpus)
+    num_workers = max(1, len(gpus))
     workers = {
         index: {
             "cls": Nanny,
@@ -345,7 +373,7 @@ def _local_cluster(num_gpus: int) -> Any:
                 "memory_limit": MEMORY_LIMIT // num_workers,
                 "silence_logs": logging.ERROR,
                 "plugins": (IgnoreSignals(),),
-                "env": {"CUDA_VISIBLE_DEVICES": devices[index]} if num_gpus else {},
+                "env": {"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else {},
             },
         }
         for index in range(num_workers)
