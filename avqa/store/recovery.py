@@ -73,7 +73,9 @@ def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
 
 def remove_partials(path: Path) -> int:
     """Remove leftovers of interrupted writes, with the lock held."""
-    leftovers = [p for p in path.rglob("*.partial") if p.is_file()]
+    # Those in parts are of runs with locks of their own, which may be at work.
+    found = (p for p in path.rglob("*.partial") if p.relative_to(path).parts[0] != "parts")
+    leftovers = [p for p in found if p.is_file()]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)
