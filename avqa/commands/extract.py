@@ -31,7 +31,13 @@ Timeout = Annotated[
 @reports_errors
 def extract(
     videos: Annotated[Path, typer.Option(help="Folder of videos, searched recursively.")],
-    out: Annotated[Path, typer.Option(help="Store to create, resume or extend.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Store to create, resume or extend: a folder, or s3://bucket/prefix.",
+            metavar="STORE",
+        ),
+    ],
     features: Annotated[
         str | None,
         typer.Option(help="Comma-separated <encoder>/<tap>; see `avqa encoders`."),
@@ -121,6 +127,7 @@ def extract(
     from avqa.pipelines.devices import choose_device
     from avqa.pipelines.features import ExtractOptions, extract_folder
     from avqa.pipelines.sources import EXTENSIONS, check_id_rule
+    from avqa.store.files import store_path
 
     settings = check_settings(
         choose(
@@ -140,7 +147,7 @@ def extract(
     )
     options = ExtractOptions(
         videos=videos,
-        store=out,
+        store=store_path(out),
         settings=settings,
         scheduler=scheduler,
         ids=ids,

@@ -9,7 +9,9 @@ import typer
 
 from avqa.commands.reporting import reports_errors
 
-Store = Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")]
+Store = Annotated[
+    str, typer.Argument(help="The store: a folder, or s3://bucket/prefix.", metavar="STORE")
+]
 
 
 @reports_errors
@@ -41,13 +43,16 @@ def verify(
     """
     from avqa.errors import DifferenceFound
     from avqa.pipelines.verify import verify_store
+    from avqa.store.files import store_path
 
-    report = verify_store(store, level=level, videos=videos, num_videos=n, repair=repair)
+    report = verify_store(
+        store_path(store), level=level, videos=videos, num_videos=n, repair=repair
+    )
     for line in report.lines():
         typer.echo(line)
     left = [problem for problem in report.problems if not repair or problem.kind == "foreign"]
     if left:
         raise DifferenceFound(
-            f"store {str(store)!r}: problems={len(left)}; expected none;"
+            f"store {store!r}: problems={len(left)}; expected none;"
             " mark them for extraction with --repair, then run `avqa extract` again"
         )
