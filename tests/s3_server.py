@@ -35,6 +35,12 @@ def free_ports(count):
     return found
 
 
+def identity(name, key, secret, *actions):
+    """A user, as the server's configuration names one."""
+    keys = [{"accessKey": key, "secretKey": secret}]
+    return {"name": name, "credentials": keys, "actions": actions}
+
+
 class Server:
     """A running server with one bucket, an administrator and a reader."""
 
@@ -44,11 +50,9 @@ class Server:
         self._ports = [port + more for port in (master, volume, filer, s3) for more in (0, 10000)]
         self.url = f"http://127.0.0.1:{s3}"
         identities = [
-            {"name": "admin", "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-             "actions": ["Admin", "Read", "Write", "List"]},
-            {"name": "reader", "credentials": [{"accessKey": READER_KEY, "secretKey": READER_SECRET}],
-             "actions": ["Read", "List"]},
-        ]  # fmt: skip
+            identity("admin", KEY, SECRET, "Admin", "Read", "Write", "List"),
+            identity("reader", READER_KEY, READER_SECRET, "Read", "List"),
+        ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "data").mkdir()
         self._log = (folder / "log").open("wb")
@@ -58,7 +62,12 @@ class Server:
                 *("-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}"),
                 *("-volume.max=20", "-master.volumeSizeLimitMB=64", f"-filer.port={filer}"),
                 *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.iam=false"),
-                *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-metricsPort=0"),
+                *(
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                    "-s3.autoCreateBucket=false",
+                    "-metricsPort=0",
+                ),
             ],
             stdout=self._log,
             stderr=subprocess.STDOUT,

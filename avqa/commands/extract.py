@@ -76,8 +76,17 @@ def extract(
         int | None, typer.Option(help="Seconds per chunk of the store.", show_default="60")
     ] = None,
     scheduler: Annotated[
-        str, typer.Option(help="local, sync, or the address tcp://host:port of a Dask scheduler.")
+        str,
+        typer.Option(
+            help="local, sync, slurm, or the address tcp://host:port of a Dask scheduler."
+        ),
     ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="SLURM: jobs at a time, one GPU and worker each.")
+    ] = None,
+    cluster_config: Annotated[
+        Path | None, typer.Option(help="SLURM: YAML file that describes a job.")
+    ] = None,
     decoders: Annotated[
         int | None, typer.Option(min=1, help="Decoder processes per worker.", show_default="auto")
     ] = None,
@@ -126,9 +135,13 @@ def extract(
     from avqa.pipelines.cluster import is_remote
     from avqa.pipelines.devices import choose_device
     from avqa.pipelines.features import ExtractOptions, extract_folder
+    from avqa.pipelines.slurm import choose_cluster, job_script
     from avqa.pipelines.sources import EXTENSIONS, check_id_rule
     from avqa.store.files import store_path
 
+    slurm = choose_cluster(scheduler, cluster_config, jobs)
+    if slurm is not None and device == "auto":
+        device = slurm.device
     settings = check_settings(
         choose(
             profile,
@@ -150,6 +163,7 @@ def extract(
         store=store_path(out),
         settings=settings,
         scheduler=scheduler,
+        slurm=slurm,
         ids=ids,
         limit=limit,
         extensions=_split(ext) or EXTENSIONS,
@@ -171,6 +185,8 @@ def extract(
         from avqa.pipelines.plan import plan_folder
 
         typer.echo("\n".join(plan_folder(options, say).lines()))
+        if slurm is not None:
+            typer.echo(f"\n{job_script(slurm)}", nl=False)
         return
     report = extract_folder(options, say)
     typer.echo(report.summary())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avqa.commands.reporting import reports_errors
+from avqa.commands.reporting import reports_errors, say
 
 Store = Annotated[
     str, typer.Argument(help="The store: a folder, or s3://bucket/prefix.", metavar="STORE")
@@ -52,7 +52,22 @@ def verify(
         typer.echo(line)
     left = [problem for problem in report.problems if not repair or problem.kind == "foreign"]
     if left:
-        raise DifferenceFound(
-            f"store {store!r}: problems={len(left)}; expected none;"
-            " mark them for extraction with --repair, then run `avqa extract` again"
-        )
+        advice = "mark them for extraction with --repair, then run `avqa extract` again"
+        if report.packed:
+            advice = "fetch this packed copy again, or `avqa pack` the working store again"
+        raise DifferenceFound(f"store {store!r}: problems={len(left)}; expected none; {advice}")
+
+
+@reports_errors
+def pack(
+    store: Store,
+    out: Annotated[Path, typer.Argument(help="Folder to make.", metavar="OUT")],
+) -> None:
+    """Copy a store into a few large files, verified and read-only: for sharing and archives.
+
+    Example: avqa pack features features-packed
+    """
+    from avqa.store.pack import pack as pack_store
+
+    for line in pack_store(store, out, say=say).lines():
+        typer.echo(line)

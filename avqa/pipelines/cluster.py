@@ -1,4 +1,4 @@
-"""Where bundles run: in this process, on a local Dask cluster, or on an existing one.
+"""Where bundles run: in this process, on a local Dask cluster, on SLURM, or on an existing one.
 
 An executor puts every finished bundle on its ``results`` queue; the driver alone reads it.
 """
@@ -9,7 +9,9 @@ import itertools
 import logging
 import os
 import queue
+from asyncio import CancelledError
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +28,8 @@ from avqa.store.records import VideoRecord
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+    from avqa.pipelines.slurm import ClusterConfig
 
 CONNECT_SECONDS = 20
 THREADS_PER_WORKER = 2
@@ -81,6 +85,13 @@ class Executor(Protocol):
     def submit(self, bundle: Bundle) -> None:
         """Start a bundle."""
 
+    def check(self, left: int) -> None:
+        """Called at least once a second: keep workers coming while videos are ``left``.
+
+        Raises:
+            EnvironmentFailure: no worker comes, so that no result would ever come.
+        """
+
     def drain(self) -> None:
         """Let workers begin no further video; results of the rest still come."""
 
@@ -107,6 +118,9 @@ class InProcess:
         except Exception as error:
             self.results.put(Result(bundle, [], error))
 
+    def check(self, left: int) -> None:
+        """There is nothing that could go missing."""
+
     def drain(self) -> None:
         """Begin no further video."""
         self._extractor.drain()
@@ -116,14 +130,32 @@ class InProcess:
         self._extractor.close()
 
 
+class Jobs(Protocol):
+    """Batch jobs that are workers of a Dask cluster."""
+
+    def keep(self, left: int) -> None:
+        """See `Executor.check`."""
+
+    def drain(self) -> None:
+        """Start no further job; those that run go on."""
+
+    def cancel(self) -> None:
+        """End all."""
+
+
 class OnDask:
     """Bundles as tasks of a Dask cluster; the cluster is ours when ``cluster`` is given."""
 
-    def __init__(self, client: Client, cluster: Any, config: WorkerConfig) -> None:
+    def __init__(
+        self, client: Client, cluster: Any, config: WorkerConfig, jobs: Jobs | None = None
+    ) -> None:
         """Register the extractor on all present and future workers."""
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._client = client
         self._cluster = cluster
+        self._jobs = jobs
+        self._drained: set[str] | None = None
+        """Workers that were told to drain, by address; None before."""
         self._plugin = f"avqa-{config.run_id}"
         self._serial = itertools.count()
         self._futures: dict[Any, Future[Any]] = {}
@@ -154,17 +186,42 @@ class OnDask:
             result = Result(bundle, *future.result())
         except KilledWorker as error:
             result = Result(bundle, [], WorkerLost(str(error)))
+        except CancelledError:  # by `_drain_workers` or `close`: nothing of it was done
+            result = Result(bundle, [])
         except BaseException as error:
             result = Result(bundle, [], error)
         self._futures.pop(future.key, None)
         self.results.put(result)
 
+    def check(self, left: int) -> None:
+        """Replace batch jobs that ended; while draining, find the bundles that nobody will run."""
+        if self._drained is not None:
+            self._drain_workers(self._drained)
+        elif self._jobs is not None:
+            self._jobs.keep(left)
+
     def drain(self) -> None:
-        """Tell every worker; those that come later find no bundles."""
-        self._client.run(drain_worker, self._plugin, on_error="ignore")
+        """Tell every worker, also those that come later, since bundles may wait for them."""
+        if self._drained is None:
+            self._drained = set()
+            if self._jobs is not None:
+                self._jobs.drain()
+            self._drain_workers(self._drained)
+
+    def _drain_workers(self, told: set[str]) -> None:
+        workers = set(self._client.nthreads())
+        if not workers:
+            self._client.cancel(list(self._futures.values()), force=True)
+        elif workers - told:
+            answers = self._client.run(
+                drain_worker, self._plugin, workers=list(workers - told), on_error="return"
+            )
+            told |= {worker for worker, answer in answers.items() if answer is None}
 
     def close(self, *, abort: bool = False) -> None:
         """Unregister from a foreign cluster; shut down our own."""
+        if self._jobs is not None:
+            self._jobs.cancel()
         if abort:
             self._client.cancel(list(self._futures.values()), force=True)
         if self._cluster is None:
@@ -174,14 +231,28 @@ class OnDask:
             self._cluster.close(timeout=10)
 
 
-def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
-    """The executor for ``--scheduler local | sync | tcp://host:port``.
+def connect(
+    scheduler: str,
+    config: WorkerConfig,
+    num_gpus: int,
+    *,
+    slurm: ClusterConfig | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Executor:
+    """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
+
+    ``note`` gets a line when batch jobs come and go.
 
     Raises:
-        EnvironmentFailure: no scheduler answers at the address, or none of its workers.
+        EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
+            dask-jobqueue is not installed.
     """
     if scheduler == "sync":
         return InProcess(config)
+    if slurm is not None:
+        from avqa.pipelines.slurm import connect_jobs
+
+        return connect_jobs(slurm, config, note)
     import dask
     from distributed import Client
 
@@ -203,18 +274,18 @@ def connect(scheduler: str, config: WorkerConfig, num_gpus: int) -> Executor:
 
 
 def is_remote(scheduler: str) -> bool:
-    """Whether ``--scheduler`` names a cluster that is there already.
+    """Whether the workers of ``--scheduler`` are on other machines.
 
     Raises:
-        ConfigError: if it is neither that nor ``local`` or ``sync``.
+        ConfigError: if it is none of ``local``, ``sync``, ``slurm`` and an address.
     """
     if scheduler in ("local", "sync"):
         return False
-    if scheduler.startswith(("tcp://", "tls://")):
+    if scheduler == "slurm" or scheduler.startswith(("tcp://", "tls://")):
         return True
     raise ConfigError(
-        f"scheduler={scheduler!r}; expected local, sync or an address like tcp://host:8786;"
-        " check --scheduler"
+        f"scheduler={scheduler!r}; expected local, sync, slurm or an address like"
+        " tcp://host:8786; check --scheduler"
     )
 
 

@@ -31,6 +31,8 @@ CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_RECORDS = 500
 MAX_WORKERS_LOST = 3
 """Worker deaths after which a video that was alone on each is recorded as their cause."""
+SUSPECT_DEATHS = 2
+"""Worker deaths after which a video runs alone; jobs that are preempted cause many first ones."""
 MAX_BUNDLE = 48
 MAX_PROBED = 50
 _BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
@@ -70,15 +72,19 @@ class Driver:
         self._store = store
         self._executor = executor
         self._waiting = deque(jobs)
-        self._suspects: deque[Bundle] = deque()
-        """Videos that were on a worker that died; each goes out again with nothing beside it."""
+        self._again: deque[VideoJob] = deque()
+        """Videos that were on a worker that died once; they go out one by one beside others."""
+        self._suspects: deque[VideoJob] = deque()
+        """Those that were on another one; each goes out again with nothing beside it."""
         self._running = 0
         self._progress = progress
         self._settings = settings
         self._run_id = run_id
         self._buffer: list[VideoRecord] = []
         self._checkpoint = time.monotonic()
-        self._lost: Counter[int] = Counter()
+        self._deaths: Counter[int] = Counter()
+        """Workers that died with a video on them, by its row."""
+        self._deaths_alone: Counter[int] = Counter()
         self._fatal: BaseException | None = None
         self.failures: list[VideoRecord] = []
         self.report_path: StorePath | None = None
@@ -108,7 +114,9 @@ class Driver:
 
     def _loop(self, signals: Signals) -> None:
         while True:
-            self._submit(stopping=signals.check() or self._fatal is not None)
+            stopping = signals.check() or self._fatal is not None
+            self._executor.check(self._progress.total - self._progress.done)
+            self._submit(stopping=stopping)
             if not self._running:
                 return
             self._collect()
@@ -129,15 +137,22 @@ class Driver:
             self._executor.submit(bundle)
 
     def _next_bundle(self) -> Bundle | None:
+        if self._again:
+            return self._single(self._again.popleft())
         if not self._waiting:
             # A suspect is alone on the cluster: who dies with it would not be innocent.
-            return self._suspects.popleft() if self._suspects and not self._running else None
+            if self._suspects and not self._running:
+                return self._single(self._suspects.popleft(), alone=True)
+            return None
         seconds = _BUNDLE_SECONDS[self._settings.device]
         count = int(seconds / max(self._progress.durations.mean(), 1.0))
         # Small bundles at the end, so that no worker is left with a long one alone.
         tail = len(self._waiting) // (2 * self._executor.window())
         count = max(1, min(count, tail, MAX_BUNDLE))
         return Bundle(tuple(self._waiting.popleft() for _ in range(min(count, len(self._waiting)))))
+
+    def _single(self, job: VideoJob, *, alone: bool = False) -> Bundle:
+        return Bundle((job,), self._deaths[job.row] + 1, alone)
 
     def _collect(self) -> None:
         try:
@@ -162,12 +177,14 @@ class Driver:
     def _suspect(self, bundle: Bundle) -> None:
         """A worker died: its videos go out one by one, to find which of them kills."""
         for job in bundle.jobs:
-            if bundle.alone:
-                self._lost[job.row] += 1
-            if self._lost[job.row] >= MAX_WORKERS_LOST:
+            self._deaths[job.row] += 1
+            self._deaths_alone[job.row] += bundle.alone
+            if self._deaths_alone[job.row] >= MAX_WORKERS_LOST:
                 self._keep(self._death_record(job, bundle.attempt))
+            elif self._deaths[job.row] >= SUSPECT_DEATHS:
+                self._suspects.append(job)
             else:
-                self._suspects.append(Bundle((job,), bundle.attempt + 1, alone=True))
+                self._again.append(job)
 
     def _death_record(self, job: VideoJob, attempt: int) -> VideoRecord:
         message = (

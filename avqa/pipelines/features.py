@@ -35,6 +35,7 @@ from avqa.pipelines import devices
 from avqa.pipelines.cluster import connect, is_remote
 from avqa.pipelines.driver import Driver, LengthProbe
 from avqa.pipelines.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.slurm import ClusterConfig
 from avqa.pipelines.sources import EXTENSIONS, IdRule, Source, discover, select
 from avqa.pipelines.work import Work, find_work
 from avqa.pipelines.worker import WorkerConfig
@@ -54,6 +55,7 @@ class ExtractOptions:
     store: StorePath
     settings: Settings = field(default_factory=Settings)
     scheduler: str = "local"
+    slurm: ClusterConfig | None = None
     ids: Path | None = None
     limit: int | None = None
     extensions: tuple[str, ...] = EXTENSIONS
@@ -282,7 +284,7 @@ def _run(
     progress = Progress(len(work.jobs), durations, say, options.log_json)
     probe = LengthProbe(work.jobs, settings, options.limits)
     gpus = devices.num_gpus() if settings.device == "cuda" else 0
-    executor = connect(options.scheduler, config, gpus)
+    executor = connect(options.scheduler, config, gpus, slurm=options.slurm, note=note)
     driver = Driver(store, executor, work.jobs, progress, settings, run_id)
     aborted = True
     try:

@@ -170,6 +170,11 @@ class Store:
             self.arrays.add_feature(spec.name)
 
     @property
+    def packed(self) -> bool:
+        """Whether it is a packed copy: features lie in shards, nothing ever changes."""
+        return layout.is_packed(self._attrs)
+
+    @property
     def num_rows(self) -> int:
         """Rows in use, deleted ones included."""
         return self.arrays.num_rows

@@ -140,6 +140,13 @@ def sizes(folder: StorePath) -> dict[str, int]:
     return found
 
 
+def all_sizes(folder: StorePath) -> list[int]:
+    """Sizes of all files in a folder and those below it."""
+    if isinstance(folder, ObjectPath):
+        return [entry["size"] for entry in folder.listed()]
+    return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+
+
 def size_and_tail(path: StorePath, count: int) -> tuple[int, bytes]:
     """Size of a file and its last ``count`` bytes, or all if it is shorter.
 
@@ -152,6 +159,19 @@ def size_and_tail(path: StorePath, count: int) -> tuple[int, bytes]:
         n_bytes = file.seek(0, os.SEEK_END)
         file.seek(-min(count, n_bytes), os.SEEK_END)
         return n_bytes, file.read(count)
+
+
+def read_range(path: StorePath, start: int, length: int) -> bytes:
+    """``length`` bytes of a file from byte ``start`` on.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if isinstance(path, ObjectPath):
+        return path.read_range(start, length)
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
 
 
 def modified(path: StorePath) -> float:

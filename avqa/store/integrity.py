@@ -49,6 +49,10 @@ class ChunkChecker:
             return "size", f"{stored.n_bytes} bytes, ledger says {record.n_bytes}"
         if stored.crc32c != record.crc32c:
             return "crc", f"checksum {stored.crc32c:08x}, ledger says {record.crc32c:08x}"
+        return self.check_values(row, number, valid)
+
+    def check_values(self, row: int, number: int, valid: int) -> tuple[str, str] | None:
+        """First thing wrong with a chunk's values, of which ``valid`` seconds count."""
         start = number * self._chunk_seconds
         try:
             values = self._array[row, start : start + self._chunk_seconds]

@@ -19,6 +19,8 @@ from avqa.store.recipes import recipe_hash
 RESERVE = "ledger/.reserve"
 RESERVE_BYTES = 64 * 2**20
 """Kept allocated, so that on a full disk the last records can still be written."""
+PACKED = "packed"
+"""Attribute of packed copies."""
 
 
 _BEFORE_THE_STORE = {"lock.json", "ledger", "runs", "parts", schema.GROUP}
@@ -135,6 +137,24 @@ def read_attributes(path: StorePath) -> dict[str, Any]:
             f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
         )
     return attrs
+
+
+def is_packed(attrs: Mapping[str, Any]) -> bool:
+    """Whether these are the attributes of a packed copy, see `avqa.store.pack`."""
+    return bool(attrs.get(PACKED))
+
+
+def refuse_packed(path: StorePath) -> None:
+    """Make sure that ``path`` is no packed copy: nobody may write to one.
+
+    Raises:
+        StoreError: it is one.
+    """
+    if (path / schema.GROUP / "zarr.json").exists() and is_packed(read_attributes(path)):
+        raise StoreError(
+            f"store {str(path)!r} is a packed copy, which never changes; expected a working"
+            " store; give the one that it was packed from, then pack that again with: avqa pack"
+        )
 
 
 def write_attributes(root: StorePath, attrs: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from avqa.store.files import (
     storage_errors,
     write_json,
 )
+from avqa.store.layout import refuse_packed
 from avqa.store.objects import ObjectPath
 
 LOCK = "lock.json"
@@ -84,9 +85,11 @@ class Lock:
                 ten minutes.
 
         Raises:
+            StoreError: it is a packed copy, or damaged.
             StoreLocked: another run holds it; names host, pid, start and heartbeat.
             StorageFailure: the folder cannot be written.
         """
+        refuse_packed(path)
         with storage_errors(f"{str(path / LOCK)!r}"):
             make_folder(path)
             took_over = False

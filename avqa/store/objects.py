@@ -115,6 +115,16 @@ class ObjectPath:
         found = self._ask(obstore.get, options={"range": {"suffix": count}})
         return found.meta["size"], bytes(found.bytes())
 
+    def read_range(self, start: int, length: int) -> bytes:
+        """``length`` bytes of the object from byte ``start`` on.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        import obstore
+
+        return bytes(self._ask(obstore.get_range, start=start, length=length))
+
     def write_bytes(self, data: bytes) -> None:
         """Replace the object."""
         self._put(data)

@@ -33,6 +33,7 @@ _ADVICE = {
 
 
 _IMPORT_ADVICE = "take its file in with `avqa import npy`"
+_PACKED_ADVICE = "in a packed copy it stays so; finish the working store and `avqa pack` it again"
 
 
 class RandomWeightsWarning(UserWarning):
@@ -120,6 +121,11 @@ class FeatureStore:
         return read_whole(self._array(name), name)
 
     @property
+    def packed(self) -> bool:
+        """Whether it is a packed copy, made by `avqa pack`."""
+        return layout.is_packed(self._attrs)
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Names of the features, ``<encoder>/<tap>``, sorted."""
         return tuple(sorted(self._attrs["features"]))
@@ -186,6 +192,8 @@ class FeatureStore:
         if status != Status.OK:
             imported = "imported" in self.recipe(feature)
             advice = _IMPORT_ADVICE if imported else _ADVICE[status]
+            if self.packed and status != Status.ABSENT:
+                advice = f"see `avqa status {{store}}`; {_PACKED_ADVICE}"
             raise FeatureMissing(
                 f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
                 f" {advice.format(store=shlex.quote(str(self.path)))}"
@@ -195,14 +203,14 @@ class FeatureStore:
         except (ValueError, RuntimeError) as error:
             raise StoreError(
                 f"video {video_id!r}: {feature} is damaged ({error}); expected its checksum to"
-                " fit; run `avqa verify --repair`, then `avqa extract`"
+                f" fit; {self._mending('extract')}"
             ) from error
         # Stored values are finite and missing objects read as NaN: look at one per object.
         firsts = values[:: self._attrs["chunk_seconds"]]
         if np.isnan(firsts.reshape(len(firsts), -1)[:, 0]).any():
             raise FeatureMissing(
                 f"video {video_id!r}: {feature} has status ok but an object of it is gone;"
-                " expected all; run `avqa verify --repair`, then `avqa extract`"
+                f" expected all; {self._mending('extract')}"
             )
         return values
 
@@ -241,14 +249,20 @@ class FeatureStore:
         except (ValueError, RuntimeError) as error:
             raise StoreError(
                 f"{feature} is damaged ({error}); expected its checksum to fit;"
-                " run `avqa verify --repair`, then `avqa questions`"
+                f" {self._mending('questions')}"
             ) from error
         if np.isnan(values[..., 0]).any():
             raise FeatureMissing(
                 f"{feature} has status ok but an object of it is gone; expected all;"
-                " run `avqa verify --repair`, then `avqa questions`"
+                f" {self._mending('questions')}"
             )
         return values
+
+    def _mending(self, command: str) -> str:
+        """What to do about a damaged object that ``command`` made."""
+        if self.packed:
+            return "fetch this packed copy again, or `avqa pack` the working store again"
+        return f"run `avqa verify --repair`, then `avqa {command}`"
 
     def eot(self, text: str) -> int:
         """Position of a text's end-of-text token among its 77; positions after it say nothing.

@@ -103,7 +103,7 @@ def create_index(group: zarr.Group, *, capacity: int, chunk_seconds: int) -> Non
     """Create ``index/*`` with no rows."""
     for name, (dtype, fill) in _COLUMNS.items():
         _create_column(group, name, dtype, fill, rows=0, capacity=capacity)
-    _require_parents(group, PTS)
+    require_parents(group, PTS)
     group.create_array(
         PTS,
         shape=(0, chunk_seconds),
@@ -134,7 +134,7 @@ def create_feature(
     check_spec(spec)
     _create_column(group, status_name(spec.name), "uint8", 0, rows=rows, capacity=capacity)
     _create_column(group, length_name(spec.name), "uint32", 0, rows=rows, capacity=capacity)
-    _require_parents(group, spec.name)
+    require_parents(group, spec.name)
     group.create_array(
         spec.name,
         shape=(rows, seconds, *spec.shape),
@@ -145,6 +145,32 @@ def create_feature(
         chunk_key_encoding=_KEYS,
         dimension_names=("video", "second", *spec.dims),
         overwrite=True,
+    )
+
+
+def create_packed(group: zarr.Group, name: str, like: Any, *, videos: int, capacity: int) -> None:
+    """Create a packed copy's array of a feature, without rows, and its columns.
+
+    Args:
+        group: of the packed copy.
+        name: ``<encoder>/<tap>``.
+        like: the working store's array; chunks and codecs are its own.
+        videos: a shard holds the chunks with one number of this many videos.
+        capacity: chunk length of the columns.
+    """
+    _create_column(group, status_name(name), "uint8", 0, rows=0, capacity=capacity)
+    _create_column(group, length_name(name), "uint32", 0, rows=0, capacity=capacity)
+    require_parents(group, name)
+    group.create_array(
+        name,
+        shape=(0, *like.chunks[1:]),
+        shards=(videos, *like.chunks[1:]),
+        chunks=like.chunks,
+        dtype=like.dtype,
+        fill_value=like.fill_value,
+        compressors=like.compressors,
+        chunk_key_encoding=_KEYS,
+        dimension_names=like.metadata.dimension_names,
     )
 
 
@@ -190,7 +216,7 @@ def check_sizes(sizes: Mapping[str, Mapping[str, int]]) -> None:
 def _create_column(
     group: zarr.Group, name: str, dtype: str, fill: Any, *, rows: int, capacity: int
 ) -> None:
-    _require_parents(group, name)
+    require_parents(group, name)
     group.create_array(
         name,
         shape=(rows,),
@@ -204,7 +230,8 @@ def _create_column(
     )
 
 
-def _require_parents(group: zarr.Group, name: str) -> None:
+def require_parents(group: zarr.Group, name: str) -> None:
+    """Create the groups that an array's name goes through."""
     parts = name.split("/")[:-1]
     for depth in range(1, len(parts) + 1):
         group.require_group("/".join(parts[:depth]))

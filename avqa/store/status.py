@@ -68,10 +68,14 @@ class Summary:
     """Failed videos beyond those."""
     failures_table: StorePath | None
     """Written by the last run that had failures."""
+    packed: bool
+    """A packed copy: no lock, no runs."""
 
     def lines(self) -> list[str]:
         """For people, one fact per line."""
         text = [f"store {str(self.path)!r}: {self.videos} videos, chunks of {self.chunk_seconds} s"]
+        if self.packed:
+            text[0] += "; a packed copy, read-only"
         recipes = [set(flat(feature.recipe).items()) for feature in self.features]
         common = set.intersection(*recipes) if recipes else set()
         text.append(f"recipe of all features: {_listed(common)}")
@@ -86,6 +90,8 @@ class Summary:
             text.append(f"failed: and {self.failed_more} more")
         if self.failures_table is not None:
             text.append(f"failures of the last run that had any: {str(self.failures_table)!r}")
+        if self.packed:
+            return text
         if self.holder is None:
             text.append("lock: free")
         else:
@@ -120,6 +126,7 @@ def summary(path: str | StorePath) -> Summary:
         failed=tuple(failed),
         failed_more=failed_more,
         failures_table=store.runs.newest_failures(),
+        packed=store.packed,
     )
 
 

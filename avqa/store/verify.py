@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.store import schema
+from avqa.store import layout, schema
 from avqa.store.admin import Store
 from avqa.store.files import StorePath, modified, store_path
 from avqa.store.indexcheck import check_index
@@ -26,6 +26,7 @@ from avqa.store.lock import Lock, read_holder
 from avqa.store.pictures import PictureTimes
 from avqa.store.reader import FeatureStore, has_random_weights
 from avqa.store.records import FeatureRecord, Status
+from avqa.store.shards import ShardChecker
 from avqa.store.status import object_sizes
 from avqa.store.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.writer import chunk_path, remove_chunks
@@ -78,6 +79,8 @@ class VerifyReport:
     """What was found of the questions' features; its problems are among ``problems``."""
     random_weights: bool = False
     """Some feature was made with random weights."""
+    packed: bool = False
+    """The store is a packed copy: it cannot be repaired."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -137,6 +140,7 @@ def verify(
 
     Raises:
         StoreNotFound: there is no store.
+        StoreError: ``repair``, and it is a packed copy.
         StoreLocked: ``repair``, and a run holds the store.
         StorageFailure: ``repair``, and the store cannot be written.
         ValueError: ``level="sample"`` without ``extract``.
@@ -144,6 +148,8 @@ def verify(
     if level == "sample" and extract is None:
         raise ValueError("level='sample' needs extract")
     path = store_path(path)
+    if repair:
+        layout.refuse_packed(path)
     store = Store.open(path, tolerant=True)
     report = _inspect(store, level)
     if level == "sample" and extract is not None:
@@ -155,7 +161,7 @@ def verify(
 
 
 def _inspect(store: Store, level: Level) -> VerifyReport:
-    report = VerifyReport(store.path, level, videos=len(store.rows()))
+    report = VerifyReport(store.path, level, videos=len(store.rows()), packed=store.packed)
     _inspect_texts(report, level)
     recipes = (*store.recipes().values(), *store.text_recipes().values())
     report.random_weights = any(map(has_random_weights, recipes))
@@ -210,6 +216,12 @@ class _FeatureCheck:
         self._report.objects += len(objects)
         self._report.n_bytes += sum(objects.values())
         agreeing = [row for row in self._ids if self._agrees(row)]
+        if self._store.packed:
+            records = {row: self._records[row] for row in agreeing}
+            checker = ShardChecker(self._store.root, self._feature)
+            for wrong in checker.check(records, objects, read=level == "crc"):
+                self._add(wrong.kind, wrong.row, wrong.detail)
+            return
         if level == "crc":
             self._read(agreeing)
         else:

@@ -73,7 +73,9 @@ def in_a_folder(videos, tmp_path_factory):
     return store_bytes(store)
 
 
-def test_killed_again_and_again_the_bucket_ends_with_the_same_bytes(s3, videos, in_a_folder, tmp_path):
+def test_killed_again_and_again_the_bucket_ends_with_the_same_bytes(
+    s3, videos, in_a_folder, tmp_path
+):
     store = f"s3://{s3_server.BUCKET}/killed"
     chooser = random.Random(1)
     for _ in range(4):

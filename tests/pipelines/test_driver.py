@@ -48,6 +48,7 @@ class Cluster:
         self.running = []
         self.together = []
         self.drained = False
+        self.left = []
 
     def window(self):
         return self._window
@@ -66,6 +67,9 @@ class Cluster:
 
     def drain(self):
         self.drained = True
+
+    def check(self, left):
+        self.left.append(left)
 
 
 def driver(cluster, store, count=6):

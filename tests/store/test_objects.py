@@ -32,7 +32,11 @@ def bucket(s3, request):
 def test_a_path_in_a_bucket():
     path = store_path("s3://bucket/some//prefix/")
     assert str(path / "ledger") == "s3://bucket/some/prefix/ledger"
-    assert (path.name, path.parent, path.absolute()) == ("prefix", ObjectPath("s3://bucket/some"), path)
+    assert (path.name, path.parent, path.absolute()) == (
+        "prefix",
+        ObjectPath("s3://bucket/some"),
+        path,
+    )
     assert (path / "000012.jsonl").stem == "000012"
     assert pickle.loads(pickle.dumps(path)) == path
 
@@ -106,7 +110,9 @@ def test_a_second_run_is_refused_and_a_dead_one_taken_over(bucket):
         [sys.executable, "-c", HOLD, str(bucket)], stdout=subprocess.PIPE, env=environment
     ) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StoreLocked, match=f"is in use by run_id=theirs host=.*pid={holder.pid}"):
+        with pytest.raises(
+            StoreLocked, match=f"is in use by run_id=theirs host=.*pid={holder.pid}"
+        ):
             Lock.acquire(bucket, "mine")
         holder.kill()
     with Lock.acquire(bucket, "mine") as lock:
@@ -128,7 +134,9 @@ def test_a_store_in_a_bucket_is_that_in_a_folder(tmp_path, bucket):
     assert theirs == mine
     for name in mine:
         if not name.endswith("zarr.json"):
-            assert (bucket / "features.zarr" / name).read_bytes() == (root / name).read_bytes(), name
+            assert (bucket / "features.zarr" / name).read_bytes() == (root / name).read_bytes(), (
+                name
+            )
     assert there.rows() == folder.rows()
     read = avqa.open_store(str(bucket))
     assert read.video_ids == ("a", "b", "c")
@@ -204,9 +212,7 @@ def test_a_bucket_that_does_not_exist(s3, refused):
 
 
 def test_a_bucket_that_refuses_to_be_written(bucket, refused):
-    refused(
-        AWS_ACCESS_KEY_ID=s3_server.READER_KEY, AWS_SECRET_ACCESS_KEY=s3_server.READER_SECRET
-    )
+    refused(AWS_ACCESS_KEY_ID=s3_server.READER_KEY, AWS_SECRET_ACCESS_KEY=s3_server.READER_SECRET)
     with pytest.raises(StorageFailure, match="expected credentials that may read, write") as told:
         Lock.acquire(bucket, "run")
     assert s3_server.READER_SECRET not in str(told.value)
@@ -241,5 +247,7 @@ def test_credentials_of_the_standard_files(s3, bucket, tmp_path, refused, monkey
 def test_without_the_extra(monkeypatch):
     objects._client.cache_clear()
     monkeypatch.setitem(sys.modules, "obstore.store", None)
-    with pytest.raises(Exception, match=r"obstore is not installed; expected the extra s3; install"):
+    with pytest.raises(
+        Exception, match=r"obstore is not installed; expected the extra s3; install"
+    ):
         objects.client("bucket")
