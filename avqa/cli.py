@@ -48,6 +48,7 @@ for command in (
     extract.frames,
     stores.status,
     stores.verify,
+    stores.finalize,
     stores.pack,
     interop.compare,
     synth.synth,

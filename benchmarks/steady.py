@@ -16,7 +16,8 @@ import psutil
 from avqa.extract import weights
 from avqa.extract.media import Limits
 from avqa.extract.profiles import profile
-from avqa.pipelines.features import build_recipes, feature_specs, weights_of
+from avqa.pipelines.environment import build_recipes
+from avqa.pipelines.features import feature_specs, weights_of
 from avqa.pipelines.sources import discover
 from avqa.pipelines.ticket import VideoJob
 from avqa.pipelines.worker import Extractor, WorkerConfig
@@ -61,7 +62,6 @@ def warm_extractor(
             accept_partial=False,
             decoders=None,
             workers_per_machine=1,
-            ignore_signals=False,
         )
         extractor = Extractor(config)
         try:

@@ -87,6 +87,14 @@ def extract(
     cluster_config: Annotated[
         Path | None, typer.Option(help="SLURM: YAML file that describes a job.")
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Array jobs: extract every N-th video, from the I-th on (0 to N-1), into a part"
+            " of the store; then `avqa finalize`.",
+        ),
+    ] = None,
     decoders: Annotated[
         int | None, typer.Option(min=1, help="Decoder processes per worker.", show_default="auto")
     ] = None,
@@ -135,6 +143,7 @@ def extract(
     from avqa.pipelines.cluster import is_remote
     from avqa.pipelines.devices import choose_device
     from avqa.pipelines.features import ExtractOptions, extract_folder
+    from avqa.pipelines.partition import partition_of
     from avqa.pipelines.slurm import choose_cluster, job_script
     from avqa.pipelines.sources import EXTENSIONS, check_id_rule
     from avqa.store.files import store_path
@@ -164,6 +173,7 @@ def extract(
         settings=settings,
         scheduler=scheduler,
         slurm=slurm,
+        partition=partition_of(partition) if partition is not None else None,
         ids=ids,
         limit=limit,
         extensions=_split(ext) or EXTENSIONS,

@@ -1,4 +1,4 @@
-"""`avqa status` and `avqa verify`: what a store holds, and whether it is as it should be."""
+"""`avqa status`, `verify`, `finalize`, `pack`: what a store holds, and other forms of it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ def status(store: Store) -> None:
 
     Example: avqa status features
     """
+    from avqa.pipelines.partition import part_lines
+    from avqa.store.admin import Store as Stored
+    from avqa.store.files import store_path
     from avqa.store.status import summary
 
-    typer.echo("\n".join(summary(store).lines()))
+    place = store_path(store)
+    lines = part_lines(place)
+    if not lines or Stored.exists(place):
+        lines = [*summary(place).lines(), *lines]
+    typer.echo("\n".join(lines))
 
 
 @reports_errors
@@ -56,6 +63,31 @@ def verify(
         if report.packed:
             advice = "fetch this packed copy again, or `avqa pack` the working store again"
         raise DifferenceFound(f"store {store!r}: problems={len(left)}; expected none; {advice}")
+
+
+@reports_errors
+def finalize(
+    store: Store,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over locks not renewed for 10 minutes.")
+    ] = False,
+) -> None:
+    """Make one store of the parts of `avqa extract --partition`, once all elements are finished.
+
+    Example: avqa finalize features
+    """
+    from avqa.pipelines.finalize import finalize as finalize_store
+    from avqa.store.files import store_path
+
+    report = finalize_store(store_path(store), say, steal_lock=steal_lock)
+    if report is None:
+        typer.echo(
+            f"store {store!r} has no parts; expected some of `avqa extract --partition`;"
+            " nothing to finalize"
+        )
+        return
+    typer.echo(report.summary())
+    report.raise_if_failed()
 
 
 @reports_errors

@@ -21,7 +21,8 @@ from avqa.extract.settings import Device, Settings
 from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, tokenise
 from avqa.pipelines._ask_cache import AskCache
 from avqa.pipelines.devices import choose_device
-from avqa.pipelines.features import build_recipes, weights_of
+from avqa.pipelines.environment import build_recipes
+from avqa.pipelines.features import weights_of
 from avqa.pipelines.questions import distinct_texts
 from avqa.pipelines.single import VideoExtractor
 from avqa.pipelines.sources import fingerprint

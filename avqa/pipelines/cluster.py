@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
+import pickle
 import queue
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import avqa
 from avqa.errors import ConfigError, EnvironmentFailure
+from avqa.pipelines.environment import environment
 from avqa.pipelines.ticket import VideoJob
 from avqa.pipelines.worker import (
     Extractor,
-    ExtractorPlugin,
+    IgnoreSignals,
     WorkerConfig,
     drain_worker,
-    extract_bundle,
+    end_run,
 )
 from avqa.store.records import VideoRecord
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from avqa.pipelines.slurm import ClusterConfig
 
 CONNECT_SECONDS = 20
+WORKERS_SECONDS = 60
 THREADS_PER_WORKER = 2
 """Two bundles in progress per worker: one is decoded while the other is encoded."""
 
@@ -149,17 +152,18 @@ class OnDask:
     def __init__(
         self, client: Client, cluster: Any, config: WorkerConfig, jobs: Jobs | None = None
     ) -> None:
-        """Register the extractor on all present and future workers."""
+        """Nothing goes to the workers before the first bundle; see `_bundle_task`."""
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._client = client
         self._cluster = cluster
         self._jobs = jobs
         self._drained: set[str] | None = None
         """Workers that were told to drain, by address; None before."""
-        self._plugin = f"avqa-{config.run_id}"
+        self._name = f"avqa-{config.run_id}"
+        self._config = pickle.dumps(config)
+        self._task = _bundle_task()
         self._serial = itertools.count()
         self._futures: dict[Any, Future[Any]] = {}
-        client.register_plugin(ExtractorPlugin(self._plugin, config))
 
     def window(self) -> int:
         """Twice the worker threads there are now, and two."""
@@ -169,11 +173,12 @@ class OnDask:
     def submit(self, bundle: Bundle) -> None:
         """Submit the bundle under a key that no other run shares."""
         future = self._client.submit(
-            extract_bundle,
-            self._plugin,
-            bundle.jobs,
-            bundle.attempt,
-            key=f"{self._plugin}-bundle-{next(self._serial)}-{bundle.attempt}",
+            self._task,
+            self._name,
+            avqa.__version__,
+            self._config,
+            pickle.dumps((bundle.jobs, bundle.attempt)),
+            key=f"{self._name}-bundle-{next(self._serial)}-{bundle.attempt}",
             pure=False,
         )
         self._futures[future.key] = future
@@ -183,7 +188,10 @@ class OnDask:
         from distributed import KilledWorker
 
         try:
-            result = Result(bundle, *future.result())
+            records, error = future.result()
+            result = Result(bundle, records, error)
+            if isinstance(error, str):
+                result = Result(bundle, [], EnvironmentFailure(error))
         except KilledWorker as error:
             result = Result(bundle, [], WorkerLost(str(error)))
         except CancelledError:  # by `_drain_workers` or `close`: nothing of it was done
@@ -214,18 +222,17 @@ class OnDask:
             self._client.cancel(list(self._futures.values()), force=True)
         elif workers - told:
             answers = self._client.run(
-                drain_worker, self._plugin, workers=list(workers - told), on_error="return"
+                drain_worker, self._name, workers=list(workers - told), on_error="return"
             )
             told |= {worker for worker, answer in answers.items() if answer is None}
 
     def close(self, *, abort: bool = False) -> None:
-        """Unregister from a foreign cluster; shut down our own."""
+        """Leave a foreign cluster as it was; shut down our own."""
         if self._jobs is not None:
             self._jobs.cancel()
         if abort:
             self._client.cancel(list(self._futures.values()), force=True)
-        if self._cluster is None:
-            self._client.unregister_worker_plugin(self._plugin)
+        self._client.run(end_run, self._name, on_error="ignore")
         self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=10)
@@ -234,14 +241,15 @@ class OnDask:
 def connect(
     scheduler: str,
     config: WorkerConfig,
-    num_gpus: int,
+    gpus: Sequence[str],
     *,
     slurm: ClusterConfig | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> Executor:
     """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
 
-    ``note`` gets a line when batch jobs come and go.
+    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``note`` gets a line when
+    batch jobs come and go.
 
     Raises:
         EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
@@ -249,6 +257,8 @@ def connect(
     """
     if scheduler == "sync":
         return InProcess(config)
+    if is_remote(scheduler):
+        config = replace(config, expected=environment(config.settings, config.weights))
     if slurm is not None:
         from avqa.pipelines.slurm import connect_jobs
 
@@ -258,19 +268,73 @@ def connect(
 
     dask.config.set(DASK_CONFIG)
     if scheduler == "local":
-        cluster = _local_cluster(num_gpus)
-        config = replace(config, workers_per_machine=max(1, num_gpus))
+        cluster = _local_cluster(gpus)
+        config = replace(config, workers_per_machine=max(1, len(gpus)))
         return OnDask(Client(cluster, set_as_default=False), cluster, config)
-    try:
-        client = Client(scheduler, set_as_default=False, timeout=CONNECT_SECONDS)
-        client.wait_for_workers(1, timeout=3 * CONNECT_SECONDS)
-    except (OSError, TimeoutError) as error:
-        raise EnvironmentFailure(
-            f"scheduler {scheduler}: no answer or no workers; expected a running Dask scheduler"
-            " with at least one worker; start it, or use --scheduler local"
-        ) from error
+    client = _client(scheduler)
     hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
     return OnDask(client, None, replace(config, workers_per_machine=max(hosts.values())))
+
+
+def _client(address: str) -> Client:
+    """A client of the scheduler at ``address``, which has workers."""
+    from distributed import Client
+
+    try:
+        client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+    except ValueError as error:
+        raise ConfigError(
+            f"scheduler={address!r}: {error}; expected an address like tcp://host:8786;"
+            " check --scheduler"
+        ) from error
+    except TypeError as error:  # a tls:// address
+        raise ConfigError(
+            f"scheduler={address!r}: no certificates to connect with; expected those of"
+            " distributed.comm.tls in Dask's configuration; set them, or use a tcp:// address"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise EnvironmentFailure(
+            f"scheduler {address}: no answer in {CONNECT_SECONDS} s; expected a running Dask"
+            " scheduler that this machine can reach; start it, or use --scheduler local"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+    except TimeoutError as error:
+        client.close()
+        raise EnvironmentFailure(
+            f"scheduler {address}: no worker in {WORKERS_SECONDS} s; expected at least one; start"
+            f" some with: dask worker {address}"
+        ) from error
+    return client
+
+
+def _bundle_task() -> Callable[..., Any]:
+    """The Dask task: one bundle through the worker's extractor of this run.
+
+    A local function travels as code, its arguments as bytes: a worker, or scheduler, without avqa
+    or with another version can load it and tell. What they cannot load makes Dask wait for ever.
+    """
+
+    def extract_bundle(name: str, version: str, config: bytes, work: bytes) -> Any:
+        import pickle
+        import socket
+
+        from distributed import get_worker
+
+        worker = get_worker()
+        where = f"worker {worker.address} (host={socket.gethostname()})"
+        expected = f"expected the driver's avqa={version}; install it in the workers' environment"
+        try:
+            import avqa
+            from avqa.pipelines.worker import extractor
+        except ImportError as error:
+            return [], f"{where}: avqa cannot be imported ({error}); {expected}"
+        if avqa.__version__ != version:
+            return [], f"{where}: avqa={avqa.__version__}; {expected}"
+        jobs, attempt = pickle.loads(work)
+        return extractor(worker, name, config, where).extract(jobs, attempt)
+
+    return extract_bundle
 
 
 def is_remote(scheduler: str) -> bool:
@@ -289,14 +353,16 @@ def is_remote(scheduler: str) -> bool:
     )
 
 
-def _local_cluster(num_gpus: int) -> Any:
-    """One worker process per GPU, which it alone sees; a single one without GPUs."""
+def _local_cluster(gpus: Sequence[str]) -> Any:
+    """One worker process per GPU, which it alone sees; a single one without GPUs.
+
+    The variable is set as soon as the process starts, before anything of it imports torch, and
+    again where Dask replaces a process that died.
+    """
     from distributed import Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    devices = [d for d in visible.split(",") if d] or [str(i) for i in range(num_gpus)]
-    num_workers = max(1, num_gpus)
+    num_workers = max(1, len(gpus))
     workers = {
         index: {
             "cls": Nanny,
@@ -306,7 +372,8 @@ def _local_cluster(num_gpus: int) -> Any:
                 # Dask's own default shares memory out by threads, of which we declare two.
                 "memory_limit": MEMORY_LIMIT // num_workers,
                 "silence_logs": logging.ERROR,
-                "env": {"CUDA_VISIBLE_DEVICES": devices[index]} if num_gpus else {},
+                "plugins": (IgnoreSignals(),),
+                "env": {"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else {},
             },
         }
         for index in range(num_workers)

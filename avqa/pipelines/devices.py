@@ -9,19 +9,37 @@ from pathlib import Path
 from avqa.errors import ConfigError
 from avqa.extract.settings import Device
 
+DEVICES = Path("/dev")
+
 
 def num_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def num_gpus() -> int:
-    """NVIDIA GPUs this process may use; ``CUDA_VISIBLE_DEVICES`` restricts them."""
-    present = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+def visible_gpus() -> tuple[str, ...]:
+    """NVIDIA GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` names each of them.
+
+    That variable restricts and orders them: numbers, ``GPU-…`` or ``MIG-…`` ids. As CUDA does,
+    what follows a number that no GPU has (often -1) is not seen.
+    """
+    present = [p for p in DEVICES.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not present:
-        return len(present)
-    return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+        return tuple(str(number) for number in range(len(present)))
+    found: dict[str, None] = {}
+    for device in (part.strip() for part in visible.split(",")):
+        if not device.startswith(("GPU-", "MIG-")) and not (
+            device.isdecimal() and int(device) < len(present)
+        ):
+            break
+        found[device] = None
+    return tuple(found)
+
+
+def num_gpus() -> int:
+    """Number of `visible_gpus`."""
+    return len(visible_gpus())
 
 
 def choose_device(asked: str, *, remote: bool = False) -> Device:

@@ -10,10 +10,9 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,17 +26,18 @@ from avqa.errors import (
     StorageFailure,
 )
 from avqa.extract import encoders, weights
-from avqa.extract.decode._process import DecoderProcess
 from avqa.extract.media import Limits
-from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS, feature_recipe
+from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS
 from avqa.extract.settings import Settings
 from avqa.pipelines import devices
 from avqa.pipelines.cluster import connect, is_remote
 from avqa.pipelines.driver import Driver, LengthProbe
+from avqa.pipelines.environment import build_recipes, library_versions
+from avqa.pipelines.partition import Partition, assigned, fix_videos, refuse_held, refuse_parts
 from avqa.pipelines.progress import Durations, Progress, clock, shares, size
 from avqa.pipelines.slurm import ClusterConfig
 from avqa.pipelines.sources import EXTENSIONS, IdRule, Source, discover, select
-from avqa.pipelines.work import Work, find_work
+from avqa.pipelines.work import Held, Work, find_work
 from avqa.pipelines.worker import WorkerConfig
 from avqa.store.admin import Store
 from avqa.store.files import StorePath, free_bytes
@@ -56,6 +56,8 @@ class ExtractOptions:
     settings: Settings = field(default_factory=Settings)
     scheduler: str = "local"
     slurm: ClusterConfig | None = None
+    partition: Partition | None = None
+    """Extract this element's share of the videos, into a part of ``store``."""
     ids: Path | None = None
     limit: int | None = None
     extensions: tuple[str, ...] = EXTENSIONS
@@ -131,15 +133,6 @@ def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
     return tuple(specs)
 
 
-def build_recipes(settings: Settings, source: weights.WeightsSource) -> dict[str, dict[str, Any]]:
-    """The recipe of every feature asked for."""
-    with DecoderProcess(settings.decoder) as decoder:  # native libraries stay out of this process
-        version = decoder.version()
-    return {
-        feature: feature_recipe(feature, settings, source, version) for feature in settings.features
-    }
-
-
 def extract_folder(
     options: ExtractOptions, say: Callable[[str], None] = lambda line: None
 ) -> RunReport:
@@ -164,19 +157,31 @@ def extract_folder(
     sources = select(found.sources, options.ids, options.limit)
     source = weights.resolve(options.settings.weights, weights_of(options.settings))
     recipes = build_recipes(options.settings, source)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+    run_id = new_run_id()
     note = functools.partial(_note, say, as_json=options.log_json)
     for line in found.notes():
         note(line)
-    report = RunReport(run_id, options.store, len(sources))
     refuse_foreign(options.store, "--out")
+    earlier = None
+    if options.partition is None:
+        refuse_parts(options.store)
+    else:
+        earlier = _check_whole(options, recipes)
+        options, sources = _take_share(options, found.sources, sources, note)
+    report = RunReport(run_id, options.store, len(sources))
     with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
+        if options.partition is None:
+            refuse_parts(options.store)  # with the lock held, no element can begin any more
         store = _open(options, recipes, lock, len(sources))
-        store.start_run({"argv": sys.argv, "environment": _environment(), **_plain(options)})
+        store.start_run({"argv": sys.argv, "environment": machine(), **plain(options)})
         try:
             _add(store, options.settings, recipes, sources)
             work = find_work(
-                store, sources, options.settings.features, retry_failed=options.retry_failed
+                store,
+                sources,
+                options.settings.features,
+                retry_failed=options.retry_failed,
+                earlier=earlier,
             )
             store.set_pending(work.pending)
             report.finished_before = work.finished
@@ -194,10 +199,40 @@ def extract_folder(
             raise
         finally:
             report.wall_seconds = time.monotonic() - started
-            store.finish_run(_plain(report))
+            store.finish_run(plain(report))
             if report.reason != "done" and report.extracted + report.failed:
                 note(report.summary())
+    if options.partition is not None:
+        note(f"element {options.partition} is finished; when all are, run `avqa finalize`")
     return report
+
+
+def _check_whole(options: ExtractOptions, recipes: dict[str, Any]) -> Held | None:
+    """What the store that the parts are for holds already: no element writes to it."""
+    refuse_held(options.store, steal=options.steal_lock)
+    if not Store.exists(options.store):
+        return None
+    store = Store.open(options.store)
+    check_recipes(store, recipes)
+    return Held(store)
+
+
+def _take_share(
+    options: ExtractOptions, found: list[Source], chosen: list[Source], note: Callable[[str], None]
+) -> tuple[ExtractOptions, list[Source]]:
+    """An element is an ordinary extraction of its share into its part."""
+    assert options.partition is not None
+    videos = fix_videos(options.store, options.partition, chosen)
+    refuse_held(options.store, steal=options.steal_lock)  # one that began at the same moment
+    share, notes = assigned(videos, options.partition, options.videos, found=found, chosen=chosen)
+    for line in notes:
+        note(line)
+    return replace(options, store=options.partition.folder(options.store)), share
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
 
 
 def weights_of(settings: Settings) -> tuple[str, ...]:
@@ -221,7 +256,12 @@ def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_vide
     return store
 
 
-def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
+def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make sure that features of these recipes may stand in a store.
+
+    Raises:
+        RecipeMismatch: says which keys differ, and which options to set.
+    """
     imported = [name for name, recipe in store.recipes().items() if "imported" in recipe]
     if imported:
         raise RecipeMismatch(
@@ -234,6 +274,10 @@ def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: lis
         options = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
         raise RecipeMismatch(f"{error}; {advice}give another --out") from error
+
+
+def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
+    check_recipes(store, recipes)
     new = [spec for spec in feature_specs(settings) if spec.name not in store.features()]
     if new:
         store.add_features(new, {spec.name: recipes[spec.name] for spec in new})
@@ -278,12 +322,11 @@ def _run(
         accept_partial=options.accept_partial,
         decoders=options.decoders,
         workers_per_machine=1,
-        ignore_signals=options.scheduler == "local",
     )
     durations = Durations([job.video_id for job in work.jobs])
     progress = Progress(len(work.jobs), durations, say, options.log_json)
     probe = LengthProbe(work.jobs, settings, options.limits)
-    gpus = devices.num_gpus() if settings.device == "cuda" else 0
+    gpus = devices.visible_gpus() if settings.device == "cuda" else ()
     executor = connect(options.scheduler, config, gpus, slurm=options.slurm, note=note)
     driver = Driver(store, executor, work.jobs, progress, settings, run_id)
     aborted = True
@@ -312,20 +355,19 @@ def _note(say: Callable[[str], None], line: str, *, as_json: bool) -> None:
     say(json.dumps({"event": "note", "text": line}) if as_json else line)
 
 
-def _environment() -> dict[str, str]:
-    packages = ("av", "torch", "torchvision", "open_clip_torch", "torchvggish", "librosa", "zarr")
-    versions = {name: metadata.version(name) for name in packages}
+def machine() -> dict[str, str]:
+    """Versions and computer, for a run's file."""
     return {
         "avqa": avqa.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
         "pid": str(os.getpid()),
-        **versions,
+        **library_versions(),
     }
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def plain(value: Any) -> dict[str, Any]:
     """A dataclass as JSON-able values: paths as text."""
     return {
         key: str(item) if isinstance(item, Path | ObjectPath) else item

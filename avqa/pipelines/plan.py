@@ -14,11 +14,12 @@ from avqa.extract.settings import Settings
 from avqa.pipelines import devices
 from avqa.pipelines.engine import EngineConfig, engine_config
 from avqa.pipelines.features import ExtractOptions, weights_of
+from avqa.pipelines.partition import assigned, fixed_videos
 from avqa.pipelines.progress import clock, size
 from avqa.pipelines.sources import Source, discover, select
 from avqa.pipelines.ticket import inputs_of
 from avqa.store.admin import Store
-from avqa.store.files import free_bytes
+from avqa.store.files import StorePath, free_bytes
 from avqa.store.records import Status
 
 NUM_PROBED = 20
@@ -102,7 +103,16 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         id_rule=options.id_rule,
         follow_links=options.follow_links,
     )
-    sources = _unfinished(options, select(found.sources, options.ids, options.limit))
+    sources = select(found.sources, options.ids, options.limit)
+    stores = [options.store]
+    if options.partition is not None:
+        videos = fixed_videos(options.store, options.partition, sources)
+        sources, _ = assigned(
+            videos, options.partition, options.videos, found=found.sources, chosen=sources
+        )
+        stores.append(options.partition.folder(options.store))
+    for store in stores:
+        sources = _unfinished(store, settings.features, sources)
     say(f"planning: probing up to {NUM_PROBED} of {len(sources)} videos")
     lengths, decode_cost = _measure_videos(options, sources)
     say("planning: timing the networks")
@@ -185,13 +195,13 @@ def _video_bytes(feature: str, settings: Settings, lengths: Sequence[float]) -> 
     return row * sum(rows) / max(1, len(rows))
 
 
-def _unfinished(options: ExtractOptions, sources: list[Source]) -> list[Source]:
+def _unfinished(path: StorePath, wanted: Sequence[str], sources: list[Source]) -> list[Source]:
     """Leave out what the store holds already."""
-    if not Store.exists(options.store):
+    if not Store.exists(path):
         return sources
-    store = Store.open(options.store)
-    features = [f for f in options.settings.features if f in store.features()]
-    if len(features) < len(options.settings.features):
+    store = Store.open(path)
+    features = [f for f in wanted if f in store.features()]
+    if len(features) < len(wanted):
         return sources
     rows = store.rows()
     status = [store.status(feature) for feature in features]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from avqa.pipelines.sources import Source, fingerprint
 from avqa.pipelines.ticket import VideoJob
@@ -26,49 +27,87 @@ class Work:
     """(row, feature) pairs to be marked pending before anything is dispatched."""
 
 
+class State(NamedTuple):
+    """What there is of one feature of one video."""
+
+    status: Status
+    rows: int
+
+
+class Held:
+    """What a store holds of videos, as it was when this was made."""
+
+    def __init__(self, store: Store) -> None:
+        """Read the statuses, lengths and fingerprints of an open store."""
+        self._rows = store.rows()
+        self._known = store.fingerprints()
+        self._columns = {f: (store.status(f), store.length(f)) for f in store.features()}
+
+    def states(self, video_id: str) -> dict[str, State]:
+        """What is there of a video: its features that are not pending."""
+        row = self._rows.get(video_id)
+        if row is None:
+            return {}
+        return {
+            feature: State(Status(int(status[row])), int(length[row]))
+            for feature, (status, length) in self._columns.items()
+            if status[row] != Status.PENDING
+        }
+
+    def stale(self, source: Source) -> tuple[str, ...]:
+        """The features that are there but were made from another file than ``source`` is now."""
+        there = tuple(self.states(source.video_id))
+        if there and not is_same(source.path, self._known.get(self._rows[source.video_id])):
+            return there
+        return ()
+
+
 def find_work(
-    store: Store, sources: Sequence[Source], features: Sequence[str], *, retry_failed: bool
+    store: Store,
+    sources: Sequence[Source],
+    features: Sequence[str],
+    *,
+    retry_failed: bool,
+    earlier: Held | None = None,
 ) -> Work:
     """Compare every source with what the store holds of it.
 
     A video is skipped only if its file's fingerprint matches and all ``features`` are finished
-    (ok, or absent because it has no such stream).
+    (ok, or absent because it has no such stream). What ``earlier`` holds, another store, counts
+    like what this one does, as long as the file is the same.
     """
     rows = store.rows()
-    known = store.fingerprints()
-    stored = {feature: store.status(feature) for feature in store.features()}
+    held = Held(store)
     work = Work()
     for source in sources:
-        row = rows[source.video_id]
-        status = {feature: Status(int(column[row])) for feature, column in stored.items()}
-        touched = any(value != Status.PENDING for value in status.values())
-        changed = touched and not is_same(source.path, known.get(row))
-        if changed:
-            work.changed.append(source.video_id)
-            stale = [name for name, value in status.items() if value != Status.PENDING]
-            work.pending += [(row, feature) for feature in stale]
-        needed = _still_needed(status, features, changed=changed, retry_failed=retry_failed)
-        work.pending += [(row, f) for f in needed if not changed and status[f] != Status.PENDING]
+        name, row = source.video_id, rows[source.video_id]
+        stale = held.stale(source)
+        outdated = earlier.stale(source) if earlier else ()
+        own = {} if stale else held.states(name)
+        before = {} if stale or outdated or not earlier else earlier.states(name)
+        there = before | own
+        needed = _still_needed(there, features, retry_failed=retry_failed)
+        work.pending += [(row, f) for f in stale] + [(row, f) for f in needed if f in own]
+        if stale or (outdated and needed):
+            work.changed.append(name)
         if needed:
-            good = [f for f, value in status.items() if value == Status.OK and f not in needed]
-            rows_there = int(store.length(good[0])[row]) if good and not changed else None
-            work.jobs.append(
-                VideoJob(row, source.video_id, source.relpath, source.path, needed, rows_there)
-            )
-        elif any(status[feature] == Status.FAILED for feature in features):
-            work.failed_before.append(source.video_id)
+            good = [s.rows for f, s in there.items() if s.status == Status.OK and f not in needed]
+            max_rows = good[0] if good else None
+            work.jobs.append(VideoJob(row, name, source.relpath, source.path, needed, max_rows))
+        elif any(there[feature].status == Status.FAILED for feature in features):
+            work.failed_before.append(name)
         else:
             work.finished += 1
     return work
 
 
 def _still_needed(
-    status: Mapping[str, Status], features: Sequence[str], *, changed: bool, retry_failed: bool
+    there: Mapping[str, State], features: Sequence[str], *, retry_failed: bool
 ) -> tuple[str, ...]:
     finished = {Status.OK, Status.ABSENT}
     if not retry_failed:
         finished.add(Status.FAILED)
-    return tuple(f for f in features if changed or status[f] not in finished)
+    return tuple(f for f in features if f not in there or there[f].status not in finished)
 
 
 def is_same(path: str, known: Fingerprint | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -11,11 +12,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin
 
+from avqa.errors import AvqaError, EnvironmentFailure, StoreError
 from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.engine import Engine, EngineConfig, engine_config
+from avqa.pipelines.environment import Environment, check_videos, check_worker
 from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import Ticket, VideoJob
 from avqa.store.files import StorePath
@@ -42,16 +45,17 @@ class WorkerConfig:
     """Decoder processes per worker; None: as many as fit the machine."""
     workers_per_machine: int
     """Worker processes that share a machine's cores."""
-    ignore_signals: bool
-    """Workers of a local cluster share the terminal's signals; the driver drains them."""
+    expected: Environment | None = None
+    """The driver's; None where workers share it because they are of the same machine."""
 
 
 class Extractor:
     """The engine and the store's writer of one process; starts at the first bundle."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        """Cheap: no model, child or file is touched."""
+    def __init__(self, config: WorkerConfig, where: str = "") -> None:
+        """Cheap: no model, child or file is touched. ``where`` names a remote worker in errors."""
         self.config = config
+        self._where = where
         self._engine: Engine | None = None
         self._draining = False
         self._lock = threading.Lock()
@@ -60,17 +64,36 @@ class Extractor:
         self, jobs: Sequence[VideoJob], attempt: int
     ) -> tuple[list[VideoRecord], BaseException | None]:
         """Extract a bundle: one record per finished video, and what ended the run, if anything."""
+        try:
+            records, error = self._extract(jobs, attempt)
+        except AvqaError as refusal:
+            records, error = [], refusal
+        if self._where and isinstance(error, (EnvironmentFailure, StoreError)):
+            error = type(error)(f"{self._where}: {error}")
+        return records, error
+
+    def _extract(
+        self, jobs: Sequence[VideoJob], attempt: int
+    ) -> tuple[list[VideoRecord], BaseException | None]:
         before = {job.row: fingerprint(job.path) for job in jobs}
         with self._lock:
             if self._draining:
                 return [], None
             if self._engine is None:
-                config = self.config
-                writer = ChunkWriter(config.store, config.specs, config.settings.chunk_seconds)
-                self._engine = Engine(_engine_config(config), writer)
+                self._engine = self._start(jobs)
         tickets, error = self._engine.run(jobs)
         records = [self._record(ticket, before[ticket.job.row], attempt) for ticket in tickets]
         return records, error
+
+    def _start(self, jobs: Sequence[VideoJob]) -> Engine:
+        config = self.config
+        if config.expected is not None:
+            check_worker(
+                config.expected, config.settings, config.weights, config.store, config.run_id
+            )
+            check_videos(jobs)
+        writer = ChunkWriter(config.store, config.specs, config.settings.chunk_seconds)
+        return Engine(_engine_config(config), writer)
 
     def drain(self) -> None:
         """Begin no further video, also if nothing was begun yet."""
@@ -127,39 +150,69 @@ def _engine_config(config: WorkerConfig) -> EngineConfig:
     )
 
 
-class ExtractorPlugin(WorkerPlugin):
-    """Registers an `Extractor` on every worker; building it is cheap and cannot hang."""
-
-    def __init__(self, name: str, config: WorkerConfig) -> None:
-        """``name`` is how `extract_bundle` finds the extractor of its run."""
-        self.name = name
-        self.config = config
+class IgnoreSignals(WorkerPlugin):
+    """Workers of a local cluster share the terminal's signals; the driver drains them."""
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask on each worker, in its main thread."""
-        self.extractor = Extractor(self.config)
-        if self.config.ignore_signals and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class RunOnWorker(WorkerPlugin):
+    """What a Dask worker keeps of a run: its `Extractor`, from the first bundle on.
+
+    It is put among the worker's plugins by the worker itself, so that Dask ends it with the
+    worker. Registered with the scheduler it would hang workers that cannot load it
+    (distributed#6906) and outlive a driver that was killed.
+    """
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._lock = threading.Lock()
+        self._draining = False
+        self._extractor: Extractor | None = None
+
+    def extractor(self, config: bytes, where: str) -> Extractor:
+        """The extractor of the pickled ``config``, made at the first call."""
+        with self._lock:
+            if self._extractor is None:
+                loaded: WorkerConfig = pickle.loads(config)
+                self._extractor = Extractor(loaded, where if loaded.expected else "")
+                if self._draining:
+                    self._extractor.drain()
+            return self._extractor
+
+    def drain(self) -> None:
+        """Begin no further video, also if nothing was begun yet."""
+        with self._lock:
+            self._draining = True
+            if self._extractor is not None:
+                self._extractor.drain()
 
     def teardown(self, worker: Worker) -> None:
-        """Called by Dask when the run or the worker ends."""
-        self.extractor.close()
+        """Called by `end_run`, or by Dask when the worker ends."""
+        if self._extractor is not None:
+            self._extractor.close()
 
 
-def extract_bundle(
-    plugin: str, jobs: Sequence[VideoJob], attempt: int
-) -> tuple[list[VideoRecord], BaseException | None]:
-    """The Dask task: one bundle of videos through this worker's extractor."""
-    return _extractor(get_worker(), plugin).extract(jobs, attempt)
+def extractor(worker: Worker, run: str, config: bytes, where: str) -> Extractor:
+    """This worker's extractor of a run; called by the Dask task, see `cluster`."""
+    return _run_on(worker, run).extractor(config, where)
 
 
-def drain_worker(plugin: str, dask_worker: Worker) -> None:
+def drain_worker(run: str, dask_worker: Worker) -> None:
     """Tell this worker to begin no further video; run by ``client.run``."""
-    _extractor(dask_worker, plugin).drain()
+    _run_on(dask_worker, run).drain()
 
 
-def _extractor(worker: Worker, plugin: str) -> Extractor:
-    found = worker.plugins[plugin]
-    assert isinstance(found, ExtractorPlugin)
-    return found.extractor
+def end_run(run: str, dask_worker: Worker) -> None:
+    """End the run's children and threads on this worker; run by ``client.run``."""
+    _run_on(dask_worker, run).teardown(dask_worker)
+    del dask_worker.plugins[run]
+
+
+def _run_on(worker: Worker, run: str) -> RunOnWorker:
+    found = worker.plugins.setdefault(run, RunOnWorker())
+    assert isinstance(found, RunOnWorker)
+    return found

@@ -75,12 +75,15 @@ def write_atomic(path: StorePath, data: bytes, *, durable: bool = True) -> None:
 def create_exclusively(path: StorePath, data: bytes) -> bool:
     """Create a file with its content in one step; False, with nothing done, if it exists.
 
+    Its folder is made where there is none.
+
     No crash leaves an empty one, and of many that try at once one succeeds.
     """
     if isinstance(path, ObjectPath):
         return path.create(data)
+    make_folder(path.parent)
     partial = aside(path)
-    partial.write_bytes(data)
+    write_atomic(partial, data)
     try:
         os.link(partial, path)
     except FileExistsError:
@@ -116,13 +119,29 @@ def make_folder(path: StorePath) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def remove_folder(path: StorePath) -> None:
-    """Remove everything below ``path``, and the folder itself."""
-    if isinstance(path, Path):
-        shutil.rmtree(path, ignore_errors=True)
+def remove_folder(path: StorePath, *, last: str = "") -> None:
+    """Remove everything below ``path``, the file ``last`` after all others, and the folder."""
+    if isinstance(path, ObjectPath):
+        names = [entry["path"].removeprefix(f"{path.key}/") for entry in path.listed()]
+        for name in sorted(names, key=lambda name: name == last):
+            (path / name).unlink(missing_ok=True)
+        return
+    for entry in path.iterdir() if path.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != last:
+            entry.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def move(source: StorePath, target: StorePath) -> None:
+    """Give a file of a store another name in it; in a bucket a crash may leave both."""
+    if isinstance(source, ObjectPath):
+        assert isinstance(target, ObjectPath)
+        source.replace(target)
     else:
-        for found in path.listed():
-            ObjectPath(f"{SCHEME}{path.bucket}/{found['path']}").unlink(missing_ok=True)
+        assert isinstance(target, Path)
+        source.replace(target)
 
 
 def sizes(folder: StorePath) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from avqa.cli import app
 from avqa.extract import weights
 from avqa.extract.profiles import profile
-from avqa.pipelines.features import build_recipes
+from avqa.pipelines.environment import build_recipes
 from avqa.store.recipes import recipe_hash
 from avqa.training.run import RUN
 
