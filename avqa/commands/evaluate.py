@@ -13,8 +13,9 @@ RunFolder = Annotated[
     Path, typer.Argument(help="Folder of `avqa train-head`, or one <variant>/seed-<n> of it.")
 ]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
-StorePath = Annotated[
-    Path | None, typer.Option(help="Store of the features.", show_default="the run's")
+StoreOption = Annotated[
+    str | None,  # noqa: UP007  typer reads the annotation at run time on every Python
+    typer.Option(help="Store of the features.", metavar="STORE", show_default="the run's"),
 ]
 AnnotationsPath = Annotated[
     Path | None,
@@ -29,7 +30,7 @@ FORMATS = ("text", "csv", "markdown")
 def evaluate(
     run: RunFolder,
     split: Split = "test",
-    store: StorePath = None,
+    store: StoreOption = None,
     annotations: AnnotationsPath = None,
     format: Annotated[str, typer.Option(help="text, csv or markdown.")] = "text",
 ) -> None:
@@ -40,10 +41,12 @@ def evaluate(
     from avqa.errors import UnknownName
     from avqa.pipelines.evaluate import EvaluateOptions
     from avqa.pipelines.evaluate import evaluate as work
+    from avqa.store.files import store_path
 
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
-    options = EvaluateOptions(run=run, split=split, store=store, annotations=annotations)
+    place = store_path(store) if store else None
+    options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
     table = work(options, say)
     typer.echo(getattr(table, format)(), nl=False)
 
@@ -53,7 +56,7 @@ def predict(
     run: RunFolder,
     out: Annotated[Path, typer.Option(help="File to write: a JSON object, question id to answer.")],
     split: Split = "test",
-    store: StorePath = None,
+    store: StoreOption = None,
     annotations: AnnotationsPath = None,
 ) -> None:
     """Write a run's answers to a file; the questions need no right answers.
@@ -64,6 +67,8 @@ def predict(
     """
     from avqa.pipelines.evaluate import EvaluateOptions
     from avqa.pipelines.evaluate import predict as work
+    from avqa.store.files import store_path
 
-    options = EvaluateOptions(run=run, split=split, store=store, annotations=annotations)
+    place = store_path(store) if store else None
+    options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
     typer.echo("\n".join(work(options, out, say).lines()))

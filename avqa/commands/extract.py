@@ -31,7 +31,13 @@ Timeout = Annotated[
 @reports_errors
 def extract(
     videos: Annotated[Path, typer.Option(help="Folder of videos, searched recursively.")],
-    out: Annotated[Path, typer.Option(help="Store to create, resume or extend.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Store to create, resume or extend: a folder, or s3://bucket/prefix.",
+            metavar="STORE",
+        ),
+    ],
     features: Annotated[
         str | None,
         typer.Option(help="Comma-separated <encoder>/<tap>; see `avqa encoders`."),
@@ -140,6 +146,7 @@ def extract(
     from avqa.pipelines.partition import partition_of
     from avqa.pipelines.slurm import choose_cluster, job_script
     from avqa.pipelines.sources import EXTENSIONS, check_id_rule
+    from avqa.store.files import store_path
 
     slurm = choose_cluster(scheduler, cluster_config, jobs)
     if slurm is not None and device == "auto":
@@ -162,7 +169,7 @@ def extract(
     )
     options = ExtractOptions(
         videos=videos,
-        store=out,
+        store=store_path(out),
         settings=settings,
         scheduler=scheduler,
         slurm=slurm,

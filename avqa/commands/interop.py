@@ -39,7 +39,7 @@ def import_npy(
             "--from", help="Folder of <video>.npy, or one that holds such folders.", metavar="DIR"
         ),
     ],
-    store: Annotated[Path, typer.Option(help="The store to make or add to.", metavar="STORE")],
+    store: Annotated[str, typer.Option(help="The store to make or add to.", metavar="STORE")],
     kind: Annotated[
         str | None,
         typer.Option(help="What the files are, where the folder's name does not say it."),
@@ -64,11 +64,13 @@ def import_npy(
         import_questions,
         question_folders,
     )
+    from avqa.store.files import store_path
 
+    place = store_path(store)
     asked = Annotations.given(dataset, annotations)
     reports = []
     if has_videos(source, kind):
-        reports = run(source, store, kind=kind, truncate=truncate, say=say)
+        reports = run(source, place, kind=kind, truncate=truncate, say=say)
         for report in reports:
             typer.echo(report.line())
     folders = question_folders(source)
@@ -76,14 +78,14 @@ def import_npy(
         names = ", ".join(folder.name for folder in folders.values())
         say(f"{names}: not imported; files of questions need --dataset and --annotations")
     if asked is not None:
-        typer.echo("\n".join(import_questions(source, store, asked, say)))
+        typer.echo("\n".join(import_questions(source, place, asked, say)))
     raise_if_failed(reports)
 
 
 @export_app.command("npy")
 @reports_errors
 def export_npy(
-    store: Annotated[Path, typer.Option(help="The store to read.", metavar="STORE")],
+    store: Annotated[str, typer.Option(help="The store to read.", metavar="STORE")],
     layout: Annotated[str, typer.Option(help="pstp, music-avqa, tjstg or avaf.")],
     out: Annotated[Path, typer.Option(help="Gets the layout's folders.", metavar="DIR")],
     folders: Annotated[
@@ -107,18 +109,20 @@ def export_npy(
     """
     from avqa.pipelines.export_npy import export_npy as run
     from avqa.pipelines.npy_questions import OF_LAYOUT, Annotations, export_questions
+    from avqa.store.files import store_path
 
+    place = store_path(store)
     asked = Annotations.given(dataset, annotations)
     chosen = tuple(name.strip() for name in folders.split(",") if name.strip())
     of_videos = tuple(name for name in chosen if name not in OF_LAYOUT.get(layout, ()))
     report = None
     if of_videos or not chosen:
         report = run(
-            store, out, layout, folders=of_videos, length=length, overwrite=overwrite, say=say
+            place, out, layout, folders=of_videos, length=length, overwrite=overwrite, say=say
         )
         typer.echo("\n".join(report.lines()))
     if asked is not None:
-        lines = export_questions(store, out, layout, asked, folders=chosen, overwrite=overwrite)
+        lines = export_questions(place, out, layout, asked, folders=chosen, overwrite=overwrite)
         typer.echo("\n".join(lines))
     elif layout in OF_LAYOUT:
         names = ", ".join(OF_LAYOUT[layout])
@@ -130,10 +134,10 @@ def export_npy(
 @reports_errors
 def compare(
     ours: Annotated[
-        Path, typer.Argument(help="Store, folder of <video>.npy, or file.", metavar="OURS")
+        str, typer.Argument(help="Store, folder of <video>.npy, or file.", metavar="OURS")
     ],
     theirs: Annotated[
-        Path, typer.Argument(help="What to compare it with, likewise.", metavar="THEIRS")
+        str, typer.Argument(help="What to compare it with, likewise.", metavar="THEIRS")
     ],
     feature: Annotated[
         str | None, typer.Option(help="Compare this feature only; all that both have by default.")
@@ -150,7 +154,9 @@ def compare(
     Example: avqa compare features feats/vggish
     """
     from avqa.pipelines.compare import compare as run
+    from avqa.store.files import store_path
 
-    report = run(ours, theirs, feature=feature, kind=kind, tolerance=tolerance)
+    sides = store_path(ours), store_path(theirs)
+    report = run(*sides, feature=feature, kind=kind, tolerance=tolerance)
     typer.echo("\n".join(report.lines()))
     report.raise_if_different()

@@ -15,7 +15,8 @@ def questions(
     dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r, music-avqa-v2 or avqa.")],
     annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
     store: Annotated[
-        Path | None, typer.Option(help="Store of the videos' features; not needed by --show.")
+        str | None,
+        typer.Option(help="Store of the videos' features; not needed by --show.", metavar="STORE"),
     ] = None,
     show: Annotated[
         int | None,
@@ -52,6 +53,7 @@ def questions(
         return
     from avqa.errors import ConfigError
     from avqa.pipelines.questions import QuestionOptions, encode_questions, text_settings
+    from avqa.store.files import store_path
 
     if store is None:
         raise ConfigError(
@@ -61,7 +63,7 @@ def questions(
     options = QuestionOptions(
         dataset,
         annotations,
-        store,
+        store_path(store),
         text_settings(mark=mark, precision=precision, dtype=dtype, device=device),
         weights,
         replace,

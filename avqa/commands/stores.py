@@ -9,7 +9,9 @@ import typer
 
 from avqa.commands.reporting import reports_errors, say
 
-Store = Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")]
+Store = Annotated[
+    str, typer.Argument(help="The store: a folder, or s3://bucket/prefix.", metavar="STORE")
+]
 
 
 @reports_errors
@@ -19,11 +21,14 @@ def status(store: Store) -> None:
     Example: avqa status features
     """
     from avqa.pipelines.partition import part_lines
+    from avqa.store.admin import Store as Stored
+    from avqa.store.files import store_path
     from avqa.store.status import summary
 
-    lines = part_lines(store)
-    if not lines or (store / "features.zarr").exists():
-        lines = [*summary(store).lines(), *lines]
+    place = store_path(store)
+    lines = part_lines(place)
+    if not lines or Stored.exists(place):
+        lines = [*summary(place).lines(), *lines]
     typer.echo("\n".join(lines))
 
 
@@ -45,8 +50,11 @@ def verify(
     """
     from avqa.errors import DifferenceFound
     from avqa.pipelines.verify import verify_store
+    from avqa.store.files import store_path
 
-    report = verify_store(store, level=level, videos=videos, num_videos=n, repair=repair)
+    report = verify_store(
+        store_path(store), level=level, videos=videos, num_videos=n, repair=repair
+    )
     for line in report.lines():
         typer.echo(line)
     left = [problem for problem in report.problems if not repair or problem.kind == "foreign"]
@@ -54,9 +62,7 @@ def verify(
         advice = "mark them for extraction with --repair, then run `avqa extract` again"
         if report.packed:
             advice = "fetch this packed copy again, or `avqa pack` the working store again"
-        raise DifferenceFound(
-            f"store {str(store)!r}: problems={len(left)}; expected none; {advice}"
-        )
+        raise DifferenceFound(f"store {store!r}: problems={len(left)}; expected none; {advice}")
 
 
 @reports_errors
@@ -71,11 +77,12 @@ def finalize(
     Example: avqa finalize features
     """
     from avqa.pipelines.finalize import finalize as finalize_store
+    from avqa.store.files import store_path
 
-    report = finalize_store(store, say, steal_lock=steal_lock)
+    report = finalize_store(store_path(store), say, steal_lock=steal_lock)
     if report is None:
         typer.echo(
-            f"store {str(store)!r} has no parts; expected some of `avqa extract --partition`;"
+            f"store {store!r} has no parts; expected some of `avqa extract --partition`;"
             " nothing to finalize"
         )
         return

@@ -13,7 +13,9 @@ from avqa.commands.reporting import reports_errors, say
 @reports_errors
 def train_head(
     name: Annotated[str, typer.Argument(help="One of `avqa heads`.")],
-    store: Annotated[Path, typer.Option(help="Store of the videos' and questions' features.")],
+    store: Annotated[
+        str, typer.Option(help="Store of the videos' and questions' features.", metavar="STORE")
+    ],
     dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r, music-avqa-v2 or avqa.")],
     annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
     out: Annotated[Path, typer.Option(help="Folder of the run: new or empty.")],
@@ -42,6 +44,7 @@ def train_head(
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
     from avqa.pipelines.train import TrainOptions, train_head
+    from avqa.store.files import store_path
 
     assignments = parse_assignments(assign or [])
     if device is not None:
@@ -49,7 +52,7 @@ def train_head(
     table = train_head(
         TrainOptions(
             head=name,
-            store=store,
+            store=store_path(store),
             dataset=dataset,
             annotations=annotations,
             out=out,
@@ -68,7 +71,7 @@ def train_head(
 
 @reports_errors
 def pretrain_grounding(
-    store: Annotated[Path, typer.Option(help="Store of the videos' features.")],
+    store: Annotated[str, typer.Option(help="Store of the videos' features.", metavar="STORE")],
     dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r or music-avqa-v2.")],
     annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
     out: Annotated[Path, typer.Option(help="File to write, such as grounding.safetensors.")],
@@ -84,9 +87,10 @@ def pretrain_grounding(
     --out grounding.safetensors
     """
     from avqa.pipelines.grounding import GroundingOptions, pretrain_grounding
+    from avqa.store.files import store_path
 
     options = GroundingOptions(
-        store=store,
+        store=store_path(store),
         dataset=dataset,
         annotations=annotations,
         out=out,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError, DifferenceFound
+from avqa.errors import ConfigError, DifferenceFound, StoreNotFound
 from avqa.pipelines._npy_conventions import ALIKE, STEP, Facts, Rule, explain
 from avqa.pipelines._npy_files import BadFile, read_header
 from avqa.pipelines._npy_layouts import CLASS_TOKEN, FRAME, Kind, kind_named, kind_of_folder
@@ -24,6 +24,8 @@ from avqa.pipelines._npy_match import Cosines, Traits, best_shift, cosines, norm
 from avqa.pipelines.export_npy import file_names
 from avqa.pipelines.import_npy import find_dumps
 from avqa.store.admin import Store
+from avqa.store.files import StorePath
+from avqa.store.objects import ObjectPath
 from avqa.store.reader import FeatureStore
 from avqa.store.records import Status
 
@@ -41,7 +43,7 @@ Load = Callable[[], NDArray[Any]]
 class Side:
     """One argument: stream → video → how to read its rows ``[T, *row]``."""
 
-    path: Path
+    path: StorePath
     streams: dict[str, dict[str, Load]] = field(default_factory=dict)
     is_file: bool = False
 
@@ -99,8 +101,8 @@ class StreamReport:
 class CompareReport:
     """All streams, and the verdict."""
 
-    ours: Path
-    theirs: Path
+    ours: StorePath
+    theirs: StorePath
     tolerance: float
     streams: list[StreamReport]
     unmatched: list[str]
@@ -135,8 +137,8 @@ class CompareReport:
 
 
 def compare(
-    ours: Path,
-    theirs: Path,
+    ours: StorePath,
+    theirs: StorePath,
     *,
     feature: str | None = None,
     kind: str | None = None,
@@ -167,9 +169,11 @@ def compare(
     return CompareReport(ours, theirs, tolerance, reports, unmatched)
 
 
-def _side(path: Path, kind: str | None) -> Side:
+def _side(path: StorePath, kind: str | None) -> Side:
     if Store.exists(path):
         return _store_side(path)
+    if isinstance(path, ObjectPath):
+        raise StoreNotFound(f"no store at {str(path)!r}; expected one; check the address")
     if path.is_dir():
         return _folder_side(path, kind)
     if not path.is_file():
@@ -186,7 +190,7 @@ def _side(path: Path, kind: str | None) -> Side:
     return Side(path, _streams([path], of), is_file=True)
 
 
-def _store_side(path: Path) -> Side:
+def _store_side(path: StorePath) -> Side:
     reader = FeatureStore(path)
     names = {i: name.removesuffix(".npy") for i, name in file_names(reader.video_ids).items()}
     side = Side(path)

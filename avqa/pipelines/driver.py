@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from avqa.errors import AvqaError, Stopped, StorageFailure
 from avqa.extract.decode._process import DecoderProcess
@@ -25,6 +24,7 @@ from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import VideoJob
 from avqa.signals import StopSignals
 from avqa.store.admin import Store
+from avqa.store.files import StorePath
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
 
 CHECKPOINT_SECONDS = 30.0
@@ -87,7 +87,7 @@ class Driver:
         self._deaths_alone: Counter[int] = Counter()
         self._fatal: BaseException | None = None
         self.failures: list[VideoRecord] = []
-        self.report_path: Path | None = None
+        self.report_path: StorePath | None = None
 
     def run(self) -> None:
         """Extract everything.

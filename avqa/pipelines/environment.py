@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from avqa.errors import AvqaError, EnvironmentFailure, RecipeMismatch
@@ -19,6 +18,7 @@ from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource
 from avqa.pipelines.devices import num_gpus
 from avqa.pipelines.ticket import VideoJob
+from avqa.store.files import StorePath
 from avqa.store.lock import read_holder
 from avqa.store.recipes import flat
 
@@ -64,7 +64,7 @@ def environment(settings: Settings, source: WeightsSource) -> Environment:
 
 
 def check_worker(
-    expected: Environment, settings: Settings, source: WeightsSource, store: Path, run_id: str
+    expected: Environment, settings: Settings, source: WeightsSource, store: StorePath, run_id: str
 ) -> None:
     """Make sure that this process would give the driver's numbers, and put them in its store.
 

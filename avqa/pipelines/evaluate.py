@@ -14,7 +14,7 @@ from avqa.datasets import Question
 from avqa.datasets.matching import match_rows
 from avqa.datasets.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
-from avqa.store.files import storage_errors, write_atomic
+from avqa.store.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
 from avqa.store.recipes import diff_recipes
 from avqa.training.features import VideoFeatures
@@ -37,7 +37,7 @@ class EvaluateOptions:
     run: Path
     """A run's folder, or that of one of its members."""
     split: str = "test"
-    store: Path | None = None
+    store: StorePath | None = None
     """By default the one that the run was trained on."""
     annotations: Path | None = None
     """By default those that the run was trained on."""
@@ -183,7 +183,7 @@ class _Desk:
     """Puts the same questions to the members of a run; features are read once."""
 
     def __init__(
-        self, members: Sequence[Member], asked: Sequence[Question], path: Path | None, say: Say
+        self, members: Sequence[Member], asked: Sequence[Question], path: StorePath | None, say: Say
     ) -> None:
         self._features: dict[frozenset[tuple[str, str]], VideoFeatures] = {}
         self._store = _open([member.config for member in members], path)
@@ -248,12 +248,12 @@ def _names(config: MemberConfig) -> dict[str, str]:
     return {name: str(entry["name"]) for name, entry in config.features.items()}
 
 
-def _open(configs: Sequence[MemberConfig], path: Path | None) -> FeatureStore:
+def _open(configs: Sequence[MemberConfig], path: StorePath | None) -> FeatureStore:
     """The store, whose features must be those that the members were trained on."""
     with warnings.catch_warnings():
         # The table says it.
         warnings.simplefilter("ignore", RandomWeightsWarning)
-        store = open_store(Path(configs[0].store) if path is None else path)
+        store = open_store(store_path(configs[0].store) if path is None else path)
     for config in configs:
         check_recipes(config, store)
     return store

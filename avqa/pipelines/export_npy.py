@@ -20,7 +20,7 @@ from avqa.pipelines._npy_files import file_bytes
 from avqa.pipelines._npy_layouts import CLASS_TOKEN, FRAME, KINDS, Folder, layout_named
 from avqa.pipelines.import_npy import imports
 from avqa.store.admin import Store
-from avqa.store.files import storage_errors, write_atomic
+from avqa.store.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore, has_random_weights
 from avqa.store.records import Status
 
@@ -110,7 +110,7 @@ class ExportReport:
 
 
 def export_npy(
-    store: Path,
+    store: StorePath,
     out: Path,
     layout: str,
     *,
@@ -205,7 +205,7 @@ def _features(reader: FeatureStore, kind: str) -> tuple[str, ...]:
     return tuple(stand_in if name == CLASS_TOKEN else name for name in names)
 
 
-def _heads(path: Path) -> dict[tuple[str, str], bytes]:
+def _heads(path: StorePath) -> dict[tuple[str, str], bytes]:
     """(video id, kind) → head of the imported file, where it was an unusual one."""
     store = Store.open(path)
     ids = {row: name for name, row in store.rows().items()}

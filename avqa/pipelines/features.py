@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +21,6 @@ import avqa
 from avqa.errors import (
     Aborted,
     AvqaError,
-    ConfigError,
     PartialFailure,
     RecipeMismatch,
     StorageFailure,
@@ -42,7 +40,10 @@ from avqa.pipelines.sources import EXTENSIONS, IdRule, Source, discover, select
 from avqa.pipelines.work import Held, Work, find_work
 from avqa.pipelines.worker import WorkerConfig
 from avqa.store.admin import Store
+from avqa.store.files import StorePath, free_bytes
+from avqa.store.layout import refuse_foreign
 from avqa.store.lock import Lock
+from avqa.store.objects import ObjectPath
 from avqa.store.schema import FeatureSpec, bytes_needed
 
 
@@ -51,7 +52,7 @@ class ExtractOptions:
     """What one `avqa extract` was asked to do."""
 
     videos: Path
-    store: Path
+    store: StorePath
     settings: Settings = field(default_factory=Settings)
     scheduler: str = "local"
     slurm: ClusterConfig | None = None
@@ -75,7 +76,7 @@ class RunReport:
     """What a run did; `summary` is its last line."""
 
     run_id: str
-    store: Path
+    store: StorePath
     taken: int
     extracted: int = 0
     finished_before: int = 0
@@ -87,7 +88,7 @@ class RunReport:
     n_bytes: int = 0
     wall_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
-    report_path: Path | None = None
+    report_path: StorePath | None = None
     reason: str = "done"
 
     def summary(self) -> str:
@@ -160,7 +161,7 @@ def extract_folder(
     note = functools.partial(_note, say, as_json=options.log_json)
     for line in found.notes():
         note(line)
-    _refuse_foreign_folder(options.store)
+    refuse_foreign(options.store, "--out")
     earlier = None
     if options.partition is None:
         refuse_parts(options.store)
@@ -284,25 +285,6 @@ def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: lis
     store.add_rows([s.video_id for s in sources if s.video_id not in known])
 
 
-def _refuse_foreign_folder(path: Path) -> None:
-    for place in (path, *path.absolute().parents):
-        if place.exists() and not place.is_dir():
-            raise ConfigError(
-                f"store {str(path)!r}: {str(place)!r} is a file; expected a folder; give another"
-                " --out"
-            )
-    if path.is_dir() and not Store.exists(path) and not _is_ours(path):
-        raise ConfigError(
-            f"folder {str(path)!r} is no avqa store and not empty; expected a store or a new"
-            " folder; give another --out"
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    """An empty folder, or one in which a first run was killed before the store existed."""
-    return {entry.name for entry in path.iterdir()} <= {"lock.json", "ledger", "runs", "parts"}
-
-
 def _check_space(options: ExtractOptions, work: Work) -> None:
     """Refuse at once what can never fit: one chunk of every feature of every video."""
     specs = {spec.name: spec for spec in feature_specs(options.settings)}
@@ -310,9 +292,9 @@ def _check_space(options: ExtractOptions, work: Work) -> None:
         bytes_needed([specs[name] for name in job.features], [1.0], options.settings.chunk_seconds)
         for job in work.jobs
     )
-    free = shutil.disk_usage(options.store).free
+    free = free_bytes(options.store)
     # Sparse chunks shrink, most of all in short videos: half is surely too little.
-    if free < needed / 2:
+    if free is not None and free < needed / 2:
         raise StorageFailure(
             f"store {str(options.store)!r}: {size(free)} free; expected about {size(needed)} for"
             f" {len(work.jobs)} videos of one chunk each; free space, or give another --out"
@@ -388,5 +370,6 @@ def machine() -> dict[str, str]:
 def plain(value: Any) -> dict[str, Any]:
     """A dataclass as JSON-able values: paths as text."""
     return {
-        key: str(item) if isinstance(item, Path) else item for key, item in asdict(value).items()
+        key: str(item) if isinstance(item, Path | ObjectPath) else item
+        for key, item in asdict(value).items()
     }

@@ -8,9 +8,7 @@ are in the store's ledger are left out; `partition.END` says that only the parts
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
-import shutil
 import signal
 import sys
 import time
@@ -18,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from avqa.errors import PartialFailure, RecipeMismatch, Stopped, StoreError, StoreNotFound
@@ -37,7 +34,16 @@ from avqa.pipelines.progress import INTERVAL_SECONDS, clock, size
 from avqa.signals import StopSignals
 from avqa.store import schema
 from avqa.store.admin import Store
-from avqa.store.files import read_json, storage_errors, with_retries, write_json
+from avqa.store.files import (
+    StorePath,
+    move,
+    read_json,
+    remove_folder,
+    storage_errors,
+    store_path,
+    with_retries,
+    write_json,
+)
 from avqa.store.lock import Lock
 from avqa.store.recipes import diff_features
 from avqa.store.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
@@ -93,7 +99,7 @@ class FinalizeReport(RunReport):
 
 
 def finalize(
-    path: Path, say: Callable[[str], None] = lambda line: None, *, steal_lock: bool = False
+    path: StorePath, say: Callable[[str], None] = lambda line: None, *, steal_lock: bool = False
 ) -> FinalizeReport | None:
     """Move everything that the elements of an array job extracted into the store ``path``.
 
@@ -135,7 +141,7 @@ def finalize(
     return report
 
 
-def _refuse_unfinished(path: Path, lacks: Mapping[Partition, str]) -> None:
+def _refuse_unfinished(path: StorePath, lacks: Mapping[Partition, str]) -> None:
     if lacks:
         numbers = ",".join(str(element.index) for element in lacks)
         raise StoreError(
@@ -145,23 +151,18 @@ def _refuse_unfinished(path: Path, lacks: Mapping[Partition, str]) -> None:
         )
 
 
-def _read_report(end: Path) -> FinalizeReport:
+def _read_report(end: StorePath) -> FinalizeReport:
     values = read_json(end)
     report = FinalizeReport(**values)
-    report.store = Path(values["store"])
-    report.report_path = Path(values["report_path"]) if values["report_path"] else None
+    report.store = store_path(values["store"])
+    place = values["report_path"]
+    report.report_path = store_path(place) if place else None
     return report
 
 
-def _remove_parts(folder: Path) -> None:
+def _remove_parts(folder: StorePath) -> None:
     """Remove everything, last of all the note that it may be removed."""
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != END:
-            entry.unlink()
-    (folder / END).unlink()
-    folder.rmdir()
+    remove_folder(folder, last=END)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class _Merger:
 
     def __init__(
         self,
-        path: Path,
+        path: StorePath,
         videos: Videos,
         lock: Lock,
         signals: StopSignals,
@@ -321,25 +322,21 @@ class _Mover:
         return True
 
 
-def _move_chunk(source: Path, target: Path, chunk: ChunkRecord) -> bool:
+def _move_chunk(source: StorePath, target: StorePath, chunk: ChunkRecord) -> bool:
     """Whether ``target`` is the chunk object that the part's record speaks of."""
     found = _read_record(source)
     if found is None:  # a run that was killed has moved it
         return _read_record(target) == chunk
     if found == chunk:
-        source.replace(target)
+        move(source, target)
     return found == chunk
 
 
-def _read_record(path: Path) -> ChunkRecord | None:
+def _read_record(path: StorePath) -> ChunkRecord | None:
     try:
         return read_record(path)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return ChunkRecord(0, 0)  # too short to end with a checksum
 
 
 def _spec(part: Store, feature: str) -> schema.FeatureSpec:

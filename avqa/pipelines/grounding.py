@@ -13,6 +13,7 @@ from avqa.datasets.matching import match_rows
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads.avst import Head as Avst
 from avqa.heads.avst import Options
+from avqa.store.files import StorePath
 from avqa.store.reader import FeatureStore
 from avqa.training.features import VideoFeatures, feature_names
 from avqa.training.grounding import FIELDS, STAGE_ONE, pretrain, save_grounding
@@ -27,7 +28,7 @@ SYNTHETIC = re.compile(r"[a-z]{2,3}\d{8}")
 class GroundingOptions:
     """What to train on, and where to."""
 
-    store: Path
+    store: StorePath
     dataset: str
     annotations: Path
     out: Path

@@ -27,6 +27,8 @@ from avqa.pipelines.driver import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, Signal
 from avqa.pipelines.sources import fingerprint, printable
 from avqa.pipelines.work import is_same
 from avqa.store.admin import Store
+from avqa.store.files import StorePath
+from avqa.store.layout import refuse_foreign
 from avqa.store.lock import Lock
 from avqa.store.recipes import diff_recipes
 from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
@@ -58,7 +60,7 @@ class ImportReport:
     failed: int = 0
     failed_before: int = 0
     rows: int = 0
-    report_path: Path | None = field(default=None, repr=False)
+    report_path: StorePath | None = field(default=None, repr=False)
 
     def line(self) -> str:
         """Counts, for people."""
@@ -85,7 +87,7 @@ def imported_recipe(kind: Kind, feature: str, dtype: str, truncate: int | None) 
 
 def import_npy(
     source: Path,
-    store: Path,
+    store: StorePath,
     *,
     kind: str | None = None,
     truncate: int | None = None,
@@ -104,7 +106,7 @@ def import_npy(
     """
     dumps = find_dumps(source, kind)
     dtypes = {dump.kind.name: _dtype_of(dump, say) for dump in dumps}
-    _refuse_foreign(store)
+    refuse_foreign(store, "--store")
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
     reports: list[ImportReport] = []
     with Lock.acquire(store, run_id) as lock, Signals(lambda: None) as signals:
@@ -214,19 +216,8 @@ def _dtype_of(dump: Dump, say: Callable[[str], None]) -> tuple[Dtype, int]:
     return cast(Dtype, dtypes.most_common(1)[0][0]), lengths.most_common(1)[0][0]
 
 
-def _refuse_foreign(store: Path) -> None:
-    if store.exists() and not store.is_dir():
-        raise ConfigError(f"store {str(store)!r} is a file; expected a folder; check --store")
-    ours = {"lock.json", "ledger", "runs"}
-    if store.is_dir() and not Store.exists(store) and {p.name for p in store.iterdir()} - ours:
-        raise ConfigError(
-            f"folder {str(store)!r} is no avqa store and not empty; expected a store or a new"
-            " folder; check --store"
-        )
-
-
 def _open(
-    path: Path,
+    path: StorePath,
     lock: Lock,
     dumps: Sequence[Dump],
     facts: dict[str, tuple[Dtype, int]],

@@ -25,7 +25,7 @@ from avqa.pipelines._npy_files import BadFile, check_finite, file_bytes, fitted_
 from avqa.pipelines._npy_layouts import Dtype, kind_of_folder
 from avqa.store import layout as store_layout
 from avqa.store.admin import Store
-from avqa.store.files import storage_errors, write_atomic
+from avqa.store.files import StorePath, storage_errors, write_atomic
 from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
 from avqa.store.recipes import diff_features
@@ -154,7 +154,7 @@ def has_videos(source: Path, kind: str | None) -> bool:
 
 def import_questions(
     source: Path,
-    store: Path,
+    store: StorePath,
     annotations: Annotations,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
@@ -233,7 +233,7 @@ def _recipe(files: _Files) -> dict[str, Any]:
     }
 
 
-def _refuse_encoded(store: Path, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_encoded(store: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
     stored = text_recipes(store_layout.read_attributes(store))
     differing = diff_features(stored, recipes) if stored else []
     if differing:
@@ -262,7 +262,7 @@ def _stack(files: _Files, contents: Sequence[str]) -> NDArray[Any]:
 
 
 def export_questions(
-    store: Path,
+    store: StorePath,
     out: Path,
     layout: str,
     annotations: Annotations,

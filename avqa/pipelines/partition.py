@@ -10,12 +10,10 @@ An element never writes to S itself. `avqa.pipelines.finalize` makes S of the pa
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import TypeVar
 from avqa.errors import ConfigError, StoreError, StoreLocked
 from avqa.pipelines.sources import Source, printable
 from avqa.store.admin import Store
-from avqa.store.files import storage_errors, write_atomic
+from avqa.store.files import StorePath, create_exclusively, storage_errors
 from avqa.store.lock import STEAL_AFTER_SECONDS, Holder, read_holder
 from avqa.store.records import Status
 from avqa.store.runs import FINISHED
@@ -47,7 +45,7 @@ class Partition:
         """As the user gives it."""
         return f"{self.index}/{self.count}"
 
-    def folder(self, store: Path) -> Path:
+    def folder(self, store: StorePath) -> StorePath:
         """Where this element's part of a store is made."""
         return store / PARTS / f"{self.index}-of-{self.count}"
 
@@ -90,7 +88,7 @@ class Videos:
         return (Partition(index, self.count) for index in range(self.count))
 
 
-def read_videos(store: Path) -> Videos | None:
+def read_videos(store: StorePath) -> Videos | None:
     """The list of a store that is being extracted in parts; None if it is not.
 
     Raises:
@@ -109,7 +107,7 @@ def read_videos(store: Path) -> Videos | None:
         ) from error
 
 
-def fixed_videos(store: Path, partition: Partition, sources: Sequence[Source]) -> Videos:
+def fixed_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
     """The list of a store's elements; if no element came yet, the one that ``sources`` would make.
 
     Raises:
@@ -128,7 +126,7 @@ def fixed_videos(store: Path, partition: Partition, sources: Sequence[Source]) -
     return videos
 
 
-def fix_videos(store: Path, partition: Partition, sources: Sequence[Source]) -> Videos:
+def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
     """The list of videos that all elements share: the first one's, whoever that is.
 
     Args:
@@ -145,20 +143,8 @@ def fix_videos(store: Path, partition: Partition, sources: Sequence[Source]) -> 
     lines += [{"video_id": name, "relpath": path} for name, path in videos.relpaths.items()]
     content = "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
     with storage_errors(f"{str(store / PARTS)!r}"):
-        _create_once(store / PARTS / VIDEOS, content)
+        create_exclusively(store / PARTS / VIDEOS, content)
     return fixed_videos(store, partition, sources)
-
-
-def _create_once(path: Path, content: bytes) -> None:
-    """Create a file with its content in one step, unless there is one already."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    write_atomic(partial, content)
-    with contextlib.suppress(FileExistsError):
-        os.link(partial, path)
-    partial.unlink()
 
 
 def assigned(
@@ -213,7 +199,7 @@ def assigned(
     return share, notes
 
 
-def refuse_parts(store: Path) -> None:
+def refuse_parts(store: StorePath) -> None:
     """Make sure that a store is not being extracted in parts.
 
     Raises:
@@ -229,7 +215,7 @@ def refuse_parts(store: Path) -> None:
         )
 
 
-def _refuse_finished(store: Path) -> None:
+def _refuse_finished(store: StorePath) -> None:
     if (store / PARTS / END).exists():
         raise StoreError(
             f"store {str(store)!r}: an `avqa finalize` that was killed left parts behind; expected"
@@ -237,7 +223,7 @@ def _refuse_finished(store: Path) -> None:
         )
 
 
-def refuse_held(store: Path, *, steal: bool) -> None:
+def refuse_held(store: StorePath, *, steal: bool) -> None:
     """Make sure that no run holds the whole store, whose lock an element does not take.
 
     Raises:
@@ -259,7 +245,7 @@ def _is_busy(holder: Holder, *, steal: bool) -> bool:
 
 
 def unfinished(
-    store: Path, videos: Videos, *, steal: bool = False, run_id: str = ""
+    store: StorePath, videos: Videos, *, steal: bool = False, run_id: str = ""
 ) -> dict[Partition, str]:
     """The elements that have not done their share, and what each of them lacks.
 
@@ -278,7 +264,7 @@ def unfinished(
     return {element: lack for element, lack in found.items() if lack}
 
 
-def _lacks(store: Path, whole: Store | None, videos: Videos, element: Partition) -> str:
+def _lacks(store: StorePath, whole: Store | None, videos: Videos, element: Partition) -> str:
     folder = element.folder(store)
     if not Store.exists(folder):
         return "not begun"
@@ -312,7 +298,7 @@ def in_words(lacks: Mapping[Partition, str]) -> str:
     return ", ".join(shown) + more
 
 
-def part_lines(store: Path) -> list[str]:
+def part_lines(store: StorePath) -> list[str]:
     """How far the elements are, for `avqa status`; nothing if a store has no parts."""
     videos = read_videos(store)
     if videos is None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from avqa.errors import MediaError
 from avqa.extract import encoders, weights
@@ -21,6 +19,7 @@ from avqa.pipelines.progress import clock, size
 from avqa.pipelines.sources import Source, discover, select
 from avqa.pipelines.ticket import inputs_of
 from avqa.store.admin import Store
+from avqa.store.files import StorePath, free_bytes
 from avqa.store.records import Status
 
 NUM_PROBED = 20
@@ -40,7 +39,7 @@ class Plan:
     bytes_per_video: dict[str, float]
     engine: EngineConfig
     num_workers: int
-    free_bytes: int
+    free_bytes: int | None
 
     @property
     def video_seconds(self) -> float:
@@ -75,7 +74,8 @@ class Plan:
             f" ({self.engine.settings.device}, {self.engine.settings.precision})",
             f"time: about {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
             f" {self.engine.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
-            f"store: at most {size(total)}, {size(self.free_bytes)} free",
+            f"store: at most {size(total)}"
+            + (f", {size(self.free_bytes)} free" if self.free_bytes is not None else ""),
         ]
         for feature, each in self.bytes_per_video.items():
             part = each * self.num_videos
@@ -127,7 +127,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         bytes_per_video={f: _video_bytes(f, settings, lengths) for f in settings.features},
         engine=engine,
         num_workers=max(1, devices.num_gpus()) if settings.device == "cuda" else 1,
-        free_bytes=shutil.disk_usage(_existing(options.store.absolute())).free,
+        free_bytes=free_bytes(options.store),
     )
 
 
@@ -195,7 +195,7 @@ def _video_bytes(feature: str, settings: Settings, lengths: Sequence[float]) -> 
     return row * sum(rows) / max(1, len(rows))
 
 
-def _unfinished(path: Path, wanted: Sequence[str], sources: list[Source]) -> list[Source]:
+def _unfinished(path: StorePath, wanted: Sequence[str], sources: list[Source]) -> list[Source]:
     """Leave out what the store holds already."""
     if not Store.exists(path):
         return sources
@@ -212,10 +212,3 @@ def _unfinished(path: Path, wanted: Sequence[str], sources: list[Source]) -> lis
         if source.video_id not in rows
         or any(column[rows[source.video_id]] not in finished for column in status)
     ]
-
-
-def _existing(path: Path) -> Path:
-    """The nearest existing folder at or above ``path``."""
-    while not path.exists():
-        path = path.parent
-    return path

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +46,9 @@ from avqa.pipelines.devices import choose_device, num_cores
 from avqa.pipelines.driver import Signals
 from avqa.pipelines.progress import INTERVAL_SECONDS, clock, size
 from avqa.store.admin import Store
+from avqa.store.files import StorePath, free_bytes, write_atomic
 from avqa.store.lock import Lock
+from avqa.store.objects import ObjectPath
 from avqa.store.reader import FeatureStore
 from avqa.store.schema import FeatureSpec
 from avqa.store.texts import NewText, Texts, check_text_recipes, drop_texts
@@ -60,7 +62,7 @@ class QuestionOptions:
 
     dataset: str
     annotations: Path
-    store: Path
+    store: StorePath
     settings: TextSettings = field(default_factory=TextSettings)
     weights: str | None = None
     """None: those that the store's CLIP pictures were made with."""
@@ -73,14 +75,14 @@ class QuestionReport:
     """What a run found and did."""
 
     run_id: str
-    store: Path
+    store: StorePath
     questions: int
     texts: int
     """Distinct texts of the questions."""
     options: int
     """Distinct texts of multiple choice that are no question's."""
     matches: Matches
-    unmatched_path: Path | None = None
+    unmatched_path: StorePath | None = None
     already: int = 0
     """Texts of these questions that were finished before."""
     encoded: int = 0
@@ -259,7 +261,7 @@ def _named(described: dict[str, str]) -> str:
     return f"sha256={digest[:12]}" if digest else described["source"]
 
 
-def _check_recipes(store: Path, recipes: dict[str, dict[str, object]]) -> None:
+def _check_recipes(store: StorePath, recipes: dict[str, dict[str, object]]) -> None:
     try:
         check_text_recipes(store, recipes)
     except RecipeMismatch as error:
@@ -289,8 +291,8 @@ def _add(texts: Texts, contents: dict[str, str]) -> None:
 def _check_space(options: QuestionOptions, num_texts: int) -> None:
     itemsize = np.dtype(options.settings.dtype).itemsize
     needed = num_texts * itemsize * sum(int(np.prod(shape)) for shape, _ in TAPS.values())
-    free = shutil.disk_usage(options.store).free
-    if free < needed:
+    free = free_bytes(options.store)
+    if free is not None and free < needed:
         raise StorageFailure(
             f"store {str(options.store)!r}: {size(free)} free; expected {size(needed)} for"
             f" {num_texts} texts; free space and run the same command again"
@@ -381,15 +383,18 @@ class _Progress:
             self._say(f"{done}/{self._total} texts | {rate:.1f} texts/s | {left} left")
 
 
-def _write_unmatched(store: Path, run_id: str, unmatched: Sequence[Question]) -> Path:
+def _write_unmatched(store: StorePath, run_id: str, unmatched: Sequence[Question]) -> StorePath:
     path = store / "runs" / f"{run_id}-unmatched.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("video_id", "split", "question_id", "text"))
-        table.writerows((q.video_id, q.split, q.question_id, q.text) for q in unmatched)
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(("video_id", "split", "question_id", "text"))
+    table.writerows((q.video_id, q.split, q.question_id, q.text) for q in unmatched)
+    write_atomic(path, text.getvalue().encode("utf-8"))
     return path
 
 
 def _plain(options: QuestionOptions) -> dict[str, object]:
     """The options as JSON-able values: paths as text."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+    return {
+        k: str(v) if isinstance(v, Path | ObjectPath) else v for k, v in asdict(options).items()
+    }

@@ -25,7 +25,7 @@ from avqa.errors import ConfigError
 from avqa.heads import Head
 from avqa.pipelines._train_folder import continued, hold, require_recipes
 from avqa.pipelines.devices import num_cores
-from avqa.store.files import storage_errors, write_atomic, write_json
+from avqa.store.files import StorePath, storage_errors, write_atomic, write_json
 from avqa.store.reader import FeatureStore
 from avqa.training import building
 from avqa.training.features import VideoFeatures, feature_names
@@ -58,7 +58,7 @@ class TrainOptions:
     """What the user asks for."""
 
     head: str
-    store: Path
+    store: StorePath
     dataset: str
     annotations: Path
     out: Path

@@ -14,6 +14,7 @@ from avqa.errors import ConfigError
 from avqa.extract.media import Limits
 from avqa.extract.recipe import settings_from
 from avqa.pipelines.single import VideoExtractor
+from avqa.store.files import StorePath
 from avqa.store.reader import FeatureStore
 from avqa.store.verify import Level, VerifyReport, verify
 
@@ -22,7 +23,7 @@ _NO_LIMITS = Limits(max_pixels=2**31 - 1, max_length_seconds=1e9, timeout_second
 
 
 def verify_store(
-    store: Path, *, level: str, videos: Path | None, num_videos: int, repair: bool
+    store: StorePath, *, level: str, videos: Path | None, num_videos: int, repair: bool
 ) -> VerifyReport:
     """Check a store; see `avqa.store.verify.verify`.
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributed import Worker, WorkerPlugin
@@ -22,6 +21,7 @@ from avqa.pipelines.engine import Engine, EngineConfig, engine_config
 from avqa.pipelines.environment import Environment, check_videos, check_worker
 from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import Ticket, VideoJob
+from avqa.store.files import StorePath
 from avqa.store.records import Fingerprint, RowFlag, VideoRecord
 from avqa.store.schema import FeatureSpec
 from avqa.store.writer import ChunkWriter
@@ -35,7 +35,7 @@ class WorkerConfig:
     """Everything a worker needs for one run."""
 
     run_id: str
-    store: Path
+    store: StorePath
     specs: tuple[FeatureSpec, ...]
     settings: Settings
     weights: WeightsSource

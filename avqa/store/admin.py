@@ -8,20 +8,17 @@ checkpoint again.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
 from avqa.store import layout, schema
 from avqa.store.arrays import Arrays
 from avqa.store.columns import Column
-from avqa.store.files import is_disk_full, storage_errors, with_retries
+from avqa.store.files import StorePath, is_disk_full, storage_errors, with_retries
 from avqa.store.ledger import Ledger
 from avqa.store.lock import Lock
 from avqa.store.reader import UnknownVideo
@@ -37,7 +34,7 @@ T = TypeVar("T")
 class Store:
     """A store opened for the driver. Methods that write need the lock."""
 
-    def __init__(self, path: Path, lock: Lock | None, *, tolerant: bool = False) -> None:
+    def __init__(self, path: StorePath, lock: Lock | None, *, tolerant: bool = False) -> None:
         """Use `create` or `open`."""
         self.path = path
         self.root = path / schema.GROUP
@@ -52,14 +49,14 @@ class Store:
         self._full: StorageFailure | None = None
 
     @staticmethod
-    def exists(path: Path) -> bool:
+    def exists(path: StorePath) -> bool:
         """Whether ``path`` is a store directory."""
-        return (Path(path) / schema.GROUP / "zarr.json").exists()
+        return (path / schema.GROUP / "zarr.json").exists()
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: StorePath,
         recipes: Mapping[str, Mapping[str, Any]],
         specs: Sequence[schema.FeatureSpec],
         chunk_seconds: int,
@@ -81,22 +78,18 @@ class Store:
             StoreError: if there is a store already.
             StorageFailure: the disk is full or read-only.
         """
-        path = Path(path)
         if cls.exists(path):
             raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
         lock.check()
-        building = path / "runs" / "new-store.partial"
         with storage_errors(f"store {str(path)!r}"):
-            shutil.rmtree(building, ignore_errors=True)
             remove_partials(path)
-            layout.build_group(building, recipes, specs, chunk_seconds, expected_rows)
-            building.rename(path / schema.GROUP)
-            (path / "ledger").mkdir(exist_ok=True)
+            root = path / schema.GROUP
+            layout.build_group(root, recipes, specs, chunk_seconds, expected_rows)
             layout.allocate_reserve(path)
         return cls(path, lock)
 
     @classmethod
-    def open(cls, path: Path, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
+    def open(cls, path: StorePath, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
         """Open a store; without a lock for reading only. Call `recover` before a run.
 
         A damaged column starts empty if there is a lock, to be healed by `recover`, or if
@@ -106,7 +99,7 @@ class Store:
             StoreNotFound: there is none.
             StoreError: it has another schema, or a damaged column and no lock to heal it.
         """
-        return cls(Path(path), lock, tolerant=tolerant)
+        return cls(path, lock, tolerant=tolerant)
 
     def features(self) -> tuple[str, ...]:
         """Names of the features, sorted."""
@@ -158,7 +151,7 @@ class Store:
             )
         features = dict(self._attrs["features"])
         layout.check_specs(specs, features)
-        group = zarr.open_group(self.root, mode="r+", zarr_format=3)
+        group = schema.open_group(self.root)
         with storage_errors(f"store {str(self.path)!r}"):
             for spec in specs:
                 schema.create_feature(
@@ -339,7 +332,7 @@ class Store:
         values = {"state": FINISHED, "finished": now(), "summary": dict(summary)}
         self._kept(lambda: self.runs.update(lock.run_id, **values))
 
-    def write_report(self, failures: Sequence[VideoRecord]) -> Path:
+    def write_report(self, failures: Sequence[VideoRecord]) -> StorePath:
         """Write the failed features of a run as ``S/runs/<run>-failures.csv``; its path."""
         lock = self._writable()
         return self._kept(lambda: self.runs.write_failures(lock.run_id, failures))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from avqa.store import schema
 from avqa.store.columns import Column
+from avqa.store.files import StorePath
 from avqa.store.pictures import PictureTimes
 from avqa.store.records import FeatureRecord, Status, VideoRecord
 from avqa.store.writer import remove_chunks
@@ -35,7 +35,7 @@ class Arrays:
     """Index, statuses and lengths in memory, and the size of the features' arrays."""
 
     def __init__(
-        self, root: Path, features: Iterable[str], chunk_seconds: int, *, heal: bool
+        self, root: StorePath, features: Iterable[str], chunk_seconds: int, *, heal: bool
     ) -> None:
         """Read them from the group ``root``; with ``heal``, damaged columns start empty."""
         self._root = root

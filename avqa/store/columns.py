@@ -7,7 +7,6 @@ depend on the values alone and not on how they came about.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.store import schema
-from avqa.store.files import sync
+from avqa.store.files import StorePath, sync
 
 
 class Column:
     """An array of the store in one row per video or text, with changes that wait for `flush`."""
 
-    def __init__(self, root: Path, name: str, *, heal: bool = False) -> None:
+    def __init__(self, root: StorePath, name: str, *, heal: bool = False) -> None:
         """Read the array ``name`` of the group ``root``.
 
         With ``heal``, a damaged column starts empty and says so in ``damaged``: the ledger

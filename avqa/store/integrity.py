@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avqa.store import schema
+from avqa.store.files import StorePath
 from avqa.store.records import ChunkRecord, FeatureRecord
 from avqa.store.writer import chunk_path, read_record
 
@@ -16,7 +15,7 @@ from avqa.store.writer import chunk_path, read_record
 class ChunkChecker:
     """Checks the chunk objects of one feature."""
 
-    def __init__(self, root: Path, feature: str) -> None:
+    def __init__(self, root: StorePath, feature: str) -> None:
         """Open the feature's array in the group ``root``."""
         array = schema.open_array(root, feature)
         self._root = root
@@ -43,14 +42,13 @@ class ChunkChecker:
     ) -> tuple[str, str] | None:
         path = chunk_path(self._root, self._feature, row, number, self._num_axes)
         try:
-            size = os.stat(path).st_size
+            stored = read_record(path)
         except FileNotFoundError:
             return "missing", "no object"
-        if size != record.n_bytes:
-            return "size", f"{size} bytes, ledger says {record.n_bytes}"
-        stored = read_record(path).crc32c
-        if stored != record.crc32c:
-            return "crc", f"checksum {stored:08x}, ledger says {record.crc32c:08x}"
+        if stored.n_bytes != record.n_bytes:
+            return "size", f"{stored.n_bytes} bytes, ledger says {record.n_bytes}"
+        if stored.crc32c != record.crc32c:
+            return "crc", f"checksum {stored.crc32c:08x}, ledger says {record.crc32c:08x}"
         return self.check_values(row, number, valid)
 
     def check_values(self, row: int, number: int, valid: int) -> tuple[str, str] | None:

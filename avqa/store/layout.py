@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import zarr
+from zarr.storage import MemoryStore
 
-from avqa.errors import StoreError, StoreNotFound
+from avqa.errors import ConfigError, StoreError, StoreNotFound
 from avqa.store import schema
-from avqa.store.files import write_atomic
+from avqa.store.files import StorePath, write_atomic
 from avqa.store.recipes import recipe_hash
 
 RESERVE = "ledger/.reserve"
@@ -22,17 +23,49 @@ PACKED = "packed"
 """Attribute of packed copies."""
 
 
+_BEFORE_THE_STORE = {"lock.json", "ledger", "runs", "parts", schema.GROUP}
+
+
+def refuse_foreign(path: StorePath, option: str) -> None:
+    """Make sure that a store is or may be made at ``path``; buckets hold anything.
+
+    Args:
+        path: the store directory, which need not exist.
+        option: the command's option that names it, for the message.
+
+    Raises:
+        ConfigError: it is a file or lies below one, or holds something else than a store.
+    """
+    if not isinstance(path, Path):
+        return
+    for place in (path, *path.absolute().parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(
+                f"store {str(path)!r}: {str(place)!r} is a file; expected a folder; give another"
+                f" {option}"
+            )
+    if not path.is_dir() or (path / schema.GROUP / "zarr.json").exists():
+        return
+    # A first run may have been killed before the store existed.
+    if {entry.name for entry in path.iterdir()} - _BEFORE_THE_STORE:
+        raise ConfigError(
+            f"folder {str(path)!r} is no avqa store and not empty; expected a store or a new"
+            f" folder; give another {option}"
+        )
+
+
 def build_group(
-    root: Path,
+    root: StorePath,
     recipes: Mapping[str, Mapping[str, Any]],
     specs: Sequence[schema.FeatureSpec],
     chunk_seconds: int,
     expected_rows: int,
 ) -> None:
-    """Create the Zarr group ``root`` without rows."""
+    """Create the Zarr group ``root`` without rows; what makes it exist is written last."""
     capacity = schema.capacity_for(expected_rows)
     check_specs(specs, {})
-    group = zarr.create_group(root, zarr_format=3)
+    built: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(built), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for spec in specs:
         schema.create_feature(
@@ -51,7 +84,9 @@ def build_group(
         "capacity": capacity,
         "features": dict(sorted(features.items())),
     }
-    write_attributes(root, attrs)
+    group.update_attributes(attrs)
+    for name in sorted(built, key=lambda name: (name == "zarr.json", name)):
+        write_atomic(root / name, built[name].to_bytes())
 
 
 def check_specs(
@@ -79,7 +114,7 @@ def feature_entry(spec: schema.FeatureSpec, recipe: Mapping[str, Any]) -> dict[s
     }
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(path: StorePath) -> dict[str, Any]:
     """Attributes of the group of the store directory ``path``.
 
     Raises:
@@ -109,7 +144,7 @@ def is_packed(attrs: Mapping[str, Any]) -> bool:
     return bool(attrs.get(PACKED))
 
 
-def refuse_packed(path: Path) -> None:
+def refuse_packed(path: StorePath) -> None:
     """Make sure that ``path`` is no packed copy: nobody may write to one.
 
     Raises:
@@ -122,7 +157,7 @@ def refuse_packed(path: Path) -> None:
         )
 
 
-def write_attributes(root: Path, attrs: Mapping[str, Any]) -> None:
+def write_attributes(root: StorePath, attrs: Mapping[str, Any]) -> None:
     """Replace the attributes of the group ``root``."""
     file = root / "zarr.json"
     metadata = json.loads(file.read_bytes())
@@ -130,8 +165,10 @@ def write_attributes(root: Path, attrs: Mapping[str, Any]) -> None:
     write_atomic(file, json.dumps(metadata, indent=2).encode("ascii"))
 
 
-def allocate_reserve(path: Path) -> None:
-    """Make sure that the reserve of the store directory is there."""
+def allocate_reserve(path: StorePath) -> None:
+    """Make sure that the reserve of the store directory is there; a bucket needs none."""
+    if not isinstance(path, Path):
+        return
     reserve = path / RESERVE
     if reserve.exists():
         return
@@ -144,8 +181,10 @@ def allocate_reserve(path: Path) -> None:
             raise
 
 
-def free_reserve(path: Path) -> bool:
-    """Give the reserve back to the disk; False if it is spent already."""
+def free_reserve(path: StorePath) -> bool:
+    """Give the reserve back to the disk; False if it is spent already, or there is no disk."""
+    if not isinstance(path, Path):
+        return False
     try:
         (path / RESERVE).unlink()
     except FileNotFoundError:

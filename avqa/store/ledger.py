@@ -10,11 +10,10 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from avqa.errors import StoreError
-from avqa.store.files import write_atomic
+from avqa.store.files import StorePath, write_atomic
 from avqa.store.records import (
     FeatureRecord,
     Fingerprint,
@@ -36,7 +35,7 @@ class Segment:
     """One file of the ledger: the records of one checkpoint."""
 
     number: int
-    path: Path
+    path: StorePath
 
     def records(self) -> list[VideoRecord]:
         """Read it.
@@ -60,7 +59,7 @@ class Segment:
 class Ledger:
     """All segments of a store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StorePath) -> None:
         """``folder`` is ``S/ledger``; it need not exist yet."""
         self._folder = folder
         self._last: int | None = None
@@ -80,10 +79,8 @@ class Ledger:
     def append(self, run_id: str, records: Sequence[VideoRecord]) -> int:
         """Write one segment durably and return its number."""
         number = self.last + 1
-        folder = self._folder / run_id
-        folder.mkdir(parents=True, exist_ok=True)
         text = "".join(record.to_json() + "\n" for record in records)
-        write_atomic(folder / f"{number:06d}.jsonl", text.encode("ascii"))
+        write_atomic(self._folder / run_id / f"{number:06d}.jsonl", text.encode("ascii"))
         self._last = number
         return number
 

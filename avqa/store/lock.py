@@ -1,8 +1,8 @@
 """One run per store: an exclusive lock file with a heartbeat.
 
 ``flock`` is unreliable on some network mounts and knows no other host, so the lock is a file
-``S/lock.json`` created exclusively. A holder that died on this host is taken over at once;
-one on another host only on request, when its heartbeat is old.
+``S/lock.json`` created exclusively, in a bucket by a create-only put. A holder that died on this
+host is taken over at once; one on another host only on request, when its heartbeat is old.
 """
 
 from __future__ import annotations
@@ -10,15 +10,23 @@ from __future__ import annotations
 import json
 import os
 import socket
-import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
 from avqa.errors import StoreLocked
-from avqa.store.files import read_json, storage_errors, write_json
+from avqa.store.files import (
+    StorePath,
+    aside,
+    create_exclusively,
+    make_folder,
+    read_json,
+    storage_errors,
+    write_json,
+)
 from avqa.store.layout import refuse_packed
+from avqa.store.objects import ObjectPath
 
 LOCK = "lock.json"
 STEAL_AFTER_SECONDS = 600.0
@@ -54,7 +62,7 @@ class Holder:
 class Lock:
     """The right to write to a store; a context manager that gives it back."""
 
-    def __init__(self, store: Path, holder: Holder, *, took_over: bool) -> None:
+    def __init__(self, store: StorePath, holder: Holder, *, took_over: bool) -> None:
         """Use `acquire`."""
         self._path = store / LOCK
         self._holder = holder
@@ -67,7 +75,7 @@ class Lock:
         return self._holder.run_id
 
     @classmethod
-    def acquire(cls, path: Path, run_id: str, steal: bool = False) -> Lock:
+    def acquire(cls, path: StorePath, run_id: str, steal: bool = False) -> Lock:
         """Take the lock of the store directory ``path``, which is created if it is missing.
 
         Args:
@@ -81,18 +89,19 @@ class Lock:
             StoreLocked: another run holds it; names host, pid, start and heartbeat.
             StorageFailure: the folder cannot be written.
         """
-        path = Path(path)
         refuse_packed(path)
         with storage_errors(f"{str(path / LOCK)!r}"):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             took_over = False
-            while not _create(path / LOCK, Holder.me(run_id)):
+            while not create_exclusively(path / LOCK, _content(Holder.me(run_id))):
                 holder = read_holder(path)
                 if holder is None:
                     continue  # given back between the two calls
                 if not _may_take(holder, steal):
                     raise StoreLocked(_refusal(path, holder, steal))
-                took_over = _remove(path / LOCK, holder) or took_over
+                took_over = _take_over(path / LOCK, holder, Holder.me(run_id))
+                if took_over:
+                    break
         mine = read_holder(path)
         if mine is None or mine.run_id != run_id:
             raise StoreLocked(
@@ -142,7 +151,7 @@ class Lock:
         self.release()
 
 
-def read_holder(store: Path) -> Holder | None:
+def read_holder(store: StorePath) -> Holder | None:
     """Who holds the store directory, None if nobody does.
 
     Raises:
@@ -185,60 +194,34 @@ def _answers(pid: int) -> bool:
     return True
 
 
-def _create(path: Path, holder: Holder) -> bool:
-    """Create the lock with its content in one step, so that no crash leaves an empty one."""
-    partial = _aside(path)
-    partial.write_text(json.dumps(asdict(holder), indent=2) + "\n")
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        return _create_without_links(path, partial.read_bytes())
-    finally:
-        partial.unlink(missing_ok=True)
-    return True
-
-
-def _create_without_links(path: Path, content: bytes) -> bool:
-    """For file systems without hard links."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    return True
-
-
-def _aside(path: Path) -> Path:
-    """A new name in ``runs/``: a crash leaves nothing strange in the store directory itself."""
-    folder = path.parent / "runs"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{path.name}.{uuid.uuid4().hex}.partial"
-
-
 def _may_take(holder: Holder, steal: bool) -> bool:
     return holder.is_gone() or (steal and holder.heartbeat_age() > STEAL_AFTER_SECONDS)
 
 
-def _remove(path: Path, stale: Holder) -> bool:
-    """Remove the lock of ``stale``, but not one that another run just put in its place."""
-    aside = _aside(path)
+def _take_over(path: StorePath, stale: Holder, mine: Holder) -> bool:
+    """Replace the lock of ``stale``, but not one that another run just put in its place."""
+    if isinstance(path, ObjectPath):
+        found = path.read_bytes()
+        return Holder(**json.loads(found)) == stale and path.replace_if(found, _content(mine))
+    old = aside(path)
     try:
-        path.rename(aside)
+        path.rename(old)
     except FileNotFoundError:
         return False
     try:
-        if Holder(**read_json(aside)) == stale:
-            return True
-        os.link(aside, path)
-        return False
+        if Holder(**read_json(old)) != stale:
+            os.link(old, path)
+            return False
     finally:
-        aside.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+    return create_exclusively(path, _content(mine))
 
 
-def _refusal(path: Path, holder: Holder, steal: bool) -> str:
+def _content(holder: Holder) -> bytes:
+    return (json.dumps(asdict(holder), indent=2) + "\n").encode("ascii")
+
+
+def _refusal(path: StorePath, holder: Holder, steal: bool) -> str:
     age = holder.heartbeat_age()
     if steal:
         advice = f"--steal-lock waits until the heartbeat is {STEAL_AFTER_SECONDS:.0f} s old"

@@ -28,7 +28,15 @@ import zarr
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
 from avqa.store import layout, schema
 from avqa.store.arrays import Arrays
-from avqa.store.files import storage_errors, sync, with_retries, write_atomic
+from avqa.store.files import (
+    StorePath,
+    all_sizes,
+    storage_errors,
+    store_path,
+    sync,
+    with_retries,
+    write_atomic,
+)
 from avqa.store.ledger import Ledger
 from avqa.store.lock import Lock
 from avqa.store.pictures import PictureTimes
@@ -47,7 +55,7 @@ MEMORY_BYTES = 2 * 2**30
 class PackReport:
     """What was packed."""
 
-    source: Path
+    source: StorePath
     out: Path
     videos: int
     deleted: int
@@ -77,7 +85,7 @@ class PackReport:
 
 
 def pack(
-    path: str | Path, out: str | Path, *, say: Callable[[str], None] = lambda line: None
+    path: str | StorePath, out: str | Path, *, say: Callable[[str], None] = lambda line: None
 ) -> PackReport:
     """Make a packed copy of a store.
 
@@ -94,7 +102,7 @@ def pack(
         StorageFailure: the disk is full or read-only.
     """
     started = time.monotonic()
-    path, out = Path(path), Path(out)
+    path, out = store_path(path), Path(out)
     layout.read_attributes(path)
     if path.absolute() in out.absolute().parents:
         raise ConfigError(f"OUT={str(out)!r} is in the store; expected a place beside it")
@@ -276,7 +284,7 @@ def _check_columns(snapshot: Snapshot, root: Path) -> None:
         )
 
 
-def _measured(root: Path) -> tuple[int, int]:
+def _measured(root: StorePath) -> tuple[int, int]:
     """Files and bytes."""
-    sizes = [file.stat().st_size for file in root.rglob("*") if file.is_file()]
+    sizes = all_sizes(root)
     return len(sizes), sum(sizes)

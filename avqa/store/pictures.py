@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.store import schema
+from avqa.store.files import StorePath
 
 
 class PictureTimes:
     """The array ``(video, second)`` of seconds, NaN past a video's end."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: StorePath) -> None:
         """Open it in the group ``root``."""
         self._root = root
         self._array = schema.open_array(root, schema.PTS)
@@ -68,11 +68,12 @@ class PictureTimes:
         values: NDArray[np.float64] = np.asarray(self._array[rows])
         return values
 
-    def damaged_objects(self) -> list[Path]:
+    def damaged_objects(self) -> list[StorePath]:
         """Chunk objects that cannot be read."""
         height, width = self._array.chunks
-        found = []
-        for path in sorted((self._root / schema.PTS).glob("c.*")):
+        found: list[StorePath] = []
+        objects: list[StorePath] = [*(self._root / schema.PTS).glob("c.*")]
+        for path in sorted(objects, key=str):
             if path.name.endswith(".partial"):
                 continue  # a write in progress
             try:

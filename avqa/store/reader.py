@@ -12,7 +12,6 @@ import os
 import shlex
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from avqa.errors import FeatureMissing, StoreError, UnknownName
 from avqa.store import layout, schema
 from avqa.store.columns import read_whole
+from avqa.store.files import StorePath, store_path
 from avqa.store.records import Status
 from avqa.store.texts import TextIndex, read_rows, text_entries, text_recipes
 
@@ -43,7 +43,7 @@ class RandomWeightsWarning(UserWarning):
 class UnknownVideo(UnknownName):
     """The store has no such video."""
 
-    def __init__(self, store: Path, name: str, known: Iterable[str]) -> None:
+    def __init__(self, store: StorePath, name: str, known: Iterable[str]) -> None:
         """Name the nearest id instead of listing thousands."""
         near = difflib.get_close_matches(name, list(known), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -54,7 +54,7 @@ class UnknownVideo(UnknownName):
         )
 
 
-def open_store(path: str | Path) -> FeatureStore:
+def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
     """Open a store for reading.
 
     Warns with `RandomWeightsWarning` if features were made with random weights.
@@ -63,7 +63,7 @@ def open_store(path: str | Path) -> FeatureStore:
         StoreNotFound: there is no store at ``path``.
         StoreError: it has another schema or is damaged.
     """
-    store = FeatureStore(Path(path))
+    store = FeatureStore(store_path(path))
     names = (*store.features, *store.text_features)
     made_up = [name for name in names if has_random_weights(store.recipe(name))]
     if made_up:
@@ -85,7 +85,7 @@ def has_random_weights(recipe: Mapping[str, Any]) -> bool:
 class FeatureStore:
     """The features of a store as it was when opened; `reload` looks again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StorePath) -> None:
         """Use `open_store`, which also warns of random weights."""
         self.path = path.absolute()
         self._root = self.path / schema.GROUP

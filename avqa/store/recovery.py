@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avqa.store.files import StorePath, modified
 from avqa.store.integrity import ChunkChecker
 from avqa.store.layout import allocate_reserve
 from avqa.store.ledger import Segment
@@ -71,8 +72,10 @@ def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
     return kept[::-1]
 
 
-def remove_partials(path: Path) -> int:
-    """Remove leftovers of interrupted writes, with the lock held."""
+def remove_partials(path: StorePath) -> int:
+    """Remove leftovers of interrupted writes, with the lock held; a bucket shows none."""
+    if not isinstance(path, Path):
+        return 0
     # Those in parts are of runs with locks of their own, which may be at work.
     found = (p for p in path.rglob("*.partial") if p.relative_to(path).parts[0] != "parts")
     leftovers = [p for p in found if p.is_file()]
@@ -90,7 +93,7 @@ def recheck(store: Store, newer_than: float | None) -> list[tuple[int, str]]:
     """
     segments = store.ledger.segments()
     if newer_than is not None and segments:
-        times = {segment.number: segment.path.stat().st_mtime for segment in segments}
+        times = {segment.number: modified(segment.path) for segment in segments}
         start = max(times.values()) - newer_than
         segments = [segment for segment in segments if times[segment.number] >= start]
     rows = store.rows()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from avqa.store.files import read_json, write_json
+from avqa.store.files import StorePath, modified, read_json, write_atomic, write_json
 from avqa.store.records import Status, VideoRecord
 
 RUNNING = "running"
@@ -33,7 +33,7 @@ _COLUMNS = (
 class Runs:
     """The run files of a store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StorePath) -> None:
         """``folder`` is ``S/runs``; it need not exist yet."""
         self._folder = folder
 
@@ -48,7 +48,6 @@ class Runs:
         if path.exists():
             run = read_json(path)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
             run = {"run_id": run_id, "state": RUNNING, "started": now(), "checkpoint": 0}
         write_json(path, run | values)
 
@@ -56,25 +55,26 @@ class Runs:
         """Number of the last ledger segment that is in the arrays as a whole."""
         return max((int(run["checkpoint"]) for run in self.all()), default=0)
 
-    def newest_failures(self) -> Path | None:
+    def newest_failures(self) -> StorePath | None:
         """The table of the last run that had failures."""
         found = self._folder.glob("*-failures.csv")
-        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+        return max(found, key=modified, default=None)
 
-    def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> Path:
+    def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
         """Write ``<run>-failures.csv``: one line per failed feature of a video.
 
         File names that are no UTF-8 are written with their own bytes.
         """
         path = self._folder / f"{run_id}-failures.csv"
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            table = csv.writer(file)
-            table.writerow(_COLUMNS)
-            for record in records:
-                for feature in record.features:
-                    if feature.status == Status.FAILED:
-                        both: Mapping[str, Any] = vars(record) | vars(feature)
-                        table.writerow([both[column] for column in _COLUMNS])
+        text = io.StringIO(newline="")
+        table = csv.writer(text)
+        table.writerow(_COLUMNS)
+        for record in records:
+            for feature in record.features:
+                if feature.status == Status.FAILED:
+                    both: Mapping[str, Any] = vars(record) | vars(feature)
+                    table.writerow([both[column] for column in _COLUMNS])
+        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
         return path
 
 
@@ -87,7 +87,7 @@ def _text(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: StorePath) -> dict[str, Any]:
     try:
         run = read_json(path)
         if {"run_id", "state", "started", "checkpoint"} <= run.keys():
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
     return {
         "run_id": path.stem,
         "state": DAMAGED,
-        "started": _text(datetime.fromtimestamp(path.stat().st_mtime, UTC)),
+        "started": _text(datetime.fromtimestamp(modified(path), UTC)),
         "checkpoint": 0,
         "summary": {"reason": f"{path.name} cannot be read; remove it"},
     }

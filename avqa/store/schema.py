@@ -22,14 +22,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import zarr
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
-from avqa.store.files import write_atomic
+from avqa.store.files import StorePath, write_atomic
+from avqa.store.objects import ObjectPath, zarr_store
 
 SCHEMA = "avqa.features/1"
 GROUP = "features.zarr"
@@ -238,10 +238,22 @@ def require_parents(group: zarr.Group, name: str) -> None:
 
 
 def open_array(
-    root: Path, name: str, mode: Literal["r", "r+"] = "r+"
+    root: StorePath, name: str, mode: Literal["r", "r+"] = "r+"
 ) -> zarr.Array[ArrayV3Metadata]:
     """Open one existing array of the group ``root``."""
-    return zarr.open_array(root / name, mode=mode, zarr_format=3)
+    store, path = _place(root / name)
+    return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+
+
+def open_group(root: StorePath) -> zarr.Group:
+    """Open the group ``root`` to create arrays in it."""
+    store, path = _place(root)
+    return zarr.open_group(store, path=path, mode="r+", zarr_format=3)
+
+
+def _place(path: StorePath) -> tuple[Any, str]:
+    """The store as zarr takes it, and the path in it."""
+    return (zarr_store(path), path.key) if isinstance(path, ObjectPath) else (path, "")
 
 
 def beyond_shape(
@@ -258,7 +270,7 @@ def beyond_shape(
     return zarr.Array(grown)
 
 
-def set_shape(root: Path, name: str, shape: Sequence[int]) -> None:
+def set_shape(root: StorePath, name: str, shape: Sequence[int]) -> None:
     """Replace an array's shape in its metadata, touching no chunk.
 
     zarr's own ``resize`` lists and deletes when an axis shrinks (a row that a crash left

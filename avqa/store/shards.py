@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from avqa.store import schema
+from avqa.store.files import StorePath, read_range
 from avqa.store.integrity import ChunkChecker
 from avqa.store.records import ChunkRecord, FeatureRecord, Status
 
@@ -114,7 +114,7 @@ class ShardProblem:
 class ShardChecker:
     """Checks the shards of one feature of a packed copy."""
 
-    def __init__(self, root: Path, feature: str) -> None:
+    def __init__(self, root: StorePath, feature: str) -> None:
         """Open the feature's array in the group ``root``."""
         array: Any = schema.open_array(root, feature, "r")
         self._folder = root / feature
@@ -170,10 +170,3 @@ class ShardChecker:
             if wrong is not None:
                 problems.append(ShardProblem(wrong[0], row, f"chunk={shard.chunk}: {wrong[1]}"))
         return problems
-
-
-def read_range(path: Path, start: int, length: int) -> bytes:
-    """``length`` bytes of an object from byte ``start`` on."""
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(length)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from avqa.errors import StorageFailure, StoreError, StoreLocked
 from avqa.store import layout, schema
 from avqa.store.admin import Store
-from avqa.store.files import with_retries
+from avqa.store.files import StorePath, with_retries
 from avqa.store.indexcheck import check_index
 from avqa.store.lock import read_holder
 from avqa.store.pictures import PictureTimes
@@ -36,7 +35,7 @@ _FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
 class Snapshot:
     """What a packed copy will say, and the bytes of its chunks."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StorePath) -> None:
         """Read the columns and the ledger of the store directory ``path``.
 
         Raises:

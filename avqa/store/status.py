@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from avqa.store.admin import Store
+from avqa.store.files import StorePath, sizes, store_path
 from avqa.store.lock import Holder, read_holder
 from avqa.store.reader import has_random_weights
 from avqa.store.recipes import flat, recipe_hash
@@ -55,7 +53,7 @@ def _listed(values: set[tuple[str, str]]) -> str:
 class Summary:
     """A store, counted."""
 
-    path: Path
+    path: StorePath
     videos: int
     chunk_seconds: int
     features: tuple[FeatureSummary, ...]
@@ -68,7 +66,7 @@ class Summary:
     """One line per failed video, or more if its features failed in different ways."""
     failed_more: int
     """Failed videos beyond those."""
-    failures_table: Path | None
+    failures_table: StorePath | None
     """Written by the last run that had failures."""
     packed: bool
     """A packed copy: no lock, no runs."""
@@ -108,14 +106,14 @@ class Summary:
         return text
 
 
-def summary(path: str | Path) -> Summary:
+def summary(path: str | StorePath) -> Summary:
     """Count a store; takes no lock and changes nothing.
 
     Raises:
         StoreNotFound: there is no store.
         StoreError: it has another schema or is damaged.
     """
-    store = Store.open(Path(path))
+    store = Store.open(store_path(path))
     failed, failed_more = _failed(store)
     return Summary(
         path=store.path,
@@ -181,13 +179,8 @@ def _counted(
     )
 
 
-def object_sizes(root: Path, feature: str) -> dict[str, int]:
+def object_sizes(root: StorePath, feature: str) -> dict[str, int]:
     """File name → size of everything in a feature's folder but its metadata: one listing."""
-    sizes = {}
-    with os.scandir(root / feature) as entries:
-        for entry in entries:
-            # A run may rename or delete the file meanwhile.
-            with suppress(FileNotFoundError):
-                sizes[entry.name] = entry.stat().st_size
-    sizes.pop("zarr.json", None)
-    return sizes
+    found = sizes(root / feature)
+    found.pop("zarr.json", None)
+    return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avqa.errors import StoreError
 from avqa.store import layout, schema
+from avqa.store.files import StorePath
 from avqa.store.lock import Lock, read_holder
 from avqa.store.records import Status
 from avqa.store.status import object_sizes
@@ -27,7 +27,7 @@ class TextProblem:
     detail: str
     chunk: int = -1
     """Chunk whose texts have to be encoded again."""
-    path: Path | None = None
+    path: StorePath | None = None
     """File that does not belong."""
 
 
@@ -41,7 +41,7 @@ class TextReport:
     problems: list[TextProblem] = field(default_factory=list)
 
 
-def check_texts(path: Path, *, read: bool) -> TextReport:
+def check_texts(path: StorePath, *, read: bool) -> TextReport:
     """Compare the texts' chunk objects with their statuses.
 
     Args:
@@ -73,7 +73,7 @@ def check_texts(path: Path, *, read: bool) -> TextReport:
 
 
 def _wrong_objects(
-    root: Path, feature: str, status: Any, objects: dict[str, int], read: bool
+    root: StorePath, feature: str, status: Any, objects: dict[str, int], read: bool
 ) -> Iterator[TextProblem]:
     array = schema.open_array(root, feature, "r")
     expected = int(np.prod(array.chunks)) * array.dtype.itemsize + 4  # its checksum
@@ -102,7 +102,7 @@ def _undecodable(array: Any, start: int, ok: Any) -> tuple[str, str] | None:
 
 
 def _strangers(
-    folder: Path, feature: str, num_texts: int, objects: dict[str, int], held: bool
+    folder: StorePath, feature: str, num_texts: int, objects: dict[str, int], held: bool
 ) -> Iterator[TextProblem]:
     num_chunks = -(-num_texts // CHUNK_TEXTS)
     for name in sorted(objects):
@@ -118,7 +118,7 @@ def _strangers(
             yield TextProblem("orphan", feature, detail, path=folder / name)
 
 
-def repair_texts(path: Path, lock: Lock, problems: list[TextProblem]) -> None:
+def repair_texts(path: StorePath, lock: Lock, problems: list[TextProblem]) -> None:
     """Make bad texts pending; texts whose columns are damaged go altogether."""
     if not problems:
         return

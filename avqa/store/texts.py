@@ -14,10 +14,8 @@ whole and made durable before the statuses of its texts are set.
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +25,11 @@ from numpy.typing import NDArray
 from avqa.errors import RecipeMismatch, StoreError
 from avqa.store import layout, schema
 from avqa.store.columns import Column, read_whole
-from avqa.store.files import storage_errors, sync, with_retries
+from avqa.store.files import StorePath, remove_folder, storage_errors, sync, with_retries
 from avqa.store.lock import Lock
 from avqa.store.recipes import diff_features
 from avqa.store.records import Status
+from avqa.store.writer import read_record
 
 ATTRIBUTE = "texts"
 KEY, CONTENT, EOT = "text/key", "text/content", "text/eot"
@@ -72,7 +71,7 @@ class NewText:
 class Texts:
     """The texts of a store, opened for the driver."""
 
-    def __init__(self, path: Path, lock: Lock) -> None:
+    def __init__(self, path: StorePath, lock: Lock) -> None:
         """Use `open`; ``path`` is the store directory S.
 
         Raises:
@@ -93,7 +92,7 @@ class Texts:
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: StorePath,
         specs: Sequence[schema.FeatureSpec],
         recipes: Mapping[str, Mapping[str, Any]],
         *,
@@ -249,7 +248,7 @@ class Texts:
         sync(path.parent)
         self._set(feature, rows[~fits], Status.FAILED)
         self._set(feature, rows[fits], Status.OK)
-        return path.stat().st_size
+        return read_record(path).n_bytes
 
     def set_pending(self, feature: str, chunk: int) -> None:
         """Make the texts of a chunk of a feature pending: its object is not to be used.
@@ -265,7 +264,7 @@ class Texts:
             self._set(feature, rows, Status.PENDING)
 
 
-def check_text_recipes(path: Path, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+def check_text_recipes(path: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
     """Make sure that a store's texts were made this way, if it has any.
 
     Raises:
@@ -280,7 +279,7 @@ def check_text_recipes(path: Path, recipes: Mapping[str, Mapping[str, Any]]) -> 
         )
 
 
-def drop_texts(path: Path, lock: Lock) -> None:
+def drop_texts(path: StorePath, lock: Lock) -> None:
     """Remove all texts and their features.
 
     Raises:
@@ -295,17 +294,17 @@ def drop_texts(path: Path, lock: Lock) -> None:
         names = attrs.pop(ATTRIBUTE, {})
         layout.write_attributes(root, attrs)
         for name in ("text", *names, *map(schema.status_name, names)):
-            shutil.rmtree(root / name, ignore_errors=True)
+            remove_folder(root / name)
 
 
 def _create(
-    root: Path,
+    root: StorePath,
     specs: Sequence[schema.FeatureSpec],
     recipes: Mapping[str, Mapping[str, Any]],
 ) -> None:
     attrs = layout.read_attributes(root.parent)
     layout.check_specs(specs, attrs["features"])
-    group = zarr.open_group(root, mode="r+", zarr_format=3)
+    group = schema.open_group(root)
     for name, (dtype, fill, shape, dims) in _COLUMNS.items():
         _array(group, name, dtype, fill, (schema.MIN_CAPACITY, *shape), dims)
     for spec in specs:
@@ -339,7 +338,7 @@ def _array(
     )
 
 
-def _column(root: Path, name: str) -> Column:
+def _column(root: StorePath, name: str) -> Column:
     try:
         return Column(root, name)
     except StoreError as error:
@@ -356,7 +355,7 @@ def _damaged(name: str) -> StoreError:
 class TextIndex:
     """What a reader has to know of a store's texts; plain values that can be pickled."""
 
-    def __init__(self, root: Path, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, root: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
         """Read it from the group ``root``; ``recipes`` by feature.
 
         Raises:
@@ -380,7 +379,7 @@ class TextIndex:
         return self._rows.get(text)
 
 
-def _whole(root: Path, name: str) -> NDArray[Any]:
+def _whole(root: StorePath, name: str) -> NDArray[Any]:
     try:
         return read_whole(schema.open_array(root, name, "r"), name)
     except StoreError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from avqa.errors import MediaError
 from avqa.store import layout, schema
 from avqa.store.admin import Store
+from avqa.store.files import StorePath, modified, store_path
 from avqa.store.indexcheck import check_index
 from avqa.store.integrity import ChunkChecker
 from avqa.store.lock import Lock, read_holder
@@ -50,7 +51,7 @@ class Problem:
     video_id: str
     row: int
     detail: str
-    path: Path | None = None
+    path: StorePath | None = None
     of_texts: bool = False
     """Concerns the questions' features."""
 
@@ -64,7 +65,7 @@ class Problem:
 class VerifyReport:
     """What was checked and what was found."""
 
-    path: Path
+    path: StorePath
     level: Level
     videos: int = 0
     objects: int = 0
@@ -117,7 +118,7 @@ class VerifyReport:
 
 
 def verify(
-    path: str | Path,
+    path: str | StorePath,
     level: Level = "crc",
     repair: bool = False,
     *,
@@ -146,7 +147,7 @@ def verify(
     """
     if level == "sample" and extract is None:
         raise ValueError("level='sample' needs extract")
-    path = Path(path)
+    path = store_path(path)
     if repair:
         layout.refuse_packed(path)
     store = Store.open(path, tolerant=True)
@@ -228,7 +229,7 @@ class _FeatureCheck:
                 self._compare_sizes(row, objects)
         self._find_strangers(objects)
 
-    def _add(self, kind: str, row: int, detail: str, path: Path | None = None) -> None:
+    def _add(self, kind: str, row: int, detail: str, path: StorePath | None = None) -> None:
         name = self._ids.get(row, "")
         self._report.problems.append(Problem(kind, self._feature, name, row, detail, path))
 
@@ -276,7 +277,7 @@ class _FeatureCheck:
             else:
                 self._judge_object(int(parts[1]), int(parts[2]), folder / name)
 
-    def _judge_object(self, row: int, chunk: int, path: Path) -> None:
+    def _judge_object(self, row: int, chunk: int, path: StorePath) -> None:
         status = Status(int(self._status[row])) if row in self._ids else Status.DELETED
         if status == Status.PENDING:
             self._report.uncommitted += 1
@@ -286,9 +287,9 @@ class _FeatureCheck:
             self._add("orphan", row, f"{path.name}: beyond the video's end", path)
 
 
-def _age(path: Path) -> float:
+def _age(path: StorePath) -> float:
     try:
-        return time.time() - path.stat().st_mtime
+        return time.time() - modified(path)
     except FileNotFoundError:
         return 0.0
 
@@ -334,7 +335,7 @@ def _difference(stored: NDArray[Any], again: NDArray[Any]) -> str | None:
     return None
 
 
-def _repair(path: Path, lock: Lock, report: VerifyReport) -> None:
+def _repair(path: StorePath, lock: Lock, report: VerifyReport) -> None:
     store = Store.open(path, lock)
     of_texts = [problem for problem in report.problems if problem.of_texts]
     repair_texts(path, lock, report.texts.problems)

@@ -6,9 +6,7 @@ locks. Metadata, index, status and length belong to the driver (`avqa.store.admi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.store import schema
-from avqa.store.files import storage_errors, with_retries
+from avqa.store.files import StorePath, size_and_tail, storage_errors, with_retries
 from avqa.store.records import ChunkRecord
 
 _MANY = 2**31
@@ -35,9 +33,9 @@ class ChunkWriter:
     """
 
     def __init__(
-        self, store_path: Path, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
+        self, store_path: StorePath, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
     ) -> None:
-        self._root = Path(store_path) / schema.GROUP
+        self._root = store_path / schema.GROUP
         self._chunk_seconds = chunk_seconds
         self._specs = {spec.name: spec for spec in specs}
         self._known_chunks: dict[str, int] = {}
@@ -123,17 +121,17 @@ class ChunkWriter:
                 lambda: remove_chunks(self._root, feature, row, num_chunks, known, num_axes)
             )
 
-    def _path(self, feature: str, row: int, chunk: int) -> Path:
+    def _path(self, feature: str, row: int, chunk: int) -> StorePath:
         return chunk_path(self._root, feature, row, chunk, len(self._specs[feature].shape))
 
 
-def chunk_path(root: Path, feature: str, row: int, chunk: int, num_axes: int) -> Path:
+def chunk_path(root: StorePath, feature: str, row: int, chunk: int, num_axes: int) -> StorePath:
     """File of a chunk object; ``num_axes`` counts the axes after ``second``."""
     return root / feature / ".".join(["c", str(row), str(chunk), *["0"] * num_axes])
 
 
 def remove_chunks(
-    root: Path, feature: str, row: int, first: int, known: int, num_axes: int
+    root: StorePath, feature: str, row: int, first: int, known: int, num_axes: int
 ) -> None:
     """Delete a row's chunk objects from ``first`` on, the last one first.
 
@@ -149,9 +147,11 @@ def remove_chunks(
         path.unlink(missing_ok=True)
 
 
-def read_record(path: Path) -> ChunkRecord:
-    """Size and last four bytes of a chunk object."""
-    with path.open("rb") as file:
-        n_bytes = file.seek(0, os.SEEK_END)
-        file.seek(-4, os.SEEK_END)
-        return ChunkRecord(n_bytes, int.from_bytes(file.read(4), "little"))
+def read_record(path: StorePath) -> ChunkRecord:
+    """Size and last four bytes of a chunk object.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    n_bytes, tail = size_and_tail(path, 4)
+    return ChunkRecord(n_bytes, int.from_bytes(tail, "little"))

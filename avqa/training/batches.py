@@ -21,7 +21,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Sequent
 
 from avqa.errors import StoreError
 from avqa.heads import HeadInput
+from avqa.store.objects import ObjectPath
 from avqa.training._memory import ReusedMemory
+from avqa.training.features import VideoFeatures
 
 if TYPE_CHECKING:
     from avqa.training.questions import QuestionSet
@@ -192,8 +194,8 @@ def make_loader(
             ``set_epoch`` is called before every epoch); else in the order of ``questions``.
         seed: of the order.
         workers: processes that read; 0 reads in this one.
-        device: where batches go from here. For a GPU they come in page-locked memory, and workers
-            are not forked, which CUDA does not allow.
+        device: where batches go from here. For a GPU they come in page-locked memory. Workers are
+            not forked for a GPU or a store in a bucket, whose connections do not outlive a fork.
 
     Raises:
         FeatureMissing, StoreError: while iterating; as `FeatureReader.read`.
@@ -204,13 +206,15 @@ def make_loader(
     else:
         sampler = BatchSampler(SequentialSampler(questions), batch_size, drop_last=False)
     cuda = torch.device(device).type == "cuda"
+    features = questions.features
+    in_bucket = isinstance(features, VideoFeatures) and isinstance(features.store.path, ObjectPath)
     return _Loader(
         _Guarded(questions) if workers else questions,
         batch_sampler=sampler,
         collate_fn=_as_it_is,
         num_workers=workers,
         worker_init_fn=_start_worker,
-        multiprocessing_context="spawn" if cuda and workers else None,
+        multiprocessing_context="spawn" if workers and (cuda or in_bucket) else None,
         persistent_workers=workers > 0,
         pin_memory=cuda,
     )

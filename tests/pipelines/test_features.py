@@ -263,7 +263,7 @@ def test_flags_and_durations_are_stored(tmp_path, extract):
 def test_too_small_a_disk_is_refused_before_anything_runs(tmp_path, extract, monkeypatch):
     write(tmp_path, "v")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("avqa.pipelines.features.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     from avqa.errors import StorageFailure
 
     with pytest.raises(StorageFailure, match=r"1.0 kB free; expected about 61.4 kB for 1 videos"):
@@ -296,7 +296,9 @@ def test_a_full_disk_keeps_what_was_finished_in_the_same_bundle(tmp_path, extrac
 
 def test_an_unknown_scheduler_makes_no_store(tmp_path, extract):
     write(tmp_path, "v")
-    with pytest.raises(ConfigError, match="scheduler='dusk'; expected local, sync, slurm or an address"):
+    with pytest.raises(
+        ConfigError, match="scheduler='dusk'; expected local, sync, slurm or an address"
+    ):
         extract(scheduler="dusk")
     assert not (tmp_path / "store").exists()
 

@@ -375,7 +375,7 @@ def test_folders_that_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="is no avqa store and not empty; expected a store or"):
         import_npy(dump, tmp_path / "two", kind="vggish")
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="file' is a file; expected a folder; check --store"):
+    with pytest.raises(ConfigError, match="is a file; expected a folder; give another --store"):
         import_npy(dump, tmp_path / "file", kind="vggish")
     os.rename(dump / "a.npy", os.fsencode(dump / "a") + b"\xff.npy")
     with pytest.raises(ConfigError, match=r"a\\\\xff.npy': its name is no UTF-8; expected <video>"):

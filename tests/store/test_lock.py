@@ -162,7 +162,7 @@ def test_writing_without_the_lock_is_refused(tmp_path):
 
 
 def test_a_lock_lost_while_taking_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("avqa.store.lock._create", lambda path, holder: True)
+    monkeypatch.setattr("avqa.store.lock.create_exclusively", lambda path, content: True)
     place(tmp_path)
     with pytest.raises(StoreLocked, match="at this moment; expected no other run; wait for it"):
         Lock.acquire(tmp_path, "mine")

@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa.store.ledger import _SOURCE, Ledger
@@ -109,6 +109,7 @@ def test_unknown_keys_of_later_versions_are_dropped():
     assert VideoRecord.from_json(json.dumps(plain)).pts == (0.5,)
 
 
+@settings(deadline=None)
 @given(st.lists(records, min_size=1, max_size=5))
 def test_ledger_fingerprints_equal_those_of_whole_records(tmp_path_factory, made):
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))

@@ -1,0 +1,322 @@
+"""Stores in a bucket: `ObjectPath` stands where `pathlib.Path` stands in a file system.
+
+An object appears as a whole or not at all, so nothing here renames; a key is created
+exclusively by a create-only put, and replaced only if unchanged by a put on its entity tag.
+Credentials come from the environment or the standard files (``~/.aws/credentials``,
+``~/.aws/config``), and are neither stored nor logged nor sent to other processes.
+"""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avqa.errors import ConfigError, EnvironmentFailure, StorageFailure
+
+SCHEME = "s3://"
+RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=120)}
+"""Overloaded servers ask to come back later; one that is not there is given up in half a minute."""
+T = TypeVar("T")
+
+
+class ObjectPath:
+    """A key of a bucket, ``s3://bucket/key``, with the methods of `pathlib.Path` that stores use.
+
+    Every method that talks to the server raises `StorageFailure` if it refuses or is not there.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Take ``s3://bucket/prefix``.
+
+        Raises:
+            ConfigError: it names no bucket, or no prefix in it.
+        """
+        bucket, _, key = url.removeprefix(SCHEME).partition("/")
+        parts = [part for part in key.split("/") if part]
+        if not url.startswith(SCHEME) or not bucket or not parts or {".", ".."} & set(parts):
+            raise ConfigError(
+                f"store {url!r}; expected s3://bucket/prefix with a bucket and a plain prefix;"
+                " check the address"
+            )
+        self.bucket = bucket
+        self.key = "/".join(parts)
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.key}"
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectPath) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __lt__(self, other: ObjectPath) -> bool:
+        return str(self) < str(other)
+
+    def __truediv__(self, name: str) -> ObjectPath:
+        return ObjectPath(f"{self}/{name}")
+
+    @property
+    def name(self) -> str:
+        """Last part of the key."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """`name` without its suffix."""
+        return Path(self.name).stem
+
+    @property
+    def parent(self) -> ObjectPath:
+        """The key without its last part."""
+        return ObjectPath(str(self).rpartition("/")[0])
+
+    def absolute(self) -> ObjectPath:
+        """Itself."""
+        return self
+
+    def exists(self) -> bool:
+        """Whether there is an object with this key."""
+        import obstore
+
+        try:
+            self._ask(obstore.head)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_bytes(self) -> bytes:
+        """The object's content.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        import obstore
+
+        return bytes(self._ask(obstore.get).bytes())
+
+    def tail(self, count: int) -> tuple[int, bytes]:
+        """Size of the object and its last ``count`` bytes.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        import obstore
+
+        found = self._ask(obstore.get, options={"range": {"suffix": count}})
+        return found.meta["size"], bytes(found.bytes())
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """``length`` bytes of the object from byte ``start`` on.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        import obstore
+
+        return bytes(self._ask(obstore.get_range, start=start, length=length))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the object."""
+        self._put(data)
+
+    def create(self, data: bytes) -> bool:
+        """Create the object; False, with nothing done, if there is one."""
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            self._put(data, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def replace_if(self, old: bytes, new: bytes) -> bool:
+        """Replace the object if its content is ``old``; False, with nothing done, if not."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        try:
+            found = self._ask(obstore.get)
+            if bytes(found.bytes()) != old:
+                return False
+            self._put(new, mode={"e_tag": found.meta["e_tag"]})
+        except (FileNotFoundError, PreconditionError):
+            return False
+        return True
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the object; S3 does not tell whether there was one."""
+        import obstore
+
+        try:
+            self._ask(obstore.delete)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def replace(self, target: ObjectPath) -> None:
+        """Copy within the bucket, then remove: a crash in between leaves both.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        import obstore
+
+        if target.bucket != self.bucket:
+            raise ValueError(f"{self} and {target} lie in two buckets; expected one")
+        self._ask(obstore.copy, target.key)
+        self._ask(obstore.delete)
+
+    def glob(self, pattern: str) -> Iterator[ObjectPath]:
+        """Objects below this key whose further parts fit ``pattern``, part by part."""
+        parts = pattern.split("/")
+        for entry in self.listed():
+            names = entry["path"].removeprefix(self.key + "/").split("/")
+            if len(names) == len(parts) and all(map(fnmatchcase, names, parts)):
+                yield ObjectPath(f"{SCHEME}{self.bucket}/{entry['path']}")
+
+    def listed(self) -> list[dict[str, Any]]:
+        """``path``, ``size`` and ``last_modified`` of every object below this key."""
+        import obstore
+
+        found = self._translated(lambda: obstore.list(client(self.bucket), self.key).collect())
+        return [dict(entry) for entry in found]
+
+    def modified(self) -> float:
+        """Time of the last change, in seconds since the epoch."""
+        import obstore
+
+        return float(self._ask(obstore.head)["last_modified"].timestamp())
+
+    def _put(self, data: bytes, **options: Any) -> None:
+        import obstore
+
+        try:
+            self._ask(obstore.put, data, **options)
+        except FileNotFoundError as error:
+            raise refusal(str(self), error) from error
+
+    def _ask(self, operation: Callable[..., Any], *values: Any, **options: Any) -> Any:
+        return self._translated(
+            lambda: operation(client(self.bucket), self.key, *values, **options)
+        )
+
+    def _translated(self, action: Callable[[], T]) -> T:
+        import obstore.exceptions
+
+        try:
+            return action()
+        except (
+            obstore.exceptions.AlreadyExistsError,
+            obstore.exceptions.PreconditionError,
+        ):
+            raise
+        except obstore.exceptions.BaseError as error:
+            raise refusal(str(self), error) from error
+
+
+def zarr_store(path: ObjectPath) -> Any:
+    """The bucket as zarr sees it; arrays are opened in it by their keys."""
+    from obstore.exceptions import BaseError
+    from zarr.storage import ObjectStore
+
+    class Bucket(ObjectStore[Any]):
+        """zarr's store, whose refusals become ours."""
+
+        async def get(self, key: str, *values: Any, **options: Any) -> Any:
+            try:
+                return await super().get(key, *values, **options)
+            except BaseError as error:
+                raise refusal(f"{SCHEME}{path.bucket}/{key}", error) from error
+
+        async def set(self, key: str, value: Any) -> None:
+            try:
+                await super().set(key, value)
+            except (BaseError, FileNotFoundError) as error:
+                raise refusal(f"{SCHEME}{path.bucket}/{key}", error) from error
+
+    return Bucket(client(path.bucket))
+
+
+def refusal(what: str, error: BaseException) -> StorageFailure:
+    """What a server's answer means for the user."""
+    text = " ".join(str(error).split("\n\nDebug source")[0].split())
+    kind = type(error).__name__
+    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
+        wanted = "credentials that may read, write and list"
+        advice = "check AWS_ACCESS_KEY_ID or ~/.aws/credentials, and the bucket's policy"
+    elif "NoSuchBucket" in text:
+        wanted, advice = "an existing bucket", "create it, or correct the address"
+    else:
+        wanted = "an answer"
+        advice = (
+            "check AWS_ENDPOINT_URL, AWS_REGION and the network, then run the same command again"
+        )
+    return StorageFailure(
+        f"{what}: refused ({text[:300]}); expected {wanted}; {advice}; nothing stored is lost"
+    )
+
+
+def client(bucket: str) -> Any:
+    """The connection to a bucket, one per process.
+
+    Raises:
+        EnvironmentFailure: obstore is not installed.
+    """
+    return _client(bucket, os.getpid())
+
+
+@functools.cache
+def _client(bucket: str, pid: int) -> Any:
+    try:
+        from obstore.store import S3Store
+    except ImportError as error:
+        raise EnvironmentFailure(
+            f"store in bucket={bucket}: obstore is not installed; expected the extra s3;"
+            " install it with: pip install 'avqa[s3]'"
+        ) from error
+    options: Any = _from_files()
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        options |= {"endpoint": os.environ[name]} if name in os.environ else {}
+    plain = options.get("endpoint", "").startswith("http://")
+    return S3Store(
+        bucket,
+        retry_config=RETRIES,
+        client_options={"allow_http": plain, "connect_timeout": "10 seconds"},
+        **options,
+    )
+
+
+def _from_files() -> dict[str, str]:
+    """What the standard files say and the environment does not: the environment wins."""
+    profile = os.environ.get("AWS_PROFILE", "default")
+    keys = configparser.RawConfigParser()
+    keys.read(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", Path.home() / ".aws" / "credentials"))
+    config = configparser.RawConfigParser()
+    config.read(os.environ.get("AWS_CONFIG_FILE", Path.home() / ".aws" / "config"))
+    section = profile if profile == "default" else f"profile {profile}"
+    found: dict[str, str] = {}
+    if "AWS_ACCESS_KEY_ID" not in os.environ and keys.has_section(profile):
+        names = {
+            "aws_access_key_id": "access_key_id",
+            "aws_secret_access_key": "secret_access_key",
+            "aws_session_token": "session_token",
+        }
+        found |= {
+            ours: keys[profile][name] for name, ours in names.items() if name in keys[profile]
+        }
+    if config.has_section(section):
+        if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
+            found |= {"region": config[section]["region"]} if "region" in config[section] else {}
+        if "endpoint_url" in config[section]:
+            found["endpoint"] = config[section]["endpoint_url"]
+    return found
