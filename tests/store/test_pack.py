@@ -391,6 +391,10 @@ def harm_chunk(source):
     damage(source / "features.zarr/clip/patch/c.0.1.0.0")
 
 
+def harm_checksum(source):
+    damage(source / "features.zarr/clip/patch/c.0.1.0.0", -1)
+
+
 def remove_chunk(source):
     (source / "features.zarr/clip/patch/c.0.1.0.0").unlink()
 
@@ -420,10 +424,18 @@ def harm_texts(source):
     damage(source / "features.zarr/clip/word/c.0.0.0")
 
 
+def other_video(source):
+    first = next((source / "ledger/first").glob("*.jsonl"))
+    line = first.read_text().replace('"video_id":"a"', '"video_id":"stranger"')
+    (source / "ledger/first/000099.jsonl").write_text(line)
+
+
 @pytest.mark.parametrize(
     ("harm", "text"),
     [
+        (other_video, "video 'a' clip/frame: is ok, the ledger differs; "),
         (harm_chunk, "video 'a' clip/patch chunk=1: its checksum is not "),
+        (harm_checksum, "video 'a' clip/patch chunk=1: its checksum is not "),
         (remove_chunk, "video 'a' clip/patch chunk=1: no object; "),
         (cut_chunk, "video 'a' clip/patch chunk=1: 5 bytes, ledger says 244; "),
         (other_chunk, "video 'a' clip/patch chunk=1: its checksum is not "),
