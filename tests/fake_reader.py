@@ -4,7 +4,8 @@
 
 Pictures and sound follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
-``slow`` (0.1 s per picture), ``bad_sound``, ``half`` (only half of the pictures decode).
+``slow`` (``pause`` seconds per picture, 0.1), ``bad_sound``, ``half`` (only half of the pictures
+decode).
 """
 
 import ctypes
@@ -23,9 +24,10 @@ RATE = 16_000
 DECODER = "fake_reader:READER"
 
 
-def write_video(path, *, seconds=3, seed=0, sound=True, act=""):
+def write_video(path, *, seconds=3, seed=0, sound=True, act="", **more):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"seconds": seconds, "seed": seed, "sound": sound, "act": act}))
+    content = {"seconds": seconds, "seed": seed, "sound": sound, "act": act, **more}
+    path.write_text(json.dumps(content))
     return path
 
 
@@ -59,7 +61,7 @@ class FakeReader:
     def _misbehave(self, probe, count):
         act, once = probe.private["act"], Path(probe.path + ".once")
         if act == "slow":
-            time.sleep(0.1)
+            time.sleep(probe.private.get("pause", 0.1))
         if count < 1:
             return
         if act == "hang":

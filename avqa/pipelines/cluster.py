@@ -228,11 +228,12 @@ class OnDask:
 
     def close(self, *, abort: bool = False) -> None:
         """Leave a foreign cluster as it was; shut down our own."""
-        if self._jobs is not None:
-            self._jobs.cancel()
         if abort:
             self._client.cancel(list(self._futures.values()), force=True)
-        self._client.run(end_run, self._name, on_error="ignore")
+        if self._jobs is not None:
+            self._jobs.cancel()
+        else:
+            self._client.run(end_run, self._name, on_error="ignore")
         self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=10)

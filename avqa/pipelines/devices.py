@@ -13,8 +13,11 @@ DEVICES = Path("/dev")
 
 
 def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use; those of its job where SLURM does not bind it to them."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    of_job = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(cores, int(of_job)) if of_job.isdecimal() else cores
 
 
 def visible_gpus() -> tuple[str, ...]:

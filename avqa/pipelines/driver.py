@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from avqa.errors import AvqaError, Stopped, StorageFailure
+from avqa.errors import AvqaError, EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.decode._process import DecoderProcess
 from avqa.extract.media import Limits
 from avqa.extract.settings import Settings
@@ -31,6 +31,8 @@ CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_RECORDS = 500
 MAX_WORKERS_LOST = 3
 """Worker deaths after which a video that was alone on each is recorded as their cause."""
+MAX_DEADLY = 3
+"""Videos that each kill a worker alone, before any is finished, that tell a bad machine."""
 SUSPECT_DEATHS = 2
 """Worker deaths after which a video runs alone; jobs that are preempted cause many first ones."""
 MAX_BUNDLE = 48
@@ -176,6 +178,8 @@ class Driver:
 
     def _suspect(self, bundle: Bundle) -> None:
         """A worker died: its videos go out one by one, to find which of them kills."""
+        names = ",".join(job.video_id for job in bundle.jobs[:3])
+        self._progress.event("worker died", videos=len(bundle.jobs), first=names)
         for job in bundle.jobs:
             self._deaths[job.row] += 1
             self._deaths_alone[job.row] += bundle.alone
@@ -185,6 +189,13 @@ class Driver:
                 self._suspects.append(job)
             else:
                 self._again.append(job)
+        if not self._progress.ok and len(+self._deaths_alone) >= MAX_DEADLY:
+            self._stop(
+                EnvironmentFailure(
+                    f"workers died with each of {MAX_DEADLY} videos alone on them, and no video was"
+                    " finished; expected most to survive; check the workers' memory and logs"
+                )
+            )
 
     def _death_record(self, job: VideoJob, attempt: int) -> VideoRecord:
         message = (
