@@ -93,7 +93,7 @@ def finalize(
 @reports_errors
 def pack(
     store: Store,
-    out: Annotated[Path, typer.Argument(help="Folder to make.", metavar="OUT")],
+    out: Annotated[str, typer.Argument(help="Folder or s3:// prefix to make.", metavar="OUT")],
 ) -> None:
     """Copy a store into a few large files, verified and read-only: for sharing and archives.
 

@@ -12,7 +12,6 @@ and nothing ever changes afterwards: the attribute ``packed`` makes writers refu
 from __future__ import annotations
 
 import functools
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from uuid import uuid4
 
 import numpy as np
 import zarr
+from zarr.storage import MemoryStore
 
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
 from avqa.store import layout, schema
@@ -31,6 +31,7 @@ from avqa.store.arrays import Arrays
 from avqa.store.files import (
     StorePath,
     all_sizes,
+    remove_folder,
     storage_errors,
     store_path,
     sync,
@@ -38,7 +39,7 @@ from avqa.store.files import (
     write_atomic,
 )
 from avqa.store.ledger import Ledger
-from avqa.store.lock import Lock
+from avqa.store.lock import LOCK, Lock
 from avqa.store.pictures import PictureTimes
 from avqa.store.records import FeatureRecord, VideoRecord
 from avqa.store.shards import Shard, ShardChecker, shards_of, videos_per_shard
@@ -56,7 +57,7 @@ class PackReport:
     """What was packed."""
 
     source: StorePath
-    out: Path
+    out: StorePath
     videos: int
     deleted: int
     """Videos left out because they were deleted from the store."""
@@ -85,13 +86,13 @@ class PackReport:
 
 
 def pack(
-    path: str | StorePath, out: str | Path, *, say: Callable[[str], None] = lambda line: None
+    path: str | StorePath, out: str | StorePath, *, say: Callable[[str], None] = lambda line: None
 ) -> PackReport:
     """Make a packed copy of a store.
 
     Args:
         path: the store directory; nothing is written to it.
-        out: folder to make, by one rename when everything is there and was read back.
+        out: folder or prefix of a bucket to make, in one step when everything was read back.
         say: gets a line per feature.
 
     Raises:
@@ -102,20 +103,20 @@ def pack(
         StorageFailure: the disk is full or read-only.
     """
     started = time.monotonic()
-    path, out = store_path(path), Path(out)
+    path, out = store_path(path), store_path(out)
     layout.read_attributes(path)
-    if path.absolute() in out.absolute().parents:
+    if str(out.absolute()).startswith(f"{path.absolute()}/"):
         raise ConfigError(f"OUT={str(out)!r} is in the store; expected a place beside it")
     with storage_errors(f"packed copy {str(out)!r}"), _building(out) as building:
         snapshot = Snapshot(path)
-        group = _create(snapshot, building)
+        root = building / schema.GROUP
+        metadata = _create(snapshot, building)
         for feature in snapshot.features:
-            _pack_feature(snapshot, building / schema.GROUP, feature, say)
-        _copy_texts(snapshot, group, building / schema.GROUP)
-        _check_columns(snapshot, building / schema.GROUP)
+            _pack_feature(snapshot, root, feature, say)
+        _copy_texts(snapshot, root)
+        _check_columns(snapshot, root)
         snapshot.check_unchanged()
-        changed = {"capacity": len(snapshot.records), layout.PACKED: True}
-        publish(building, out, snapshot.attrs | changed)
+        publish(building, out, metadata)
     before, after = _measured(path / schema.GROUP), _measured(out / schema.GROUP)
     return PackReport(
         source=path,
@@ -131,20 +132,23 @@ def pack(
 
 
 @contextmanager
-def _building(out: Path) -> Iterator[Path]:
+def _building(out: StorePath) -> Iterator[StorePath]:
     """A place of this run's own to build in, empty now and gone afterwards.
 
-    A folder beside ``out``, so that one rename publishes; what a killed run left there goes.
+    For a folder it lies beside ``out``, so that one rename publishes. A bucket has no rename:
+    there it is ``out``, which is no store before its last object. What a killed run left goes.
     """
-    place = out.parent / f"{out.name}.packing"
-    if not place.exists():
+    place: StorePath = out
+    if isinstance(out, Path):
+        place = out.parent / f"{out.name}.packing"
+    if place == out or not place.exists():
         _refuse_existing(out)
     try:
         lock = Lock.acquire(place, f"pack-{uuid4().hex[:8]}")
     except StoreLocked as error:
         raise StoreLocked(
             f"{str(out)!r} is being packed already; expected no other run; wait for it to end, or,"
-            f" if it is known to be dead, remove {str(place)!r}"
+            f" if it is known to be dead, remove {str(place / LOCK)!r}"
         ) from error
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError(
@@ -152,54 +156,84 @@ def _building(out: Path) -> Iterator[Path]:
             " give another one"
         ) from error
     try:
-        shutil.rmtree(place / "store", ignore_errors=True)
+        _clean(place, out)
         _refuse_existing(out)
-        yield place / "store"
+        yield place if place == out else place / "store"
     finally:
-        shutil.rmtree(place / "store", ignore_errors=True)
-        shutil.rmtree(place / "runs", ignore_errors=True)
+        _clean(place, out)
         lock.release()
-        with suppress(OSError):
-            place.rmdir()  # kept if it holds anything that is not ours
+        if isinstance(place, Path):
+            with suppress(OSError):
+                place.rmdir()  # kept if it holds anything that is not ours
 
 
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
+def _clean(place: StorePath, out: StorePath) -> None:
+    """Remove what was built in a place, unless it was published there."""
+    if place != out:
+        remove_folder(place / "store")
+        remove_folder(place / "runs")
+    elif not _exists(out):
+        remove_folder(out / schema.GROUP)
+        remove_folder(out / "ledger")
+
+
+def _exists(out: StorePath) -> bool:
+    return (out if isinstance(out, Path) else out / schema.GROUP / "zarr.json").exists()
+
+
+def _refuse_existing(out: StorePath) -> None:
+    if _exists(out):
         raise StoreError(f"OUT={str(out)!r} exists; expected a new folder; give another one")
 
 
-def publish(building: Path, out: Path, attrs: dict[str, Any]) -> None:
-    """Make a copy that is complete, but for the attributes, appear at ``out`` in one step."""
-    layout.write_attributes(building / schema.GROUP, attrs)
-    for path in building.rglob("*"):
-        sync(path)
+def publish(building: StorePath, out: StorePath, metadata: bytes) -> None:
+    """Make a copy that is complete, but for the group's metadata, appear at ``out`` in one step."""
     _refuse_existing(out)
-    building.replace(out)
-    sync(out.parent)
+    write_atomic(building / schema.GROUP / "zarr.json", metadata)
+    if isinstance(building, Path) and isinstance(out, Path):
+        for path in building.rglob("*"):
+            sync(path)
+        building.replace(out)
+        sync(out.parent)
 
 
-def _create(snapshot: Snapshot, building: Path) -> zarr.Group:
-    """Everything but the chunks of the features and the texts."""
+def _create(snapshot: Snapshot, building: StorePath) -> bytes:
+    """Write everything but the chunks, the texts and the group's metadata, which it returns."""
     root = building / schema.GROUP
     chunk_seconds = snapshot.attrs["chunk_seconds"]
     capacity = len(snapshot.records)
-    group = zarr.create_group(root, zarr_format=3)
+    built: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(built), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for feature in snapshot.features:
         array = schema.open_array(snapshot.root, feature, "r")
         chunk_bytes = int(np.prod(array.chunks)) * array.dtype.itemsize
         videos = videos_per_shard(chunk_seconds, chunk_bytes)
         schema.create_packed(group, feature, array, videos=videos, capacity=capacity)
+    for name in _texts_arrays(snapshot):
+        schema.require_parents(group, name)
+    group.update_attributes({**snapshot.attrs, "capacity": capacity, layout.PACKED: True})
+    metadata: bytes = built.pop("zarr.json").to_bytes()
+    for name, content in built.items():
+        write_atomic(root / name, content.to_bytes(), durable=False)
     schema.set_shape(root, schema.PTS, (0, snapshot.seconds))
     arrays = Arrays(root, snapshot.features, chunk_seconds, heal=False)
     arrays.add_rows([record.video_id for record in snapshot.records])
     arrays.show_rows()
     arrays.apply(snapshot.records)
     Ledger(building / "ledger").append("packed", snapshot.records)
-    return group
+    return metadata
 
 
-def _pack_feature(snapshot: Snapshot, root: Path, feature: str, say: Callable[[str], None]) -> None:
+def _texts_arrays(snapshot: Snapshot) -> list[str]:
+    recipes = text_recipes(snapshot.attrs)
+    columns = [CONTENT, EOT, KEY] if recipes else []
+    return [*columns, *recipes, *map(schema.status_name, recipes)]
+
+
+def _pack_feature(
+    snapshot: Snapshot, root: StorePath, feature: str, say: Callable[[str], None]
+) -> None:
     """Write the shards of a feature, each once, and read them back."""
     array: Any = schema.open_array(root, feature, "r")
     records = {r.row: of for r in snapshot.records for of in _of(r, feature)}
@@ -234,16 +268,12 @@ def _of(record: VideoRecord, feature: str) -> list[FeatureRecord]:
     return [of for of in record.features if of.feature == feature]
 
 
-def _copy_texts(snapshot: Snapshot, group: zarr.Group, root: Path) -> None:
+def _copy_texts(snapshot: Snapshot, root: StorePath) -> None:
     """Copy the arrays of the texts object by object: they are few already."""
-    recipes = text_recipes(snapshot.attrs)
-    columns = [CONTENT, EOT, KEY] if recipes else []
-    for name in (*columns, *recipes, *map(schema.status_name, recipes)):
+    for name in _texts_arrays(snapshot):
         array = schema.open_array(snapshot.root, name, "r")
-        schema.require_parents(group, name)
         num_chunks = -(-array.shape[0] // array.chunks[0])
         objects = [object_name(number, array.ndim - 1) for number in range(num_chunks)]
-        (root / name).mkdir(parents=True, exist_ok=True)
         for file in ("zarr.json", *objects):
             source, target = snapshot.root / name / file, root / name / file
             if not source.exists():
@@ -257,7 +287,7 @@ def _copy_texts(snapshot: Snapshot, group: zarr.Group, root: Path) -> None:
                 )
 
 
-def _check_columns(snapshot: Snapshot, root: Path) -> None:
+def _check_columns(snapshot: Snapshot, root: StorePath) -> None:
     """Read index, statuses and lengths back."""
     chunk_seconds = snapshot.attrs["chunk_seconds"]
     arrays = Arrays(root, snapshot.features, chunk_seconds, heal=False)

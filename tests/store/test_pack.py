@@ -541,7 +541,7 @@ def test_two_at_once(source, tmp_path):
     pack(source, tmp_path / "out", say=say)
     assert texts[0] == (
         f"{str(tmp_path / 'out')!r} is being packed already; expected no other run; wait for it to"
-        f" end, or, if it is known to be dead, remove {str(tmp_path / 'out.packing')!r}"
+        f" end, or, if it is known to be dead, remove {str(tmp_path / 'out.packing/lock.json')!r}"
     )
     assert verify(tmp_path / "out").problems == []
 
