@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from avqa.errors import Aborted, Stopped, StorageFailure
+from avqa.errors import Aborted, EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster import Result, WorkerLost
 from avqa.pipelines.driver import Driver, Signals
@@ -93,11 +93,88 @@ def test_only_the_video_that_kills_workers_is_blamed():
     outcome = dict(store.committed)
     assert outcome.pop("v3") == Status.FAILED
     assert outcome == {f"v{k}": Status.OK for k in (0, 1, 2, 4, 5)}
-    # After the first death, nothing ran beside the killer.
+    # After its second death, nothing ran beside the killer.
+    assert [names for names in cluster.together if "v3" in names][-3:] == [["v3"]] * 3
     assert cluster.together.count(["v3"]) == 3
     assert [f.features[0].reason for f in run.failures] == ["worker_died"]
     assert "died 3 times while this video was alone" in run.failures[0].features[0].message
     assert store.report == ["v3"]
+
+
+class Preempting(Cluster):
+    """Loses the bundle at the head of the queue as often as ``deaths`` says of its first video."""
+
+    def __init__(self, deaths, window=4):
+        super().__init__(window=window)
+        self._deaths = dict(deaths)
+        self.sent = []
+
+    def submit(self, bundle):
+        super().submit(bundle)
+        beside = len(self.running) - 1
+        self.sent.append(([job.video_id for job in bundle.jobs], bundle.attempt, beside))
+
+    def get(self, timeout):
+        first = self.running[0].jobs[0].video_id
+        if not self._deaths.get(first):
+            return super().get(timeout)
+        self._deaths[first] -= 1
+        return Result(self.running.pop(0), [], WorkerLost("preempted"))
+
+
+def test_videos_of_a_dead_worker_go_out_one_by_one_beside_others():
+    store, cluster = FakeStore(), Preempting({"v0": 1})
+    run, _ = driver(cluster, store, count=40)
+    run.run()
+    assert sorted(store.committed) == sorted((f"v{k}", Status.OK) for k in range(40))
+    first = cluster.sent[0][0]
+    assert first == ["v0", "v1"]
+    again = [(names, beside) for names, attempt, beside in cluster.sent if attempt == 2]
+    assert [names for names, _ in again] == [[name] for name in first]
+    assert all(beside == 3 for _, beside in again)  # the window stays full
+    assert len(cluster.sent) < 40  # the others go on in bundles
+
+
+def test_only_a_second_death_makes_a_video_run_alone():
+    store, cluster = FakeStore(), Preempting({"v0": 2, "v1": 1, "v2": 4})
+    run, _ = driver(cluster, store)
+    run.run()
+    assert sorted(store.committed) == [(f"v{k}", Status.OK) for k in range(6)]
+    sent = [(name, attempt, beside > 0) for (name,), attempt, beside in cluster.sent]
+    assert [each[1:] for each in sent if each[0] == "v0"] == [(1, False), (2, True), (3, False)]
+    assert [each[1:] for each in sent if each[0] == "v1"] == [(1, True), (2, True)]
+    assert [each[2] for each in sent if each[0] == "v2"] == [True, True, False, False, False]
+    assert not run.failures  # two deaths alone are forgiven
+
+
+def test_workers_that_all_die_are_not_blamed_on_the_videos():
+    store, cluster = FakeStore(), Preempting({f"v{k}": 99 for k in range(6)})
+    run, _ = driver(cluster, store)
+    with pytest.raises(EnvironmentFailure, match="died with each of 3 videos alone on them, and"):
+        run.run()
+    assert store.committed == []
+    assert cluster.drained
+
+
+def test_the_executor_hears_how_many_videos_are_left():
+    store, cluster = FakeStore(), Cluster()
+    run, _ = driver(cluster, store)
+    run.run()
+    assert cluster.left == [6, 5, 4, 3, 2, 1, 0]
+
+
+def test_what_the_executor_refuses_ends_the_run_at_once():
+    class Deserted(Cluster):
+        def check(self, left):
+            if left == 4:
+                raise EnvironmentFailure("no worker, says the test")
+
+    store, cluster = FakeStore(), Deserted()
+    run, _ = driver(cluster, store)
+    with pytest.raises(EnvironmentFailure, match="says the test"):
+        run.run()
+    assert store.committed == [("v0", Status.OK), ("v1", Status.OK)]
+    assert cluster.running  # it did not wait for results that never come
 
 
 def test_an_error_of_the_run_drains_commits_and_is_raised():
