@@ -92,7 +92,17 @@ def cases(
     ]
 
 
-TASKS = ("second", "patch", "sounding", "modality", "sense", "rare", "cued", "elsewhere")
+TASKS = (
+    "second",
+    "patch",
+    "attribute",
+    "sounding",
+    "modality",
+    "sense",
+    "rare",
+    "cued",
+    "elsewhere",
+)
 _CLIP = {"question": "clip"}
 _SECONDS = {"num_segments": 8, "top_k_segments": 2, "top_k_patches": 2}
 _ELSEWHERE = {"num_segments": 9, "top_k_segments": 3, "top_k_patches": 2}
@@ -211,6 +221,8 @@ CASES: list[Case] = [
             "losses off, N=1": _NO_CONTRAST | {"num_blocks": 1},
             "losses off, N=1, aggregator=literal (printed)": _NO_CONTRAST
             | {"num_blocks": 1, "aggregator": "literal"},
+            "losses off, N=1, no attention": _NO_CONTRAST
+            | {"num_blocks": 1, "self_attention": "none", "cross_query": "none"},
         },
         base={"num_frames": 8} | _CLIP,
         steps=1200,
@@ -223,7 +235,7 @@ CASES: list[Case] = [
             "losses off, N=1, text_objects=false": {"text_objects": False},
         },
         base={"num_frames": 8, "num_blocks": 1} | _NO_CONTRAST,
-        steps=2800,
+        steps=3600,
     ),
     *cases(
         "avaf",
@@ -240,6 +252,14 @@ CASES: list[Case] = [
         "patch",
         {
             "default (printed L_temp)": {},
+            "tacl=false": {"tacl": False},
+            "tacl=false, avcm=false": {"tacl": False, "avcm": False},
+        },
+    ),
+    *cases(
+        "avaf",
+        "attribute",
+        {
             "tacl=false": {"tacl": False},
             "tacl=false, avcm=false": {"tacl": False, "avcm": False},
         },

@@ -17,6 +17,8 @@ distractors. Chance is 3 %; who knows all contents of the video but not which is
     rare       as modality, but the picture is asked about in one question of 8
     cued       3 seconds name a marker beside a cue, 6 others hold items, in sound and picture
                alike; the question says nothing; sources are labelled
+    attribute  as patch, but an item has two contents, of two kinds; the question names the marker
+               and, in a word of its own, the kind
     elsewhere  as cued, but cue and marker are heard only and the items are seen only: never
                in the same second
 """
@@ -56,7 +58,8 @@ class Planted:
     place: Tensor
     """[B] second of the evidence, or [B, T] patch of it, by task."""
     asked: Tensor
-    """[B] long: 0 sound, 1 picture (tasks modality, sense and rare; elsewhere 1)."""
+    """[B] long: 0 sound, 1 picture (tasks modality, sense and rare; elsewhere 1); of `attribute`
+    the kind of content."""
     word: Tensor
     """[B] position of the deciding word."""
 
@@ -76,6 +79,8 @@ class Codes:
         self.heard, self.seen = codes(MARKERS), codes(MARKERS)
         self.heard_content, self.seen_content = codes(ANSWERS), codes(ANSWERS)
         self.words = torch.cat([codes(MARKER), self.seen])
+        self.seen_other = codes(ANSWERS)
+        """Contents of the second kind."""
 
 
 def plant(task: str, codes: Codes, batch: int, g: torch.Generator) -> Planted:
@@ -85,6 +90,7 @@ def plant(task: str, codes: Codes, batch: int, g: torch.Generator) -> Planted:
         T = 8 and P = 2 (second, modality, sense, rare), 9 and 2 (cued, elsewhere), else 3 and 8
     """
     make = {
+        "attribute": _attribute,
         "second": _second,
         "patch": _patch,
         "sounding": _sounding,
@@ -210,8 +216,8 @@ def _rare(codes: Codes, batch: int, g: torch.Generator) -> Planted:
 
 def _maps(
     codes: Codes, marker: Tensor, batch: int, seconds: int, g: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches [B, T, 8, D], answers [B] and the patch [B, T] that holds the marker.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Patches [B, T, 8, D], answers [B], the patch [B, T] with the marker, markers [B, T, 8].
 
     One pairing of markers with contents for the video, places shuffled in every second.
     """
@@ -220,19 +226,32 @@ def _maps(
     paired = contents[:, None].expand(-1, seconds, -1).gather(2, markers)
     patch = _noisy(codes.seen[markers] + codes.seen_content[paired], g)
     answers = contents.gather(1, marker[:, None])[:, 0]
-    return patch, answers, _find(markers, marker[:, None].expand(-1, seconds))
+    return patch, answers, _find(markers, marker[:, None].expand(-1, seconds)), markers
 
 
 def _patch(codes: Codes, batch: int, g: torch.Generator, seconds: int = 3) -> Planted:
     marker = torch.randint(PLACES, (batch,), generator=g)
-    patch, answers, place = _maps(codes, marker, batch, seconds, g)
+    patch, answers, place, _ = _maps(codes, marker, batch, seconds, g)
     audio = torch.randn(batch, seconds, WIDTH, generator=g) * 4 / WIDTH**0.5  # tells nothing
     return _pack(audio, patch, _question(codes, marker, None, batch, g), answers, place)
 
 
+def _attribute(codes: Codes, batch: int, g: torch.Generator, seconds: int = 3) -> Planted:
+    marker = torch.randint(PLACES, (batch,), generator=g)
+    asked = torch.randint(2, (batch,), generator=g)
+    patch, first, place, markers = _maps(codes, marker, batch, seconds, g)
+    others = _contents(g, batch, PLACES)  # of each marker
+    paired = others[:, None].expand(-1, seconds, -1).gather(2, markers)
+    second = others.gather(1, marker[:, None])[:, 0]
+    answers = torch.where(asked == 0, first, second)
+    audio = torch.randn(batch, seconds, WIDTH, generator=g) * 4 / WIDTH**0.5  # tells nothing
+    question = _question(codes, marker, asked, batch, g)
+    return _pack(audio, patch + codes.seen_other[paired], question, answers, place, asked)
+
+
 def _sounding(codes: Codes, batch: int, g: torch.Generator, seconds: int = 3) -> Planted:
     marker = torch.randint(PLACES, (batch,), generator=g)
-    patch, answers, place = _maps(codes, marker, batch, seconds, g)
+    patch, answers, place, _ = _maps(codes, marker, batch, seconds, g)
     audio = _noisy(codes.heard[marker][:, None].expand(-1, seconds, -1), g)
     return _pack(audio, patch, _question(codes, None, None, batch, g), answers, place)
 
