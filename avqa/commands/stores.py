@@ -99,7 +99,10 @@ def pack(
 
     Example: avqa pack features features-packed
     """
+    from avqa.pipelines.partition import refuse_parts
+    from avqa.store.files import store_path
     from avqa.store.pack import pack as pack_store
 
+    refuse_parts(store_path(store))
     for line in pack_store(store, out, say=say).lines():
         typer.echo(line)

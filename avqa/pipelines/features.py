@@ -41,7 +41,7 @@ from avqa.pipelines.work import Held, Work, find_work
 from avqa.pipelines.worker import WorkerConfig
 from avqa.store.admin import Store
 from avqa.store.files import StorePath, free_bytes
-from avqa.store.layout import refuse_foreign
+from avqa.store.layout import refuse_foreign, refuse_packed
 from avqa.store.lock import Lock
 from avqa.store.objects import ObjectPath
 from avqa.store.schema import FeatureSpec, bytes_needed
@@ -162,6 +162,7 @@ def extract_folder(
     for line in found.notes():
         note(line)
     refuse_foreign(options.store, "--out")
+    refuse_packed(options.store)
     earlier = None
     if options.partition is None:
         refuse_parts(options.store)

@@ -8,6 +8,8 @@ from dumps import extracted_store, file_bytes, write_dump
 from typer.testing import CliRunner
 
 from avqa.cli import app
+from avqa.pipelines.partition import Partition, fix_videos
+from avqa.pipelines.sources import Source
 from avqa.store.pack import pack
 
 
@@ -55,6 +57,16 @@ def test_refusals_have_exit_codes(store, packed, tmp_path):
     assert avqa("pack", store, store / "copy")[0] == 2
 
 
+def test_a_store_in_parts_waits_for_finalize(tmp_path):
+    store = extracted_store(tmp_path / "S", {"a": 3})
+    fix_videos(store, Partition(1, 2), [Source("b", "b.mp4", str(tmp_path / "b.mp4"))])
+    code, _, said = avqa("pack", store, tmp_path / "out")
+    assert code == 4
+    assert (
+        "is being extracted in 2 parts; expected none; when all are finished run: avqa fi" in said
+    )
+
+
 def test_damage_is_exit_code_6_and_what_to_do(packed, tmp_path):
     out = tmp_path / "P"
     out.mkdir()
@@ -80,9 +92,11 @@ def test_writing_commands_refuse(packed, tmp_path):
     )
     weights = ("--weights", "random:0")
     extracted = ("--features", "vggish/audio", "--decoder", fake_reader.DECODER, *weights)
+    part = ("--partition", "1/2")
     annotations = ("--dataset", "music-avqa", "--annotations", tmp_path / "notes")
     for command in (
         ("extract", "--videos", tmp_path / "videos", "--out", packed, *extracted),
+        ("extract", "--videos", tmp_path / "videos", "--out", packed, *extracted, *part),
         ("import", "npy", "--from", tmp_path / "vggish", "--store", packed),
         ("questions", *annotations, "--store", packed, *weights),
         ("verify", packed, "--repair"),
