@@ -137,7 +137,7 @@ def finalize(
             write_json(end, plain(report))
         report = _read_report(end)
         with storage_errors(f"{str(path / PARTS)!r}"):
-            _remove_parts(path / PARTS)
+            remove_folder(path / PARTS, last=END)  # the note that it may be removed
     return report
 
 
@@ -158,11 +158,6 @@ def _read_report(end: StorePath) -> FinalizeReport:
     place = values["report_path"]
     report.report_path = store_path(place) if place else None
     return report
-
-
-def _remove_parts(folder: StorePath) -> None:
-    """Remove everything, last of all the note that it may be removed."""
-    remove_folder(folder, last=END)
 
 
 @dataclass(frozen=True)
