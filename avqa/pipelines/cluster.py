@@ -232,7 +232,7 @@ class OnDask:
             self._client.cancel(list(self._futures.values()), force=True)
         if self._jobs is not None:
             self._jobs.cancel()
-        else:
+        if self._cluster is None:
             self._client.run(end_run, self._name, on_error="ignore")
         self._client.close(timeout=5)
         if self._cluster is not None:
@@ -317,7 +317,6 @@ def _bundle_task() -> Callable[..., Any]:
     """
 
     def extract_bundle(name: str, version: str, config: bytes, work: bytes) -> Any:
-        import pickle
         import socket
 
         from distributed import get_worker
@@ -327,13 +326,12 @@ def _bundle_task() -> Callable[..., Any]:
         expected = f"expected the driver's avqa={version}; install it in the workers' environment"
         try:
             import avqa
-            from avqa.pipelines.worker import extractor
+            from avqa.pipelines.worker import run_bundle
         except ImportError as error:
             return [], f"{where}: avqa cannot be imported ({error}); {expected}"
         if avqa.__version__ != version:
             return [], f"{where}: avqa={avqa.__version__}; {expected}"
-        jobs, attempt = pickle.loads(work)
-        return extractor(worker, name, config, where).extract(jobs, attempt)
+        return run_bundle(worker, name, config, work, where)
 
     return extract_bundle
 

@@ -96,11 +96,14 @@ class Engine:
         )
         self._draining = False
         self._error: BaseException | None = None
+        self._decoders = [DecoderProcess(config.settings.decoder) for _ in range(config.decoders)]
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="avqa-write")
         self._write_slots = threading.Semaphore(6)
         self._threads = [
-            threading.Thread(target=self._decode_loop, name=f"avqa-decode-{i}", daemon=True)
-            for i in range(config.decoders)
+            threading.Thread(
+                target=self._decode_loop, args=(decoder,), name=f"avqa-decode-{i}", daemon=True
+            )
+            for i, decoder in enumerate(self._decoders)
         ] + [
             threading.Thread(target=self._encode_loop, name=f"avqa-encode-{i}", daemon=True)
             for i in range(config.encoder_threads)
@@ -129,11 +132,12 @@ class Engine:
         self._draining = True
 
     def close(self) -> None:
-        """End all threads and children, at most ten seconds after videos under way."""
+        """End all children, and within ten seconds all threads; videos under way are lost."""
         self._draining = True
-        self._batcher.fail(RuntimeError("engine closed"))
-        for _ in range(self.config.decoders):
+        self._fatal(RuntimeError("engine closed"))
+        for decoder in self._decoders:
             self._videos.put(None)
+            decoder.kill()  # its thread may wait for it
         deadline = time.monotonic() + 10
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -147,8 +151,7 @@ class Engine:
     # Decoding: one thread owns one child, and outlives it, because a child dies with the
     # thread that started it.
 
-    def _decode_loop(self) -> None:
-        decoder = DecoderProcess(self.config.settings.decoder)
+    def _decode_loop(self, decoder: DecoderProcess) -> None:
         try:
             while (item := self._videos.get()) is not None:
                 job, future = item
@@ -183,7 +186,7 @@ class Engine:
             except MediaError as error:
                 ticket.release(self._batcher.drop(ticket))
                 ticket.wait_idle()
-                if attempt == 1 and error.reason in RETRIED:
+                if attempt == 1 and error.reason in RETRIED and self._error is None:
                     decoder.close()
                     request = replace(request, full=True)
                     continue

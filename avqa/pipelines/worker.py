@@ -7,6 +7,7 @@ import pickle
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -196,9 +197,24 @@ class RunOnWorker(WorkerPlugin):
             self._extractor.close()
 
 
-def extractor(worker: Worker, run: str, config: bytes, where: str) -> Extractor:
-    """This worker's extractor of a run; called by the Dask task, see `cluster`."""
-    return _run_on(worker, run).extractor(config, where)
+def run_bundle(
+    worker: Worker, run: str, config: bytes, work: bytes, where: str
+) -> tuple[list[VideoRecord], BaseException | None]:
+    """One bundle through this worker's extractor of a run; called by the Dask task.
+
+    Errors are returned and are plain: a traceback that cannot be pickled would make the driver
+    wait for ever.
+    """
+    try:
+        jobs, attempt = pickle.loads(work)
+        records, error = _run_on(worker, run).extractor(config, where).extract(jobs, attempt)
+    except Exception as defect:
+        records, error = [], defect
+    if error is not None and not isinstance(error, AvqaError):
+        plain = RuntimeError(f"{where}: {type(error).__name__}: {error}"[:1000])
+        plain.add_note("".join(traceback.format_exception(error)))
+        error = plain
+    return records, error
 
 
 def drain_worker(run: str, dask_worker: Worker) -> None:

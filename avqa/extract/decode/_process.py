@@ -187,6 +187,12 @@ class DecoderProcess:
         """Process id of the child, if one runs."""
         return self._child.pid if self._child is not None else None
 
+    def kill(self) -> None:
+        """Kill the child, from any thread: the one that waits for it gets a `MediaError`."""
+        child = self._child
+        if child is not None:
+            child.kill()
+
     def close(self) -> None:
         """End the child. The next call starts another."""
         child, self._child = self._child, None

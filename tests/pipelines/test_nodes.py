@@ -1,0 +1,478 @@
+"""Workers in processes of their own: several GPUs of a machine, a cluster that is there."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import fake_reader
+import psutil
+import pytest
+from stores import store_bytes
+
+import avqa
+from avqa.errors import ConfigError, EnvironmentFailure, RecipeMismatch
+from avqa.extract import weights
+from avqa.extract.media import Limits
+from avqa.extract.profiles import profile
+from avqa.extract.settings import Settings
+from avqa.pipelines import cluster, devices, environment
+from avqa.pipelines.cluster import connect
+from avqa.pipelines.engine import engine_config
+from avqa.pipelines.features import feature_specs
+from avqa.pipelines.ticket import VideoJob
+from avqa.pipelines.worker import Extractor, WorkerConfig
+from avqa.store.lock import Lock
+
+pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+TESTS = Path(__file__).resolve().parents[1]
+POOL = "resnet18/pool"
+
+
+def slow(folder, count, act="slow"):
+    for seed in range(count):
+        fake_reader.write_video(folder / f"v{seed}.mp4", seconds=4, seed=seed, act=act)
+    return folder
+
+
+def until(true, what, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found
+
+
+# Several GPUs on one machine
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Pretend that this machine has so many GPUs, and what the variable says of them."""
+
+    def pretend(number, visible=None):
+        for index in range(number):
+            (tmp_path / f"nvidia{index}").touch()
+        (tmp_path / "nvidiactl").touch()
+        (tmp_path / "nvidia-uvm").touch()
+        monkeypatch.setattr(devices, "DEVICES", tmp_path)
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        return devices.visible_gpus()
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("number", "visible", "expected"),
+    [
+        (0, None, ()),
+        (0, "0,1", ()),
+        (3, None, ("0", "1", "2")),
+        (8, "4,GPU-abc,7", ("4", "GPU-abc", "7")),
+        (8, " 4 , 7 ", ("4", "7")),
+        (1, "MIG-1b2f,MIG-77aa", ("MIG-1b2f", "MIG-77aa")),
+        (8, "", ()),
+        (8, "-1", ()),
+        (8, "2,-1,3", ("2",)),  # CUDA stops at the first that it does not know
+        (2, "1,2,0", ("1",)),
+        (2, "0,0,1", ("0", "1")),
+    ],
+)
+def test_gpus_are_named_as_cuda_sees_them(gpus, number, visible, expected):
+    assert gpus(number, visible) == expected
+    assert devices.num_gpus() == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "workers", "decoders", "encoders"),
+    [
+        ("cuda", 64, 8, 7, 1),  # all cores but two, shared
+        ("cuda", 16, 3, 4, 1),
+        ("cuda", 2, 4, 1, 1),
+        ("cpu", 12, 1, 4, 12),
+        ("cpu", 12, 3, 1, 4),
+        ("cpu", 2, 3, 1, 1),
+    ],
+)
+def test_workers_of_a_machine_share_its_cores(
+    monkeypatch, device, cores, workers, decoders, encoders
+):
+    monkeypatch.setattr("avqa.pipelines.engine.num_cores", lambda: cores)
+    settings, source = Settings(device=device), weights.resolve("random:0")
+    shared = engine_config(settings, source, limits=Limits(), workers_per_machine=workers)
+    assert (shared.decoders, shared.encoder_threads) == (decoders, encoders)
+    asked = engine_config(settings, source, limits=Limits(), decoders=5, workers_per_machine=8)
+    assert asked.decoders == 5
+
+
+def look(dask_worker):
+    """What a worker's process is; run there."""
+    return {
+        "pid": os.getpid(),
+        "device": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "torch": "torch" in sys.modules,
+        "decoders": [c.pid for c in psutil.Process().children() if "_child" in str(c.cmdline())],
+        "plugins": [name for name in dask_worker.plugins if name.startswith("avqa-")],
+    }
+
+
+def test_every_gpu_has_one_worker_that_sees_no_other(tmp_path, extract, gpus, monkeypatch):
+    slow(tmp_path / "videos", 9)
+    extract("one")
+    seen, killed = [], []
+
+    def three(scheduler, config, _, **others):
+        """Connect as for three GPUs, though the networks run on CPU; look on, and kill one."""
+        executor = connect(scheduler, config, gpus(8, "4,GPU-abc,7"), **others)
+        seen.append(executor._client.run(look))
+        check = executor.check
+
+        def watch(left):
+            workers = executor._client.run(look, on_error="ignore")
+            if not killed and all(worker["plugins"] for worker in workers.values()):
+                killed.append(next(w for w in workers.values() if w["device"] == "GPU-abc"))
+                seen.append(workers)
+                os.kill(killed[0]["pid"], 9)
+            elif killed and len(seen) == 2 and len(workers) == 3:
+                seen.append(workers)
+            check(left)
+
+        executor.check = watch
+        return executor
+
+    monkeypatch.setattr("avqa.pipelines.features.connect", three)
+    report = extract("two", scheduler="local")
+    assert (report.extracted, report.failed) == (9, 0)
+    assert store_bytes(tmp_path / "one") == store_bytes(tmp_path / "two")
+    before, during, after = ({w["device"]: w for w in found.values()} for found in seen)
+    assert before.keys() == during.keys() == after.keys() == {"4", "GPU-abc", "7"}
+    assert not any(worker["torch"] for worker in before.values())
+    assert [len(worker["decoders"]) for worker in during.values()] == [1, 1, 1]
+    pids = {device: worker["pid"] for device, worker in during.items()}
+    assert len(set(pids.values())) == 3
+    assert after["GPU-abc"]["pid"] != pids["GPU-abc"]
+    assert {d: after[d]["pid"] for d in ("4", "7")} == {d: pids[d] for d in ("4", "7")}
+    assert not psutil.pid_exists(killed[0]["decoders"][0])
+
+
+# A cluster that is there already
+
+
+class Nodes:
+    """A scheduler and workers as processes of their own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.address = ""
+        self.processes = []
+
+    def start(self, command, *arguments, preload=""):
+        options = ["--host", "127.0.0.1", "--no-dashboard"]
+        if preload:
+            path = self.folder / f"preload{len(self.processes)}.py"
+            path.write_text(preload)
+            options += ["--preload", str(path)]
+        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments, *options],
+                env=subprocess_environment(),
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_scheduler(self):
+        file = self.folder / "scheduler.json"
+        self.start("scheduler", "--port", "0", "--scheduler-file", str(file))
+        until(file.exists, "no scheduler came up")
+        self.address = until(lambda: json.loads(file.read_text() or "{}"), "no address")["address"]
+        return self
+
+    def start_worker(self, preload="", threads=1):
+        return self.start(
+            "worker", self.address, "--nthreads", str(threads), "--no-nanny", preload=preload
+        )
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def subprocess_environment():
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    found = Nodes(tmp_path_factory.mktemp("nodes"))
+    try:
+        yield found.start_scheduler()
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def client(nodes):
+    from distributed import Client
+
+    with Client(nodes.address, set_as_default=False) as connected:
+        yield connected
+
+
+def command(folder, store, address):
+    return [
+        *(sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)),
+        *("--out", str(store), "--features", POOL, "--decoder", fake_reader.DECODER),
+        *("--weights", "random:0", "--scheduler", address),
+    ]
+
+
+@contextlib.contextmanager
+def running(arguments):
+    run = subprocess.Popen(
+        arguments,
+        env=subprocess_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+        run.stdout.close()
+
+
+def ended(run):
+    """Exit code and everything it said."""
+    text, _ = run.communicate(timeout=120)
+    return run.returncode, text
+
+
+def num_chunks(store):
+    return len(list((store / "features.zarr").glob("resnet18/pool/c.*")))
+
+
+def end(worker):
+    worker.terminate()
+    worker.wait(timeout=20)
+
+
+def leftovers(client):
+    """What a run may leave on a foreign cluster: nothing."""
+
+    def on_scheduler(dask_scheduler):
+        tasks = [key for key in dask_scheduler.tasks if "avqa" in str(key)]
+        return tasks + [name for name in dask_scheduler.worker_plugins if "avqa" in name]
+
+    until(lambda: not client.run_on_scheduler(on_scheduler), "tasks were left")
+    return [w["plugins"] + w["decoders"] for w in client.run(look).values()]
+
+
+def test_a_foreign_cluster_loses_a_worker_gets_one_and_is_left_clean(tmp_path, nodes, client):
+    videos = slow(tmp_path / "videos", 8)
+    with running(command(videos, tmp_path / "one", "sync")) as run:
+        code, text = ended(run)
+        assert code == 0, text
+    workers = [nodes.start_worker(), nodes.start_worker()]
+    client.wait_for_workers(2, timeout=60)
+    with running(command(videos, tmp_path / "two", nodes.address)) as run:
+        until(lambda: num_chunks(tmp_path / "two") >= 1, "no chunk came")
+        workers[0].kill()
+        workers.append(nodes.start_worker())
+        code, text = ended(run)
+    assert code == 0, text
+    assert "8 videos: 8 extracted, 0 already there" in text
+    assert store_bytes(tmp_path / "two") == store_bytes(tmp_path / "one")
+    client.wait_for_workers(2, timeout=60)
+    assert leftovers(client) == [[], []]
+    # It can be used again: by a run that is stopped with SIGTERM, too.
+    fake_reader.write_video(videos / "w.mp4", seconds=2, seed=9, act="hang")
+    with running(command(videos, tmp_path / "two", nodes.address)) as run:
+        until(lambda: any(w["decoders"] for w in client.run(look).values()), "no video began")
+        for _ in range(2):
+            run.terminate()
+            time.sleep(0.3)
+        code, text = ended(run)
+    assert code == 143, text
+    assert leftovers(client) == [[], []]
+    for worker in workers[1:]:
+        end(worker)
+        assert worker.returncode == 0
+
+
+VERSION = """
+import avqa
+avqa.__version__ = "0.0.7"
+"""
+LIBRARY = """
+from importlib import metadata
+
+if metadata.version.__name__ != "lying":  # it is run more than once
+    def lying(name, version=metadata.version):
+        return "1.0.2" if name == "torch" else version(name)
+
+    metadata.version = lying
+"""
+ABSENT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "avqa":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.mark.parametrize(
+    ("preload", "late", "expected"),
+    [
+        (VERSION, True, r"avqa=0.0.7; expected the driver's avqa=0.1.0; install it in the workers"),
+        (LIBRARY, False, r"other versions: torch=1.0.2 (driver "),
+        (ABSENT, True, r"avqa cannot be imported (No module named 'avqa'); expected the driver's"),
+    ],
+    ids=["version", "library", "absent"],
+)
+def test_a_worker_of_another_kind_ends_the_run_and_loses_nothing(
+    tmp_path, nodes, client, preload, late, expected
+):
+    videos = slow(tmp_path / "videos", 6 if late else 1)
+    store = tmp_path / "store"
+    workers = [nodes.start_worker(preload="" if late else preload)]
+    client.wait_for_workers(1, timeout=60)
+    with running(command(videos, store, nodes.address)) as run:
+        if late:
+            until(lambda: num_chunks(store) >= 1, "no chunk came")
+            workers.append(nodes.start_worker(preload=preload))
+        code, text = ended(run)
+    address = next(
+        line for line in text.splitlines() if line.startswith("avqa: worker tcp://127.0.0.1:")
+    )
+    assert f"(host={os.uname().nodename}): {expected}" in address
+    assert code == 5
+    if late:
+        finished = [n for n in avqa.open_store(store).video_ids if has_rows(store, n)]
+        assert f"{len(finished)} extracted" in text
+        assert len(finished) >= 1
+    for worker in workers:
+        end(worker)
+
+
+def has_rows(store, name):
+    return avqa.open_store(store).status(name, POOL) == 1
+
+
+def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client):
+    until(lambda: not client.nthreads(), "workers of another test are left")
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(cluster, "WORKERS_SECONDS", 1)
+    monkeypatch.setattr(cluster, "environment", lambda settings, source: None)
+    config = config_of(Path("store"))
+    missing = r"scheduler tcp://127.0.0.1:1: no answer in 1 s; expected a running Dask scheduler"
+    with pytest.raises(EnvironmentFailure, match=missing):
+        connect("tcp://127.0.0.1:1", config, ())
+    missing = rf"scheduler {nodes.address}: no worker in 1 s; .* start some with: dask worker tcp"
+    with pytest.raises(EnvironmentFailure, match=missing):
+        connect(nodes.address, config, ())
+    with pytest.raises(ConfigError, match=r"'tcp://host': missing port .*; expected an address"):
+        connect("tcp://host", config, ())
+    with pytest.raises(ConfigError, match=r"'tls://host:1': no certificates to connect with"):
+        connect("tls://host:1", config, ())
+
+
+# What a worker checks before its first bundle
+
+
+def config_of(store, run_id="run", expected=None, **settings):
+    chosen = profile(
+        "default",
+        features=(POOL,),
+        decoder=fake_reader.DECODER,
+        weights="random:0",
+        device=settings.pop("device", "cpu"),
+        **settings,
+    )
+    return WorkerConfig(
+        run_id=run_id,
+        store=store,
+        specs=feature_specs(chosen),
+        settings=chosen,
+        weights=weights.resolve("random:0"),
+        limits=Limits(),
+        accept_partial=False,
+        decoders=None,
+        workers_per_machine=1,
+        expected=expected,
+    )
+
+
+def refusal(config, path):
+    """What a worker answers to a bundle of one video instead of a record."""
+    extractor = Extractor(config, "worker tcp://10.0.0.7:1 (host=gpu07)")
+    job = VideoJob(0, "v", "clips/v.mp4", str(path / "clips/v.mp4"), (POOL,))
+    records, error = extractor.extract([job], 1)
+    assert records == []
+    assert str(error).startswith("worker tcp://10.0.0.7:1 (host=gpu07): ")
+    return error
+
+
+@pytest.fixture(scope="module")
+def here():
+    config = config_of(Path("store"))
+    return environment.environment(config.settings, config.weights)
+
+
+def test_a_worker_that_does_not_share_the_folders_says_which(tmp_path, here):
+    config = config_of(tmp_path / "store", expected=here)
+    error = refusal(config, tmp_path)
+    assert isinstance(error, EnvironmentFailure)
+    assert f"store {str(tmp_path / 'store')!r} is not there as the driver sees it" in str(error)
+    with Lock.acquire(tmp_path / "store", "another-run"):
+        assert "store/store' is not there" not in str(error)
+        assert "is not there as the driver sees it; exp" in str(refusal(config, tmp_path))
+    with Lock.acquire(tmp_path / "store", "run"):
+        error = refusal(config, tmp_path / "videos")
+        assert f"folder {str(tmp_path / 'videos')!r}: no such folder there" in str(error)
+        (tmp_path / "videos").mkdir()  # an empty place to mount something
+        error = refusal(config, tmp_path / "videos")
+        assert isinstance(error, EnvironmentFailure)
+        assert "none of 1 videos there, the first is 'clips/v.mp4'; expected a" in str(error)
+
+
+def test_a_worker_of_another_recipe_or_without_a_gpu_is_refused(tmp_path, here, gpus):
+    with Lock.acquire(tmp_path / "store", "run"):
+        recipes = json.loads(json.dumps(here.recipes))
+        recipes[POOL]["decoder"]["version"] = "pyav 99"
+        error = refusal(
+            config_of(tmp_path / "store", expected=replace(here, recipes=recipes)), tmp_path
+        )
+        assert isinstance(error, RecipeMismatch)
+        assert error.exit_code == 4
+        assert "another recipe: " in str(error)
+        assert 'decoder.version: driver="pyav 99" worker="1"; expected the driver' in str(error)
+        builds = {**here.versions, "torch": here.versions["torch"].partition("+")[0] + "+cu999"}
+        environment._check_versions(builds)  # the same release for a GPU
+        gpus(0, "3")
+        config = config_of(tmp_path / "store", expected=here, device="cuda")
+        error = refusal(config, tmp_path)
+        assert "no GPU is visible here (CUDA_VISIBLE_DEVICES=3); expected an NVIDIA" in str(error)
+        assert error.exit_code == 5
