@@ -9,6 +9,7 @@ import sys
 import time
 
 import fake_reader
+import numpy as np
 import pytest
 import s3_server
 from pipelines.test_interruption import TESTS, assert_all_gone, members
@@ -114,3 +115,23 @@ def test_what_the_user_is_told(s3, videos):
     assert "expected credentials that may read, write and list" in refused
     assert s3_server.READER_SECRET not in refused
     assert "no store at 's3://features/none'" in run("status", "s3://features/none", expect=2)
+
+
+def test_an_array_job_and_a_packed_copy_in_a_bucket(s3, videos, in_a_folder):
+    store = f"s3://{s3_server.BUCKET}/array"
+    for index in range(2):
+        run(
+            *extraction(videos, store, "sync"), "--partition", f"{index}/2", expect=3 * (index == 0)
+        )
+    assert "2 of 2 elements are finished" in run("status", store)
+    assert "5 from 2 parts, 0 already there, 1 failed" in run("finalize", store, expect=3)
+    assert bucket_bytes(store) == in_a_folder
+    assert not store_path(f"{store}/parts").listed()
+    packed = f"{store}-packed"
+    run("pack", store, packed)
+    assert "no problem" in run("verify", packed)
+    ours, theirs = avqa.open_store(store), avqa.open_store(packed)
+    for name in theirs.video_ids:
+        if name != "broken":
+            assert np.array_equal(ours.read(name, POOL), theirs.read(name, POOL))
+    assert len(bucket_bytes(packed)) < len(bucket_bytes(store))
