@@ -84,7 +84,8 @@ def test_killed_into_a_bucket(bucket, tmp_path):
     """Before its last object there is no store; the next run removes what was left."""
     source = working(tmp_path / "S")
     out = bucket / "P"
-    child = multiprocessing.get_context("forkserver").Process(
+    # Spawned: a fork server that began earlier has another environment.
+    child = multiprocessing.get_context("spawn").Process(
         target=packkill.pack_and_die_in_a_bucket, args=(source, str(out))
     )
     child.start()
