@@ -325,7 +325,7 @@ def test_verify_finds_any_flipped_bit(packed):
     draw = random.Random(0)
     files = sorted(p for p in packed.rglob("c.*") if p.is_file())
     assert len(files) > 60
-    for file in draw.sample(files, 20):
+    for file in draw.sample(files, 12):
         good = file.read_bytes()
         damage(file, draw.randrange(len(good)))
         assert verify(packed).problems, file
@@ -616,7 +616,7 @@ def test_killed_at_any_moment(original, tmp_path, monkeypatch):
         child.join()
         assert child.exitcode == -signal.SIGKILL
 
-    for change in (0, 1, last // 3, last // 2, last - 10, last - 1):
+    for change in (0, last // 3, 2 * last // 3, last - 1):
         killed(change)
         assert not out.exists(), change
     pack(original, out)
