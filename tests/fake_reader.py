@@ -4,8 +4,8 @@
 
 Pictures and sound follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
-``slow`` (``pause`` seconds per picture, 0.1), ``bad_sound``, ``half`` (only half of the pictures
-decode).
+``slow`` (0.1 s per picture), ``gated`` (waits while the file ``gate`` exists), ``bad_sound``,
+``half`` (only half of the pictures decode).
 """
 
 import ctypes
@@ -61,7 +61,9 @@ class FakeReader:
     def _misbehave(self, probe, count):
         act, once = probe.private["act"], Path(probe.path + ".once")
         if act == "slow":
-            time.sleep(probe.private.get("pause", 0.1))
+            time.sleep(0.1)
+        while act == "gated" and Path(probe.private["gate"]).exists():
+            time.sleep(0.1)
         if count < 1:
             return
         if act == "hang":
