@@ -229,13 +229,23 @@ CASES: list[Case] = [
     ),
     *cases(
         "mcd",
-        "sense",
+        "cued",
         {
             "losses off, N=1": {},
-            "losses off, N=1, text_objects=false": {"text_objects": False},
+            "losses off, N=1, no attention": {"self_attention": "none", "cross_query": "none"},
         },
-        base={"num_frames": 8, "num_blocks": 1} | _NO_CONTRAST,
-        steps=3600,
+        base={"num_frames": 10, "num_blocks": 1} | _CLIP | _NO_CONTRAST,
+        steps=1200,
+    ),
+    *cases(
+        "mcd",
+        "sense",
+        {
+            "losses off": {},
+            "losses off, text_objects=false": {"text_objects": False},
+        },
+        base={"num_frames": 8} | _NO_CONTRAST,
+        steps=2400,
     ),
     *cases(
         "avaf",
