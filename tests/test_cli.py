@@ -62,7 +62,7 @@ def store(tmp_path, videos):
         (("--audio-hop", "2"), "audio_hop=2.0; expected 1.0 or 0.96 seconds; check --audio-hop"),
         (("--chunk-seconds", "0"), "chunk_seconds=0; expected 1 to 3600; check --chunk-seconds"),
         (("--device", "tpu"), "device='tpu'; expected auto, cpu or cuda; check --device"),
-        (("--scheduler", "slurmy"), "scheduler='slurmy'; expected local, sync or an address"),
+        (("--scheduler", "slurmy"), "scheduler='slurmy'; expected local, sync, slurm or"),
         (("--id", "name"), "id='name'; expected relpath or stem; check --id"),
         (("--ids", "missing.txt"), "list of ids 'missing.txt' cannot be read"),
     ],

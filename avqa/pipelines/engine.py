@@ -65,17 +65,19 @@ def engine_config(
     decoders: int | None = None,
     accept_partial: bool = False,
     workers_per_machine: int = 1,
+    cores: int | None = None,
 ) -> EngineConfig:
-    """Share this machine's cores between decoding and encoding.
+    """Share this machine's cores, or so many ``cores``, between decoding and encoding.
 
     On CPU the networks take most of the time: one forward per core, and decoders that keep
     ahead of them. On GPUs decoding is everything: all cores but two, shared by the workers.
     """
-    cores = max(1, num_cores() // workers_per_machine)
+    total = cores or num_cores()
+    each = max(1, total // workers_per_machine)
     if settings.device == "cuda":
-        default, encoder_threads = max(1, (num_cores() - 2) // workers_per_machine), 1
+        default, encoder_threads = max(1, (total - 2) // workers_per_machine), 1
     else:
-        default, encoder_threads = max(1, cores // 3), cores
+        default, encoder_threads = max(1, each // 3), each
     return EngineConfig(
         settings, source, limits, decoders or default, encoder_threads, accept_partial
     )

@@ -35,7 +35,8 @@ class Plan:
     num_probed: int
     mean_seconds: float
     decode_cost: float
-    network_cost: float
+    network_cost: float | None
+    """None where this machine lacks the GPU of those that the run is for."""
     bytes_per_video: dict[str, float]
     engine: EngineConfig
     num_workers: int
@@ -48,16 +49,19 @@ class Plan:
 
     @property
     def wall_seconds(self) -> float:
-        """Predicted time of the run, start-up apart."""
+        """Predicted time of the run, start-up apart; of decoding alone if that is all we know."""
+        networks = self.network_cost or 0.0
         if self.engine.settings.device == "cuda":
-            decoding = self.decode_cost / (self.engine.decoders * self.num_workers)
-            return self.video_seconds * max(decoding, self.network_cost / self.num_workers)
-        total = self.decode_cost + self.network_cost
-        return self.video_seconds * total / devices.num_cores()
+            each = max(self.decode_cost / self.engine.decoders, networks)
+        else:
+            each = (self.decode_cost + networks) / self.engine.encoder_threads
+        return self.video_seconds * each / self.num_workers
 
     @property
     def bottleneck(self) -> str:
         """Which of the two takes longer with the processes there are."""
+        if self.network_cost is None:
+            return "unknown"
         decoding = self.decode_cost / self.engine.decoders
         networks = self.network_cost / self.engine.encoder_threads
         return "decoding" if decoding > networks else "the networks"
@@ -65,14 +69,16 @@ class Plan:
     def lines(self) -> list[str]:
         """The prediction for the user."""
         total = sum(self.bytes_per_video.values()) * self.num_videos
+        networks, about = "networks not timed (no GPU here)", "at least"
+        if self.network_cost is not None:
+            networks, about = f"networks {1000 * self.network_cost:.1f} ms", "about"
         lines = [
             *self.notes,
             f"videos: {self.num_videos}, {self.video_seconds / 3600:.2f} hours"
             f" (mean of {self.num_probed} probed: {self.mean_seconds:.1f} s)",
-            f"measured: decoding {1000 * self.decode_cost:.1f} ms, networks"
-            f" {1000 * self.network_cost:.1f} ms per second of video"
+            f"measured: decoding {1000 * self.decode_cost:.1f} ms, {networks} per second of video"
             f" ({self.engine.settings.device}, {self.engine.settings.precision})",
-            f"time: about {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
+            f"time: {about} {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
             f" {self.engine.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
             f"store: at most {size(total)}"
             + (f", {size(self.free_bytes)} free" if self.free_bytes is not None else ""),
@@ -115,18 +121,33 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         sources = _unfinished(store, settings.features, sources)
     say(f"planning: probing up to {NUM_PROBED} of {len(sources)} videos")
     lengths, decode_cost = _measure_videos(options, sources)
-    say("planning: timing the networks")
-    engine = engine_config(settings, source, limits=options.limits, decoders=options.decoders)
+    gpus = devices.num_gpus() if settings.device == "cuda" else 0
+    sharing = num_workers = max(1, gpus)
+    cores = None
+    if options.slurm is not None:
+        sharing, num_workers, cores = 1, options.slurm.jobs, options.slurm.cpus
+    engine = engine_config(
+        settings,
+        source,
+        limits=options.limits,
+        decoders=options.decoders,
+        workers_per_machine=sharing,
+        cores=cores,
+    )
+    network_cost = None
+    if settings.device == "cpu" or gpus:
+        say("planning: timing the networks")
+        network_cost = _measure_networks(settings, source)
     return Plan(
         num_videos=len(sources),
         notes=tuple(found.notes()),
         num_probed=len(lengths),
         mean_seconds=sum(lengths) / len(lengths) if lengths else 0.0,
         decode_cost=decode_cost,
-        network_cost=_measure_networks(settings, source),
+        network_cost=network_cost,
         bytes_per_video={f: _video_bytes(f, settings, lengths) for f in settings.features},
         engine=engine,
-        num_workers=max(1, devices.num_gpus()) if settings.device == "cuda" else 1,
+        num_workers=num_workers,
         free_bytes=free_bytes(options.store),
     )
 

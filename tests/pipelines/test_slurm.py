@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import fake_reader
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from avqa.cli import app
 from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
 from avqa.pipelines import slurm
 from avqa.pipelines.slurm import SlurmJobs, choose_cluster, job_script, lifetime
@@ -297,3 +300,28 @@ def test_a_machine_without_slurm(config, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentFailure, match="no command 'sbatch' here; expected SLURM's com"):
         slurm._slurm("sbatch")
+
+
+def test_the_plan_of_jobs_and_their_script(tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", str(tmp_path))  # without SLURM's commands
+    monkeypatch.setattr("avqa.pipelines.devices.DEVICES", tmp_path)  # and without a GPU
+    fake_reader.write_video(tmp_path / "videos" / "v.mp4", seconds=2)
+    done = CliRunner().invoke(
+        app,
+        [
+            *("extract", "--videos", str(tmp_path / "videos"), "--out", str(tmp_path / "store")),
+            *("--decoder", fake_reader.DECODER, "--weights", "random:0", "--plan"),
+            *("--scheduler", "slurm", "--jobs", "4", "--cluster-config", str(EXAMPLE)),
+        ],
+    )
+    out = done.stdout
+    assert done.exit_code == 0, done.stderr
+    assert "networks not timed (no GPU here) per second of video (cuda, fp32)" in out
+    assert "with 4 worker(s), 6 decoder(s) each; bottleneck: unknown" in out
+    plan, script = out.split("\n\n#!", 1)
+    assert plan.endswith("nothing was run; leave --plan out to start")
+    assert "#SBATCH --gres=gpu:1\n" in script
+    assert "dask_worker tcp://DRIVER:PORT --name WORKER" in script
+    assert not (tmp_path / "store").exists()
+    assert not Path("slurm-logs").exists()
