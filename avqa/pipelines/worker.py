@@ -82,6 +82,8 @@ class Extractor:
                 return [], None
             if self._engine is None:
                 self._engine = self._start(jobs)
+                if self._draining:  # since
+                    self._engine.drain()
         tickets, error = self._engine.run(jobs)
         records = [self._record(ticket, before[ticket.job.row], attempt) for ticket in tickets]
         return records, error
@@ -97,16 +99,17 @@ class Extractor:
         return Engine(_engine_config(config), writer)
 
     def drain(self) -> None:
-        """Begin no further video, also if nothing was begun yet."""
-        with self._lock:
-            self._draining = True
-            if self._engine is not None:
-                self._engine.drain()
+        """Begin no further video, also if nothing was begun yet; does not wait for a start."""
+        self._draining = True
+        if self._engine is not None:
+            self._engine.drain()
 
     def close(self) -> None:
-        """End children and threads."""
-        if self._engine is not None:
-            self._engine.close()
+        """End children and threads, also those of an engine that is just starting."""
+        self._draining = True
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
 
     def _record(self, ticket: Ticket, read: Fingerprint | None, attempt: int) -> VideoRecord:
         header, footer = ticket.header, ticket.footer
@@ -193,6 +196,7 @@ class RunOnWorker(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         """Called by `end_run`, or by Dask when the worker ends."""
+        self.drain()
         if self._extractor is not None:
             self._extractor.close()
 

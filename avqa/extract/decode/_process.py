@@ -96,6 +96,7 @@ class DecoderProcess:
         """
         self.reader = reader
         self._child: Child | None = None
+        self._killed = False
         self._version = ""
 
     def decode(self, request: Request) -> Iterator[Header | Block | Footer]:
@@ -168,6 +169,9 @@ class DecoderProcess:
                 f"cannot start a decoder process: {error}; expected memory and processes to "
                 "spare; use fewer --decoders or another machine"
             ) from error
+        if self._killed:
+            self.close()
+            raise EnvironmentFailure("the decoder process was ended with its engine")
         try:
             hello, _ = self._child.receive(START_SECONDS)
         except (ChildDied, ChildSilent) as error:
@@ -188,7 +192,8 @@ class DecoderProcess:
         return self._child.pid if self._child is not None else None
 
     def kill(self) -> None:
-        """Kill the child, from any thread: the one that waits for it gets a `MediaError`."""
+        """Kill the child for good, from any thread: one that waits for it gets an error."""
+        self._killed = True
         child = self._child
         if child is not None:
             child.kill()
