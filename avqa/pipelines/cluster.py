@@ -9,7 +9,6 @@ import itertools
 import logging
 import pickle
 import queue
-from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -185,7 +184,7 @@ class OnDask:
         future.add_done_callback(lambda done: self._collect(bundle, done))
 
     def _collect(self, bundle: Bundle, future: Future[Any]) -> None:
-        from distributed import KilledWorker
+        from distributed import CancelledError, KilledWorker
 
         try:
             records, error = future.result()
