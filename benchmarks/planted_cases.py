@@ -241,11 +241,11 @@ CASES: list[Case] = [
         "mcd",
         "sense",
         {
-            "losses off": {},
-            "losses off, text_objects=false": {"text_objects": False},
+            "losses off, N=1": {},
+            "losses off, N=1, text_objects=false": {"text_objects": False},
         },
-        base={"num_frames": 8} | _NO_CONTRAST,
-        steps=2400,
+        base={"num_frames": 8, "num_blocks": 1} | _NO_CONTRAST,
+        steps=2800,
     ),
     *cases(
         "avaf",
