@@ -63,13 +63,15 @@ def videos(tmp_path):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Finished parts, three of them, and the store of an unpartitioned run."""
+    """Finished parts, three of them, one in many commits, and the store of an unpartitioned run."""
     folder = tmp_path_factory.mktemp("made")
     write_all(folder / "videos")
     with pytest.MonkeyPatch.context() as monkeypatch:
         stub.install(monkeypatch)
         stub.extract(folder / "videos", folder / "whole")
         stub.extract_parts(folder / "videos", folder / "S", 3)
+        for _ in range(2):
+            stub.extract(folder / "videos", folder / "S", part="0/3", retry_failed=True)
     return folder
 
 
@@ -100,7 +102,7 @@ def test_real_elements_give_the_bytes_of_one_run(tmp_path, extract, monkeypatch)
 
 def test_everything_of_the_parts_is_in_the_store(made, parts):
     runs = {path.name for path in parts.glob("parts/*/runs/*.json")}
-    assert len(runs) == 3
+    assert len(runs) == 5
     said = []
     report = finalize(parts, said.append)
     assert said == []
@@ -112,6 +114,7 @@ def test_everything_of_the_parts_is_in_the_store(made, parts):
     assert store.fingerprints() == whole.fingerprints()
     assert runs < {path.name for path in parts.glob("runs/*.json")}
     assert {run["state"] for run in store.runs.all()} == {"finished"}
+    assert store.runs.checkpoint() == store.ledger.last == 1
     assert report.summary().startswith(
         "7 videos: 6 from 3 parts, 0 already there, 1 failed, 1 without sound; 18 rows, 26."
     )
@@ -205,6 +208,26 @@ def test_an_element_run_again_in_other_ways(tmp_path, videos):
     stub.extract(videos, whole)
     assert finalize(store).failed == 0
     assert store_bytes(store) == store_bytes(whole)
+
+
+def test_sound_never_stands_beside_pictures_of_another_file(tmp_path, videos):
+    store = tmp_path / "S"
+    stub.extract(videos, store, wanted=(POOL,))
+    for seed, wanted in ((60, (POOL, AUDIO)), (61, (AUDIO,))):
+        write(videos, "v1", seconds=2, seed=seed)
+        stub.extract_parts(videos, store, 2, wanted=wanted)
+    assert finalize(store).pending == 1
+    opened = Store.open(store)
+    row = opened.rows()["v1"]
+    assert (opened.status(POOL)[row], opened.status(AUDIO)[row]) == (Status.PENDING, Status.OK)
+
+
+def test_the_columns_have_the_room_of_one_run(tmp_path, videos, monkeypatch):
+    monkeypatch.setattr("avqa.store.schema.MIN_CAPACITY", 2)
+    stub.extract(videos, tmp_path / "whole")
+    stub.extract_parts(videos, tmp_path / "S", 2)
+    finalize(tmp_path / "S")
+    assert store_bytes(tmp_path / "S") == store_bytes(tmp_path / "whole")
 
 
 def test_unfinished_elements_are_named(parts):
@@ -307,6 +330,7 @@ def test_chunks_that_moved_already_count_if_they_are_the_right_ones(made, parts)
             specs = [module._spec(part, feature) for feature in part.features()]
             Store.create(store, part.recipes(), specs, stub.CHUNK_SECONDS, 7, lock=lock)
         source.replace(target)
+        shutil.copy(target, target.with_name("c.3.1.0"))  # v1 has one chunk
         if wrong:
             shutil.copy(store / "parts/0-of-3/features.zarr/resnet18/pool/c.2.0.0", target)
     assert finalize(parts).pending == 0
@@ -322,13 +346,13 @@ def in_a_process(target, *args):
 
 
 def test_killed_before_changes_of_the_disk(made, tmp_path):
-    """Every 17th of them, and each of the last ones, in which the parts are removed."""
+    """Every 23rd of them, and each of the last ones, in which the parts are removed."""
     whole = store_bytes(made / "whole")
     counted = tmp_path / "counted"
     assert in_a_process(run_and_die, copied(made / "S", tmp_path / "S"), -1, counted) == 0
     total = int(counted.read_text())
     assert total > 120
-    for change in [*range(0, total, 17), *range(total - 5, total)]:
+    for change in [*range(0, total, 23), *range(total - 4, total)]:
         path = copied(made / "S", tmp_path / str(change))
         assert in_a_process(run_and_die, path, change) == -signal.SIGKILL
         if (path / "parts/videos.jsonl").exists() or (path / "parts/finished.json").exists():
@@ -352,6 +376,19 @@ def test_the_command_killed_at_random_moments(made, tmp_path):
         run.communicate()
     finalize(path)
     assert store_bytes(path) == store_bytes(made / "whole")
+
+
+def test_what_is_damaged_after_its_commit_is_not_committed_again(made, tmp_path):
+    path = copied(made / "S", tmp_path / "S")
+    assert in_a_process(run_and_die, path, 110) == -signal.SIGKILL
+    assert (path / "parts/videos.jsonl").exists()
+    store = Store.open(path)
+    row = (store.status(AUDIO) == Status.OK).nonzero()[0][0]
+    with (path / f"features.zarr/vggish/audio/c.{row}.0.0").open("r+b") as file:
+        file.seek(20)
+        file.write(b"damage")
+    assert finalize(path).pending == 1
+    assert Store.open(path).status(AUDIO)[row] == Status.PENDING
 
 
 def test_an_element_may_be_run_again_after_a_killed_finalize(made, tmp_path):

@@ -179,6 +179,20 @@ def test_a_store_in_parts_is_refused_to_plain_extraction(tmp_path, videos):
     assert stub.extract(videos, store).extracted == 6
 
 
+def test_an_element_that_begins_at_the_same_moment_is_seen(tmp_path, videos, monkeypatch):
+    store = tmp_path / "S"
+    acquire = Lock.acquire
+
+    def acquire_late(path, run_id, steal=False):
+        fix_videos(store, Partition(0, 2), [])
+        return acquire(path, run_id, steal)
+
+    monkeypatch.setattr(Lock, "acquire", acquire_late)
+    with pytest.raises(StoreError, match="is being extracted in 2 parts"):
+        stub.extract(videos, store)
+    assert not Store.exists(store)
+
+
 def test_a_damaged_list_is_said(tmp_path, videos):
     stub.extract(videos, tmp_path / "S", part="0/2")
     path = tmp_path / "S/parts/videos.jsonl"
