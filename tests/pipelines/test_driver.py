@@ -156,6 +156,15 @@ def test_workers_that_all_die_are_not_blamed_on_the_videos():
     assert cluster.drained
 
 
+def test_several_killers_among_good_videos_are_recorded():
+    store, cluster = FakeStore(), Preempting({f"v{k}": 99 for k in range(3)})
+    run, _ = driver(cluster, store)
+    run.run()
+    assert sorted(store.committed) == [
+        *((f"v{k}", Status.FAILED) for k in range(3)), *((f"v{k}", Status.OK) for k in range(3, 6)),
+    ]  # fmt: skip
+
+
 def test_the_executor_hears_how_many_videos_are_left():
     store, cluster = FakeStore(), Cluster()
     run, _ = driver(cluster, store)

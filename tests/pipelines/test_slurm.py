@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from avqa.cli import app
 from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
 from avqa.pipelines import slurm
+from avqa.pipelines.devices import num_cores
 from avqa.pipelines.slurm import SlurmJobs, choose_cluster, job_script, lifetime
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "slurm" / "cluster.yaml"
@@ -220,6 +221,30 @@ def test_jobs_that_die_before_their_workers_come_end_the_run(fake):
     )
 
 
+def test_a_worker_that_came_makes_no_early_death(fake):
+    one = fake(jobs=3)
+    for _ in range(3):
+        one.keep()
+        one.workers = one.submitted[-3:]
+        one.keep()
+        one.workers = []
+        one.queue.clear()  # they came, and were cancelled all at once
+    one.keep()
+    assert len(one.submitted) == 12
+
+
+def test_only_early_deaths_in_a_row_count(fake):
+    one = fake(jobs=2)
+    for _ in range(3):
+        one.keep()
+        one.workers = []
+        one.queue.clear()
+        one.keep()  # two ended early, two were submitted
+        one.workers = one.submitted[-1:]
+        one.keep()
+    assert len(one.submitted) >= 6
+
+
 def test_early_deaths_are_forgiven_while_another_worker_runs(fake):
     one = fake(jobs=4)
     one.keep()
@@ -294,6 +319,16 @@ def test_nothing_is_cancelled_that_was_never_submitted(fake):
     one = fake()
     one.jobs.cancel()
     assert one.calls == []
+
+
+def test_cores_are_those_of_the_job(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert num_cores() == 64
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    assert num_cores() == 8
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")
+    assert num_cores() == 64
 
 
 def test_a_machine_without_slurm(config, monkeypatch, tmp_path):
