@@ -23,6 +23,7 @@ from avqa.pipelines.environment import Environment, check_videos, check_worker
 from avqa.pipelines.sources import fingerprint
 from avqa.pipelines.ticket import Ticket, VideoJob
 from avqa.store.files import StorePath
+from avqa.store.lock import read_holder
 from avqa.store.records import Fingerprint, RowFlag, VideoRecord
 from avqa.store.schema import FeatureSpec
 from avqa.store.writer import ChunkWriter
@@ -194,6 +195,13 @@ class RunOnWorker(WorkerPlugin):
             if self._extractor is not None:
                 self._extractor.drain()
 
+    def is_abandoned(self) -> bool:
+        """Whether the run's store is free or held by another run."""
+        if self._extractor is None:
+            return False
+        holder = read_holder(self._extractor.config.store)
+        return holder is None or holder.run_id != self._extractor.config.run_id
+
     def teardown(self, worker: Worker) -> None:
         """Called by `end_run`, or by Dask when the worker ends."""
         self.drain()
@@ -210,6 +218,8 @@ def run_bundle(
     wait for ever.
     """
     try:
+        if run not in worker.plugins:
+            _end_abandoned(worker)
         jobs, attempt = pickle.loads(work)
         records, error = _run_on(worker, run).extractor(config, where).extract(jobs, attempt)
     except Exception as defect:
@@ -219,6 +229,14 @@ def run_bundle(
         plain.add_note("".join(traceback.format_exception(error)))
         error = plain
     return records, error
+
+
+def _end_abandoned(worker: Worker) -> None:
+    """End runs of drivers that were killed, so that they do not keep a GPU's memory."""
+    for name, other in list(worker.plugins.items()):
+        if isinstance(other, RunOnWorker) and other.is_abandoned():
+            worker.plugins.pop(name, None)
+            other.teardown(worker)
 
 
 def drain_worker(run: str, dask_worker: Worker) -> None:

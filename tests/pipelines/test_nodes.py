@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import pickle
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_reader
 import psutil
@@ -25,7 +28,7 @@ from avqa.pipelines.cluster import connect
 from avqa.pipelines.engine import engine_config
 from avqa.pipelines.features import feature_specs
 from avqa.pipelines.ticket import VideoJob
-from avqa.pipelines.worker import Extractor, WorkerConfig
+from avqa.pipelines.worker import Extractor, WorkerConfig, end_run, run_bundle
 from avqa.store.lock import Lock
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
@@ -504,3 +507,31 @@ def test_a_worker_of_another_recipe_or_without_a_gpu_is_refused(tmp_path, here, 
         error = refusal(config, tmp_path)
         assert "no GPU is visible here (CUDA_VISIBLE_DEVICES=3); expected an NVIDIA" in str(error)
         assert error.exit_code == 5
+
+
+def test_what_a_killed_driver_left_ends_with_the_next_run(tmp_path, extract):
+    fake_reader.write_video(tmp_path / "videos" / "v.mp4", seconds=1)
+    extract()
+    store, worker, bundle = tmp_path / "store", SimpleNamespace(plugins={}), pickle.dumps(([], 1))
+
+    def begin(run):
+        assert run_bundle(worker, run, pickle.dumps(config_of(store, run)), bundle, "") == (
+            [],
+            None,
+        )
+        return [
+            thread for thread in threading.enumerate() if thread.name[5:11] in ("decode", "encode")
+        ]
+
+    with Lock.acquire(store, "first"):
+        first = begin("first")
+        assert first
+        begin("first")
+        assert list(worker.plugins) == ["first"]
+    with Lock.acquire(store, "second"):
+        second = begin("second")
+        assert list(worker.plugins) == ["second"]
+        assert len(second) == len(first)
+        assert not set(first) & set(second)
+        end_run("second", worker)
+    assert not worker.plugins
