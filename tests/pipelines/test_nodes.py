@@ -217,7 +217,8 @@ class Nodes:
         return [process for process in self.processes[1:] if process.poll() is None]
 
     def close(self):
-        self.end(*reversed(self.processes))
+        self.end(*self.workers)  # before the scheduler: Dask's ends hang when they cross
+        self.end(*self.processes)
 
     def end(self, *processes):
         for process in processes:
