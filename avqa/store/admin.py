@@ -341,8 +341,9 @@ class Store:
         """Heal what a crash left; to be called first by every run on an existing store.
 
         Ledger segments newer than the checkpoint are applied again. After an unclean end also
-        leftovers of interrupted writes go, and rows of the last 15 minutes are read and made
-        pending if damaged. ``rebuild`` does all of it from the whole ledger.
+        leftovers of interrupted writes go, and rows of the last 15 minutes are checked, after a
+        power loss by reading them, and made pending if damaged. ``rebuild`` does all of it from
+        the whole ledger.
 
         Raises:
             StoreLocked: another run took the lock.
@@ -350,7 +351,7 @@ class Store:
         """
         lock = self._fenced()
         with storage_errors(f"store {str(self.path)!r}"):
-            return recover(self, lock.run_id, took_over=lock.took_over, rebuild=rebuild)
+            return recover(self, lock, rebuild=rebuild)
 
     @property
     def damaged(self) -> list[str]:

@@ -25,21 +25,24 @@ class ChunkChecker:
         whole = (2**31, 2**31 * self._chunk_seconds, *array.shape[2:])
         self._array: Any = schema.beyond_shape(array, whole)
 
-    def check(self, row: int, record: FeatureRecord) -> tuple[str, str] | None:
+    def check(
+        self, row: int, record: FeatureRecord, *, read: bool = True
+    ) -> tuple[str, str] | None:
         """First thing wrong with a row's objects as (kind, detail), None if all is well.
 
-        Reads and decodes all of them: existence, size, checksum, finite values, zero padding.
+        Existence, size, and the checksum as it is stored; with ``read`` also whether it fits,
+        finite values and zero padding.
         """
         for number, chunk in enumerate(record.chunks):
             valid = min(record.length - number * self._chunk_seconds, self._chunk_seconds)
-            wrong = self._check_chunk(row, number, chunk, valid)
+            wrong = self._check_object(row, number, chunk)
+            if wrong is None and read:
+                wrong = self.check_values(row, number, valid)
             if wrong is not None:
                 return wrong[0], f"chunk={number}: {wrong[1]}"
         return None
 
-    def _check_chunk(
-        self, row: int, number: int, record: ChunkRecord, valid: int
-    ) -> tuple[str, str] | None:
+    def _check_object(self, row: int, number: int, record: ChunkRecord) -> tuple[str, str] | None:
         path = chunk_path(self._root, self._feature, row, number, self._num_axes)
         try:
             stored = read_record(path)
@@ -49,7 +52,7 @@ class ChunkChecker:
             return "size", f"{stored.n_bytes} bytes, ledger says {record.n_bytes}"
         if stored.crc32c != record.crc32c:
             return "crc", f"checksum {stored.crc32c:08x}, ledger says {record.crc32c:08x}"
-        return self.check_values(row, number, valid)
+        return None
 
     def check_values(self, row: int, number: int, valid: int) -> tuple[str, str] | None:
         """First thing wrong with a chunk's values, of which ``valid`` seconds count."""

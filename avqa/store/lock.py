@@ -62,12 +62,24 @@ class Holder:
 class Lock:
     """The right to write to a store; a context manager that gives it back."""
 
-    def __init__(self, store: StorePath, holder: Holder, *, took_over: bool) -> None:
+    def __init__(self, store: StorePath, holder: Holder, *, dead: Holder | None) -> None:
         """Use `acquire`."""
         self._path = store / LOCK
         self._holder = holder
-        self.took_over = took_over
+        self._dead = dead
+
+    @property
+    def took_over(self) -> bool:
         """The last holder did not give the lock back: its run ended uncleanly."""
+        return self._dead is not None
+
+    @property
+    def no_power_loss(self) -> bool:
+        """It was killed on this machine, which has been up ever since: what it wrote is there."""
+        if self._dead is None or self._dead.host != self._holder.host:
+            return False
+        boots = {h.process_start.rpartition(":")[0] for h in (self._dead, self._holder)}
+        return len(boots) == 1 and "" not in boots
 
     @property
     def run_id(self) -> str:
@@ -92,15 +104,15 @@ class Lock:
         refuse_packed(path)
         with storage_errors(f"{str(path / LOCK)!r}"):
             make_folder(path)
-            took_over = False
+            dead = None
             while not create_exclusively(path / LOCK, _content(Holder.me(run_id))):
                 holder = read_holder(path)
                 if holder is None:
                     continue  # given back between the two calls
                 if not _may_take(holder, steal):
                     raise StoreLocked(_refusal(path, holder, steal))
-                took_over = _take_over(path / LOCK, holder, Holder.me(run_id))
-                if took_over:
+                if _take_over(path / LOCK, holder, Holder.me(run_id)):
+                    dead = holder
                     break
         mine = read_holder(path)
         if mine is None or mine.run_id != run_id:
@@ -108,7 +120,7 @@ class Lock:
                 f"store {str(path)!r}: another run took the lock at this moment; expected no"
                 " other run; wait for it to end, then run the same command again"
             )
-        return cls(path, mine, took_over=took_over)
+        return cls(path, mine, dead=dead)
 
     def check(self) -> None:
         """Fence: make sure that the lock is still ours.

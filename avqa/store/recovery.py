@@ -16,6 +16,7 @@ from avqa.store.runs import DAMAGED, INTERRUPTED, RUNNING
 
 if TYPE_CHECKING:
     from avqa.store.admin import Store
+    from avqa.store.lock import Lock
 
 SUSPECT_SECONDS = 900.0
 """Files younger than this at a power loss may be short or empty: zarr does not sync them."""
@@ -33,9 +34,9 @@ class Recovery:
     """(row, feature) pairs whose objects are damaged: pending again."""
 
 
-def recover(store: Store, run_id: str, *, took_over: bool, rebuild: bool = False) -> Recovery:
+def recover(store: Store, lock: Lock, *, rebuild: bool = False) -> Recovery:
     """Heal a store; see `Store.recover`, which guards and calls it."""
-    found = Recovery()
+    found, run_id = Recovery(), lock.run_id
     runs = store.runs.all()
     interrupted = [run for run in runs if run["state"] == RUNNING and run["run_id"] != run_id]
     rebuild = rebuild or bool(store.damaged)
@@ -43,12 +44,16 @@ def recover(store: Store, run_id: str, *, took_over: bool, rebuild: bool = False
     if segments:
         store.arrays.replay(newest_only(segments))
         found.replayed = len(segments)
-    if took_over or interrupted or segments or rebuild:
+    if lock.took_over or interrupted or segments or rebuild:
         store.arrays.show_rows()
         found.partials = remove_partials(store.path)
         # A damaged run file may have held the checkpoint: any segment may be applied again now.
-        everything = rebuild or (segments and any(run["state"] == DAMAGED for run in runs))
-        found.bad = recheck(store, None if everything else SUSPECT_SECONDS)
+        everything = rebuild or bool(segments and any(r["state"] == DAMAGED for r in runs))
+        found.bad = recheck(
+            store,
+            None if everything else SUSPECT_SECONDS,
+            read=everything or not lock.no_power_loss,
+        )
     store.runs.update(run_id, checkpoint=store.ledger.last)
     for run in interrupted:
         store.runs.update(run["run_id"], state=INTERRUPTED)
@@ -84,13 +89,16 @@ def remove_partials(path: StorePath) -> int:
     return len(leftovers)
 
 
-def recheck(store: Store, newer_than: float | None) -> list[tuple[int, str]]:
-    """Read the objects of rows committed last, and make damaged ones pending.
+def recheck(store: Store, newer_than: float | None, *, read: bool) -> list[tuple[int, str]]:
+    """Look at the objects of rows committed last, and make damaged ones pending.
 
     Args:
         store: opened with its lock.
         newer_than: seconds before the newest commit; None checks everything.
+        read: also read and decode them; else compare sizes and checksums as they are stored.
     """
+    if newer_than is not None and not isinstance(store.path, Path):
+        return []  # what a bucket has acknowledged is safe
     segments = store.ledger.segments()
     if newer_than is not None and segments:
         times = {segment.number: modified(segment.path) for segment in segments}
@@ -107,7 +115,7 @@ def recheck(store: Store, newer_than: float | None) -> list[tuple[int, str]]:
         and feature.feature in status
         and status[feature.feature][record.row] == Status.OK
         and feature.status == Status.OK
-        and checkers[feature.feature].check(record.row, feature) is not None
+        and checkers[feature.feature].check(record.row, feature, read=read) is not None
     ]
     if bad:
         store.set_pending(bad)

@@ -175,6 +175,22 @@ def test_rows_of_the_last_minutes_are_read_after_an_unclean_end(tmp_path):
         assert Store.open(path, lock).recover().bad == []
 
 
+@pytest.mark.parametrize(("lost_power", "kinds"), [(False, ["size"]), (True, ["crc", "size"])])
+def test_only_a_power_loss_makes_recent_rows_be_read(tmp_path, monkeypatch, lost_power, kinds):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    shortened, flipped = unclean(path, "b"), unclean(path, "c")
+    for row, kind in ((shortened, "size"), (flipped, "crc")):
+        chunk = path / f"features.zarr/clip/patch/c.{row}.1.0.0"
+        raw = bytearray(chunk.read_bytes())
+        raw[3] ^= 1
+        chunk.write_bytes(raw if kind == "crc" else raw[:-7])
+    monkeypatch.setattr(Lock, "no_power_loss", not lost_power)
+    with Lock.acquire(path, "next") as lock:
+        bad = Store.open(path, lock).recover().bad
+    expected = {"size": (shortened, "clip/patch"), "crc": (flipped, "clip/patch")}
+    assert sorted(bad) == sorted(expected[kind] for kind in kinds)
+
+
 @pytest.mark.parametrize("name", ["index/video_id", "status/clip/frame", "length/clip/patch"])
 @pytest.mark.parametrize("content", [b"", b"short", None])
 def test_column_damaged_by_a_power_loss_comes_back_from_the_ledger(tmp_path, name, content):

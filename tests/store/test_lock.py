@@ -74,6 +74,23 @@ def test_killed_holder_is_taken_over_even_as_a_zombie(tmp_path, holder):
     assert [p.name for p in tmp_path.rglob("*")] == ["runs"]
 
 
+def test_a_power_loss_is_told_from_a_kill(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    with Lock.acquire(tmp_path, "mine") as lock:
+        assert lock.no_power_loss
+    before_the_restart = "another-boot:" + process_start(os.getpid()).rpartition(":")[2]
+    place(tmp_path, pid=1, process_start=before_the_restart)
+    with Lock.acquire(tmp_path, "mine") as lock:
+        assert lock.took_over
+        assert not lock.no_power_loss
+    place(tmp_path, host="elsewhere", heartbeat=minutes_ago(20))
+    with Lock.acquire(tmp_path, "mine", steal=True) as lock:
+        assert not lock.no_power_loss
+    with Lock.acquire(tmp_path, "mine") as lock:
+        assert not lock.no_power_loss
+
+
 def test_orderly_release_is_no_takeover(tmp_path):
     with Lock.acquire(tmp_path / "new" / "S", "one"):
         pass
