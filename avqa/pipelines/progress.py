@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +24,14 @@ class Durations:
         """All of ``video_ids`` are to do and none is known."""
         self._left = dict.fromkeys(video_ids, 0.0)
         self._known: dict[str, float] = {}
+        self._sum = 0.0
+        self._lock = threading.Lock()
 
     def learn(self, video_id: str, seconds: float) -> None:
         """Note a video's declared or true length."""
-        self._known[video_id] = seconds
+        with self._lock:  # a probe learns in a thread of its own
+            self._sum += seconds - self._known.get(video_id, 0.0)
+            self._known[video_id] = seconds
 
     def done(self, video_id: str) -> None:
         """Take a video off the list."""
@@ -34,7 +39,7 @@ class Durations:
 
     def mean(self) -> float:
         """Mean length of the videos known so far; a minute before any is known."""
-        return sum(self._known.values()) / len(self._known) if self._known else 60.0
+        return self._sum / len(self._known) if self._known else 60.0
 
     def left(self) -> float:
         """Seconds of video still to do."""
