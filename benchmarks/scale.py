@@ -131,25 +131,31 @@ def peak_bytes() -> int:
 
 def extraction(seconds: int) -> dict[str, float]:
     """A run of the whole driver over what is left to do."""
-    first: list[float] = []
+    first: list[tuple[float, float]] = []
     features.connect = lambda *values, **options: _stubbed(  # type: ignore[attr-defined]
-        cluster.connect(*values, **options), seconds, lambda: first.append(time.monotonic())
+        cluster.connect(*values, **options), seconds, lambda: first.append(clocks())
     )
     features.feature_specs = lambda settings: specs(settings.dtype)  # type: ignore[assignment]
     settings = profile(
         "default", features=FEATURES, weights="random:0", device="cpu", chunk_seconds=seconds
     )
-    started, spent = time.monotonic(), time.process_time()
+    started = clocks()
     report = extract_folder(ExtractOptions(PLACE / "videos", PLACE / "store", settings))
-    wall = time.monotonic() - started
+    ended = clocks()
+    began = first[0] if first else ended
     return {
         "extracted": report.extracted,
         "there": report.finished_before,
-        "wall": wall,
-        "processor": time.process_time() - spent,
-        "first": (first[0] - started) if first else wall,
+        "wall": ended[0] - started[0],
+        "first": began[0] - started[0],
+        "processor": ended[1] - began[1],
         "memory": peak_bytes(),
     }
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds of wall time, and of processor time of this process."""
+    return time.monotonic(), time.process_time()
 
 
 def specs(dtype: Any) -> tuple[FeatureSpec, ...]:
