@@ -18,24 +18,38 @@ STAGES = {"probe": "decode", "decode": "decode", "prepare": "prepare", "sound": 
 
 
 class Durations:
-    """Seconds of video still to do: known lengths, the mean for those not probed yet."""
+    """Seconds of video still to do: known lengths, the mean for those not probed yet.
+
+    Sums are kept, since a run may ask at every bundle of millions of videos.
+    """
 
     def __init__(self, video_ids: Sequence[str]) -> None:
         """All of ``video_ids`` are to do and none is known."""
-        self._left = dict.fromkeys(video_ids, 0.0)
+        self._left = set(video_ids)
         self._known: dict[str, float] = {}
         self._sum = 0.0
+        self._left_sum = 0.0
+        """Of those to do whose length is known."""
+        self._left_unknown = len(self._left)
         self._lock = threading.Lock()
 
     def learn(self, video_id: str, seconds: float) -> None:
         """Note a video's declared or true length."""
         with self._lock:  # a probe learns in a thread of its own
-            self._sum += seconds - self._known.get(video_id, 0.0)
+            before = self._known.get(video_id)
             self._known[video_id] = seconds
+            self._sum += seconds - (before or 0.0)
+            if video_id in self._left:
+                self._left_sum += seconds - (before or 0.0)
+                self._left_unknown -= before is None
 
     def done(self, video_id: str) -> None:
         """Take a video off the list."""
-        self._left.pop(video_id, None)
+        with self._lock:
+            if video_id in self._left:
+                self._left.remove(video_id)
+                self._left_sum -= self._known.get(video_id, 0.0)
+                self._left_unknown -= video_id not in self._known
 
     def mean(self) -> float:
         """Mean length of the videos known so far; a minute before any is known."""
@@ -43,8 +57,7 @@ class Durations:
 
     def left(self) -> float:
         """Seconds of video still to do."""
-        mean = self.mean()
-        return sum(self._known.get(video_id, mean) for video_id in list(self._left))
+        return self._left_sum + self._left_unknown * self.mean()
 
 
 @dataclass

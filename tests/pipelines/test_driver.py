@@ -5,6 +5,8 @@ import queue
 import signal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avqa.errors import Aborted, EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.settings import Settings
@@ -256,6 +258,21 @@ def test_progress_counts_rates_and_time_left(monkeypatch):
     progress.tick()
     progress.tick()
     assert len(said) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 99) | st.none())))
+def test_time_left_is_that_of_a_sum_over_all(events):
+    durations, known, left = Durations(["a", "b", "c"]), {}, {"a", "b", "c"}
+    for name, seconds in events:
+        if seconds is None:
+            durations.done(name)
+            left.discard(name)
+        else:
+            durations.learn(name, float(seconds))
+            known[name] = seconds
+        mean = sum(known.values()) / len(known) if known else 60.0
+        assert durations.mean() == pytest.approx(mean)
+        assert durations.left() == pytest.approx(sum(known.get(name, mean) for name in left))
 
 
 def test_units():
