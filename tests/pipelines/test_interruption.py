@@ -164,7 +164,7 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
 
 def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
     folder = tmp_path / "videos"
-    for clip in render_sample(folder)[3:]:
+    for clip in render_sample(folder)[:3]:
         clip.unlink()
     features = ",".join(DEFAULT_FEATURES)
     whole = command(folder, tmp_path / "whole", features=features, decoder="pyav")
