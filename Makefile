@@ -48,6 +48,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.scale
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
