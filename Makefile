@@ -35,7 +35,7 @@ demo: setup
 	@$(BIN)/python -m avqa.pipelines.demo "$(DEMO)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
