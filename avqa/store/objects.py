@@ -11,6 +11,7 @@ from __future__ import annotations
 import configparser
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -251,7 +252,9 @@ def refusal(what: str, error: BaseException) -> StorageFailure:
     """What a server's answer means for the user."""
     text = " ".join(str(error).split("\n\nDebug source")[0].split())
     kind = type(error).__name__
-    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
+    if re.search(r"quota|InsufficientStorage|\b507\b", text, re.IGNORECASE):
+        wanted, advice = "room", "free space or raise the quota, then run the same command again"
+    elif kind in ("PermissionDeniedError", "UnauthenticatedError"):
         wanted = "credentials that may read, write and list"
         advice = "check AWS_ACCESS_KEY_ID or ~/.aws/credentials, and the bucket's policy"
     elif "NoSuchBucket" in text:

@@ -218,6 +218,14 @@ def test_a_bucket_that_refuses_to_be_written(bucket, refused):
     assert s3_server.READER_SECRET not in str(told.value)
 
 
+def test_a_full_quota():
+    from obstore.exceptions import PermissionDeniedError
+
+    told = objects.refusal("s3://b/x", PermissionDeniedError("403: <Code>QuotaExceeded</Code>"))
+    assert "expected room; free space or raise the quota, then run the same command" in str(told)
+    assert told.exit_code == 5
+
+
 def test_a_server_that_is_not_there(bucket, refused, monkeypatch):
     monkeypatch.setattr(objects, "RETRIES", {"max_retries": 1})
     refused(AWS_ENDPOINT_URL="http://127.0.0.1:9")
