@@ -7,9 +7,12 @@ reads, ``inputs``, is spread out from it on the device where it is used.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -256,3 +259,11 @@ def _start_worker(number: int) -> None:
 
     # Processes work side by side already.
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
+    # A started process would destroy C++ objects whose threads still run, and now and then abort.
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
