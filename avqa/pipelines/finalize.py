@@ -240,9 +240,9 @@ class _Merger:
             for made in _records(part, element.share(self._videos.ids))
         ]
         there = _committed(store)
-        todo = [i for i in items if (i.made.video_id, i.made.run_id) not in there]
-        store.set_pending(_outdated(store, [item.record for item in todo]))
-        self._move(store, todo)
+        outstanding = [i for i in items if (i.made.video_id, i.made.run_id) not in there]
+        store.set_pending(_outdated(store, [item.record for item in outstanding]))
+        self._move(store, outstanding)
         for part in parts:
             _copy_runs(part, store)
         self._count(store, [item.record for item in items], tuple(recipes))

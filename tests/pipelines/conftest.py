@@ -5,6 +5,7 @@ import pytest
 
 from avqa.extract.media import Limits
 from avqa.extract.profiles import profile
+from avqa.pipelines import devices
 from avqa.pipelines.features import ExtractOptions, extract_folder
 
 
@@ -27,3 +28,22 @@ def extract(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Pretend that this machine has so many GPUs, and what the variable says of them."""
+
+    def pretend(number, visible=None):
+        for index in range(number):
+            (tmp_path / f"nvidia{index}").touch()
+        (tmp_path / "nvidiactl").touch()
+        (tmp_path / "nvidia-uvm").touch()
+        monkeypatch.setattr(devices, "DEVICES", tmp_path)
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        return devices.visible_gpus()
+
+    return pretend
