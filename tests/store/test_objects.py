@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import obstore
 import pytest
 import s3_server
 from store import stored
@@ -83,15 +84,18 @@ def test_one_of_many_creates(bucket):
     assert (bucket / "list").read_bytes() == b"new"
 
 
-def test_a_lock_changes_hands_once(bucket):
-    (bucket / "lock.json").write_bytes(b"held by A")
-    found = objects.client(bucket.bucket)
-    import obstore
+def test_of_two_that_take_over_one_succeeds(bucket, monkeypatch):
+    lock, put = bucket / "lock.json", obstore.put
+    lock.write_bytes(b"dead")
 
-    stale = obstore.get(found, (bucket / "lock.json").key).meta["e_tag"]
-    (bucket / "lock.json").write_bytes(b"held by B")
-    with pytest.raises(obstore.exceptions.PreconditionError):
-        obstore.put(found, (bucket / "lock.json").key, b"mine", mode={"e_tag": stale})
+    def too_late(client, key, data, **options):
+        put(client, key, b"theirs")
+        return put(client, key, data, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(obstore, "put", too_late)
+        assert not lock.replace_if(b"dead", b"mine")
+    assert lock.read_bytes() == b"theirs"
 
 
 HOLD = """
