@@ -1,9 +1,11 @@
 """Stores in a bucket, on a real S3 server on loopback."""
 
+import json
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import obstore
@@ -12,11 +14,19 @@ import s3_server
 from store import stored
 
 import avqa
-from avqa.errors import ConfigError, FeatureMissing, StorageFailure, StoreLocked, StoreNotFound
+from avqa.errors import (
+    ConfigError,
+    EnvironmentFailure,
+    FeatureMissing,
+    StorageFailure,
+    StoreLocked,
+    StoreNotFound,
+)
+from avqa.store import lock as locking
 from avqa.store import objects
 from avqa.store.admin import Store
 from avqa.store.files import create_exclusively, remove_folder, sizes, store_path
-from avqa.store.lock import Lock
+from avqa.store.lock import Holder, Lock
 from avqa.store.objects import ObjectPath
 from avqa.store.status import summary
 from avqa.store.verify import verify
@@ -101,7 +111,7 @@ def test_of_two_that_take_over_one_succeeds(bucket, monkeypatch):
 HOLD = """
 import sys, time
 from avqa.store.files import store_path
-from avqa.store.lock import Lock
+from avqa.store.lock import Holder, Lock
 lock = Lock.acquire(store_path(sys.argv[1]), "theirs")
 print("held", flush=True)
 time.sleep(60)
@@ -125,6 +135,17 @@ def test_a_second_run_is_refused_and_a_dead_one_taken_over(bucket):
         (bucket / "lock.json").unlink()
         with pytest.raises(StoreLocked, match="run_id=mine lost its lock, now held by nobody"):
             lock.check()
+
+
+def test_a_lock_that_was_taken_meanwhile_is_left_alone(bucket, monkeypatch):
+    theirs = Holder.me("theirs")
+    (bucket / "lock.json").write_bytes(json.dumps(asdict(theirs)).encode())
+    seen = iter([replace(theirs, run_id="dead", process_start="gone")])
+    look = locking.read_holder
+    monkeypatch.setattr(locking, "read_holder", lambda store: next(seen, None) or look(store))
+    with pytest.raises(StoreLocked, match="is in use by run_id=theirs"):
+        Lock.acquire(bucket, "mine")
+    assert look(bucket) == theirs
 
 
 def test_a_store_in_a_bucket_is_that_in_a_folder(tmp_path, bucket):
@@ -256,10 +277,23 @@ def test_credentials_of_the_standard_files(s3, bucket, tmp_path, refused, monkey
     assert (bucket / "x").read_bytes() == b"written"
 
 
+def test_the_environment_goes_before_the_files(bucket, tmp_path, refused):
+    (tmp_path / "credentials").write_text(
+        "[default]\naws_access_key_id = wrong\naws_secret_access_key = wrong\n"
+    )
+    (tmp_path / "config").write_text("[default]\nendpoint_url = http://127.0.0.1:9\nregion = x\n")
+    refused(
+        AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
+        AWS_CONFIG_FILE=str(tmp_path / "config"),
+    )
+    (bucket / "x").write_bytes(b"written")
+    assert (bucket / "x").read_bytes() == b"written"
+
+
 def test_without_the_extra(monkeypatch):
     objects._client.cache_clear()
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(
-        Exception, match=r"obstore is not installed; expected the extra s3; install"
+        EnvironmentFailure, match="obstore is not installed; expected the extra s3; install"
     ):
         objects.client("bucket")
