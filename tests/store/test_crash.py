@@ -8,9 +8,11 @@ import signal
 
 import pytest
 from store import crashing
-from store.stored import CHUNK_SECONDS, SPECS, add_videos, extract, failure, make_store
+from store.stored import CHUNK_SECONDS, SPECS, add_videos, extract, failure, make_store, new_store
 from stores import store_bytes
 
+from avqa.errors import StoreNotFound
+from avqa.store import layout
 from avqa.store.admin import Store
 from avqa.store.files import read_json
 from avqa.store.lock import Lock
@@ -214,3 +216,17 @@ def test_a_row_that_was_pending_stays_so_through_recovery(tmp_path):
         store = Store.open(path, lock)
         store.recover()
         assert store.status("clip/frame").tolist() == [Status.PENDING, Status.OK]
+
+
+@pytest.mark.parametrize("left", [1, 2, 20])
+def test_a_creation_cut_short_makes_no_store(tmp_path, monkeypatch, left):
+    written, write = [], layout.write_atomic
+    monkeypatch.setattr(layout, "write_atomic", lambda path, data: written.append((path, data)))
+    with Lock.acquire(tmp_path / "S", "cut-off") as lock, pytest.raises(StoreNotFound):
+        new_store(tmp_path / "S", lock)  # nothing was written
+    for path, data in written[:-left]:
+        write(path, data)
+    monkeypatch.undo()
+    assert not Store.exists(tmp_path / "S")
+    whole = make_store(tmp_path / "whole", {"a": 3}).path
+    assert store_bytes(make_store(tmp_path / "S", {"a": 3}).path) == store_bytes(whole)
