@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import s3_server
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from avqa import heads
 from avqa.datasets.labels import instrument_labels
 from avqa.errors import FeatureMissing
+from avqa.store.files import store_path
 from avqa.store.writer import chunk_path
 from avqa.training.batches import VideoGroupedBatches, make_loader
 from avqa.training.features import VideoFeatures
@@ -206,6 +208,12 @@ def test_a_feature_that_is_gone_is_one_line(tmp_path, workers):
         "video 'b': clip/patch has status ok but an object of it is gone; expected all; run"
         " `avqa verify --repair`, then `avqa extract`"
     )
+
+
+def test_a_worker_reads_from_a_bucket_that_its_parent_read(s3):
+    store = store_of(store_path(f"s3://{s3_server.BUCKET}/batches"), LENGTHS)
+    for batch in make_loader(question_set(store, VIDEOS, 0), 5, shuffle=False, workers=1):
+        check(batch)
 
 
 def test_a_batch_moves_as_a_whole(store):
