@@ -26,13 +26,13 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 
 features: setup
 ifeq ($(VIDEOS),build/sample)
-	@$(BIN)/python -m avqa.pipelines.sample "$(VIDEOS)" "$(STORE)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+	@$(BIN)/python -m avqa.demo.sample "$(VIDEOS)" "$(STORE)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 else
 	@$(BIN)/avqa extract --videos "$(VIDEOS)" --out "$(STORE)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 endif
 
 demo: setup
-	@$(BIN)/python -m avqa.pipelines.demo "$(DEMO)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	@$(BIN)/python -m avqa.demo.demo "$(DEMO)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)

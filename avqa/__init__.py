@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from avqa.pipelines.single import extract_video
+    from avqa.pipelines.extraction.single import extract_video
     from avqa.store.reader import open_store
 
 __all__ = ["__version__", "extract_video", "open_store"]
@@ -22,7 +22,7 @@ __all__ = ["__version__", "extract_video", "open_store"]
 def __getattr__(name: str) -> object:
     """Import on first use: `import avqa` alone loads neither torch nor zarr."""
     if name == "extract_video":
-        from avqa.pipelines.single import extract_video
+        from avqa.pipelines.extraction.single import extract_video
 
         return extract_video
     if name == "open_store":

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from avqa.pipelines.devices import num_cores
+from avqa.machine import num_cores
 from benchmarks import floor, steady
 from benchmarks.clips import SECONDS, benchmark_clips
 from benchmarks.report import page
@@ -120,7 +120,7 @@ def even(out: Path, rounds: int) -> list[float]:
 
 def short_clips() -> Path:
     """The built-in sample: short clips for the run of two hundred."""
-    from avqa.pipelines.sample import render_sample
+    from avqa.demo.sample import render_sample
 
     folder = ROOT / "build" / "sample"
     render_sample(folder)

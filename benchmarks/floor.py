@@ -18,10 +18,10 @@ import torch
 from torchvggish.torchvggish import VGG, make_layers
 from torchvision.models import resnet18
 
-from avqa.extract import decode
-from avqa.extract.grid import build_grid
-from avqa.extract.media import Limits, Report
-from avqa.pipelines.devices import num_cores
+from avqa.extract import readers
+from avqa.extract.media.grid import build_grid
+from avqa.extract.media.types import Limits, Report
+from avqa.machine import num_cores
 
 BATCHES = (8, 16, 32, 64)
 
@@ -76,7 +76,7 @@ def _busy_cost(forward: Callable[[], object]) -> float:
 
 def planned_decoding(video: Path) -> float:
     """Processor seconds for the time table and the wanted pictures of one clip."""
-    reader = decode.load("pyav").READER
+    reader = readers.load("pyav").READER
     start = time.process_time()
     probe = reader.probe(str(video), Limits())
     grid = build_grid(probe.times, "mid", probe.average_fps)
@@ -89,7 +89,7 @@ def decord_decoding(video: Path) -> float:
     """Processor seconds of decord, one thread, for the same pictures."""
     import decord
 
-    probe = decode.load("pyav").READER.probe(str(video), Limits())
+    probe = readers.load("pyav").READER.probe(str(video), Limits())
     wanted = build_grid(probe.times, "mid", probe.average_fps).index.tolist()
     start = time.process_time()
     decord.VideoReader(str(video), num_threads=1).get_batch(wanted).asnumpy()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from avqa.datasets._synth.score import check_settings
 from avqa.extract.profiles import profile
 from avqa.extract.settings import DEFAULT_FEATURES
-from avqa.pipelines.features import ExtractOptions, extract_folder
+from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 from avqa.pipelines.synth import TRUTH, VIDEOS, synthesise
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
 

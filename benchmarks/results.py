@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from avqa.pipelines.progress import clock
+from avqa.pipelines.extraction.progress import clock
 from avqa.store.reader import FeatureStore
 from benchmarks.__main__ import machine
 from benchmarks.results_page import page

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avqa.datasets._synth.score import BACKGROUNDS, LEVELS, PLACES, STROKES
-from avqa.training.features import FeatureReader
+from avqa.training.data.features import FeatureReader
 
 GRID = 7
 """Patches are GRID × GRID, row-major."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from avqa.datasets.floors import Table
 from avqa.datasets.taxonomy import COLUMNS
 from avqa.heads import load
-from avqa.pipelines.progress import clock
+from avqa.pipelines.extraction.progress import clock
 
 if TYPE_CHECKING:
     from benchmarks.results_units import Done, Kind

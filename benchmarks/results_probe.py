@@ -16,7 +16,7 @@ from avqa.datasets import Question
 from avqa.datasets.floors import Table, score_table
 from avqa.datasets.question import SPLITS
 from avqa.datasets.vocabulary import ANSWERS, WORD_ID, encode_answer
-from avqa.training.features import FeatureReader
+from avqa.training.data.features import FeatureReader
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 """Weight of the squared norm; chosen on the validation questions."""

@@ -20,15 +20,15 @@ from avqa.datasets.floors import Score, Table, floors
 from avqa.datasets.labels import instrument_labels
 from avqa.datasets.question import SPLITS
 from avqa.heads import Evidence, Head, HeadOutput
-from avqa.pipelines.train import TrainOptions, train_head
-from avqa.store.files import write_json
+from avqa.pipelines.train.train import TrainOptions, train_head
+from avqa.store.places.files import write_json
 from avqa.store.reader import FeatureStore
-from avqa.training import building
-from avqa.training.batches import Batch
-from avqa.training.features import FeatureReader, VideoFeatures, feature_names
-from avqa.training.fit import fit, infer
-from avqa.training.material import Material, gather
-from avqa.training.questions import QuestionSet
+from avqa.training.data import building
+from avqa.training.data.batches import Batch
+from avqa.training.data.features import FeatureReader, VideoFeatures, feature_names
+from avqa.training.data.material import Material, gather
+from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.fit import fit, infer
 from avqa.training.run import DEFAULT, Member, member_path
 from avqa.training.scoring import Prediction, predictions, score, write_predictions
 from avqa.training.settings import TrainSettings, resolve

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from avqa import heads
 from avqa.heads import HeadInput
-from avqa.heads._blocks import QuestionBlock
-from avqa.heads._pstp_modules import ChosenPatches, PatchSelection, cut, rows
-from avqa.heads.pstp import Head
+from avqa.heads._parts.blocks import QuestionBlock
+from avqa.heads.pstp.head import Head
+from avqa.heads.pstp.modules import ChosenPatches, PatchSelection, cut, rows
 from benchmarks.__main__ import machine
 
 SECONDS, PATCHES = 60, 49

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 
 from avqa.extract import weights
-from avqa.extract.media import Limits
+from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile
-from avqa.pipelines.environment import build_recipes
-from avqa.pipelines.features import feature_specs, weights_of
-from avqa.pipelines.sources import discover
-from avqa.pipelines.ticket import VideoJob
-from avqa.pipelines.worker import Extractor, WorkerConfig
-from avqa.store.admin import Store
+from avqa.pipelines.cluster.environment import build_recipes
+from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
+from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.extraction.run import feature_specs, weights_of
+from avqa.pipelines.extraction.sources import discover
+from avqa.store.commit import Store
 from avqa.store.lock import Lock
 
 
@@ -134,7 +134,7 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
     Real decoding of short clips, real writing; growth is the process's gain in resident bytes
     over the last hundred.
     """
-    from avqa.pipelines import engine
+    from avqa.pipelines.engine import engine
 
     class Stub:
         def forward(self, name, batch, taps):  # type: ignore[no-untyped-def]

@@ -101,8 +101,8 @@ def question_set(name: str, folder: Path, budget: int) -> tuple[Any, Any, Any]:
     from avqa import heads
     from avqa.datasets.labels import instrument_labels
     from avqa.store.reader import FeatureStore
-    from avqa.training.features import VideoFeatures, feature_names
-    from avqa.training.questions import QuestionSet
+    from avqa.training.data.features import VideoFeatures, feature_names
+    from avqa.training.data.questions import QuestionSet
 
     recipe = heads.load(name).PAPER.recipe
     head = heads.build(name, **({"vocabulary": 101} if name == "mcd" else {}))
@@ -128,7 +128,7 @@ def read(case: Case, folder: Path) -> tuple[float, float]:
 
     From the start of the workers to what a head is given.
     """
-    from avqa.training.batches import make_loader
+    from avqa.training.data.batches import make_loader
 
     _, recipe, questions = question_set(case.head, folder, case.budget)
     loader = make_loader(questions, recipe.batch_size, shuffle=True, workers=case.workers)
@@ -153,7 +153,7 @@ def train(name: str, folder: Path) -> dict[str, Any]:
     """
     import torch
 
-    from avqa.training.batches import make_loader
+    from avqa.training.data.batches import make_loader
 
     figures: dict[str, Any] = {}
     for workers in (0, 1):

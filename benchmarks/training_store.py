@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from avqa import datasets
 from avqa.datasets.question import Question, normalise, text_key
-from avqa.store.admin import Store
+from avqa.store.commit import Store
+from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.format.schema import GROUP, FeatureSpec
+from avqa.store.format.texts import NewText, Texts
 from avqa.store.lock import Lock
-from avqa.store.records import FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.schema import GROUP, FeatureSpec
-from avqa.store.texts import NewText, Texts
 from avqa.store.writer import ChunkWriter, chunk_path
 from benchmarks.questions import invented_rows
 

@@ -25,7 +25,7 @@ from torchvggish.torchvggish import VGG, make_layers
 from torchvision import transforms
 from torchvision.models import resnet18
 
-from avqa.pipelines.devices import num_cores
+from avqa.machine import num_cores
 
 
 def write_media(video: Path, out: Path) -> None:

@@ -1,7 +1,7 @@
 """Fixtures that several parts share."""
 
 import pytest
-import s3_server
+from helpers.store import s3_server
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,7 @@ MAY_IMPORT = {
         "heads",
         "errors",
         "signals",
-        "cli",
-        "commands",
+        "machine",
     },
     "commands": {
         "commands",
@@ -36,6 +35,7 @@ MAY_IMPORT = {
         "datasets",
         "heads",
         "errors",
+        "machine",
     },
 }
 
@@ -53,7 +53,9 @@ def imports(path):
 
 
 def test_the_scan_sees_imports():
-    assert "avqa.store.records" in set(imports(PACKAGE / "pipelines" / "ticket.py"))
+    assert "avqa.store.format.records" in set(
+        imports(PACKAGE / "pipelines" / "engine" / "ticket.py")
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -103,7 +105,9 @@ def test_the_package_loads_nothing_heavy():
 
 
 def test_the_driver_and_the_store_do_without_torch():
-    loaded = loaded_by("import avqa.pipelines.features, avqa.store.reader, avqa.store.verify")
+    loaded = loaded_by(
+        "import avqa.pipelines.extraction.run, avqa.store.reader, avqa.store.checks.verify"
+    )
     assert "zarr" in loaded
     assert "torch" not in loaded
 

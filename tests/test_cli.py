@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fake_reader
 import pytest
+from helpers.media import fake_reader
 from typer.testing import CliRunner
 
 from avqa.cli import app
@@ -135,7 +135,7 @@ def test_a_read_only_place_exits_5(tmp_path, videos):
 
 
 def test_no_scheduler_exits_5(tmp_path, videos, monkeypatch):
-    monkeypatch.setattr("avqa.pipelines.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("avqa.pipelines.cluster.on_dask.CONNECT_SECONDS", 1)
     code, _, err = extract(videos, tmp_path / "store", "--scheduler", "tcp://127.0.0.1:9")
     assert code == 5
     assert "scheduler tcp://127.0.0.1:9: no answer" in err
@@ -200,7 +200,7 @@ def test_plan_runs_nothing(tmp_path, videos):
 
 
 def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatch):
-    monkeypatch.setattr("avqa.pipelines.progress.INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("avqa.pipelines.extraction.progress.INTERVAL_SECONDS", 0.0)
     (videos / "c.mp4").write_text("no JSON")
     _, _, err = extract(videos, tmp_path / "store", "--log-json")
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
@@ -222,7 +222,7 @@ def test_an_unexpected_error_exits_1_and_debug_shows_the_traceback(videos, tmp_p
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("avqa.pipelines.features.extract_folder", broken)
+    monkeypatch.setattr("avqa.pipelines.extraction.run.extract_folder", broken)
     code, _, err = extract(videos, tmp_path / "store")
     assert code == 1
     assert "avqa: internal error: ZeroDivisionError: a defect" in err

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import clips
 import numpy as np
 import pytest
+from helpers.media import clips
 from PIL import Image
 
 

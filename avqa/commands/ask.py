@@ -33,8 +33,8 @@ def ask(
 
     Example: avqa ask runs/pstp clip.mp4 "How many instruments are sounding in the video?"
     """
-    from avqa.pipelines import ask as asking
-    from avqa.pipelines import explain as explaining
+    from avqa.pipelines.ask import ask as asking
+    from avqa.pipelines.ask import explain as explaining
 
     if explain is not None:
         explaining.prepare_folder(explain)

@@ -39,9 +39,9 @@ def evaluate(
     Example: avqa evaluate runs/pstp --split test
     """
     from avqa.errors import UnknownName
-    from avqa.pipelines.evaluate import EvaluateOptions
-    from avqa.pipelines.evaluate import evaluate as work
-    from avqa.store.files import store_path
+    from avqa.pipelines.train.evaluate import EvaluateOptions
+    from avqa.pipelines.train.evaluate import evaluate as work
+    from avqa.store.places.files import store_path
 
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
@@ -65,9 +65,9 @@ def predict(
 
     Example: avqa predict runs/pstp --split test --out answers.json
     """
-    from avqa.pipelines.evaluate import EvaluateOptions
-    from avqa.pipelines.evaluate import predict as work
-    from avqa.store.files import store_path
+    from avqa.pipelines.train.evaluate import EvaluateOptions
+    from avqa.pipelines.train.evaluate import predict as work
+    from avqa.store.places.files import store_path
 
     place = store_path(store) if store else None
     options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)

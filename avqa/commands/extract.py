@@ -137,16 +137,16 @@ def extract(
 
     Example: avqa extract --videos clips --out features
     """
-    from avqa.extract.media import Limits
+    from avqa.extract.media.types import Limits
     from avqa.extract.profiles import profile as choose
     from avqa.extract.settings import check_settings
-    from avqa.pipelines.cluster import is_remote
-    from avqa.pipelines.devices import choose_device
-    from avqa.pipelines.features import ExtractOptions, extract_folder
-    from avqa.pipelines.partition import partition_of
-    from avqa.pipelines.slurm import choose_cluster, job_script
-    from avqa.pipelines.sources import EXTENSIONS, check_id_rule
-    from avqa.store.files import store_path
+    from avqa.machine import choose_device
+    from avqa.pipelines.cluster.on_dask import is_remote
+    from avqa.pipelines.cluster.slurm_jobs import choose_cluster, job_script
+    from avqa.pipelines.extraction.array_job import partition_of
+    from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
+    from avqa.pipelines.extraction.sources import EXTENSIONS, check_id_rule
+    from avqa.store.places.files import store_path
 
     slurm = choose_cluster(scheduler, cluster_config, jobs)
     if slurm is not None and device == "auto":
@@ -192,7 +192,7 @@ def extract(
         log_json=log_json,
     )
     if plan:
-        from avqa.pipelines.plan import plan_folder
+        from avqa.pipelines.extraction.plan import plan_folder
 
         typer.echo("\n".join(plan_folder(options, say).lines()))
         if slurm is not None:
@@ -220,10 +220,10 @@ def frames(
 
     Example: avqa frames clip.mp4 --out frames
     """
-    from avqa.extract.media import Limits
+    from avqa.extract.media.types import Limits
     from avqa.extract.profiles import profile as choose
     from avqa.extract.settings import check_settings
-    from avqa.pipelines.frames import write_frames
+    from avqa.pipelines.extraction.frames import write_frames
 
     settings = check_settings(choose("default", frame_at=frame_at, decoder=decoder))
     limits = Limits(max_length_seconds=max_length, timeout_seconds=video_timeout)

@@ -56,15 +56,15 @@ def import_npy(
 
     Example: avqa import npy --from feats --store official
     """
-    from avqa.pipelines.import_npy import import_npy as run
-    from avqa.pipelines.import_npy import raise_if_failed
-    from avqa.pipelines.npy_questions import (
+    from avqa.pipelines.npy.importing import import_npy as run
+    from avqa.pipelines.npy.importing import raise_if_failed
+    from avqa.pipelines.npy.questions import (
         Annotations,
         has_videos,
         import_questions,
         question_folders,
     )
-    from avqa.store.files import store_path
+    from avqa.store.places.files import store_path
 
     place = store_path(store)
     asked = Annotations.given(dataset, annotations)
@@ -107,9 +107,9 @@ def export_npy(
 
     Example: avqa export npy --store features --layout pstp --out feats
     """
-    from avqa.pipelines.export_npy import export_npy as run
-    from avqa.pipelines.npy_questions import OF_LAYOUT, Annotations, export_questions
-    from avqa.store.files import store_path
+    from avqa.pipelines.npy.exporting import export_npy as run
+    from avqa.pipelines.npy.questions import OF_LAYOUT, Annotations, export_questions
+    from avqa.store.places.files import store_path
 
     place = store_path(store)
     asked = Annotations.given(dataset, annotations)
@@ -153,8 +153,8 @@ def compare(
 
     Example: avqa compare features feats/vggish
     """
-    from avqa.pipelines.compare import compare as run
-    from avqa.store.files import store_path
+    from avqa.pipelines.npy.compare import compare as run
+    from avqa.store.places.files import store_path
 
     sides = store_path(ours), store_path(theirs)
     report = run(*sides, feature=feature, kind=kind, tolerance=tolerance)

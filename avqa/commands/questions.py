@@ -47,13 +47,13 @@ def questions(
     Example: avqa questions --dataset music-avqa --annotations data/json_update --store features
     """
     if show is not None:
-        from avqa.pipelines.show_questions import show_lines
+        from avqa.pipelines.questions.show import show_lines
 
         typer.echo("\n".join(show_lines(dataset, annotations, show)))
         return
     from avqa.errors import ConfigError
-    from avqa.pipelines.questions import QuestionOptions, encode_questions, text_settings
-    from avqa.store.files import store_path
+    from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
+    from avqa.store.places.files import store_path
 
     if store is None:
         raise ConfigError(

@@ -20,10 +20,10 @@ def status(store: Store) -> None:
 
     Example: avqa status features
     """
-    from avqa.pipelines.partition import part_lines
-    from avqa.store.admin import Store as Stored
-    from avqa.store.files import store_path
-    from avqa.store.status import summary
+    from avqa.pipelines.extraction.array_job import part_lines
+    from avqa.store.checks.status import summary
+    from avqa.store.commit import Store as Stored
+    from avqa.store.places.files import store_path
 
     place = store_path(store)
     lines = part_lines(place)
@@ -49,8 +49,8 @@ def verify(
     Example: avqa verify features --repair
     """
     from avqa.errors import DifferenceFound
-    from avqa.pipelines.verify import verify_store
-    from avqa.store.files import store_path
+    from avqa.pipelines.extraction.verify import verify_store
+    from avqa.store.places.files import store_path
 
     report = verify_store(
         store_path(store), level=level, videos=videos, num_videos=n, repair=repair
@@ -76,8 +76,8 @@ def finalize(
 
     Example: avqa finalize features
     """
-    from avqa.pipelines.finalize import finalize as finalize_store
-    from avqa.store.files import store_path
+    from avqa.pipelines.extraction.finalize import finalize as finalize_store
+    from avqa.store.places.files import store_path
 
     report = finalize_store(store_path(store), say, steal_lock=steal_lock)
     if report is None:
@@ -99,9 +99,9 @@ def pack(
 
     Example: avqa pack features features-packed
     """
-    from avqa.pipelines.partition import refuse_parts
-    from avqa.store.files import store_path
-    from avqa.store.pack import pack as pack_store
+    from avqa.pipelines.extraction.array_job import refuse_parts
+    from avqa.store.packing.pack import pack as pack_store
+    from avqa.store.places.files import store_path
 
     refuse_parts(store_path(store))
     for line in pack_store(store, out, say=say).lines():

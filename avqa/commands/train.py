@@ -43,8 +43,8 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
-    from avqa.pipelines.train import TrainOptions, train_head
-    from avqa.store.files import store_path
+    from avqa.pipelines.train.train import TrainOptions, train_head
+    from avqa.store.places.files import store_path
 
     assignments = parse_assignments(assign or [])
     if device is not None:
@@ -86,8 +86,8 @@ def pretrain_grounding(
     Example: avqa pretrain-grounding --store features --dataset music-avqa --annotations json
     --out grounding.safetensors
     """
-    from avqa.pipelines.grounding import GroundingOptions, pretrain_grounding
-    from avqa.store.files import store_path
+    from avqa.pipelines.train.grounding import GroundingOptions, pretrain_grounding
+    from avqa.store.places.files import store_path
 
     options = GroundingOptions(
         store=store_path(store),

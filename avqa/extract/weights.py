@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from avqa.errors import ConfigError, WeightsUnavailable
 from avqa.extract import encoders
-from avqa.extract._published import (
+from avqa.extract.published import (
     DEFAULT_WEIGHTS,
     REGISTRY,
     both_ways,
@@ -27,7 +27,7 @@ from avqa.extract._published import (
     read_record,
     read_tensors,
 )
-from avqa.extract._weights_files import ensure, fetch, import_file, list_weights, verify
+from avqa.extract.weights_files import ensure, fetch, import_file, list_weights, verify
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avqa.errors import UnknownName
-from avqa.heads._cost import count_flops, count_parameters, random_input
-from avqa.heads._evidence import Evidence
-from avqa.heads._head import Head, HeadInput, HeadOptions, HeadOutput
-from avqa.heads._paper import COLUMNS, Ablation, Figures, Paper, Recipe
+from avqa.heads._parts.cost import count_flops, count_parameters, random_input
+from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.head import Head, HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, Paper, Recipe
 
 __all__ = [
     "COLUMNS",

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avqa.heads._blocks import AnswerLayer, QuestionBlock, masked_mean, question_encoder
-from avqa.heads._evidence import Evidence
-from avqa.heads._grounding import (
+from avqa.heads._parts.blocks import AnswerLayer, QuestionBlock, masked_mean, question_encoder
+from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.grounding import (
     MatchClassifier,
     UnitMap,
     audio_layer,
@@ -23,9 +23,9 @@ from avqa.heads._grounding import (
     match_loss,
     picture_layer,
 )
-from avqa.heads._head import Head as BaseHead
-from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._paper import Ablation, Figures, Paper, Recipe, groups, row
+from avqa.heads._parts.head import Head as BaseHead
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, groups, row
 
 PAPER = Paper(
     title="Learning to Answer Questions in Dynamic Audio-Visual Scenarios",
@@ -261,7 +261,7 @@ class Head(BaseHead):
     def grounding_loss(self, inputs: HeadInput) -> Tensor | None:
         """The match loss alone, for grounding pre-training: no question is needed.
 
-        Trains the parameters of `avqa.heads._grounding.grounding_state`, from which
+        Trains the parameters of `avqa.heads._parts.grounding.grounding_state`, from which
         `load_grounding` starts this head, TJSTG or SaSR-Net.
 
         Returns:

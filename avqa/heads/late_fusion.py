@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from avqa.heads._blocks import AnswerLayer, masked_mean, question_encoder
-from avqa.heads._head import Head as BaseHead
-from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._paper import Ablation, Paper, Recipe
+from avqa.heads._parts.blocks import AnswerLayer, masked_mean, question_encoder
+from avqa.heads._parts.head import Head as BaseHead
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.paper import Ablation, Paper, Recipe
 
 PAPER = Paper(
     title="Late fusion of mean-pooled features (the AV+Q row of AVST's ablation)",

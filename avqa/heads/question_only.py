@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avqa.heads._blocks import AnswerLayer, question_encoder
-from avqa.heads._head import Head as BaseHead
-from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._paper import Ablation, Paper, Recipe
+from avqa.heads._parts.blocks import AnswerLayer, question_encoder
+from avqa.heads._parts.head import Head as BaseHead
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.paper import Ablation, Paper, Recipe
 
 PAPER = Paper(
     title="Question-only baseline (the Q row of AVST's ablation)",

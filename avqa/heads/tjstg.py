@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from avqa.heads._blocks import (
+from avqa.heads._parts.blocks import (
     AnswerLayer,
     Attention,
     Question,
@@ -18,8 +18,8 @@ from avqa.heads._blocks import (
     masked_softmax,
     question_encoder,
 )
-from avqa.heads._evidence import Evidence
-from avqa.heads._grounding import (
+from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.grounding import (
     MatchClassifier,
     UnitMap,
     audio_layer,
@@ -27,9 +27,9 @@ from avqa.heads._grounding import (
     match_loss,
     picture_layer,
 )
-from avqa.heads._head import Head as BaseHead
-from avqa.heads._head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._paper import Ablation, Figures, Paper, Recipe, row
+from avqa.heads._parts.head import Head as BaseHead
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
 from avqa.heads.avst import StreamFusion, grounding_problems
 
 _FULL = row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avqa.extract import decode, encoders
+from avqa.extract import encoders, readers
 from avqa.extract.settings import DEFAULT_FEATURES
 
 
@@ -27,10 +27,10 @@ def encoder_lines() -> list[str]:
 def decoder_lines() -> list[str]:
     """One line per reader: its version, or why it cannot be used here."""
     lines = []
-    for name in decode.names():
+    for name in readers.names():
         default = " (default)" if name == "pyav" else ""
         try:
-            version = decode.load(name).READER.version()
+            version = readers.load(name).READER.version()
         except ImportError as error:
             version = f"not usable here: {error}"
         lines.append(f"{name + default:<16}  {version}")

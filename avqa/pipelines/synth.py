@@ -23,8 +23,8 @@ from avqa.datasets._synth.score import Scene, Settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, settings_entry, truth, write_json
 from avqa.datasets.floors import floors
 from avqa.errors import ConfigError, StorageFailure
-from avqa.pipelines.devices import num_cores
-from avqa.pipelines.progress import clock
+from avqa.machine import num_cores
+from avqa.pipelines.extraction.progress import clock
 
 TRUTH, ANNOTATIONS, VIDEOS = "truth.json", "annotations", "videos"
 POOL_FROM = 4

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from avqa.errors import StoreLocked
-from avqa.store.files import (
+from avqa.store.format.layout import refuse_packed
+from avqa.store.places.files import (
     StorePath,
     aside,
     create_exclusively,
@@ -25,8 +26,7 @@ from avqa.store.files import (
     storage_errors,
     write_json,
 )
-from avqa.store.layout import refuse_packed
-from avqa.store.objects import ObjectPath
+from avqa.store.places.objects import ObjectPath
 
 LOCK = "lock.json"
 STEAL_AFTER_SECONDS = 600.0

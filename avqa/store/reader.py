@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import FeatureMissing, StoreError, UnknownName
-from avqa.store import layout, schema
-from avqa.store.columns import read_whole
-from avqa.store.files import StorePath, store_path
-from avqa.store.records import Status
-from avqa.store.texts import TextIndex, read_rows, text_entries, text_recipes
+from avqa.store.format import layout, schema
+from avqa.store.format.columns import read_whole
+from avqa.store.format.records import Status
+from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
+from avqa.store.places.files import StorePath, store_path
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",

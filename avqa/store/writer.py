@@ -1,7 +1,7 @@
 """The worker's side: chunk objects of single rows, and nothing else.
 
 Each chunk object belongs to one row and each row to one task at a time, so writers need no
-locks. Metadata, index, status and length belong to the driver (`avqa.store.admin`).
+locks. Metadata, index, status and length belong to the driver (`avqa.store.commit`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.store import schema
-from avqa.store.files import StorePath, size_and_tail, storage_errors, with_retries
-from avqa.store.records import ChunkRecord
+from avqa.store.format import schema
+from avqa.store.format.records import ChunkRecord
+from avqa.store.places.files import StorePath, size_and_tail, storage_errors, with_retries
 
 _MANY = 2**31
 """Rows and chunks of the array as the writer sees it: beyond any real store."""

@@ -21,11 +21,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avqa.errors import ConfigError, RecipeMismatch
 from avqa.heads import HeadInput
-from avqa.heads._grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
+from avqa.heads._parts.grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
 from avqa.heads.avst import Head as Avst
-from avqa.store.files import storage_errors, write_atomic
-from avqa.training.features import FeatureReader
-from avqa.training.fit import choose_device
+from avqa.store.places.files import storage_errors, write_atomic
+from avqa.training.data.features import FeatureReader
+from avqa.training.fitting.fit import choose_device
 from avqa.training.run import CONFIG, MODEL, Run, read_weights
 from avqa.training.settings import TrainSettings
 

@@ -31,7 +31,7 @@ from avqa import heads
 from avqa.datasets.floors import Score, Table
 from avqa.errors import ConfigError
 from avqa.heads import Head
-from avqa.store.files import read_json, storage_errors, write_atomic, write_json
+from avqa.store.places.files import read_json, storage_errors, write_atomic, write_json
 from avqa.training.settings import TrainSettings
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"

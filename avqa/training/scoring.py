@@ -14,12 +14,12 @@ from avqa.datasets.question import Question
 from avqa.datasets.taxonomy import COLUMNS, Pairs
 from avqa.datasets.vocabulary import ANSWERS
 from avqa.errors import ConfigError
-from avqa.store.files import storage_errors, write_atomic
+from avqa.store.places.files import storage_errors, write_atomic
 
 if TYPE_CHECKING:
     from avqa.heads import HeadOutput
-    from avqa.training.batches import Batch
-    from avqa.training.questions import QuestionSet
+    from avqa.training.data.batches import Batch
+    from avqa.training.data.questions import QuestionSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def predictions(
 
     Args:
         questions: those the head was asked.
-        outputs: of `avqa.training.fit.infer`; rows of a batch are places in ``questions``.
+        outputs: of `avqa.training.fitting.fit.infer`; rows of a batch are places in ``questions``.
 
     Raises:
         ConfigError: if the head gave a number that is none.

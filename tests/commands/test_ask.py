@@ -3,16 +3,16 @@
 import dataclasses
 import json
 
-import clips
 import pytest
-import run_folders
+from helpers.media import clips
+from helpers.runs import run_folders
 from typer.testing import CliRunner
 
 from avqa.cli import app
 from avqa.extract import weights
 from avqa.extract.profiles import profile
-from avqa.pipelines.environment import build_recipes
-from avqa.store.recipes import recipe_hash
+from avqa.pipelines.cluster.environment import build_recipes
+from avqa.store.format.recipe_diff import recipe_hash
 from avqa.training.run import RUN
 
 

@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from run_folders import SECONDS, write_run, write_store
+from helpers.runs.run_folders import SECONDS, write_run, write_store
 from typer.testing import CliRunner
 
 from avqa.cli import app

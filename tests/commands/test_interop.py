@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dumps import extracted_store, file_bytes, write_dump
+from helpers.store.dumps import extracted_store, file_bytes, write_dump
 from typer.testing import CliRunner
 
 from avqa.cli import app

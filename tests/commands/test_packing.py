@@ -1,16 +1,16 @@
 """`avqa pack` and what other commands make of a packed copy, as a user types them."""
 
-import fake_reader
 import pytest
-import question_files
-import run_folders
-from dumps import extracted_store, file_bytes, write_dump
+from helpers.media import fake_reader
+from helpers.questions import question_files
+from helpers.runs import run_folders
+from helpers.store.dumps import extracted_store, file_bytes, write_dump
 from typer.testing import CliRunner
 
 from avqa.cli import app
-from avqa.pipelines.partition import Partition, fix_videos
-from avqa.pipelines.sources import Source
-from avqa.store.pack import pack
+from avqa.pipelines.extraction.array_job import Partition, fix_videos
+from avqa.pipelines.extraction.sources import Source
+from avqa.store.packing.pack import pack
 
 
 def avqa(*arguments):

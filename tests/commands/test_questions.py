@@ -1,7 +1,7 @@
 """`avqa questions` as a user types it: what it prints, and the code it exits with."""
 
-import asking
 import pytest
+from helpers.questions import asking
 from typer.testing import CliRunner
 
 from avqa.cli import app

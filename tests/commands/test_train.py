@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import question_files
-import run_folders
+from helpers.questions import question_files
+from helpers.runs import run_folders
 from typer.testing import CliRunner
 
 from avqa.cli import app

@@ -1,5 +1,5 @@
 import pytest
-from question_files import avqa_row, write
+from helpers.questions.question_files import avqa_row, write
 
 from avqa import datasets
 from avqa.errors import DatasetError

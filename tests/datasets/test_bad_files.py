@@ -1,7 +1,7 @@
 """Files and rows that cannot be used: one clear line each."""
 
 import pytest
-from question_files import music_row, write
+from helpers.questions.question_files import music_row, write
 
 from avqa import datasets
 from avqa.errors import DatasetError

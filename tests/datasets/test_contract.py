@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from question_files import SAMPLES
+from helpers.questions.question_files import SAMPLES
 
 from avqa import datasets
 from avqa.datasets.question import SPLITS, normalise
@@ -13,7 +13,9 @@ from avqa.errors import DatasetError, UnknownName
 @pytest.fixture(params=datasets.names())
 def sample(request, tmp_path):
     """Name of a data set and a folder with a small annotation of it."""
-    assert request.param in SAMPLES, f"add a sample of {request.param} to tests/question_files.py"
+    assert request.param in SAMPLES, (
+        f"add a sample of {request.param} to tests/helpers/questions/question_files.py"
+    )
     SAMPLES[request.param](tmp_path)
     return request.param, tmp_path
 

@@ -1,9 +1,9 @@
 import math
 
 import pytest
+from helpers.questions.question_files import REAL, make_question, needs_real
 from hypothesis import given
 from hypothesis import strategies as st
-from question_files import REAL, make_question, needs_real
 
 from avqa import datasets
 from avqa.datasets.floors import AnswerPrior, Score, floors, score_table

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from question_files import REAL, make_question, needs_real
+from helpers.questions.question_files import REAL, make_question, needs_real
 
 from avqa import datasets
 from avqa.datasets.labels import collect, instrument_labels

@@ -1,5 +1,5 @@
 import pytest
-from question_files import make_question
+from helpers.questions.question_files import make_question
 
 from avqa.datasets.matching import match_rows
 from avqa.errors import DatasetError, StoreError

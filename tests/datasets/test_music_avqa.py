@@ -2,7 +2,7 @@ import json
 from collections import Counter
 
 import pytest
-from question_files import REAL, music_row, needs_real, write
+from helpers.questions.question_files import REAL, music_row, needs_real, write
 
 from avqa import datasets
 from avqa.datasets.music_avqa import version

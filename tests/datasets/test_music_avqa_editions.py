@@ -1,7 +1,7 @@
 """MUSIC-AVQA-R and MUSIC-AVQA-v2.0."""
 
 import pytest
-from question_files import music_row, write
+from helpers.questions.question_files import music_row, write
 
 from avqa import datasets
 from avqa.datasets.music_avqa_r import groups

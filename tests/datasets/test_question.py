@@ -1,9 +1,9 @@
 import hashlib
 import json
 
+from helpers.questions.question_files import make_question
 from hypothesis import given
 from hypothesis import strategies as st
-from question_files import make_question
 
 from avqa.datasets.question import Keys, normalise, num_repeated, text_key
 

@@ -1,9 +1,9 @@
 from collections import Counter
 
 import pytest
+from helpers.questions.question_files import REAL, make_question, needs_real
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from question_files import REAL, make_question, needs_real
 
 from avqa import datasets
 from avqa.datasets.splits import video_disjoint, video_position

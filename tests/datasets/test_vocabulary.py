@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from question_files import REAL, make_question, needs_real
+from helpers.questions.question_files import REAL, make_question, needs_real
 
 from avqa import datasets
 from avqa.datasets.vocabulary import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import networks
 import numpy as np
 import open_clip
 import pytest
 import torch
+from helpers.extraction import networks
 
 from avqa.errors import WeightsUnavailable
 from avqa.extract import weights

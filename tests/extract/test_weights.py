@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 import torch
+from helpers.extraction import networks
 
 from avqa.errors import (
     ConfigError,
@@ -27,7 +27,7 @@ from avqa.errors import (
     UnknownName,
     WeightsUnavailable,
 )
-from avqa.extract import _weights_files, encoders, weights
+from avqa.extract import encoders, weights, weights_files
 from avqa.extract.settings import Settings
 
 State = dict[str, torch.Tensor]
@@ -300,7 +300,7 @@ def test_a_file_with_another_digest_is_never_parsed(
 ) -> None:
     path = tmp_path / "resnet18-f37072fd.pth"
     path.write_bytes(b"anything")
-    monkeypatch.setattr(_weights_files, "_convert", lambda *_: pytest.fail("parsed"))
+    monkeypatch.setattr(weights_files, "_convert", lambda *_: pytest.fail("parsed"))
     with pytest.raises(WeightsUnavailable) as caught:
         weights.import_file("resnet18", path)
     digest = hashlib.sha256(b"anything").hexdigest()
@@ -409,7 +409,7 @@ def test_verify_says_what_it_checked(
         weights.verify()
     assert "weights vggish: a 1 kHz sine gives mean=" in str(caught.value)
     assert "expected 0.131 and 0.238 within 10 %" in str(caught.value)
-    monkeypatch.setattr(_weights_files, "KNOWN_TOLERANCE", 1000.0)
+    monkeypatch.setattr(weights_files, "KNOWN_TOLERANCE", 1000.0)
     resnet, vggish = weights.verify()
     assert resnet.startswith("resnet18: ok, sha256 ")
     assert resnet.endswith(" 122 tensors")
@@ -492,6 +492,6 @@ def test_fetch_without_connection_names_both_ways(
 def test_numpy_is_the_only_thing_let_into_the_unpickler() -> None:
     before = set(torch.serialization.get_safe_globals())
     with pytest.raises(WeightsUnavailable):
-        _weights_files._convert("vggish_pca", Path("nowhere"))
+        weights_files._convert("vggish_pca", Path("nowhere"))
     assert set(torch.serialization.get_safe_globals()) == before
     assert np.ndarray not in before

@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy_avaf
 import pytest
 import torch
-from head_batches import make_inputs, pad_seconds
-from numpy_blocks import parameters, unit
+from helpers.heads import numpy_avaf
+from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.numpy_blocks import parameters, unit
 
 from avqa.heads import HeadOptions, build, load
-from avqa.heads._avaf_losses import foreign_cosine, spatial_loss, temporal_loss
-from avqa.heads._grounding import UnitMap
+from avqa.heads._parts.grounding import UnitMap
+from avqa.heads.avaf.losses import foreign_cosine, spatial_loss, temporal_loss
 
 SIZES = {"width": 8, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_answers": 4}
 SMALL = {**SIZES, "vocabulary": 11, "num_seconds": 7}

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_batches import make_head, padded, with_negatives
-from numpy_avst import avst, match_loss, sample
-from numpy_blocks import parameters
+from helpers.heads.head_batches import make_head, padded, with_negatives
+from helpers.heads.numpy_avst import avst, match_loss, sample
+from helpers.heads.numpy_blocks import parameters
 
 from avqa import heads
 from avqa.heads import avst as module
-from avqa.heads._grounding import cosine, grounding_state, load_grounding
+from avqa.heads._parts.grounding import cosine, grounding_state, load_grounding
 
 SMALL = {"width": 8, "audio_width": 6, "visual_width": 8, "text_width": 5}
 SMALL |= {"vocabulary": 11, "num_answers": 7, "dropout": 0.0}

@@ -5,13 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_batches import make_inputs
+from helpers.heads.head_batches import make_inputs
+from helpers.heads.numpy_blocks import (
+    attention,
+    hybrid_layer,
+    lstm_question,
+    parameters,
+    question_block,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_blocks import attention, hybrid_layer, lstm_question, parameters, question_block
 
 from avqa.heads import build
-from avqa.heads._blocks import (
+from avqa.heads._parts.blocks import (
     Attention,
     ClipQuestion,
     HybridLayer,
@@ -20,7 +26,7 @@ from avqa.heads._blocks import (
     masked_mean,
     masked_softmax,
 )
-from avqa.heads._grounding import draw_negatives, match_loss
+from avqa.heads._parts.grounding import draw_negatives, match_loss
 
 D = 8
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from head_batches import make_inputs, pad_seconds, select
+from helpers.heads.head_batches import make_inputs, pad_seconds, select
 
 from avqa import heads
 from avqa.errors import UnknownName

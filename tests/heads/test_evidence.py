@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from head_batches import make_inputs, pad_seconds
+from helpers.heads.head_batches import make_inputs, pad_seconds
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from avqa import heads
-from avqa.heads._evidence import over_patches, over_time, placed
+from avqa.heads._parts.evidence import over_patches, over_time, placed
 
 SMALL = {"width": 16, "audio_width": 16, "visual_width": 16, "text_width": 16}
 WITH_TIME = {

@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy_mcd
 import pytest
 import torch
-from head_batches import make_inputs, pad_seconds
+from helpers.heads import numpy_mcd
+from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.numpy_blocks import linear, parameters, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_blocks import linear, parameters, unit
 
 from avqa.heads import HeadInput, HeadOptions, build, load
-from avqa.heads._mcd_aggregator import sample_frames
-from avqa.heads._mcd_association import MaskedNorm
-from avqa.heads.mcd import contrast
+from avqa.heads.mcd.aggregator import sample_frames
+from avqa.heads.mcd.association import MaskedNorm
+from avqa.heads.mcd.head import contrast
 
 SIZES = {"width": 8, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_answers": 4}
 SMALL = {**SIZES, "vocabulary": 11, "num_frames": 4, "num_seconds": 9}

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_batches import make_inputs, pad_seconds, select
+from helpers.heads.head_batches import make_inputs, pad_seconds, select
+from helpers.heads.numpy_blocks import parameters, question_block
+from helpers.heads.numpy_pstp import printed_flops, pstp, segments_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_blocks import parameters, question_block
-from numpy_pstp import printed_flops, pstp, segments_of
 from torch.nn import functional as F
 
 from avqa.heads import HeadInput, build, count_parameters
-from avqa.heads._pstp_modules import PatchSelection, SegmentSelection, cut
-from avqa.heads.pstp import ABLATIONS, thop_parameters
+from avqa.heads.pstp.head import ABLATIONS, thop_parameters
+from avqa.heads.pstp.modules import PatchSelection, SegmentSelection, cut
 
 D = 8
 SMALL = {"width": D, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_answers": 4}
@@ -297,7 +297,7 @@ def test_words_are_needed_where_they_are_fused():
     assert head.needs == ("audio", "frame", "patch", "sentence", "words", "eot")
     assert "words" not in small().needs
     inputs = make_inputs(head, dtype=torch.float64)
-    with pytest.raises(ValueError, match="words is missing; avqa.heads.pstp needs"):
+    with pytest.raises(ValueError, match="words is missing; avqa.heads.pstp.head needs"):
         head(replace(inputs, words=None))
     assert small(fusion="selfattn_words", question="lstm").needs[3:] == ("tokens",)
 

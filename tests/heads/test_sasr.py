@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_batches import make_inputs, pad_seconds
-from numpy_avst import match_loss
-from numpy_blocks import parameters
-from numpy_sasr import sasr
+from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.numpy_avst import match_loss
+from helpers.heads.numpy_blocks import parameters
+from helpers.heads.numpy_sasr import sasr
 
 from avqa import heads
 from avqa.heads import HeadInput
-from avqa.heads import sasr as module
-from avqa.heads._grounding import grounding_state, load_grounding
-from avqa.heads._sasr_official import DropPath, Grouping
-from avqa.heads.sasr import known_labels, weighted_bce
+from avqa.heads._parts.grounding import grounding_state, load_grounding
+from avqa.heads.sasr import head as module
+from avqa.heads.sasr.head import known_labels, weighted_bce
+from avqa.heads.sasr.official import DropPath, Grouping
 
 SMALL = {"width": 8, "audio_width": 6, "visual_width": 8, "text_width": 5}
 SMALL |= {"vocabulary": 11, "num_answers": 7, "dropout": 0.0, "num_sources": 5}

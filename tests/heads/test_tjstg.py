@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from head_batches import make_head, padded, with_negatives
+from helpers.heads.head_batches import make_head, padded, with_negatives
+from helpers.heads.numpy_avst import match_loss, sample
+from helpers.heads.numpy_blocks import parameters
+from helpers.heads.numpy_tjstg import combine as combine_loop
+from helpers.heads.numpy_tjstg import synchrony, tjstg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_avst import match_loss, sample
-from numpy_blocks import parameters
-from numpy_tjstg import combine as combine_loop
-from numpy_tjstg import synchrony, tjstg
 
 from avqa import heads
 from avqa.heads.tjstg import both_ways, combine, synchrony_loss

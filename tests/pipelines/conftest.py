@@ -1,12 +1,12 @@
 """Shared by the pipeline tests: runs of the real driver on scripted videos."""
 
-import fake_reader
 import pytest
+from helpers.media import fake_reader
 
-from avqa.extract.media import Limits
+from avqa import machine
+from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile
-from avqa.pipelines import devices
-from avqa.pipelines.features import ExtractOptions, extract_folder
+from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def gpus(tmp_path, monkeypatch):
             (tmp_path / f"nvidia{index}").touch()
         (tmp_path / "nvidiactl").touch()
         (tmp_path / "nvidia-uvm").touch()
-        monkeypatch.setattr(devices, "DEVICES", tmp_path)
+        monkeypatch.setattr(machine, "DEVICES", tmp_path)
         if visible is None:
             monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         else:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        return devices.visible_gpus()
+        return machine.visible_gpus()
 
     return pretend

@@ -7,17 +7,25 @@ import shutil
 import signal
 
 import pytest
-from store import crashing
-from store.stored import CHUNK_SECONDS, SPECS, add_videos, extract, failure, make_store, new_store
-from stores import store_bytes
+from helpers.store import crashing
+from helpers.store.stored import (
+    CHUNK_SECONDS,
+    SPECS,
+    add_videos,
+    extract,
+    failure,
+    make_store,
+    new_store,
+)
+from helpers.store.stores import store_bytes
 
 from avqa.errors import StoreNotFound
-from avqa.store import layout
-from avqa.store.admin import Store
-from avqa.store.files import read_json
+from avqa.store.checks.verify import verify
+from avqa.store.commit import Store
+from avqa.store.format import layout
+from avqa.store.format.records import Status
 from avqa.store.lock import Lock
-from avqa.store.records import Status
-from avqa.store.verify import verify
+from avqa.store.places.files import read_json
 from avqa.store.writer import ChunkWriter
 
 PROCESSES = multiprocessing.get_context("forkserver")

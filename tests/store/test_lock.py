@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from store.stored import make_store
+from helpers.store.stored import make_store
 
 from avqa.errors import StoreError, StoreLocked
-from avqa.store.admin import Store
+from avqa.store.commit import Store
 from avqa.store.lock import LOCK, Holder, Lock, process_start, read_holder
 
 HOLD = """

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from store.stored import (
+from helpers.store.stored import (
     RECIPES,
     SPECS,
     add_videos,
@@ -22,13 +22,13 @@ from store.stored import (
 )
 
 from avqa.errors import FeatureMissing, StoreError, StoreNotFound, UnknownName
-from avqa.store.admin import Store
+from avqa.store.checks.status import summary
+from avqa.store.checks.verify import verify
+from avqa.store.commit import Store
+from avqa.store.format.recipe_diff import recipe_hash
+from avqa.store.format.records import FeatureRecord, Status
 from avqa.store.lock import Lock
 from avqa.store.reader import RandomWeightsWarning, has_random_weights, open_store
-from avqa.store.recipes import recipe_hash
-from avqa.store.records import FeatureRecord, Status
-from avqa.store.status import summary
-from avqa.store.verify import verify
 
 LENGTHS = {"a": 12, "b": 3}
 

@@ -8,12 +8,12 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from store.stored import CHUNK_SECONDS, RECIPES, SPECS, make_store, new_store
+from helpers.store.stored import CHUNK_SECONDS, RECIPES, SPECS, make_store, new_store
 
 from avqa.errors import MediaError, StorageFailure
-from avqa.store.admin import Store
+from avqa.store.commit import Store
+from avqa.store.format.schema import FeatureSpec, bytes_needed, capacity_for, check_spec, num_chunks
 from avqa.store.lock import Lock
-from avqa.store.schema import FeatureSpec, bytes_needed, capacity_for, check_spec, num_chunks
 from avqa.store.writer import ChunkWriter
 
 
@@ -184,7 +184,7 @@ def test_sizes():
 
 
 def test_two_writers_make_the_same_bytes(tmp_path):
-    from stores import store_bytes
+    from helpers.store.stores import store_bytes
 
     first = make_store(tmp_path / "A", {"x": 7, "y": 3})
     second = make_store(tmp_path / "B", {"x": 7, "y": 3})

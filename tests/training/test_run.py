@@ -5,8 +5,8 @@ import json
 import pickle
 
 import pytest
-import run_folders
 import torch
+from helpers.runs import run_folders
 from safetensors.torch import save
 
 from avqa import heads

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.questions.question_files import make_question
+from helpers.runs.run_folders import answered
 from hypothesis import given
 from hypothesis import strategies as st
-from question_files import make_question
-from run_folders import answered
 
 from avqa.datasets.floors import Score
 from avqa.datasets.taxonomy import COLUMNS, NAMES

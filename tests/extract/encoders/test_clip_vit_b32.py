@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import networks
 import numpy as np
 import open_clip
 import pytest
 import torch
+from helpers.extraction import networks
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 import torch
+from helpers.extraction import networks
 
 from avqa.errors import ConfigError, UnknownName, WeightsUnavailable
 from avqa.extract import encoders

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 import torch
+from helpers.extraction import networks
 from PIL import Image
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.transforms import v2

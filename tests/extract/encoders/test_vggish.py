@@ -6,10 +6,10 @@ import wave
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 import torch
+from helpers.extraction import networks
 from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable

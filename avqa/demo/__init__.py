@@ -1,0 +1,1 @@
+"""The built-in sample and the demo: whole ways through the program, by its own commands."""

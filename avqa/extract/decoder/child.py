@@ -1,0 +1,200 @@
+"""The decoder process: ``python -m avqa.extract.decoder.child``, started by `_spawn.Child`.
+
+Line JSON comes in on standard input and goes out on a pipe of its own, because native libraries
+print on standard output; arrays go through the ring. It is killed rather than asked to stop.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import ConfigError
+from avqa.extract.decoder.ring import SLOTS, Ring
+from avqa.extract.media.types import Limits, Reader
+from avqa.extract.parent_death import die_with_parent
+from avqa.extract.settings import Settings
+
+Message = dict[str, Any]
+
+
+def outlive_interrupts() -> None:
+    """Leave Ctrl-C and SIGTERM to the parent, which drains and then ends us.
+
+    Both arrive blocked. SIGINT stays so, for programs started from here too; SIGTERM is
+    ignored instead, so that a reader can still terminate a program of its own.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+class Link:
+    """The way to the parent: requests, answers, blocks."""
+
+    def __init__(self, replies: int, ring: int) -> None:
+        """Start listening; the process ends when the parent closes its side."""
+        self._replies = replies
+        self._ring = Ring(ring)
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(SLOTS):
+            self._free.put(slot)
+        self.requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        rest = b""
+        # Not through sys.stdin: its lock, held here, would abort an orderly exit.
+        while data := os.read(0, 1 << 16):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if message["op"] == "free":
+                    self._free.put(message["slot"])
+                else:
+                    self.requests.put(message)
+        os._exit(0)
+
+    def send(self, kind: str, **content: Any) -> None:
+        """Send one message; a parent that is gone ends us."""
+        line = json.dumps({"kind": kind, **content}).encode("ascii") + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._replies, line) :]
+        except BrokenPipeError:
+            os._exit(0)
+
+    def send_block(self, name: str, first_row: int, rows: NDArray[np.generic]) -> None:
+        """Hand over rows; waits while both blocks of the ring are in the parent's hands."""
+        slot = self._free.get()
+        self._ring.put(slot, rows)
+        self.send(
+            "block",
+            slot=slot,
+            input=name,
+            first_row=first_row,
+            dtype=rows.dtype.str,
+            shape=list(rows.shape),
+        )
+
+
+class Memory:
+    """The limit on what one video may allocate."""
+
+    def __init__(self) -> None:
+        """Count what we have now as ours."""
+        self._base = _data_bytes()
+
+    @contextmanager
+    def imports(self) -> Iterator[None]:
+        """Count what is allocated inside as ours, not as the video's."""
+        self.lift()
+        before = _data_bytes()
+        try:
+            yield
+        finally:
+            self._base += max(0, _data_bytes() - before)
+
+    def limit(self, limit_bytes: int) -> None:
+        """Let allocations fail beyond ``limit_bytes`` more than what is ours."""
+        _limit_data(self._base + limit_bytes)
+
+    def lift(self) -> None:
+        """Take the limit away."""
+        _limit_data(None)
+
+
+def _data_bytes() -> int:
+    """Private writable memory of this process, as the kernel counts it for the limit."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[5]) * resource.getpagesize()
+    except OSError:  # no Linux, no limit
+        return 0
+
+
+def _limit_data(soft: int | None) -> None:
+    if sys.platform != "linux":
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    value = hard if soft is None else soft
+    if hard != resource.RLIM_INFINITY and value != hard:
+        value = min(value, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (value, hard))
+
+
+def load_reader(name: str) -> Reader:
+    """Find the reader: a name of `avqa.extract.readers`, or ``module:ATTRIBUTE`` in tests."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        found: Reader = getattr(importlib.import_module(module), attribute)
+        return found
+    from avqa.extract import readers
+
+    reader: Reader = readers.load(name).READER
+    return reader
+
+
+def serve(link: Link, reader: Reader, memory: Memory) -> None:
+    """Answer requests until the parent is gone or our state is in doubt."""
+    from avqa.extract.decoder.work import Work, explain
+
+    loaded: set[str] = set()
+    while True:
+        request = link.requests.get()
+        settings = Settings(
+            **{**request["settings"], "features": tuple(request["settings"]["features"])}
+        )
+        limits = Limits(**request["limits"])
+        work = Work(link, reader, request["path"], settings, limits)
+        try:
+            with memory.imports():
+                work.load(request, loaded)
+            link.send("ready")
+            memory.limit(limits.memory_bytes)
+            work.run(request)
+        except Exception as error:  # whatever it is, the parent is told
+            memory.lift()
+            answer = explain(error, request["path"], work.stage)
+            link.send("error", **answer)
+            if not answer.get("clean", True):
+                os._exit(0)
+
+
+def main() -> None:
+    """Run the process."""
+    name, replies, ring, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    outlive_interrupts()
+    link = Link(int(replies), int(ring))
+    try:
+        reader = load_reader(name)
+        version = reader.version()
+    except ConfigError as error:
+        link.send("error", error="config", message=str(error))
+    except ImportError as error:
+        link.send(
+            "error",
+            error="environment",
+            message=f"decoder {name!r} cannot be loaded: {error}; expected its library to be "
+            "installed; install it or choose another --decoder",
+        )
+    else:
+        link.send("hello", version=version)
+        serve(link, reader, Memory())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

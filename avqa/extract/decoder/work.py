@@ -1,0 +1,395 @@
+"""What the decoder process does for one video: grid, pictures, prepared rows, sound."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import resource
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import ConfigError, MediaError, UnknownName
+from avqa.extract import encoders
+from avqa.extract.decoder.ring import SLOT_BYTES
+from avqa.extract.encoders import Input
+from avqa.extract.media import file_checks
+from avqa.extract.media.audio import (
+    BLOCK_SECONDS,
+    PictureClockSound,
+    Waveform,
+    WindowCutter,
+    load_resampler,
+    write_wav,
+)
+from avqa.extract.media.grid import Grid, build_grid
+from avqa.extract.media.types import Limits, Picture, Probe, Reader, Report
+from avqa.extract.settings import Settings
+
+if TYPE_CHECKING:
+    from avqa.extract.decoder.child import Link
+
+PICTURE_ROWS = 16
+"""Rows of a picture block; see `Block`."""
+SOUND_ROWS = BLOCK_SECONDS
+PICTURE_FILE = "{:05d}.png"
+SOUND_FILE = "audio.wav"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """One input that was asked for and who prepares it."""
+
+    full_name: str
+    encoder: ModuleType
+    name: str
+    input: Input
+
+    def row(self, data: NDArray[Any], settings: Settings) -> NDArray[Any]:
+        """Prepare one second [1, …]: alone, so that it cannot depend on its neighbours.
+
+        Raises:
+            ValueError: if the encoder breaks its own declaration.
+        """
+        row: NDArray[Any] = np.asarray(self.encoder.prepare(self.name, data, settings))
+        if row.shape != (1, *self.input.shape) or row.dtype != self.input.dtype:
+            raise ValueError(
+                f"input {self.full_name!r} prepared as {row.shape} {row.dtype}; "
+                f"expected {(1, *self.input.shape)} {self.input.dtype}"
+            )
+        return row
+
+    def rehearse(self, settings: Settings) -> None:
+        """Prepare nothing in particular once, so that no video pays for slow imports."""
+        picture = self.input.kind == "picture"
+        shape = (1, 64, 64, 3) if picture else (1, self.input.window)
+        self.row(np.zeros(shape, np.uint8 if picture else np.float32), settings)
+
+
+class Work:
+    """One request."""
+
+    def __init__(
+        self, link: Link, reader: Reader, path: str, settings: Settings, limits: Limits
+    ) -> None:
+        """Keep what all steps need."""
+        self.stage = "probe"
+        self._link = link
+        self._reader = reader
+        self._path = path
+        self._settings = settings
+        self._limits = limits
+        self._report = Report()
+        self._seconds = dict.fromkeys(("probe", "decode", "prepare", "sound", "write"), 0.0)
+        self._inputs: list[Prepared] = []
+
+    def load(self, request: dict[str, Any], loaded: set[str]) -> None:
+        """Import what the request needs: encoders, what they import on first use, the resampler.
+
+        Args:
+            request: the parent's message.
+            loaded: what this process has loaded before; added to.
+
+        Raises:
+            UnknownName: if there is no such input.
+        """
+        for full_name in request.get("inputs", []):
+            encoder_name, _, name = full_name.partition("/")
+            encoder = encoders.load(encoder_name)
+            if name not in encoder.INPUTS:
+                raise UnknownName(f"input of {encoder_name}", name, encoder.INPUTS)
+            self._inputs.append(Prepared(full_name, encoder, name, encoder.INPUTS[name]))
+        for prepared in self._inputs:
+            if prepared.full_name not in loaded:
+                prepared.rehearse(self._settings)
+        if request["op"] == "frames" or any(p.input.kind == "sound" for p in self._inputs):
+            load_resampler()
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        loaded.update(prepared.full_name for prepared in self._inputs)
+
+    def run(self, request: dict[str, Any]) -> None:
+        """Do what is asked and send the answers."""
+        probe, grid = self._probe(request.get("max_rows"))
+        if request["op"] == "probe":
+            self._link.send("end")
+            return
+        if request["op"] == "frames":
+            folder = Path(request["folder"])
+            self._write_pictures(probe, grid, folder)
+            self._sound(
+                probe, len(grid.index), lambda blocks: write_wav(str(folder / SOUND_FILE), blocks)
+            )
+            return
+        pictures = [p for p in self._inputs if p.input.kind == "picture"]
+        sounds = [p for p in self._inputs if p.input.kind == "sound"]
+        if pictures:
+            self._send_pictures(probe, grid, pictures, full=request["full"])
+        num_rows = len(grid.index)
+        self._sound(
+            probe,
+            num_rows,
+            (lambda blocks: self._send_windows(blocks, sounds, num_rows)) if sounds else None,
+        )
+
+    def _probe(self, max_rows: int | None) -> tuple[Probe, Grid]:
+        with self._clock("probe"):
+            probe = self._reader.probe(self._path, self._limits)
+            grid = build_grid(probe.times, self._settings.frame_at, probe.average_fps)
+            grid = Grid(grid.index[:max_rows], grid.pts[:max_rows])
+        self._link.send(
+            "header",
+            pts=[float(value) for value in grid.pts],
+            index=[int(value) for value in grid.index],
+            duration=float(probe.times.duration),
+            declared_seconds=probe.declared_seconds,
+            has_sound=probe.has_sound,
+            width=probe.width,
+            height=probe.height,
+            codec=probe.codec,
+        )
+        return probe, grid
+
+    def _send_pictures(
+        self, probe: Probe, grid: Grid, inputs: Sequence[Prepared], *, full: bool
+    ) -> None:
+        """Prepare each wanted picture for every input, and send full blocks of rows."""
+        rows = RowsInOrder(grid.index, inputs, self._link)
+        with closing(self._decoded(probe, grid, full=full)) as pictures:
+            for picture in pictures:
+                with self._clock("prepare"):
+                    made = {
+                        p.full_name: p.row(picture.rgb[None], self._settings)[0] for p in inputs
+                    }
+                rows.add(picture.index, made)
+                if rows.stuck:
+                    break
+        rows.flush()
+        self._check_complete(rows.num_sent, len(grid.index))
+
+    def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Generator[Picture, None, None]:
+        self.stage = "decode"
+        wanted = sorted({int(value) for value in grid.index})
+        pictures = self._reader.pictures(probe, wanted, self._report, full=full)
+        while True:
+            with self._clock("decode"):
+                picture = next(pictures, None)
+            if picture is None:
+                return
+            yield picture
+
+    def _check_complete(self, num_rows: int, expected: int) -> None:
+        """Rows up to a gap are good, and the report says that they are not all."""
+        if self._report.corrupt:
+            self._report.warnings.append(
+                f"{self._report.corrupt} packets or pictures were corrupt and passed over"
+            )
+        if num_rows == 0:
+            raise MediaError(
+                "no_frames",
+                f"no picture could be decoded: path={self._path!r}; expected {expected}; "
+                "the file is damaged or not what it seems",
+            )
+        if num_rows < expected:
+            self._report.partial = True
+            self._report.warnings.append(f"decoded {num_rows} of {expected} rows")
+
+    def _write_pictures(self, probe: Probe, grid: Grid, folder: Path) -> None:
+        """Write one PNG per row; rows that show the same picture get copies."""
+        from PIL import Image
+
+        written: set[int] = set()
+        complete = 0
+        with closing(self._decoded(probe, grid, full=False)) as pictures:
+            for picture in pictures:
+                start = time.monotonic()
+                with self._clock("write"):
+                    rows = np.flatnonzero(grid.index == picture.index)
+                    files = [folder / PICTURE_FILE.format(row) for row in rows]
+                    Image.fromarray(picture.rgb).save(files[0])
+                    for copy in files[1:]:
+                        shutil.copyfile(files[0], copy)
+                    written.update(int(row) for row in rows)
+                self._link.send("spent", seconds=time.monotonic() - start)
+                while complete in written:
+                    complete += 1
+                if complete < len(grid.index) and grid.index[complete] < picture.index:
+                    break  # it was passed over
+        for row in written:
+            if row >= complete:
+                (folder / PICTURE_FILE.format(row)).unlink()
+        self._check_complete(complete, len(grid.index))
+
+    def _sound(
+        self, probe: Probe, num_rows: int, use: Callable[[Iterator[Waveform]], None] | None
+    ) -> None:
+        """Read the sound if it is wanted and end; nothing from here on harms the pictures."""
+        self._send_state("stage", stage="sound")
+        self.stage = "sound"
+        state: dict[str, Any] = {}
+        if use is not None and probe.has_sound:
+            sound = PictureClockSound(
+                self._reader.sound(probe, self._report),
+                start_seconds=int(probe.times.pts[0]) * probe.times.time_base,
+                num_seconds=num_rows,
+                resample=self._settings.resample,
+                report=self._report,
+            )
+            prepared, corrupt = self._seconds["prepare"], self._report.corrupt
+            try:
+                with self._clock("sound"):
+                    use(sound.blocks())
+            except Exception as error:  # whatever it is, the footer tells
+                if is_storage(error):
+                    raise
+                state = {"sound_error": explain(error, self._path, "sound")}
+                state["clean"] = state["sound_error"].get("clean", True)
+            self._seconds["sound"] -= self._seconds["prepare"] - prepared
+            if self._report.corrupt > corrupt:
+                self._report.warnings.append(
+                    f"{self._report.corrupt - corrupt} packets of sound do not decode: "
+                    "silence there"
+                )
+            state["audio_start"] = sound.extent.start
+            state["audio_end"] = sound.extent.end
+        self._send_state("footer", **state)
+
+    def _send_windows(
+        self, blocks: Iterator[Waveform], inputs: Sequence[Prepared], num_rows: int
+    ) -> None:
+        """Send all sound inputs of a minute before the next minute is read."""
+        hop = self._settings.audio_hop
+        cutters = [(p, WindowCutter(num_rows, hop, p.input.window)) for p in inputs]
+        for block in blocks:
+            for prepared, cutter in cutters:
+                self._send_rows(prepared, cutter.push(block))
+        for prepared, cutter in cutters:
+            self._send_rows(prepared, cutter.finish())
+
+    def _send_rows(self, prepared: Prepared, cut: Iterator[tuple[int, Waveform]]) -> None:
+        for first_row, windows in cut:
+            with self._clock("prepare"):
+                rows = [prepared.row(window[None], self._settings) for window in windows]
+            step = _rows_per_block(rows[0], SOUND_ROWS)
+            for k in range(0, len(rows), step):
+                self._link.send_block(
+                    prepared.full_name, first_row + k, np.concatenate(rows[k : k + step])
+                )
+
+    def _send_state(self, kind: str, **more: Any) -> None:
+        self._link.send(
+            kind, report=dataclasses.asdict(self._report), seconds=self._seconds, **more
+        )
+
+    @contextmanager
+    def _clock(self, stage: str) -> Iterator[None]:
+        start = _processor_seconds()
+        try:
+            yield
+        finally:
+            self._seconds[stage] += _processor_seconds() - start
+
+
+class RowsInOrder:
+    """Turns prepared pictures, in time order, into blocks of rows, in row order.
+
+    The two orders differ only where a published grid shows a picture again at the end; the
+    pictures it comes back to are kept until their last row.
+    """
+
+    def __init__(self, index: NDArray[np.int64], inputs: Sequence[Prepared], link: Link) -> None:
+        self._index = [int(value) for value in index]
+        self._uses = Counter(self._index)
+        self._kept: dict[int, dict[str, NDArray[Any]]] = {}
+        self._waiting: dict[str, list[NDArray[Any]]] = {p.full_name: [] for p in inputs}
+        self._link = link
+        self._num_ready = 0
+        self.num_sent = 0
+        self.stuck = False
+        """The next row's picture was passed over, so that no further row can come."""
+
+    def add(self, index: int, made: dict[str, NDArray[Any]]) -> None:
+        """Take the rows [*shape] made of one picture, by input; pictures come in time order."""
+        self._kept[index] = made
+        while self._num_ready < len(self._index) and self._index[self._num_ready] in self._kept:
+            current = self._index[self._num_ready]
+            for name, row in self._kept[current].items():
+                self._waiting[name].append(row)
+            self._uses[current] -= 1
+            if not self._uses[current]:
+                del self._kept[current]
+            self._num_ready += 1
+            if self._num_ready - self.num_sent == PICTURE_ROWS:
+                self.flush()
+        self.stuck = self._num_ready < len(self._index) and self._index[self._num_ready] < index
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        for name, rows in self._waiting.items():
+            step = _rows_per_block(rows[0], PICTURE_ROWS) if rows else 1
+            for k in range(0, len(rows), step):
+                self._link.send_block(name, self.num_sent + k, np.stack(rows[k : k + step]))
+            rows.clear()
+        self.num_sent = self._num_ready
+
+
+def _rows_per_block(row: NDArray[Any], most: int) -> int:
+    """As many rows as fit, at most ``most``."""
+    return max(1, min(most, SLOT_BYTES // max(1, row.nbytes)))
+
+
+def _processor_seconds() -> float:
+    """Of this process, and of finished programs it started."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
+    """Turn any error into a message; ``clean`` says whether this process can go on."""
+    where = f"stage={stage!r}, path={path!r}"
+    if isinstance(error, ConfigError):
+        return {"error": "config", "message": str(error)}
+    if isinstance(error, MediaError):
+        found = {"error": "media", "reason": error.reason, "message": str(error)}
+        return {**found, "stage": error.stage, "clean": error.reason != "memory"}
+    if is_storage(error):
+        return {"error": "storage", "message": f"cannot write: {error}; make room there"}
+    if _is_memory(error):
+        return {
+            "error": "media",
+            "reason": "memory",
+            "message": file_checks.too_much_memory(where),
+            "stage": stage,
+            "clean": False,
+        }
+    return {
+        "error": "media",
+        "reason": "crash",
+        "message": f"unexpected {type(error).__name__} in the decoder process: {where}; "
+        f"expected pictures or a media error: {' '.join(str(error).split())}",
+        "stage": stage,
+        "clean": False,
+    }
+
+
+def is_storage(error: BaseException) -> bool:
+    """Whether a file that we write ourselves found no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, as Python, FFmpeg or torch say it."""
+    return (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or "can't allocate memory" in str(error)
+    )

@@ -1,0 +1,92 @@
+"""Sound by time stamps with PyAV: the only way that keeps the start offset of late sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.error import FFmpegError
+from av.error import MemoryError as FFmpegMemoryError
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from avqa.errors import MediaError
+from avqa.extract.media import file_checks
+from avqa.extract.media.container import opened, packets_of, sound_stream
+from avqa.extract.media.types import Limits, Report, Sound
+
+
+def read_sound(path: str, limits: Limits, report: Report) -> Iterator[Sound]:
+    """Yield the decoded frames of the sound stream as mono runs on the file's clock.
+
+    Raises:
+        MediaError: ``no_sound``, ``no_decoder``, or ``corrupt`` if nothing decodes.
+    """
+    with opened(path, limits) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise file_checks.no_sound(path)
+        if stream.codec_context is None:
+            raise _no_sound_decoder(path)
+        stream.codec_context.thread_count = 1
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        count = 0
+        expected: Fraction | None = None
+        for frame in _frames(container, stream, report):
+            start = frame.pts * stream.time_base if frame.pts is not None else expected
+            samples = mono(frame)
+            run = Sound(start or Fraction(0), frame.sample_rate, samples)
+            expected = run.start_seconds + Fraction(len(samples), frame.sample_rate)
+            count += 1
+            yield run
+    if count == 0:
+        raise MediaError(
+            "corrupt",
+            f"the sound of path={path!r} does not decode; expected at least one frame; "
+            "the file is damaged",
+            stage="sound",
+        )
+
+
+def _frames(container: Any, stream: Any, report: Report) -> Iterator[Any]:
+    for packet in packets_of(container, [stream], report.warnings):
+        try:
+            yield from stream.codec_context.decode(packet)
+        except FFmpegMemoryError:
+            raise
+        except FFmpegError:
+            report.corrupt += 1
+    try:
+        yield from stream.codec_context.decode(None)
+    except FFmpegMemoryError:
+        raise
+    except FFmpegError:
+        report.corrupt += 1
+
+
+def _no_sound_decoder(path: str) -> MediaError:
+    return MediaError(
+        "no_decoder",
+        f"no decoder for the sound of path={path!r}; expected a codec FFmpeg knows; "
+        "convert the sound",
+        stage="sound",
+    )
+
+
+def mono(frame: Any) -> NDArray[np.float32]:
+    """Mean of the channels [n], full scale ±1."""
+    data = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype == np.uint8:
+        scaled = (data.astype(np.float32) - 128) / 128
+    elif np.issubdtype(data.dtype, np.integer):
+        scaled = data.astype(np.float32) / -float(np.iinfo(data.dtype).min)
+    else:
+        scaled = data
+    mixed: NDArray[np.float32] = scaled.mean(axis=0, dtype=np.float32)
+    return mixed

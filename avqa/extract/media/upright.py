@@ -1,0 +1,69 @@
+"""Decoded picture → upright RGB with square pixels."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from avqa.extract.media.container import display_size
+
+# FFmpeg's exact conversion: 8 ms for 1280x720 instead of 1, but the default one darkens by 1 to 3
+# levels, and depends on the processor's vector instructions.
+_SCALING = (
+    Interpolation.BILINEAR
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
+
+
+class Upright:
+    """Converts the pictures of one stream."""
+
+    def __init__(self, aspect: Fraction) -> None:
+        """Take the width of a pixel divided by its height."""
+        self._aspect = aspect
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> NDArray[np.uint8]:
+        """Picture [H, W, 3] as a player shows it."""
+        width, height = display_size(frame.width, frame.height, self._aspect)
+        rgb = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            dst_color_range=ColorRange.JPEG,
+            interpolation=_SCALING,
+            threads=1,
+        ).to_ndarray()
+        return turn(np.asarray(rgb, np.uint8), display_matrix(frame))
+
+
+def display_matrix(frame: Any) -> tuple[int, int, int, int]:
+    """(a, b, c, d) of the frame's display matrix: x' = ax + cy, y' = bx + dy; signs matter only."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return (1, 0, 0, 1)
+    m = np.frombuffer(bytes(side_data), np.int32)
+    return int(m[0]), int(m[1]), int(m[3]), int(m[4])
+
+
+def turn(rgb: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Turn and mirror [H, W, 3] by quarter turns; other angles are left as coded."""
+    a, b, c, d = matrix
+    if a == 0 and d == 0 and b and c:
+        rgb, right, down = rgb.transpose(1, 0, 2), c, b
+    elif b == 0 and c == 0:
+        right, down = a, d
+    else:
+        return rgb
+    if right < 0:
+        rgb = rgb[:, ::-1]
+    if down < 0:
+        rgb = rgb[::-1]
+    return np.ascontiguousarray(rgb)

@@ -1,0 +1,176 @@
+"""Pictures through decord, one thread, by its own time stamps.
+
+decord has no white list, no limits and drops the start offset of sound. So the file is opened by
+PyAV first, which applies the first two, and the sound is PyAV's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import decord
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from avqa.errors import MediaError
+from avqa.extract.media import container as _container
+from avqa.extract.media import file_checks, packet_plan, pyav_audio
+from avqa.extract.media.types import Limits, Picture, Probe, Report, Sound
+
+NAME = "decord"
+
+
+@dataclass(frozen=True)
+class _Private:
+    dropped: int
+    """Pictures before time 0, which decord counts but which are never shown."""
+    aspect: Fraction
+    short: bool
+    limits: Limits
+
+
+class DecordReader:
+    """See the module; a `Reader`."""
+
+    name = NAME
+
+    def version(self) -> str:
+        """Decord's version, and that of PyAV, which reads its sound."""
+        return f"decord {decord.__version__}, sound by pyav {av.__version__}"
+
+    def probe(self, path: str, limits: Limits) -> Probe:
+        """Check the file with PyAV, then take decord's time stamps.
+
+        Raises:
+            MediaError: see `avqa.extract.media.types.Reader`.
+        """
+        path = file_checks.check_file(path)
+        with _container.opened(path, limits) as container:
+            stream = _container.picture_stream(container, path)
+            _container.check_stream(container, stream, path, NAME, limits)
+            codec = stream.codec_context
+            found = _container.demux(container, stream, path, limits)
+            aspect = _container.aspect_of(stream)
+            short = found.is_short_of(container)
+            with _video(path, short) as video:
+                stamps = _stamps(video, path)
+            dropped = int((stamps[:, 0] < 0).sum())
+            ticks = np.rint(stamps[dropped:] / float(stream.time_base)).astype(np.int64)
+            if len(ticks) == 0:
+                raise file_checks.no_frames(path, "all its pictures are before time 0")
+            length = int(ticks[-1, 1] - ticks[-1, 0])
+            ticks += _start(found.packets) - ticks[0, 0]
+            fps = stream.average_rate or stream.guessed_rate
+            times = packet_plan.closed_table(ticks[:, 0].copy(), length, stream.time_base, fps)
+            return Probe(
+                path=path,
+                reader=NAME,
+                width=codec.width,
+                height=codec.height,
+                codec=codec.codec.canonical_name,
+                declared_seconds=_container.declared_seconds(container),
+                times=times,
+                has_sound=_container.sound_stream(container) is not None,
+                average_fps=fps,
+                private=_Private(dropped, aspect, short, limits),
+            )
+
+    def pictures(
+        self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
+    ) -> Iterator[Picture]:
+        """Yield the pictures ``wanted``; decord seeks by itself, ``full`` makes no difference."""
+        private = _private(probe)
+        report.packets = len(probe.times.pts)
+        report.why_not_planned = "decord seeks by itself"
+        report.partial = report.partial or private.short
+        report.decoded_seconds = float(probe.times.duration)
+        with _video(probe.path, private.short) as video:
+            for index in wanted:
+                try:
+                    rgb = video[index + private.dropped].asnumpy()
+                except (decord.DECORDError, IndexError):
+                    report.corrupt += 1
+                    continue
+                yield Picture(index, _square(rgb, private.aspect, probe.width))
+
+    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
+        """Yield the sound by time stamps."""
+        return pyav_audio.read_sound(probe.path, _private(probe).limits, report)
+
+
+READER = DecordReader()
+
+
+def _private(probe: Probe) -> _Private:
+    if not isinstance(probe.private, _Private):
+        raise TypeError(f"probe of reader={probe.reader!r}; expected one made by {NAME!r}")
+    return probe.private
+
+
+@contextmanager
+def _video(path: str, short: bool) -> Iterator[Any]:
+    """Open with decord; it takes only UTF-8, so other names go through an open file.
+
+    Raises:
+        MediaError: ``truncated`` or ``corrupt`` where decord cannot read on, else ``no_decoder``.
+    """
+    decord.logging.set_level(decord.logging.QUIET)
+    descriptor = None
+    name = path
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY)
+        name = f"/proc/self/fd/{descriptor}"
+    try:
+        try:
+            video = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise _cannot_open(path, short, str(error)) from error
+        yield video
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _cannot_open(path: str, short: bool, message: str) -> MediaError:
+    if "av_read_frame failed" not in message and not short:
+        return file_checks.no_decoder(path, NAME, "one decord cannot open")
+    return MediaError(
+        "truncated" if short else "corrupt",
+        f"decord cannot read path={path!r} to its end; expected a whole file; "
+        "repair it or choose another --decoder",
+        stage="probe",
+    )
+
+
+def _stamps(video: Any, path: str) -> NDArray[np.float64]:
+    """Begin and end [F, 2] of every picture in seconds on the file's clock."""
+    if len(video) == 0:
+        raise file_checks.no_frames(path)
+    stamps: NDArray[np.float64] = video.get_frame_timestamp(range(len(video))).astype(np.float64)
+    return stamps[np.argsort(stamps[:, 0], kind="stable")]
+
+
+def _start(packets: packet_plan.PacketTable) -> int:
+    """Tick of the first picture on the file's clock; decord counts from the stream's start."""
+    stamps = packets.pts[packets.shown & (packets.pts != packet_plan.MISSING)]
+    return int(stamps.min()) if len(stamps) else 0
+
+
+def _square(rgb: NDArray[np.uint8], aspect: Fraction, coded_width: int) -> NDArray[np.uint8]:
+    """Stretch [H, W, 3] to square pixels; decord has turned it upright already."""
+    height, width = rgb.shape[:2]
+    if height == coded_width != width:
+        aspect = 1 / aspect
+    size = _container.display_size(width, height, aspect)
+    if size == (width, height):
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))

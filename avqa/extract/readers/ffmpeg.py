@@ -1,0 +1,347 @@
+"""Pictures and sound through the bundled ffmpeg program, with a time table of its own.
+
+An independent check of the other readers: nothing here comes from PyAV. It decodes every
+picture twice, once for the time stamps and once for the wanted pictures.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import MediaError
+from avqa.extract.media import ffmpeg_program, file_checks, packet_plan
+from avqa.extract.media.types import Limits, Picture, Probe, Report, Sound, TimeTable
+
+NAME = "ffmpeg"
+# One side is stretched to square pixels, none is shrunk.
+_SCALE = (
+    "scale='max(iw,trunc(iw*sar+0.5))':'max(ih,trunc(ih/sar+0.5))'"
+    ":flags=bicubic+full_chroma_int+accurate_rnd+bitexact,setsar=1,format=rgb24"
+)
+_STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)[^:]*: (Video|Audio): (\w+)(.*)$")
+_SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
+_RATE = re.compile(r", ([\d.]+)(k?) fps")
+_DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)")
+# These are searched anywhere in a line: another thread's unfinished message may come before.
+_TIME_BASE = re.compile(r"\[Parsed_showinfo.*config in time_base: (\d+)/(\d+)")
+_SHOWN = re.compile(r"\[Parsed_showinfo\S* @ \S+ \[info\] n: *\d+ pts: *(\S+) .*?duration: *(\S+)")
+_HEARD = re.compile(
+    r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) .*"
+    r"rate:(\d+) nb_samples:(\d+)"
+)
+_QUIET = {"map_metadata": -1, "map_chapters": -1}
+"""Keeps text of the file out of the messages, once `_START` was printed."""
+_START = "[info] Stream mapping:"
+
+
+@dataclass
+class _Header:
+    """What the program prints about a file."""
+
+    pictures: list[tuple[int, str, str]] = field(default_factory=list)
+    """Index, codec and rest of the line, of each picture stream that is no cover image."""
+    sounds: list[tuple[int, str, str]] = field(default_factory=list)
+    declared_seconds: float | None = None
+
+    def take(self, line: str) -> None:
+        if found := _STREAM.match(line):
+            stream = (int(found[1]), found[3], found[4])
+            if found[2] == "Audio":
+                self.sounds.append(stream)
+            elif "(attached pic)" not in found[4]:
+                self.pictures.append(stream)
+        elif found := _DURATION.match(line):
+            self.declared_seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def _default(streams: list[tuple[int, str, str]]) -> tuple[int, str, str]:
+    return next((s for s in streams if "(default)" in s[2]), streams[0])
+
+
+@dataclass(frozen=True)
+class _Private:
+    picture: int
+    sound: int | None
+    num_errors: int
+    short: bool
+    limits: Limits
+
+
+class FfmpegReader:
+    """See the module; a `Reader`."""
+
+    name = NAME
+
+    def version(self) -> str:
+        """First line of the program's own account."""
+        done = subprocess.run(
+            [ffmpeg_program.program(), "-version"], capture_output=True, stdin=subprocess.DEVNULL
+        )
+        return "ffmpeg " + done.stdout.decode(errors="replace").split()[2]
+
+    def probe(self, path: str, limits: Limits) -> Probe:
+        """Read the header, then decode everything for its time stamps.
+
+        Raises:
+            MediaError: see `avqa.extract.media.types.Reader`.
+        """
+        path = file_checks.check_file(path)
+        header = _header(path, limits)
+        index, codec, rest = _default(header.pictures)
+        width, height = _declared_size(path, rest, limits)
+        file_checks.check_length(path, header.declared_seconds, limits)
+        sound = _default(header.sounds)[0] if header.sounds else None
+        table = _Table(path, limits)
+        rate = _RATE.search(rest)
+        fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None
+        table.fill(index, sound)
+        times = table.times(fps)
+        return Probe(
+            path=path,
+            reader=NAME,
+            width=width,
+            height=height,
+            codec=codec,
+            declared_seconds=header.declared_seconds,
+            times=times,
+            has_sound=sound is not None,
+            average_fps=fps,
+            private=_Private(
+                index, sound, table.num_errors, table.is_short(header.declared_seconds), limits
+            ),
+        )
+
+    def pictures(
+        self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
+    ) -> Iterator[Picture]:
+        """Yield the pictures ``wanted``; everything is always decoded."""
+        private = _private(probe)
+        report.packets = len(probe.times.pts)
+        report.why_not_planned = "the ffmpeg program decodes everything"
+        report.partial = report.partial or private.short
+        report.decoded_seconds = float(probe.times.duration)
+        report.corrupt += private.num_errors
+        if not wanted:
+            return
+        with tempfile.NamedTemporaryFile("w", prefix="avqa-", suffix=".filter") as script:
+            script.write(f"select='{_choose(list(wanted))}',{_SCALE}")
+            script.flush()
+            output = ffmpeg_program.source(private.limits).output(
+                "pipe:1",
+                **{"map": f"0:{private.picture}", "/filter:v": script.name},
+                format="image2pipe",
+                vcodec="ppm",
+                fps_mode="passthrough",
+            )
+            with ffmpeg_program.running(
+                ffmpeg_program.arguments(probe.path, output), lambda _: None
+            ) as program:
+                for i in wanted:
+                    rgb = _read_ppm(program.output)
+                    if rgb is None:
+                        return
+                    yield Picture(i, rgb)
+
+    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
+        """Yield the sound by time stamps.
+
+        Raises:
+            MediaError: ``no_sound`` or ``corrupt``.
+        """
+        private = _private(probe)
+        if private.sound is None:
+            raise file_checks.no_sound(probe.path)
+        heard: queue.SimpleQueue[re.Match[str]] = queue.SimpleQueue()
+
+        started = False
+
+        def take(line: str) -> None:
+            nonlocal started
+            started = started or line == _START
+            if started and (found := _HEARD.search(line)):
+                heard.put(found)
+
+        output = ffmpeg_program.source(private.limits).output(
+            "pipe:1",
+            map=f"0:{private.sound}",
+            af="ashowinfo",
+            format="f32le",
+            acodec="pcm_f32le",
+            **_QUIET,
+        )
+        count = 0
+        with ffmpeg_program.running(ffmpeg_program.arguments(probe.path, output), take) as program:
+            for run in _runs(program.output, heard):
+                count += 1
+                yield run
+            report.corrupt += program.num_errors
+        if count == 0:
+            raise MediaError(
+                "corrupt",
+                f"the sound of path={probe.path!r} does not decode; expected at least one frame; "
+                "the file is damaged",
+                stage="sound",
+            )
+
+
+READER = FfmpegReader()
+
+
+def _private(probe: Probe) -> _Private:
+    if not isinstance(probe.private, _Private):
+        raise TypeError(f"probe of reader={probe.reader!r}; expected one made by {NAME!r}")
+    return probe.private
+
+
+def _header(path: str, limits: Limits) -> _Header:
+    header = _Header()
+    # Without an output the program describes the input and ends with an error.
+    command = ffmpeg_program.arguments(
+        path, ffmpeg_program.source(limits).output("x", format="null")
+    )[:-3]
+    with ffmpeg_program.running(command, header.take) as program:
+        program.finish()
+        errors = [e for e in program.errors if "At least one output" not in e]
+    if not header.pictures and not header.sounds:
+        raise file_checks.not_media(path, errors[-1] if errors else "no stream found")
+    if not header.pictures:
+        raise file_checks.no_video(path)
+    return header
+
+
+def _declared_size(path: str, rest: str, limits: Limits) -> tuple[int, int]:
+    found = _SIZE.search(rest)
+    if not found:
+        raise file_checks.no_frames(path, "no size is declared or found")
+    width, height = int(found[1]), int(found[2])
+    file_checks.check_size(path, width, height, limits)
+    if found[3] and int(found[3]) and int(found[4]):
+        aspect = Fraction(int(found[3]), int(found[4]))
+        stretched = max(aspect, 1 / aspect)
+        file_checks.check_size(path, round(width * stretched), height, limits)
+    return width, height
+
+
+def _exact_rate(fps: float) -> Fraction:
+    """The rate behind a number printed with two decimals: n/1001 ones are the only others."""
+    near = Fraction(round(fps) * 1000, 1001)
+    if abs(fps - near) < 0.006 and abs(fps - round(fps)) > 0.006:
+        return near
+    return Fraction(fps).limit_denominator(100)
+
+
+class _Table:
+    """Time stamps of all pictures, and the extent of the sound, from one full decode."""
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+        self._pts: list[int] = []
+        self._length = 0
+        self._time_base = Fraction(1)
+        self._sound_end = Fraction(0)
+        self._started = False
+        self.num_errors = 0
+
+    def fill(self, picture: int, sound: int | None) -> None:
+        """Run the program."""
+        command = ffmpeg_program.arguments(
+            self._path,
+            ffmpeg_program.source(self._limits).output(
+                "-", map=f"0:{picture}", vf="showinfo=checksum=0", fps_mode="passthrough",
+                format="null", enc_time_base="demux", **_QUIET,
+            )
+        )  # fmt: skip
+        if sound is not None:
+            command += ["-map", f"0:{sound}", "-c", "copy", "-f", "framecrc", "pipe:1"]
+        with ffmpeg_program.running(command, self._take) as program:
+            self._take_sound(program.output)
+            program.finish()
+            self.num_errors = program.num_errors
+        if not self._pts:
+            raise file_checks.no_frames(
+                self._path, program.errors[-1] if program.errors else "none"
+            )
+
+    def _take(self, line: str) -> None:
+        self._started = self._started or line == _START
+        if not self._started:
+            return
+        if found := _SHOWN.search(line):
+            last = self._pts[-1] if self._pts else 0
+            pts = last + self._length if found[1] == "NOPTS" else int(found[1])
+            self._length = int(found[2]) if found[2] != "NOPTS" else 0
+            self._pts.append(max(pts, last) if self._pts else pts)
+        elif found := _TIME_BASE.search(line):
+            self._time_base = Fraction(int(found[1]), int(found[2]))
+
+    def _take_sound(self, lines: IO[bytes]) -> None:
+        time_base = Fraction(1)
+        end = 0
+        for line in lines:
+            if line.startswith(b"#tb 0:"):
+                time_base = Fraction(line.split(b":")[1].strip().decode())
+            elif not line.startswith(b"#"):
+                fields = line.split(b",")
+                end = max(end, int(fields[2]) + int(fields[3]))
+        self._sound_end = end * time_base
+
+    def times(self, fps: Fraction | None) -> TimeTable:
+        """The time table."""
+        pts = np.array(self._pts, np.int64)
+        table = packet_plan.closed_table(pts, self._length, self._time_base, fps)
+        file_checks.check_length(self._path, float(table.duration), self._limits)
+        return table
+
+    def is_short(self, declared: float | None) -> bool:
+        """Whether picture and sound both end clearly before the declared length."""
+        if declared is None:
+            return False
+        picture_end = (self._pts[-1] + self._length) * self._time_base
+        start = min(self._pts[0] * self._time_base, Fraction(0))
+        end = float(max(picture_end, self._sound_end) - start)
+        return end < declared - max(0.5, 0.01 * declared)
+
+
+def _choose(wanted: list[int]) -> str:
+    """Expression that is true for the pictures ``wanted``; a search tree, for speed."""
+    if len(wanted) == 1:
+        return f"eq(n,{wanted[0]})"
+    half = len(wanted) // 2
+    return f"if(lt(n,{wanted[half]}),{_choose(wanted[:half])},{_choose(wanted[half:])})"
+
+
+def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
+    """Next picture [H, W, 3]; None at the end, or if the program died within one."""
+    magic, size, depth = stream.readline(), stream.readline(), stream.readline()
+    if magic != b"P6\n" or depth != b"255\n":
+        return None
+    width, height = map(int, size.split())
+    data = stream.read(width * height * 3)
+    if len(data) < width * height * 3:
+        return None
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+
+def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterator[Sound]:
+    """Cut the samples into the frames that were announced."""
+    expected = Fraction(0)
+    # Samples are written after their announcement, so what is there to read is announced.
+    while head := stream.read(4):
+        found = heard.get(timeout=60)
+        channels, rate, length = int(found[2]), int(found[3]), int(found[4])
+        data = head + stream.read(4 * channels * length - 4)
+        samples = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], np.float32)
+        start = expected if found[1] == "NOPTS" else Fraction(int(found[1]), rate)
+        expected = start + Fraction(length, rate)
+        yield Sound(start, rate, samples.reshape(-1, channels).mean(axis=1, dtype=np.float32))

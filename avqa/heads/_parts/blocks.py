@@ -1,0 +1,360 @@
+"""Blocks that several heads share: attention, question encoders, the answer layer.
+
+Attention weights used for selection, losses or display are those before dropout, averaged over
+heads after the softmax. Masks are boolean, true = may be attended; a query with nothing to
+attend to gives zeros, never NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from avqa.heads._parts.head import HeadInput, HeadOptions
+
+
+def masked_mean(x: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
+    """Mean of ``x [..., D]`` along ``dim`` over the entries whose ``mask [...]`` is true."""
+    weight = mask.unsqueeze(-1).to(x.dtype)
+    return (x * weight).sum(dim) / weight.sum(dim).clamp(min=1)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax over the last axis; masked entries get 0, rows without any entry all 0."""
+    if mask is None:
+        return scores.softmax(-1)
+    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
+    return weights.masked_fill(~mask, 0.0)
+
+
+_Mixed = tuple[Tensor, Tensor | None]
+
+
+class Attention(nn.Module):
+    """Multi-head attention with biases, whose weights are returned before dropout.
+
+        weights = softmax(Q Kᵀ / √(D/h)),  out = FC(weights V)
+
+    Parameters and initialisation are those of `torch.nn.MultiheadAttention`. With one query per
+    set of keys the query is folded through the key projection and the values are projected
+    after the weighted sum: the same numbers for a fraction of the work.
+
+    Shapes:
+        query [..., M, D], keys [..., N, D], mask [..., N] or [..., M, N]
+        → out [..., M, D], weights [..., M, N] (None where not wanted); leading axes broadcast.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width={width}; expected a multiple of heads={heads}")
+        self.heads, self.dropout = heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        mask: Tensor | None = None,
+        *,
+        values: Tensor | None = None,
+        layer: nn.Linear | None = None,
+        want_weights: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend from every query to the keys; ``values`` are the keys unless given.
+
+        With ``layer`` (one query, no ``values``) the keys are ``layer(keys)``, which is folded in
+        too and never computed for all of them.
+        """
+        if mask is not None and mask.ndim < query.ndim:
+            mask = mask.unsqueeze(-2)  # [..., 1, N]
+        if query.shape[-2] == 1 and values is None:
+            found = self._folded(query, keys, mask, layer)
+        else:
+            assert layer is None
+            found = self._full(query, keys, keys if values is None else values, mask, want_weights)
+        mixed, weights = found
+        out = self.out_proj(mixed)
+        if mask is not None:
+            out = out * mask.any(-1, keepdim=True)
+        return out, weights
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], self.heads, -1)
+
+    def _full(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, want: bool
+    ) -> _Mixed:
+        parts = zip(
+            (query, keys, values),
+            self.in_proj_weight.chunk(3),
+            self.in_proj_bias.chunk(3),
+            strict=True,
+        )
+        q, k, v = (self._by_head(F.linear(x, w, b)) for x, w, b in parts)
+        q, k, v = (x.transpose(-3, -2) for x in (q, k, v))  # [..., h, M or N, D/h]
+        by_head = None if mask is None else mask.unsqueeze(-3)
+        rate = self.dropout if self.training else 0.0
+        if not want and (mask is None or bool(mask.any(-1).all())):
+            mixed = F.scaled_dot_product_attention(q, k, v, by_head, rate)
+            return mixed.transpose(-3, -2).flatten(-2), None
+        weights = masked_softmax(q @ k.mT / math.sqrt(q.shape[-1]), by_head)
+        mixed = F.dropout(weights, rate) @ v
+        return mixed.transpose(-3, -2).flatten(-2), weights.mean(-3)
+
+    def _folded(
+        self, query: Tensor, keys: Tensor, mask: Tensor | None, layer: nn.Linear | None
+    ) -> _Mixed:
+        """One query: h folded queries [h, D] meet the raw keys, the values come last."""
+        width, size = query.shape[-1], query.shape[-1] // self.heads
+        w_q, w_k, w_v = self.in_proj_weight.chunk(3)
+        b_q, _, b_v = self.in_proj_bias.chunk(3)  # the key's bias shifts all scores alike
+        w_k, w_v = (w.view(self.heads, size, width) for w in (w_k, w_v))
+        b_v = self._by_head(b_v)
+        if layer is not None:
+            w_k, w_v, b_v = w_k @ layer.weight, w_v @ layer.weight, b_v + w_v @ layer.bias
+        q = self._by_head(F.linear(query, w_q, b_q)).squeeze(-3)  # [..., h, d]
+        folded = torch.einsum("...hd,hde->...he", q, w_k)
+        weights = masked_softmax(folded @ keys.mT / math.sqrt(size), mask)  # [..., h, N]
+        kept = F.dropout(weights, self.dropout, self.training)
+        mixed = torch.einsum("...he,hde->...hd", kept @ keys, w_v)
+        mixed = mixed + kept.sum(-1, keepdim=True) * b_v
+        return mixed.flatten(-2).unsqueeze(-2), weights.mean(-2, keepdim=True)
+
+
+class FeedForward(nn.Sequential):
+    """``FC(drop(ReLU(FC(x))))``, ``inner`` wide between (D in the AVST family).
+
+    Dropout comes before the ReLU: its factors are not negative, so the numbers are the same, and
+    one wide tensor less is kept for the backward pass.
+    """
+
+    def __init__(self, width: int, dropout: float, inner: int | None = None) -> None:
+        inner = inner or width
+        super().__init__(
+            nn.Linear(width, inner), nn.Dropout(dropout), nn.ReLU(), nn.Linear(inner, width)
+        )
+
+
+class QuestionBlock(nn.Module):
+    """A question's attention over a set, without a residual from the question.
+
+        u, w = MHA_4(query, keys, keys),  out = LN(u + drop(FFN(u)))
+
+    Shapes:
+        query [..., D], keys [..., N, D], mask [..., N] → out [..., D], weights [..., N]
+        with ``layer`` (keys are ``layer(keys)``, see `Attention`) keys as wide as its input
+    """
+
+    def __init__(self, width: int, dropout: float, heads: int = 4) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, dropout)
+        self.feed_forward = FeedForward(width, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        mask: Tensor | None = None,
+        layer: nn.Linear | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Attend from one query to its keys."""
+        mixed, weights = self.attention(query.unsqueeze(-2), keys, mask, layer=layer)
+        assert weights is not None
+        mixed = mixed.squeeze(-2)
+        out = self.norm(mixed + self.dropout(self.feed_forward(mixed)))
+        return out, weights.squeeze(-2)
+
+
+class HybridLayer(nn.Module):
+    """Self- and cross-attention added to the input, then a feed-forward layer ("HAN" layer).
+
+        x' = LN1(x + drop(MHA_1(x, y, y)) + drop(MHA_1(x, x, x))),  out = LN2(x' + drop(FFN(x')))
+
+    Shapes:
+        x [..., M, D], y [..., M, D], mask [..., M] of both → [..., M, D]
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = Attention(width, 1, dropout)
+        self.cross_attention = Attention(width, 1, dropout)
+        self.feed_forward = FeedForward(width, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Update ``x`` by itself and by ``y``."""
+        cross, _ = self.cross_attention(x, y, mask, want_weights=False)
+        own, _ = self.self_attention(x, x, mask, want_weights=False)
+        x = self.norm1(x + self.dropout(cross) + self.dropout(own))
+        return self.norm2(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
+
+
+class Question(NamedTuple):
+    """An encoded question."""
+
+    sentence: Tensor
+    """q [B, D]."""
+    words: Tensor
+    """[B, N, D]."""
+    mask: Tensor
+    """[B, N] bool: true for real words."""
+    cell: Tensor | None
+    """[B, D], the LSTM's last cell state; None for CLIP."""
+
+
+class LstmQuestion(nn.Module):
+    """Learnt words through tanh and a one-layer LSTM; q = FC(2D→D)(tanh([h; c])).
+
+    As in all published code the LSTM runs through the padding behind the question, whose row of
+    the table is an ordinary learnt one; ``pack`` stops at the last real word instead. Attention
+    over words must use the mask either way. ``bidirectional``: D/2 states each way, joined.
+    ``forget_bias`` is added to the forget gates' bias at the start (Gers et al. 2000): at 0 the
+    gates let about half of the cell pass, so a word 12 steps before the end moves q by 0.1 % of
+    its norm; at 2 by 10 to 15 %.
+
+    Shapes:
+        tokens [B, N] → `Question`
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        *,
+        pack: bool,
+        bidirectional: bool = False,
+        forget_bias: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pack = pack
+        self.embedding = nn.Embedding(vocabulary, width)
+        hidden = width // 2 if bidirectional else width
+        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=bidirectional)
+        self.project = nn.Linear(2 * width, width)
+        with torch.no_grad():
+            for name, bias in self.lstm.named_parameters():
+                if name.startswith("bias_ih"):
+                    bias[hidden : 2 * hidden] += forget_bias  # gates: input, forget, cell, output
+
+    def forward(self, inputs: HeadInput) -> Question:
+        """Encode ``inputs.tokens``."""
+        assert inputs.tokens is not None  # Head.check
+        return self.encode(inputs.tokens)
+
+    def encode(self, tokens: Tensor) -> Question:
+        """Encode word numbers ``[B, N]``, right-padded with 0."""
+        mask = tokens != 0
+        x = self.embedding(tokens).tanh()
+        if self.pack:
+            last = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * mask
+            lengths = last.amax(1).clamp(min=1).cpu()
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            out, (hidden, cell) = self.lstm(packed)
+            words, _ = pad_packed_sequence(out, batch_first=True, total_length=tokens.shape[1])
+        else:
+            words, (hidden, cell) = self.lstm(x)
+        last_hidden, last_cell = (x.transpose(0, 1).flatten(1) for x in (hidden, cell))  # [B, D]
+        sentence = self.project(torch.cat([last_hidden, last_cell], -1).tanh())
+        return Question(sentence, words, mask, last_cell)
+
+
+class ClipQuestion(nn.Module):
+    """CLIP's frozen sentence and word features, each through a layer of its own.
+
+    The start token is dropped: CLIP's text tower is causal, so its vector is the same for every
+    question. Words are positions 1 to the end-of-text position inclusive.
+
+    Args:
+        text_width: width of the features.
+        width: D.
+        words: also give words (else ``Question.words`` is empty and there is no layer for them).
+        raw: pass features through as they are where the widths agree.
+
+    Shapes:
+        sentence [B, text_width], words [B, 77, text_width], eot [B] → `Question`, N = 76
+    """
+
+    def __init__(self, text_width: int, width: int, *, words: bool, raw: bool = False) -> None:
+        super().__init__()
+        self.has_words = words
+
+        def layer() -> nn.Module:
+            return nn.Identity() if raw and text_width == width else nn.Linear(text_width, width)
+
+        self.sentence = layer()
+        self.words = layer() if words else None
+
+    def forward(self, inputs: HeadInput) -> Question:
+        """Project the features in ``inputs``.
+
+        Raises:
+            ValueError: word features are wanted and missing, or ``eot`` lies outside them.
+        """
+        assert inputs.sentence is not None  # Head.check
+        sentence = self.sentence(inputs.sentence)
+        if self.words is None:
+            none = sentence.new_zeros(len(sentence), 0, sentence.shape[-1])
+            return Question(sentence, none, none[..., 0].bool(), None)
+        if inputs.words is None or inputs.eot is None:
+            raise ValueError("words or eot is missing; expected both: this head attends to words")
+        last = inputs.words.shape[1] - 1
+        if bool(((inputs.eot < 1) | (inputs.eot > last)).any()):
+            raise ValueError(f"eot={inputs.eot.tolist()}; expected positions 1 to {last} of words")
+        position = torch.arange(1, last + 1, device=inputs.eot.device)
+        mask = position <= inputs.eot[:, None]
+        return Question(sentence, self.words(inputs.words[:, 1:]), mask, None)
+
+
+def question_encoder(
+    options: HeadOptions, *, words: bool, raw: bool = False
+) -> LstmQuestion | ClipQuestion:
+    """The encoder that ``options.question`` names; ``words`` and ``raw`` as in `ClipQuestion`."""
+    if options.question == "lstm":
+        return LstmQuestion(
+            options.vocabulary, options.width, pack=options.pack, forget_bias=options.forget_bias
+        )
+    return ClipQuestion(options.text_width, options.width, words=words, raw=raw)
+
+
+class AnswerLayer(nn.Module):
+    """The last layer: FC(D→C), or the product with projected option texts.
+
+    Multiple choice: logit_o = ⟨e, FC(text_width→D)(t_o / |t_o|)⟩, one layer shared by all
+    options, so permuting the options permutes the logits; missing options get −inf. None of the
+    papers describes its multiple-choice form; this one changes nothing before ``e``.
+
+    Shapes:
+        e [B, D] → [B, C] or [B, O]
+    """
+
+    def __init__(self, options: HeadOptions) -> None:
+        super().__init__()
+        self.choices = options.answer == "choices"
+        if self.choices:
+            self.layer = nn.Linear(options.text_width, options.width)
+        else:
+            self.layer = nn.Linear(options.width, options.num_answers)
+
+    def forward(self, e: Tensor, inputs: HeadInput) -> Tensor:
+        """Logits of the answers."""
+        if not self.choices:
+            return self.layer(e)  # type: ignore[no-any-return]
+        assert inputs.choices is not None  # Head.check
+        logits = torch.einsum("bd,bod->bo", e, self.layer(F.normalize(inputs.choices, dim=-1)))
+        if inputs.choice_valid is not None:
+            logits = logits.masked_fill(~inputs.choice_valid, -math.inf)
+        return logits

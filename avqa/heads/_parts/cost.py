@@ -1,0 +1,56 @@
+"""What a head costs: parameters and floating-point operations."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from avqa.heads._parts.head import Head, HeadInput
+
+WORDS = 14
+TOKENS = 77
+
+
+def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: int = 0) -> HeadInput:
+    """A batch of seeded noise with everything any head may need; nothing is padded."""
+    options = head.options
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(batch, *shape, generator=g)
+
+    def tokens(number: int) -> torch.Tensor:
+        return torch.randint(1, options.vocabulary, (batch, number), generator=g)
+
+    return HeadInput(
+        valid=torch.ones(batch, seconds, dtype=torch.bool),
+        audio=normal(seconds, options.audio_width).relu_(),
+        frame=normal(seconds, options.visual_width),
+        patch=normal(seconds, patches, options.visual_width),
+        tokens=tokens(WORDS),
+        sentence=normal(options.text_width),
+        words=normal(TOKENS, options.text_width),
+        eot=torch.full((batch,), WORDS),
+        choices=normal(4, options.text_width),
+        video=torch.arange(batch),
+        sources=torch.randint(0, 2, (batch, 22), generator=g).float(),
+        type_tokens=tokens(2),
+        keyword_tokens=tokens(2),
+        choice_tokens=tokens(8),
+    )
+
+
+def count_parameters(head: Head) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in head.parameters() if p.requires_grad)
+
+
+def count_flops(head: Head, *, seconds: int, patches: int) -> int:
+    """Operations of one question's forward pass, as torch's own counter counts them.
+
+    A multiplication and an addition are two; element-wise operations and LSTMs are not counted.
+    """
+    inputs = random_input(head, batch=1, seconds=seconds, patches=patches)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        head.eval()(inputs)
+    return int(counter.get_total_flops())

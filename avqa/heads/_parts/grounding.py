@@ -1,0 +1,139 @@
+"""What the heads that ground sound in pictures share: grounding, match loss, pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avqa.heads._parts.head import Head, HeadInput, HeadOptions
+
+GROUNDING_PREFIXES = ("audio.", "picture.", "visual.", "match.")
+"""Parameters that AVST's grounding pre-training (stage I) trains, by the names they have in every
+head that can start from it: `audio_layer`, `picture_layer`, the layer after the grounding
+([mean; grounded] 2D→D) and the `MatchClassifier`."""
+
+
+def audio_layer(options: HeadOptions) -> nn.Sequential:
+    """``a = FC(ReLU(FC(audio)))``: audio_width → D → D."""
+    return nn.Sequential(
+        nn.Linear(options.audio_width, options.width),
+        nn.ReLU(),
+        nn.Linear(options.width, options.width),
+    )
+
+
+def picture_layer(options: HeadOptions) -> nn.Module:
+    """Nothing where maps are as wide as the head, as in the papers; else a layer to D."""
+    if options.visual_width == options.width:
+        return nn.Identity()
+    return nn.Linear(options.visual_width, options.width)
+
+
+class UnitMap(NamedTuple):
+    """A map whose rows count as vectors of length 1.
+
+    The lengths divide the results instead of the rows: no second copy of the largest tensor.
+    """
+
+    rows: Tensor
+    """[..., P, D], as they came."""
+    length: Tensor
+    """[..., P], L2 norm of each row; 1 for a row of zeros."""
+
+    @classmethod
+    def of(cls, maps: Tensor) -> UnitMap:
+        """Measure the rows of ``maps`` [..., P, D]."""
+        length = torch.linalg.vector_norm(maps, dim=-1)
+        return cls(maps, length.masked_fill(length == 0, 1.0))
+
+    def cosine(self, vector: Tensor) -> Tensor:
+        """Cosine of every row with ``vector`` [..., D] → [..., P]."""
+        unit = F.normalize(vector, dim=-1).unsqueeze(-1)
+        return (self.rows @ unit).squeeze(-1) / self.length
+
+    def average(self, weights: Tensor) -> Tensor:
+        """Sum of the rows of length 1, weighted by ``weights`` [..., P] → [..., D]."""
+        return ((weights / self.length).unsqueeze(-2) @ self.rows).squeeze(-2)
+
+
+def cosine(maps: Tensor, vector: Tensor) -> Tensor:
+    """Cosine of every position with a vector: maps [..., P, D], vector [..., D] → [..., P]."""
+    return UnitMap.of(maps).cosine(vector)
+
+
+def draw_negatives(inputs: HeadInput) -> Tensor | None:
+    """A picture of another video for every second: [B, T, P, Dv]; None if there is none.
+
+    ``inputs.negative_patch`` where given; else, per sample and second, a valid second of the
+    batch drawn uniformly among those of samples with another ``video`` (every sample is a video
+    of its own where ``video`` is not given).
+    """
+    if inputs.negative_patch is not None:
+        return inputs.negative_patch
+    assert inputs.patch is not None  # Head.check
+    batch, seconds = inputs.valid.shape
+    device = inputs.valid.device
+    video = torch.arange(batch, device=device) if inputs.video is None else inputs.video
+    other = (video[:, None] != video[None]).repeat_interleave(seconds, 1)  # [B, B·T]
+    chance = (other & inputs.valid.reshape(1, -1)).float()
+    if not bool(chance.any(1).all()):
+        return None
+    return inputs.patch.flatten(0, 1)[torch.multinomial(chance, seconds, replacement=True)]
+
+
+class MatchClassifier(nn.Sequential):
+    """Whether a sound and a picture belong together: FC 2D→D→D/2→D/4→2, ReLU between.
+
+    Shapes:
+        [audio; visual] [..., 2D] → [..., 2]
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            *(nn.Linear(2 * width, width), nn.ReLU()),
+            *(nn.Linear(width, width // 2), nn.ReLU()),
+            *(nn.Linear(width // 2, width // 4), nn.ReLU()),
+            nn.Linear(width // 4, 2),
+        )
+
+
+def match_loss(positive: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
+    """Mean cross-entropy of 2·B·T pairs, labels 1 and 0, over valid seconds only.
+
+    Shapes:
+        positive [B, T, 2], negative [B, T, 2], valid [B, T] → scalar
+    """
+    matched = -positive.log_softmax(-1)[..., 1][valid]
+    apart = -negative.log_softmax(-1)[..., 0][valid]
+    return torch.cat([matched, apart]).mean()
+
+
+def grounding_state(head: Head) -> dict[str, Tensor]:
+    """The parameters that grounding pre-training trains, by name (`GROUNDING_PREFIXES`)."""
+    state: Mapping[str, Tensor] = head.state_dict()
+    return {name: value for name, value in state.items() if name.startswith(GROUNDING_PREFIXES)}
+
+
+def load_grounding(head: Head, state: Mapping[str, Tensor]) -> None:
+    """Start a head's grounding from pre-trained parameters (``grounding_state`` of AVST).
+
+    Raises:
+        ValueError: names or shapes are not those of this head's grounding.
+    """
+    own = grounding_state(head)
+    if strange := sorted(own.keys() ^ state.keys()):
+        raise ValueError(
+            f"grounding weights differ from those of {type(head).__module__} in {strange[0]}"
+            f" and {len(strange) - 1} more; expected exactly {', '.join(sorted(own))}"
+        )
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"grounding weights: {name} has shape {tuple(value.shape)};"
+                f" expected {tuple(own[name].shape)}, the widths they were trained with"
+            )
+    head.load_state_dict(dict(state), strict=False)

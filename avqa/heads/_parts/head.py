@@ -1,0 +1,231 @@
+"""What every head takes and gives: `HeadOptions`, `HeadInput`, `HeadOutput`, `Head`.
+
+Shape letters, the same in every head: B batch, T seconds, P patches of a picture, N words of a
+question, O options of a multiple choice, D width, C answers, G instrument classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from avqa.heads._parts.evidence import Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """Options that every head has; a head's own `Options` add its paper's choices.
+
+    Raises:
+        ValueError: names every option whose value is not one of those it may have.
+    """
+
+    width: int = 512
+    """D, width of everything inside the head."""
+    audio_width: int = 128
+    visual_width: int = 512
+    text_width: int = 512
+    """Width of CLIP sentence and word features."""
+    vocabulary: int = 93
+    """Words of the LSTM question encoder, `<pad>` = 0 among them."""
+    num_answers: int = 42
+    """C, for ``answer="vocabulary"``."""
+    answer: Literal["vocabulary", "choices"] = "vocabulary"
+    """Closed vocabulary (MUSIC-AVQA), or scored option texts (AVQA)."""
+    question: Literal["lstm", "clip"] = "lstm"
+    """Question encoder: learnt words through an LSTM, or CLIP's frozen text features."""
+    pack: bool = False
+    """LSTM only: stop at the last real word instead of running through the padding."""
+    forget_bias: float = 0.0
+    """LSTM only: added to the forget gates' bias at the start; 2 lets early words through to q."""
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        problems = [*_literal_problems(self), *self.problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each; heads add their own."""
+        sizes = [name for name, hint in get_type_hints(type(self)).items() if hint is int]
+        found = [
+            f"{name}={getattr(self, name)}; expected 1 or more"
+            for name in sizes
+            if getattr(self, name) < 1
+        ]
+        if not 0 <= self.dropout < 1:
+            found.append(f"dropout={self.dropout}; expected at least 0 and under 1")
+        if not 0 <= self.forget_bias <= 10:
+            found.append(f"forget_bias={self.forget_bias}; expected 0 to 10")
+        return found
+
+
+def _literal_problems(options: HeadOptions) -> list[str]:
+    hints = get_type_hints(type(options))
+    problems = []
+    for name, hint in hints.items():
+        value = getattr(options, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            known = ", ".join(map(str, get_args(hint)))
+            problems.append(f"{name}={value!r}; expected one of {known}")
+        if hint is bool and not isinstance(value, bool):
+            problems.append(f"{name}={value!r}; expected true or false")
+    return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadInput:
+    """A batch of questions about videos. What a head does not need may be left out.
+
+    Padded seconds, words and options are marked by the masks and never change a logit.
+    """
+
+    valid: Tensor
+    """[B, T] bool: true for real seconds."""
+    audio: Tensor | None = None
+    """[B, T, audio_width], VGGish rows."""
+    frame: Tensor | None = None
+    """[B, T, visual_width], one vector per picture."""
+    patch: Tensor | None = None
+    """[B, T, P, visual_width], patches or map positions, row-major."""
+    tokens: Tensor | None = None
+    """[B, N] long, word numbers, right-padded with 0."""
+    sentence: Tensor | None = None
+    """[B, text_width], CLIP's vector at the end-of-text position."""
+    words: Tensor | None = None
+    """[B, 77, text_width], CLIP's vectors at all positions, the start token first."""
+    eot: Tensor | None = None
+    """[B] long, end-of-text position in ``words``."""
+    choices: Tensor | None = None
+    """[B, O, text_width], sentence vectors of the options of a multiple choice."""
+    choice_valid: Tensor | None = None
+    """[B, O] bool: false for missing options."""
+    choice_tokens: Tensor | None = None
+    """[B, N] long, words of all options joined (text object of MCD)."""
+    video: Tensor | None = None
+    """[B] long, equal for questions about one video; training losses that need other videos."""
+    negative_patch: Tensor | None = None
+    """[B, T, P, visual_width], pictures of other videos (match loss); drawn from the batch
+    where it is not given."""
+    sources: Tensor | None = None
+    """[B, G] in [0, 1], instrument labels of the video (SaSR-Net, training)."""
+    source_weight: Tensor | None = None
+    """[B, G], weight of each label, 0 = unknown; all 1 if not given."""
+    type_tokens: Tensor | None = None
+    """[B, N] long, words of the question's type (text object of MCD)."""
+    keyword_tokens: Tensor | None = None
+    """[B, N] long, the question's slot values (text object of MCD)."""
+
+    def to(self, device: torch.device | str) -> HeadInput:
+        """The same batch on another device."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: v.to(device) for n, v in given.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What a head gives."""
+
+    logits: Tensor
+    """[B, C], or [B, O] for multiple choice with −inf at missing options."""
+    aux_losses: dict[str, Tensor] = field(default_factory=dict)
+    """Name → scalar, unweighted; in training only. Weights: `Head.aux_weights`."""
+    explain: dict[str, Tensor] = field(default_factory=dict)
+    """Name → tensor; on request only."""
+
+
+_TEXT = {"lstm": ("tokens",), "clip": ("sentence",)}
+_RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
+_RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
+_RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
+_WIDTH = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
+_WIDTH |= {"sentence": "text_width", "words": "text_width", "choices": "text_width"}
+_WIDTH |= {"negative_patch": "visual_width"}
+_TIMED = ("audio", "frame", "patch", "negative_patch")
+
+
+class Head(nn.Module):
+    """Base of all heads: keeps the options and checks the input.
+
+    A head defines ``forward(inputs, explain=False) -> HeadOutput`` and starts it with
+    ``self.check(inputs)``.
+    """
+
+    FEATURES: ClassVar[tuple[str, ...]] = ()
+    """Fields of `HeadInput` that hold the video features this head needs."""
+
+    aux_weights: dict[str, float]
+    """Weight of each auxiliary loss in the total; set by the head."""
+
+    def __init__(self, options: HeadOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.aux_weights = {}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of `HeadInput` that must be given, for these options."""
+        choices = ("choices",) if self.options.answer == "choices" else ()
+        return (*self.FEATURES, *_TEXT[self.options.question], *choices)
+
+    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> None:
+        """Refuse a batch this head cannot read; ``needs`` stands in for what `forward` needs.
+
+        Raises:
+            ValueError: a needed tensor is missing or has another rank, width, batch or number
+                of seconds; there is no second; a sample has no valid second, word or option.
+        """
+        if inputs.valid.ndim != 2 or inputs.valid.dtype != torch.bool:
+            raise ValueError(
+                f"valid has shape {tuple(inputs.valid.shape)}, dtype {inputs.valid.dtype};"
+                " expected bool [B, T]"
+            )
+        if inputs.valid.shape[1] == 0:
+            raise ValueError("valid has T=0 seconds; expected at least one")
+        needs = self.needs if needs is None else needs
+        for name in needs:
+            if getattr(inputs, name) is None:
+                raise ValueError(f"{name} is missing; {type(self).__module__} needs {needs}")
+        for name, rank in _RANK.items():
+            if (tensor := getattr(inputs, name)) is not None:
+                self._check_shape(name, tensor, rank, inputs.valid)
+        self._check_masks(inputs)
+
+    def _check_shape(self, name: str, tensor: Tensor, rank: int, valid: Tensor) -> None:
+        shape = tuple(tensor.shape)
+        if tensor.ndim != rank:
+            raise ValueError(f"{name} has shape {shape}; expected {rank} axes")
+        if shape[0] != valid.shape[0]:
+            raise ValueError(f"{name} has batch {shape[0]}; expected that of valid, {len(valid)}")
+        if name in _TIMED and shape[1] != valid.shape[1]:
+            raise ValueError(f"{name} has T={shape[1]}; expected that of valid, {valid.shape[1]}")
+        if 0 in shape:
+            raise ValueError(f"{name} has shape {shape}; expected no empty axis")
+        if name in _WIDTH and shape[-1] != getattr(self.options, _WIDTH[name]):
+            expected = f"{_WIDTH[name]}={getattr(self.options, _WIDTH[name])}"
+            raise ValueError(f"{name} has width {shape[-1]}; expected {expected}")
+
+    def _check_masks(self, inputs: HeadInput) -> None:
+        masks = {"valid": inputs.valid, "choice_valid": inputs.choice_valid}
+        if self.options.question == "lstm" and inputs.tokens is not None:
+            masks["tokens"] = inputs.tokens != 0
+        for name, mask in masks.items():
+            if mask is not None and not bool(mask.any(1).all()):
+                sample = int((~mask.any(1)).nonzero()[0])
+                raise ValueError(
+                    f"{name}: sample {sample} has nothing unmasked; expected at least one entry"
+                )
+
+    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer a batch; ``explain`` also returns what was attended to."""
+        raise NotImplementedError
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Where this head looked, from what ``forward(inputs, explain=True)`` gave.
+
+        A head without anything to show keeps this one, which is empty.
+        """
+        return Evidence()

@@ -1,0 +1,481 @@
+"""AVAF-Net: the words gather clues from sound and patches; the question weighs the two."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avqa.heads._parts.blocks import (
+    AnswerLayer,
+    Attention,
+    ClipQuestion,
+    FeedForward,
+    Question,
+    masked_softmax,
+    question_encoder,
+)
+from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.grounding import UnitMap
+from avqa.heads._parts.head import Head as BaseHead
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, groups, row
+from avqa.heads.avaf.losses import foreign_cosine, spatial_loss, temporal_loss
+
+PAPER = Paper(
+    title="Audio-Visual Adaptive Fusion Network for Question Answering Based on Contrastive "
+    "Learning (AVAF-Net)",
+    venue="AAAI 2025",
+    url="https://doi.org/10.1609/aaai.v39i10.33138",
+    recipe=Recipe(
+        1e-4,
+        batch_size=32,
+        epochs=30,
+        step_epochs=8,
+        gamma=0.1,
+        note="authors' code: batch 64, seed 42, and the checkpoint chosen on the test file",
+    ),
+    figures=(
+        Figures(
+            name="AVAF-Net [CLIP ViT-B/32]",
+            source="paper",
+            values=row(
+                *(83.09, 69.70, 78.15, 80.20, 84.49, 82.37),
+                *(84.51, 75.05, 68.37, 61.94, 70.07, 72.12, 75.90),
+            ),
+            annotation="u",
+            consistent=False,
+            note="chosen on test; AV-Count 75.05 is a misprint: 75.34 restores the AV average and"
+            " the total (the cells as printed give 72.04 and 75.86)",
+        ),
+        Figures(
+            name="AVAF-Net on MUSIC-AVQA-Real",
+            source="paper",
+            values=row(
+                *(85.65, 62.70, 80.70, 80.84, 85.11, 82.93),
+                *(83.46, 77.31, 73.97, 63.16, 70.85, 73.78, 77.45),
+            ),
+            annotation="u, real videos only",
+            note="7,365 test questions: those of all-digit video ids",
+        ),
+        Figures(
+            name="QAGL",
+            source="AVAF-Net's table",
+            values=row(
+                *(82.99, 71.04, 78.58, 80.12, 77.88, 78.89),
+                *(82.29, 72.73, 62.83, 63.40, 64.36, 69.43, 73.58),
+            ),
+            annotation="u",
+            consistent=False,
+            note="the cells give V-Avg 78.99",
+        ),
+        Figures(
+            name="APL",
+            source="AVAF-Net's table",
+            values=row(
+                *(81.15, 69.19, 76.97, 77.11, 82.29, 79.73),
+                *(81.78, 73.75, 66.52, 62.40, 64.72, 70.09, 73.86),
+            ),
+            annotation="u",
+            consistent=False,
+            note="the cells give A-Avg 76.74 and All 73.82",
+        ),
+    ),
+    parameters_note="the paper gives none; 16,931,885 here, 16,407,085 with fuse='sum' as in the"
+    " authors' modules, 13,748,781 without the audio encoder",
+)
+
+_PHI = {0.0: 75.50, 0.017: 75.48, 0.019: 75.90, 0.021: 75.79, 0.023: 75.54, 0.025: 75.73}
+_PHI |= {0.027: 75.58}
+_BETA = {0.1: 75.76, 0.2: 75.90, 0.3: 75.76, 0.4: 75.68, 0.5: 75.39, 0.6: 74.87, 0.7: 74.64}
+_BETA |= {0.8: 74.07}
+
+ABLATIONS = {
+    "full": Ablation({}, groups(78.15, 82.37, 72.12, 75.90)),
+    "no_tacl": Ablation({"tacl": False}, groups(78.27, 82.20, 71.17, 75.35)),
+    "no_avcm": Ablation({"avcm": False}, groups(75.11, 77.58, 67.78, 71.67)),
+    "no_sacl": Ablation({"sacl": False}, groups(77.28, 82.62, 71.55, 75.50)),
+    "no_qoaf": Ablation({"qoaf": False}, groups(75.36, 77.50, 69.41, 72.78)),
+    "no_all": Ablation(
+        {"tacl": False, "avcm": False, "sacl": False, "qoaf": False},
+        groups(46.87, 16.60, 25.12, 26.70),
+        "the floor of the most frequent answer: a collapsed classifier, not a target",
+    ),
+    "no_audio_encoder": Ablation(
+        {"audio_encoder": False}, note="the paper's text, which has no encoder; no figure"
+    ),
+    **{f"phi_{phi:.3f}": Ablation({"phi": phi}, {"All": value}) for phi, value in _PHI.items()},
+    **{f"beta_{beta}": Ablation({"beta": beta}, {"All": value}) for beta, value in _BETA.items()},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(HeadOptions):
+    """AVAF-Net's modules and losses; values the paper does not give are marked."""
+
+    question: Literal["lstm", "clip"] = "clip"
+    """The paper's encoder is CLIP, whose features go in as they are where widths agree."""
+    q_pool: Literal["eot", "sot"] = "eot"
+    """The sentence: CLIP's end-of-text vector, or, only to reproduce the authors' code, that of
+    the start token, which is the same for every question."""
+    audio_encoder: bool = True
+    """Self-attention over the seconds of sound, as in the authors' code."""
+    num_seconds: int = 60
+    """Positions the audio encoder has: the most seconds it can read."""
+    avcm: bool = True
+    """Clue mining: sound and patches attend to the words."""
+    qoaf: bool = True
+    """Weights of the two modalities from the question; without it both are 1."""
+    fuse: Literal["concat", "sum"] = "concat"
+    """Join the weighted modalities by a layer (Eq. 13), or add them (the authors' code)."""
+    weight_relu: bool = False
+    """A ReLU before the softmax of the modality weights, as in the authors' code."""
+    tacl: bool = True
+    """The loss of temporal alignment."""
+    temp_loss: Literal["paper", "fnac"] = "paper"
+    alpha: float | None = None
+    """Weight of the temporal loss (not given in the paper); 1 for ``paper``, 100 for ``fnac``."""
+    sacl: bool = True
+    """The loss of spatial alignment."""
+    beta: float = 0.2
+    phi: float = 0.019
+    """Patches above it are positive; for 49 patches, scaled by 49/P for P."""
+    tau: float = 0.4
+    """Temperature of the spatial loss (not given in the paper)."""
+    spat_temp: float = 1.0
+    """Divides the cosines inside the spatial loss. With 1, as printed, it hardly acts; with
+    0.07 it does."""
+    spat_batch_neg: bool = False
+    """Add the mean cosine with other videos' patches to the spatial loss's denominator."""
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each."""
+        found = super().problems()
+        if self.width % 4:
+            found.append(f"width={self.width}; expected a multiple of 4 (attention heads)")
+        found += [
+            f"{name}={getattr(self, name)}; expected more than 0"
+            for name in ("tau", "spat_temp")
+            if not 0 < getattr(self, name) < math.inf
+        ]
+        found += [
+            f"{name}={value}; expected 0 or more"
+            for name in ("alpha", "beta", "phi")
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf
+        ]
+        if self.q_pool == "sot" and self.question == "lstm":
+            found.append("q_pool='sot' with question='lstm'; expected question='clip'")
+        return found
+
+
+class CrossLayer(nn.Module):
+    """Post-norm attention layer X: its queries are added to what they find.
+
+        Eq. 4–5   x = LN(query + drop(MHA(query, keys, keys))),  out = LN(x + drop(FFN(x)))
+
+    The feed-forward layer is 4D wide. ``positions`` are added to queries and keys, not to values.
+
+    Shapes:
+        query [B, M, D], keys [B, N, D], mask [B, N] → out [B, M, D], weights [B, M, N]
+        (None unless wanted)
+    """
+
+    def __init__(self, width: int, dropout: float, heads: int = 4) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, dropout)
+        self.feed_forward = FeedForward(width, dropout, 4 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        for p in self.parameters():
+            if p.ndim > 1:
+                nn.init.xavier_uniform_(p)
+
+    def forward(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        mask: Tensor,
+        *,
+        positions: Tensor | None = None,
+        want_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Update ``query`` by what it finds in ``keys``."""
+        if positions is None:
+            mixed, weights = self.attention(query, keys, mask, want_weights=want_weights)
+        else:
+            mixed, weights = self.attention(
+                query + positions, keys + positions, mask, values=keys, want_weights=want_weights
+            )
+        x = self.norm1(query + self.dropout(mixed))
+        return self.norm2(x + self.dropout(self.feed_forward(x))), weights
+
+
+class AudioEncoder(nn.Module):
+    """Self-attention over the seconds of sound, one head, learnt positions N(0, 1).
+
+    Shapes:
+        audio [B, T, D], valid [B, T] → [B, T, D]
+    """
+
+    def __init__(self, width: int, dropout: float, num_seconds: int) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(num_seconds, width))
+        self.layer = CrossLayer(width, dropout, heads=1)
+
+    def forward(self, audio: Tensor, valid: Tensor) -> Tensor:
+        """Encode.
+
+        Raises:
+            ValueError: there are more seconds than positions.
+        """
+        seconds = audio.shape[1]
+        if seconds > len(self.positions):
+            raise ValueError(
+                f"T={seconds}; expected at most num_seconds={len(self.positions)} with"
+                " audio_encoder=true; raise num_seconds or set audio_encoder=false"
+            )
+        out, _ = self.layer(audio, audio, valid, positions=self.positions[:seconds])
+        return out  # type: ignore[no-any-return]
+
+
+class ModalityFusion(nn.Module):
+    """Words gather from both modalities, the question weighs them (QOAF).
+
+        Eq. 10–11   a'' = X(W, a'),  Z'' = X(W, Z')
+                    δ = softmax(FC(q)),  δ_1 visual, δ_2 audio (both 1 without weights)
+        Eq. 13      F = FC([δ_1 Z''; δ_2 a''])                          (``sum``: δ_1 Z'' + δ_2 a'')
+
+    Differs from the authors' code: they add, put a ReLU before the softmax (``weight_relu``; with
+    both values negative δ is stuck at ½) and count audio first.
+
+    Shapes:
+        q [B, D], words [B, N, D], audio [B, T, D], patches [B, T·P, D], valid [B, T]
+        → F [B, N, D], δ [B, 2], weights of the words over seconds of sound [B, N, T] and over
+        patches [B, N, T·P] (None unless wanted)
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        width, dropout = options.width, options.dropout
+        self.relu = options.weight_relu
+        self.audio = CrossLayer(width, dropout)
+        self.visual = CrossLayer(width, dropout)
+        self.weigh = nn.Linear(width, 2) if options.qoaf else None
+        self.join = nn.Linear(2 * width, width) if options.fuse == "concat" else None
+
+    def forward(
+        self,
+        question: Question,
+        audio: Tensor,
+        patches: Tensor,
+        valid: Tensor,
+        *,
+        want_weights: bool,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
+        """Fuse the modalities per word."""
+        words = question.words
+        heard, sound_attn = self.audio(words, audio, valid, want_weights=want_weights)  # Eq. 10
+        shown = valid.repeat_interleave(patches.shape[1] // valid.shape[1], 1)
+        seen, patch_attn = self.visual(words, patches, shown, want_weights=want_weights)  # Eq. 11
+        weights = self._weights(question.sentence)
+        seen, heard = weights[:, :1, None] * seen, weights[:, 1:, None] * heard
+        fused = seen + heard if self.join is None else self.join(torch.cat([seen, heard], -1))
+        return fused, weights, (sound_attn, patch_attn)  # Eq. 13, [B, N, D]
+
+    def _weights(self, q: Tensor) -> Tensor:
+        if self.weigh is None:
+            return q.new_ones(len(q), 2)
+        scores: Tensor = self.weigh(q)
+        return (scores.relu() if self.relu else scores).softmax(-1)
+
+
+class WordPool(nn.Module):
+    """Attention pooling over words: w = softmax(FC(drop(ReLU(FC(F))))), e = Σ_n w_n F_n.
+
+    Chosen where the paper is silent: it does not say how the words become one vector; this is
+    the authors' code.
+
+    Shapes:
+        fused [B, N, D], mask [B, N] → e [B, D], w [B, N]
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.score = FeedForward(width, dropout)
+        self.score[3] = nn.Linear(width, 1)
+
+    def forward(self, fused: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool the words."""
+        weights = masked_softmax(self.score(fused).squeeze(-1), mask)
+        return (weights.unsqueeze(1) @ fused).squeeze(1), weights
+
+
+class Mined(NamedTuple):
+    """Sound and patches before and after clue mining."""
+
+    audio: Tensor
+    """a [B, T, D]."""
+    patches: Tensor
+    """Z [B, T, P, D]."""
+    audio_clues: Tensor
+    """a' [B, T, D]."""
+    patch_clues: Tensor
+    """Z' [B, T, P, D]."""
+    word_attn: Tensor | None
+    """[B, T, N], of the sound over the words."""
+
+
+class Head(BaseHead):
+    """Audio-visual adaptive fusion network (AVAF-Net).
+
+        a = FC(audio) (through the `AudioEncoder`),  Z = FC(patch),  W = words, q = sentence
+        Eq. 4–5     a' = X(a, W),  Z' = X(Z, W)                    clue mining (AVCM)
+        Eq. 10–13   F = ModalityFusion(q, W, a', Z')                (QOAF)
+                    e = WordPool(F),  logits = FC(e)
+
+    Losses: L = CE + α L_temp + β L_spat. L_temp (Eq. 1–3) aligns a with the mean of Z over time.
+    L_spat (Eq. 6–9) is one term for q and one for a' against the patches of Z'.
+
+    Chosen where the paper is silent: α = 1, τ = 0.4, the pooling of words, the audio encoder; the
+    interaction of sound and patches inside L_temp uses the encoder's output, too.
+    Differs from the authors' code: the sentence is the end-of-text vector and words are masked
+    after it; see also `ModalityFusion` and `temporal_loss`.
+
+    Shapes:
+        audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
+        explain: modality_weights [B, 2] (visual, audio); question_patch_sim, audio_patch_sim
+        [B, T, P] cosines with Z' (0 at padded seconds); word_attn_audio [B, T, N] (with ``avcm``);
+        word_pool [B, N]; word_sound_attn [B, N, T]; word_patch_attn [B, N, T·P]. CLIP's word n
+        is its position n + 1.
+
+    Raises:
+        ValueError: see `AudioEncoder`.
+    """
+
+    FEATURES = ("audio", "patch")
+    WITHOUT_GRADIENT = ("pool.score.3.bias",)  # shifts the scores of all words alike
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.options: Options = options
+        width, dropout = options.width, options.dropout
+        self.question = question_encoder(options, words=True, raw=True)
+        self.audio = nn.Linear(options.audio_width, width)
+        self.visual = nn.Linear(options.visual_width, width)
+        self.audio_encoder = (
+            AudioEncoder(width, dropout, options.num_seconds) if options.audio_encoder else None
+        )
+        self.mine_audio = CrossLayer(width, dropout) if options.avcm else None
+        self.mine_visual = CrossLayer(width, dropout) if options.avcm else None
+        self.fusion = ModalityFusion(options)
+        self.pool = WordPool(width, dropout)
+        self.answer = AnswerLayer(options)
+        if options.tacl:
+            usual = 100.0 if options.temp_loss == "fnac" else 1.0
+            self.aux_weights["temp"] = usual if options.alpha is None else options.alpha
+        if options.sacl:
+            self.aux_weights["spat"] = options.beta
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of `HeadInput` that must be given, for these options."""
+        clip = ("words", "eot") if self.options.question == "clip" else ()
+        return (*super().needs, *clip)
+
+    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer a batch; see `Head`."""
+        self.check(inputs)
+        question = self._question(inputs)
+        mined = self._mine(inputs, question, want_weights=explain)
+        fused, weights, (sound_attn, patch_attn) = self.fusion(
+            question,
+            mined.audio_clues,
+            mined.patch_clues.flatten(1, 2),
+            inputs.valid,
+            want_weights=explain,
+        )
+        e, word_pool = self.pool(fused, question.mask)
+        losses = self._losses(question.sentence, mined, inputs) if self.training else {}
+        told = {}
+        if explain:
+            told = self._similarities(question.sentence, mined, inputs.valid)
+            told |= {"modality_weights": weights, "word_pool": word_pool}
+            told |= {"word_sound_attn": sound_attn, "word_patch_attn": patch_attn}
+        return HeadOutput(self.answer(e, inputs), losses, told)
+
+    def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
+        """Attention of the words to seconds and patches, by each word's part in the pooling."""
+        told = output.explain
+        words = told["word_pool"]
+        sound, looked = (
+            (words.unsqueeze(1) @ told[f"word_{kind}_attn"]).squeeze(1)  # Σ_n w_n A_n
+            for kind in ("sound", "patch")
+        )
+        patches = looked.view(*inputs.valid.shape, -1)  # [B, T, P]
+        return Evidence.of_streams(
+            sound,
+            patches.sum(2),
+            inputs.valid,
+            modality=told["modality_weights"] if self.options.qoaf else None,
+            patches=patches,
+            words=words,
+        )
+
+    def _question(self, inputs: HeadInput) -> Question:
+        question: Question = self.question(inputs)
+        if self.options.q_pool == "eot":
+            return question
+        assert isinstance(self.question, ClipQuestion)  # Options.problems
+        assert inputs.words is not None  # check
+        return question._replace(sentence=self.question.sentence(inputs.words[:, 0]))
+
+    def _mine(self, inputs: HeadInput, question: Question, *, want_weights: bool) -> Mined:
+        audio, patches = self.audio(inputs.audio), self.visual(inputs.patch)
+        if self.audio_encoder is not None:
+            audio = self.audio_encoder(audio, inputs.valid)
+        if self.mine_audio is None or self.mine_visual is None:
+            return Mined(audio, patches, audio, patches, None)
+        words, mask = question.words, question.mask
+        heard, attn = self.mine_audio(audio, words, mask, want_weights=want_weights)  # Eq. 4
+        seen, _ = self.mine_visual(patches.flatten(1, 2), words, mask)  # Eq. 5, [B, T·P, D]
+        return Mined(audio, patches, heard, seen.view_as(patches), attn)
+
+    def _losses(self, q: Tensor, mined: Mined, inputs: HeadInput) -> dict[str, Tensor]:
+        losses, valid = {}, inputs.valid
+        if self.options.tacl:
+            kind = self.options.temp_loss
+            losses["temp"] = temporal_loss(mined.audio, mined.patches, valid, kind)
+        if self.options.sacl:
+            patches = UnitMap.of(mined.patch_clues)
+            queries = (q.unsqueeze(1), mined.audio_clues)
+            terms = [self._spatial(x, patches, inputs) for x in queries]
+            losses["spat"] = torch.stack(terms).sum()  # Eq. 6–9, scalar
+        return losses
+
+    def _spatial(self, query: Tensor, patches: UnitMap, inputs: HeadInput) -> Tensor:
+        others = None
+        if self.options.spat_batch_neg:
+            others = foreign_cosine(query, patches, inputs.valid, inputs.video)
+        return spatial_loss(
+            query,
+            patches,
+            inputs.valid,
+            phi=self.options.phi * 49 / patches.length.shape[-1],
+            tau=self.options.tau,
+            temperature=self.options.spat_temp,
+            others=others,
+        )
+
+    def _similarities(self, q: Tensor, mined: Mined, valid: Tensor) -> dict[str, Tensor]:
+        patches, shown = UnitMap.of(mined.patch_clues), valid.unsqueeze(-1)
+        found = {
+            "question_patch_sim": patches.cosine(q.unsqueeze(1)) * shown,
+            "audio_patch_sim": patches.cosine(mined.audio_clues) * shown,
+        }
+        if mined.word_attn is not None:
+            found["word_attn_audio"] = mined.word_attn * shown
+        return found

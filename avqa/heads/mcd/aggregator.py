@@ -1,0 +1,110 @@
+"""MCD's aggregator: the sampled frames that bear on the question, added to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avqa.heads._parts.blocks import Question, masked_mean
+from avqa.heads.mcd.association import PlainAttention
+
+if TYPE_CHECKING:
+    from avqa.heads.mcd.head import Options
+
+
+def sample_frames(valid: Tensor, count: int, *, random: bool) -> Tensor:
+    """Positions of ``count`` valid seconds of every sample, ascending.
+
+    Random: uniform without replacement; else evenly spread, round(linspace(0, n−1, count)).
+    A sample with n < ``count`` valid seconds gives them all and repeats the last.
+
+    Shapes:
+        valid [B, T] → [B, count] long
+    """
+    batch, seconds = valid.shape
+    n = valid.sum(1, keepdim=True)
+    steps = torch.arange(count, device=valid.device)
+    if random:
+        chance = torch.rand(batch, max(seconds, count), device=valid.device)
+        beyond = torch.arange(chance.shape[1], device=valid.device) >= n
+        rank = chance.masked_fill(beyond, -1.0).topk(count).indices.sort().values
+    else:
+        rank = (steps * (n - 1) / (count - 1)).round().long()
+    rank = torch.where(n >= count, rank, torch.minimum(steps, n - 1))
+    in_time = (~valid).int().argsort(dim=1, stable=True)  # valid seconds first
+    return in_time.gather(1, rank)
+
+
+class Clues(NamedTuple):
+    """What the aggregator finds in one level of one modality."""
+
+    vector: Tensor
+    """f̂_jq [B, D]."""
+    frames: Tensor
+    """[B, k/2] long: kept seconds, ascending."""
+    scores: Tensor
+    """[B, k/2]: mean of h over its channels."""
+    frame_attn: Tensor | None
+    """[B, k]; None for ``literal``."""
+    word_attn: Tensor | None
+    """[B, N]; None for ``literal``."""
+
+
+class Aggregator(nn.Module):
+    """Keep the half of the sampled frames that score best, and add them to the question.
+
+    Eq. 6 as read here (``frames``), for the sampled frames f_i, i = 1..k, of one level:
+
+        Eq. 6   f̄_q = q + CA(mean_t f, H, H)
+                w = softmax(W_Q f̄_q (W_K f_i)ᵀ / √D),  h_i = ReLU(k · w_i · W_V f_i)
+                keep the k/2 frames with the largest mean_D(h_i)
+                out = Σ_kept (q + h ∘ q)
+
+    Chosen where the paper is silent: as printed both attentions of Eq. 6 have one key, so their
+    softmax is 1 and the question never enters: h_i = ReLU(W_V f_i). That is ``literal``. Here the
+    first attends to the words H and the second to the k frames.
+
+    Shapes:
+        level [B, T, D], index [B, k], valid [B, T], question → `Clues`
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        width = options.width
+        self.words = self.frames = self.value = None
+        if options.aggregator == "frames":
+            self.words = PlainAttention(width, options.dropout)
+            self.frames = PlainAttention(width, 0.0)
+        else:
+            self.value = nn.Linear(width, width, bias=False)
+
+    def forward(self, level: Tensor, index: Tensor, valid: Tensor, question: Question) -> Clues:
+        """Find the clues of one level."""
+        sampled = gather(level, index)  # [B, k, D]
+        h, frame_attn, word_attn = self._weigh(sampled, masked_mean(level, valid), question)
+        scores, best = h.mean(-1).topk(index.shape[1] // 2)  # [B, k/2]
+        best, order = best.sort()
+        q = question.sentence.unsqueeze(1)
+        vector = (q + gather(h, best) * q).sum(1)  # [B, D]
+        return Clues(vector, index.gather(1, best), scores.gather(1, order), frame_attn, word_attn)
+
+    def _weigh(
+        self, sampled: Tensor, pooled: Tensor, question: Question
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if self.value is not None:
+            return self.value(sampled).relu(), None, None
+        assert self.words is not None
+        assert self.frames is not None
+        context, word_attn = self.words(pooled.unsqueeze(1), question.words, question.mask)
+        asked = question.sentence.unsqueeze(1) + context  # Eq. 6, [B, 1, D]
+        weights = self.frames.weights(asked, sampled)  # Eq. 6, [B, 1, k]
+        scale = sampled.shape[1] * weights.mT
+        h = (scale * self.frames.value(sampled)).relu()  # Eq. 6, [B, k, D]
+        return h, weights.squeeze(1), word_attn.squeeze(1)
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of x [B, T, D] at index [B, k] → [B, k, D]."""
+    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

@@ -1,0 +1,235 @@
+"""`avqa ask --explain`: where a head looked for its answer, as pictures and as numbers.
+
+    DIR/explanation.png    question, answers, attention over time, the pictures looked at
+    DIR/explanation.json   all numbers
+    DIR/time.png           attention over time, with the sound's spectrum
+    DIR/frames/second-0003.png …    the pictures looked at, with the weights of their patches
+
+The pictures are those that the rows were made from, see `avqa.pipelines.extraction.frames`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from avqa.errors import ConfigError
+from avqa.extract.media.types import Limits
+from avqa.pipelines.ask.ask import Answer
+from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
+from avqa.pipelines.ask.plots import Page, TimeView, draw_page, draw_time, spectrum_of
+from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, write_frames
+from avqa.store.places.files import storage_errors, write_atomic, write_json
+
+NUM_PICTURES = 4
+PICTURES = "frames"
+_CURVES = {"sound_time": "sound", "picture_time": "pictures"}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the video that the head was given, whose picture is shown."""
+
+    number: int
+    second: int
+    picture: Image.Image
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder before the work is done.
+
+    Raises:
+        ConfigError: it is a file.
+        StorageFailure: it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"explain={str(folder)!r} is a file; expected a folder; choose another --explain"
+        )
+    with storage_errors(str(folder)):
+        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+
+
+def explain(answer: Answer, folder: Path) -> list[Path]:
+    """Write pictures and numbers; those of an earlier explanation there are replaced.
+
+    Returns:
+        The files, the composite picture first.
+
+    Raises:
+        ConfigError: ``folder`` is a file.
+        MediaError: the video's pictures cannot be read any more.
+        StorageFailure: ``folder`` cannot be written.
+    """
+    prepare_folder(folder)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        frames = Path(scratch) / "all"
+        most = answer.member.config.settings.max_seconds
+        report = write_frames(answer.video, frames, answer.settings, Limits(), most)
+        index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
+        seconds = _seconds(answer, report.num_pictures)
+        rows = [
+            _Row(number, seconds[number], _loaded(frames / index["rows"][seconds[number]]["file"]))
+            for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
+        ]
+        sound = frames / report.sound
+        spectrum = spectrum_of(sound) if sound.is_file() else None
+    view = TimeView(
+        seconds,
+        min(report.duration, most),
+        _curves(answer),
+        tuple(row.second for row in rows),
+        spectrum,
+    )
+    drawn, strongest = _drawn(answer, rows)
+    page = Page(
+        question=answer.question.text,
+        subtitle=_subtitle(answer, report.duration),
+        answers=answer.answers,
+        time=view,
+        pictures=[(_caption(answer, row), image) for row, image in zip(rows, drawn, strict=True)],
+        footer=_footer(answer, rows, strongest),
+    )
+    with storage_errors(str(folder)):
+        files = _write_pictures(folder / PICTURES, rows, drawn)
+        named = [str(file.relative_to(folder)) for file in files]
+        numbers = _numbers(answer, seconds, rows, index) | {"pictures": named}
+        write_atomic(folder / "time.png", draw_time(view, page.question), durable=False)
+        write_atomic(folder / "explanation.png", draw_page(page), durable=False)
+        write_json(folder / "explanation.json", numbers, durable=False)
+    written = [folder / name for name in ("explanation.png", "explanation.json", "time.png")]
+    return [*written, *files]
+
+
+def chosen_rows(weights: NDArray[np.float64] | None, num_rows: int) -> list[int]:
+    """The rows to show, in the order of time: of most weight, or evenly spread without weights."""
+    if weights is None:
+        count = min(NUM_PICTURES, num_rows)
+        return sorted({round(place) for place in np.linspace(0, num_rows - 1, count)})
+    best = np.argsort(-weights, kind="stable")[:NUM_PICTURES]
+    return sorted(int(row) for row in best if weights[row] > 0)
+
+
+def _seconds(answer: Answer, num_pictures: int) -> tuple[int, ...]:
+    """Second of each row that the head was given, or, if it looks at no video, could be given."""
+    settings = answer.member.config.settings
+    every = tuple(range(0, min(num_pictures, settings.max_seconds), settings.stride_seconds))
+    return every[: answer.num_rows]
+
+
+def _loaded(file: Path) -> Image.Image:
+    with Image.open(file) as picture:
+        return picture.convert("RGB")
+
+
+def _curves(answer: Answer) -> dict[str, NDArray[np.float64]]:
+    curves = {name: answer.evidence[f] for f, name in _CURVES.items() if f in answer.evidence}
+    if not curves and "seconds" in answer.evidence:
+        curves["attention"] = answer.evidence["seconds"]
+    return curves
+
+
+def _drawn(answer: Answer, rows: list[_Row]) -> tuple[list[Image.Image], float | None]:
+    """The pictures with the weights of their patches; the strongest one, if there are any."""
+    maps, crop = answer.evidence.get("patches"), answer.crop
+    if maps is None or crop is None or math.isqrt(maps.shape[1]) ** 2 != maps.shape[1]:
+        return [draw_heat(row.picture, None, "squash", 1.0) for row in rows], None
+    strongest = strongest_of(maps[[row.number for row in rows]])
+    shown = (maps[row.number] if maps[row.number].any() else None for row in rows)
+    pairs = zip(rows, shown, strict=True)
+    return [draw_heat(row.picture, weights, crop, strongest) for row, weights in pairs], strongest
+
+
+def _subtitle(answer: Answer, duration: float) -> str:
+    config = answer.member.config
+    head = f"{config.head}, {config.variant}, seed {config.seed}"
+    return f"{head}; {answer.video.name}, {duration:.1f} s"
+
+
+def _caption(answer: Answer, row: _Row) -> str:
+    weights = answer.evidence.get("seconds")
+    share = "" if weights is None else f": {100 * weights[row.number]:.0f} % of attention"
+    return f"second {row.second}{share}"
+
+
+def _footer(answer: Answer, rows: list[_Row], strongest: float | None) -> str:
+    looked = f"looked at: {answer.looked_at()}"
+    if strongest is None:
+        return looked
+    tint = f"tint: patches over an even share, the strongest has {strongest:.1f} times it"
+    width, height = rows[0].picture.size
+    cut = answer.crop == "center" and width != height
+    return f"{looked}      {tint}{'; dark: outside what the encoder sees' if cut else ''}"
+
+
+def _write_pictures(folder: Path, rows: list[_Row], drawn: list[Image.Image]) -> list[Path]:
+    for old in folder.glob("second-*.png"):
+        old.unlink()
+    files = []
+    for row, image in zip(rows, drawn, strict=True):
+        file = BytesIO()
+        image.save(file, "png")
+        files.append(folder / f"second-{row.second:04d}.png")
+        write_atomic(files[-1], file.getvalue(), durable=False)
+    return files
+
+
+def _numbers(
+    answer: Answer, seconds: tuple[int, ...], rows: list[_Row], index: dict[str, Any]
+) -> dict[str, Any]:
+    """Content of ``explanation.json``."""
+    config, found = answer.member.config, answer.evidence
+    modality, maps = found.get("modality"), found.get("patches")
+
+    def at(name: str, row: int) -> Any:
+        return found[name][row].tolist() if name in found else None
+
+    return {
+        "video": index["video"],
+        "question": answer.question.text,
+        "run": str(answer.member.path),
+        "head": config.head,
+        "variant": config.variant,
+        "seed": config.seed,
+        "answers": [{"answer": name, "probability": p} for name, p in answer.answers],
+        "notes": list(answer.notes),
+        "modality": None
+        if modality is None
+        else {"pictures": float(modality[0]), "sound": float(modality[1])},
+        "words": [
+            {"word": word, "weight": float(weight)}
+            for word, weight in zip(answer.words, found.get("words", ()), strict=False)
+        ],
+        "shown_seconds": [row.second for row in rows],
+        "patch_grid": _grid(answer, maps, index),
+        "rows": [
+            {
+                "second": second,
+                "pts_seconds": index["rows"][second]["pts_seconds"],
+                "weight": at("seconds", row),
+                "sound": at("sound_time", row),
+                "pictures": at("picture_time", row),
+                "patches": at("patches", row),
+            }
+            for row, second in enumerate(seconds)
+        ],
+    }
+
+
+def _grid(
+    answer: Answer, maps: NDArray[np.float64] | None, index: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Where the patches lie in the video's pictures, in pixels."""
+    if maps is None or answer.crop is None:
+        return None
+    box = grid_box(answer.crop, index["width"], index["height"])
+    return {"patches": int(maps.shape[1]), "order": "row by row", **box._asdict()}

@@ -1,0 +1,383 @@
+"""Where bundles run: in this process, on a local Dask cluster, on SLURM, or on an existing one.
+
+An executor puts every finished bundle on its ``results`` queue; the driver alone reads it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+import queue
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import avqa
+from avqa.errors import ConfigError, EnvironmentFailure
+from avqa.pipelines.cluster.environment import environment
+from avqa.pipelines.cluster.worker import (
+    Extractor,
+    IgnoreSignals,
+    WorkerConfig,
+    drain_worker,
+    end_run,
+)
+from avqa.pipelines.engine.ticket import VideoJob
+from avqa.store.format.records import VideoRecord
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from avqa.pipelines.cluster.slurm_jobs import ClusterConfig
+
+CONNECT_SECONDS = 20
+WORKERS_SECONDS = 60
+THREADS_PER_WORKER = 2
+"""Two bundles in progress per worker: one is decoded while the other is encoded."""
+
+DASK_CONFIG = {
+    # A dead worker must be seen at once: the driver itself resubmits its videos one by one.
+    "distributed.scheduler.allowed-failures": 0,
+    # Bundles last seconds and the window is small: there is nothing worth moving.
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.worker-ttl": "15 minutes",
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": 0.85,
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.no-workers-timeout": "30 minutes",
+}
+
+
+class WorkerLost(Exception):
+    """The worker process that ran a bundle died."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Videos that travel as one task."""
+
+    jobs: tuple[VideoJob, ...]
+    attempt: int = 1
+    alone: bool = False
+    """Nothing else runs beside it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A bundle with the records of its finished videos, and what went wrong, if anything."""
+
+    bundle: Bundle
+    records: list[VideoRecord]
+    error: BaseException | None = None
+
+
+class Executor(Protocol):
+    """Runs bundles; ``results`` gets one `Result` for each one submitted."""
+
+    results: queue.SimpleQueue[Result]
+
+    def window(self) -> int:
+        """Bundles to keep in flight."""
+
+    def submit(self, bundle: Bundle) -> None:
+        """Start a bundle."""
+
+    def check(self, left: int) -> None:
+        """Called at least once a second: keep workers coming while videos are ``left``.
+
+        Raises:
+            EnvironmentFailure: no worker comes, so that no result would ever come.
+        """
+
+    def drain(self) -> None:
+        """Let workers begin no further video; results of the rest still come."""
+
+    def close(self, *, abort: bool = False) -> None:
+        """End what this executor started; ``abort`` does not wait for running bundles."""
+
+
+class InProcess:
+    """``--scheduler sync``: everything in the driver's process, one bundle at a time."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        """Keep the extractor; it starts at the first bundle."""
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._extractor = Extractor(config)
+
+    def window(self) -> int:
+        """One: `submit` returns when the bundle is done."""
+        return 1
+
+    def submit(self, bundle: Bundle) -> None:
+        """Run the bundle now."""
+        try:
+            self.results.put(Result(bundle, *self._extractor.extract(bundle.jobs, bundle.attempt)))
+        except Exception as error:
+            self.results.put(Result(bundle, [], error))
+
+    def check(self, left: int) -> None:
+        """There is nothing that could go missing."""
+
+    def drain(self) -> None:
+        """Begin no further video."""
+        self._extractor.drain()
+
+    def close(self, *, abort: bool = False) -> None:
+        """End children and threads."""
+        self._extractor.close()
+
+
+class Jobs(Protocol):
+    """Batch jobs that are workers of a Dask cluster."""
+
+    def keep(self, left: int) -> None:
+        """See `Executor.check`."""
+
+    def drain(self) -> None:
+        """Start no further job; those that run go on."""
+
+    def cancel(self) -> None:
+        """End all."""
+
+
+class OnDask:
+    """Bundles as tasks of a Dask cluster; the cluster is ours when ``cluster`` is given."""
+
+    def __init__(
+        self, client: Client, cluster: Any, config: WorkerConfig, jobs: Jobs | None = None
+    ) -> None:
+        """Nothing goes to the workers before the first bundle; see `_bundle_task`."""
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._client = client
+        self._cluster = cluster
+        self._jobs = jobs
+        self._drained: set[str] | None = None
+        """Workers that were told to drain, by address; None before."""
+        self._name = f"avqa-{config.run_id}"
+        self._config = pickle.dumps(config)
+        self._task = _bundle_task()
+        self._serial = itertools.count()
+        self._futures: dict[Any, Future[Any]] = {}
+
+    def window(self) -> int:
+        """Twice the worker threads there are now, and two."""
+        threads: dict[str, int] = self._client.nthreads()
+        return 2 * sum(threads.values()) + 2
+
+    def submit(self, bundle: Bundle) -> None:
+        """Submit the bundle under a key that no other run shares."""
+        future = self._client.submit(
+            self._task,
+            self._name,
+            avqa.__version__,
+            self._config,
+            pickle.dumps((bundle.jobs, bundle.attempt)),
+            key=f"{self._name}-bundle-{next(self._serial)}-{bundle.attempt}",
+            pure=False,
+        )
+        self._futures[future.key] = future
+        future.add_done_callback(lambda done: self._collect(bundle, done))
+
+    def _collect(self, bundle: Bundle, future: Future[Any]) -> None:
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            records, error = future.result()
+            result = Result(bundle, records, error)
+            if isinstance(error, str):
+                result = Result(bundle, [], EnvironmentFailure(error))
+        except KilledWorker as error:
+            result = Result(bundle, [], WorkerLost(str(error)))
+        except CancelledError:  # by `_drain_workers` or `close`: nothing of it was done
+            result = Result(bundle, [])
+        except BaseException as error:
+            result = Result(bundle, [], error)
+        self._futures.pop(future.key, None)
+        self.results.put(result)
+
+    def check(self, left: int) -> None:
+        """Replace batch jobs that ended; while draining, find the bundles that nobody will run."""
+        if self._drained is not None:
+            self._drain_workers(self._drained)
+        elif self._jobs is not None:
+            self._jobs.keep(left)
+
+    def drain(self) -> None:
+        """Tell every worker, also those that come later, since bundles may wait for them."""
+        if self._drained is None:
+            self._drained = set()
+            if self._jobs is not None:
+                self._jobs.drain()
+            self._drain_workers(self._drained)
+
+    def _drain_workers(self, told: set[str]) -> None:
+        workers = set(self._client.nthreads())
+        if not workers:
+            self._client.cancel(list(self._futures.values()), force=True)
+        elif workers - told:
+            answers = self._client.run(
+                drain_worker, self._name, workers=list(workers - told), on_error="return"
+            )
+            told |= {worker for worker, answer in answers.items() if answer is None}
+
+    def close(self, *, abort: bool = False) -> None:
+        """Leave a foreign cluster as it was; shut down our own."""
+        if abort:
+            self._client.cancel(list(self._futures.values()), force=True)
+        if self._jobs is not None:
+            self._jobs.cancel()
+        if self._cluster is None:
+            self._client.run(end_run, self._name, on_error="ignore")
+        self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+
+
+def connect(
+    scheduler: str,
+    config: WorkerConfig,
+    gpus: Sequence[str],
+    *,
+    slurm: ClusterConfig | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Executor:
+    """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
+
+    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``note`` gets a line when
+    batch jobs come and go.
+
+    Raises:
+        EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
+            dask-jobqueue is not installed.
+    """
+    if scheduler == "sync":
+        return InProcess(config)
+    if is_remote(scheduler):
+        config = replace(config, expected=environment(config.settings, config.weights))
+    if slurm is not None:
+        from avqa.pipelines.cluster.slurm_jobs import connect_jobs
+
+        return connect_jobs(slurm, config, note)
+    import dask
+    from distributed import Client
+
+    dask.config.set(DASK_CONFIG)
+    if scheduler == "local":
+        cluster = _local_cluster(gpus)
+        config = replace(config, workers_per_machine=max(1, len(gpus)))
+        return OnDask(Client(cluster, set_as_default=False), cluster, config)
+    client = _client(scheduler)
+    hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
+    return OnDask(client, None, replace(config, workers_per_machine=max(hosts.values())))
+
+
+def _client(address: str) -> Client:
+    """A client of the scheduler at ``address``, which has workers."""
+    from distributed import Client
+
+    try:
+        client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+    except ValueError as error:
+        raise ConfigError(
+            f"scheduler={address!r}: {error}; expected an address like tcp://host:8786;"
+            " check --scheduler"
+        ) from error
+    except TypeError as error:  # a tls:// address
+        raise ConfigError(
+            f"scheduler={address!r}: no certificates to connect with; expected those of"
+            " distributed.comm.tls in Dask's configuration; set them, or use a tcp:// address"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise EnvironmentFailure(
+            f"scheduler {address}: no answer in {CONNECT_SECONDS} s; expected a running Dask"
+            " scheduler that this machine can reach; start it, or use --scheduler local"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+    except TimeoutError as error:
+        client.close()
+        raise EnvironmentFailure(
+            f"scheduler {address}: no worker in {WORKERS_SECONDS} s; expected at least one; start"
+            f" some with: dask worker {address}"
+        ) from error
+    return client
+
+
+def _bundle_task() -> Callable[..., Any]:
+    """The Dask task: one bundle through the worker's extractor of this run.
+
+    A local function travels as code, its arguments as bytes: a worker, or scheduler, without avqa
+    or with another version can load it and tell. What they cannot load makes Dask wait for ever.
+    """
+
+    def extract_bundle(name: str, version: str, config: bytes, work: bytes) -> Any:
+        import socket
+
+        from distributed import get_worker
+
+        worker = get_worker()
+        where = f"worker {worker.address} (host={socket.gethostname()})"
+        expected = f"expected the driver's avqa={version}; install it in the workers' environment"
+        try:
+            import avqa
+            from avqa.pipelines.cluster.worker import run_bundle
+        except ImportError as error:
+            return [], f"{where}: avqa cannot be imported ({error}); {expected}"
+        if avqa.__version__ != version:
+            return [], f"{where}: avqa={avqa.__version__}; {expected}"
+        return run_bundle(worker, name, config, work, where)
+
+    return extract_bundle
+
+
+def is_remote(scheduler: str) -> bool:
+    """Whether the workers of ``--scheduler`` are on other machines.
+
+    Raises:
+        ConfigError: if it is none of ``local``, ``sync``, ``slurm`` and an address.
+    """
+    if scheduler in ("local", "sync"):
+        return False
+    if scheduler == "slurm" or scheduler.startswith(("tcp://", "tls://")):
+        return True
+    raise ConfigError(
+        f"scheduler={scheduler!r}; expected local, sync, slurm or an address like"
+        " tcp://host:8786; check --scheduler"
+    )
+
+
+def _local_cluster(gpus: Sequence[str]) -> Any:
+    """One worker process per GPU, which it alone sees; a single one without GPUs.
+
+    The variable is set as soon as the process starts, before anything of it imports torch, and
+    again where Dask replaces a process that died.
+    """
+    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.system import MEMORY_LIMIT
+
+    num_workers = max(1, len(gpus))
+    workers = {
+        index: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": THREADS_PER_WORKER,
+                "host": "127.0.0.1",
+                # Dask's own default shares memory out by threads, of which we declare two.
+                "memory_limit": MEMORY_LIMIT // num_workers,
+                "silence_logs": logging.ERROR,
+                "plugins": (IgnoreSignals(),),
+                "env": {"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else {},
+            },
+        }
+        for index in range(num_workers)
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
+    }
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)

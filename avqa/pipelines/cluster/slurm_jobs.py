@@ -1,0 +1,454 @@
+"""``--scheduler slurm``: one batch job = one GPU = one Dask worker, replaced while work is left.
+
+dask-jobqueue supplies the job script and the names of its options. Jobs are submitted and watched
+here: ``SLURMCluster.scale`` does not tell what sbatch said (dask-jobqueue#620), and does not see
+a job that ends before its worker came.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
+from avqa.pipelines.cluster.on_dask import DASK_CONFIG, THREADS_PER_WORKER, OnDask
+from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.extraction.progress import clock
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the workers that registered."""
+POLL_SECONDS = 10.0
+"""Between two questions to SLURM."""
+NOTE_SECONDS = 60.0
+RETRY_SECONDS = 60.0
+"""Pause before more jobs are submitted where sbatch refuses them or nodes kill them."""
+MAX_EARLY_DEATHS = 3
+"""Jobs that may end before their worker came, one after the other, before they tell a mistake."""
+COMMAND_SECONDS = 90.0
+WORKER_TIMEOUT = "12:00:00"
+
+_TEXT = ("queue", "account", "walltime", "memory", "job_mem", "interface", "local_directory",
+         "log_directory", "shebang", "python", "worker_timeout")  # fmt: skip
+_NUMBERS = ("job_cpu", "death_timeout")
+_LISTS = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
+_MAPPINGS = ("scheduler_options",)
+_OPTIONS = (*_TEXT, *_NUMBERS, *_LISTS, *_MAPPINGS)
+_OURS = ("cores", "processes", "nanny", "name", "job_name", "n_workers")
+_GPU = re.compile(r"--gres[= ](\S*,)?gpu|--gpus(-per-\w+)?[= ]|-G\b")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """What ``--jobs`` and ``--cluster-config`` say."""
+
+    path: str
+    jobs: int
+    options: Mapping[str, Any]
+    """Arguments of ``dask_jobqueue.SLURMCluster``, apart from those that `job_options` adds."""
+    walltime_seconds: float
+    log_directory: str
+    worker_timeout: float
+    """Seconds without any worker after which the run ends."""
+
+    @property
+    def device(self) -> str:
+        """What ``--device auto`` means: ``cuda`` if the jobs ask for a GPU."""
+        directives = self.options.get("job_extra_directives", ())
+        return "cuda" if any(_GPU.match(line) for line in directives) else "cpu"
+
+    @property
+    def cpus(self) -> int:
+        """Processor cores of one job."""
+        return int(self.options.get("job_cpu", THREADS_PER_WORKER))
+
+
+def choose_cluster(scheduler: str, path: Path | None, jobs: int | None) -> ClusterConfig | None:
+    """What ``--scheduler slurm`` needs to know; None for the other schedulers.
+
+    Raises:
+        ConfigError: ``--jobs`` or ``--cluster-config`` is missing or useless.
+    """
+    if scheduler == "slurm":
+        if path is None or jobs is None:
+            raise ConfigError(
+                "scheduler=slurm; expected a number of jobs and a file that describes one; give"
+                " --jobs N --cluster-config FILE"
+            )
+        return read_cluster_config(path, jobs)
+    if path is not None or jobs is not None:
+        raise ConfigError(
+            f"scheduler={scheduler}; expected slurm with --jobs and --cluster-config; add"
+            " --scheduler slurm, or leave them out"
+        )
+    return None
+
+
+def read_cluster_config(path: Path, jobs: int) -> ClusterConfig:
+    """Read ``--cluster-config``: YAML with the names of ``dask_jobqueue.SLURMCluster``.
+
+    Raises:
+        ConfigError: no file, no YAML, an unknown name or an unusable value.
+    """
+    options = _load(path)
+    for name in ("walltime", "memory"):
+        if not options.get(name):
+            raise ConfigError(
+                f"cluster config {str(path)!r}: no {name}; expected the {name} of one job, like"
+                f" {'04:00:00' if name == 'walltime' else '32GB'}; add it"
+            )
+    _check_memory(path, options["memory"])
+    log_directory = Path(options.pop("log_directory", "slurm-logs")).absolute()
+    return ClusterConfig(
+        path=str(path),
+        jobs=jobs,
+        walltime_seconds=_seconds(path, "walltime", options["walltime"]),
+        log_directory=str(log_directory),
+        worker_timeout=_seconds(
+            path, "worker_timeout", options.pop("worker_timeout", WORKER_TIMEOUT)
+        ),
+        options=options,
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        # Everything is text: YAML's own types would make 36000 of the time 10:00:00.
+        loaded = yaml.load(path.read_text(), yaml.BaseLoader)  # noqa: S506  makes only text
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cluster config {str(path)!r}: cannot be read; expected a YAML file like"
+            " examples/slurm/cluster.yaml; check --cluster-config"
+        ) from error
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(
+            f"cluster config {str(path)!r}: {where}; expected YAML like"
+            " examples/slurm/cluster.yaml; correct it"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"cluster config {str(path)!r}: expected `name: value` lines like those of"
+            " examples/slurm/cluster.yaml; correct it"
+        )
+    return {name: _value(path, name, value) for name, value in loaded.items() if value != ""}
+
+
+def _value(path: Path, name: str, value: Any) -> Any:
+    if name in _OURS:
+        raise ConfigError(
+            f"cluster config {str(path)!r}: {name} is set by avqa (one worker of"
+            f" {THREADS_PER_WORKER} threads per job); expected none; leave it out, and use"
+            " job_cpu for the CPUs of a job"
+        )
+    if name not in _OPTIONS:
+        raise UnknownName(f"option of --cluster-config {str(path)!r},", name, _OPTIONS)
+    kind, good = "a single value", isinstance(value, str)
+    if name in _NUMBERS:
+        kind, good = "a whole number", isinstance(value, str) and value.isdecimal()
+    elif name in _LISTS:
+        kind = "a list, one item per line with a dash before it"
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    elif name in _MAPPINGS:
+        kind, good = "`name: value` lines", isinstance(value, dict)
+    if not good:
+        raise ConfigError(
+            f"cluster config {str(path)!r}: {name}={value!r}; expected {kind}; correct it"
+        )
+    if name in _MAPPINGS:
+        return {key: int(v) if str(v).isdecimal() else v for key, v in value.items()}
+    return int(value) if name in _NUMBERS else value
+
+
+def _check_memory(path: Path, memory: str) -> None:
+    from dask.utils import parse_bytes
+
+    try:
+        parse_bytes(memory)
+    except ValueError as error:
+        raise ConfigError(
+            f"cluster config {str(path)!r}: memory={memory!r}; expected a size like 32GB;"
+            " correct it"
+        ) from error
+
+
+def _seconds(path: Path, name: str, text: str) -> float:
+    """SLURM's times: minutes, m:s, h:m:s, days-h, days-h:m, days-h:m:s."""
+    days, dash, rest = text.rpartition("-")
+    parts = rest.split(":")
+    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
+    if not (re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", text) and len(parts) <= len(units)):
+        raise ConfigError(
+            f"cluster config {str(path)!r}: {name}={text!r}; expected a time as SLURM writes it,"
+            " like 04:00:00 or 1-12:00:00; correct it"
+        )
+    seconds = sum(int(part) * unit for part, unit in zip(parts, units, strict=False))
+    return float(int(days or 0) * 86400 + seconds)
+
+
+def lifetime(walltime: float) -> tuple[int, int]:
+    """``--lifetime`` and ``--lifetime-stagger`` of a worker, in seconds.
+
+    A worker leaves by itself between 80 % and 90 % of its job's time, at most 30 to 10 minutes
+    before its end: what it was doing goes to others at once, and nobody is blamed for a death.
+    """
+    reserve = min(600.0, walltime / 10)
+    return int(walltime - 2 * reserve), int(reserve)
+
+
+def job_options(config: ClusterConfig) -> dict[str, Any]:
+    """Arguments of ``SLURMCluster`` for one job = one worker."""
+    seconds, stagger = lifetime(config.walltime_seconds)
+    ends = ["--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s"]
+    # Workers on other machines know nothing of our Dask configuration but what their shell says.
+    exports = [
+        f"export DASK_{name.upper().replace('.', '__')}={value}"
+        for name, value in DASK_CONFIG.items()
+        if name.startswith("distributed.worker.")
+    ]
+    # A job that SLURM itself started again would come back under a name that is already known.
+    directives = ["--no-requeue", f"--output={config.log_directory}/%x-%j.log"]
+    return {
+        **config.options,
+        "cores": THREADS_PER_WORKER,
+        "processes": 1,
+        "nanny": True,
+        "python": config.options.get("python", sys.executable),
+        "worker_extra_args": [*ends, *config.options.get("worker_extra_args", [])],
+        "job_script_prologue": [*exports, *config.options.get("job_script_prologue", [])],
+        "job_extra_directives": [*directives, *config.options.get("job_extra_directives", [])],
+    }
+
+
+def job_script(
+    config: ClusterConfig,
+    job_name: str = "avqa-RUN",
+    worker: str = "WORKER",
+    address: str = "tcp://DRIVER:PORT",
+) -> str:
+    """The script of one job; without a run, as `avqa extract --plan` shows it.
+
+    Raises:
+        EnvironmentFailure: dask-jobqueue is not installed.
+    """
+    slurm = _jobqueue()
+    options = job_options(config)
+    options.pop("scheduler_options", None)
+    return str(slurm.SLURMJob(address, name=worker, job_name=job_name, **options).job_script())
+
+
+def _jobqueue() -> Any:
+    try:
+        from dask_jobqueue import slurm
+    except ImportError as error:
+        raise EnvironmentFailure(
+            "scheduler=slurm: dask-jobqueue is not installed; expected the extra [slurm];"
+            " pip install 'avqa[slurm]'"
+        ) from error
+    return slurm
+
+
+def connect_jobs(
+    config: ClusterConfig, worker: WorkerConfig, note: Callable[[str], None]
+) -> OnDask:
+    """Start a Dask scheduler here; jobs follow with the first `OnDask.check`.
+
+    Raises:
+        EnvironmentFailure: dask-jobqueue is not installed, or the scheduler cannot listen.
+    """
+    slurm = _jobqueue()
+    import dask
+    from distributed import Client
+
+    # A queue may be long: the limit on waiting is `worker_timeout`, not Dask's.
+    dask.config.set({**DASK_CONFIG, "distributed.scheduler.no-workers-timeout": None})
+    options = job_options(config)
+    scheduler = {"dashboard_address": ":0", **options.pop("scheduler_options", {})}
+    try:
+        Path(config.log_directory).mkdir(parents=True, exist_ok=True)
+        cluster = slurm.SLURMCluster(
+            **options, scheduler_options=scheduler, silence_logs="critical"
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise EnvironmentFailure(
+            f"scheduler=slurm: {str(error).splitlines()[0]}; expected to listen for workers on"
+            " this machine and to write logs; check interface, scheduler_options and"
+            f" log_directory in {config.path!r}"
+        ) from error
+    client = Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
+    name = f"avqa-{worker.run_id}"
+    jobs = SlurmJobs(
+        config,
+        client,
+        name,
+        lambda worker: job_script(config, name, worker, cluster.scheduler_address),
+        note,
+    )
+    return OnDask(client, cluster, worker, jobs)
+
+
+class SlurmJobs:
+    """The jobs of one run: submits, watches, replaces and cancels them."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        client: Client,
+        name: str,
+        script: Callable[[str], str],
+        note: Callable[[str], None],
+    ) -> None:
+        """``name``: of all jobs of this run and of no others; ``script``: of a worker's job."""
+        self._config = config
+        self._client = client
+        self._name = name
+        self._script = script
+        self._note = note
+        self._submitted = False
+        self._serial = itertools.count(1)
+        self._jobs: dict[str, str] = {}
+        """Job id of each worker, by the worker's name."""
+        self._seen: set[str] = set()
+        """Names of all workers that ever registered."""
+        self._early_deaths = 0
+        now = time.monotonic()
+        self._next_look = self._next_poll = self._next_submission = now
+        self._last_worker = self._last_note = now
+
+    def keep(self, left: int) -> None:
+        """Submit as many jobs as `--jobs` says, or ``left``; again where one has ended.
+
+        Raises:
+            EnvironmentFailure: sbatch refuses, jobs die before their workers come, or no worker
+                comes in time; while there is any worker, the run goes on with it.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        workers = self._registered()
+        if workers:
+            self._last_worker = now
+        if now < self._next_poll:
+            return
+        self._next_poll = now + POLL_SECONDS
+        states = self._states() if self._jobs else {}
+        ended = self._forget_ended(states, workers)
+        if not workers:
+            self._refuse_to_wait(states, now)
+        missing = min(self._config.jobs, left) - len(self._jobs)
+        if missing > 0 and now >= self._next_submission:
+            submitted = self._submit(missing, now)
+            if submitted:
+                replaced = f"{ended} ended, " if ended else ""
+                self._note(f"slurm: {replaced}{submitted} submitted as {self._name}")
+
+    def drain(self) -> None:
+        """Cancel jobs that have not begun."""
+        _slurm("scancel", "--state=PENDING", f"--name={self._name}")
+
+    def cancel(self) -> None:
+        """Cancel all jobs of the run, also one whose submission was interrupted."""
+        if self._submitted:
+            _slurm("scancel", f"--name={self._name}")
+
+    def _registered(self) -> set[str]:
+        info = self._client.scheduler_info(-1)["workers"].values()
+        workers = {str(worker["name"]) for worker in info}
+        if workers - self._seen:
+            self._early_deaths = 0
+        self._seen |= workers
+        return workers
+
+    def _states(self) -> dict[str, str]:
+        """State and reason of each job that has not ended, by id."""
+        code, text = _slurm("squeue", "-h", f"--name={self._name}", "-o", "%i|%T (%r)")
+        if code:  # SLURM does not answer: no job is given up for that
+            return dict.fromkeys(self._jobs.values(), "unknown")
+        return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+
+    def _forget_ended(self, states: Mapping[str, str], workers: set[str]) -> int:
+        ended = [name for name, job in self._jobs.items() if job not in states]
+        for name in ended:
+            del self._jobs[name]
+            self._early_deaths += name not in self._seen
+        if workers.intersection(ended):
+            # Its machine is gone, and Dask waits for it still: its bundles go to others now.
+            self._client.retire_workers(names=list(workers.intersection(ended)))
+        if ended and self._early_deaths >= MAX_EARLY_DEATHS:
+            self._next_submission = time.monotonic() + RETRY_SECONDS
+        return len(ended)
+
+    def _refuse_to_wait(self, states: Mapping[str, str], now: float) -> None:
+        if self._early_deaths >= MAX_EARLY_DEATHS:
+            raise EnvironmentFailure(
+                f"slurm: the last {self._early_deaths} jobs ended before their workers came;"
+                " expected each to reach the scheduler; their logs say why:"
+                f" {self._config.log_directory}/{self._name}-*.log"
+            )
+        waited = now - self._last_worker
+        counts = Counter(states.values())
+        jobs = ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "none"
+        if waited >= self._config.worker_timeout:
+            raise EnvironmentFailure(
+                f"slurm: no worker in {clock(waited)}, jobs: {jobs}; expected one within"
+                f" worker_timeout={clock(self._config.worker_timeout)}; see `squeue"
+                f" --name={self._name}` and {self._config.log_directory}, or raise worker_timeout"
+                f" in {self._config.path!r}"
+            )
+        if now - self._last_note >= NOTE_SECONDS:
+            self._last_note = now
+            self._note(f"slurm: waiting for a worker, jobs: {jobs}")
+
+    def _submit(self, count: int, now: float) -> int:
+        """Submit up to ``count`` jobs; how many sbatch took."""
+        self._submitted = True
+        for done in range(count):
+            worker = f"{self._name}-{next(self._serial)}"
+            code, text = _slurm("sbatch", "--parsable", script=self._script(worker))
+            if code:
+                reason = _reason(text)
+                if not self._jobs:
+                    raise EnvironmentFailure(
+                        f"slurm: sbatch refused the job script: {reason}; expected it to take"
+                        f" the job; correct {self._config.path!r} (--plan prints the script)"
+                    )
+                self._note(f"slurm: sbatch took {done} of {count} jobs: {reason}; again later")
+                self._next_submission = now + RETRY_SECONDS
+                return done
+            self._jobs[worker] = text.strip().partition(";")[0]
+        return count
+
+
+def _slurm(*command: str, script: str | None = None) -> tuple[int, str]:
+    """Run one of SLURM's commands: exit code, and its output or else what it complained of."""
+    try:
+        done = subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        )
+    except FileNotFoundError as error:
+        raise EnvironmentFailure(
+            f"scheduler=slurm: no command {command[0]!r} here; expected SLURM's commands; run on a"
+            " login or compute node of the cluster"
+        ) from error
+    except subprocess.TimeoutExpired:
+        return 1, f"{command[0]} gave no answer in {COMMAND_SECONDS:.0f} s"
+    return done.returncode, done.stdout if done.returncode == 0 else done.stderr or done.stdout
+
+
+def _reason(text: str) -> str:
+    """What sbatch said, as one line without its own name."""
+    lines = [re.sub(r"^sbatch: (error: )?", "", line).strip() for line in text.splitlines()]
+    return "; ".join(line for line in dict.fromkeys(lines) if line) or "no reason given"

@@ -1,0 +1,353 @@
+"""The engine of one worker process: decoder children, fixed batches, networks, writers.
+
+    decoder threads (one child process each) ── prepared rows ──▶ Batcher
+    encoder threads (one per core on CPU, one on a GPU) ── rows of features ──▶ Ticket
+    writer threads ── full chunks ──▶ Sink
+
+Nothing but small records leaves it. Models are built once, at the first video.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from avqa.errors import EnvironmentFailure, MediaError
+from avqa.extract import encoders
+from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+from avqa.machine import num_cores
+from avqa.pipelines.engine.batching import Batch, Batcher
+from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, VideoJob, input_kind, inputs_of
+
+if TYPE_CHECKING:
+    from avqa.extract.weights import WeightsSource
+
+RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
+"""Reasons after which a video is read once more, in a fresh child and in full."""
+
+
+class _FewerRows(MediaError):
+    """A damaged video has fewer good rows than its grid: it is read again for these only."""
+
+    def __init__(self, num_rows: int) -> None:
+        super().__init__("truncated", f"good rows: {num_rows}")
+        self.num_rows = num_rows
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an engine needs to know; small, and the same on every worker of a run."""
+
+    settings: Settings
+    weights: WeightsSource
+    limits: Limits
+    decoders: int
+    """Decoder processes."""
+    encoder_threads: int
+    """Forwards at a time; each runs on one core on CPU."""
+    accept_partial: bool = False
+
+
+def engine_config(
+    settings: Settings,
+    source: WeightsSource,
+    *,
+    limits: Limits,
+    decoders: int | None = None,
+    accept_partial: bool = False,
+    workers_per_machine: int = 1,
+    cores: int | None = None,
+) -> EngineConfig:
+    """Share this machine's cores, or so many ``cores``, between decoding and encoding.
+
+    On CPU the networks take most of the time: one forward per core, and decoders that keep
+    ahead of them. On GPUs decoding is everything: all cores but two, shared by the workers.
+    """
+    total = cores or num_cores()
+    each = max(1, total // workers_per_machine)
+    if settings.device == "cuda":
+        default, encoder_threads = max(1, (total - 2) // workers_per_machine), 1
+    else:
+        default, encoder_threads = max(1, each // 3), each
+    return EngineConfig(
+        settings, source, limits, decoders or default, encoder_threads, accept_partial
+    )
+
+
+class Engine:
+    """Extracts bundles of videos; several `run` calls may be in progress at once."""
+
+    def __init__(self, config: EngineConfig, sink: Sink) -> None:
+        """Start the threads; children and models come with the first video."""
+        self.config = config
+        self._sink = sink
+        self._taps = inputs_of(config.settings.features)
+        self._batcher = Batcher({name: _batch_size(name, config) for name in self._taps})
+        self._networks = _Networks(config)
+        self._videos: queue.SimpleQueue[tuple[VideoJob, Future[Ticket | None]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._draining = False
+        self._error: BaseException | None = None
+        self._decoders = [DecoderProcess(config.settings.decoder) for _ in range(config.decoders)]
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix="avqa-write")
+        self._write_slots = threading.Semaphore(6)
+        self._threads = [
+            threading.Thread(
+                target=self._decode_loop, args=(decoder,), name=f"avqa-decode-{i}", daemon=True
+            )
+            for i, decoder in enumerate(self._decoders)
+        ] + [
+            threading.Thread(target=self._encode_loop, name=f"avqa-encode-{i}", daemon=True)
+            for i in range(config.encoder_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, jobs: Sequence[VideoJob]) -> tuple[list[Ticket], BaseException | None]:
+        """Extract ``jobs``; their finished tickets, in order, and what ended the run, if anything.
+
+        Once `drain` was called, videos not yet begun are left out. An error concerns the run, not
+        one video (`StorageFailure`, `WeightsUnavailable`, …); the tickets that come with it are
+        finished and good.
+        """
+        self._batcher.add_producers(len(jobs))
+        futures: list[Future[Ticket | None]] = [Future() for _ in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            self._videos.put((job, future))
+        while self._error is None and not all(future.done() for future in futures):
+            wait(futures, timeout=0.5)
+        done = [future.result() for future in futures if future.done()]
+        return [ticket for ticket in done if ticket is not None], self._error
+
+    def drain(self) -> None:
+        """Begin no further video; those under way are finished."""
+        self._draining = True
+
+    def close(self) -> None:
+        """End all children, and within ten seconds all threads; videos under way are lost."""
+        self._draining = True
+        self._fatal(RuntimeError("engine closed"))
+        for decoder in self._decoders:
+            self._videos.put(None)
+            decoder.kill()  # its thread may wait for it
+        deadline = time.monotonic() + 10
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
+        self._writers.shutdown(wait=True, cancel_futures=True)
+        self._networks.forget()
+
+    def _fatal(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._batcher.fail(error)
+
+    # Decoding: one thread owns one child, and outlives it, because a child dies with the
+    # thread that started it.
+
+    def _decode_loop(self, decoder: DecoderProcess) -> None:
+        try:
+            while (item := self._videos.get()) is not None:
+                job, future = item
+                try:
+                    if self._draining:
+                        future.set_result(None)
+                    else:
+                        self._decode_video(decoder, job, future)
+                except BaseException as error:  # a defect: no video may hang silently
+                    self._fatal(error)
+                finally:
+                    self._batcher.remove_producer()
+        finally:
+            decoder.close()
+
+    def _decode_video(
+        self, decoder: DecoderProcess, job: VideoJob, future: Future[Ticket | None]
+    ) -> None:
+        request = Request(
+            job.path,
+            tuple(inputs_of(job.features)),
+            self.config.settings,
+            self.config.limits,
+            max_rows=job.max_rows,
+        )
+        for attempt in itertools.count(1):
+            ticket = Ticket(
+                job, self.config.settings.chunk_seconds, self._finish(future), attempt=attempt
+            )
+            try:
+                self._read(decoder, ticket, request)
+            except MediaError as error:
+                ticket.release(self._batcher.drop(ticket))
+                ticket.wait_idle()
+                if attempt == 1 and error.reason in RETRIED and self._error is None:
+                    decoder.close()
+                    request = replace(request, full=True)
+                    continue
+                if isinstance(error, _FewerRows):
+                    request = replace(request, max_rows=error.num_rows)
+                    continue
+                ticket.failure = error
+            ticket.end_decoding()
+            return
+
+    def _read(self, decoder: DecoderProcess, ticket: Ticket, request: Request) -> None:
+        arrived: Counter[str] = Counter()
+        for item in decoder.decode(request):
+            if isinstance(item, Header):
+                ticket.header = item
+            elif isinstance(item, Block):
+                ticket.hold(len(item.rows))
+                arrived[item.input] += len(item.rows)
+                try:
+                    self._batcher.put(item.input, ticket, item.first_row, item.rows)
+                except BaseException:
+                    ticket.release(len(item.rows))
+                    raise
+            elif isinstance(item, Footer):
+                ticket.footer = item
+                for stage, seconds in item.seconds.items():
+                    ticket.spend(stage, seconds)
+        self._judge_damage(ticket, arrived)
+
+    def _judge_damage(self, ticket: Ticket, arrived: Mapping[str, int]) -> None:
+        """Refuse a damaged video, or make sure that only its good rows count."""
+        assert ticket.header is not None
+        assert ticket.footer is not None
+        report = ticket.footer.report
+        if not report.partial:
+            return
+        pictures = [
+            count for name, count in arrived.items() if input_kind(*name.split("/")) == "picture"
+        ]
+        good = min(pictures, default=ticket.header.num_rows)
+        if not self.config.accept_partial:
+            raise MediaError(
+                "corrupt" if report.corrupt else "truncated",
+                f"damaged: rows={good} of {ticket.header.num_rows}, packets cover"
+                f" {report.decoded_seconds} s, declared {ticket.header.declared_seconds} s;"
+                " expected all of it; repair the file, or keep the good rows with --accept-partial",
+            )
+        if good < ticket.header.num_rows:
+            raise _FewerRows(good)
+
+    def _finish(self, future: Future[Ticket | None]) -> Any:
+        def finished(ticket: Ticket) -> None:
+            if self._error is not None:  # rows were lost: the ticket must not look finished
+                return
+            try:
+                for record in ticket.feature_records():
+                    self._sink.trim(record.feature, ticket.job.row, len(record.chunks))
+                future.set_result(ticket)
+            except BaseException as error:
+                self._fatal(error)
+
+        return finished
+
+    # Encoding: on CPU one core per forward, which costs a third less processor time than
+    # splitting a forward over cores, and makes numbers independent of the number of cores.
+
+    def _encode_loop(self) -> None:
+        try:
+            import torch
+
+            torch.set_num_threads(1)
+        except BaseException as error:  # without this thread the run would wait for ever
+            self._fatal(error)
+            return
+        while (batch := self._batcher.take()) is not None:
+            try:
+                self._encode(batch)
+            except BaseException as error:
+                self._fatal(_explained(error, batch))
+                for segment in batch.segments:
+                    segment.owner.release(len(segment.rows))
+                return
+
+    def _encode(self, batch: Batch) -> None:
+        import torch
+
+        encoder, _, name = batch.input.partition("/")
+        network = self._networks.get(encoder)
+        clock = time.thread_time if self.config.settings.device == "cpu" else time.perf_counter
+        start = clock()
+        outputs = network.forward(name, torch.from_numpy(batch.array()), self._taps[batch.input])
+        share = (clock() - start) / sum(len(segment.rows) for segment in batch.segments)
+        place = 0
+        for segment in batch.segments:
+            ticket: Ticket = segment.owner
+            count = len(segment.rows)
+            for tap, values in outputs.items():
+                feature = f"{encoder}/{tap}"
+                if feature in ticket.job.features:
+                    rows = values[place : place + count].numpy()
+                    for chunk in ticket.deliver(feature, segment.first_row, rows):
+                        self._write(ticket, chunk)
+            ticket.spend("encode", share * count)
+            ticket.release(count)
+            place += count
+
+    def _write(self, ticket: Ticket, chunk: FullChunk) -> None:
+        ticket.hold(1)
+        self._write_slots.acquire()
+        self._writers.submit(self._write_chunk, ticket, chunk)
+
+    def _write_chunk(self, ticket: Ticket, chunk: FullChunk) -> None:
+        start = time.thread_time()
+        try:
+            record = self._sink.write(chunk.feature, ticket.job.row, chunk.index, chunk.values)
+            ticket.written(chunk.feature, chunk.index, record)
+        except MediaError as error:
+            ticket.fail_feature(chunk.feature, error)
+        except BaseException as error:
+            self._fatal(error)
+        finally:
+            self._write_slots.release()
+            ticket.spend("write", time.thread_time() - start)
+            ticket.release(1)
+
+
+class _Networks:
+    """The frozen networks of a run, each built at its first batch."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._built: dict[str, encoders.Network] = {}
+        self._lock = threading.Lock()
+
+    def get(self, encoder: str) -> encoders.Network:
+        with self._lock:
+            if encoder not in self._built:
+                from avqa.extract.weights import load_state
+
+                module = encoders.load(encoder)
+                state = load_state(encoder, self._config.weights)
+                self._built[encoder] = module.build(self._config.settings, state)
+            return self._built[encoder]
+
+    def forget(self) -> None:
+        """Free their memory now: threads refer to the engine, so reference counts do not."""
+        with self._lock:
+            self._built.clear()
+
+
+def _explained(error: BaseException, batch: Batch) -> BaseException:
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU
+        return EnvironmentFailure(
+            f"GPU out of memory in a forward of {batch.input} with batch={batch.size}; expected a"
+            " GPU that holds it; free the GPU, or use --precision bf16 or --device cpu"
+        )
+    return error
+
+
+def _batch_size(name: str, config: EngineConfig) -> int:
+    size: int = encoders.load(name.partition("/")[0]).BATCH[config.settings.device]
+    return size

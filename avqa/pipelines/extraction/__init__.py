@@ -1,0 +1,14 @@
+"""`avqa extract`: a folder of videos to a store, and what belongs to it.
+
+One run, in the order in which a video passes through it:
+
+- ``run``: the run as a whole, from options to report
+- ``sources``: which files are videos, and under which id
+- ``work``: which of them, and which features, are still to be extracted
+- ``driver``: bundles of videos out to workers, records in, checkpoints, failures
+- ``progress``: what is said meanwhile
+
+Other ways of it: ``plan`` (measure and predict), ``array_job`` and ``finalize`` (tasks of an array
+job, and their parts made one store), ``single`` (one video, no store), ``verify`` (extract again
+and compare), ``frames`` (what rows are made from, as files).
+"""

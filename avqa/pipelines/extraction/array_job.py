@@ -1,0 +1,313 @@
+"""Array jobs: one extraction in n elements that know nothing of each other.
+
+    S/parts/videos.jsonl     the videos, fixed by whichever element comes first: a line with n,
+                             then one line per video; position p belongs to element p % n
+    S/parts/<i>-of-<n>/      what element i made: a whole store, with its own lock and ledger
+    S/parts/finished.json    everything is in S, and `avqa finalize` is removing the parts
+
+An element never writes to S itself. `avqa.pipelines.extraction.finalize` makes S of the parts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from avqa.errors import ConfigError, StoreError, StoreLocked
+from avqa.pipelines.extraction.sources import Source, printable
+from avqa.store.commit import Store
+from avqa.store.format.records import Status
+from avqa.store.format.runs import FINISHED
+from avqa.store.lock import STEAL_AFTER_SECONDS, Holder, read_holder
+from avqa.store.places.files import StorePath, create_exclusively, storage_errors
+
+PARTS = "parts"
+VIDEOS = "videos.jsonl"
+END = "finished.json"
+MOST_SHOWN = 10
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One element of an array job."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        """As the user gives it."""
+        return f"{self.index}/{self.count}"
+
+    def folder(self, store: StorePath) -> StorePath:
+        """Where this element's part of a store is made."""
+        return store / PARTS / f"{self.index}-of-{self.count}"
+
+    def share(self, videos: Sequence[T]) -> Sequence[T]:
+        """This element's videos, of all."""
+        return videos[self.index :: self.count]
+
+
+def partition_of(text: str) -> Partition:
+    """Read ``i/n``.
+
+    Raises:
+        ConfigError: it is something else, or i is not below n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise ConfigError(
+            f"partition={text!r}; expected I/N with 0 <= I < N; in a SLURM script with"
+            " --array=0-15 give --partition $SLURM_ARRAY_TASK_ID/16"
+        )
+    return Partition(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True)
+class Videos:
+    """The list that all elements share."""
+
+    count: int
+    """Number of elements."""
+    relpaths: dict[str, str]
+    """Video id → path below the videos folder, in the order of the list."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """In the order of the list."""
+        return tuple(self.relpaths)
+
+    def elements(self) -> Iterator[Partition]:
+        """All of them."""
+        return (Partition(index, self.count) for index in range(self.count))
+
+
+def read_videos(store: StorePath) -> Videos | None:
+    """The list of a store that is being extracted in parts; None if it is not.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    path = store / PARTS / VIDEOS
+    try:
+        head, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
+        return Videos(head["parts"], {line["video_id"]: line["relpath"] for line in lines})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"list of videos {str(path)!r} is damaged: {error}; expected JSON lines; remove"
+            f" {str(path.parent)!r} and extract its videos again"
+        ) from error
+
+
+def fixed_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
+    """The list of a store's elements; if no element came yet, the one that ``sources`` would make.
+
+    Raises:
+        StoreError: S is being extracted in another number of parts, or finalized.
+    """
+    _refuse_finished(store)
+    videos = read_videos(store)
+    if videos is None:
+        return Videos(partition.count, {s.video_id: s.relpath for s in sources})
+    if videos.count != partition.count:
+        raise StoreError(
+            f"store {str(store)!r} is being extracted in {videos.count} parts; expected"
+            f" {partition.count} as in --partition {partition}; give I/{videos.count}, or remove"
+            f" {str(store / PARTS)!r} to drop what they have extracted"
+        )
+    return videos
+
+
+def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
+    """The list of videos that all elements share: the first one's, whoever that is.
+
+    Args:
+        store: the store directory S.
+        partition: this element.
+        sources: what this element would take if it is the first one.
+
+    Raises:
+        StoreError: S is being extracted in another number of parts, or finalized.
+        StorageFailure: the folder cannot be written.
+    """
+    videos = fixed_videos(store, partition, sources)
+    lines: list[dict[str, object]] = [{"parts": videos.count}]
+    lines += [{"video_id": name, "relpath": path} for name, path in videos.relpaths.items()]
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
+    with storage_errors(f"{str(store / PARTS)!r}"):
+        create_exclusively(store / PARTS / VIDEOS, content)
+    return fixed_videos(store, partition, sources)
+
+
+def assigned(
+    videos: Videos,
+    partition: Partition,
+    folder: Path,
+    *,
+    found: Sequence[Source],
+    chosen: Sequence[Source],
+) -> tuple[list[Source], list[str]]:
+    """What this element extracts, and what is to be said about it.
+
+    Args:
+        videos: the list of all elements.
+        partition: this element.
+        folder: the videos folder.
+        found: all videos in it now.
+        chosen: those of them that ``--ids`` and ``--limit`` leave.
+
+    Raises:
+        ConfigError: the folder or the choice is evidently not that of the first element.
+    """
+    here = {source.video_id: source for source in found}
+    gone = [name for name in videos.ids if name not in here]
+    if 2 * len(gone) > len(videos.ids):
+        raise ConfigError(
+            f"videos folder {printable(str(folder))!r} has {len(videos.ids) - len(gone)} of the"
+            f" {len(videos.ids)} videos that the first element found; expected the same folder;"
+            " check --videos, --ext and --id"
+        )
+    taken = {source.video_id for source in chosen}
+    left = [name for name in videos.ids if name in here and name not in taken]
+    if left:
+        raise ConfigError(
+            f"--ids or --limit leave out {len(left)} of the {len(videos.ids)} videos that the"
+            f" first element took, one is {left[0]!r}; expected its choice; give the same, or"
+            " neither: the videos are fixed until `avqa finalize`"
+        )
+    notes = []
+    if late := [source.video_id for source in chosen if source.video_id not in videos.relpaths]:
+        notes.append(
+            f"came after the first element began: {len(late)} videos, one is {late[0]!r};"
+            " `avqa extract` takes them after `avqa finalize`"
+        )
+    if gone:
+        notes.append(f"gone since the first element began: {len(gone)} videos, one is {gone[0]!r}")
+    root = os.path.abspath(folder)
+    share = [
+        here.get(name, Source(name, relpath, os.path.join(root, relpath)))
+        for name, relpath in partition.share([*videos.relpaths.items()])
+    ]
+    return share, notes
+
+
+def refuse_parts(store: StorePath) -> None:
+    """Make sure that a store is not being extracted in parts.
+
+    Raises:
+        StoreError: it is.
+    """
+    _refuse_finished(store)
+    videos = read_videos(store)
+    if videos is not None:
+        raise StoreError(
+            f"store {str(store)!r} is being extracted in {videos.count} parts; expected none;"
+            f" when all are finished run: avqa finalize {shlex.quote(str(store))}; or remove"
+            f" {str(store / PARTS)!r} to drop what they have extracted"
+        )
+
+
+def _refuse_finished(store: StorePath) -> None:
+    if (store / PARTS / END).exists():
+        raise StoreError(
+            f"store {str(store)!r}: an `avqa finalize` that was killed left parts behind; expected"
+            f" none; run it again: avqa finalize {shlex.quote(str(store))}"
+        )
+
+
+def refuse_held(store: StorePath, *, steal: bool) -> None:
+    """Make sure that no run holds the whole store, whose lock an element does not take.
+
+    Raises:
+        StoreLocked: one does.
+    """
+    holder = read_holder(store)
+    if holder is not None and _is_busy(holder, steal=steal):
+        raise StoreLocked(
+            f"store {str(store)!r} is in use by run_id={holder.run_id} host={holder.host}"
+            f" pid={holder.pid} heartbeat={holder.heartbeat}; expected no run on the whole store"
+            " while its parts are made; wait for it to end, or, if it is known to be dead, use"
+            " --steal-lock"
+        )
+
+
+def _is_busy(holder: Holder, *, steal: bool) -> bool:
+    """Whether a holder may be alive; ``steal`` counts one as dead after ten silent minutes."""
+    return not (holder.is_gone() or (steal and holder.heartbeat_age() > STEAL_AFTER_SECONDS))
+
+
+def unfinished(
+    store: StorePath, videos: Videos, *, steal: bool = False, run_id: str = ""
+) -> dict[Partition, str]:
+    """The elements that have not done their share, and what each of them lacks.
+
+    Args:
+        store: the store directory S, which may hold finished videos itself.
+        videos: the list of all elements.
+        steal: see `_is_busy`.
+        run_id: a run whose own locks do not count.
+    """
+    whole = Store.open(store, tolerant=True) if Store.exists(store) else None
+    found = {element: _lacks(store, whole, videos, element) for element in videos.elements()}
+    for element in videos.elements():
+        holder = read_holder(element.folder(store))
+        if holder is not None and holder.run_id != run_id and _is_busy(holder, steal=steal):
+            found[element] = f"in use by run_id={holder.run_id} host={holder.host} pid={holder.pid}"
+    return {element: lack for element, lack in found.items() if lack}
+
+
+def _lacks(store: StorePath, whole: Store | None, videos: Videos, element: Partition) -> str:
+    folder = element.folder(store)
+    if not Store.exists(folder):
+        return "not begun"
+    part = Store.open(folder, tolerant=True)
+    names = element.share(videos.ids)
+    left = set(names) - part.rows().keys()
+    for feature in part.features():
+        done = _with_status(part, feature)
+        if whole is not None and feature in whole.features():
+            done |= _with_status(whole, feature)
+        left |= set(names) - done
+    if left:
+        return f"{len(left)} of {len(names)} videos left"
+    runs = [run for run in part.runs.all() if run.get("partition")]
+    if runs and runs[-1]["state"] == FINISHED and runs[-1]["summary"]["reason"] == "done":
+        return ""
+    return "its last run did not come to its end"
+
+
+def _with_status(store: Store, feature: str) -> set[str]:
+    """Ids of the videos of which a feature is ok, failed or absent."""
+    final = {Status.OK, Status.FAILED, Status.ABSENT}
+    status = store.status(feature).tolist()
+    return {name for name, row in store.rows().items() if status[row] in final}
+
+
+def in_words(lacks: Mapping[Partition, str]) -> str:
+    """Some of the elements with what they lack."""
+    shown = [f"{element} ({lack})" for element, lack in list(lacks.items())[:MOST_SHOWN]]
+    more = f" and {len(lacks) - MOST_SHOWN} more" if len(lacks) > MOST_SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def part_lines(store: StorePath) -> list[str]:
+    """How far the elements are, for `avqa status`; nothing if a store has no parts."""
+    videos = read_videos(store)
+    if videos is None:
+        return []
+    lacks = unfinished(store, videos)
+    line = (
+        f"parts of {str(store)!r}: {videos.count - len(lacks)} of {videos.count} elements are"
+        f" finished; {len(videos.ids)} videos in all"
+    )
+    if lacks:
+        return [line, f"not finished: {in_words(lacks)}"]
+    return [f"{line}; next: avqa finalize {shlex.quote(str(store))}"]

@@ -1,0 +1,296 @@
+"""The driver's loop: bundles out, records in, checkpoints, failures, signals.
+
+The driver is the only writer of the store's index, status, lengths and ledger.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from avqa.errors import AvqaError, EnvironmentFailure, Stopped, StorageFailure
+from avqa.extract.decoder.process import DecoderProcess
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.cluster.on_dask import Bundle, Executor, WorkerLost
+from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.extraction.progress import Progress
+from avqa.pipelines.extraction.sources import fingerprint
+from avqa.signals import StopSignals
+from avqa.store.commit import Store
+from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.places.files import StorePath
+
+CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_RECORDS = 500
+MAX_WORKERS_LOST = 3
+"""Worker deaths after which a video that was alone on each is recorded as their cause."""
+MAX_DEADLY = 3
+"""Videos that each kill a worker alone, before any is finished, that tell a bad machine."""
+SUSPECT_DEATHS = 2
+"""Worker deaths after which a video runs alone; jobs that are preempted cause many first ones."""
+MAX_BUNDLE = 48
+MAX_PROBED = 50
+_BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
+"""Seconds of video per bundle: 10 to 30 seconds of work."""
+
+
+class Signals(StopSignals):
+    """First Ctrl-C or SIGTERM: drain. Second: abort by raising `Aborted` at once."""
+
+    def __init__(self, on_drain: Callable[[], None]) -> None:
+        """``on_drain`` is called from the driver's loop, not from the handler."""
+        super().__init__("resume with the same command")
+        self._on_drain = on_drain
+        self._told = False
+
+    def check(self) -> bool:
+        """Whether to drain; tells the executor once."""
+        if self.received is not None and not self._told:
+            self._told = True
+            self._on_drain()
+        return self.received is not None
+
+
+class Driver:
+    """Runs the jobs of one run to their end."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        jobs: Sequence[VideoJob],
+        progress: Progress,
+        settings: Settings,
+        run_id: str,
+    ) -> None:
+        """Nothing starts before `run`."""
+        self._store = store
+        self._executor = executor
+        self._waiting = deque(jobs)
+        self._again: deque[VideoJob] = deque()
+        """Videos that were on a worker that died once; they go out one by one beside others."""
+        self._suspects: deque[VideoJob] = deque()
+        """Those that were on another one; each goes out again with nothing beside it."""
+        self._running = 0
+        self._progress = progress
+        self._settings = settings
+        self._run_id = run_id
+        self._buffer: list[VideoRecord] = []
+        self._checkpoint = time.monotonic()
+        self._deaths: Counter[int] = Counter()
+        """Workers that died with a video on them, by its row."""
+        self._deaths_alone: Counter[int] = Counter()
+        self._fatal: BaseException | None = None
+        self.failures: list[VideoRecord] = []
+        self.report_path: StorePath | None = None
+
+    def run(self) -> None:
+        """Extract everything.
+
+        Raises:
+            Stopped: after draining, when a signal came.
+            StorageFailure, EnvironmentFailure, …: what ended the run; finished videos are kept.
+        """
+        with Signals(self._drain) as signals:
+            try:
+                self._loop(signals)
+            finally:  # also after a defect: what is finished is kept
+                self._commit()
+            if self._fatal is not None:
+                raise self._fatal
+            if signals.received is not None:
+                left = self._progress.total - self._progress.done
+                raise Stopped(
+                    signals.received,
+                    f"stopped by {signal.Signals(signals.received).name} after draining:"
+                    f" {self._progress.done} videos finished, {left} left;"
+                    " resume with the same command",
+                )
+
+    def _loop(self, signals: Signals) -> None:
+        while True:
+            stopping = signals.check() or self._fatal is not None
+            self._executor.check(self._progress.total - self._progress.done)
+            self._submit(stopping=stopping)
+            if not self._running:
+                return
+            self._collect()
+            self._progress.tick()
+            if self._checkpoint_due():
+                self._commit()
+
+    def _drain(self) -> None:
+        self._progress.event("draining", running=self._running, hint="once more to abort")
+        self._executor.drain()
+
+    def _submit(self, *, stopping: bool) -> None:
+        while not stopping and self._running < self._executor.window():
+            bundle = self._next_bundle()
+            if bundle is None:
+                break
+            self._running += 1
+            self._executor.submit(bundle)
+
+    def _next_bundle(self) -> Bundle | None:
+        if self._again:
+            return self._single(self._again.popleft())
+        if not self._waiting:
+            # A suspect is alone on the cluster: who dies with it would not be innocent.
+            if self._suspects and not self._running:
+                return self._single(self._suspects.popleft(), alone=True)
+            return None
+        seconds = _BUNDLE_SECONDS[self._settings.device]
+        count = int(seconds / max(self._progress.durations.mean(), 1.0))
+        # Small bundles at the end, so that no worker is left with a long one alone.
+        tail = len(self._waiting) // (2 * self._executor.window())
+        count = max(1, min(count, tail, MAX_BUNDLE))
+        return Bundle(tuple(self._waiting.popleft() for _ in range(min(count, len(self._waiting)))))
+
+    def _single(self, job: VideoJob, *, alone: bool = False) -> Bundle:
+        return Bundle((job,), self._deaths[job.row] + 1, alone)
+
+    def _collect(self) -> None:
+        try:
+            result = self._executor.results.get(timeout=1.0)
+        except queue.Empty:
+            return
+        self._running -= 1
+        for record in result.records:
+            self._keep(record)
+        if isinstance(result.error, WorkerLost):
+            self._suspect(result.bundle)
+        elif result.error is not None:
+            self._stop(result.error)
+
+    def _stop(self, error: BaseException) -> None:
+        if self._fatal is None:
+            self._fatal = error
+            if isinstance(error, AvqaError):
+                self._progress.event("stopping", reason=str(error))
+            self._executor.drain()
+
+    def _suspect(self, bundle: Bundle) -> None:
+        """A worker died: its videos go out one by one, to find which of them kills."""
+        names = ",".join(job.video_id for job in bundle.jobs[:3])
+        self._progress.event("worker died", videos=len(bundle.jobs), first=names)
+        for job in bundle.jobs:
+            self._deaths[job.row] += 1
+            self._deaths_alone[job.row] += bundle.alone
+            if self._deaths_alone[job.row] >= MAX_WORKERS_LOST:
+                self._keep(self._death_record(job, bundle.attempt))
+            elif self._deaths[job.row] >= SUSPECT_DEATHS:
+                self._suspects.append(job)
+            else:
+                self._again.append(job)
+        if not self._progress.ok and len(+self._deaths_alone) >= MAX_DEADLY:
+            self._stop(
+                EnvironmentFailure(
+                    f"workers died with each of {MAX_DEADLY} videos alone on them, and no video was"
+                    " finished; expected most to survive; check the workers' memory and logs"
+                )
+            )
+
+    def _death_record(self, job: VideoJob, attempt: int) -> VideoRecord:
+        message = (
+            f"the worker process died {MAX_WORKERS_LOST} times while this video was alone on it;"
+            " expected it to survive; check the machine's memory, then use --retry-failed"
+        )
+        failed = tuple(
+            FeatureRecord(feature, Status.FAILED, 0, (), "worker_died", message, "worker")
+            for feature in job.features
+        )
+        return VideoRecord(
+            video_id=job.video_id,
+            row=job.row,
+            relpath=job.relpath,
+            fingerprint=fingerprint(job.path) or Fingerprint(0, 0, ""),
+            duration=float("nan"),
+            pts=(),
+            audio_start=None,
+            audio_end=None,
+            row_flags=0,
+            features=failed,
+            report={},
+            timings={},
+            attempt=attempt,
+            host="",
+            worker="",
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            run_id=self._run_id,
+        )
+
+    def _keep(self, record: VideoRecord) -> None:
+        self._buffer.append(record)
+        self._progress.take(record)
+        bad = [feature for feature in record.features if feature.status == Status.FAILED]
+        if bad:
+            self.failures.append(replace(record, pts=()))
+            features = "all features" if len(bad) == len(record.features) else bad[0].feature
+            self._progress.event(
+                "failed", video=record.video_id, features=features, reason=bad[0].message
+            )
+
+    def _checkpoint_due(self) -> bool:
+        waited = time.monotonic() - self._checkpoint
+        return len(self._buffer) >= CHECKPOINT_RECORDS or waited >= CHECKPOINT_SECONDS
+
+    def _commit(self) -> None:
+        self._checkpoint = time.monotonic()
+        records, self._buffer = self._buffer, []
+        try:
+            self._store.commit(records)
+            if self.failures and records:
+                self.report_path = self._store.write_report(self.failures)
+        except StorageFailure as error:
+            self._buffer = records + self._buffer
+            if self._fatal is not None:
+                raise self._fatal from error
+            self._stop(error)
+
+
+class LengthProbe:
+    """Learns the lengths of some of the videos to do, in a thread and a child of its own.
+
+    Only of some, spread over all of them: a probe reads a whole file, and the mean serves the
+    others.
+    """
+
+    def __init__(self, jobs: Sequence[VideoJob], settings: Settings, limits: Limits) -> None:
+        """Nothing starts before `start`."""
+        self._jobs = jobs[:: max(1, len(jobs) // MAX_PROBED)][:MAX_PROBED]
+        self._settings = settings
+        self._limits = limits
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, learn: Callable[[str, float], None]) -> None:
+        """Probe in the background; ``learn(video_id, seconds)`` is called for each success."""
+        self._thread = threading.Thread(target=self._probe, args=(learn,), daemon=True)
+        self._thread.start()
+
+    def _probe(self, learn: Callable[[str, float], None]) -> None:
+        decoder = DecoderProcess(self._settings.decoder)
+        try:
+            for job in self._jobs:
+                if self._ended.is_set():
+                    return
+                try:
+                    header = decoder.probe(job.path, self._settings, self._limits)
+                except AvqaError:
+                    continue  # its own task will say why
+                learn(job.video_id, header.duration)
+        finally:
+            decoder.close()
+
+    def stop(self) -> None:
+        """End the thread and its child."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)

@@ -1,0 +1,402 @@
+"""`avqa finalize`: the parts of an array job become one store.
+
+Every step may be repeated, so that a run killed anywhere is completed by the next one: rows are
+added once; a chunk object that has moved already is known by its size and checksum; records that
+are in the store's ledger are left out; `partition.END` says that only the parts' removal is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+from avqa.errors import PartialFailure, RecipeMismatch, Stopped, StoreError, StoreNotFound
+from avqa.extract import encoders
+from avqa.pipelines.extraction.array_job import (
+    END,
+    PARTS,
+    Partition,
+    Videos,
+    in_words,
+    read_videos,
+    unfinished,
+)
+from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
+from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, new_run_id, plain
+from avqa.signals import StopSignals
+from avqa.store.checks.recovery import newest_only
+from avqa.store.commit import Store
+from avqa.store.format import schema
+from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.format.runs import DAMAGED
+from avqa.store.lock import Lock
+from avqa.store.places.files import (
+    StorePath,
+    move,
+    read_json,
+    remove_folder,
+    storage_errors,
+    store_path,
+    with_retries,
+    write_json,
+)
+from avqa.store.writer import chunk_path, read_record, remove_chunks
+
+BATCH = 500
+THREADS = 8
+"""Moves at a time: on network mounts each of them mostly waits."""
+
+
+@dataclass
+class FinalizeReport(RunReport):
+    """What `avqa finalize` did; ``extracted`` counts videos that came from the parts."""
+
+    parts: int = 0
+    pending: int = 0
+    """Videos with chunk objects that the parts should hold and do not."""
+
+    def summary(self) -> str:
+        """Counts, time, bytes and the reason the run ended, as one line."""
+        counts = [
+            f"{self.extracted} from {self.parts} parts",
+            f"{self.finished_before} already there",
+        ]
+        if self.failed:
+            counts.append(f"{self.failed} failed")
+        if self.failed_before:
+            counts.append(f"{self.failed_before} failed before")
+        if self.pending:
+            counts.append(f"{self.pending} pending")
+        if self.without_sound:
+            counts.append(f"{self.without_sound} without sound")
+        return (
+            f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(counts)};"
+            f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}; {self.reason}"
+        )
+
+    def raise_if_failed(self) -> None:
+        """Turn failed and pending videos into exit code 3.
+
+        Raises:
+            PartialFailure: there are some.
+        """
+        if self.pending:
+            raise PartialFailure(
+                f"{self.pending} of {self.taken} videos are pending: chunk objects of their parts"
+                " were missing or damaged; expected all; extract them again with: avqa extract"
+                f" --videos DIR --out {self.store}"
+            )
+        super().raise_if_failed()
+
+
+def finalize(
+    path: StorePath, say: Callable[[str], None] = lambda line: None, *, steal_lock: bool = False
+) -> FinalizeReport | None:
+    """Move everything that the elements of an array job extracted into the store ``path``.
+
+    The store's bytes are those of one extraction of all videos. None if the store is there and
+    has no parts.
+
+    Raises:
+        StoreNotFound: there are neither parts nor a store.
+        StoreError: elements are not finished, or differ in what they extracted.
+        StoreLocked, RecipeMismatch: the store refuses.
+        StorageFailure: the disk is full or read-only.
+        Stopped: a signal came; run it again.
+    """
+    end = path / PARTS / END
+    videos = read_videos(path)
+    if videos is None and not end.exists():
+        if not Store.exists(path):
+            raise StoreNotFound(
+                f"no store and no parts of one at {str(path)!r}; expected what `avqa extract"
+                " --partition I/N --out STORE` made; check the path"
+            )
+        return None
+    if videos is not None and not end.exists():
+        _refuse_unfinished(path, unfinished(path, videos, steal=steal_lock))
+    run_id = new_run_id()
+    with (
+        StopSignals("run `avqa finalize` again") as signals,
+        Lock.acquire(path, run_id, steal=steal_lock) as lock,
+        contextlib.ExitStack() as locks,
+    ):
+        if videos is not None and not end.exists():
+            for element in videos.elements():
+                locks.enter_context(Lock.acquire(element.folder(path), run_id, steal=steal_lock))
+            report = _Merger(path, videos, lock, signals, say).run()
+            write_json(end, plain(report))
+        report = _read_report(end)
+        with storage_errors(f"{str(path / PARTS)!r}"):
+            remove_folder(path / PARTS, last=END)  # the note that it may be removed
+    return report
+
+
+def _refuse_unfinished(path: StorePath, lacks: Mapping[Partition, str]) -> None:
+    if lacks:
+        numbers = ",".join(str(element.index) for element in lacks)
+        raise StoreError(
+            f"store {str(path)!r}: {len(lacks)} elements are not finished: {in_words(lacks)};"
+            f" expected all to be; run elements {numbers} of `avqa extract --partition` again,"
+            " then `avqa finalize`"
+        )
+
+
+def _read_report(end: StorePath) -> FinalizeReport:
+    values = read_json(end)
+    report = FinalizeReport(**values)
+    report.store = store_path(values["store"])
+    place = values["report_path"]
+    report.report_path = store_path(place) if place else None
+    return report
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What a part has of one video."""
+
+    part: Store
+    made: VideoRecord
+    """As the part's ledger has it: the row is the part's."""
+    record: VideoRecord
+    """As it will be in the store's ledger."""
+
+
+class _Merger:
+    """One run of `finalize` on a store whose lock, and whose parts' locks, are held."""
+
+    def __init__(
+        self,
+        path: StorePath,
+        videos: Videos,
+        lock: Lock,
+        signals: StopSignals,
+        say: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._videos = videos
+        self._lock = lock
+        self._signals = signals
+        self._say = say
+        self._report = FinalizeReport(lock.run_id, path, len(videos.ids), parts=videos.count)
+
+    def run(self) -> FinalizeReport:
+        """Everything but the removal of the parts."""
+        started = time.monotonic()
+        report = self._report
+        parts = [Store.open(element.folder(self._path)) for element in self._videos.elements()]
+        recipes = _common_recipes(parts)
+        store = self._open(parts[0], recipes)
+        store.start_run({"argv": sys.argv, "environment": machine(), "parts": len(parts)})
+        try:
+            check_recipes(store, recipes)
+            lacks = unfinished(self._path, self._videos, run_id=self._lock.run_id)
+            _refuse_unfinished(self._path, lacks)
+            self._merge(store, parts, recipes)
+        except BaseException as error:
+            report.reason = str(error) or type(error).__name__
+            raise
+        finally:
+            report.wall_seconds = time.monotonic() - started
+            store.finish_run(plain(report))
+        return report
+
+    def _open(self, part: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Store:
+        if Store.exists(self._path):
+            store = Store.open(self._path, self._lock)
+            store.recover()
+            return store
+        specs = [_spec(part, feature) for feature in recipes]
+        return Store.create(
+            self._path,
+            recipes,
+            specs,
+            part.chunk_seconds,
+            expected_rows=len(self._videos.ids),
+            lock=self._lock,
+        )
+
+    def _merge(
+        self, store: Store, parts: Sequence[Store], recipes: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        new = [feature for feature in recipes if feature not in store.features()]
+        if new:
+            store.add_features([_spec(parts[0], f) for f in new], {f: recipes[f] for f in new})
+        known = store.rows()
+        store.add_rows([name for name in self._videos.ids if name not in known])
+        rows = store.rows()
+        items = [
+            _Item(part, made, replace(made, row=rows[made.video_id]))
+            for element, part in zip(self._videos.elements(), parts, strict=True)
+            for made in _records(part, element.share(self._videos.ids))
+        ]
+        there = _committed(store)
+        outstanding = [i for i in items if (i.made.video_id, i.made.run_id) not in there]
+        store.set_pending(_outdated(store, [item.record for item in outstanding]))
+        self._move(store, outstanding)
+        for part in parts:
+            _copy_runs(part, store)
+        self._count(store, [item.record for item in items], tuple(recipes))
+
+    def _move(self, store: Store, items: Sequence[_Item]) -> None:
+        mover = _Mover(store)
+        said = time.monotonic()
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(items), BATCH):
+                if self._signals.received is not None:
+                    raise Stopped(
+                        self._signals.received,
+                        f"stopped by {signal.Signals(self._signals.received).name}: {start} of"
+                        f" {len(items)} videos moved; run `avqa finalize` again",
+                    )
+                batch = items[start : start + BATCH]
+                with storage_errors(f"store {str(self._path)!r}"):
+                    records = [*pool.map(mover.move, batch)]
+                store.commit([record for record in records if record.features])
+                if time.monotonic() - said > INTERVAL_SECONDS:
+                    said = time.monotonic()
+                    self._say(f"{start + len(batch)}/{len(items)} videos moved")
+
+    def _count(
+        self, store: Store, records: Sequence[VideoRecord], features: tuple[str, ...]
+    ) -> None:
+        report = self._report
+        moved = {record.video_id for record in records}
+        rows = store.rows()
+        columns = [store.status(feature) for feature in features]
+        for name in self._videos.ids:
+            found = {Status(int(column[rows[name]])) for column in columns}
+            if Status.PENDING in found:
+                report.pending += 1
+                self._say(f"pending: video={name}, its chunk objects were missing or damaged")
+            elif Status.FAILED in found:
+                report.failed += name in moved
+                report.failed_before += name not in moved
+            else:
+                report.extracted += name in moved
+                report.finished_before += name not in moved
+            report.without_sound += name in moved and Status.ABSENT in found
+        for record in records:
+            report.rows += max((feature.length for feature in record.features), default=0)
+            report.n_bytes += sum(c.n_bytes for f in record.features for c in f.chunks)
+        failures = [r for r in records if any(f.status == Status.FAILED for f in r.features)]
+        if failures:
+            report.report_path = store.write_report(failures)
+
+
+class _Mover:
+    """Moves the chunk objects of videos from parts to the rows of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._root = store.root
+        self._axes = {f: schema.open_array(store.root, f).ndim - 2 for f in store.features()}
+        self._known = store.arrays.seconds // store.chunk_seconds
+
+    def move(self, item: _Item) -> VideoRecord:
+        """The record of what is in place: without features that lack a chunk object."""
+        features = tuple(f for f in item.record.features if self._move_feature(item, f))
+        return replace(item.record, features=features)
+
+    def _move_feature(self, item: _Item, feature: FeatureRecord) -> bool:
+        name, row, num_axes = feature.feature, item.record.row, self._axes[feature.feature]
+        for number, chunk in enumerate(feature.chunks):
+            source = chunk_path(item.part.root, name, item.made.row, number, num_axes)
+            target = chunk_path(self._root, name, row, number, num_axes)
+            if not with_retries(partial(_move_chunk, source, target, chunk)):
+                return False
+        remove_chunks(self._root, name, row, len(feature.chunks), self._known, num_axes)
+        return True
+
+
+def _move_chunk(source: StorePath, target: StorePath, chunk: ChunkRecord) -> bool:
+    """Whether ``target`` is the chunk object that the part's record speaks of."""
+    found = _read_record(source)
+    if found is None:  # a run that was killed has moved it
+        return _read_record(target) == chunk
+    if found == chunk:
+        move(source, target)
+    return found == chunk
+
+
+def _read_record(path: StorePath) -> ChunkRecord | None:
+    try:
+        return read_record(path)
+    except FileNotFoundError:
+        return None
+
+
+def _spec(part: Store, feature: str) -> schema.FeatureSpec:
+    tap = encoders.tap_of(feature)
+    dtype = cast(Any, schema.open_array(part.root, feature).dtype.name)
+    return schema.FeatureSpec(feature, tap.shape, tap.dims, tap.sparse, dtype)
+
+
+def _common_recipes(parts: Sequence[Store]) -> dict[str, dict[str, Any]]:
+    """The recipes that all parts share.
+
+    Raises:
+        RecipeMismatch: two parts differ; names both.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        differing = diff_features(first.recipes(), part.recipes())
+        others = sorted(first.recipes().keys() ^ part.recipes().keys())
+        if differing or others:
+            what = "; ".join(differing) or f"only one has features={','.join(others)}"
+            raise RecipeMismatch(
+                f"the parts {str(first.path)!r} (store) and {str(part.path)!r} (asked) differ:"
+                f" {what}; expected one recipe; remove the wrong one and run its element again"
+            )
+    return first.recipes()
+
+
+def _records(part: Store, names: Sequence[str]) -> Iterator[VideoRecord]:
+    """What a part's ledger says of its videos, without what does not count any more."""
+    share, rows = set(names), part.rows()
+    status = {feature: part.status(feature) for feature in part.features()}
+    for record in newest_only(part.ledger.segments()):
+        if record.video_id in share and rows.get(record.video_id) == record.row:
+            features = [f for f in record.features if status[f.feature][record.row] == f.status]
+            if features:
+                yield replace(record, features=tuple(features))
+
+
+def _committed(store: Store) -> set[tuple[str, str]]:
+    """(video id, run) of every record in a store's ledger: a run makes one of a video."""
+    plain_records = itertools.chain.from_iterable(s.plain() for s in store.ledger.segments())
+    return {(record["video_id"], record["run_id"]) for record in plain_records}
+
+
+def _outdated(store: Store, records: Sequence[VideoRecord]) -> Iterator[tuple[int, str]]:
+    """(row, feature) pairs of a store that these records replace, or whose file was another."""
+    known = store.fingerprints()
+    columns = {feature: store.status(feature) for feature in store.features()}
+    for record in records:
+        old, new = known.get(record.row), record.fingerprint
+        # A file that could not be read has no hash: nothing says that it is another one.
+        same = old is None or not new.quick_hash or _content(old) == _content(new)
+        replaced = {feature.feature for feature in record.features}
+        for feature, status in columns.items():
+            if status[record.row] != Status.PENDING and (not same or feature in replaced):
+                yield record.row, feature
+
+
+def _content(file: Fingerprint) -> tuple[int, str]:
+    return file.size, file.quick_hash
+
+
+def _copy_runs(part: Store, store: Store) -> None:
+    """Keep the files of the runs that made a part: with which versions, on which machine."""
+    for run in part.runs.all():
+        if run["state"] != DAMAGED:
+            # The checkpoint is a number of the part's ledger.
+            store.runs.update(run["run_id"], **{**run, "checkpoint": 0})

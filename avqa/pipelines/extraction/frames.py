@@ -1,0 +1,189 @@
+"""``avqa frames``: what a video's rows are made from, as files to look at and listen to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avqa.errors import ConfigError, StorageFailure
+from avqa.extract.decoder.process import DecoderProcess, Footer, Header
+from avqa.extract.decoder.work import PICTURE_FILE, SOUND_FILE
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+
+INDEX_FILE = "frames.json"
+SCRATCH = ".frames-"
+"""Start of the name of the folder that files are written to first; a kill leaves it behind."""
+
+
+@dataclass(frozen=True)
+class FramesReport:
+    """What was written where."""
+
+    folder: Path
+    num_rows: int
+    """T: rows the video has."""
+    num_pictures: int
+    """Pictures written; fewer than T if the file ends early."""
+    duration: float
+    """Seconds from the first picture's appearance to the last one's end."""
+    sound: str
+    """``audio.wav``, or why there is none."""
+    warnings: tuple[str, ...]
+
+    def summary(self) -> str:
+        """What was written, in one line, and a line for each warning."""
+        sound = f"and {SOUND_FILE}" if self.sound == SOUND_FILE else f"but no sound ({self.sound})"
+        line = f"wrote {self.num_pictures} pictures {sound} of {self.duration:.2f} s to "
+        return "\n".join([line + str(self.folder), *(f"warning: {w}" for w in self.warnings)])
+
+
+def write_frames(
+    video: Path, out: Path, settings: Settings, limits: Limits, max_rows: int | None = None
+) -> FramesReport:
+    """Write one full-size PNG per row, the sound, and ``frames.json`` with the times.
+
+    The files appear in ``out`` once all is written; an earlier output there is replaced.
+
+    Args:
+        video: one video file.
+        out: folder, created if need be; empty or holding an earlier output only.
+        settings: ``frame_at``, ``decoder`` and ``resample`` matter.
+        limits: what the video may cost.
+        max_rows: only the first so many rows, and the sound that belongs to them.
+
+    Raises:
+        ConfigError: if there is no such video, or ``out`` holds something else.
+        MediaError: if the pictures cannot be read.
+        StorageFailure: if ``out`` cannot be written.
+    """
+    if not video.is_file():
+        raise ConfigError(f"no such file: video={str(video)!r}; expected one video file")
+    _check_folder(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
+            report = _write(video, out, Path(scratch), settings, limits, max_rows)
+            _remove_earlier(out, keep=Path(scratch))
+            for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == INDEX_FILE):
+                os.replace(file, out / file.name)
+    except OSError as error:
+        raise StorageFailure(
+            f"cannot write frames: out={str(out)!r}: {error.strerror or error}; expected a "
+            "writable folder with room; choose another --out"
+        ) from error
+    return report
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to mix our files with others'."""
+    if out.is_dir():
+        strange = sorted(entry.name for entry in out.iterdir() if not _is_ours(entry))
+        if not strange:
+            return
+        what = f"holds {strange[0]!r}" + (f" and {len(strange) - 1} more" if strange[1:] else "")
+    elif out.exists():
+        what = "is a file"
+    else:
+        return
+    raise ConfigError(
+        f"out={str(out)!r} {what}; expected an empty folder or an earlier output of "
+        "`avqa frames`; choose another --out"
+    )
+
+
+def _remove_earlier(out: Path, keep: Path) -> None:
+    for entry in out.iterdir():
+        if entry == keep or not _is_ours(entry):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether `write_frames` writes a file of this name."""
+    if entry.is_dir():
+        return entry.name.startswith(SCRATCH)
+    if entry.name in (SOUND_FILE, INDEX_FILE):
+        return True
+    return entry.suffix == ".png" and entry.stem.isdecimal() and len(entry.stem) >= 5
+
+
+def _write(
+    video: Path,
+    out: Path,
+    scratch: Path,
+    settings: Settings,
+    limits: Limits,
+    max_rows: int | None,
+) -> FramesReport:
+    header: Header | None = None
+    footer: Footer | None = None
+    with DecoderProcess(settings.decoder) as decoder:
+        version = decoder.version()
+        for item in decoder.write_frames(
+            os.path.abspath(video), os.path.abspath(scratch), settings, limits, max_rows
+        ):
+            if isinstance(item, Header):
+                header = item
+            else:
+                footer = item
+    assert header is not None
+    assert footer is not None
+    num_pictures = len(list(scratch.glob("*.png")))
+    sound = _sound(header, footer, scratch / SOUND_FILE)
+    report = FramesReport(
+        out, header.num_rows, num_pictures, header.duration, sound, tuple(footer.report.warnings)
+    )
+    decoder_name = {"name": settings.decoder, "version": version}
+    index = _index(video, header, footer, report, settings.frame_at, decoder_name)
+    (scratch / INDEX_FILE).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _sound(header: Header, footer: Footer, file: Path) -> str:
+    """``audio.wav``, or why there is none; half a file is removed."""
+    if not header.has_sound:
+        return "no sound stream"
+    if footer.sound_error is None:
+        return SOUND_FILE
+    file.unlink(missing_ok=True)
+    return f"{footer.sound_error.reason}: {footer.sound_error}"
+
+
+def _index(
+    video: Path,
+    header: Header,
+    footer: Footer,
+    report: FramesReport,
+    mode: str,
+    decoder: dict[str, str],
+) -> dict[str, Any]:
+    """Content of ``frames.json``."""
+    rows = [
+        {"file": PICTURE_FILE.format(k), "index": int(index), "pts_seconds": float(pts)}
+        for k, (index, pts) in enumerate(zip(header.index, header.pts, strict=True))
+    ]
+    return {
+        "video": os.fsencode(video.name).decode("utf-8", "replace"),
+        "T": header.num_rows,
+        "duration": header.duration,
+        "width": header.width,
+        "height": header.height,
+        "codec": header.codec,
+        "decoder": decoder,
+        "mode": mode,
+        "sound": report.sound,
+        "audio_start_seconds": footer.audio_start,
+        "audio_end_seconds": footer.audio_end,
+        "partial": footer.report.partial,
+        "warnings": list(report.warnings),
+        "rows": [{**row, "mode": mode} for row in rows[: report.num_pictures]],
+    }

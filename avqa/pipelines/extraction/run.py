@@ -1,0 +1,382 @@
+"""`avqa extract`: a folder of videos to a store of features."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import avqa
+from avqa import machine as devices
+from avqa.errors import (
+    Aborted,
+    AvqaError,
+    PartialFailure,
+    RecipeMismatch,
+    StorageFailure,
+)
+from avqa.extract import encoders, weights
+from avqa.extract.media.types import Limits
+from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS
+from avqa.extract.settings import Settings
+from avqa.pipelines.cluster.environment import build_recipes, library_versions
+from avqa.pipelines.cluster.on_dask import connect, is_remote
+from avqa.pipelines.cluster.slurm_jobs import ClusterConfig
+from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.extraction.array_job import (
+    Partition,
+    assigned,
+    fix_videos,
+    refuse_held,
+    refuse_parts,
+)
+from avqa.pipelines.extraction.driver import Driver, LengthProbe
+from avqa.pipelines.extraction.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.extraction.sources import EXTENSIONS, IdRule, Source, discover, select
+from avqa.pipelines.extraction.work import Held, Work, find_work
+from avqa.store.commit import Store
+from avqa.store.format.layout import refuse_foreign, refuse_packed
+from avqa.store.format.schema import FeatureSpec, bytes_needed
+from avqa.store.lock import Lock
+from avqa.store.places.files import StorePath, free_bytes
+from avqa.store.places.objects import ObjectPath
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What one `avqa extract` was asked to do."""
+
+    videos: Path
+    store: StorePath
+    settings: Settings = field(default_factory=Settings)
+    scheduler: str = "local"
+    slurm: ClusterConfig | None = None
+    partition: Partition | None = None
+    """Extract this element's share of the videos, into a part of ``store``."""
+    ids: Path | None = None
+    limit: int | None = None
+    extensions: tuple[str, ...] = EXTENSIONS
+    id_rule: IdRule = "relpath"
+    follow_links: bool = False
+    retry_failed: bool = False
+    accept_partial: bool = False
+    steal_lock: bool = False
+    limits: Limits = field(default_factory=Limits)
+    decoders: int | None = None
+    log_json: bool = False
+
+
+@dataclass
+class RunReport:
+    """What a run did; `summary` is its last line."""
+
+    run_id: str
+    store: StorePath
+    taken: int
+    extracted: int = 0
+    finished_before: int = 0
+    failed: int = 0
+    failed_before: int = 0
+    without_sound: int = 0
+    rows: int = 0
+    video_seconds: float = 0.0
+    n_bytes: int = 0
+    wall_seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    report_path: StorePath | None = None
+    reason: str = "done"
+
+    def summary(self) -> str:
+        """Counts, time, bytes and the reason the run ended, as one line."""
+        parts = [f"{self.extracted} extracted", f"{self.finished_before} already there"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.failed_before:
+            parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
+        if self.without_sound:
+            parts.append(f"{self.without_sound} without sound")
+        speed = ""
+        if self.rows:
+            speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
+        return (
+            f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(parts)};"
+            f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}"
+            f"{speed}; {self.reason}"
+        )
+
+    def raise_if_failed(self) -> None:
+        """Turn failed videos into exit code 3.
+
+        Raises:
+            PartialFailure: if a taken video has a failed feature, from this run or an earlier one.
+        """
+        bad = self.failed + self.failed_before
+        if bad:
+            where = f"; see {self.report_path}" if self.report_path else ""
+            raise PartialFailure(
+                f"{bad} of {self.taken} videos failed{where}; expected all to be extracted;"
+                f" the good ones are stored; inspect with: avqa status {self.store}"
+            )
+
+
+def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
+    """What the store has to know of each feature asked for."""
+    specs = []
+    for feature in settings.features:
+        tap = encoders.tap_of(feature)
+        specs.append(FeatureSpec(feature, tap.shape, tap.dims, tap.sparse, settings.dtype))
+    return tuple(specs)
+
+
+def extract_folder(
+    options: ExtractOptions, say: Callable[[str], None] = lambda line: None
+) -> RunReport:
+    """Extract every video of a folder into a store, resuming what is there.
+
+    ``say`` gets progress lines. Videos that fail are recorded in the report, not raised.
+
+    Raises:
+        ConfigError: the folder, a name or a value cannot be used.
+        StoreLocked, RecipeMismatch: the store refuses.
+        WeightsUnavailable, StorageFailure: the machine is at fault.
+        Stopped: a signal came; what was finished is stored.
+    """
+    started = time.monotonic()
+    is_remote(options.scheduler)  # refuses an unknown one before anything is made
+    found = discover(
+        options.videos,
+        extensions=options.extensions,
+        id_rule=options.id_rule,
+        follow_links=options.follow_links,
+    )
+    sources = select(found.sources, options.ids, options.limit)
+    source = weights.resolve(options.settings.weights, weights_of(options.settings))
+    recipes = build_recipes(options.settings, source)
+    run_id = new_run_id()
+    note = functools.partial(_note, say, as_json=options.log_json)
+    for line in found.notes():
+        note(line)
+    refuse_foreign(options.store, "--out")
+    refuse_packed(options.store)
+    earlier = None
+    if options.partition is None:
+        refuse_parts(options.store)
+    else:
+        earlier = _check_whole(options, recipes)
+        options, sources = _take_share(options, found.sources, sources, note)
+    report = RunReport(run_id, options.store, len(sources))
+    with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
+        if options.partition is None:
+            refuse_parts(options.store)  # with the lock held, no element can begin any more
+        store = _open(options, recipes, lock, len(sources))
+        store.start_run({"argv": sys.argv, "environment": machine(), **plain(options)})
+        try:
+            _add(store, options.settings, recipes, sources)
+            work = find_work(
+                store,
+                sources,
+                options.settings.features,
+                retry_failed=options.retry_failed,
+                earlier=earlier,
+            )
+            store.set_pending(work.pending)
+            report.finished_before = work.finished
+            report.failed_before = len(work.failed_before)
+            if work.changed:
+                note(f"changed since they were extracted: {len(work.changed)} videos, done again")
+            if work.jobs:
+                _check_space(options, work)
+                _run(options, source, store, work, report, say, note, run_id)
+        except AvqaError as error:
+            report.reason = str(error)
+            raise
+        except BaseException as error:
+            report.reason = f"internal error: {type(error).__name__}"
+            raise
+        finally:
+            report.wall_seconds = time.monotonic() - started
+            store.finish_run(plain(report))
+            if report.reason != "done" and report.extracted + report.failed:
+                note(report.summary())
+    if options.partition is not None:
+        note(f"element {options.partition} is finished; when all are, run `avqa finalize`")
+    return report
+
+
+def _check_whole(options: ExtractOptions, recipes: dict[str, Any]) -> Held | None:
+    """What the store that the parts are for holds already: no element writes to it."""
+    refuse_held(options.store, steal=options.steal_lock)
+    if not Store.exists(options.store):
+        return None
+    store = Store.open(options.store)
+    check_recipes(store, recipes)
+    return Held(store)
+
+
+def _take_share(
+    options: ExtractOptions, found: list[Source], chosen: list[Source], note: Callable[[str], None]
+) -> tuple[ExtractOptions, list[Source]]:
+    """An element is an ordinary extraction of its share into its part."""
+    assert options.partition is not None
+    videos = fix_videos(options.store, options.partition, chosen)
+    refuse_held(options.store, steal=options.steal_lock)  # one that began at the same moment
+    share, notes = assigned(videos, options.partition, options.videos, found=found, chosen=chosen)
+    for line in notes:
+        note(line)
+    return replace(options, store=options.partition.folder(options.store)), share
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+
+
+def weights_of(settings: Settings) -> tuple[str, ...]:
+    """Names of the weights that the settings' features need, each once, in order."""
+    names = []
+    for feature in settings.features:
+        encoder, tap = encoders.split_feature(feature)
+        names += encoders.load(encoder).WEIGHTS_OF[tap]
+    return tuple(dict.fromkeys(names))
+
+
+def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_videos: int) -> Store:
+    specs = feature_specs(options.settings)
+    chunk_seconds = options.settings.chunk_seconds
+    if not Store.exists(options.store):
+        return Store.create(
+            options.store, recipes, specs, chunk_seconds, expected_rows=num_videos, lock=lock
+        )
+    store = Store.open(options.store, lock=lock)
+    store.recover()
+    return store
+
+
+def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make sure that features of these recipes may stand in a store.
+
+    Raises:
+        RecipeMismatch: says which keys differ, and which options to set.
+    """
+    imported = [name for name, recipe in store.recipes().items() if "imported" in recipe]
+    if imported:
+        raise RecipeMismatch(
+            f"store {str(store.path)!r} holds imported features={','.join(imported)}; expected"
+            " extracted ones only, since imported rows may be other seconds; give another --out"
+        )
+    try:
+        store.check_recipes(recipes, shared=SHARED_SECTIONS)
+    except RecipeMismatch as error:
+        options = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
+        advice = f"set {', '.join(options)} as the store has it, or " if options else ""
+        raise RecipeMismatch(f"{error}; {advice}give another --out") from error
+
+
+def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
+    check_recipes(store, recipes)
+    new = [spec for spec in feature_specs(settings) if spec.name not in store.features()]
+    if new:
+        store.add_features(new, {spec.name: recipes[spec.name] for spec in new})
+    known = store.rows()
+    store.add_rows([s.video_id for s in sources if s.video_id not in known])
+
+
+def _check_space(options: ExtractOptions, work: Work) -> None:
+    """Refuse at once what can never fit: one chunk of every feature of every video."""
+    specs = {spec.name: spec for spec in feature_specs(options.settings)}
+    needed = sum(
+        bytes_needed([specs[name] for name in job.features], [1.0], options.settings.chunk_seconds)
+        for job in work.jobs
+    )
+    free = free_bytes(options.store)
+    # Sparse chunks shrink, most of all in short videos: half is surely too little.
+    if free is not None and free < needed / 2:
+        raise StorageFailure(
+            f"store {str(options.store)!r}: {size(free)} free; expected about {size(needed)} for"
+            f" {len(work.jobs)} videos of one chunk each; free space, or give another --out"
+        )
+
+
+def _run(
+    options: ExtractOptions,
+    source: weights.WeightsSource,
+    store: Store,
+    work: Work,
+    report: RunReport,
+    say: Callable[[str], None],
+    note: Callable[[str], None],
+    run_id: str,
+) -> None:
+    settings = options.settings
+    config = WorkerConfig(
+        run_id=run_id,
+        store=options.store.absolute(),
+        specs=feature_specs(settings),
+        settings=settings,
+        weights=source,
+        limits=options.limits,
+        accept_partial=options.accept_partial,
+        decoders=options.decoders,
+        workers_per_machine=1,
+    )
+    durations = Durations([job.video_id for job in work.jobs])
+    progress = Progress(len(work.jobs), durations, say, options.log_json)
+    probe = LengthProbe(work.jobs, settings, options.limits)
+    gpus = devices.visible_gpus() if settings.device == "cuda" else ()
+    executor = connect(options.scheduler, config, gpus, slurm=options.slurm, note=note)
+    driver = Driver(store, executor, work.jobs, progress, settings, run_id)
+    aborted = True
+    try:
+        probe.start(durations.learn)
+        driver.run()
+        aborted = False
+    except AvqaError as error:
+        aborted = isinstance(error, Aborted)  # else the driver has drained
+        raise
+    finally:
+        probe.stop()
+        with contextlib.suppress(Exception):  # a cluster that dies badly changes no outcome
+            executor.close(abort=aborted)
+        report.extracted, report.failed = progress.ok, progress.failed
+        report.without_sound = progress.without_sound
+        report.rows, report.video_seconds = progress.rows, progress.video_seconds
+        report.n_bytes, report.stages = progress.n_bytes, progress.stages
+        report.report_path = driver.report_path
+        if progress.stages:
+            spent = " ".join(f"{name} {part} %" for name, part in shares(progress.stages).items())
+            note(f"processor time: {spent}")
+
+
+def _note(say: Callable[[str], None], line: str, *, as_json: bool) -> None:
+    say(json.dumps({"event": "note", "text": line}) if as_json else line)
+
+
+def machine() -> dict[str, str]:
+    """Versions and computer, for a run's file."""
+    return {
+        "avqa": avqa.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "pid": str(os.getpid()),
+        **library_versions(),
+    }
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON-able values: paths as text."""
+    return {
+        key: str(item) if isinstance(item, Path | ObjectPath) else item
+        for key, item in asdict(value).items()
+    }

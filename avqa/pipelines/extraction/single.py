@@ -1,0 +1,128 @@
+"""`extract_video`: one video to arrays, without a store, for notebooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import MediaError, Reason
+from avqa.extract import weights
+from avqa.extract.media.types import Limits
+from avqa.extract.profiles import profile as choose
+from avqa.extract.settings import Settings, check_settings
+from avqa.machine import choose_device
+from avqa.pipelines.engine.engine import Engine, engine_config
+from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.extraction.run import weights_of
+from avqa.store.format.records import ChunkRecord, Status
+
+
+class _Memory:
+    """Keeps chunks in memory instead of a store."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[str, dict[int, NDArray[Any]]] = {}
+
+    def write(self, feature: str, row: int, chunk: int, values: NDArray[Any]) -> ChunkRecord:
+        self.chunks.setdefault(feature, {})[chunk] = values
+        return ChunkRecord(values.nbytes, 0)
+
+    def trim(self, feature: str, row: int, num_chunks: int) -> None:
+        pass
+
+
+def extract_video(
+    path: str | os.PathLike[str],
+    features: Sequence[str] | None = None,
+    *,
+    profile: str = "default",
+    device: str = "auto",
+    limits: Limits | None = None,
+    **choices: Any,
+) -> dict[str, NDArray[Any]]:
+    """Features of one video as float32 arrays [T, ...], in exactly the stored convention.
+
+    Args:
+        path: the video.
+        features: ``<encoder>/<tap>`` names; those of the profile if not given.
+        profile: a named recipe.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        limits: refuses larger, longer or slower videos; the defaults of the command.
+        **choices: replace single values of the recipe (``weights="random:0"``,
+            ``frame_at="start"``, …); see `avqa.extract.settings.Settings`.
+
+    Returns:
+        Feature name → array, and ``"pts"`` → [T] seconds of each row's picture. A feature of a
+        stream that the video has not (no sound) is left out.
+
+    Raises:
+        MediaError: the video cannot be read.
+        ConfigError, UnknownName: a choice is not allowed.
+        WeightsUnavailable: no weights at hand.
+    """
+    settings = check_settings(
+        choose(
+            profile, features=features and tuple(features), device=choose_device(device), **choices
+        )
+    )
+    with VideoExtractor(settings, limits or Limits()) as extractor:
+        return extractor.extract(path)
+
+
+class VideoExtractor:
+    """`extract_video` for several videos with all choices made; the networks are built once."""
+
+    def __init__(self, settings: Settings, limits: Limits, *, accept_partial: bool = False) -> None:
+        """Start an engine; see `extract_video` for the errors."""
+        import torch
+
+        self._settings = settings
+        self._memory = _Memory()
+        self._threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own
+        source = weights.resolve(settings.weights, weights_of(settings))
+        config = engine_config(
+            settings, source, limits=limits, decoders=1, accept_partial=accept_partial
+        )
+        self._engine = Engine(config, self._memory)
+
+    def __enter__(self) -> VideoExtractor:
+        """Use it, and it is closed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the engine's threads and child."""
+        import torch
+
+        self._engine.close()
+        torch.set_num_threads(self._threads)
+
+    def extract(
+        self, path: str | os.PathLike[str], max_rows: int | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """One video, at most its first ``max_rows`` rows; see `extract_video`."""
+        self._memory.chunks.clear()
+        name = os.fspath(path)
+        job = VideoJob(0, Path(name).stem, name, name, self._settings.features, max_rows)
+        tickets, error = self._engine.run([job])
+        if error is not None:
+            raise error
+        (ticket,) = tickets
+        arrays: dict[str, NDArray[Any]] = {}
+        for record in ticket.feature_records():
+            if record.status == Status.FAILED:
+                raise MediaError(
+                    cast(Reason, record.reason),
+                    f"video {name!r}, {record.feature}: {record.message}",
+                    stage=record.stage,
+                )
+            if record.status == Status.OK:
+                chunks = self._memory.chunks[record.feature]
+                arrays[record.feature] = np.concatenate([chunks[i] for i in sorted(chunks)])
+        assert ticket.header is not None  # a failure was raised above
+        arrays["pts"] = ticket.header.pts
+        return arrays

@@ -1,0 +1,216 @@
+"""Which files of a folder are taken as videos, and under which id."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from avqa.errors import ConfigError
+from avqa.store.format.records import Fingerprint
+
+EXTENSIONS = (
+    *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg"),
+    *("ts", "mts", "m2ts", "flv", "ogv", "gif", "3gp", "wmv"),
+)
+"""Taken by default, in any letter case."""
+
+IdRule = Literal["relpath", "stem"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file taken as a video. ``relpath`` may hold surrogates for bytes that are no UTF-8."""
+
+    video_id: str
+    relpath: str
+    path: str
+
+
+@dataclass
+class Discovery:
+    """What a walk of the videos folder found: ``sources`` sorted by id, and what it left."""
+
+    sources: list[Source] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files of other kinds, by extension."""
+    skipped_links: list[str] = field(default_factory=list)
+    closed_folders: list[str] = field(default_factory=list)
+    """Folders that may not be read."""
+
+    def notes(self) -> list[str]:
+        """One line each on what was left out, for the user."""
+        lines = []
+        if self.ignored:
+            count = sum(self.ignored.values())
+            kinds = ", ".join(sorted(self.ignored))
+            lines.append(f"ignored: {count} {'file' if count == 1 else 'files'} ({kinds})")
+        if self.skipped_links:
+            shown = ", ".join(repr(printable(link)) for link in self.skipped_links[:3])
+            more = f" and {len(self.skipped_links) - 3} more" if len(self.skipped_links) > 3 else ""
+            lines.append(
+                f"skipped: {len(self.skipped_links)} symbolic links that lead out of the folder"
+                f" ({shown}{more}); take them with --follow-links"
+            )
+        if self.closed_folders:
+            lines.append(
+                f"skipped: {len(self.closed_folders)} folders that cannot be read, the first is"
+                f" {printable(self.closed_folders[0])!r}; check their permissions"
+            )
+        return lines
+
+
+def printable(name: str) -> str:
+    """A name as valid Unicode: bytes that are no UTF-8 appear as backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def discover(
+    folder: str | os.PathLike[str],
+    *,
+    extensions: Sequence[str] = EXTENSIONS,
+    id_rule: IdRule = "relpath",
+    follow_links: bool = False,
+) -> Discovery:
+    """Walk ``folder`` and give every video an id: its path below the folder, no extension.
+
+    Raises:
+        ConfigError: no such folder, nothing taken, or two files that share an id.
+    """
+    root = Path(os.path.abspath(folder))  # workers may have another working directory
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise ConfigError(
+            f"videos folder {printable(str(root))!r} {what}; expected a folder of videos;"
+            " give one with --videos"
+        )
+    found = Discovery()
+    wanted = {extension.lower().lstrip(".") for extension in extensions}
+    for relpath in _walk(str(root), follow_links, found):
+        extension = os.path.splitext(relpath)[1].lower().lstrip(".")
+        if extension not in wanted:
+            found.ignored[f".{printable(extension)}" if extension else "no extension"] += 1
+            continue
+        stem = os.path.splitext(relpath)[0]
+        name = stem if id_rule == "relpath" else os.path.basename(stem)
+        video_id = printable(name).replace(os.sep, "/")
+        found.sources.append(Source(video_id, relpath, os.path.join(str(root), relpath)))
+    found.sources.sort(key=lambda source: (source.video_id, source.relpath))
+    _refuse(found, root, sorted(wanted))
+    return found
+
+
+def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
+    """Paths of all regular files relative to ``root``; each real folder is entered once."""
+    inside = os.path.realpath(root)
+    entered: set[str] = set()
+    stack = [""]
+    while stack:
+        below = stack.pop()
+        real = os.path.realpath(os.path.join(root, below))
+        if real in entered:
+            continue
+        entered.add(real)
+        try:
+            entries = sorted(os.scandir(os.path.join(root, below)), key=lambda e: e.name)
+        except PermissionError:
+            found.closed_folders.append(below)
+            continue
+        for entry in entries:
+            relpath = os.path.join(below, entry.name)
+            if entry.is_symlink() and not follow_links:
+                target = os.path.realpath(entry.path)
+                if os.path.commonpath([inside, target]) != inside:
+                    found.skipped_links.append(relpath)
+                    continue
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link to itself
+                continue
+            if is_folder:
+                stack.append(relpath)
+            elif is_file:
+                yield relpath
+
+
+def _refuse(found: Discovery, root: Path, wanted: list[str]) -> None:
+    if not found.sources:
+        seen = f"; {found.notes()[0]}" if found.ignored else ""
+        raise ConfigError(
+            f"no video in {printable(str(root))!r}{seen}; expected files ending in"
+            f" {', '.join(wanted)}; choose others with --ext"
+        )
+    for first, second in zip(found.sources, found.sources[1:], strict=False):
+        if first.video_id == second.video_id:
+            raise ConfigError(
+                f"two files share the id {first.video_id!r}: {printable(first.relpath)!r} and"
+                f" {printable(second.relpath)!r}; expected one file per id; rename one, or narrow"
+                " the folder with --ext"
+            )
+
+
+def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> list[Source]:
+    """Restrict a run to the ids listed one per line in ``ids``, then to the first ``limit``.
+
+    Raises:
+        ConfigError: the list cannot be read, or names an id that no file has.
+    """
+    chosen = list(sources)
+    if ids is not None:
+        try:
+            lines = ids.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise ConfigError(
+                f"list of ids {str(ids)!r} cannot be read: {why}; expected one id per line;"
+                " check --ids"
+            ) from error
+        asked = {line.strip() for line in lines if line.strip()}
+        missing = sorted(asked - {source.video_id for source in chosen})
+        if missing:
+            raise ConfigError(
+                f"{len(missing)} of {len(asked)} ids in {str(ids)!r} have no video, the first is"
+                f" {missing[0]!r}; expected paths below the videos folder without extension;"
+                " check --ids or --id"
+            )
+        chosen = [source for source in chosen if source.video_id in asked]
+    return chosen[:limit] if limit is not None else chosen
+
+
+def check_id_rule(value: str) -> IdRule:
+    """``value`` if it is a rule for ids.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    for rule in get_args(IdRule):
+        if value == rule:
+            return cast(IdRule, value)
+    raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")
+
+
+_MEBIBYTE = 1 << 20
+
+
+def fingerprint(path: str, known: Fingerprint | None = None) -> Fingerprint | None:
+    """What the file is now; None if it cannot be read.
+
+    The hash is taken over the size and the first, middle and last MiB; it is copied from
+    ``known`` where size and modification time are the same.
+    """
+    try:
+        stat = os.stat(path)
+        if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns):
+            return known
+        digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
+        with open(path, "rb") as file:
+            for start in (0, (stat.st_size - _MEBIBYTE) // 2, stat.st_size - _MEBIBYTE):
+                file.seek(max(0, start))
+                digest.update(file.read(_MEBIBYTE))
+    except OSError:
+        return None
+    return Fingerprint(stat.st_size, stat.st_mtime_ns, digest.hexdigest())

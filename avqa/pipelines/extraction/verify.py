@@ -1,0 +1,71 @@
+"""`avqa verify`: the store's own checks, and extracting some videos again to compare."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from numpy.typing import NDArray
+
+from avqa.errors import ConfigError
+from avqa.extract.media.types import Limits
+from avqa.extract.recipe import settings_from
+from avqa.pipelines.extraction.single import VideoExtractor
+from avqa.store.checks.verify import Level, VerifyReport, verify
+from avqa.store.places.files import StorePath
+from avqa.store.reader import FeatureStore
+
+LEVELS = ("size", "crc", "sample")
+_NO_LIMITS = Limits(max_pixels=2**31 - 1, max_length_seconds=1e9, timeout_seconds=86_400)
+
+
+def verify_store(
+    store: StorePath, *, level: str, videos: Path | None, num_videos: int, repair: bool
+) -> VerifyReport:
+    """Check a store; see `avqa.store.checks.verify.verify`.
+
+    Raises:
+        ConfigError: an unknown level, or ``sample`` without the videos.
+        StoreNotFound: there is no store.
+    """
+    if level not in LEVELS:
+        raise ConfigError(f"level={level!r}; expected {', '.join(LEVELS)}; check --level")
+    if level == "sample" and videos is None:
+        raise ConfigError(
+            "level='sample' extracts videos again; expected the folder they are in;"
+            " give it with --videos"
+        )
+    if level != "sample":
+        return verify(store, cast(Level, level), repair)
+    with contextlib.ExitStack() as stack:
+        again = _Again(FeatureStore(store), str(videos), stack)
+        return verify(store, "sample", repair, extract=again, num_sample=num_videos)
+
+
+class _Again:
+    """Extracts videos of a store again; networks are built once per set of features."""
+
+    def __init__(self, store: FeatureStore, videos: str, stack: contextlib.ExitStack) -> None:
+        self._store = store
+        self._videos = videos
+        self._stack = stack
+        self._extractors: dict[tuple[str, ...], VideoExtractor] = {}
+
+    def __call__(
+        self, video_id: str, relpath: str, features: tuple[str, ...]
+    ) -> Mapping[str, NDArray[Any]]:
+        if features not in self._extractors:
+            recipes = {feature: self._store.recipe(feature) for feature in features}
+            if any("imported" in recipe for recipe in recipes.values()):
+                raise ConfigError(
+                    "imported features cannot be extracted again; expected extracted ones for"
+                    " level='sample'; use --level crc, or `avqa compare` with their files"
+                )
+            # What was stored is compared as it is: no limit, no judgement of damage.
+            extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, accept_partial=True)
+            self._extractors[features] = self._stack.enter_context(extractor)
+        path = os.path.join(self._videos, relpath)
+        return self._extractors[features].extract(path, max_rows=self._store.length(video_id))

@@ -1,0 +1,1 @@
+"""`avqa questions`: what a data set asks (``show``), and its texts' features (``encode``)."""

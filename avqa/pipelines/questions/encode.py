@@ -1,0 +1,400 @@
+"""`avqa questions`: CLIP features of each distinct text of a data set's questions and options."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import Signals as Signal
+from typing import cast
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+import avqa
+from avqa import datasets
+from avqa.datasets.matching import Matches, match_rows
+from avqa.datasets.question import Question, normalise, text_key
+from avqa.errors import (
+    AvqaError,
+    PartialFailure,
+    RecipeMismatch,
+    Stopped,
+    StorageFailure,
+)
+from avqa.extract import weights
+from avqa.extract.recipe import OPTIONS
+from avqa.extract.settings import Dtype, Precision, Settings, check_settings
+from avqa.extract.text import (
+    ENCODER,
+    FEATURES,
+    TAPS,
+    TextEncoder,
+    TextSettings,
+    text_recipe,
+    tokenise,
+)
+from avqa.machine import choose_device, num_cores
+from avqa.pipelines.extraction.driver import Signals
+from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
+from avqa.store.commit import Store
+from avqa.store.format.schema import FeatureSpec
+from avqa.store.format.texts import NewText, Texts, check_text_recipes, drop_texts
+from avqa.store.lock import Lock
+from avqa.store.places.files import StorePath, free_bytes, write_atomic
+from avqa.store.places.objects import ObjectPath
+from avqa.store.reader import FeatureStore
+
+MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class QuestionOptions:
+    """What one `avqa questions` was asked to do."""
+
+    dataset: str
+    annotations: Path
+    store: StorePath
+    settings: TextSettings = field(default_factory=TextSettings)
+    weights: str | None = None
+    """None: those that the store's CLIP pictures were made with."""
+    replace: bool = False
+    steal_lock: bool = False
+
+
+@dataclass
+class QuestionReport:
+    """What a run found and did."""
+
+    run_id: str
+    store: StorePath
+    questions: int
+    texts: int
+    """Distinct texts of the questions."""
+    options: int
+    """Distinct texts of multiple choice that are no question's."""
+    matches: Matches
+    unmatched_path: StorePath | None = None
+    already: int = 0
+    """Texts of these questions that were finished before."""
+    encoded: int = 0
+    failed: int = 0
+    """Texts of the store that cannot be stored, from this run or an earlier one."""
+    n_bytes: int = 0
+    wall_seconds: float = 0.0
+    reason: str = "done"
+
+    def lines(self) -> list[str]:
+        """Counts for people; the last line says how the run ended."""
+        options = f", {self.options} of options" if self.options else ""
+        lines = [
+            f"questions: {self.questions}, distinct texts: {self.texts}{options}",
+            f"videos: {self.matches.num_full_id} questions matched by full id,"
+            f" {self.matches.num_last_part} by last part of the id,"
+            f" {len(self.matches.unmatched)} unmatched",
+        ]
+        if self.unmatched_path is not None:
+            ids = list(dict.fromkeys(q.video_id for q in self.matches.unmatched))
+            more = ", …" if len(ids) > MOST_SHOWN else ""
+            shown = ", ".join(ids[:MOST_SHOWN])
+            lines.append(
+                f"not in the store: {len(ids)} videos: {shown}{more}; see {self.unmatched_path}"
+            )
+        failed = f", {self.failed} failed" if self.failed else ""
+        lines.append(
+            f"texts: {self.already} already there, {self.encoded} encoded{failed};"
+            f" {size(self.n_bytes)} in {clock(self.wall_seconds)}; {self.reason}"
+        )
+        return lines
+
+    def raise_if_failed(self) -> None:
+        """Turn texts that cannot be stored into exit code 3.
+
+        Raises:
+            PartialFailure: there are some.
+        """
+        if self.failed:
+            raise PartialFailure(
+                f"{self.failed} texts have a value that is not finite or beyond the stored type;"
+                " expected none; encode again with --replace and --dtype float32 or --precision"
+                " fp32"
+            )
+
+
+def text_settings(*, mark: bool, precision: str, dtype: str, device: str) -> TextSettings:
+    """The user's choices, checked.
+
+    Raises:
+        ConfigError: a value is not allowed, or there is no such device.
+    """
+    checked = check_settings(
+        Settings(
+            precision=cast(Precision, precision),
+            dtype=cast(Dtype, dtype),
+            device=choose_device(device),
+        )
+    )
+    return TextSettings("?" if mark else "", checked.precision, checked.dtype, checked.device)
+
+
+def distinct_texts(questions: Sequence[Question], mark: str) -> tuple[dict[str, str], int]:
+    """Key → what is tokenised, each once, questions first; and how many are questions'."""
+    found: dict[str, str] = {}
+    for question in questions:
+        found.setdefault(text_key(question.text), normalise(question.text) + mark)
+    num_questions = len(found)
+    for question in questions:
+        for option in question.choices:
+            if option is not None:
+                found.setdefault(text_key(option), normalise(option))
+    return found, num_questions
+
+
+def encode_questions(
+    options: QuestionOptions, say: Callable[[str], None] = lambda line: None
+) -> QuestionReport:
+    """Encode the texts that a store lacks; finished ones are left as they are.
+
+    ``say`` gets progress and warnings. Pending texts of earlier runs are encoded too.
+
+    Raises:
+        DatasetError, UnknownName: the questions cannot be read.
+        StoreError: no question has its video in the store; nothing was written.
+        StoreLocked, RecipeMismatch: the store refuses.
+        WeightsUnavailable, StorageFailure: the machine is at fault.
+        Stopped: a signal came; what was finished is stored.
+    """
+    started = time.monotonic()
+    questions = datasets.read(options.dataset, options.annotations)
+    reader = FeatureStore(options.store)
+    matches = match_rows(questions, reader.video_ids)
+    source = choose_weights(reader, options.weights, say)
+    recipes = {feature: text_recipe(feature, options.settings, source) for feature in FEATURES}
+    if not options.replace:
+        _check_recipes(options.store, recipes)
+    contents, num_questions = distinct_texts(questions, options.settings.mark)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+    report = QuestionReport(
+        run_id,
+        options.store,
+        len(questions),
+        texts=num_questions,
+        options=len(contents) - num_questions,
+        matches=matches,
+    )
+    with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
+        store = Store.open(options.store, lock=lock)
+        store.recover()
+        store.start_run({"argv": sys.argv, "avqa": avqa.__version__, "questions": _plain(options)})
+        try:
+            if matches.unmatched:
+                report.unmatched_path = _write_unmatched(options.store, run_id, matches.unmatched)
+            if options.replace:
+                drop_texts(options.store, lock)
+            texts = Texts.open(options.store, _specs(options.settings), recipes, lock=lock)
+            _add(texts, contents)
+            report.already = len(contents) - texts.num_pending(contents)
+            if texts.num_pending():
+                _check_space(options, texts.num_pending())
+                _encode(texts, options.settings, source, report, say)
+            report.failed = texts.num_failed()
+        except AvqaError as error:
+            report.reason = str(error)
+            raise
+        except BaseException as error:
+            report.reason = f"internal error: {type(error).__name__}"
+            raise
+        finally:
+            report.wall_seconds = time.monotonic() - started
+            store.finish_run({"reason": report.reason, "encoded": report.encoded})
+    return report
+
+
+def choose_weights(
+    store: FeatureStore, asked: str | None, say: Callable[[str], None]
+) -> weights.WeightsSource:
+    """The weights of the text tower: those of the store's CLIP pictures unless others are asked.
+
+    Sentence and picture vectors can be compared only if both towers come from one training.
+
+    Raises:
+        RecipeMismatch: those of the pictures are not at hand, or pictures have several.
+        ConfigError, WeightsUnavailable: as `weights.resolve`.
+    """
+    made = {}
+    for feature in store.features:
+        of_pictures = store.recipe(feature).get("weights", {}).get(ENCODER)
+        if of_pictures is not None:
+            made[_named(of_pictures)] = of_pictures["source"]
+    pictures = " and ".join(sorted(made))
+    if asked is None and len(made) > 1:
+        raise RecipeMismatch(
+            f"store {str(store.path)!r}: CLIP pictures have weights {pictures}; expected one;"
+            " choose those of the texts with --weights"
+        )
+    default = next((source for source in made.values() if source != "file"), "pretrained")
+    source = weights.resolve(asked or default, [ENCODER])
+    mine = _named(source.describe(ENCODER))
+    if source.seed is not None:
+        say(f"RANDOM WEIGHTS: the texts' features come from {source.source} and mean nothing")
+    if made and set(made) != {mine}:
+        differ = f"texts would have weights {mine}, the store's CLIP pictures have {pictures}"
+        if asked is None:
+            raise RecipeMismatch(
+                f"{differ}; expected the same; give the folder of the latter with --weights, or"
+                " --weights pretrained if they need not agree"
+            )
+        say(f"warning: {differ}: pictures and texts cannot be compared")
+    return source
+
+
+def _named(described: dict[str, str]) -> str:
+    digest = described.get("sha256")
+    return f"sha256={digest[:12]}" if digest else described["source"]
+
+
+def _check_recipes(store: StorePath, recipes: dict[str, dict[str, object]]) -> None:
+    try:
+        check_text_recipes(store, recipes)
+    except RecipeMismatch as error:
+        known = {"text.mark": "--mark"} | OPTIONS
+        named = [o for key, o in known.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
+        advice = f"set {', '.join(named)} as the store has it, or " if named else ""
+        raise RecipeMismatch(
+            f"{error}; {advice}encode all of these questions' texts anew with --replace"
+        ) from error
+
+
+def _specs(settings: TextSettings) -> list[FeatureSpec]:
+    return [
+        FeatureSpec(f"{ENCODER}/{tap}", shape, dims, False, settings.dtype)
+        for tap, (shape, dims) in TAPS.items()
+    ]
+
+
+def _add(texts: Texts, contents: dict[str, str]) -> None:
+    new = {key: content for key, content in contents.items() if key not in texts}
+    if new:
+        _, eot = tokenise(list(new.values()))
+        added = zip(new.items(), eot.tolist(), strict=True)
+        texts.add([NewText(key, content, end) for (key, content), end in added])
+
+
+def _check_space(options: QuestionOptions, num_texts: int) -> None:
+    itemsize = np.dtype(options.settings.dtype).itemsize
+    needed = num_texts * itemsize * sum(int(np.prod(shape)) for shape, _ in TAPS.values())
+    free = free_bytes(options.store)
+    if free is not None and free < needed:
+        raise StorageFailure(
+            f"store {str(options.store)!r}: {size(free)} free; expected {size(needed)} for"
+            f" {num_texts} texts; free space and run the same command again"
+        )
+
+
+def _encode(
+    texts: Texts,
+    settings: TextSettings,
+    source: weights.WeightsSource,
+    report: QuestionReport,
+    say: Callable[[str], None],
+) -> None:
+    """Encode all pending texts, chunk by chunk; a signal ends it after the forwards under way."""
+    encoder = TextEncoder(settings, weights.load_state(ENCODER, source))
+    progress = _Progress(texts.num_pending(), say)
+    threads = num_cores() if settings.device == "cpu" else 1
+    with (
+        Signals(lambda: say("draining; once more to abort")) as signals,
+        ThreadPoolExecutor(threads, initializer=_use_one_core) as pool,
+    ):
+        for rows, contents in texts.work():
+            outputs = _forwards(encoder, contents, pool, signals)
+            if outputs:
+                values = {
+                    f"{ENCODER}/{tap}": np.concatenate([output[tap] for output in outputs])
+                    for tap in TAPS
+                }
+                done = rows[: len(values[FEATURES[0]])]
+                report.n_bytes += texts.write(done, values)
+                report.encoded += len(done)
+                progress.tick(report.encoded)
+            if signals.check():
+                raise Stopped(
+                    signals.received or Signal.SIGINT,
+                    f"stopped by {Signal(signals.received or 2).name}: {report.encoded} texts"
+                    f" encoded, {texts.num_pending()} left; resume with the same command",
+                )
+
+
+def _use_one_core() -> None:
+    # As in extraction: a forward per core takes less processor time than one over all cores,
+    # and numbers do not depend on how many there are.
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _forwards(
+    encoder: TextEncoder, contents: list[str], pool: ThreadPoolExecutor, signals: Signals
+) -> list[dict[str, NDArray[np.float32]]]:
+    """Outputs of the batches of these texts, in order; of the first ones only after a signal."""
+    tokens, eot = tokenise(contents)
+    futures = [
+        pool.submit(
+            encoder.encode,
+            tokens[start : start + encoder.batch],
+            eot[start : start + encoder.batch],
+        )
+        for start in range(0, len(tokens), encoder.batch)
+    ]
+    outputs = []
+    try:
+        for future in futures:
+            if signals.check():
+                break
+            outputs.append(future.result())
+    finally:
+        for future in futures:
+            future.cancel()
+    return outputs
+
+
+class _Progress:
+    """A line at most every five seconds."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self._total = total
+        self._say = say
+        self._started = self._said = time.monotonic()
+
+    def tick(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= INTERVAL_SECONDS:
+            self._said = now
+            rate = done / (now - self._started)
+            left = clock((self._total - done) / rate)
+            self._say(f"{done}/{self._total} texts | {rate:.1f} texts/s | {left} left")
+
+
+def _write_unmatched(store: StorePath, run_id: str, unmatched: Sequence[Question]) -> StorePath:
+    path = store / "runs" / f"{run_id}-unmatched.csv"
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(("video_id", "split", "question_id", "text"))
+    table.writerows((q.video_id, q.split, q.question_id, q.text) for q in unmatched)
+    write_atomic(path, text.getvalue().encode("utf-8"))
+    return path
+
+
+def _plain(options: QuestionOptions) -> dict[str, object]:
+    """The options as JSON-able values: paths as text."""
+    return {
+        k: str(v) if isinstance(v, Path | ObjectPath) else v for k, v in asdict(options).items()
+    }

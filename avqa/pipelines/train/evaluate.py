@@ -1,0 +1,290 @@
+"""A run's heads on the questions of a split: their result table, or their answers as a file."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avqa import datasets
+from avqa.datasets import Question
+from avqa.datasets.matching import match_rows
+from avqa.datasets.question import SPLITS
+from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
+from avqa.store.format.recipe_diff import diff_recipes
+from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
+from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
+from avqa.training.data.features import VideoFeatures
+from avqa.training.data.questions import QuestionSet
+from avqa.training.data.splits import read_splits
+from avqa.training.fitting.fit import infer
+from avqa.training.run import DEFAULT, Member, MemberConfig, Run
+from avqa.training.scoring import Prediction, predictions
+from avqa.training.table.table import ResultTable, result_table
+
+Say = Callable[[str], None]
+SHOWN_KEYS = 8
+"""Differing keys of two recipes that a message names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What to answer with which run."""
+
+    run: Path
+    """A run's folder, or that of one of its members."""
+    split: str = "test"
+    store: StorePath | None = None
+    """By default the one that the run was trained on."""
+    annotations: Path | None = None
+    """By default those that the run was trained on."""
+
+
+def evaluate(options: EvaluateOptions, say: Say) -> ResultTable:
+    """Answer a split's questions with every member's saved weights; nothing is written.
+
+    On the test split, with the store and the questions of training, the answers are those of
+    ``predictions.json``.
+
+    Raises:
+        UnknownName: there is no such split.
+        ConfigError: ``run`` is no run, its weights cannot be used, or no question has an answer.
+        DatasetError: the questions cannot be read, or the split has none.
+        RecipeMismatch: the store's features were made by another recipe than the run's.
+        FeatureMissing, StoreError: the store lacks a feature or cannot be read.
+    """
+    run = Run.load(options.run)
+    asked = _asked(run.members[0].config, options)
+    answered = [q for q in asked.questions if q.answer is not None or q.choice is not None]
+    if not answered:
+        raise DatasetError(
+            f"none of {len(asked.questions)} questions of split={options.split!r} has a right"
+            " answer; expected at least one to score; give others with --annotations, or use"
+            " `avqa predict`"
+        )
+    desk = _Desk(run.members, answered, options.store, say)
+    answers = {}
+    for member in run.members:
+        name = f"{member.config.variant}/seed-{member.config.seed}"
+        say(f"{name}: answering {len(desk.questions)} questions of {options.split}")
+        answers[member.path] = desk.answers(member)
+    return result_table(
+        run,
+        asked.fit,
+        asked.questions,
+        seconds=desk.seconds,
+        answers=answers,
+        version=asked.version,
+    )
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What `predict` wrote."""
+
+    path: Path
+    member: Member
+    asked: int
+    answered: int
+    by_key: int
+    """Answers under a question's key, since its id is missing or occurs twice."""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        name = f"{self.member.config.head}, {self.member.config.variant}"
+        lines = [
+            f"{self.answered} answers of {name}, seed {self.member.config.seed}: {str(self.path)!r}"
+        ]
+        if self.answered < self.asked:
+            lines.append(
+                f"{self.asked - self.answered} of {self.asked} questions have no answer: their"
+                " videos are not in the store, or lack a feature"
+            )
+        if self.by_key:
+            lines.append(
+                f"{self.by_key} questions have an id that is missing or occurs twice: their keys,"
+                " as in predictions.json, stand for it"
+            )
+        return lines
+
+
+def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
+    """Write a JSON object, question id → answer, of one member; replaces ``out``.
+
+    The member is the run's default variant with its first seed, or the one whose folder is given.
+    Questions need no right answer.
+
+    Raises:
+        As `evaluate`, and StorageFailure: ``out`` cannot be written.
+        ConfigError: ``out`` is a folder or lies in none.
+    """
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
+        raise ConfigError(f"out={str(out)!r} {what}; expected a file to write; change --out")
+    run = Run.load(options.run)
+    member = next(iter([*run.of_variant(DEFAULT), *run.members]))
+    asked = _asked(member.config, options)
+    desk = _Desk([member], asked.questions, options.store, say)
+    rows = desk.answers(member)
+    ids = Counter(row.question_id for row in rows)
+    # A key is 64 hexadecimal digits, which no question id is.
+    names = [
+        row.key if row.question_id is None or ids[row.question_id] > 1 else row.question_id
+        for row in rows
+    ]
+    found = {name: row.prediction for name, row in zip(names, rows, strict=True)}
+    with storage_errors(repr(str(out))):
+        write_atomic(out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    by_key = sum(name == row.key for name, row in zip(names, rows, strict=True))
+    return PredictReport(out, member, len(asked.questions), len(rows), by_key)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    questions: Sequence[Question]
+    """Of the split."""
+    fit: Sequence[Question]
+    """Training questions, for the floors."""
+    version: str
+
+
+def _asked(config: MemberConfig, options: EvaluateOptions) -> _Asked:
+    """The questions of a split, divided as in training."""
+    split, dataset = options.split, config.dataset
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    path = Path(config.annotations) if options.annotations is None else options.annotations
+    if path.is_file():
+        module = datasets.load(dataset)
+        # AVQA's test is the val of its files.
+        name = split if split in module.FILES else "val"
+        questions = datasets.read(dataset, path, [name])
+        return _Asked(questions, _training_questions(config), module.version(questions))
+    parts = read_splits(dataset, path, config.settings.split)
+    if not parts.of(split):
+        raise DatasetError(
+            f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
+            " ask for another --split, or check --annotations"
+        )
+    return _Asked(parts.of(split), parts.train or _training_questions(config), parts.version)
+
+
+def _training_questions(config: MemberConfig) -> Sequence[Question]:
+    """Those of the run's own files; none if these are gone."""
+    if not Path(config.annotations).exists():
+        return ()
+    return read_splits(config.dataset, config.annotations, config.settings.split).train
+
+
+class _Desk:
+    """Puts the same questions to the members of a run; features are read once."""
+
+    def __init__(
+        self, members: Sequence[Member], asked: Sequence[Question], path: StorePath | None, say: Say
+    ) -> None:
+        self._features: dict[frozenset[tuple[str, str]], VideoFeatures] = {}
+        self._store = _open([member.config for member in members], path)
+        ids = self._store.video_ids
+        rows = match_rows(asked, ids).rows
+        names = {name: name for member in members for name in _names(member.config).values()}
+        found = [ids[row] for row in rows if row is not None]
+        missing = members[0].config.settings.missing
+        usable = VideoFeatures(self._store, names).require(found, missing)
+        kept = [
+            (question, ids[row])
+            for question, row in zip(asked, rows, strict=True)
+            if row is not None and ids[row] in usable
+        ]
+        if len(kept) < len(asked):
+            say(
+                f"{len(asked) - len(kept)} of {len(asked)} questions are left out: their videos are"
+                " not in the store, or lack a feature"
+            )
+        self.questions = [question for question, _ in kept]
+        self._video_ids = [video for _, video in kept]
+        self.seconds = max((self._store.length(v) for v in set(self._video_ids)), default=None)
+
+    def answers(self, member: Member) -> list[Prediction]:
+        """One member's answers, in the order of the questions."""
+        settings = member.config.settings
+        head = member.load_head()
+        questions = QuestionSet(
+            self.questions,
+            self._video_ids,
+            self._reader(member.config),
+            self._store if member.config.texts else None,
+            head,
+            training=False,
+        )
+        # The batches of training's own test, so that the answers are the same.
+        outputs = infer(
+            head,
+            questions,
+            batch_size=settings.batch_size,
+            device="cpu" if settings.device == "cpu" else "auto",
+            workers=settings.workers,
+        )
+        return predictions(questions, outputs)
+
+    def _reader(self, config: MemberConfig) -> VideoFeatures:
+        names = _names(config)
+        key = frozenset(names.items())
+        if key not in self._features:
+            self._features[key] = VideoFeatures(
+                self._store,
+                names,
+                stride_seconds=config.settings.stride_seconds,
+                max_seconds=config.settings.max_seconds,
+            )
+            self._features[key].preload(self._video_ids)
+        return self._features[key]
+
+
+def _names(config: MemberConfig) -> dict[str, str]:
+    """Field of `HeadInput` → feature."""
+    return {name: str(entry["name"]) for name, entry in config.features.items()}
+
+
+def _open(configs: Sequence[MemberConfig], path: StorePath | None) -> FeatureStore:
+    """The store, whose features must be those that the members were trained on."""
+    with warnings.catch_warnings():
+        # The table says it.
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        store = open_store(store_path(configs[0].store) if path is None else path)
+    for config in configs:
+        check_recipes(config, store)
+    return store
+
+
+def check_recipes(config: MemberConfig, store: FeatureStore) -> None:
+    """Refuse a store whose features were made otherwise than those a head was trained on.
+
+    Raises:
+        FeatureMissing: the store lacks one of them.
+        RecipeMismatch: names the features and the keys whose values differ.
+    """
+    trained = {str(entry["name"]): entry for entry in config.features.values()} | config.texts
+    there = {*store.features, *store.text_features}
+    missing = [name for name in trained if name not in there]
+    if missing:
+        command = "avqa questions" if set(missing) <= config.texts.keys() else "avqa extract"
+        raise FeatureMissing(
+            f"store {str(store.path)!r} has no {', '.join(missing)}; expected what the run was"
+            f" trained on: {', '.join(trained)}; add with `{command}`, or give another --store"
+        )
+    differing: dict[str, list[str]] = {}
+    for name, entry in trained.items():
+        if store.recipe_hash(name) != entry["recipe_hash"]:
+            for line in diff_recipes(store.recipe(name), entry["recipe"]):
+                differing.setdefault(line.replace(" asked=", " run="), []).append(name)
+    if differing:
+        lines = [f"{line} ({', '.join(names)})" for line, names in differing.items()]
+        more = f"; and {len(lines) - SHOWN_KEYS} more" if len(lines) > SHOWN_KEYS else ""
+        raise RecipeMismatch(
+            f"store {str(store.path)!r} was made by another recipe than the run's:"
+            f" {'; '.join(lines[:SHOWN_KEYS])}{more}; expected the same; give the store of the run"
+            " with --store, or train on this one"
+        )

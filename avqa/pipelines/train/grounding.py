@@ -1,0 +1,86 @@
+"""Grounding pre-training over a store: sound and pictures of the real training videos."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from avqa.datasets.matching import match_rows
+from avqa.errors import ConfigError, DatasetError
+from avqa.heads.avst import Head as Avst
+from avqa.heads.avst import Options
+from avqa.store.places.files import StorePath
+from avqa.store.reader import FeatureStore
+from avqa.training.data.features import VideoFeatures, feature_names
+from avqa.training.data.splits import read_splits
+from avqa.training.grounding import FIELDS, STAGE_ONE, pretrain, save_grounding
+from avqa.training.settings import resolve
+
+SYNTHETIC = re.compile(r"[a-z]{2,3}\d{8}")
+"""Ids of MUSIC-AVQA's synthetic videos, whose sound or picture is put together: va00003871."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundingOptions:
+    """What to train on, and where to."""
+
+    store: StorePath
+    dataset: str
+    annotations: Path
+    out: Path
+    assignments: Mapping[str, str] = field(default_factory=dict)
+    """Setting or option of ``avst`` → value as text."""
+    seed: int = 0
+
+
+def pretrain_grounding(
+    options: GroundingOptions, say: Callable[[str], None] = lambda line: None
+) -> float:
+    """Train AVST's grounding and write its layers to a file; the match loss at the end.
+
+    Raises:
+        ConfigError: a setting cannot be used, the file is there already, the loss is not finite.
+        DatasetError: the questions cannot be read, or there are fewer than two videos.
+        FeatureMissing, StoreError: the store lacks a feature or every video.
+        StorageFailure: the file cannot be written.
+    """
+    settings, chosen = resolve("avst", options.assignments, STAGE_ONE)
+    if not chosen["spatial"]:
+        raise ConfigError("spatial=false; expected spatial=true: there is no grounding to train")
+    if options.out.exists():
+        raise ConfigError(
+            f"out={str(options.out)!r} is there already; expected a new file; choose another --out"
+        )
+    store = FeatureStore(options.store)
+    train = read_splits(options.dataset, options.annotations, settings.split).train
+    real = [q for q in train if not SYNTHETIC.fullmatch(q.video_id)]
+    rows = [row for row in match_rows(real, store.video_ids).rows if row is not None]
+    names = feature_names(FIELDS, settings.visual)
+    features = VideoFeatures(
+        store,
+        names,
+        stride_seconds=settings.stride_seconds,
+        max_seconds=settings.max_seconds,
+    )
+    usable = features.require([store.video_ids[row] for row in rows], settings.missing)
+    videos = sorted(usable)
+    if len(videos) < 2:
+        raise DatasetError(
+            f"{len(videos)} real training videos to learn grounding from; expected two or more,"
+            " since a sound is told from another video's pictures; check --annotations and --store"
+        )
+    say(f"grounding: {len(videos)} real training videos, {settings.max_seconds} s of each")
+    features.preload(videos)
+    widths = {field: int(rows.shape[-1]) for field, rows in features.read(videos[0]).items()}
+    chosen |= {"audio_width": widths["audio"], "visual_width": widths["patch"]}
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        head = Avst(Options(**chosen))
+        loss = pretrain(head, features, videos, settings, seed=options.seed, say=say)
+    recipes = {name: store.recipe_hash(name) for name in names.values()}
+    save_grounding(options.out, head, recipes)
+    return loss

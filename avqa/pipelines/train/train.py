@@ -1,0 +1,375 @@
+"""Training a head from a store to the result table: variants × seeds, each tested once.
+
+A run can be interrupted at any moment and be resumed with the same command and ``--resume``:
+finished members stay as they are, the one under way goes on after its last finished epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import avqa
+from avqa import datasets, heads
+from avqa.datasets.labels import InstrumentLabels, instrument_labels
+from avqa.errors import ConfigError
+from avqa.heads import Head
+from avqa.machine import num_cores
+from avqa.pipelines.train.folder import continued, hold, require_recipes
+from avqa.store.places.files import StorePath, storage_errors, write_atomic, write_json
+from avqa.store.reader import FeatureStore
+from avqa.training.data import building
+from avqa.training.data.features import VideoFeatures, feature_names
+from avqa.training.data.material import Material, gather
+from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.fit import FitResult, choose_device, fit, infer
+from avqa.training.grounding import Grounding
+from avqa.training.run import (
+    CONFIG,
+    DEFAULT,
+    QUESTION_ONLY,
+    RUN,
+    Member,
+    MemberConfig,
+    MemberResult,
+    Run,
+    member_path,
+)
+from avqa.training.scoring import predictions, score, write_predictions
+from avqa.training.settings import TrainSettings
+from avqa.training.table.table import ResultTable, result_table
+from avqa.training.variants import Plan, Variant, plan
+
+PACKAGES = ("torch", "lightning", "numpy", "zarr", "safetensors")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What the user asks for."""
+
+    head: str
+    store: StorePath
+    dataset: str
+    annotations: Path
+    out: Path
+    assignments: Mapping[str, str] = field(default_factory=dict)
+    """Setting or head option → value as text."""
+    config: Path | None = None
+    """A TOML file of the same."""
+    ablation: str | None = None
+    """A row of the head's ``ABLATIONS``, or ``all``."""
+    seeds: int = 1
+    resume: bool = False
+    init_grounding: Path | None = None
+    """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
+
+
+def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable:
+    """Train every variant with every seed, test each once, and make the table.
+
+    Writes the folder ``options.out``, see `avqa.training.run`. ``say`` gets progress and warnings.
+
+    Raises:
+        ConfigError: a setting, head, ablation or data set that is not there; the folder holds
+            another run; a loss that is not finite.
+        DatasetError: the questions cannot be read, or a split has none left.
+        FeatureMissing, RecipeMismatch, StoreError: the store lacks something, or is another.
+        StorageFailure: the folder cannot be written.
+        Stopped: a signal came; finished epochs are kept.
+    """
+    planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
+    choose_device(planned.settings.device)
+    fields = building.video_fields(planned.variants)
+    grounding = Grounding.load(options.init_grounding) if options.init_grounding else None
+    store = FeatureStore(options.store)
+    material = gather(
+        store,
+        options.dataset,
+        options.annotations,
+        planned.settings,
+        fields,
+        lstm=any(v.options["question"] == "lstm" for v in planned.variants),
+    )
+    about = _about(options, planned, material, grounding)
+    training = _Training(options, planned.settings, material, grounding, say)
+    training.check(planned.variants)
+    with hold(options.out, resume=options.resume) as before:
+        if before is not None:
+            about = continued(options.out, before, about)
+        _say_what_was_found(planned, material, about, say)
+        with storage_errors(f"{str(options.out / RUN)!r}"):
+            write_json(options.out / RUN, about)
+        for variant in planned.variants:
+            for seed in range(options.seeds):
+                training.member(variant, seed)
+        return write_table(options.out, material)
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The keys of a TOML file.
+
+    Raises:
+        ConfigError: it is not there or is no TOML.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"config={str(path)!r} cannot be read: {why}; expected TOML with one key = value a"
+            " line, such as epochs = 10; check --config"
+        ) from error
+
+
+def write_table(out: Path, material: Material) -> ResultTable:
+    """Make the table of a run's finished members and publish its three files."""
+    test = material.questions.test
+    seconds = max(material.store.length(video) for video in set(material.videos(test)))
+    table = result_table(Run.load(out), material.questions.train, test, seconds=seconds)
+    texts = {"txt": table.text(), "csv": table.csv(), "md": table.markdown()}
+    for ending, text in texts.items():
+        path = out / f"table.{ending}"
+        with storage_errors(f"{str(path)!r}"):
+            write_atomic(path, text.encode())
+    return table
+
+
+def _about(
+    options: TrainOptions, planned: Plan, material: Material, grounding: Grounding | None
+) -> dict[str, Any]:
+    """``run.json`` of a new run."""
+    notes = list(material.notes)
+    if grounding is not None:
+        notes.append(f"grounding starts from {grounding.path.name}, sha256={grounding.digest[:8]}")
+    return {
+        "head": options.head,
+        "dataset": options.dataset,
+        "questions": material.digest,
+        "settings": dataclasses.asdict(planned.settings),
+        "options": planned.variants[0].options,
+        "annotations": str(options.annotations.absolute()),
+        "store": str(options.store.absolute()),
+        "command": sys.argv,
+        "avqa_version": avqa.__version__,
+        "variants": [variant.name for variant in planned.variants],
+        "same_as": planned.same_as,
+        "seeds": options.seeds,
+        "grounding": grounding.digest if grounding else "",
+        "notes": notes,
+    }
+
+
+def _say_what_was_found(
+    planned: Plan, material: Material, about: Mapping[str, Any], say: Say
+) -> None:
+    counts = ", ".join(f"{split} {count}" for split, count in material.counts.items())
+    say(f"questions: {counts}; annotation version: {material.questions.version}")
+    for line in about["notes"]:
+        say(line)
+    for name, why in planned.left_out.items():
+        say(f"ablation {name} is left out: {why}")
+    for name, other in planned.same_as.items():
+        say(f"ablation {name} has the options of {other}: trained once")
+
+
+class _Training:
+    """Trains members one after the other; features are read once for those that need the same."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        settings: TrainSettings,
+        material: Material,
+        grounding: Grounding | None,
+        say: Say,
+    ) -> None:
+        self._options = options
+        self._grounding = grounding
+        self._settings = settings
+        self._material = material
+        self._say = say
+        self._labels = self._instruments()
+        self._features: VideoFeatures | None = None
+        self._warned = False
+
+    def _instruments(self) -> InstrumentLabels | None:
+        """For heads that learn them; multiple choice tells nothing of instruments."""
+        questions = self._material.questions.train
+        return None if self._material.multiple_choice else instrument_labels(questions)
+
+    def check(self, variants: Sequence[Variant]) -> None:
+        """Find what would stop the run later: a text that is missing, options that do not fit.
+
+        Raises:
+            ConfigError, FeatureMissing, RecipeMismatch: as `member`.
+        """
+        for variant in variants:
+            building.derived(variant, self._material, self._settings)
+        self._head(variants[0], 0)
+
+    def _head(self, variant: Variant, seed: int) -> tuple[Head, str]:
+        """As training starts, and the digest of its grounding."""
+        derived = building.derived(variant, self._material, self._settings)
+        head = building.build(variant, variant.options | derived, seed)
+        return head, self._start(variant, head)
+
+    def member(self, variant: Variant, seed: int) -> None:
+        """Train and test one member, unless it is finished."""
+        head, grounding = self._head(variant, seed)
+        config = self._config(variant, seed, head, grounding)
+        member = Member(member_path(self._options.out, variant.name, seed), config)
+        label = f"{self._options.head} {variant.name} seed {seed}"
+        if (member.path / CONFIG).exists():
+            require_recipes(Member.load(member.path), config)
+        if member.finished:
+            self._say(f"{label}: finished before")
+            return
+        self._warn(config)
+        if self._grounding and not grounding and variant.name != QUESTION_ONLY:
+            self._say(f"{label}: has no such grounding, starts without it")
+        with storage_errors(f"{str(member.path)!r}"):
+            member.path.mkdir(parents=True, exist_ok=True)
+        member.save_config()
+        member.write("environment.json", environment())
+        train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
+        fitted = fit(
+            head,
+            train,
+            val,
+            self._settings,
+            seed=seed,
+            folder=member.path,
+            resume=self._options.resume,
+            say=self._say,
+            label=label,
+        )
+        member.save_head(head)
+        member.save_result(self._test(member, head, test, fitted, label))
+
+    def _start(self, variant: Variant, head: Head) -> str:
+        """Start the grounding from what was given; its digest, empty where it plays no role.
+
+        An ablation without this grounding starts as it is; the full head must have it.
+
+        Raises:
+            ConfigError: the full head has no such grounding.
+            RecipeMismatch: it was trained on other features.
+        """
+        if self._grounding is None or variant.name == QUESTION_ONLY:
+            return ""
+        features = building.described(head, self._material.store, self._settings)[0]
+        try:
+            self._grounding.require_recipes(features)
+            self._grounding.start(head)
+        except ConfigError:
+            if variant.name == DEFAULT:
+                raise
+            return ""
+        return self._grounding.digest
+
+    def _config(self, variant: Variant, seed: int, head: Head, grounding: str) -> MemberConfig:
+        store, material = self._material.store, self._material
+        features, texts, weights = building.described(head, store, self._settings)
+        return MemberConfig(
+            head=variant.head,
+            variant=variant.name,
+            seed=seed,
+            options=dataclasses.asdict(head.options),
+            settings=self._settings,
+            dataset=self._options.dataset,
+            annotations=str(self._options.annotations.absolute()),
+            annotation_version=material.questions.version,
+            counts=material.counts,
+            store=str(store.path),
+            features=features,
+            texts=texts,
+            weights=weights,
+            avqa_version=avqa.__version__,
+            grounding=grounding,
+        )
+
+    def _warn(self, config: MemberConfig) -> None:
+        if config.weights.startswith("random:") and not self._warned:
+            self._warned = True
+            self._say(
+                f"RANDOM WEIGHTS: the features come from {config.weights}: accuracies show that the"
+                " program works and nothing else; extract with --weights pretrained for results"
+            )
+
+    def _questions(self, head: Head, split: str) -> QuestionSet:
+        questions = self._material.questions.of(split)
+        return QuestionSet(
+            questions,
+            self._material.videos(questions),
+            self._features_for(head),
+            self._material.store if any(f in building.TEXTS for f in head.needs) else None,
+            head,
+            self._labels if split == "train" else None,
+            training=split == "train",
+        )
+
+    def _features_for(self, head: Head) -> VideoFeatures:
+        settings, material = self._settings, self._material
+        fields = [field for field in building.VIDEO_FIELDS if field in head.needs]
+        names = feature_names(fields, settings.visual)
+        if self._features is None or self._features.names != names:
+            self._features = None  # the arrays of the former go first
+            self._features = VideoFeatures(
+                material.store,
+                names,
+                stride_seconds=settings.stride_seconds,
+                max_seconds=settings.max_seconds,
+            )
+            everything = [q for s in material.counts for q in material.questions.of(s)]
+            self._features.preload(dict.fromkeys(material.videos(everything)))
+        return self._features
+
+    def _test(
+        self, member: Member, head: Head, test: QuestionSet, fitted: FitResult, label: str
+    ) -> MemberResult:
+        settings = self._settings
+        outputs = infer(
+            head,
+            test,
+            batch_size=settings.batch_size,
+            device=settings.device,
+            workers=settings.workers,
+        )
+        rows = predictions(test, outputs)
+        write_predictions(member.path / "predictions.json", rows)
+        columns = datasets.load(self._options.dataset).COLUMNS
+        scores = score(test.questions, rows, columns)
+        self._say(
+            f"{label}: test {scores['All'].percent:.2f} % ({scores['All'].correct} of"
+            f" {scores['All'].total}), weights of epoch {fitted.best_epoch}"
+        )
+        return MemberResult(
+            **dataclasses.asdict(fitted),
+            scores=scores,
+            parameters=heads.count_parameters(head),
+        )
+
+
+def environment() -> dict[str, Any]:
+    """What trains: the machine and the packages' versions."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": num_cores(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "packages": {"avqa": avqa.__version__, **{name: version(name) for name in PACKAGES}},
+    }

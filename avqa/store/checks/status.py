@@ -1,0 +1,186 @@
+"""What a store holds, counted: `avqa status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from avqa.store.commit import Store
+from avqa.store.format.recipe_diff import flat, recipe_hash
+from avqa.store.format.records import Status
+from avqa.store.format.texts import TextIndex
+from avqa.store.lock import Holder, read_holder
+from avqa.store.places.files import StorePath, sizes, store_path
+from avqa.store.reader import has_random_weights
+
+LAST_RUNS = 5
+MOST_FAILED = 20
+
+
+@dataclass(frozen=True)
+class FeatureSummary:
+    """One feature of a store, of its videos or of its texts."""
+
+    name: str
+    counts: dict[str, int]
+    """Status in lower case → number of videos or texts."""
+    seconds: int
+    """Rows that can be read: seconds of video, or texts."""
+    n_bytes: int
+    """Of the chunk objects on disk."""
+    recipe: dict[str, Any]
+    recipe_hash: str
+
+    def lines(self, common: set[tuple[str, str]]) -> list[str]:
+        """Counts, and what the recipe has beyond ``common``."""
+        counts = " ".join(f"{name}={number}" for name, number in self.counts.items())
+        return [
+            f"{self.name}: {counts}; {self.seconds} rows,"
+            f" {self.n_bytes / 1e6:.1f} MB; recipe {self.recipe_hash[:12]}"
+            f"{' RANDOM WEIGHTS' if has_random_weights(self.recipe) else ''}",
+            f"  {_listed(set(flat(self.recipe).items()) - common)}",
+        ]
+
+
+def _listed(values: set[tuple[str, str]]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(values))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A store, counted."""
+
+    path: StorePath
+    videos: int
+    chunk_seconds: int
+    features: tuple[FeatureSummary, ...]
+    texts: tuple[FeatureSummary, ...]
+    """The texts' features; none before `avqa questions`."""
+    holder: Holder | None
+    runs: tuple[dict[str, Any], ...]
+    """The last ones, oldest first."""
+    failed: tuple[str, ...]
+    """One line per failed video, or more if its features failed in different ways."""
+    failed_more: int
+    """Failed videos beyond those."""
+    failures_table: StorePath | None
+    """Written by the last run that had failures."""
+    packed: bool
+    """A packed copy: no lock, no runs."""
+
+    def lines(self) -> list[str]:
+        """For people, one fact per line."""
+        text = [f"store {str(self.path)!r}: {self.videos} videos, chunks of {self.chunk_seconds} s"]
+        if self.packed:
+            text[0] += "; a packed copy, read-only"
+        recipes = [set(flat(feature.recipe).items()) for feature in self.features]
+        common = set.intersection(*recipes) if recipes else set()
+        text.append(f"recipe of all features: {_listed(common)}")
+        for feature in self.features:
+            text += feature.lines(common)
+        if self.texts:
+            text.append(f"texts of questions: {sum(self.texts[0].counts.values())}")
+        for feature in self.texts:
+            text += feature.lines(set())
+        text += [f"failed: {line}" for line in self.failed]
+        if self.failed_more:
+            text.append(f"failed: and {self.failed_more} more")
+        if self.failures_table is not None:
+            text.append(f"failures of the last run that had any: {str(self.failures_table)!r}")
+        if self.packed:
+            return text
+        if self.holder is None:
+            text.append("lock: free")
+        else:
+            gone = " (dead; the next run takes over)" if self.holder.is_gone() else ""
+            text.append(
+                f"lock: run_id={self.holder.run_id} host={self.holder.host}"
+                f" pid={self.holder.pid} heartbeat={self.holder.heartbeat}{gone}"
+            )
+        for run in self.runs:
+            reason = run.get("summary", {}).get("reason", "")
+            text.append(f"run {run['run_id']}: {run['state']}{f', {reason}' if reason else ''}")
+        return text
+
+
+def summary(path: str | StorePath) -> Summary:
+    """Count a store; takes no lock and changes nothing.
+
+    Raises:
+        StoreNotFound: there is no store.
+        StoreError: it has another schema or is damaged.
+    """
+    store = Store.open(store_path(path))
+    failed, failed_more = _failed(store)
+    return Summary(
+        path=store.path,
+        videos=len(store.rows()),
+        chunk_seconds=store.chunk_seconds,
+        features=tuple(_feature(store, name) for name in store.features()),
+        texts=tuple(_texts(store)),
+        holder=read_holder(store.path),
+        runs=tuple(store.runs.all()[-LAST_RUNS:]),
+        failed=tuple(failed),
+        failed_more=failed_more,
+        failures_table=store.runs.newest_failures(),
+        packed=store.packed,
+    )
+
+
+def _failed(store: Store) -> tuple[list[str], int]:
+    """Lines on the first failed videos, and how many others there are."""
+    by_row: dict[int, list[str]] = {}
+    for feature in store.features():
+        for row in (store.status(feature) == Status.FAILED).nonzero()[0].tolist():
+            by_row.setdefault(row, []).append(feature)
+    names = {row: name for name, row in store.rows().items()}
+    shown = {row: by_row[row] for row in sorted(by_row)[:MOST_FAILED]}
+    told = store.ledger.failures({(row, name) for row, of in shown.items() for name in of})
+    lines = []
+    for row, features in shown.items():
+        ways: dict[str, list[str]] = {}
+        for feature in features:
+            record = told.get((row, feature))
+            why = f"{record.reason}: {record.message}" if record else "not in the ledger"
+            ways.setdefault(" ".join(why.split()), []).append(feature)
+        for why, of in ways.items():
+            which = "all features" if tuple(of) == store.features() else ", ".join(of)
+            lines.append(f"{names.get(row, '')!r} {which}: {why}")
+    return lines, len(by_row) - len(shown)
+
+
+def _feature(store: Store, name: str) -> FeatureSummary:
+    status = store.status(name)
+    seconds = int(store.length(name)[status == Status.OK].sum())
+    return _counted(store, name, store.recipes()[name], status, seconds)
+
+
+def _texts(store: Store) -> Iterator[FeatureSummary]:
+    recipes = store.text_recipes()
+    if recipes:
+        index = TextIndex(store.root, recipes)
+        for name, status in index.status.items():
+            yield _counted(store, name, recipes[name], status, int((status == Status.OK).sum()))
+
+
+def _counted(
+    store: Store, name: str, recipe: dict[str, Any], status: NDArray[Any], rows: int
+) -> FeatureSummary:
+    return FeatureSummary(
+        name=name,
+        counts={each.name.lower(): int((status == each).sum()) for each in Status},
+        seconds=rows,
+        n_bytes=sum(object_sizes(store.root, name).values()),
+        recipe=recipe,
+        recipe_hash=recipe_hash(recipe),
+    )
+
+
+def object_sizes(root: StorePath, feature: str) -> dict[str, int]:
+    """File name → size of everything in a feature's folder but its metadata: one listing."""
+    found = sizes(root / feature)
+    found.pop("zarr.json", None)
+    return found

@@ -1,0 +1,388 @@
+"""The driver's side of a store: the only writer of index, status, length, ledger, metadata.
+
+A commit is, in this order: ledger segment, longer second axis, index, lengths, statuses,
+chunk objects that no longer count, checkpoint. Each step replaces files atomically and can be
+repeated, so `Store.recover` heals a crash at any point by applying the segments after the
+checkpoint again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
+from avqa.store.checks.recovery import Recovery, recover, remove_partials
+from avqa.store.format import layout, schema
+from avqa.store.format.arrays import Arrays
+from avqa.store.format.columns import Column
+from avqa.store.format.ledger import Ledger
+from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.format.runs import FINISHED, Runs, now
+from avqa.store.format.texts import text_recipes
+from avqa.store.lock import Lock
+from avqa.store.places.files import StorePath, is_disk_full, storage_errors, with_retries
+from avqa.store.reader import UnknownVideo
+
+T = TypeVar("T")
+
+
+class Store:
+    """A store opened for the driver. Methods that write need the lock."""
+
+    def __init__(self, path: StorePath, lock: Lock | None, *, tolerant: bool = False) -> None:
+        """Use `create` or `open`."""
+        self.path = path
+        self.root = path / schema.GROUP
+        self._lock = lock
+        self._attrs = layout.read_attributes(path)
+        self.chunk_seconds: int = self._attrs["chunk_seconds"]
+        self.ledger = Ledger(path / "ledger")
+        self.runs = Runs(path / "runs")
+        heal = tolerant or lock is not None
+        self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal)
+        self._fingerprints: dict[int, Fingerprint] | None = None
+        self._full: StorageFailure | None = None
+
+    @staticmethod
+    def exists(path: StorePath) -> bool:
+        """Whether ``path`` is a store directory."""
+        return (path / schema.GROUP / "zarr.json").exists()
+
+    @classmethod
+    def create(
+        cls,
+        path: StorePath,
+        recipes: Mapping[str, Mapping[str, Any]],
+        specs: Sequence[schema.FeatureSpec],
+        chunk_seconds: int,
+        expected_rows: int = 0,
+        *,
+        lock: Lock,
+    ) -> Store:
+        """Create a store without rows.
+
+        Args:
+            path: the store directory S; `Lock.acquire` made it.
+            recipes: feature → recipe.
+            specs: one per recipe.
+            chunk_seconds: seconds per chunk object.
+            expected_rows: leave room in the columns' chunks for twice as many.
+            lock: of this run.
+
+        Raises:
+            StoreError: if there is a store already.
+            StorageFailure: the disk is full or read-only.
+        """
+        if cls.exists(path):
+            raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
+        lock.check()
+        with storage_errors(f"store {str(path)!r}"):
+            remove_partials(path)
+            root = path / schema.GROUP
+            layout.build_group(root, recipes, specs, chunk_seconds, expected_rows)
+            layout.allocate_reserve(path)
+        return cls(path, lock)
+
+    @classmethod
+    def open(cls, path: StorePath, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
+        """Open a store; without a lock for reading only. Call `recover` before a run.
+
+        A damaged column starts empty if there is a lock, to be healed by `recover`, or if
+        ``tolerant``; `damaged` names it.
+
+        Raises:
+            StoreNotFound: there is none.
+            StoreError: it has another schema, or a damaged column and no lock to heal it.
+        """
+        return cls(path, lock, tolerant=tolerant)
+
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, sorted."""
+        return tuple(sorted(self._attrs["features"]))
+
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """Feature → recipe."""
+        return {name: self._attrs["features"][name]["recipe"] for name in self.features()}
+
+    def text_recipes(self) -> dict[str, dict[str, Any]]:
+        """Feature of the texts → recipe; empty before `avqa questions`."""
+        return text_recipes(self._attrs)
+
+    def check_recipes(
+        self, recipes: Mapping[str, Mapping[str, Any]], shared: Iterable[str] = ()
+    ) -> None:
+        """Make sure that the store's features were, and new ones can be, made this way.
+
+        Args:
+            recipes: feature → recipe asked for.
+            shared: top-level keys that all features of a store must agree on; for a feature
+                that the store lacks, only these are compared.
+
+        Raises:
+            RecipeMismatch: names every differing key with both values, and its features.
+        """
+        differing = diff_features(self.recipes(), recipes, tuple(shared))
+        if differing:
+            raise RecipeMismatch(
+                f"store {str(self.path)!r} was made by another recipe: {'; '.join(differing)};"
+                " expected the same values"
+            )
+
+    def add_features(
+        self, specs: Sequence[schema.FeatureSpec], recipes: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Add features, all pending; other arrays are not touched.
+
+        Raises:
+            StoreError: if one is there already.
+            StorageFailure: the disk is full or read-only.
+        """
+        self._fenced()
+        clash = sorted(spec.name for spec in specs if spec.name in self.features())
+        if clash:
+            raise StoreError(
+                f"store {str(self.path)!r} has features={','.join(clash)} already; expected new"
+                " ones; leave these out, their videos are extracted as they are"
+            )
+        features = dict(self._attrs["features"])
+        layout.check_specs(specs, features)
+        group = schema.open_group(self.root)
+        with storage_errors(f"store {str(self.path)!r}"):
+            for spec in specs:
+                schema.create_feature(
+                    group,
+                    spec,
+                    rows=self.num_rows,
+                    seconds=self.arrays.seconds,
+                    chunk_seconds=self.chunk_seconds,
+                    capacity=self._attrs["capacity"],
+                )
+                features[spec.name] = layout.feature_entry(spec, recipes[spec.name])
+            # The attributes make the arrays count; until then a crash leaves the store as it was.
+            self._attrs = {**self._attrs, "features": dict(sorted(features.items()))}
+            layout.write_attributes(self.root, self._attrs)
+        for spec in specs:
+            self.arrays.add_feature(spec.name)
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is a packed copy: features lie in shards, nothing ever changes."""
+        return layout.is_packed(self._attrs)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in use, deleted ones included."""
+        return self.arrays.num_rows
+
+    def rows(self) -> dict[str, int]:
+        """Video id → row."""
+        return dict(self.arrays.rows)
+
+    def add_rows(self, ids: Sequence[str]) -> dict[str, int]:
+        """Append videos, all pending, and return the row of every id.
+
+        Ids that are there already keep their row.
+
+        Raises:
+            ValueError: if an id is empty or no valid Unicode.
+            StorageFailure: the disk is full or read-only.
+        """
+        self._fenced()
+        new = [name for name in dict.fromkeys(ids) if name not in self.arrays.rows]
+        for name in new:
+            if not name or any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise ValueError(f"a video id must be valid text and not empty; got {name!r}")
+        if new:
+            self.arrays.add_rows(new)
+            self._kept(self.arrays.show_rows)
+        return {name: self.arrays.rows[name] for name in ids}
+
+    def status(self, feature: str) -> NDArray[np.uint8]:
+        """Status of every row, see `Status`: ``[rows]``, a copy.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return self._feature_column(schema.status_name, feature).values.copy()
+
+    def length(self, feature: str) -> NDArray[np.uint32]:
+        """Valid seconds of every row: ``[rows]``, a copy.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return self._feature_column(schema.length_name, feature).values.copy()
+
+    def _feature_column(self, name_of: Callable[[str], str], feature: str) -> Column:
+        if feature not in self._attrs["features"]:
+            raise UnknownName("feature", feature, self.features())
+        return self.arrays.columns[name_of(feature)]
+
+    def fingerprints(self) -> dict[int, Fingerprint]:
+        """Row → fingerprint of the file that its newest record was made from."""
+        if self._fingerprints is None:
+            self._fingerprints = self.ledger.fingerprints()
+        return dict(self._fingerprints)
+
+    def set_pending(self, pairs: Iterable[tuple[int, str]]) -> None:
+        """Mark (row, feature) pairs as to be extracted; on disk when this returns.
+
+        To be called before anything is dispatched: a chunk object of a row whose status is ok
+        must never be replaced.
+
+        Raises:
+            StorageFailure: the disk is full or read-only.
+        """
+        self._fenced()
+        for row, feature in pairs:
+            self._feature_column(schema.status_name, feature)[row] = Status.PENDING
+        self._kept(lambda: self.arrays.flush("status/"))
+
+    def commit(self, records: Sequence[VideoRecord]) -> None:
+        """Make the outcome of these videos part of the store: one checkpoint.
+
+        Raises:
+            StoreLocked: another run took the lock; nothing was written.
+            StorageFailure: the disk is full or read-only. If the reserve could be freed, the
+                records are committed nevertheless; committing them again is harmless.
+            ValueError: a record does not fit the store.
+        """
+        lock = self._fenced()
+        if not records:
+            self.heartbeat()
+            self._raise_if_full()
+            return
+        for record in records:
+            self._validate(record)
+        number = self._kept(lambda: self.ledger.append(lock.run_id, records))
+        self._kept(lambda: self.arrays.apply(records))
+        self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))
+        self._kept(lock.heartbeat)
+        if self._fingerprints is not None:
+            self._fingerprints |= {r.row: r.fingerprint for r in records}
+        self._raise_if_full()
+
+    def _validate(self, record: VideoRecord) -> None:
+        if self.arrays.rows.get(record.video_id) != record.row:
+            raise ValueError(f"row={record.row} is not that of video {record.video_id!r}")
+        for feature in record.features:
+            self._feature_column(schema.status_name, feature.feature)
+            expected = schema.num_chunks(feature.length, self.chunk_seconds)
+            is_ok = feature.status == Status.OK
+            if (feature.length > 0) != is_ok or (is_ok and len(feature.chunks) != expected):
+                raise ValueError(
+                    f"video {record.video_id!r} {feature.feature}: {feature.status.name} with"
+                    f" length={feature.length} and {len(feature.chunks)} chunks; expected"
+                    f" {expected} chunks, and a length if and only if it is ok"
+                )
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove videos: status 3 and a ledger record first, then their chunk objects.
+
+        Their rows stay and are not used again for others.
+
+        Raises:
+            UnknownName: if a video is not in the store.
+            StorageFailure: the disk is full or read-only.
+        """
+        for name in ids:
+            if name not in self.arrays.rows:
+                raise UnknownVideo(self.path, name, self.arrays.rows)
+        features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
+        self.commit([self._tombstone(name, features) for name in ids])
+
+    def _tombstone(self, name: str, features: tuple[FeatureRecord, ...]) -> VideoRecord:
+        return VideoRecord(
+            video_id=name,
+            row=self.arrays.rows[name],
+            relpath="",
+            fingerprint=Fingerprint(0, 0, ""),
+            duration=float("nan"),
+            pts=(),
+            audio_start=None,
+            audio_end=None,
+            row_flags=0,
+            features=features,
+            finished_at=now(),
+            run_id=self._writable().run_id,
+        )
+
+    def heartbeat(self) -> None:
+        """Give a sign of life between checkpoints.
+
+        Raises:
+            StoreLocked: another run took the lock.
+            StorageFailure: the disk is read-only, or full and the reserve is spent.
+        """
+        self._kept(self._writable().heartbeat)
+
+    def start_run(self, info: Mapping[str, Any]) -> None:
+        """Write the run's file: what was asked, with which versions."""
+        lock = self._writable()
+        self._kept(lambda: self.runs.update(lock.run_id, **info))
+
+    def finish_run(self, summary: Mapping[str, Any]) -> None:
+        """Close the run's file: how it ended. Also for runs that failed in an orderly way."""
+        lock = self._writable()
+        values = {"state": FINISHED, "finished": now(), "summary": dict(summary)}
+        self._kept(lambda: self.runs.update(lock.run_id, **values))
+
+    def write_report(self, failures: Sequence[VideoRecord]) -> StorePath:
+        """Write the failed features of a run as ``S/runs/<run>-failures.csv``; its path."""
+        lock = self._writable()
+        return self._kept(lambda: self.runs.write_failures(lock.run_id, failures))
+
+    def recover(self, *, rebuild: bool = False) -> Recovery:
+        """Heal what a crash left; to be called first by every run on an existing store.
+
+        Ledger segments newer than the checkpoint are applied again. After an unclean end also
+        leftovers of interrupted writes go, and rows of the last 15 minutes are checked, after a
+        power loss by reading them, and made pending if damaged. ``rebuild`` does all of it from
+        the whole ledger.
+
+        Raises:
+            StoreLocked: another run took the lock.
+            StorageFailure: the disk is full or read-only.
+        """
+        lock = self._fenced()
+        with storage_errors(f"store {str(self.path)!r}"):
+            return recover(self, lock, rebuild=rebuild)
+
+    @property
+    def damaged(self) -> list[str]:
+        """Names of columns that could not be read and wait for `recover`."""
+        return [name for name, column in self.arrays.columns.items() if column.damaged]
+
+    def _writable(self) -> Lock:
+        if self._lock is None:
+            raise StoreError(f"store {str(self.path)!r} was opened without its lock; expected one")
+        return self._lock
+
+    def _fenced(self) -> Lock:
+        lock = self._writable()
+        self._guarded(lock.check)
+        return lock
+
+    def _kept(self, action: Callable[[], T]) -> T:
+        """Run a step that may be repeated; on a full disk free the reserve and repeat it."""
+        try:
+            return self._guarded(action)
+        except StorageFailure as error:
+            if not is_disk_full(error) or not layout.free_reserve(self.path):
+                raise
+            self._full = error
+            return self._guarded(action)
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        with storage_errors(f"store {str(self.path)!r}"):
+            return with_retries(action)
+
+    def _raise_if_full(self) -> None:
+        error, self._full = self._full, None
+        if error is not None:
+            raise error

@@ -1,0 +1,171 @@
+"""All arrays of a store but the features' values, as the driver holds and writes them.
+
+What a record says of a video is applied here, at its commit or when the ledger is replayed.
+Every step may be repeated; the lock, the ledger and full disks are the concern of `admin`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from avqa.store.format import schema
+from avqa.store.format.columns import Column
+from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.records import FeatureRecord, Status, VideoRecord
+from avqa.store.places.files import StorePath
+from avqa.store.writer import remove_chunks
+
+INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
+
+
+def index_values(record: VideoRecord) -> dict[str, float]:
+    """What a record says of its video: column of `INDEX` → value."""
+    start, end = record.audio_start, record.audio_end
+    return {
+        "index/duration": record.duration,
+        "index/audio_start": math.nan if start is None else start,
+        "index/audio_end": math.nan if end is None else end,
+        "index/row_flags": record.row_flags,
+    }
+
+
+class Arrays:
+    """Index, statuses and lengths in memory, and the size of the features' arrays."""
+
+    def __init__(
+        self, root: StorePath, features: Iterable[str], chunk_seconds: int, *, heal: bool
+    ) -> None:
+        """Read them from the group ``root``; with ``heal``, damaged columns start empty."""
+        self._root = root
+        self._heal = heal
+        self._chunk_seconds = chunk_seconds
+        self._features: list[str] = []
+        self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
+        for feature in features:
+            self.add_feature(feature)
+        self._pictures = PictureTimes(root)
+        self.seconds = self._pictures.shape[1]
+        """Size of the second axis of all features."""
+        ids = self.columns[schema.VIDEO_ID].values
+        self.rows = {str(name): row for row, name in enumerate(ids) if name}
+        """Video id → row."""
+
+    def _column(self, name: str) -> Column:
+        return Column(self._root, name, heal=self._heal)
+
+    def add_feature(self, feature: str) -> None:
+        """Read the columns of a feature that is in the group."""
+        self._features = sorted({*self._features, feature})
+        for name in (schema.length_name(feature), schema.status_name(feature)):
+            self.columns[name] = self._column(name)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in use, deleted ones included."""
+        return self.columns[schema.VIDEO_ID].rows
+
+    def add_rows(self, new: Sequence[str]) -> None:
+        """Append videos that are not there yet, in memory."""
+        first = self.num_rows
+        for column in self.columns.values():
+            column.extend(first + len(new))
+        for row, name in enumerate(new, start=first):
+            self.columns[schema.VIDEO_ID][row] = name
+            self.rows[name] = row
+
+    def show_rows(self) -> None:
+        """Make the ids durable and give every array the store's rows and seconds."""
+        # video_id comes last: its shape is what makes the rows exist.
+        self._set_shapes()
+        column = self.columns[schema.VIDEO_ID]
+        column.flush(durable=True)
+        column.commit_shape()
+
+    def _set_shapes(self) -> None:
+        rows = self.num_rows
+        for feature in self._features:
+            shape = schema.open_array(self._root, feature).shape
+            schema.set_shape(self._root, feature, (rows, self.seconds, *shape[2:]))
+        self._pictures.resize(rows, self.seconds)
+        for name, column in self.columns.items():
+            if name != schema.VIDEO_ID:
+                column.commit_shape()
+
+    def apply(self, records: Sequence[VideoRecord]) -> None:
+        """Bring the arrays to what the records say; may be repeated."""
+        self._grow(max((f.length for r in records for f in r.features), default=0))
+        pts: dict[int, tuple[float, ...]] = {}
+        gone: list[tuple[int, FeatureRecord, int]] = []
+        for record in records:
+            if self._describes(record):
+                self._set_index(record)
+                pts[record.row] = record.pts
+            for feature in record.features:
+                lengths = self.columns[schema.length_name(feature.feature)]
+                old, new = (
+                    schema.num_chunks(int(n), self._chunk_seconds)
+                    for n in (lengths[record.row], feature.length)
+                )
+                if feature.status != Status.OK or old > new:
+                    gone.append((record.row, feature, new))
+                lengths[record.row] = feature.length
+                self.columns[schema.status_name(feature.feature)][record.row] = feature.status
+        self.flush("index/")
+        self._pictures.write(pts)
+        self.flush("length/")
+        self.flush("status/")
+        known = self.seconds // self._chunk_seconds
+        for row, feature, first in gone:
+            num_axes = len(schema.open_array(self._root, feature.feature).shape) - 2
+            remove_chunks(self._root, feature.feature, row, first, known, num_axes)
+
+    def _describes(self, record: VideoRecord) -> bool:
+        """Whether the record may set the video's own values.
+
+        A record without any ok feature must not wipe those of features that are.
+        """
+        if any(feature.status == Status.OK for feature in record.features):
+            return True
+        touched = {feature.feature for feature in record.features}
+        others = (self.columns[schema.status_name(f)] for f in self._features if f not in touched)
+        return not any(column[record.row] == Status.OK for column in others)
+
+    def _set_index(self, record: VideoRecord) -> None:
+        for name, value in index_values(record).items():
+            self.columns[name][record.row] = value
+
+    def flush(self, prefix: str) -> None:
+        """Write the changes of all columns whose name starts with ``prefix``."""
+        for name, column in self.columns.items():
+            if name.startswith(prefix):
+                column.flush()
+
+    def _grow(self, seconds: int) -> None:
+        """Make the second axis of all features long enough, in whole chunks."""
+        needed = schema.num_chunks(seconds, self._chunk_seconds) * self._chunk_seconds
+        if needed > self.seconds:
+            self.seconds = needed
+            self._set_shapes()
+
+    def replay(self, records: Sequence[VideoRecord]) -> None:
+        """Apply records of the ledger again, each feature of a row once.
+
+        Ids that a damaged index lost come back; a row that meanwhile got another id keeps it.
+        """
+        ids = self.columns[schema.VIDEO_ID]
+        rows = max((record.row + 1 for record in records), default=0)
+        for column in self.columns.values():
+            column.extend(max(rows, ids.rows))
+        for record in records:
+            if not ids[record.row]:
+                ids[record.row] = record.video_id
+                self.rows[record.video_id] = record.row
+        stored = set(self._features)
+        fitting = [
+            replace(record, features=tuple(f for f in record.features if f.feature in stored))
+            for record in records
+            if self.rows.get(record.video_id) == record.row
+        ]
+        self.apply(fitting)

@@ -1,0 +1,121 @@
+"""One value per video or text: an array held in memory whole and written back by chunks.
+
+The driver is the only writer, so its copy is the truth and no chunk is read before it is
+written. Chunks that hold nothing but the fill value are removed, so that the objects on disk
+depend on the values alone and not on how they came about.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import StoreError
+from avqa.store.format import schema
+from avqa.store.places.files import StorePath, sync
+
+
+class Column:
+    """An array of the store in one row per video or text, with changes that wait for `flush`."""
+
+    def __init__(self, root: StorePath, name: str, *, heal: bool = False) -> None:
+        """Read the array ``name`` of the group ``root``.
+
+        With ``heal``, a damaged column starts empty and says so in ``damaged``: the ledger
+        has its values.
+
+        Raises:
+            StoreError: if a chunk is damaged, without ``heal``.
+        """
+        self.name = name
+        self._root = root
+        self._array = schema.open_array(root, name)
+        self._chunk = self._array.chunks[0]
+        self.rows = self._array.shape[0]
+        self._values = self._filled(self.rows)
+        self._dirty: set[int] = set()
+        self.damaged = False
+        try:
+            self._values[: self.rows] = read_whole(self._array, name)
+        except StoreError:
+            if not heal:
+                raise
+            self.damaged = True
+            self._dirty.update(range(len(self._values) // self._chunk))
+
+    def _filled(self, rows: int) -> NDArray[Any]:
+        size = max(1, -(-rows // self._chunk)) * self._chunk
+        shape = (size, *self._array.shape[1:])
+        return np.full(shape, self._array.fill_value, self._array.dtype)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """``[rows, ...]``, including changes that are not flushed; not to be written to."""
+        view = self._values[: self.rows].view()
+        view.flags.writeable = False
+        return view
+
+    def __getitem__(self, row: int) -> Any:
+        """Value of one row."""
+        return self._values[row]
+
+    def __setitem__(self, row: int, value: Any) -> None:
+        """Change one row, in memory."""
+        self._values[row] = value
+        self._dirty.add(row // self._chunk)
+
+    def extend(self, rows: int) -> None:
+        """Make room for ``rows`` rows, in memory."""
+        if rows > len(self._values):
+            longer = self._filled(rows)
+            longer[: len(self._values)] = self._values
+            self._values = longer
+        self.rows = rows
+
+    def cut(self, rows: int) -> None:
+        """Forget the rows from ``rows`` on, in memory."""
+        for row in range(rows, self.rows):
+            self[row] = self._array.fill_value
+        self.rows = rows
+
+    def flush(self, *, durable: bool = False) -> None:
+        """Write the changed chunks; each is replaced atomically.
+
+        With ``durable`` they survive a power loss once this returns; other columns the ledger
+        can rebuild.
+        """
+        for chunk in sorted(self._dirty):
+            rows = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
+            values = self._values[rows]
+            axes = [str(chunk), *["0"] * (values.ndim - 1)]
+            path = self._root / self.name / ".".join(["c", *axes])
+            if np.array_equal(values, self._filled(1), equal_nan=values.dtype.kind == "f"):
+                path.unlink(missing_ok=True)
+            else:
+                schema.beyond_shape(self._array, self._values.shape)[rows] = values
+                if durable:
+                    sync(path)
+                    sync(path.parent)
+        self._dirty.clear()
+
+    def commit_shape(self) -> None:
+        """Make the rows visible in the array's metadata."""
+        schema.set_shape(self._root, self.name, (self.rows, *self._values.shape[1:]))
+
+
+def read_whole(array: Any, name: str) -> NDArray[Any]:
+    """All values of an array.
+
+    Raises:
+        StoreError: if a chunk is damaged.
+    """
+    try:
+        values: NDArray[Any] = np.asarray(array[:])
+    except (ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"array {name}: a chunk is damaged ({error}); expected its checksum to fit;"
+            " rebuild it from the ledger with: avqa verify --repair"
+        ) from error
+    return values

@@ -1,0 +1,147 @@
+"""The ledger: every record of every run, in immutable segments of JSON lines.
+
+``S/ledger/<run>/<number>.jsonl``; numbers rise through all runs, so their order is the order
+of the commits. Only the driver writes. The newest record of a video wins.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avqa.errors import StoreError
+from avqa.store.format.records import (
+    FeatureRecord,
+    Fingerprint,
+    Status,
+    VideoRecord,
+    feature_from,
+    video_from,
+)
+from avqa.store.places.files import StorePath, write_atomic
+
+_SOURCE = re.compile(
+    rb'"row":(\d+),"relpath":"(?:[^"\\]|\\.)*",'
+    rb'"fingerprint":{"size":(\d+),"mtime_ns":(-?\d+),"quick_hash":"([0-9a-f]*)"}'
+)
+"""Reads what a resumed run needs of a record thirty times faster than all of its JSON."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One file of the ledger: the records of one checkpoint."""
+
+    number: int
+    path: StorePath
+
+    def records(self) -> list[VideoRecord]:
+        """Read it.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        return [video_from(plain) for plain in self.plain()]
+
+    def plain(self) -> list[dict[str, Any]]:
+        """Its records as plain JSON values: three times faster than `records`."""
+        try:
+            return [json.loads(line) for line in self.path.read_bytes().splitlines()]
+        except ValueError as error:
+            raise StoreError(
+                f"ledger segment {str(self.path)!r} is damaged: {error}; expected JSON lines;"
+                " restore it from a backup, or remove it and run `avqa verify --repair`"
+            ) from error
+
+
+class Ledger:
+    """All segments of a store."""
+
+    def __init__(self, folder: StorePath) -> None:
+        """``folder`` is ``S/ledger``; it need not exist yet."""
+        self._folder = folder
+        self._last: int | None = None
+
+    def segments(self, after: int = 0) -> list[Segment]:
+        """Segments with a number above ``after``, oldest first."""
+        found = [Segment(int(p.stem), p) for p in self._folder.glob("*/*.jsonl")]
+        return sorted((s for s in found if s.number > after), key=lambda s: s.number)
+
+    @property
+    def last(self) -> int:
+        """Number of the newest segment, 0 if there is none."""
+        if self._last is None:
+            self._last = max((s.number for s in self.segments()), default=0)
+        return self._last
+
+    def append(self, run_id: str, records: Sequence[VideoRecord]) -> int:
+        """Write one segment durably and return its number."""
+        number = self.last + 1
+        text = "".join(record.to_json() + "\n" for record in records)
+        write_atomic(self._folder / run_id / f"{number:06d}.jsonl", text.encode("ascii"))
+        self._last = number
+        return number
+
+    def fingerprints(self) -> dict[int, Fingerprint]:
+        """Row → fingerprint of the file its newest record was made from."""
+        found: dict[int, Fingerprint] = {}
+        for segment in self.segments():
+            for line in segment.path.read_bytes().splitlines():
+                # A string's own quotes are escaped, so the pattern cannot match inside one.
+                match = _SOURCE.search(line)
+                if match is None:
+                    plain = json.loads(line)
+                    found[plain["row"]] = Fingerprint(**plain["fingerprint"])
+                else:
+                    row, size, mtime_ns, quick_hash = match.groups()
+                    found[int(row)] = Fingerprint(int(size), int(mtime_ns), quick_hash.decode())
+        return found
+
+    def failures(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], FeatureRecord]:
+        """Newest failure of these (row, feature) pairs, as far as there is one."""
+        left, found = set(wanted), {}
+        for segment in reversed(self.segments()):
+            if not left:
+                break
+            if b'"status":2' not in segment.path.read_bytes():
+                continue
+            for record in reversed(segment.records()):
+                for feature in record.features:
+                    pair = (record.row, feature.feature)
+                    if feature.status == Status.FAILED and pair in left:
+                        left.remove(pair)
+                        found[pair] = feature
+        return found
+
+    def described(self) -> dict[int, list[VideoRecord]]:
+        """Row → records that may have described the video, one or two.
+
+        These are the newest one with an ok feature and the newest one that has an ok feature
+        which no later record replaced.
+        """
+        found: dict[int, list[VideoRecord]] = {}
+        settled: set[int] = set()
+        replaced: set[tuple[int, str]] = set()
+        for segment in reversed(self.segments()):
+            for plain in reversed(segment.plain()):
+                row = plain["row"]
+                ok = [f["feature"] for f in plain["features"] if f["status"] == Status.OK]
+                stands = any((row, feature) not in replaced for feature in ok)
+                replaced |= {(row, f["feature"]) for f in plain["features"]}
+                if row not in settled and ok and (stands or row not in found):
+                    found.setdefault(row, []).append(video_from({**plain, "features": ()}))
+                if stands:
+                    settled.add(row)
+        return found
+
+    def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:
+        """(video id, row, newest record) of every feature of every video."""
+        found: dict[tuple[int, str], tuple[str, dict[str, Any]]] = {}
+        for segment in self.segments():
+            for plain in segment.plain():
+                for feature in plain["features"]:
+                    found[plain["row"], feature["feature"]] = (plain["video_id"], feature)
+        for (row, _), (video_id, feature) in found.items():
+            yield video_id, row, feature_from(feature)

@@ -1,0 +1,103 @@
+"""``S/runs/<run>.json``: what each run was asked, where it stands and how it ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from avqa.store.format.records import Status, VideoRecord
+from avqa.store.places.files import StorePath, modified, read_json, write_atomic, write_json
+
+RUNNING = "running"
+FINISHED = "finished"
+INTERRUPTED = "interrupted"
+DAMAGED = "damaged"
+
+_COLUMNS = (
+    "video_id",
+    "relpath",
+    "feature",
+    "reason",
+    "stage",
+    "message",
+    "attempt",
+    "host",
+    "worker",
+    "finished_at",
+)
+
+
+class Runs:
+    """The run files of a store."""
+
+    def __init__(self, folder: StorePath) -> None:
+        """``folder`` is ``S/runs``; it need not exist yet."""
+        self._folder = folder
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every run's file, oldest first; one that cannot be read has the state damaged."""
+        found = [_read(path) for path in self._folder.glob("*.json")]
+        return sorted(found, key=lambda run: str(run["started"]))
+
+    def update(self, run_id: str, /, **values: Any) -> None:
+        """Set fields of a run's file, creating it."""
+        path = self._folder / f"{run_id}.json"
+        if path.exists():
+            run = read_json(path)
+        else:
+            run = {"run_id": run_id, "state": RUNNING, "started": now(), "checkpoint": 0}
+        write_json(path, run | values)
+
+    def checkpoint(self) -> int:
+        """Number of the last ledger segment that is in the arrays as a whole."""
+        return max((int(run["checkpoint"]) for run in self.all()), default=0)
+
+    def newest_failures(self) -> StorePath | None:
+        """The table of the last run that had failures."""
+        found = self._folder.glob("*-failures.csv")
+        return max(found, key=modified, default=None)
+
+    def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
+        """Write ``<run>-failures.csv``: one line per failed feature of a video.
+
+        File names that are no UTF-8 are written with their own bytes.
+        """
+        path = self._folder / f"{run_id}-failures.csv"
+        text = io.StringIO(newline="")
+        table = csv.writer(text)
+        table.writerow(_COLUMNS)
+        for record in records:
+            for feature in record.features:
+                if feature.status == Status.FAILED:
+                    both: Mapping[str, Any] = vars(record) | vars(feature)
+                    table.writerow([both[column] for column in _COLUMNS])
+        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        return path
+
+
+def now() -> str:
+    """The time, as run files and records write it."""
+    return _text(datetime.now(UTC))
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
+
+
+def _read(path: StorePath) -> dict[str, Any]:
+    try:
+        run = read_json(path)
+        if {"run_id", "state", "started", "checkpoint"} <= run.keys():
+            return run
+    except (ValueError, AttributeError):  # no JSON, or no object
+        pass
+    return {
+        "run_id": path.stem,
+        "state": DAMAGED,
+        "started": _text(datetime.fromtimestamp(modified(path), UTC)),
+        "checkpoint": 0,
+        "summary": {"reason": f"{path.name} cannot be read; remove it"},
+    }

@@ -1,0 +1,284 @@
+"""Names, shapes, codecs and fill values of every array in a store.
+
+    S/features.zarr/                       one group; attributes: schema, recipes
+        index/video_id    (video)          string
+        index/duration    (video)          f4, seconds
+        index/audio_start (video)          f8, seconds on the picture's clock; NaN: no sound
+        index/audio_end   (video)          f8
+        index/row_flags   (video)          u1
+        index/pts         (video, second)  f8, seconds; NaN past a video's end
+        status/<feature>  (video)          u1, see `records.Status`
+        length/<feature>  (video)          u4, valid seconds
+        <feature>         (video, second, ...)  one chunk object per video and chunk_seconds
+    S/lock.json, S/ledger/, S/runs/        beside the group: Zarr lists no foreign folders
+
+All feature arrays and ``index/pts`` share the size of their second axis, a multiple of
+``chunk_seconds``, and grow together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from zarr.core.metadata.v3 import ArrayV3Metadata
+
+from avqa.store.places.files import StorePath, write_atomic
+from avqa.store.places.objects import ObjectPath, zarr_store
+
+SCHEMA = "avqa.features/1"
+GROUP = "features.zarr"
+VIDEO_ID = "index/video_id"
+PTS = "index/pts"
+PTS_ROWS = 256
+MIN_CAPACITY = 65536
+
+_COLUMNS: dict[str, tuple[str, Any]] = {
+    VIDEO_ID: ("str", ""),
+    "index/duration": ("float32", np.nan),
+    "index/audio_start": ("float64", np.nan),
+    "index/audio_end": ("float64", np.nan),
+    "index/row_flags": ("uint8", 0),
+}
+_CRC: dict[str, Any] = {"name": "crc32c"}
+_ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+_KEYS: dict[str, Any] = {"name": "default", "separator": "."}
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What the store has to know of a feature: plain values, no encoder."""
+
+    name: str
+    """``<encoder>/<tap>``."""
+    shape: tuple[int, ...]
+    """Shape of one second."""
+    dims: tuple[str, ...]
+    """Name of each axis of ``shape``."""
+    sparse: bool
+    """Many exact zeros: stored with zstd; others are not compressed."""
+    dtype: Literal["float16", "float32", "float64"] = "float16"
+    """Extraction gives float16 or float32; imported files keep theirs."""
+
+
+def status_name(feature: str) -> str:
+    """Array of a feature's status column."""
+    return f"status/{feature}"
+
+
+def length_name(feature: str) -> str:
+    """Array of a feature's length column."""
+    return f"length/{feature}"
+
+
+def num_chunks(seconds: int, chunk_seconds: int) -> int:
+    """Chunk objects of a video of this many seconds, per feature."""
+    return -(-seconds // chunk_seconds)
+
+
+def capacity_for(expected_rows: int) -> int:
+    """Chunk length of the columns: it can never change, so leave room to double."""
+    return max(MIN_CAPACITY, 1 << max(0, 2 * expected_rows - 1).bit_length())
+
+
+def bytes_needed(specs: Sequence[FeatureSpec], seconds: Sequence[float], chunk_seconds: int) -> int:
+    """Disk space for videos of these lengths, in bytes.
+
+    Sparse features are taken to shrink to half, as ResNet maps with 38 % non-zeros do.
+    """
+    chunks = sum(max(1, num_chunks(round(s), chunk_seconds)) for s in seconds)
+    total = 0
+    for spec in specs:
+        size = math.prod(spec.shape) * chunk_seconds * np.dtype(spec.dtype).itemsize
+        total += chunks * (size // 2 if spec.sparse else size)
+    return total
+
+
+def create_index(group: zarr.Group, *, capacity: int, chunk_seconds: int) -> None:
+    """Create ``index/*`` with no rows."""
+    for name, (dtype, fill) in _COLUMNS.items():
+        _create_column(group, name, dtype, fill, rows=0, capacity=capacity)
+    require_parents(group, PTS)
+    group.create_array(
+        PTS,
+        shape=(0, chunk_seconds),
+        chunks=(PTS_ROWS, chunk_seconds),
+        dtype="float64",
+        fill_value=np.nan,
+        compressors=[_CRC],
+        chunk_key_encoding=_KEYS,
+        dimension_names=("video", "second"),
+    )
+
+
+def create_feature(
+    group: zarr.Group,
+    spec: FeatureSpec,
+    *,
+    rows: int,
+    seconds: int,
+    chunk_seconds: int,
+    capacity: int,
+) -> None:
+    """Create a feature's array and its status and length columns, replacing unfinished ones.
+
+    Raises:
+        ValueError: if a dimension has a feature's name: xarray would take that array for a
+            coordinate and hide it.
+    """
+    check_spec(spec)
+    _create_column(group, status_name(spec.name), "uint8", 0, rows=rows, capacity=capacity)
+    _create_column(group, length_name(spec.name), "uint32", 0, rows=rows, capacity=capacity)
+    require_parents(group, spec.name)
+    group.create_array(
+        spec.name,
+        shape=(rows, seconds, *spec.shape),
+        chunks=(1, chunk_seconds, *spec.shape),
+        dtype=spec.dtype,
+        fill_value=np.nan,
+        compressors=[_ZSTD, _CRC] if spec.sparse else [_CRC],
+        chunk_key_encoding=_KEYS,
+        dimension_names=("video", "second", *spec.dims),
+        overwrite=True,
+    )
+
+
+def create_packed(group: zarr.Group, name: str, like: Any, *, videos: int, capacity: int) -> None:
+    """Create a packed copy's array of a feature, without rows, and its columns.
+
+    Args:
+        group: of the packed copy.
+        name: ``<encoder>/<tap>``.
+        like: the working store's array; chunks and codecs are its own.
+        videos: a shard holds the chunks with one number of this many videos.
+        capacity: chunk length of the columns.
+    """
+    _create_column(group, status_name(name), "uint8", 0, rows=0, capacity=capacity)
+    _create_column(group, length_name(name), "uint32", 0, rows=0, capacity=capacity)
+    require_parents(group, name)
+    group.create_array(
+        name,
+        shape=(0, *like.chunks[1:]),
+        shards=(videos, *like.chunks[1:]),
+        chunks=like.chunks,
+        dtype=like.dtype,
+        fill_value=like.fill_value,
+        compressors=like.compressors,
+        chunk_key_encoding=_KEYS,
+        dimension_names=like.metadata.dimension_names,
+    )
+
+
+def check_spec(spec: FeatureSpec) -> None:
+    """Refuse a spec that cannot be stored so that every tool sees it.
+
+    Raises:
+        ValueError: if the name is not ``<encoder>/<tap>``, or axes and names do not match, or
+            a dimension is named like the tap, ``video`` or ``second``.
+    """
+    encoder, _, tap = spec.name.partition("/")
+    if not encoder or not tap or "/" in tap or encoder in {"index", "status", "length", "text"}:
+        raise ValueError(f"feature name must be <encoder>/<tap>; got name={spec.name!r}")
+    if len(spec.dims) != len(spec.shape):
+        raise ValueError(f"{spec.name}: one name per axis; got {spec.dims=}, {spec.shape=}")
+    if len({"video", "second", tap, *spec.dims}) != len(spec.dims) + 3:
+        raise ValueError(
+            f"{spec.name}: dimension names must be new and not {tap!r}; got {spec.dims=}"
+        )
+
+
+def check_sizes(sizes: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse features of one encoder that give a dimension two sizes: xarray could not open it.
+
+    Args:
+        sizes: feature → dimension → size.
+
+    Raises:
+        ValueError: names both features.
+    """
+    known: dict[tuple[str, str], tuple[int, str]] = {}
+    for feature, dims in sizes.items():
+        encoder = feature.partition("/")[0]
+        for name, size in dims.items():
+            other, first = known.setdefault((encoder, name), (size, feature))
+            if other != size:
+                raise ValueError(
+                    f"{feature}: {name}={size}, but {name}={other} in {first};"
+                    " expected one size per encoder; give the dimension another name"
+                )
+
+
+def _create_column(
+    group: zarr.Group, name: str, dtype: str, fill: Any, *, rows: int, capacity: int
+) -> None:
+    require_parents(group, name)
+    group.create_array(
+        name,
+        shape=(rows,),
+        chunks=(capacity,),
+        dtype=dtype,
+        fill_value=fill,
+        compressors=[_CRC],
+        chunk_key_encoding=_KEYS,
+        dimension_names=("video",),
+        overwrite=True,
+    )
+
+
+def require_parents(group: zarr.Group, name: str) -> None:
+    """Create the groups that an array's name goes through."""
+    parts = name.split("/")[:-1]
+    for depth in range(1, len(parts) + 1):
+        group.require_group("/".join(parts[:depth]))
+
+
+def open_array(
+    root: StorePath, name: str, mode: Literal["r", "r+"] = "r+"
+) -> zarr.Array[ArrayV3Metadata]:
+    """Open one existing array of the group ``root``."""
+    store, path = _place(root / name)
+    return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+
+
+def open_group(root: StorePath) -> zarr.Group:
+    """Open the group ``root`` to create arrays in it."""
+    store, path = _place(root)
+    return zarr.open_group(store, path=path, mode="r+", zarr_format=3)
+
+
+def _place(path: StorePath) -> tuple[Any, str]:
+    """The store as zarr takes it, and the path in it."""
+    return (zarr_store(path), path.key) if isinstance(path, ObjectPath) else (path, "")
+
+
+def beyond_shape(
+    array: zarr.Array[ArrayV3Metadata], shape: tuple[int, ...]
+) -> zarr.Array[ArrayV3Metadata]:
+    """The same array with another shape, in memory only, writing chunks equal to the fill too.
+
+    Chunk objects may be written before the driver grows the array: their names and content
+    do not depend on the shape.
+    """
+    inner = array.async_array
+    config = replace(inner.config, write_empty_chunks=True)
+    grown = replace(inner, metadata=inner.metadata.update_shape(shape), config=config)
+    return zarr.Array(grown)
+
+
+def set_shape(root: StorePath, name: str, shape: Sequence[int]) -> None:
+    """Replace an array's shape in its metadata, touching no chunk.
+
+    zarr's own ``resize`` lists and deletes when an axis shrinks (a row that a crash left
+    half added), which takes seconds on a large store.
+    """
+    path = root / name / "zarr.json"
+    metadata = json.loads(path.read_bytes())
+    if metadata["shape"] == list(shape):
+        return
+    metadata["shape"] = list(shape)
+    write_atomic(path, json.dumps(metadata, indent=2).encode("ascii"))

@@ -1,0 +1,1 @@
+"""Where a store lies: ``files`` (a folder) or ``objects`` (a bucket)."""

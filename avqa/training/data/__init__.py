@@ -1,0 +1,6 @@
+"""From questions and a store to batches.
+
+- ``splits``: which questions train, choose the epoch, test; ``material``: what a run trains on
+- ``questions``: questions as tensors; ``features``: videos' features; ``memory``: shared memory
+- ``building``: a head for this data; ``batches``: batches, their order, the loader
+"""

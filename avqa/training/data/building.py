@@ -1,0 +1,113 @@
+"""Building a variant's head for a data set and a store, and what of the store it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from avqa import heads
+from avqa.datasets.vocabulary import ANSWERS, num_words
+from avqa.errors import ConfigError
+from avqa.heads import Head
+from avqa.store.reader import FeatureStore
+from avqa.training.data.features import feature_names
+from avqa.training.data.material import Material
+from avqa.training.data.questions import SENTENCE, WORD
+from avqa.training.settings import TrainSettings
+from avqa.training.variants import Variant
+
+TEXTS = {"sentence": SENTENCE, "choices": SENTENCE, "words": WORD}
+"""Field of `HeadInput` → the texts' feature that it comes from."""
+
+
+VIDEO_FIELDS = ("audio", "frame", "patch")
+
+
+def needs(variant: Variant, **options: Any) -> tuple[str, ...]:
+    """Fields of `HeadInput` that a variant reads, found without making its weights.
+
+    Raises:
+        ConfigError: the head refuses its options.
+    """
+    with torch.device("meta"):
+        return _build(variant.head, variant.options | options).needs
+
+
+def video_fields(variants: Iterable[Variant]) -> list[str]:
+    """Those fields of the videos that any of the variants reads."""
+    read = {field for variant in variants for field in needs(variant)}
+    return [field for field in VIDEO_FIELDS if field in read]
+
+
+def derived(variant: Variant, material: Material, settings: TrainSettings) -> dict[str, Any]:
+    """The options that nobody chooses: they follow from the data set, the head and the store.
+
+    Raises:
+        ConfigError: the head refuses them.
+        FeatureMissing: the store lacks a text; names the command to run.
+    """
+    answer = "choices" if material.multiple_choice else "vocabulary"
+    fields = needs(variant, answer=answer)
+    options = {
+        "answer": answer,
+        "num_answers": len(ANSWERS),
+        "vocabulary": num_words(type_words="type_tokens" in fields),
+    }
+    store, first = material.store, material.questions.train[0]
+    videos = [field for field in fields if field in VIDEO_FIELDS]
+    for field, name in feature_names(videos, settings.visual).items():
+        width = store.read(material.video_ids[first.video_id], name).shape[-1]
+        options["audio_width" if field == "audio" else "visual_width"] = width
+    if text := next((TEXTS[field] for field in fields if field in TEXTS), None):
+        options["text_width"] = store.read_text(first.text, text).shape[-1]
+    return options
+
+
+def build(variant: Variant, options: dict[str, Any], seed: int) -> Head:
+    """A head whose first weights follow from the seed alone, not from what was built before.
+
+    Raises:
+        ConfigError: the head refuses its options.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _build(variant.head, options)
+
+
+def _build(head: str, options: dict[str, Any]) -> Head:
+    try:
+        return heads.build(head, **options)
+    except ValueError as error:
+        raise ConfigError(f"head {head}: {error}; change it with --set") from error
+
+
+def described(
+    head: Head, store: FeatureStore, settings: TrainSettings
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], str]:
+    """Name, recipe and its hash of every feature a head reads: of videos, of texts; the weights.
+
+    The weights are all sources of them, random ones first; empty where no network made any.
+    """
+    videos = [field for field in head.needs if field in VIDEO_FIELDS]
+    features = {
+        field: {"name": name, **_recipe(store, name)}
+        for field, name in feature_names(videos, settings.visual).items()
+    }
+    names = dict.fromkeys(TEXTS[field] for field in head.needs if field in TEXTS)
+    texts = {name: _recipe(store, name) for name in names}
+    return features, texts, _weights([*features.values(), *texts.values()])
+
+
+def _recipe(store: FeatureStore, name: str) -> dict[str, Any]:
+    return {"recipe_hash": store.recipe_hash(name), "recipe": store.recipe(name)}
+
+
+def _weights(entries: Iterable[dict[str, Any]]) -> str:
+    sources = {
+        str(weights["source"])
+        for entry in entries
+        for weights in entry["recipe"].get("weights", {}).values()
+    }
+    return ", ".join(sorted(sources, key=lambda s: (not s.startswith("random:"), s)))

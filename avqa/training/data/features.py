@@ -1,0 +1,236 @@
+"""Features of videos, from a store, as tensors.
+
+Arrays that fit are loaded once, into memory that worker processes share; the others are read
+video by video, and the last ones read are kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avqa.errors import FeatureMissing
+from avqa.store.format.records import Status
+from avqa.store.reader import FeatureStore
+from avqa.training.data.memory import free_memory, shared
+
+VISUAL = {
+    "clip_vit_b32": {"frame": "clip_vit_b32/frame", "patch": "clip_vit_b32/patch"},
+    "resnet18": {"frame": "resnet18/pool", "patch": "resnet18/map"},
+}
+"""Encoder of the pictures → field of `HeadInput` → feature."""
+AUDIO = "vggish/audio"
+
+KEPT_VIDEOS = 64
+"""Videos read one by one of which the rows are kept."""
+PRELOAD_SHARE = 0.25
+"""An array is loaded if it takes no more than this share of the free memory."""
+PRELOAD_THREADS = 8
+
+
+def feature_names(fields: Iterable[str], visual: str) -> dict[str, str]:
+    """Field of `HeadInput` → feature of a store: ``{"audio": "vggish/audio", ...}``.
+
+    Args:
+        fields: `Head.FEATURES`, or `Head.needs`, of which texts are left out.
+        visual: a key of `VISUAL`.
+    """
+    known = {"audio": AUDIO, **VISUAL[visual]}
+    return {field: known[field] for field in fields if field in known}
+
+
+class FeatureReader(Protocol):
+    """Where the features of videos come from."""
+
+    def read(self, video_id: str) -> dict[str, Tensor]:
+        """Rows of a video; not to be written to.
+
+        Returns:
+            Field of `HeadInput` → ``[T, ...]`` of any floating type, ``patch`` as ``[T, P, D]``;
+            T is the same for all fields, and at least 1.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One feature of many videos: their rows one after the other."""
+
+    rows: Tensor
+    places: dict[str, slice]
+
+
+class VideoFeatures:
+    """Features of the videos of a store: rows 0, s, 2s, … of their first seconds.
+
+    May be pickled and used after a fork; what was loaded is shared then, not copied.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        names: Mapping[str, str],
+        *,
+        stride_seconds: int = 1,
+        max_seconds: int = 60,
+        budget_bytes: int | None = None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            store: where from.
+            names: field of `HeadInput` → feature.
+            stride_seconds: every how many seconds a row is taken.
+            max_seconds: later seconds are left out.
+            budget_bytes: largest array that `preload` loads; by default a quarter of the free
+                memory.
+        """
+        self.store = store
+        self.names = dict(names)
+        self._rows = slice(0, max_seconds, stride_seconds)
+        self._budget = budget_bytes
+        self._loaded: dict[str, _Loaded] = {}
+        self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what was kept: another process reads other videos."""
+        return self.__dict__ | {"_kept": OrderedDict()}
+
+    def require(
+        self, video_ids: Iterable[str], missing: Literal["error", "skip"]
+    ) -> frozenset[str]:
+        """Those of these videos that have every feature.
+
+        Raises:
+            FeatureMissing: with ``error``, if a video lacks one; in any case, if the store has
+                no such feature. Says what to run.
+            UnknownName: the store has no such video.
+        """
+        self._require_features()
+        lacking: dict[str, dict[str, Status]] = {}
+        wanted = list(dict.fromkeys(video_ids))
+        for video in wanted:
+            states = {name: self.store.status(video, name) for name in self.names.values()}
+            bad: dict[str, Status] = {
+                name: state for name, state in states.items() if state != Status.OK
+            }
+            if bad:
+                lacking[video] = bad
+        if lacking and missing == "error":
+            raise FeatureMissing(self._complaint(lacking, len(wanted)))
+        return frozenset(video for video in wanted if video not in lacking)
+
+    def _require_features(self) -> None:
+        absent = [name for name in self.names.values() if name not in self.store.features]
+        if absent:
+            raise FeatureMissing(
+                f"store {str(self.store.path)!r} has no {', '.join(absent)}; expected"
+                f" {', '.join(self.names.values())}; add with: {self._command(absent)}"
+            )
+
+    def _command(self, names: Iterable[str], option: str = "") -> str:
+        store = shlex.quote(str(self.store.path))
+        return f"avqa extract --videos DIR --out {store} --features {','.join(names)}{option}"
+
+    def _complaint(self, lacking: Mapping[str, Mapping[str, Status]], total: int) -> str:
+        video, bad = next(iter(lacking.items()))
+        first = " and ".join(f"{name} is {state.name.lower()}" for name, state in bad.items())
+        found = {(name, state) for these in lacking.values() for name, state in these.items()}
+        return (
+            f"{len(lacking)} of {total} videos lack a needed feature, the first is {video!r}:"
+            f" {first}; expected ok; {self._advice(found)} leave these videos' questions out with"
+            " --set missing=skip"
+        )
+
+    def _advice(self, found: Iterable[tuple[str, Status]]) -> str:
+        """What can be done about features with these states, up to the last choice there is."""
+        states = {name: {s for n, s in found if n == name} - {Status.ABSENT} for name, _ in found}
+        imported = sorted(n for n in states if states[n] and "imported" in self.store.recipe(n))
+        own = sorted(n for n in states if states[n] and n not in imported)
+        steps = []
+        if own:
+            failed = any(Status.FAILED in states[name] for name in own)
+            steps.append(f"run: {self._command(own, ' --retry-failed' if failed else '')}, or")
+        if imported:
+            steps.append(f"take the files of {', '.join(imported)} in with `avqa import npy`, or")
+        return " ".join(steps) or "they have no such stream:"
+
+    def preload(self, video_ids: Iterable[str]) -> None:
+        """Load the arrays that fit, for these videos; replaces what was loaded before.
+
+        Raises:
+            FeatureMissing, StoreError: as `FeatureStore.read`.
+        """
+        self._loaded = {}
+        self._kept.clear()
+        videos = list(dict.fromkeys(video_ids))
+        if not videos:
+            return
+        samples = {field: self._read_field(videos[0], field)[0] for field in self.names}
+        for field, row in sorted(samples.items(), key=lambda item: item[1].nbytes):
+            budget = PRELOAD_SHARE * free_memory() if self._budget is None else self._budget
+            counts = [len(range(self.store.length(video))[self._rows]) for video in videos]
+            if sum(counts) * row.nbytes <= budget:
+                self._loaded[field] = self._load(field, videos, counts, row)
+
+    def _load(
+        self, field: str, videos: Sequence[str], counts: Sequence[int], row: Tensor
+    ) -> _Loaded:
+        firsts = [0, *itertools.accumulate(counts)]
+        rows = shared(torch.empty(firsts.pop(), *row.shape, dtype=row.dtype))
+
+        def fill(video: str, first: int) -> slice:
+            values = self._read_field(video, field)
+            place = slice(first, first + len(values))
+            rows[place] = values
+            return place
+
+        with ThreadPoolExecutor(PRELOAD_THREADS) as pool:
+            places = dict(zip(videos, pool.map(fill, videos, firsts), strict=True))
+        return _Loaded(rows, places)
+
+    def _read_field(self, video_id: str, field: str) -> Tensor:
+        """``[T, ...]`` from the store."""
+        values = self.store.read(video_id, self.names[field])[self._rows]
+        rows = torch.from_numpy(np.ascontiguousarray(values))
+        # Maps [T, y, x, D] are patches, row by row.
+        return rows.flatten(1, -2) if field == "patch" else rows
+
+    def read(self, video_id: str) -> dict[str, Tensor]:
+        """Rows of a video; see `FeatureReader.read`.
+
+        Raises:
+            UnknownName, FeatureMissing, StoreError: as `FeatureStore.read`.
+        """
+        found = {
+            field: loaded.rows[loaded.places[video_id]]
+            for field, loaded in self._loaded.items()
+            if video_id in loaded.places
+        }
+        if len(found) < len(self.names):
+            found |= self._read_kept(video_id)
+        # Imported features may differ by a second.
+        seconds = min(map(len, found.values()), default=0)
+        return {field: rows[:seconds] for field, rows in found.items()}
+
+    def _read_kept(self, video_id: str) -> dict[str, Tensor]:
+        """The fields that are not loaded, from among those kept if they are there."""
+        if video_id not in self._kept:
+            if len(self._kept) >= KEPT_VIDEOS:
+                self._kept.popitem(last=False)
+            self._kept[video_id] = {
+                field: self._read_field(video_id, field)
+                for field in self.names
+                if field not in self._loaded or video_id not in self._loaded[field].places
+            }
+        self._kept.move_to_end(video_id)
+        return self._kept[video_id]

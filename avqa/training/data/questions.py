@@ -1,0 +1,239 @@
+"""Questions as tensors: what a head reads of their texts, their targets, and their videos' rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from avqa.datasets import Question
+from avqa.datasets.labels import InstrumentLabels
+from avqa.datasets.vocabulary import ANSWER_ID, encode_answer, encode_words, num_words
+from avqa.errors import ConfigError, DatasetError
+from avqa.heads import Head
+from avqa.store.reader import FeatureStore
+from avqa.training.data.batches import MEMORY, Batch, one_thread
+from avqa.training.data.features import FeatureReader
+
+SENTENCE, WORD = "clip_vit_b32/sentence", "clip_vit_b32/word"
+MAX_WORDS = 14
+"""Words of a question, as in all published code; an LSTM runs through the padding too, so that
+the number must not depend on the questions."""
+MAX_SLOTS = 4
+MAX_TYPE_WORDS = 2
+MAX_CHOICE_WORDS = 32
+UNKNOWN_WEIGHT = 0.1
+"""Weight of an instrument that no question tells of, taken as absent (heads.md, section 9.6)."""
+
+
+class QuestionSet(Dataset[Batch]):
+    """Questions with their text tensors and targets; item i is question i, as a batch of one.
+
+    Several items at once, ``__getitems__``, are one `Batch` in their order.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        video_ids: Sequence[str],
+        features: FeatureReader,
+        texts: FeatureStore | None,
+        head: Head,
+        labels: InstrumentLabels | None = None,
+        *,
+        training: bool = False,
+    ) -> None:
+        """Make the tensors that ``head`` needs.
+
+        Args:
+            questions: at least one.
+            video_ids: for each question, its video as ``features`` names it.
+            features: rows of the videos; read when a batch is made.
+            texts: CLIP's features of the texts; None if ``head`` needs none.
+            head: decides which fields of `HeadInput` are made, and what an answer is.
+            labels: instruments of the training videos, for heads that learn them.
+            training: every question must have an answer that the head can give. Without, an
+                answer that is missing or that the head cannot give is −1.
+
+        Raises:
+            DatasetError: there is no question; one cannot be trained on, or has no word that the
+                head knows; options are missing or not expected.
+            ConfigError: the head's vocabulary is too small.
+            FeatureMissing: the store lacks a text; says what to run.
+        """
+        if not questions:
+            raise DatasetError(
+                "no question is left; expected at least one; check --annotations, the splits, and"
+                " which videos the store holds"
+            )
+        self.questions = list(questions)
+        self.video_ids = list(video_ids)
+        self.features = features
+        self.answers = torch.tensor([_target(q, head, training) for q in questions])
+        self._texts = _texts(self.questions, texts, head)
+        if labels is not None:
+            self._texts |= _sources(self.questions, labels)
+
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self.questions)
+
+    def __getitem__(self, row: int) -> Batch:
+        """A batch of one question."""
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        """A batch of these questions; every video of theirs is read once."""
+        places: dict[str, int] = {}
+        of_video = [places.setdefault(self.video_ids[row], len(places)) for row in rows]
+        with one_thread():
+            lengths, videos = _padded([self.features.read(video) for video in places])
+        chosen = torch.tensor(rows)
+        return Batch(
+            answers=self.answers[chosen],
+            rows=chosen,
+            of_video=torch.tensor(of_video),
+            lengths=lengths,
+            videos=videos,
+            texts={field: column.of(chosen) for field, column in self._texts.items()},
+        )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A field of every question: a row of its own, or ``number`` of a row that others share."""
+
+    values: Tensor
+    number: Tensor | None = None
+
+    def of(self, rows: Tensor) -> Tensor:
+        return self.values[rows if self.number is None else self.number[rows]]
+
+
+def _padded(videos: list[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Lengths [V], and field → [V, T, ...], 0 behind a video's end."""
+    lengths = [max(map(len, rows.values()), default=1) for rows in videos]
+    padded = {}
+    for field, first in videos[0].items():
+        padded[field] = MEMORY.empty((len(videos), max(lengths), *first.shape[1:]), first.dtype)
+        for place, (seconds, rows) in enumerate(zip(lengths, videos, strict=True)):
+            padded[field][place, :seconds] = rows[field]
+            padded[field][place, seconds:] = 0
+    return torch.tensor(lengths), padded
+
+
+def _target(question: Question, head: Head, training: bool) -> int:
+    if head.options.answer == "vocabulary":
+        if question.choices:
+            raise DatasetError(
+                f"question_id={question.question_id!r} is multiple choice; expected one without"
+                " options, since this head answers from a vocabulary; build it with answer=choices"
+            )
+        return encode_answer(question) if training else ANSWER_ID.get(question.answer or "", -1)
+    if not any(question.choices):
+        raise DatasetError(
+            f"question_id={question.question_id!r} has no options; expected multiple choice, since"
+            " this head scores options; build it with answer=vocabulary"
+        )
+    if training and question.choice is None:
+        raise DatasetError(
+            f"question_id={question.question_id!r} has no right option; expected one of its"
+            f" {len(question.choices)}; correct the row, or leave it out of training"
+        )
+    return -1 if question.choice is None else question.choice
+
+
+def _texts(questions: list[Question], store: FeatureStore | None, head: Head) -> dict[str, _Column]:
+    """The fields of texts that ``head`` needs."""
+    rows = head.options.vocabulary
+    if rows < num_words():
+        raise ConfigError(
+            f"vocabulary={rows}; expected at least {num_words()}, the words there are"
+        )
+    type_words = rows >= num_words(type_words=True)
+
+    def encode(words: Callable[[Question], Sequence[str]], length: int) -> _Column:
+        return _Column(
+            torch.tensor([encode_words(words(q), length, type_words) for q in questions])
+        )
+
+    needs = head.needs
+    found = {}
+    if "tokens" in needs:
+        found["tokens"] = encode(lambda q: q.words, MAX_WORDS)
+        _check_known(found["tokens"].values, questions)
+    if "type_tokens" in needs:
+        found["type_tokens"] = encode(lambda q: (q.modality, q.kind), MAX_TYPE_WORDS)
+    if "keyword_tokens" in needs:
+        found["keyword_tokens"] = encode(lambda q: q.slots, MAX_SLOTS)
+    if "choice_tokens" in needs:
+        found["choice_tokens"] = encode(
+            lambda q: " ".join(filter(None, q.choices)).split(), MAX_CHOICE_WORDS
+        )
+    if {"sentence", "words", "choices"} & set(needs):
+        if store is None:
+            raise ValueError("texts=None; expected the store of the texts: the head needs them")
+        found |= _clip(questions, store, needs)
+    return found
+
+
+def _check_known(tokens: Tensor, questions: list[Question]) -> None:
+    for row in (tokens == 0).all(1).nonzero().flatten().tolist():
+        raise DatasetError(
+            f"question_id={questions[row].question_id!r} {questions[row].text!r} has no word of"
+            f" the {num_words() - 1} that the head knows; expected at least one; train with"
+            " question=clip, which reads any words"
+        )
+
+
+def _clip(
+    questions: list[Question], store: FeatureStore, needs: Sequence[str]
+) -> dict[str, _Column]:
+    """CLIP's features: every distinct text is read once."""
+    texts = {text: number for number, text in enumerate(dict.fromkeys(q.text for q in questions))}
+    number = torch.tensor([texts[q.text] for q in questions])
+    found = {}
+    if "sentence" in needs:
+        found["sentence"] = _Column(_read(store, list(texts), SENTENCE), number)
+    if "words" in needs:
+        eot = torch.tensor([store.eot(text) for text in texts])
+        # Positions behind the end of a text say nothing: no head reads them.
+        words = _read(store, list(texts), WORD)[:, : int(eot.max()) + 1]
+        found |= {"words": _Column(words, number), "eot": _Column(eot, number)}
+    return found | (_choices(questions, store) if "choices" in needs else {})
+
+
+def _choices(questions: list[Question], store: FeatureStore) -> dict[str, _Column]:
+    options = list(dict.fromkeys(c for q in questions for c in q.choices if c is not None))
+    number_of: dict[str | None, int] = {text: number for number, text in enumerate(options)}
+    most = max(len(q.choices) for q in questions)
+    number = torch.tensor(
+        [
+            [*(number_of.get(c, -1) for c in q.choices), *[-1] * (most - len(q.choices))]
+            for q in questions
+        ]
+    )
+    values = _read(store, options, SENTENCE)
+    # A missing option (-1) reads the last row, which is 0.
+    values = torch.cat([values, torch.zeros_like(values[:1])])
+    return {"choices": _Column(values, number), "choice_valid": _Column(number >= 0)}
+
+
+def _read(store: FeatureStore, texts: Sequence[str], feature: str) -> Tensor:
+    return torch.from_numpy(store.read_texts(texts, feature))
+
+
+def _sources(questions: list[Question], labels: InstrumentLabels) -> dict[str, _Column]:
+    """Instruments of the videos, and how much each counts; a video without labels counts 0."""
+    row_of = {video: row for row, video in enumerate(labels.videos)}
+    number = torch.tensor([row_of.get(q.video_id, len(row_of)) for q in questions])
+    positive, unknown = torch.from_numpy(labels.positive), torch.from_numpy(labels.unknown)
+    weight = torch.where(unknown, UNKNOWN_WEIGHT, 1.0)
+    none = torch.zeros_like(weight[:1])
+    return {
+        "sources": _Column(torch.cat([positive.float(), none]), number),
+        "source_weight": _Column(torch.cat([weight, none]), number),
+    }

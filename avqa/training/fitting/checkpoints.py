@@ -1,0 +1,174 @@
+"""Checkpoints of one fit: what is in them, who may go on from them, how they are written and read.
+
+``last.ckpt`` is Lightning's checkpoint of the last finished epoch (weights, Adam, schedule) with
+the history of all epochs and the identity of the fit; ``best-N.ckpt`` holds the weights of epoch
+N. The best one is published before the last one that speaks of it, and an older one is removed
+after: whenever the process is killed, ``last.ckpt`` and the file it names are both there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avqa.errors import ConfigError
+from avqa.heads import Head
+from avqa.store.places.files import storage_errors, write_atomic
+from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.history import Row, best_epoch
+from avqa.training.settings import TrainSettings
+
+KEY = "avqa"
+"""Where ours stands in Lightning's checkpoint."""
+_WITHOUT_EFFECT = {"device", "workers"}
+_START_ANEW = "train without --resume to start anew"
+
+
+def identity(
+    head: Head, train: QuestionSet, val: QuestionSet, settings: TrainSettings, seed: int
+) -> dict[str, str]:
+    """Everything that the weights of an epoch follow from, as name → value in words."""
+    chosen = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
+    facts = {"head": type(head).__module__.rpartition(".")[2], "seed": seed}
+    facts |= chosen | asdict(head.options)
+    facts |= {"training questions": _digest(train), "validation questions": _digest(val)}
+    return {name: str(value) for name, value in facts.items()}
+
+
+def _digest(questions: QuestionSet) -> str:
+    keys = "".join(question.key for question in questions.questions)
+    return f"{len(questions.questions)} ({hashlib.sha256(keys.encode()).hexdigest()[:12]})"
+
+
+def save(state: Mapping[str, Any], path: Path) -> None:
+    """Publish a checkpoint: a reader sees all of it or the old one.
+
+    Raises:
+        StorageFailure: disk full, read-only.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with storage_errors(str(path)):
+        write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, without running anything that is in it.
+
+    Raises:
+        ConfigError: it holds more than tensors and plain values, or is damaged, or is none of ours.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of the file, it then refuses
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"checkpoint {path} holds more than tensors and plain values, or is no checkpoint;"
+            f" expected one that this command wrote, nothing in it was run; {_START_ANEW}"
+        ) from error
+    except Exception as error:  # torch raises nearly anything about a torn file
+        raise ConfigError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); expected a whole file;"
+            f" restore it or {_START_ANEW}"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get(KEY), dict):
+        raise ConfigError(
+            f"checkpoint {path} has no {KEY!r} entry; expected one that this command wrote;"
+            f" {_START_ANEW}"
+        )
+    return state
+
+
+class Checkpoints:
+    """The checkpoint folder of one fit."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+        """Nothing is read or written before `begin` or `clear`."""
+        self.folder = folder
+        self.last = folder / "last.ckpt"
+        self._identity = dict(identity)
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        self._remove("*.ckpt")
+        self._remove("*.partial")
+
+    def begin(self, head: Head) -> list[Row]:
+        """History of the epochs that need not be trained again; empty without a checkpoint.
+
+        Raises:
+            ConfigError: the checkpoint is none of ours, or of another head, options, settings,
+                seed or questions.
+        """
+        self._remove("*.partial")  # a process killed while writing leaves one
+        if not self.last.exists():
+            return []
+        state = load(self.last)
+        self._check_identity(state[KEY])
+        self._check_shapes(state.get("state_dict"), head)
+        history = list(state[KEY]["history"])
+        self.load_best(history)  # a missing one shows now, not after the last epoch
+        return history
+
+    def _check_identity(self, ours: Mapping[str, Any]) -> None:
+        found = ours.get("identity", {})
+        for name in dict.fromkeys((*self._identity, *found)):
+            was, now = found.get(name, "none"), self._identity.get(name, "none")
+            if was != now:
+                raise ConfigError(
+                    f"checkpoint {self.last} was made with {name}={was}; expected {name}={now};"
+                    f" resume with what it was made with, or {_START_ANEW}"
+                )
+
+    def _check_shapes(self, weights: Any, head: Head) -> None:
+        expected = {f"head.{name}": tensor.shape for name, tensor in head.state_dict().items()}
+        if {name: tensor.shape for name, tensor in (weights or {}).items()} != expected:
+            raise ConfigError(
+                f"checkpoint {self.last} has other weights than this head; expected those of"
+                f" {self._identity['head']}; {_START_ANEW}"
+            )
+
+    def note(self, history: Sequence[Row]) -> dict[str, Any]:
+        """What Lightning's checkpoint gets beside its own."""
+        return {"identity": self._identity, "history": list(history)}
+
+    def save_best(self, head: Head, history: Sequence[Row]) -> None:
+        """Publish the weights of the newest epoch."""
+        with storage_errors(str(self.folder)):
+            self.folder.mkdir(exist_ok=True)
+        state = {"state_dict": head.state_dict(), KEY: self.note(history)}
+        save(state, self._best(int(history[-1]["epoch"])))
+
+    def load_best(self, history: Sequence[Row]) -> dict[str, Tensor]:
+        """Weights of the best epoch, on the CPU.
+
+        Raises:
+            ConfigError: they are not there or cannot be read.
+        """
+        state = load(self._best(best_epoch(history)))
+        weights: dict[str, Tensor] = state["state_dict"]
+        return weights
+
+    def drop_older(self, history: Sequence[Row]) -> None:
+        """Remove the weights of epochs that are no longer the best."""
+        keep = self._best(best_epoch(history))
+        for path in self.folder.glob("best-*.ckpt"):
+            if path != keep:
+                path.unlink()
+
+    def _best(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch}.ckpt"
+
+    def _remove(self, pattern: str) -> None:
+        for path in self.folder.glob(pattern):
+            path.unlink()

@@ -1,0 +1,231 @@
+"""Training one head with one seed, and running a trained head over questions.
+
+Everything random follows from ``(seed, epoch, step)``: the order of the questions from the batch
+sampler, dropout and sampling from a seed set before every step. So an epoch can be trained again
+after an interruption and, on the CPU, gives the same weights to the bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from avqa.errors import ConfigError, DatasetError
+from avqa.heads import Head, HeadOutput
+from avqa.signals import StopSignals
+from avqa.store.places.files import storage_errors
+from avqa.training.data.batches import Batch, make_loader
+from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.checkpoints import Checkpoints, identity
+from avqa.training.fitting.curves import draw_curves
+from avqa.training.fitting.history import Row, best_epoch, mean_waiting, write_metrics
+from avqa.training.fitting.progress import Progress
+from avqa.training.fitting.task import Task, TimedBatches
+from avqa.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit went; the same again when a finished fit is resumed."""
+
+    best_epoch: int
+    """From 1: the first of the epochs with the highest accuracy on validation."""
+    val_accuracy: float
+    """Of that epoch, in [0, 1]."""
+    epochs: int
+    seconds: float
+    """Of all epochs, validation included."""
+    waiting: float
+    """Share of the training time spent on waiting for data."""
+
+
+def fit(
+    head: Head,
+    train: QuestionSet,
+    val: QuestionSet,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    folder: Path,
+    resume: bool,
+    say: Callable[[str], None],
+    label: str,
+) -> FitResult:
+    """Train a head and leave it, in evaluation mode on the CPU, with its best epoch's weights.
+
+    Writes ``metrics.csv``, ``curves.png``, ``checkpoints/`` and ``logs/`` into ``folder``.
+
+    Args:
+        head: as initialised by the caller.
+        train: questions with known answers.
+        val: questions to choose the epoch by.
+        settings: optimizer, schedule, batch size, precision, device.
+        seed: of order, dropout and sampling.
+        folder: of this fit alone; made if it is not there.
+        resume: go on after the last epoch that was finished; without, start anew and remove what
+            an earlier fit left.
+        say: prints one line of progress.
+        label: begins every line.
+
+    Raises:
+        DatasetError: no question of ``val`` has an answer that the head can give.
+        ConfigError: a device or precision this machine has not, a checkpoint that
+            cannot be gone on from, or a loss that is NaN or infinite.
+        Stopped: Ctrl-C or SIGTERM; finished epochs are kept.
+        StorageFailure: disk full, read-only.
+        EnvironmentFailure: out of GPU memory.
+    """
+    device = choose_device(settings.device)
+    _check(val, settings, device)
+    checkpoints = Checkpoints(folder / "checkpoints", identity(head, train, val, settings, seed))
+    if not resume:
+        checkpoints.clear()
+        shutil.rmtree(folder / "logs", ignore_errors=True)
+    with storage_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+    history = checkpoints.begin(head)
+    stop = StopSignals("go on with --resume")
+    load = functools.partial(
+        make_loader,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        device=device,
+    )
+    task = Task(
+        label=label,
+        settings=settings,
+        seed=seed,
+        metrics=folder / "metrics.csv",
+        train=TimedBatches(load(train, shuffle=True, seed=seed)),
+        val=TimedBatches(load(val, shuffle=False)),
+        questions=train,
+        history=history,
+        checkpoints=checkpoints,
+        progress=Progress(say, label, settings.epochs, history),
+        stop=stop,
+    )
+    task.progress.event(_start(task, val, device))
+    try:
+        if len(history) < settings.epochs:
+            with stop, _random_state_kept(device):
+                # Lightning takes seconds to import; `infer` does without.
+                from avqa.training.fitting.trainer import run
+
+                run(head, task, device, folder / "logs")
+            task.check_stop()
+    finally:
+        if history:
+            write_metrics(task.metrics, history)
+            draw_curves(folder / "curves.png", history, label)
+    head.load_state_dict(checkpoints.load_best(history))
+    head.eval()
+    return _result(history)
+
+
+def _check(val: QuestionSet, settings: TrainSettings, device: str) -> None:
+    if not bool((val.answers >= 0).any()):
+        raise DatasetError(
+            f"none of {len(val)} validation questions has an answer that the head can give;"
+            " expected at least one, to choose the epoch by; check the answers of split val"
+        )
+    if settings.precision == "fp16" and device == "cpu":
+        raise ConfigError(
+            "precision=fp16 on device=cpu; expected fp32 or bf16 there; use precision=bf16, or a"
+            " GPU"
+        )
+
+
+def choose_device(asked: str) -> Literal["cpu", "cuda"]:
+    """``auto | cpu | cuda`` → where to compute; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: ``cuda`` where there is none.
+    """
+    if asked == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise ConfigError(
+            "device=cuda; expected an NVIDIA GPU, none is visible; use device=cpu or check"
+            " CUDA_VISIBLE_DEVICES"
+        )
+    return "cpu"
+
+
+def _start(task: Task, val: QuestionSet, device: str) -> str:
+    epochs, history = task.settings.epochs, task.history
+    if len(history) == epochs:
+        return f"all {epochs} epochs are finished"
+    where = f"on {device} in {task.settings.precision}"
+    if history:
+        return f"going on after epoch {len(history)}/{epochs} {where}"
+    return (
+        f"{len(task.questions)} questions to train on in {len(task.train)} batches, {len(val)} to"
+        f" validate with, {epochs} epochs {where}"
+    )
+
+
+@contextmanager
+def _random_state_kept(device: str) -> Iterator[None]:
+    """Give the caller torch's generators back as they were: training seeds them at every step."""
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+def _result(history: list[Row]) -> FitResult:
+    best = best_epoch(history)
+    return FitResult(
+        best_epoch=best,
+        val_accuracy=history[best - 1]["val_accuracy"],
+        epochs=len(history),
+        seconds=sum(row["seconds"] for row in history),
+        waiting=mean_waiting(history),
+    )
+
+
+def infer(
+    head: Head,
+    questions: QuestionSet,
+    *,
+    batch_size: int,
+    device: str,
+    workers: int = 0,
+    explain: bool = False,
+) -> Iterator[tuple[Batch, HeadOutput]]:
+    """Run a head over questions in their order, without gradient, in evaluation mode.
+
+    The head stays on the device and gets its mode back at the end.
+
+    Args:
+        head: any head.
+        questions: those to answer.
+        batch_size: questions per batch.
+        device: auto, cpu or cuda.
+        workers: processes that prepare batches.
+        explain: ask for what was attended to as well.
+
+    Raises:
+        ConfigError: ``cuda`` where there is no GPU.
+    """
+    where = choose_device(device)
+    training = head.training
+    head.to(where).eval()
+    try:
+        for batch in make_loader(
+            questions, batch_size, shuffle=False, workers=workers, device=where
+        ):
+            batch = batch.to(where)
+            with torch.no_grad():
+                output = head(batch.inputs, explain=explain)
+            yield batch, output
+    finally:
+        head.train(training)

@@ -1,0 +1,116 @@
+"""What a fit says while it goes on: loss, accuracy, speed, waiting, time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from avqa.training.fitting.history import Row, best_epoch
+
+INTERVAL_SECONDS = 5.0
+
+
+class Tally:
+    """Sums over the questions of an epoch."""
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, means: Mapping[str, float], questions: int) -> None:
+        """Take in the means over a batch of ``questions``."""
+        self.questions += questions
+        for name, value in means.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * questions
+
+    def means(self) -> dict[str, float]:
+        """Name → mean over all questions so far."""
+        return {name: total / max(self.questions, 1) for name, total in self._sums.items()}
+
+
+class Progress:
+    """The lines of one fit; ``say`` prints one."""
+
+    def __init__(
+        self, say: Callable[[str], None], label: str, epochs: int, history: Sequence[Row]
+    ) -> None:
+        """``history`` is that of the fit and grows with it."""
+        self._say = say
+        self._label = label
+        self._epochs = epochs
+        self._history = history
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Start the clock of an epoch."""
+        self.started = self._said = time.monotonic()
+
+    def event(self, text: str) -> None:
+        """Say something once."""
+        self._say(f"{self._label}: {text}")
+
+    def batch(self, number: int, batches: int, tally: Tally, waited: float) -> None:
+        """Say where the epoch is, at most every five seconds.
+
+        Args:
+            number: training batches done in this epoch.
+            batches: those of an epoch.
+            tally: with ``loss`` and ``accuracy``.
+            waited: seconds waited for data in this epoch.
+        """
+        if not self._due():
+            return
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        means = tally.means()
+        left = clock(self._left(seconds, number / batches))
+        self.event(
+            f"{self._epoch()} | batch {number}/{batches} | loss {means['loss']:.4f}"
+            f" | accuracy {means['accuracy']:.2%} | {tally.questions / seconds:.0f} questions/s"
+            f" | waiting {waited / seconds:.0%} | {left} left"
+        )
+
+    def validation(self, number: int, batches: int) -> None:
+        """Say how far validation is, at most every five seconds."""
+        if self._due():
+            self.event(f"{self._epoch()} | validation batch {number}/{batches}")
+
+    def end_epoch(self, questions_per_second: float) -> None:
+        """Say how the epoch went that was added to the history last."""
+        row = self._history[-1]
+        seconds = sum(row["seconds"] for row in self._history) / len(self._history)
+        best = best_epoch(self._history)
+        self.event(
+            f"epoch {row['epoch']}/{self._epochs} done | loss {row['train_loss']:.4f}"
+            f" | accuracy {row['train_accuracy']:.2%}"
+            f" | validation loss {row['val_loss']:.4f}"
+            f" | validation accuracy {row['val_accuracy']:.2%}"
+            f" (best: {self._history[best - 1]['val_accuracy']:.2%} in epoch {best})"
+            f" | {questions_per_second:.0f} questions/s | waiting {row['waiting']:.0%}"
+            f" | {clock((self._epochs - len(self._history)) * seconds)} left"
+        )
+
+    def _epoch(self) -> str:
+        return f"epoch {len(self._history) + 1}/{self._epochs}"
+
+    def _left(self, seconds: float, share: float) -> float:
+        """Seconds to the end, by the epochs before this one, else by the share of it that is done.
+
+        The first epoch knows nothing of validation yet.
+        """
+        done = self._history
+        epoch = sum(row["seconds"] for row in done) / len(done) if done else seconds / share
+        return max((self._epochs - len(done)) * epoch - seconds, 0.0)
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if now - self._said < INTERVAL_SECONDS:
+            return False
+        self._said = now
+        return True
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

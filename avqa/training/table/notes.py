@@ -1,0 +1,152 @@
+"""What must be known to read a result table: the lines above and below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from avqa import heads
+from avqa.datasets.floors import Table
+from avqa.training.run import Member, MemberConfig, Run
+from avqa.training.table.layout import Row
+from avqa.training.table.rows import PATCHES, Scope, num_rows, thop_parameters
+
+HASH_DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the notes are made from."""
+
+    run: Run
+    main: Member
+    scope: Scope
+    asked: int
+    """Questions of the split."""
+    scored: int
+    """Those of them with a right answer that all members were asked."""
+    fitted: int
+    """Training questions of the floors."""
+    floors: Mapping[str, Table]
+    seconds: int | None
+
+
+def warnings(facts: Facts) -> Iterator[str]:
+    """Lines above the table: what makes its numbers mean something else."""
+    made_up = sorted({m.config.weights for m in facts.run.members if _is_random(m)})
+    if made_up:
+        yield (
+            f"random weights ({', '.join(made_up)}) made the features: these accuracies show that"
+            " the program works, and nothing else"
+        )
+    if facts.scope.split == "val":
+        yield "val chose the checkpoint: these accuracies are too high for a result"
+    if facts.scope.split == "train":
+        yield "the heads were trained on these questions: these accuracies are no result"
+
+
+def _is_random(member: Member) -> bool:
+    return member.config.weights.startswith("random:")
+
+
+def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
+    """Lines below the table."""
+    yield _questions(facts)
+    yield from facts.run.about.get("notes", ())
+    if facts.floors:
+        percents = ", ".join(f"{n} {t['All'].percent:.2f}" for n, t in facts.floors.items())
+        yield f"floors, All: {percents}; fitted on {facts.fitted} training questions"
+    else:
+        yield "no floors: there are no training questions"
+    yield _features(facts)
+    yield _training(facts)
+    yield from _cost(facts)
+    if any(row.kind == "published" for row in rows):
+        yield _published(facts.scope)
+
+
+def _questions(facts: Facts) -> str:
+    config, scope = facts.main.config, facts.scope
+    how = "its own splits" if scope.official else "split by video, not its own splits"
+    counts = ", ".join(f"{split} {count}" for split, count in config.counts.items())
+    line = (
+        f"questions: {scope.dataset}, annotation version {scope.version}, {how}; in training"
+        f" {counts}; scored here {facts.scored} of {scope.split}"
+    )
+    if facts.scored < facts.asked:
+        line += (
+            f", and {facts.asked - facts.scored} left out: without a right answer, or without"
+            " the features some row needs"
+        )
+    return line
+
+
+def _features(facts: Facts) -> str:
+    entries = [
+        entry
+        for member in facts.run.members
+        for entry in (
+            *((given["name"], given) for given in member.config.features.values()),
+            *member.config.texts.items(),
+        )
+    ]
+    hashes = dict.fromkeys(f"{name} {e['recipe_hash'][:HASH_DIGITS]}" for name, e in entries)
+    configs = [member.config for member in facts.run.members]
+    weights = dict.fromkeys(c.weights for c in configs if c.features or c.texts)
+    if not hashes:
+        return "features: none are read"
+    return f"features with recipe: {', '.join(hashes)}; weights: {', '.join(weights)}"
+
+
+def _training(facts: Facts) -> str:
+    main, run = facts.main.config, facts.run
+    variants = dict.fromkeys(member.config.variant for member in run.members)
+    seeds = {v: ", ".join(str(m.config.seed) for m in run.of_variant(v)) for v in variants}
+    others = "; ".join(
+        f"{v}: {these}" for v, these in seeds.items() if these != seeds[main.variant]
+    )
+    best = ", ".join(str(m.result.best_epoch) for m in run.of_variant(main.variant))
+    return (
+        f"seeds {seeds[main.variant]}{f' ({others})' if others else ''}; checkpoint: the best epoch"
+        f" on val ({best} of {main.settings.epochs}), test scored once at the end; recipe:"
+        f" {_changed_recipe(main)}"
+    )
+
+
+def _changed_recipe(config: MemberConfig) -> str:
+    """Settings that are not the paper's: ``epochs=15 (paper: 30)``."""
+    recipe = asdict(heads.load(config.head).PAPER.recipe)
+    changed = [
+        f"{name}={value} (paper: {recipe[name]})"
+        for name, value in asdict(config.settings).items()
+        if name in recipe and value != recipe[name]
+    ]
+    return ", ".join(changed) or "the paper's"
+
+
+def _cost(facts: Facts) -> Iterator[str]:
+    main = facts.main
+    settings = main.config.settings
+    patches = PATCHES[settings.visual]
+    yield (
+        f"cost of ours: trainable parameters; operations of one question about"
+        f" {num_rows(main, facts.seconds)} rows of {patches} patches, two per multiply-add, LSTMs"
+        " not counted"
+    )
+    counted = thop_parameters(main)
+    if counted is not None:
+        yield f"parameters of ours as thop counts, without attention weights: {counted / 1e6:.3f} M"
+    note = heads.load(main.config.head).PAPER.parameters_note
+    if note:
+        yield f"the paper's parameters: {note}"
+
+
+def _published(scope: Scope) -> str:
+    of = "AVQA's val" if scope.dataset == "avqa" else "MUSIC-AVQA's test split"
+    known = any(scope.is_of(annotation) for annotation in "uo?")
+    where = "" if known else f"of {of}, not of these questions; "
+    return (
+        f"published figures: {where}copied as printed, none was reproduced here; ann: u updated,"
+        " o original annotation, ? fits neither, ! averages do not follow from the cells, * not of"
+        " the questions scored here"
+    )

@@ -1,0 +1,194 @@
+"""Rows of the result table: what papers print, what floors score, what our heads score."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from avqa import heads
+from avqa.datasets.floors import Table
+from avqa.heads import Figures, Paper
+from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
+from avqa.training.settings import DERIVED
+from avqa.training.table.layout import Cell, Row, cells_of
+
+PATCHES = {"clip_vit_b32": 49, "resnet18": 196}
+"""Visual features → P, patches or map positions of a picture."""
+PRIORS = {
+    "template": "template floor",
+    "position": "position floor",
+    "option": "option floor",
+}
+"""Prior → name of its row; the other priors are told in the notes."""
+RELEASES = {"music-avqa": {"updated": "u", "original": "o"}, "avqa": {"released": "?"}}
+"""Data set → version of its annotation → letter of the papers' figures on it."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which questions a table scores."""
+
+    dataset: str
+    version: str
+    """Of the annotation; where its splits differ, each is named: ``train unknown, test updated``"""
+    split: str
+    official: bool
+    """Whether the split is the data set's own, not one by video."""
+
+    def is_of(self, annotation: str) -> bool:
+        """Whether figures of this annotation are of these questions."""
+        if not self.official or self.split != "test":
+            return False
+        letters = RELEASES.get(self.dataset, {})
+        names = (name.removeprefix(f"{self.split} ") for name in self.version.split(", "))
+        return any(letters.get(name) == annotation for name in names)
+
+
+def published_rows(paper: Paper, scope: Scope) -> Iterator[Row]:
+    """The paper's figures, its main row with its cost.
+
+    MUSIC-AVQA's figures stand for its variants too, but are marked as not comparable.
+    """
+    for number, figures in enumerate(paper.figures):
+        values = _values(figures.values, scope.dataset)
+        if values:
+            millions = paper.parameters_millions if number == 0 else None
+            yield Row(
+                name=figures.name,
+                kind="published",
+                cells=values,
+                annotation=_short(figures.annotation),
+                consistent=figures.consistent,
+                comparable=scope.is_of(figures.annotation),
+                parameters=None if millions is None else millions * 1e6,
+                gflops=paper.gflops if number == 0 else None,
+                note=_note(figures),
+            )
+
+
+def floor_rows(floors: Mapping[str, Table]) -> Iterator[Row]:
+    """What answering without looking scores."""
+    for prior, table in floors.items():
+        if prior in PRIORS:
+            yield Row(name=PRIORS[prior], kind="floor", cells=cells_of([table]))
+
+
+def our_rows(
+    run: Run, head: str, tables: Mapping[Path, Table], seconds: int | None, scope: Scope
+) -> Iterator[Row]:
+    """Question-only, the default variant, then ablations with the paper's figures below each.
+
+    Args:
+        run: whose members are the rows' seeds.
+        head: what the run is about.
+        tables: a member's path → its scores.
+        seconds: length of the longest video; None: as the settings let in.
+        scope: the questions of ``tables``.
+    """
+    variants = dict.fromkeys(member.config.variant for member in run.members)
+    made = {v: _our_row(run.of_variant(v), tables, seconds) for v in variants}
+    yield from (made[v] for v in (QUESTION_ONLY, DEFAULT) if v in made)
+    same_as = run.about.get("same_as", {})
+    module = heads.load(head)
+    for name, ablation in module.ABLATIONS.items():
+        of = same_as.get(name, name)
+        if of in made:
+            printed = list(_paper_ablation(module, name, scope))
+            note = f"same options as {of}" if of != name else made[of].note
+            if not printed and ablation.note:
+                note += f"; {ablation.note}"
+            yield dataclasses.replace(made[of], name=f"ours: {name}", kind="ablation", note=note)
+            yield from printed
+
+
+def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: int | None) -> Row:
+    config = members[0].config
+    parameters, gflops = cost(members[0], seconds)
+    grounding = f"grounding starts from {config.grounding[:8]}" if config.grounding else ""
+    note = (changed_options(config.head, config.options), grounding)
+    return Row(
+        name=f"ours: {config.head}",
+        kind="question-only" if config.variant == QUESTION_ONLY else "ours",
+        cells=cells_of([tables[member.path] for member in members]),
+        seeds=tuple(member.config.seed for member in members),
+        parameters=parameters,
+        gflops=gflops,
+        note="; ".join(part for part in note if part),
+    )
+
+
+def _paper_ablation(module: ModuleType, name: str, scope: Scope) -> Iterator[Row]:
+    """What the paper prints for an ablation, if anything: of the annotation of its main row."""
+    ablation = module.ABLATIONS[name]
+    values = _values(ablation.values, scope.dataset)
+    if values:
+        figures = module.PAPER.figures
+        annotation = figures[0].annotation if figures else "?"
+        yield Row(
+            name=f"paper: {name}",
+            kind="paper's ablation",
+            cells=values,
+            annotation=_short(annotation),
+            comparable=scope.is_of(annotation),
+            note=ablation.note,
+        )
+
+
+def num_rows(member: Member, seconds: int | None) -> int:
+    """T: rows of the longest video that the head is given."""
+    settings = member.config.settings
+    if seconds is None:
+        return settings.num_rows
+    return min(settings.num_rows, -(-seconds // settings.stride_seconds))
+
+
+def cost(member: Member, seconds: int | None) -> tuple[int, float]:
+    """Trainable parameters, and GFLOPs of one question about the longest video."""
+    patches = PATCHES[member.config.settings.visual]
+    head = _built(member)
+    flops = heads.count_flops(head, seconds=num_rows(member, seconds), patches=patches)
+    return heads.count_parameters(head), flops / 1e9
+
+
+def thop_parameters(member: Member) -> int | None:
+    """Parameters as a paper's counter counts them; None for heads without such a count."""
+    count = getattr(heads.load(member.config.head), "thop_parameters", None)
+    return None if count is None else int(count(_built(member)))
+
+
+def _built(member: Member) -> heads.Head:
+    # The weights do not matter, and the caller's random numbers stay as they are.
+    with torch.random.fork_rng(devices=[]):
+        return heads.build(member.config.head, **member.config.options)
+
+
+def changed_options(head: str, options: Mapping[str, Any]) -> str:
+    """Options that are chosen and not the head's default: ``avf=false, width=64``."""
+    default = dataclasses.asdict(heads.load(head).Options())
+    changed = {k: v for k, v in options.items() if k not in DERIVED and v != default[k]}
+    return ", ".join(
+        f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in changed.items()
+    )
+
+
+def _values(values: Mapping[str, float], dataset: str) -> dict[str, Cell]:
+    """Figures under this data set's columns; those of AVQA have one, and are of AVQA alone."""
+    if dataset == "avqa":
+        return {"All": Cell(values["AVQA"])} if "AVQA" in values else {}
+    return {column: Cell(value) for column, value in values.items() if column != "AVQA"}
+
+
+def _short(annotation: str) -> str:
+    """``u`` of ``u, real videos only``: the rest is in the note."""
+    return annotation.partition(",")[0]
+
+
+def _note(figures: Figures) -> str:
+    rest = figures.annotation.partition(", ")[2]
+    return "; ".join(part for part in (figures.source, rest, figures.note) if part)

@@ -1,0 +1,107 @@
+"""The field's result table of a run: published figures, floors, question-only, ours, ablations.
+
+Every average of ours is micro: from counts, never from percentages (heads.md section 8). Nothing
+published is called reproduced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from avqa import datasets, heads
+from avqa.datasets.floors import floors
+from avqa.datasets.question import Question
+from avqa.errors import ConfigError
+from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
+from avqa.training.scoring import Prediction, read_predictions, score
+from avqa.training.table.layout import Cell, ResultTable, Row
+from avqa.training.table.notes import Facts, notes, warnings
+from avqa.training.table.rows import Scope, floor_rows, our_rows, published_rows
+
+__all__ = ["Cell", "ResultTable", "Row", "result_table"]
+
+PREDICTIONS = "predictions.json"
+
+
+def result_table(
+    run: Run,
+    fit: Sequence[Question],
+    questions: Sequence[Question],
+    *,
+    seconds: int | None = None,
+    answers: Mapping[Path, Sequence[Prediction]] | None = None,
+    version: str | None = None,
+) -> ResultTable:
+    """The table of a run's members.
+
+    Only questions that every member answered are scored, so that all rows are of the same ones.
+
+    Args:
+        run: one head's members: variants × seeds.
+        fit: training questions, for the floors; without any there are no floors.
+        questions: of one split, those to score.
+        seconds: length of the longest video, for the operations; by default the most that the
+            settings let in.
+        answers: a member's path → its answers; by default its ``predictions.json``.
+        version: of the questions' annotation; by default the run's.
+
+    Raises:
+        ConfigError: a member's answers cannot be read, or no question has a right answer.
+    """
+    if answers is None:
+        answers = {m.path: read_predictions(m.path / PREDICTIONS) for m in run.members}
+    scored = _scored_by_all(questions, list(answers.values()))
+    main = _main_member(run)
+    scope = Scope(
+        main.config.dataset,
+        main.config.annotation_version if version is None else version,
+        scored[0].split,
+        main.config.settings.split == "official",
+    )
+    columns = datasets.load(scope.dataset).COLUMNS
+    tables = {path: score(scored, rows, columns) for path, rows in answers.items()}
+    facts = Facts(
+        run=run,
+        main=main,
+        scope=scope,
+        asked=len(questions),
+        scored=len(scored),
+        fitted=len(fit),
+        floors=floors(fit, scored, columns) if fit else {},
+        seconds=seconds,
+    )
+    rows = (
+        *published_rows(heads.load(main.config.head).PAPER, scope),
+        *floor_rows(facts.floors),
+        *our_rows(run, main.config.head, tables, seconds, scope),
+    )
+    return ResultTable(
+        dataset=scope.dataset,
+        version=scope.version,
+        split=scope.split,
+        columns=tuple(columns),
+        rows=rows,
+        warnings=tuple(warnings(facts)),
+        notes=tuple(notes(facts, rows)),
+    )
+
+
+def _scored_by_all(
+    questions: Sequence[Question], answers: Sequence[Sequence[Prediction]]
+) -> list[Question]:
+    """Questions with a right answer that every member was asked."""
+    keys = [{row.key for row in rows if row.correct is not None} for rows in answers]
+    scored = [question for question in questions if all(question.key in k for k in keys)]
+    if not scored:
+        raise ConfigError(
+            f"none of {len(questions)} questions has a right answer and was answered by every"
+            " member; expected at least one to score; check the members' predictions.json"
+        )
+    return scored
+
+
+def _main_member(run: Run) -> Member:
+    """The member whose head the table is about."""
+    others = [m for m in run.members if m.config.variant != QUESTION_ONLY]
+    return next(iter([*run.of_variant(DEFAULT), *others, *run.members]))

@@ -1,0 +1,497 @@
+"""The decoder process with readers that misbehave in every way we know of."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from avqa.errors import ConfigError, EnvironmentFailure, MediaError
+from avqa.extract.decoder import ring as _ring
+from avqa.extract.decoder import spawn
+from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
+from avqa.extract.decoder.work import Prepared, RowsInOrder
+from avqa.extract.encoders import Input
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+
+HERE = Path(__file__).parents[2] / "helpers" / "media"
+PICTURE, SOUND = "fake_encoder/picture", "fake_encoder/sound"
+
+
+@pytest.fixture(autouse=True)
+def fakes_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child imports what we can import."""
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[DecoderProcess]:
+    """One for all tests: each leaves it usable, whatever it does to the child."""
+    with DecoderProcess("fake_readers:READER") as process:
+        yield process
+
+
+def request(path: str, *inputs: str, full: bool = False, **limits: float) -> Request:
+    return Request(path, inputs, Settings(), replace(Limits(), **limits), full)
+
+
+def read(decoder: DecoderProcess, path: str, *inputs: str, **limits: float) -> tuple:
+    items = list(decoder.decode(request(path, *inputs, **limits)))
+    assert isinstance(items[0], Header)
+    assert isinstance(items[-1], Footer)
+    return items[0], items[1:-1], items[-1]
+
+
+def wait_until_gone(pid: int, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_pictures_and_sound_of_a_video(decoder: DecoderProcess) -> None:
+    header, blocks, footer = read(decoder, "/x/40_ok", PICTURE, SOUND)
+
+    # 10 pictures a second: `mid` shows picture 10k + 5 at 0.5 s after second k.
+    assert header.num_rows == 40
+    np.testing.assert_array_equal(header.index, 10 * np.arange(40) + 5)
+    np.testing.assert_allclose(header.pts, np.arange(40) + 0.5)
+    assert (header.duration, header.declared_seconds, header.has_sound) == (40.0, 40.0, True)
+    assert (header.width, header.height, header.codec) == (8, 8, "raw")
+
+    pictures = [b for b in blocks if b.input == PICTURE]
+    assert [(b.first_row, len(b.rows)) for b in pictures] == [(0, 16), (16, 16), (32, 8)]
+    rows = np.concatenate([b.rows for b in pictures])
+    assert rows.dtype == np.uint8
+    np.testing.assert_array_equal(rows, np.repeat((header.index % 256)[:, None], 2, axis=1))
+
+    (sound,) = [b for b in blocks if b.input == SOUND]
+    assert (sound.first_row, sound.rows.dtype) == (0, np.float32)
+    # First and last of 1000 samples from second k on, worth k / 100.
+    np.testing.assert_allclose(sound.rows, np.repeat(np.arange(40)[:, None] / 100, 2, axis=1))
+    assert (footer.audio_start, footer.audio_end, footer.sound_error) == (0.0, 40.0, None)
+    assert footer.report.planned
+    assert footer.report.packets == 40
+    assert set(footer.seconds) == {"probe", "decode", "prepare", "sound", "write"}
+    assert all(value >= 0 for value in footer.seconds.values())
+
+
+def test_blocks_are_the_receivers_own(decoder: DecoderProcess) -> None:
+    _, blocks, _ = read(decoder, "/x/80_ok", PICTURE)
+    first = blocks[0].rows.copy()
+    blocks[1].rows[:] = 99
+    read(decoder, "/x/80_ok", PICTURE)
+    np.testing.assert_array_equal(blocks[0].rows, first)
+
+
+def test_more_than_a_minute_of_sound_comes_in_blocks(decoder: DecoderProcess) -> None:
+    _, blocks, _ = read(decoder, "/x/130_ok", SOUND)
+    assert [(b.first_row, len(b.rows)) for b in blocks] == [(0, 60), (60, 60), (120, 10)]
+    np.testing.assert_allclose(
+        np.concatenate([b.rows[:, 0] for b in blocks]), np.arange(130) / 100, rtol=1e-6
+    )
+
+
+def test_one_child_serves_many_videos(decoder: DecoderProcess) -> None:
+    read(decoder, "/x/2_ok", PICTURE)
+    pid = decoder.pid
+    with pytest.raises(MediaError):
+        read(decoder, "/x/9_unreadable", PICTURE)
+    with pytest.raises(MediaError):
+        read(decoder, "/x/9_corrupt", PICTURE)
+    read(decoder, "/x/2_ok", PICTURE)
+    assert decoder.pid == pid
+
+
+def test_sound_only_decodes_no_picture(decoder: DecoderProcess) -> None:
+    _, blocks, footer = read(decoder, "/x/9_raise", SOUND)
+    assert [b.input for b in blocks] == [SOUND]
+    assert footer.report.packets == 0
+
+
+def test_nothing_asked_gives_header_and_footer(decoder: DecoderProcess) -> None:
+    header, blocks, footer = read(decoder, "/x/9_raise_soundraise")
+    assert (header.num_rows, blocks, footer.sound_error) == (9, [], None)
+
+
+def test_no_sound_is_no_error(decoder: DecoderProcess) -> None:
+    header, blocks, footer = read(decoder, "/x/9_mute", PICTURE, SOUND)
+    assert not header.has_sound
+    assert {b.input for b in blocks} == {PICTURE}
+    assert (footer.audio_start, footer.audio_end, footer.sound_error) == (None, None, None)
+
+
+def test_full_is_passed_on(decoder: DecoderProcess) -> None:
+    *_, footer = decoder.decode(request("/x/9_ok", PICTURE, full=True))
+    assert isinstance(footer, Footer)
+    assert not footer.report.planned
+
+
+def test_probe_gives_the_header_alone(decoder: DecoderProcess) -> None:
+    header = decoder.probe("/x/300_raise", Settings(), Limits())
+    assert (header.num_rows, header.duration) == (300, 300.0)
+
+
+def test_names_are_bytes(decoder: DecoderProcess) -> None:
+    odd = os.fsdecode(b"/x/3_\xff\xfe\n -name")
+    assert read(decoder, odd, PICTURE)[0].num_rows == 3
+
+
+def test_version_comes_from_the_child(decoder: DecoderProcess) -> None:
+    assert decoder.version() == "fake 1.0"
+
+
+def test_published_grid_that_comes_back_to_earlier_pictures(decoder: DecoderProcess) -> None:
+    settings = Settings(frame_at="music-avqa")
+    items = list(decoder.decode(Request("/x/40_odd", (PICTURE,), settings, Limits())))
+    header = items[0]
+    assert isinstance(header, Header)
+    assert (np.diff(header.index) < 0).any()
+    rows = np.concatenate([b.rows for b in items if isinstance(b, Block)])
+    np.testing.assert_array_equal(rows[:, 0], header.index % 256)
+
+
+def test_rows_up_to_a_gap_are_partial(decoder: DecoderProcess) -> None:
+    _, blocks, footer = read(decoder, "/x/40_gap", PICTURE)
+    assert [(b.first_row, len(b.rows)) for b in blocks] == [(0, 3)]
+    assert footer.report.partial
+    assert footer.report.warnings == ["decoded 3 of 40 rows"]
+    # What comes after the gap is of no use: the next picture tells it, and no more are decoded.
+    assert footer.report.packets == 4
+
+
+def test_frames_up_to_a_gap_are_written(decoder: DecoderProcess, tmp_path: Path) -> None:
+    *_, footer = decoder.write_frames("/x/40_gap_mute", str(tmp_path), Settings(), Limits())
+    assert isinstance(footer, Footer)
+    assert (footer.report.partial, footer.report.packets) == (True, 4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"0000{k}.png" for k in range(3)]
+
+
+class Sink:
+    """Takes blocks in place of the parent."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def send_block(self, name: str, first_row: int, rows: np.ndarray) -> None:
+        assert first_row == len(self.rows)
+        self.rows += rows[:, 0].tolist()
+
+
+def in_order(index: list[int], passed_over: int) -> tuple[list[int], int]:
+    """Rows sent, and the most that were kept, of a grid one of whose pictures never comes."""
+    sink, most = Sink(), 0
+    inputs = [Prepared("p", np, "p", Input("picture", (1,), "uint8"))]
+    rows = RowsInOrder(np.array(index), inputs, sink)  # type: ignore[arg-type]
+    for value in sorted(set(index) - {passed_over}):
+        rows.add(value, {"p": np.array([value])})
+        most = max(most, len(rows._kept))
+        if rows.stuck:
+            break
+    rows.flush()
+    return sink.rows, most
+
+
+def test_rows_kept_after_a_gap_are_bounded() -> None:
+    assert in_order(list(range(1000)), passed_over=20) == (list(range(20)), 1)
+
+
+def test_a_grid_that_comes_back_gets_all_rows_before_the_gap() -> None:
+    """Picture 35 is passed over before 38 comes, but its row is after that of 38."""
+    index = [0, 10, 20, 30, 38, 32, 35, 38]
+    assert in_order(index, passed_over=35) == ([0, 10, 20, 30, 38, 32], 1)
+    assert in_order(index, passed_over=-1) == (index, 2)
+
+
+# Failures. Each is followed by a good video.
+
+FAILURES = [
+    ("9_segfault", "crash", r"killed by SIGSEGV: .*stage='decode'.*last words"),
+    ("4_hang", "timeout", r"took too long: .*stage='decode'.*at most 5 s .*; use --video-timeout"),
+    ("4_spin", "timeout", r"took too long"),
+    ("9_hog", "memory", r"too much memory: .*'decode', path='/x/9_hog'.*; use --decoder-memory"),
+    ("9_raise", "crash", r"unexpected KeyError in the decoder process: .*no such thing"),
+    ("9_corrupt", "corrupt", r"^it is broken$"),
+    ("9_unreadable", "not_media", r"no container: path='/x/9_unreadable'"),
+]
+
+
+@pytest.mark.parametrize(("name", "reason", "message"), FAILURES)
+def test_a_bad_video_costs_itself_only(
+    decoder: DecoderProcess, name: str, reason: str, message: str
+) -> None:
+    read(decoder, "/x/3_ok", PICTURE)
+    with pytest.raises(MediaError, match=message) as caught:
+        read(decoder, f"/x/{name}", PICTURE, timeout_seconds=1, memory_bytes=500_000_000)
+    assert caught.value.reason == reason
+    assert caught.value.stage == ("probe" if name == "9_unreadable" else "decode")
+    assert "\n" not in str(caught.value)
+    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "message"), [(f, r, m) for f, r, m in FAILURES if "unreadable" not in f]
+)
+def test_bad_sound_never_harms_pictures(
+    decoder: DecoderProcess, name: str, reason: str, message: str
+) -> None:
+    seconds, _, act = name.partition("_")
+    path = f"/x/{seconds}_sound{act}"
+    _, blocks, footer = read(
+        decoder, path, PICTURE, SOUND, timeout_seconds=1, memory_bytes=500_000_000
+    )
+    assert sum(len(b.rows) for b in blocks if b.input == PICTURE) == int(seconds)
+    assert footer.sound_error is not None
+    assert footer.sound_error.reason == reason
+    assert re.search(
+        message.replace("'decode'", "'sound'").replace("9_hog", "9_soundhog"),
+        str(footer.sound_error),
+    )
+    assert footer.report.packets == int(seconds)
+    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+
+
+def test_the_limit_is_what_fails_the_hog(decoder: DecoderProcess) -> None:
+    """It allocates 3 GB, untouched."""
+    header, blocks, _ = read(decoder, "/x/9_hog", PICTURE, memory_bytes=4_000_000_000)
+    assert header.num_rows == sum(len(b.rows) for b in blocks) == 9
+
+
+def test_noise_on_stdout_and_stderr_disturbs_nothing() -> None:
+    with DecoderProcess("fake_readers:NOISY") as decoder:
+        _, blocks, _ = read(decoder, "/x/9_ok", PICTURE)
+        assert sum(len(b.rows) for b in blocks) == 9
+        with pytest.raises(MediaError, match=r"printed last: .{1,300}\)$"):
+            read(decoder, "/x/9_segfault", PICTURE)
+
+
+def test_waiting_for_us_does_not_count(decoder: DecoderProcess) -> None:
+    rows = 0
+    for item in decoder.decode(request("/x/1_ok", PICTURE, SOUND, timeout_seconds=1.0)):
+        if isinstance(item, Block):
+            time.sleep(1.2)  # twice: more than the second allowed and the second of the video
+            rows += len(item.rows)
+    assert rows == 2
+
+
+def test_a_long_video_may_take_its_length_longer(decoder: DecoderProcess) -> None:
+    """Two seconds of work: beyond the limit alone, within the limit and the video's length."""
+    _, blocks, _ = read(decoder, "/x/9_doze", PICTURE, timeout_seconds=1.0)
+    assert sum(len(b.rows) for b in blocks) == 9
+
+
+def test_child_waits_when_two_blocks_are_full(decoder: DecoderProcess) -> None:
+    items = decoder.decode(request("/x/2000_ok", PICTURE))
+    assert isinstance(next(items), Header)
+    assert isinstance(next(items), Block)
+    time.sleep(0.5)
+    child = psutil.Process(decoder.pid)
+    before = child.cpu_times().user
+    time.sleep(0.5)
+    assert child.cpu_times().user - before < 0.1
+    assert sum(len(i.rows) for i in items if isinstance(i, Block)) == 2000 - 16
+
+
+def test_abandoned_video_leaves_the_process_usable(decoder: DecoderProcess) -> None:
+    items = decoder.decode(request("/x/2000_ok", PICTURE))
+    assert isinstance(next(items), Header)
+    items.close()  # type: ignore[attr-defined]
+    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+
+
+def test_kill_reaches_programs_the_reader_started(decoder: DecoderProcess) -> None:
+    items = decoder.decode(request("/x/4_grandchild", PICTURE, timeout_seconds=1.0))
+    next(items)
+    time.sleep(0.5)
+    (program,) = psutil.Process(decoder.pid).children()
+    with pytest.raises(MediaError, match="took too long"):
+        list(items)
+    assert wait_until_gone(program.pid)
+
+
+def test_killed_while_idle_is_replaced(decoder: DecoderProcess) -> None:
+    read(decoder, "/x/3_ok", PICTURE)
+    pid = decoder.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until_gone(pid)
+    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+    assert decoder.pid != pid
+
+
+def test_interrupts_are_left_to_the_parent(decoder: DecoderProcess) -> None:
+    """Ctrl-C and a batch system's SIGTERM reach the whole group; we drain, the child works on."""
+    items = decoder.decode(request("/x/100_ok", PICTURE))
+    next(items)
+    assert decoder.pid is not None
+    os.kill(decoder.pid, signal.SIGINT)
+    os.kill(decoder.pid, signal.SIGTERM)
+    assert sum(len(i.rows) for i in items if isinstance(i, Block)) == 100
+
+
+def test_close_ends_the_child(decoder: DecoderProcess) -> None:
+    decoder.start()
+    pid = decoder.pid
+    assert pid is not None
+    decoder.close()
+    assert decoder.pid is None
+    assert wait_until_gone(pid, 0.5)
+
+
+def test_descriptors_are_given_back() -> None:
+    with DecoderProcess("fake_readers:READER") as decoder:
+        read(decoder, "/x/3_ok", PICTURE)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with DecoderProcess("fake_readers:READER") as decoder:
+            read(decoder, "/x/3_ok", PICTURE)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("name", ["300_ok", "9_hang", "9_spin"])
+def test_child_dies_with_its_parent(name: str) -> None:
+    """By kill -9, even while a native loop holds the interpreter lock."""
+    program = f"""
+        import sys, time
+        sys.path.insert(0, {str(HERE)!r})
+        from avqa.extract.decoder.process import DecoderProcess, Request
+        from avqa.extract.media.types import Limits
+        from avqa.extract.settings import Settings
+        decoder = DecoderProcess("fake_readers:READER")
+        items = decoder.decode(Request("/x/{name}", ({PICTURE!r},), Settings(), Limits()))
+        next(items)
+        print(decoder.pid, flush=True)
+        time.sleep(100)
+    """
+    with _parent(program) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert psutil.Process(pid).is_running()
+        parent.kill()
+        assert wait_until_gone(pid)
+
+
+def test_program_of_the_ffmpeg_reader_dies_with_its_parent() -> None:
+    """By kill -9, one that reads and writes no pipe that its parent's end would break."""
+    program = """
+        import sys, time
+        from avqa.extract.media import ffmpeg_program
+        command = [ffmpeg_program.program(), "-loglevel", "quiet", "-re", "-f", "lavfi", "-i",
+                   "testsrc=r=1", "-f", "null", "-"]
+        with ffmpeg_program.running(command, print) as running:
+            print(running._process.pid, flush=True)
+            time.sleep(100)
+    """
+    with _parent(program) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        parent.kill()
+        assert wait_until_gone(pid, 5.0)
+
+
+def test_child_survives_the_thread_that_asked_for_it() -> None:
+    """The parent-death signal fires at the end of the starting thread; ours never ends."""
+    program = f"""
+        import sys, threading, time
+        sys.path.insert(0, {str(HERE)!r})
+        from avqa.extract.decoder.process import DecoderProcess
+        decoder = DecoderProcess("fake_readers:READER")
+        thread = threading.Thread(target=decoder.start)
+        thread.start()
+        thread.join()
+        time.sleep(0.3)
+        print(decoder._child.alive(), flush=True)
+    """
+    with _parent(program) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"True\n"
+
+
+def test_end_of_input_ends_the_child(decoder: DecoderProcess) -> None:
+    """Where the kernel has no parent-death signal, the closed pipe tells."""
+    decoder.start()
+    assert decoder._child is not None
+    assert decoder._child._popen.stdin is not None
+    pid = decoder._child.pid
+    os.dup2(os.open("/dev/null", os.O_WRONLY), decoder._child._popen.stdin.fileno())
+    assert wait_until_gone(pid)
+
+
+def _parent(program: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(Path(spawn.__file__).parents[3]), *filter(None, sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+# Requests that cannot be served.
+
+
+def test_unknown_input(decoder: DecoderProcess) -> None:
+    with pytest.raises(ConfigError, match=r"no encoder 'nobody'"):
+        read(decoder, "/x/3_ok", "nobody/knows")
+    with pytest.raises(ConfigError, match=r"no input of fake_encoder 'pictures'; did you mean"):
+        read(decoder, "/x/3_ok", "fake_encoder/pictures")
+    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+
+
+def test_encoder_that_breaks_its_declaration(decoder: DecoderProcess) -> None:
+    message = r"input 'fake_encoder/broken' prepared as \(1, 2\) uint8; expected \(1, 3\) uint8"
+    with pytest.raises(MediaError, match=message):
+        read(decoder, "/x/3_ok", "fake_encoder/broken")
+
+
+def test_unknown_reader() -> None:
+    with DecoderProcess("nosuch") as decoder, pytest.raises(ConfigError, match="'nosuch'"):
+        decoder.start()
+
+
+def test_reader_whose_library_is_missing() -> None:
+    message = r"decoder 'no_such_module:READER' cannot be loaded: .*choose another --decoder"
+    with DecoderProcess("no_such_module:READER") as decoder:
+        with pytest.raises(EnvironmentFailure, match=message):
+            decoder.start()
+
+
+def test_child_that_does_not_start() -> None:
+    message = r"did not start: reader='fake_readers:NOBODY', exited with code 1;.*NOBODY"
+    with DecoderProcess("fake_readers:NOBODY") as decoder:
+        with pytest.raises(EnvironmentFailure, match=message):
+            decoder.start()
+
+
+def test_ring_refuses_what_does_not_fit() -> None:
+    fd = _ring.new_file()
+    ring = _ring.Ring(fd)
+    with pytest.raises(
+        ValueError, match=r"a block takes 67108864 bytes; got array.nbytes=67108865"
+    ):
+        ring.put(0, np.zeros(_ring.SLOT_BYTES + 1, np.uint8))
+    with pytest.raises(ValueError, match="no such block: slot=2"):
+        ring.take(2, "|u1", [1])
+    with pytest.raises(ValueError, match="no such block: slot=0, dtype='<f8'"):
+        ring.take(0, "<f8", [1 << 30])
+    ring.put(1, np.arange(6, dtype=np.int16).reshape(2, 3))
+    np.testing.assert_array_equal(ring.take(1, "<i2", [2, 3]), [[0, 1, 2], [3, 4, 5]])
+    ring.close()
+    os.close(fd)

@@ -1,0 +1,34 @@
+"""What a run tells its workers, as tests need it."""
+
+from helpers.media import fake_reader
+
+from avqa.extract import weights
+from avqa.extract.media.types import Limits
+from avqa.extract.profiles import profile
+from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.extraction.run import feature_specs
+
+POOL = "resnet18/pool"
+
+
+def config_of(store, run_id="run", expected=None, **settings):
+    chosen = profile(
+        "default",
+        features=(POOL,),
+        decoder=fake_reader.DECODER,
+        weights="random:0",
+        device=settings.pop("device", "cpu"),
+        **settings,
+    )
+    return WorkerConfig(
+        run_id=run_id,
+        store=store,
+        specs=feature_specs(chosen),
+        settings=chosen,
+        weights=weights.resolve("random:0"),
+        limits=Limits(),
+        accept_partial=False,
+        decoders=None,
+        workers_per_machine=1,
+        expected=expected,
+    )

@@ -1,0 +1,95 @@
+"""Small invented question files in the format of each data set, and where real ones may lie."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from avqa.datasets import Question
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "annotations" / "music_avqa"
+needs_real = pytest.mark.skipif(
+    not (REAL / "avqa-test.json").exists(),
+    reason="the real MUSIC-AVQA question files are not beside the repository",
+)
+
+
+def make_question(**changes):
+    """A question that no file holds."""
+    words = {"text": "Is it", "words": ("Is", "it"), "template": "Is it?", "slots": ()}
+    kind = {"modality": "Audio", "kind": "Counting", "answer": "yes"}
+    names = {"key": "k", "question_id": "1", "video_id": "v", "split": "train"}
+    return Question(**{**names, **words, **kind, **changes})
+
+
+def music_row(**changes):
+    """A row of MUSIC-AVQA; a value of None removes the key."""
+    row = {
+        "video_id": "00000007",
+        "question_id": 1,
+        "type": '["Audio", "Counting"]',
+        "question_content": "Is there a <Object> sound?",
+        "templ_values": '["violin"]',
+        "question_deleted": 0,
+        "anser": "yes",
+        **changes,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def avqa_row(**changes):
+    """A row of AVQA."""
+    return {
+        "id": 5,
+        "video_name": "-HG3Omg_89c_000030",
+        "video_id": 17,
+        "question_text": "What makes the sound in the video?",
+        "multi_choice": ["dog", "Cat", None, "3"],
+        "answer": 1,
+        "question_relation": "Both",
+        "question_type": "Which",
+        **changes,
+    }
+
+
+def write(path, rows):
+    """Write rows as JSON, making the folder; gives the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def _music(folder):
+    write(folder / "avqa-train.json", [music_row(question_id=i) for i in range(3)])
+    write(folder / "avqa-val.json", [music_row(video_id="va00000001")])
+    write(folder / "avqa-test.json", [music_row(type='["Visual", "Counting"]', anser="no")])
+
+
+def _rephrased(folder):
+    _music(folder)
+    texts = ("Can one hear a violin?", "Does a violin play in it?")
+    rows = [music_row(question_content=text, templ_values=None) for text in texts]
+    write(folder / "avqa-test-headtail.json", rows)
+
+
+def _balanced(folder):
+    rows = [music_row(video_id=f"{i:08d}", question_id=None) for i in range(60)]
+    write(folder / "data/balance_full_set/train_balance.json", rows)
+    write(
+        folder / "data/balance_full_set/test_balance.json",
+        [music_row(video_id="iveNvQ4jCis_flip", question_id=None, person="two")],
+    )
+
+
+def _avqa(folder):
+    write(folder / "data/annotation/train_qa.json", [avqa_row(id=i) for i in range(3)])
+    write(folder / "data/annotation/val_qa.json", [avqa_row(answer=0)])
+
+
+SAMPLES = {
+    "avqa": _avqa,
+    "music-avqa": _music,
+    "music-avqa-r": _rephrased,
+    "music-avqa-v2": _balanced,
+}
+"""Data set → what writes a small annotation of it into a folder."""

@@ -1,0 +1,447 @@
+"""Asking about a video: the same numbers as in training, kept features, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from helpers.questions import asking as questions_asked
+from helpers.runs import asked_runs
+
+from avqa.datasets.question import Question
+from avqa.datasets.vocabulary import ANSWERS
+from avqa.errors import ConfigError, MediaError, RecipeMismatch
+from avqa.extract import encoders
+from avqa.pipelines.ask import features
+from avqa.pipelines.ask.ask import Answer, AskOptions, ask
+from avqa.pipelines.ask.cache import AskCache
+from avqa.pipelines.ask.question import Kind, kind_of
+from avqa.training.data.features import VideoFeatures
+from avqa.training.data.questions import QuestionSet
+from avqa.training.data.splits import read_splits
+from avqa.training.fitting.fit import infer
+from avqa.training.scoring import predictions
+
+ASKED = "Where is the loudest instrument?"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_cache(tmp_path_factory):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch, asked_runs.asked_once():
+        patch.setenv("AVQA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("avqa.machine.num_gpus", lambda: 0)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return asked_runs.extracted(tmp_path_factory.mktemp("stored"))
+
+
+@pytest.fixture
+def pstp(tmp_path, store):
+    """CLIP's texts, three kinds of video features."""
+    return asked_runs.write_run(tmp_path / "pstp", "pstp", store)
+
+
+@pytest.fixture
+def avst(tmp_path, store):
+    """93 words, sound alone: the features that are made fastest."""
+    alone = {"modalities": "aq", "spatial": False}
+    return asked_runs.write_run(
+        tmp_path / "avst", "avst", store, settings={"stride_seconds": 1}, **alone
+    )
+
+
+def asking(member, question=ASKED, video=None, say=lambda line: None, **options):
+    return ask(AskOptions(member.path, video or asked_runs.clip(), question, **options), say)
+
+
+def trained_on(member, store):
+    """The test questions as `avqa train-head` has them: all questions, rows of the store."""
+    config = member.config
+    names = {field: entry["name"] for field, entry in config.features.items()}
+    stride = config.settings.stride_seconds
+    rows = VideoFeatures(store, names, stride_seconds=stride)
+    test = read_splits("music-avqa", config.annotations).test
+    ids = [asked_runs.VIDEO] * len(test)
+    return QuestionSet(test, ids, rows, store, member.load_head(), training=False)
+
+
+@pytest.mark.parametrize(
+    ("head", "stride", "options"),
+    [
+        ("pstp", 1, {"fusion": "selfattn_words"}),  # reads every kind of feature
+        ("mcd", 1, {}),
+        ("avst", 2, {}),
+        ("question_only", 1, {}),
+    ],
+)
+def test_a_video_of_the_store_gets_the_answer_of_training(
+    tmp_path, store, monkeypatch, head, stride, options
+):
+    settings = {"stride_seconds": stride}
+    member = asked_runs.write_run(tmp_path / "run", head, store, settings=settings, **options)
+    seen = []
+    monkeypatch.setattr(
+        "avqa.pipelines.ask.ask.infer",
+        lambda h, q, **o: seen.append(q[0].inputs) or infer(h, q, **o),
+    )
+    answer = asking(member)
+    questions = trained_on(member, store)
+    expected = questions[0].inputs
+    for field, tensor in vars(expected).items():
+        found = getattr(seen[0], field)
+        assert (found is None) == (tensor is None), field
+        if (
+            field == "words" and found is not None
+        ):  # behind a text's end there are as many as its batch needs
+            assert found.shape[1] == expected.eot + 1
+            tensor = tensor[:, : found.shape[1]]
+        assert tensor is None or torch.equal(found, tensor), field
+    told = predictions(questions, infer(member.load_head(), questions, batch_size=4, device="cpu"))
+    assert answer.answers[0][0] == told[0].prediction
+    assert answer.answers[0][1] == pytest.approx(told[0].probability, abs=1e-5)
+    assert {name for name, _ in answer.answers} == set(ANSWERS)
+    assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache, and an extraction that gives ever larger numbers at once."""
+    extractions = []
+
+    def extract(video, settings, max_rows):
+        extractions.append((settings.features, max_rows))
+        value = 0.1 * len(extractions)
+        shapes = {name: encoders.tap_of(name).shape for name in settings.features}
+        return {name: np.full((3, *shape), value, np.float16) for name, shape in shapes.items()}
+
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "_extract", extract)
+    return extractions
+
+
+def test_the_second_question_extracts_nothing(pstp, avst, own_cache, monkeypatch):
+    monkeypatch.setattr(features, "TextEncoder", questions_asked.FakeEncoder)
+    monkeypatch.setattr(questions_asked.FakeEncoder, "sizes", encoded := [])
+    first = asking(pstp)
+    assert len(first.made) == 3
+    assert first.num_rows == 3
+    assert first.lines(1)[-1].endswith(
+        "s; vggish/audio, clip_vit_b32/frame, clip_vit_b32/patch extracted"
+    )
+    again = asking(pstp)
+    assert again.made == ()
+    assert again.answers == first.answers
+    assert again.lines(1)[-1].endswith("s; features kept from before")
+    assert asking(avst).made == ()  # another head, the same sound
+    assert asking(pstp, "Where is it?").made == ()
+    assert len(own_cache) == 1
+    assert encoded == [1, 1]  # two texts
+
+
+def test_a_damaged_file_of_the_cache_is_made_again(avst, own_cache, tmp_path):
+    first = asking(avst)
+    assert own_cache == [(("vggish/audio",), 60)]
+    (path,) = (tmp_path / "cache" / "asked").iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    bit = bytes([whole[middle] ^ 1])
+    for damage in (whole[:-40], whole[:middle] + bit + whole[middle + 1 :], b"", b"no archive"):
+        path.write_bytes(damage)
+        again = asking(avst)
+        assert again.made == ("vggish/audio",)
+        assert again.answers != first.answers  # the stand-in has moved on: nothing was read
+        assert len(path.read_bytes()) == len(whole)
+        assert asking(avst).made == ()
+
+
+def test_a_changed_video_is_another_one(avst, own_cache, tmp_path):
+    asking(avst)
+    other = tmp_path / "clip.mp4"
+    shutil.copy(asked_runs.clip(), other)
+    assert asking(avst, video=other).made == ()
+    other.write_bytes(other.read_bytes() + b"\0" * 64)
+    assert asking(avst, video=other).made == ("vggish/audio",)
+
+
+def test_an_unwritable_cache_costs_a_warning_only(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "file"))
+    said = []
+    cache = AskCache(said.append)
+    cache.write(cache.path("x"), np.zeros(3))
+    assert cache.read(cache.path("x")) is None
+    assert said[0].startswith("warning: features are not kept for the next question: ")
+
+
+def test_random_weights_are_told_once(avst):
+    said = []
+    asking(avst, say=said.append)
+    assert [line for line in said if line.startswith("RANDOM WEIGHTS")] == [
+        "RANDOM WEIGHTS: the features come from seeded random weights and mean nothing"
+    ]
+
+
+def test_another_recipe_is_refused(avst):
+    asked_runs.edit(avst, "audio", lambda recipe: recipe["decoder"].update(version="1.0"))
+    with pytest.raises(RecipeMismatch) as refused:
+        asking(avst)
+    text = str(refused.value)
+    assert text.startswith(f"run {str(avst.path)!r}: features would be made in another way here:")
+    assert 'decoder.version: run="1.0" here=' in text
+    assert text.count("run=") == 1
+    assert text.endswith("train on features made here")
+
+
+def test_another_kind_of_machine_is_warned_of(avst):
+    device = {"device": "cuda", "batch": 128, "precision": "fp32"}
+    asked_runs.edit(avst, "audio", lambda recipe: recipe.update(compute=device))
+    said = []
+    assert asking(avst, say=said.append).answers
+    (warning,) = [line for line in said if line.startswith("warning:")]
+    assert 'compute.batch: run=128 here=16; compute.device: run="cuda" here="cpu"' in warning
+
+
+def test_imported_features_cannot_be_made(avst):
+    asked_runs.edit(avst, "audio", lambda recipe: recipe.update(imported={"layout": "vggish"}))
+    with pytest.raises(RecipeMismatch, match="vggish/audio was imported, so how it was made is"):
+        asking(avst)
+
+
+def test_features_of_several_recipes_are_refused(pstp):
+    asked_runs.edit(pstp, "audio", lambda recipe: recipe["grid"].update(frame_at="start"))
+    with pytest.raises(RecipeMismatch, match="features differ in frame_at"):
+        asking(pstp)
+
+
+def test_other_texts_are_refused(pstp):
+    path = pstp.path / "config.json"
+    value = json.loads(path.read_text())
+    value["texts"]["clip_vit_b32/sentence"]["recipe"]["text"]["tokeniser"] = "another"
+    path.write_text(json.dumps(value))
+    with pytest.raises(RecipeMismatch, match=r'text\.tokeniser: run="another" here="open_clip'):
+        asking(pstp)
+
+
+def test_a_mark_of_the_run_reaches_the_text(pstp, monkeypatch):
+    path = pstp.path / "config.json"
+    value = json.loads(path.read_text())
+    value["texts"]["clip_vit_b32/sentence"]["recipe"]["text"]["mark"] = "?"
+    path.write_text(json.dumps(value))
+    tokenised = []
+
+    class Stop(Exception):
+        pass
+
+    def tokenise(texts):
+        tokenised.extend(texts)
+        raise Stop
+
+    monkeypatch.setattr(features, "tokenise", tokenise)
+    with pytest.raises(Stop):
+        asking(pstp, "Where is it ? ")
+    assert tokenised == ["Where is it?"]
+
+
+def test_a_video_without_sound(avst):
+    silent = asked_runs.clip(seconds=1.0, sound_codec=None)
+    with pytest.raises(MediaError) as refused:
+        asking(avst, video=silent)
+    assert refused.value.reason == "no_sound"
+    assert str(refused.value) == (
+        f"video {str(silent)!r} has no sound stream; expected one: the head was trained with"
+        " vggish/audio; ask about a video with sound"
+    )
+
+
+def test_files_that_are_no_videos(avst, tmp_path):
+    with pytest.raises(ConfigError, match="no such file: video='.*gone.mp4'; expected one video"):
+        asking(avst, video=tmp_path / "gone.mp4")
+    with pytest.raises(ConfigError, match="no such file"):
+        asking(avst, video=tmp_path)
+    (tmp_path / "text.mp4").write_text("no video at all")
+    with pytest.raises(MediaError, match=r"text\.mp4"):
+        asking(avst, video=tmp_path / "text.mp4")
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(ConfigError, match="expected a folder of `avqa train-head`"):
+        ask(AskOptions(tmp_path, asked_runs.clip(), ASKED))
+
+
+def test_a_run_stands_for_its_first_seed(avst):
+    answer = ask(AskOptions(avst.path.parents[1], asked_runs.clip(), ASKED))
+    assert answer.member.path == avst.path
+    assert answer.answers == asking(avst).answers
+
+
+def test_unknown_words_are_named(avst):
+    answer = asking(avst, "Where is the loudst guitars Instrument, Xyz")
+    (note,) = answer.notes
+    assert note == (
+        "unknown words, read as nothing: 'loudst' (nearest: 'loudest'), 'guitars' (nearest:"
+        " 'acoustic_guitar'), 'Instrument,' (nearest: 'instrument'), 'Xyz'"
+    )
+    assert answer.answers == asking(avst, "Where is the xx xx xx xx").answers
+
+
+def test_more_words_than_are_read(avst):
+    (note,) = asking(avst, " ".join(["is"] * 15)).notes
+    assert note == "15 words; this head reads the first 14"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (" ? ", "the question is empty; expected words"),
+        ("wer spielt da", "no word of the question is known to this head: 'wer'"),
+        ("x " * 14 + "is", "no word of the question is known to this head: 'x'"),
+    ],
+)
+def test_questions_that_cannot_be_read(avst, text, message):
+    with pytest.raises(ConfigError, match=message):
+        asking(avst, text)
+
+
+def test_options_belong_to_heads_that_choose(avst, tmp_path, store):
+    with pytest.raises(
+        ConfigError, match=r"choices=\['a', 'b'\]; expected none: this head answers"
+    ):
+        asking(avst, choices=("a", "b"))
+    member = asked_runs.write_run(tmp_path / "choosing", "avst", store, answer="choices")
+    for choices in ((), ("one",), ("one", " ")):
+        with pytest.raises(ConfigError, match="expected at least two: this head chooses among"):
+            asking(member, choices=choices)
+
+
+def test_options_are_what_is_answered(tmp_path, store, monkeypatch):
+    member = asked_runs.write_run(tmp_path / "choosing", "question_only", store, answer="choices")
+    monkeypatch.setattr(features, "TextEncoder", questions_asked.FakeEncoder)
+    answer = asking(member, choices=("the cat", "a loud dog", "nobody"))
+    swapped = asking(member, choices=("nobody", "the cat", "a loud dog"))
+    assert [name for name, _ in answer.answers] == [name for name, _ in swapped.answers]
+    assert dict(answer.answers) == pytest.approx(dict(swapped.answers), abs=1e-6)
+    assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-6)
+    assert len({p for _, p in answer.answers}) == 3
+
+
+def row(template, slots, modality="Audio", kind="Counting"):
+    text = template
+    for slot in slots:
+        text = text.replace(text[text.index("<") : text.index(">") + 1], slot, 1)
+    return Question(
+        key=text,
+        question_id=None,
+        video_id="1",
+        split="train",
+        text=text,
+        words=tuple(text.split()),
+        modality=modality,
+        kind=kind,
+        template=template,
+        slots=slots,
+        answer="yes",
+    )
+
+
+TRAINING = [
+    row("Is there a <Object> sound? ", ("violin",)),
+    row("Is there a <Object> sound? ", ("tuba",)),
+    row("Is there a <Object> sound? ", ("piano",), "Visual", "Counting"),
+    row("What is <BA> the <Object> (now)?", ("before", "flute"), "Audio-Visual", "Temporal"),
+]
+
+
+def test_the_type_is_that_of_the_training_questions():
+    found = kind_of("Is there a flute sound", TRAINING)
+    assert found == Kind("Audio", "Counting", "Is there a <Object> sound? ", ("flute",))
+    found = kind_of("What is before the tuba (now)", TRAINING)
+    assert (found.modality, found.kind) == ("Audio-Visual", "Temporal")
+    assert found.slots == ("before", "tuba")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is there a before sound",  # a word of another slot
+        "Is there a kazoo sound",
+        "is there a flute sound",
+        "Is there a flute sound now",
+        "Is there a big flute sound",
+        "What is before the tuba now",
+    ],
+)
+def test_questions_of_no_training_form_have_no_type(text):
+    assert kind_of(text, TRAINING) is None
+
+
+def test_how_the_type_was_found_is_told(tmp_path, store):
+    member = asked_runs.write_run(tmp_path / "mcd", "mcd", store)
+    answer = asking(member, "Is there a tuba sound?")
+    assert (answer.question.modality, answer.question.slots) == ("Audio", ("tuba",))
+    assert answer.notes == (
+        "type of the question: Audio Counting, as training questions 'Is there a <Object> sound'",
+    )
+    (note,) = asking(member, "Is there a sound?").notes
+    assert note == "type of the question: left empty, no training question has its form"
+    path = member.path / "config.json"
+    path.write_text(path.read_text().replace("/annotations", "/moved"))
+    (note,) = asking(member, "Is there a tuba sound?").notes
+    assert note.startswith("type of the question: left empty, the training questions are gone: ")
+
+
+def answer_of(avst, evidence, num_rows=4):
+    return Answer(
+        video=asked_runs.clip(),
+        question=TRAINING[0],
+        member=avst,
+        answers=(("two", 0.7), ("seventeen", 0.2), ("x", 0.1)),
+        evidence={name: np.array(value) for name, value in evidence.items()},
+        words=(),
+        num_rows=num_rows,
+        settings=None,
+        crop=None,
+        notes=("a note",),
+        made=("vggish/audio",),
+        wall_seconds=2.04,
+    )
+
+
+def test_what_is_printed(avst):
+    weights = {"seconds": [0.05, 0.6, 0.0, 0.35], "modality": [0.25, 0.75]}
+    assert answer_of(avst, weights).lines(2) == [
+        f"video      {asked_runs.clip()} (4 seconds of it looked at)",
+        "question   Is there a violin sound? ",
+        "answer     two         70.0 %",
+        "           seventeen   20.0 %",
+        "looked at  seconds 1 (60 %), 3 (35 %), 0 (5 %); pictures 25 %, sound 75 %",
+        "note       a note",
+        "time       2.0 s; vggish/audio extracted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "num_rows", "line"),
+    [
+        ({}, 4, "this head does not tell which seconds"),
+        ({}, None, "the question alone"),
+        ({"seconds": [0.25, 0.26, 0.24, 0.25]}, 4, "4 seconds, nearly alike"),
+        ({"seconds": [1.0]}, 1, "1 second, nearly alike"),
+        ({"seconds": [0.0, 1.0]}, 2, "second 1 (100 %)"),
+    ],
+)
+def test_where_it_looked(avst, evidence, num_rows, line):
+    assert answer_of(avst, evidence, num_rows).looked_at() == line
+
+
+def test_seconds_are_those_of_the_video(tmp_path, store):
+    member = asked_runs.write_run(tmp_path / "run", "avst", store, settings={"stride_seconds": 6})
+    answer = answer_of(member, {"seconds": [0.0, 0.0, 0.9, 0.1]})
+    assert answer.looked_at() == "seconds 12 (90 %), 18 (10 %)"
+    assert answer.lines(1)[0].endswith("(4 seconds of it looked at, one in 6)")

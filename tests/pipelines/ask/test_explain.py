@@ -1,0 +1,285 @@
+"""What `avqa ask --explain` draws and writes: places, seconds and numbers, not only files."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.media import clips
+from helpers.runs import run_folders
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from avqa.datasets.question import Question
+from avqa.errors import ConfigError
+from avqa.extract.encoders import _pictures
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.ask import explain, plots
+from avqa.pipelines.ask.ask import Answer
+from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
+from avqa.pipelines.extraction.frames import write_frames
+from avqa.training.run import Member
+
+GREY = Image.new("RGB", (640, 360), (128, 128, 128))
+
+
+def hot(place, count=49, weight=0.9):
+    """Weights [P] with one strong patch."""
+    weights = np.full(count, (1 - weight) / (count - 1))
+    weights[place] = weight
+    return weights
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (333, 222), (50, 50)])
+def test_the_box_of_a_centre_crop_is_what_the_encoder_sees(width, height):
+    ramp = np.linspace(0, 255, max(width, height))
+    across = np.broadcast_to(ramp[:width], (height, width))
+    down = np.broadcast_to(ramp[:height, None], (height, width))
+    picture = np.stack([across, down, down], -1).round().astype(np.uint8)
+    seen = _pictures.center(picture, 224, 224, "bicubic")
+    box = grid_box("center", width, height)
+    left, right = (np.interp(x, np.arange(len(ramp)), ramp) for x in (box.left, box.right - 1))
+    top, bottom = (np.interp(y, np.arange(len(ramp)), ramp) for y in (box.top, box.bottom - 1))
+    corners = [seen[0, 0, 0], seen[0, -1, 0], seen[0, 0, 1], seen[-1, 0, 1]]
+    assert np.abs(np.array([left, right, top, bottom]) - corners).max() < 4
+
+
+def test_boxes_of_other_crops():
+    assert grid_box("squash", 640, 360) == (0, 0, 640, 360)
+    assert grid_box("pad", 640, 360) == (0, -140, 640, 500)
+    assert grid_box("center", 640, 360) == (140, 0, 500, 360)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 48), st.sampled_from(["center", "squash", "pad"]))
+def test_the_reddest_place_is_the_strongest_patch(place, crop):
+    weights = hot(place)
+    drawn = np.asarray(draw_heat(GREY, weights, crop, strongest_of(weights))).astype(int)
+    box = grid_box(crop, 640, 360)
+    x = box.left + (place % 7 + 0.5) * (box.right - box.left) / 7
+    y = box.top + (place // 7 + 0.5) * (box.bottom - box.top) / 7
+    if not 0 < y < 360:  # a patch of the black bars
+        return
+    red = drawn[..., 0] - drawn[..., 2]
+    red[:, [int(box.left), int(box.left) + 1]] = 0  # the frame's edge is no heat
+    found_y, found_x = np.unravel_index(red.argmax(), red.shape)
+    assert abs(found_x - x) <= (box.right - box.left) / 14
+    assert abs(found_y - y) <= (box.bottom - box.top) / 14
+
+
+def test_even_weights_tint_nothing():
+    drawn = np.asarray(draw_heat(GREY, np.full(196, 1 / 196), "squash", 1.0))
+    assert (drawn == 128).all()
+    nearly = np.full(49, 1 / 49)
+    nearly[24] *= 1.1
+    faint = np.asarray(draw_heat(GREY, nearly, "squash", 1.1)).astype(int)
+    strong = np.asarray(draw_heat(GREY, hot(24), "squash", 0.9 * 49)).astype(int)
+    assert np.ptp(faint, axis=2).max() < 0.2 * np.ptp(strong, axis=2).max()
+
+
+def test_what_no_patch_saw_is_darker():
+    drawn = np.asarray(draw_heat(GREY, np.full(49, 1 / 49), "center", 1.0))
+    assert (drawn[180, 60] < 70).all()
+    assert (drawn[180, 600] < 70).all()
+    assert (drawn[180, 320] == 128).all()
+    assert (np.asarray(draw_heat(GREY, None, "center", 1.0)) == 128).all()
+
+
+@pytest.mark.parametrize("size", [(160, 96), (2000, 100), (96, 160)])
+def test_drawn_pictures_have_one_size(size):
+    drawn = draw_heat(Image.new("RGB", size), hot(0), "center", 2.0)
+    assert max(drawn.size) == 640
+    assert drawn.width / drawn.height == pytest.approx(size[0] / size[1], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("weights", "rows"),
+    [
+        ([0.1, 0.3, 0.05, 0.25, 0.2, 0.1], [0, 1, 3, 4]),  # the earlier of two equals
+        ([0.0, 1.0, 0.0], [1]),
+        ([0.5, 0.5], [0, 1]),
+    ],
+)
+def test_rows_of_most_weight_are_shown(weights, rows):
+    assert explain.chosen_rows(np.array(weights), len(weights)) == rows
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, [0]), (3, [0, 1, 2]), (10, [0, 3, 6, 9])])
+def test_without_weights_rows_are_spread(count, rows):
+    assert explain.chosen_rows(None, count) == rows
+
+
+PATCHES = np.stack([hot(0), hot(8), np.zeros(49), hot(48)])
+EVIDENCE = {
+    "seconds": np.array([0.2, 0.5, 0.0, 0.3]),
+    "sound_time": np.array([0.4, 0.0, 0.0, 0.6]),
+    "picture_time": np.array([0.0, 1.0, 0.0, 0.0]),
+    "patches": PATCHES,
+    "modality": np.array([0.5, 0.5]),
+    "words": np.array([0.25, 0.75]),
+}
+
+
+def clip():
+    return clips.cached_clip("asked.mp4", seconds=4.0, fps=8, sound_codec="aac")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The clip's frames, and the report on them."""
+    folder = tmp_path_factory.mktemp("frames") / "all"
+    return folder, write_frames(clip(), folder, Settings(), Limits())
+
+
+@pytest.fixture
+def quick_frames(written, monkeypatch):
+    """The same frames without decoding them again."""
+    folder, report = written
+
+    def copied(video, out, settings, limits, max_rows):
+        assert (video, max_rows) == (clip(), 60)
+        shutil.copytree(folder, out)
+        return dataclasses.replace(report, folder=out)
+
+    monkeypatch.setattr(explain, "write_frames", copied)
+
+
+def answer(tmp_path, evidence, *, stride=1, num_rows=4, crop="center"):
+    config = run_folders.config()
+    chosen = dataclasses.replace(config.settings, stride_seconds=stride)
+    asked = Question(
+        key="0",
+        question_id=None,
+        video_id="asked",
+        split="test",
+        text="Is there a violin sound",
+        words=("Is", "there", "a", "violin", "sound"),
+        modality="",
+        kind="",
+        template="",
+        slots=(),
+        answer=None,
+    )
+    return Answer(
+        video=clip(),
+        question=asked,
+        member=Member(tmp_path / "run", dataclasses.replace(config, settings=chosen)),
+        answers=(("two", 0.7), ("one", 0.3)),
+        evidence=evidence,
+        words=("Is", "there"),
+        num_rows=num_rows,
+        settings=Settings(),
+        crop=crop,
+        notes=("a note",),
+        made=(),
+        wall_seconds=1.0,
+    )
+
+
+def test_an_explanation_is_complete(tmp_path):
+    asked = answer(tmp_path, EVIDENCE)
+    files = explain.explain(asked, tmp_path / "out")
+    names = [str(file.relative_to(tmp_path / "out")) for file in files]
+    assert names == [
+        "explanation.png",
+        "explanation.json",
+        "time.png",
+        *(f"frames/second-000{k}.png" for k in (0, 1, 3)),
+    ]
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    assert found == set(names)
+    for name in ("explanation.png", "time.png"):
+        picture = Image.open(tmp_path / "out" / name)
+        assert picture.width > 900
+        assert len(set(picture.convert("RGB").resize((99, 99)).get_flattened_data())) > 50
+    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert numbers["question"] == "Is there a violin sound"
+    assert numbers["answers"] == [
+        {"answer": "two", "probability": 0.7},
+        {"answer": "one", "probability": 0.3},
+    ]
+    assert numbers["modality"] == {"pictures": 0.5, "sound": 0.5}
+    assert numbers["words"] == [{"word": "Is", "weight": 0.25}, {"word": "there", "weight": 0.75}]
+    assert numbers["shown_seconds"] == [0, 1, 3]
+    assert numbers["pictures"] == names[3:]
+    grid = {"left": 32.0, "top": 0.0, "right": 128.0, "bottom": 96.0}
+    assert numbers["patch_grid"] == {"patches": 49, "order": "row by row", **grid}
+    assert [row["second"] for row in numbers["rows"]] == [0, 1, 2, 3]
+    assert [row["pts_seconds"] for row in numbers["rows"]] == [0.5, 1.5, 2.5, 3.5]
+    assert numbers["rows"][1]["patches"] == PATCHES[1].tolist()
+    for key, field in (
+        ("weight", "seconds"),
+        ("sound", "sound_time"),
+        ("pictures", "picture_time"),
+    ):
+        assert [row[key] for row in numbers["rows"]] == EVIDENCE[field].tolist()
+
+
+@pytest.mark.usefixtures("quick_frames")
+def test_pictures_are_those_of_the_rows(tmp_path):
+    """Rows of every second second, without patches: pictures carry their own number."""
+    evidence = {"seconds": np.array([0.1, 0.9])}
+    asked = answer(tmp_path, evidence, stride=2, num_rows=2, crop=None)
+    explain.explain(asked, tmp_path)
+    numbers = json.loads((tmp_path / "explanation.json").read_text())
+    assert numbers["shown_seconds"] == [0, 2]
+    assert [row["pts_seconds"] for row in numbers["rows"]] == [0.5, 2.5]
+    assert numbers["patch_grid"] is None
+    for second in (0, 2):
+        picture = Image.open(tmp_path / "frames" / f"second-000{second}.png")
+        assert clips.read_number(np.asarray(picture)) == 8 * second + 4
+
+
+@pytest.mark.usefixtures("quick_frames")
+def test_a_head_that_tells_nothing_is_shown_all_the_same(tmp_path):
+    (tmp_path / "out" / "frames").mkdir(parents=True)
+    old, other = (tmp_path / "out" / "frames" / n for n in ("second-0009.png", "mine.png"))
+    old.touch()
+    other.touch()
+    explain.explain(answer(tmp_path, {}, num_rows=None), tmp_path / "out")
+    assert not old.exists()
+    assert other.exists()
+    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert numbers["shown_seconds"] == [0, 1, 2, 3]
+    assert numbers["rows"][0] == {
+        "second": 0,
+        "pts_seconds": 0.5,
+        "weight": None,
+        "sound": None,
+        "pictures": None,
+        "patches": None,
+    }
+    assert numbers["modality"] is None
+    assert numbers["words"] == []
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(ConfigError, match="out' is a file; expected a folder; choose another"):
+        explain.prepare_folder(tmp_path / "out")
+
+
+def test_long_and_foreign_questions_are_drawn(tmp_path):
+    view = plots.TimeView((0,), 1.0, {"attention": np.ones(1)}, (0,), None)
+    words = "$x_1$ \N{CJK UNIFIED IDEOGRAPH-4E50} \\frac " * 40
+    page = plots.Page(words, "a $ b", [(words, 1.0)], view, [("c", GREY)], "d $ e")
+    assert plots.draw_page(page).startswith(b"\x89PNG")
+
+
+def test_the_spectrum_shows_the_tone(tmp_path):
+    from avqa.extract.media.audio import write_wav
+
+    rate = 16_000
+    tone = np.sin(2 * np.pi * 2000 * np.arange(rate) / rate).astype(np.float32)
+    write_wav(str(tmp_path / "a.wav"), iter([0.5 * tone, np.zeros(rate, np.float32)]))
+    found = plots.spectrum_of(Path(tmp_path / "a.wav"))
+    assert (found.seconds, found.kilohertz) == (2.0, 8.0)
+    half = found.decibels.shape[1] // 2
+    loudest = found.decibels[:, : half - 2].mean(1).argmax()
+    assert loudest / (len(found.decibels) - 1) * 8 == pytest.approx(2.0, abs=0.05)
+    assert found.decibels.max() == 0
+    assert found.decibels[:, half + 2 :].max() == -60

@@ -1,0 +1,405 @@
+"""Workers in processes of their own: several GPUs of a machine, a cluster that is there."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers.extraction.worker_configs import config_of
+from helpers.media import fake_reader
+from helpers.store.stores import store_bytes
+
+import avqa
+from avqa import machine
+from avqa.errors import ConfigError, EnvironmentFailure
+from avqa.extract import weights
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.cluster import on_dask
+from avqa.pipelines.cluster.on_dask import connect
+from avqa.pipelines.engine.engine import engine_config
+
+pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+TESTS = Path(__file__).resolve().parents[2]
+POOL = "resnet18/pool"
+
+
+def slow(folder, count, act="slow"):
+    for seed in range(count):
+        fake_reader.write_video(folder / f"v{seed}.mp4", seconds=4, seed=seed, act=act)
+    return folder
+
+
+def until(true, what, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found
+
+
+# Several GPUs on one machine
+
+
+@pytest.mark.parametrize(
+    ("number", "visible", "expected"),
+    [
+        (0, None, ()),
+        (0, "0,1", ()),
+        (3, None, ("0", "1", "2")),
+        (8, "4,GPU-abc,7", ("4", "GPU-abc", "7")),
+        (8, " 4 , 7 ", ("4", "7")),
+        (1, "MIG-1b2f,MIG-77aa", ("MIG-1b2f", "MIG-77aa")),
+        (8, "", ()),
+        (8, "-1", ()),
+        (8, "2,-1,3", ("2",)),  # CUDA stops at the first that it does not know
+        (2, "1,2,0", ("1",)),
+        (2, "0,0,1", ("0", "1")),
+    ],
+)
+def test_gpus_are_named_as_cuda_sees_them(gpus, number, visible, expected):
+    assert gpus(number, visible) == expected
+    assert machine.num_gpus() == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "workers", "decoders", "encoders"),
+    [
+        ("cuda", 64, 8, 7, 1),  # all cores but two, shared
+        ("cuda", 16, 3, 4, 1),
+        ("cuda", 2, 4, 1, 1),
+        ("cpu", 12, 1, 4, 12),
+        ("cpu", 12, 3, 1, 4),
+        ("cpu", 2, 3, 1, 1),
+    ],
+)
+def test_workers_of_a_machine_share_its_cores(
+    monkeypatch, device, cores, workers, decoders, encoders
+):
+    monkeypatch.setattr("avqa.pipelines.engine.engine.num_cores", lambda: cores)
+    settings, source = Settings(device=device), weights.resolve("random:0")
+    shared = engine_config(settings, source, limits=Limits(), workers_per_machine=workers)
+    assert (shared.decoders, shared.encoder_threads) == (decoders, encoders)
+    asked = engine_config(settings, source, limits=Limits(), decoders=5, workers_per_machine=8)
+    assert asked.decoders == 5
+
+
+def look(dask_worker):
+    """What a worker's process is; run there."""
+    return {
+        "pid": os.getpid(),
+        "device": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "torch": "torch" in sys.modules,
+        "decoders": [c.pid for c in psutil.Process().children() if "_child" in str(c.cmdline())],
+        "plugins": [name for name in dask_worker.plugins if name.startswith("avqa-")],
+    }
+
+
+def test_every_gpu_has_one_worker_that_sees_no_other(tmp_path, extract, gpus, monkeypatch):
+    slow(tmp_path / "videos", 6)
+    extract("one")
+    fresh, busy = [], []
+
+    def three(scheduler, config, _, **others):
+        """Connect as for three GPUs, though the networks run on CPU; kill a worker and look on."""
+        executor = connect(scheduler, config, gpus(8, "4,GPU-abc,7"), **others)
+        fresh.append(workers_of(executor))
+        os.kill(fresh[0]["GPU-abc"]["pid"], 9)
+        until(lambda: "GPU-abc" not in workers_of(executor), "the worker lives on")
+        until(lambda: "GPU-abc" in workers_of(executor), "no worker took its place")
+        fresh.append(workers_of(executor))
+        check = executor.check
+
+        def watch(left):
+            workers = workers_of(executor)
+            if all(worker["decoders"] for worker in workers.values()):
+                busy.append(workers)
+            check(left)
+
+        executor.check = watch
+        return executor
+
+    monkeypatch.setattr("avqa.pipelines.extraction.run.connect", three)
+    report = extract("two", scheduler="local")
+    assert (report.extracted, report.failed) == (6, 0)
+    assert store_bytes(tmp_path / "one") == store_bytes(tmp_path / "two")
+    before, after, during = *fresh, busy[-1]
+    assert before.keys() == after.keys() == during.keys() == {"4", "GPU-abc", "7"}
+    assert not any(worker["torch"] for worker in [*before.values(), *after.values()])
+    assert len({worker["pid"] for worker in during.values()}) == 3
+    assert {name: w["pid"] for name, w in during.items()} == {
+        name: w["pid"] for name, w in after.items()
+    }
+    # Two cores for three workers: one decoder each, as `engine_config` says.
+    cores = machine.num_cores()
+    assert [len(w["decoders"]) for w in during.values()] == [max(1, cores // 3 // 3)] * 3
+
+
+def workers_of(executor):
+    """What its workers' processes are, by the device each was given."""
+    found = executor._client.run(look, on_error="ignore").values()
+    return {worker["device"]: worker for worker in found}
+
+
+# A cluster that is there already
+
+
+class Nodes:
+    """A scheduler and workers as processes of their own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.address = ""
+        self.processes = []
+
+    def start(self, command, *arguments, preload=""):
+        options = ["--host", "127.0.0.1", "--no-dashboard"]
+        if preload:
+            path = self.folder / f"preload{len(self.processes)}.py"
+            path.write_text(preload)
+            options += ["--preload", str(path)]
+        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments, *options],
+                env=subprocess_environment(),
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_scheduler(self):
+        file = self.folder / "scheduler.json"
+        self.start("scheduler", "--port", "0", "--scheduler-file", str(file))
+        until(file.exists, "no scheduler came up")
+        self.address = until(lambda: json.loads(file.read_text() or "{}"), "no address")["address"]
+        return self
+
+    def start_worker(self, preload="", threads=1):
+        return self.start(
+            "worker", self.address, "--nthreads", str(threads), "--no-nanny", preload=preload
+        )
+
+    @property
+    def workers(self):
+        return [process for process in self.processes[1:] if process.poll() is None]
+
+    def close(self):
+        self.end(*self.workers)  # before the scheduler: Dask's ends hang when they cross
+        self.end(*self.processes)
+
+    def end(self, *processes):
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def subprocess_environment():
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    found = Nodes(tmp_path_factory.mktemp("nodes"))
+    try:
+        yield found.start_scheduler()
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def client(nodes):
+    from distributed import Client
+
+    with Client(nodes.address, set_as_default=False) as connected:
+        yield connected
+
+
+def need(nodes, client, count):
+    """Let the cluster have so many good workers."""
+    while len(nodes.workers) < count:
+        nodes.start_worker()
+    nodes.end(*nodes.workers[count:])
+    until(lambda: len(client.nthreads()) == count, "workers did not come, or go")
+    return nodes.workers
+
+
+def command(folder, store, address):
+    return [
+        *(sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)),
+        *("--out", str(store), "--features", POOL, "--decoder", fake_reader.DECODER),
+        *("--weights", "random:0", "--scheduler", address),
+    ]
+
+
+@contextlib.contextmanager
+def running(arguments):
+    run = subprocess.Popen(
+        arguments,
+        env=subprocess_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+        run.stdout.close()
+
+
+def ended(run):
+    """Exit code and everything it said."""
+    text, _ = run.communicate(timeout=120)
+    return run.returncode, text
+
+
+def num_chunks(store):
+    return len(list((store / "features.zarr").glob("resnet18/pool/c.*")))
+
+
+def leftovers(client):
+    """What a run may leave on a foreign cluster: nothing."""
+
+    def on_scheduler(dask_scheduler):
+        tasks = [key for key in dask_scheduler.tasks if "avqa" in str(key)]
+        return tasks + [name for name in dask_scheduler.worker_plugins if "avqa" in name]
+
+    until(lambda: not client.run_on_scheduler(on_scheduler), "tasks were left")
+    return [w["plugins"] + w["decoders"] for w in client.run(look).values()]
+
+
+VERSION = """
+import avqa
+avqa.__version__ = "0.0.7"
+"""
+LIBRARY = """
+from importlib import metadata
+
+if metadata.version.__name__ != "lying":  # it is run more than once
+    def lying(name, version=metadata.version):
+        return "1.0.2" if name == "torch" else version(name)
+
+    metadata.version = lying
+"""
+ABSENT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "avqa":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.mark.parametrize(
+    ("preload", "expected"),
+    [
+        (VERSION, r"avqa=0.0.7; expected the driver's avqa=0.1.0; install it in the workers"),
+        (LIBRARY, r"other versions: torch=1.0.2 (driver "),
+    ],
+    ids=["avqa", "library"],
+)
+def test_a_worker_of_another_version_is_refused(tmp_path, nodes, client, preload, expected):
+    need(nodes, client, 0)
+    worker = nodes.start_worker(preload)
+    client.wait_for_workers(1, timeout=60)
+    videos = slow(tmp_path / "videos", 1)
+    with running(command(videos, tmp_path / "store", nodes.address)) as run:
+        code, text = ended(run)
+    nodes.end(worker)
+    assert code == 5
+    assert expected in refused(text)
+
+
+def refused(text):
+    """The one line that says why, which names the worker."""
+    (line,) = (line for line in text.splitlines() if line.startswith("avqa: "))
+    assert line.startswith("avqa: worker tcp://127.0.0.1:")
+    assert f" (host={os.uname().nodename}): " in line
+    return line
+
+
+def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client):
+    need(nodes, client, 0)
+    monkeypatch.setattr(on_dask, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(on_dask, "WORKERS_SECONDS", 1)
+    monkeypatch.setattr(on_dask, "environment", lambda settings, source: None)
+    config = config_of(Path("store"))
+    missing = r"scheduler tcp://127.0.0.1:1: no answer in 1 s; expected a running Dask scheduler"
+    with pytest.raises(EnvironmentFailure, match=missing):
+        connect("tcp://127.0.0.1:1", config, ())
+    missing = rf"scheduler {nodes.address}: no worker in 1 s; .* start some with: dask worker tcp"
+    with pytest.raises(EnvironmentFailure, match=missing):
+        connect(nodes.address, config, ())
+    with pytest.raises(ConfigError, match=r"'tcp://host': missing port .*; expected an address"):
+        connect("tcp://host", config, ())
+    with pytest.raises(ConfigError, match=r"'tls://host:1': no certificates to connect with"):
+        connect("tls://host:1", config, ())
+
+
+def test_a_foreign_cluster_loses_a_worker_gets_one_and_is_left_clean(
+    tmp_path, extract, nodes, client
+):
+    videos = slow(tmp_path / "videos", 6)
+    extract("one")
+    workers = need(nodes, client, 2)
+    with running(command(videos, tmp_path / "two", nodes.address)) as run:
+        until(lambda: num_chunks(tmp_path / "two") >= 1, "no chunk came")
+        workers[0].kill()
+        nodes.start_worker()
+        code, text = ended(run)
+    assert code == 0, text
+    assert "6 videos: 6 extracted, 0 already there" in text
+    assert store_bytes(tmp_path / "two") == store_bytes(tmp_path / "one")
+    need(nodes, client, 2)
+    assert leftovers(client) == [[], []]
+
+
+def test_a_run_that_is_aborted_leaves_a_foreign_cluster_clean(tmp_path, nodes, client):
+    videos = slow(tmp_path / "videos", 2, act="hang")
+    need(nodes, client, 2)
+    with running(command(videos, tmp_path / "store", nodes.address)) as run:
+        until(lambda: all(w["decoders"] for w in client.run(look).values()), "no video began")
+        for _ in range(2):
+            run.terminate()
+            time.sleep(0.3)
+        code, text = ended(run)
+    assert code == 143, text
+    assert "aborted by a second signal" in text
+    assert leftovers(client) == [[], []]
+
+
+def test_a_worker_without_avqa_that_comes_late_ends_the_run_and_loses_nothing(
+    tmp_path, nodes, client
+):
+    videos, store = slow(tmp_path / "videos", 6), tmp_path / "store"
+    need(nodes, client, 1)
+    with running(command(videos, store, nodes.address)) as run:
+        until(lambda: num_chunks(store) >= 1, "no chunk came")
+        worker = nodes.start_worker(ABSENT)
+        code, text = ended(run)
+    nodes.end(worker)
+    assert code == 5
+    what = "avqa cannot be imported (No module named 'avqa'); expected the driver's avqa="
+    assert what in refused(text)
+    read = avqa.open_store(store)
+    finished = [name for name in read.video_ids if read.status(name, POOL) == 1]
+    assert 1 <= len(finished) < 6
+    assert f"6 videos: {len(finished)} extracted, " in text
+    assert leftovers(client) == [[]]

@@ -1,0 +1,67 @@
+"""Bundles on Dask, without any extraction: what becomes of those that no worker runs."""
+
+import queue
+from types import SimpleNamespace
+
+import pytest
+from distributed import Client, LocalCluster
+
+from avqa.errors import EnvironmentFailure
+from avqa.pipelines.cluster.on_dask import Bundle, OnDask
+
+
+class Jobs:
+    """Batch jobs that never start."""
+
+    def __init__(self):
+        self.asked = []
+
+    def keep(self, left):
+        self.asked.append(left)
+        if left == 0:
+            raise EnvironmentFailure("no worker, says the test")
+
+    def drain(self):
+        self.asked.append("drain")
+
+    def cancel(self):
+        self.asked.append("cancel")
+
+
+@pytest.fixture
+def lonely():
+    """An executor without workers, and its jobs."""
+    jobs = Jobs()
+    cluster = LocalCluster(
+        n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs="critical"
+    )
+    client = Client(cluster, set_as_default=False)
+    executor = OnDask(client, cluster, SimpleNamespace(run_id="r"), jobs)
+    yield executor, jobs
+    executor.close()
+
+
+def test_draining_gives_back_the_bundles_that_wait_for_a_worker(lonely):
+    executor, jobs = lonely
+    bundles = [Bundle(jobs=(), attempt=attempt) for attempt in (1, 2)]
+    assert executor.window() == 2
+    for bundle in bundles:
+        executor.submit(bundle)
+    executor.check(5)
+    with pytest.raises(queue.Empty):
+        executor.results.get(timeout=0.2)
+    executor.drain()
+    results = [executor.results.get(timeout=10) for _ in bundles]
+    assert sorted((r.bundle.attempt, r.records, r.error) for r in results) == [
+        (1, [], None), (2, [], None),
+    ]  # fmt: skip
+    executor.check(5)
+    assert jobs.asked == [5, "drain"]  # no more jobs once it drains
+    executor.close()
+    assert jobs.asked[-1] == "cancel"
+
+
+def test_what_the_jobs_refuse_reaches_the_driver(lonely):
+    executor, _ = lonely
+    with pytest.raises(EnvironmentFailure, match="says the test"):
+        executor.check(0)

@@ -1,0 +1,220 @@
+"""Real runs of the command, stopped and killed: nothing is lost, nothing lives on."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers.media import fake_reader
+from helpers.store.stores import store_bytes
+
+import avqa
+from avqa.demo.sample import render_sample
+from avqa.extract.settings import DEFAULT_FEATURES
+from avqa.store.checks.verify import verify
+from avqa.store.format.records import Status
+
+pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+TESTS = Path(__file__).resolve().parents[2]
+POOL = "resnet18/pool"
+
+
+def command(folder, store, *, features=POOL, decoder=fake_reader.DECODER, scheduler="local"):
+    return [
+        *(sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)),
+        *("--out", str(store), "--features", features, "--decoder", decoder),
+        *("--weights", "random:0", "--scheduler", scheduler),
+    ]
+
+
+def environment():
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+
+
+def start(arguments, log):
+    """Run the command in a process group of its own, as a shell does."""
+    with log.open("w") as output:
+        return subprocess.Popen(
+            arguments,
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+
+
+def members(group):
+    """Live processes of a process group."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def family(pid):
+    """A process and everything below it."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def assert_all_gone(processes, seconds=5.0):
+    gone, alive = psutil.wait_procs(processes, timeout=seconds)
+    assert not alive, [process.cmdline() for process in alive]
+
+
+def wait_for_chunks(store, count, run, timeout=90):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if len(list((store / "features.zarr").glob("resnet18/pool/c.*"))) >= count:
+            return
+        assert run.poll() is None, "the run ended before it could be interrupted"
+        time.sleep(0.05)
+    raise AssertionError("no chunk appeared")
+
+
+@pytest.fixture(scope="module")
+def slow_videos(tmp_path_factory):
+    """Videos that take a while, so that there is something to interrupt."""
+    folder = tmp_path_factory.mktemp("slow") / "videos"
+    for seed in range(6):
+        fake_reader.write_video(folder / f"v{seed}.mp4", seconds=12, seed=seed, act="slow")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(slow_videos):
+    """Bytes of the store that `slow_videos` give in one go."""
+    store = slow_videos.parent / "store"
+    complete(command(slow_videos, store, scheduler="sync"))
+    return store_bytes(store)
+
+
+def complete(arguments):
+    """Run the command to its end; its standard output."""
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kill_at_random(arguments, log, times, chooser, latest):
+    """Start the command ``times`` times and kill its whole process group, unannounced."""
+    for _ in range(times):
+        run = start(arguments, log)
+        time.sleep(chooser.uniform(0.5, latest))
+        everyone = members(run.pid)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        assert_all_gone(everyone)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, uninterrupted, signum, code):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    everyone = members(run.pid)
+    os.killpg(run.pid, signum)  # a terminal and most batch systems signal the whole group
+    assert run.wait(timeout=60) == code
+    assert_all_gone(everyone)
+    assert f"stopped by {signal.Signals(signum).name} after draining" in log.read_text()
+    read = avqa.open_store(store)
+    finished = [name for name in read.video_ids if read.status(name, POOL) == Status.OK]
+    assert 1 <= len(finished) < 6
+    assert not (store / "lock.json").exists()
+    if signum == signal.SIGINT:
+        return  # resuming is the same
+    assert f"{len(finished)} already there" in complete(command(slow_videos, store))
+    assert store_bytes(store) == uninterrupted
+
+
+def test_a_second_signal_aborts_at_once(tmp_path, slow_videos):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    everyone = members(run.pid)
+    os.kill(run.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait(timeout=20) == 130
+    assert "aborted by a second signal" in log.read_text()
+    assert_all_gone(everyone)
+
+
+def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos):
+    store = tmp_path / "store"
+    run = start(command(slow_videos, store), tmp_path / "log")
+    wait_for_chunks(store, 1, run)
+    everyone = family(run.pid)
+    assert len(everyone) >= 3  # driver, worker, decoder
+    run.kill()
+    run.wait()
+    assert_all_gone(everyone)
+
+
+def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
+    folder = tmp_path / "videos"
+    for clip in render_sample(folder)[:3]:
+        clip.unlink()
+    features = ",".join(DEFAULT_FEATURES)
+    whole = command(folder, tmp_path / "whole", features=features, decoder="pyav")
+    started = time.monotonic()
+    complete(whole)
+    latest = time.monotonic() - started  # kills fall everywhere, from start-up to the last commit
+    torn = command(folder, tmp_path / "torn", features=features, decoder="pyav")
+    kill_at_random(torn, tmp_path / "log", 10, random.Random(0), latest)
+    complete(torn)
+    assert store_bytes(tmp_path / "torn") == store_bytes(tmp_path / "whole")
+    assert not verify(tmp_path / "torn").problems
+
+
+def test_a_killed_worker_costs_no_video(tmp_path, slow_videos, uninterrupted):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    workers = [p for p in psutil.Process(run.pid).children() if "spawn_main" in str(p.cmdline())]
+    assert len(workers) == 1
+    workers[0].kill()
+    assert run.wait(timeout=180) == 0, log.read_text()
+    assert "6 extracted" in log.read_text()
+    assert store_bytes(store) == uninterrupted
+
+
+def fill(path):
+    """Write zeros until nothing more fits."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos, uninterrupted):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=66m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        store = disk / "store"
+        run = start(command(slow_videos, store), tmp_path / "log")
+        wait_for_chunks(store, 1, run)
+        fill(disk / "ballast")
+        assert run.wait(timeout=60) == 5
+        text = (tmp_path / "log").read_text()
+        assert "ENOSPC; disk or quota is full; free space and run the same command again" in text
+        (disk / "ballast").unlink()
+        complete(command(slow_videos, store))
+        assert store_bytes(store) == uninterrupted
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

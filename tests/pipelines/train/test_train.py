@@ -1,0 +1,440 @@
+"""Training runs on a tiny store: what the folder holds, resuming, and what is refused."""
+
+import csv
+import io
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import torch
+from helpers.questions import question_files
+from helpers.runs import run_folders
+from helpers.store import written
+from safetensors.torch import load_file
+
+from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch
+from avqa.pipelines.train import train
+from avqa.pipelines.train.train import TrainOptions, train_head
+from avqa.store.commit import Store
+from avqa.store.format.schema import FeatureSpec
+from avqa.store.format.texts import Texts
+from avqa.store.lock import Lock
+from avqa.training.data import building
+from avqa.training.data.questions import QuestionSet
+from avqa.training.data.splits import read_splits
+from avqa.training.fitting.fit import infer
+from avqa.training.run import Member, Run, member_path
+from avqa.training.scoring import predictions, read_predictions
+from avqa.training.settings import resolve
+from avqa.training.variants import Variant
+
+VIDEOS = {f"{n:08d}": 2 + n % 3 for n in range(1, 9)}
+TINY = {"width": "8", "epochs": "2", "batch_size": "8", "visual": "clip_vit_b32"}
+TINY |= {"stride_seconds": "1", "device": "cpu", "learning_rate": "0.01"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_questions(folder, **changes_of_split):
+    """Two questions a video about four, two and two videos; val and test as asked."""
+    ids = list(VIDEOS)
+    for split, videos in {"train": ids[:4], "val": ids[4:6], "test": ids[6:]}.items():
+        rows = [
+            question_files.music_row(
+                video_id=video,
+                question_id=number,
+                templ_values=json.dumps([("violin", "cello")[number % 2]]),
+                anser=("yes", "no")[number % 2],
+            )
+            for number, video in enumerate([*videos, *videos])
+        ]
+        rows += changes_of_split.get(split, [])
+        question_files.write(folder / f"avqa-{split}.json", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    run_folders.write_store(folder / "store", VIDEOS, "random:0")
+    write_questions(folder / "annotations")
+    return folder
+
+
+def options(data, out, head="avst", **changes):
+    given = {"assignments": TINY, "annotations": data / "annotations", **changes}
+    return TrainOptions(head=head, store=data / "store", dataset="music-avqa", out=out, **given)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """AVST with its row `q`, two seeds: six members."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    lines = []
+    tested = []
+
+    def counted(head, questions, **keywords):
+        tested.append(type(head).__module__)
+        return infer(head, questions, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "infer", counted)
+        table = train_head(options(data, out, ablation="q", seeds=2), lines.append)
+    return out, table, lines, tested
+
+
+MEMBERS = [(name, seed) for name in ("default", "q", "question_only") for seed in (0, 1)]
+
+
+def weights(out):
+    return {
+        (name, seed): load_file(member_path(out, name, seed) / "model.safetensors")
+        for name, seed in MEMBERS
+    }
+
+
+def assert_same_weights(first, second):
+    for member, state in first.items():
+        for name, value in state.items():
+            assert torch.equal(value, second[member][name]), (member, name)
+
+
+def test_every_member_has_its_files(run):
+    out, table, _, _ = run
+    for variant, seed in MEMBERS:
+        path = member_path(out, variant, seed)
+        assert {p.name for p in path.iterdir()} == {
+            *("config.json", "environment.json", "metrics.csv", "curves.png", "model.safetensors"),
+            *("predictions.json", "result.json", "checkpoints", "logs"),
+        }
+    assert (out / "table.txt").read_text() == table.text()
+    assert (out / "table.md").read_text() == table.markdown()
+    assert (out / "table.csv").read_text() == table.csv()
+
+
+def test_the_table_has_ours_the_ablation_and_the_floors(run):
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(run[1].csv()))}
+    assert {"ours: question_only", "ours: avst", "ours: q", "paper: q"} <= rows.keys()
+    assert rows["ours: avst"]["seeds"] == "0;1"
+    assert rows["ours: avst"]["All_total"] == "4"
+    assert rows["template floor"]["All"] != ""
+
+
+def test_each_member_is_tested_once(run):
+    assert run[3] == ["avqa.heads.avst"] * 4 + ["avqa.heads.question_only"] * 2
+
+
+def test_the_saved_head_gives_the_saved_predictions_and_counts(run, data):
+    out = run[0]
+    member = next(iter(Run.load(out).of_variant("default")))
+    head = member.load_head()
+    questions = read_splits("music-avqa", data / "annotations").test
+    ids = [question.video_id for question in questions]
+    reader = train.VideoFeatures(
+        train.FeatureStore(data / "store"),
+        {k: v["name"] for k, v in member.config.features.items()},
+    )
+    test = QuestionSet(questions, ids, reader, None, head, training=False)
+    again = predictions(test, infer(head, test, batch_size=3, device="cpu"))
+    saved = read_predictions(member.path / "predictions.json")
+    assert [(row.key, row.prediction) for row in again] == [(r.key, r.prediction) for r in saved]
+    assert member.result.scores["All"].correct == sum(row.correct for row in saved)
+    assert member.result.scores["All"].total == 4
+    assert member.result.parameters == sum(p.numel() for p in head.parameters())
+
+
+def test_the_config_tells_what_was_read(run, data):
+    configs = {m.config.variant: m.config for m in Run.load(run[0]).members}
+    store = train.FeatureStore(data / "store")
+    config = configs["default"]
+    assert {field: entry["name"] for field, entry in config.features.items()} == {
+        "audio": "vggish/audio",
+        "patch": "clip_vit_b32/patch",
+    }
+    for entry in config.features.values():
+        assert entry["recipe_hash"] == store.recipe_hash(entry["name"])
+        assert entry["recipe"] == store.recipe(entry["name"])
+    assert (config.options["audio_width"], config.options["visual_width"]) == (4, 8)
+    assert config.counts == {"train": 8, "val": 4, "test": 4}
+    assert (config.weights, config.texts, config.head) == ("random:0", {}, "avst")
+    assert (configs["q"].features, configs["q"].weights) == ({}, "")
+    assert configs["question_only"].head == "question_only"
+    environment = json.loads((member_path(run[0], "q", 0) / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_random_weights_are_said_once_and_above_the_table(run):
+    said = [line for line in run[2] if "RANDOM WEIGHTS" in line]
+    assert len(said) == 1
+    assert "!! random weights" in run[1].text()
+
+
+def test_seeds_differ_and_do_not_depend_on_what_came_before(run, data, tmp_path):
+    of = weights(run[0])
+    assert not torch.equal(
+        of["default", 0]["fusion.fuse.weight"], of["default", 1]["fusion.fuse.weight"]
+    )
+    alone = options(data, tmp_path / "alone", head="question_only")
+    train_head(alone)
+    state = load_file(tmp_path / "alone" / "default" / "seed-0" / "model.safetensors")
+    for name, value in of["question_only", 0].items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(run, data, tmp_path, monkeypatch):
+    out, fit, calls = tmp_path / "out", train.fit, []
+
+    def stop_in_the_third(*arguments, **keywords):
+        calls.append((keywords["label"], keywords["resume"]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fit(*arguments, **keywords)
+
+    monkeypatch.setattr(train, "fit", stop_in_the_third)
+    asked = options(data, out, ablation="q", seeds=2)
+    with pytest.raises(KeyboardInterrupt):
+        train_head(asked)
+    assert not (out / "table.txt").exists()
+    assert len(Run.load(out).members) == 2
+    lines = []
+    train_head(options(data, out, ablation="q", seeds=2, resume=True), lines.append)
+    assert calls[3:] == [
+        *(("avst q seed 0", True), ("avst q seed 1", True)),
+        *(("avst question_only seed 0", True), ("avst question_only seed 1", True)),
+    ]
+    assert [line for line in lines if line.endswith("finished before")] == [
+        "avst default seed 0: finished before",
+        "avst default seed 1: finished before",
+    ]
+    assert_same_weights(weights(run[0]), weights(out))
+    assert (out / "table.csv").read_text() == (run[0] / "table.csv").read_text()
+
+
+def copied(run, to):
+    return shutil.copytree(run[0], to)
+
+
+def test_resuming_a_finished_run_trains_nothing_and_keeps_the_table(
+    run, data, tmp_path, monkeypatch
+):
+    out = copied(run, tmp_path / "out")
+    monkeypatch.setattr(train, "fit", pytest.fail)
+    (out / "table.txt").unlink()
+    # The rows and seeds of before stay, though fewer are asked for.
+    table = train_head(options(data, out, resume=True))
+    assert table.csv() == run[1].csv()
+    about = json.loads((out / "run.json").read_text())
+    assert (about["variants"], about["seeds"]) == (["default", "q", "question_only"], 2)
+
+
+def refusal(*arguments, error=ConfigError, **keywords):
+    with pytest.raises(error) as caught:
+        train_head(options(*arguments, **keywords))
+    return str(caught.value)
+
+
+def test_a_folder_in_use_is_refused(run, data, tmp_path):
+    out = copied(run, tmp_path / "out")
+    assert "holds a run; expected an empty folder; go on with it by --resume" in refusal(data, out)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    found = refusal(data, tmp_path / "other", resume=True)
+    assert "holds 'thesis.tex' and no run.json; expected an empty folder or a run" in found
+    assert "is a file; expected a folder" in refusal(data, tmp_path / "other" / "thesis.tex")
+
+
+def test_one_process_at_a_time(run, data, tmp_path):
+    out = copied(run, tmp_path / "out")
+    holds, done = threading.Event(), threading.Event()
+
+    def other():
+        with train.hold(out, resume=True):
+            holds.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert holds.wait(20)
+    found = refusal(data, out, resume=True)
+    done.set()
+    thread.join()
+    assert "another process trains in it; expected none; wait for it to end" in found
+    with train.hold(out, resume=True):
+        pass
+
+
+def test_a_changed_setting_is_refused_by_name(run, data, tmp_path):
+    out = copied(run, tmp_path / "out")
+    changed = {**TINY, "epochs": "3", "dropout": "0.2"}
+    found = refusal(data, out, assignments=changed, resume=True)
+    assert "epochs (run: 2, now: 3), dropout (run: 0.1, now: 0.2); expected what the run" in found
+    elsewhere = write_questions(
+        tmp_path / "more", test=[question_files.music_row(video_id="00000008")]
+    )
+    found = refusal(data, out, annotations=elsewhere, resume=True)
+    assert "questions (other files, answers or videos); expected" in found
+    assert "head (run: avst, now: tjstg)" in refusal(data, out, head="tjstg", resume=True)
+    # Where it is computed is no setting of the run.
+    other_place = {**TINY, "workers": "1", "device": "auto"}
+    train_head(options(data, out, assignments=other_place, resume=True))
+
+
+def test_features_of_another_recipe_are_refused(run, data, tmp_path):
+    out = copied(run, tmp_path / "out")
+    other = tmp_path / "store"
+    run_folders.write_store(other, VIDEOS, "pretrained")
+    asked = options(data, out, resume=True)
+    with pytest.raises(RecipeMismatch, match="feature vggish/audio of store .* has recipe_hash="):
+        train_head(TrainOptions(**{**vars(asked), "store": other}))
+
+
+def test_what_is_left_out_is_counted(data, tmp_path):
+    row = question_files.music_row
+    folder = write_questions(
+        tmp_path / "annotations",
+        train=[row(video_id="99999999"), row(video_id="99999999", question_id=2)]
+        + [row(video_id="00000001", anser="harp")],
+        val=[row(video_id="00000005", anser="ten")],
+        test=[
+            row(video_id="00000007", anser="ten"),
+            row(video_id="00000007", anser="harp"),
+            row(video_id="00000007", anser=None),
+            row(video_id="00000007", question_content="Does it sing", templ_values="[]"),
+        ],
+    )
+    planned, _ = resolve("avst", TINY)
+    store = train.FeatureStore(data / "store")
+    found = train.gather(store, "music-avqa", folder, planned, ["audio"], lstm=True)
+    assert found.counts == {"train": 8, "val": 5, "test": 7}
+    assert found.notes == (
+        "questions left out: 2 of 1 videos that the store has not (99999999), 2 without a"
+        " right answer to train or test on",
+        "val: 1 questions have an answer that no training question has: 'ten'",
+        "test: 2 questions have an answer that no training question has: 'ten', 'harp'",
+        "test: 1 of 7 questions have words that question=lstm does not know and reads as padding:"
+        " 'Does', 'sing'; question=clip reads every word",
+    )
+    assert (
+        train.gather(store, "music-avqa", folder, planned, [], lstm=False).notes == found.notes[:3]
+    )
+
+
+def test_missing_features_name_the_command_or_are_skipped(data, tmp_path):
+    store = tmp_path / "store"
+    run_folders.write_store(store, VIDEOS, missing=["00000002", "00000007"])
+    asked = options(data, tmp_path / "out")
+    with pytest.raises(FeatureMissing, match="2 of 8 videos lack a needed feature.* avqa extract"):
+        train_head(TrainOptions(**{**vars(asked), "store": store}))
+    found = refusal(data, tmp_path / "out", assignments={"width": "8"}, error=FeatureMissing)
+    assert "has no resnet18/map; expected" in found
+    assert not (tmp_path / "out").exists()
+    planned, _ = resolve("avst", {**TINY, "missing": "skip"})
+    reader = train.FeatureStore(store)
+    material = train.gather(
+        reader, "music-avqa", data / "annotations", planned, ["audio"], lstm=False
+    )
+    assert material.counts == {"train": 6, "val": 4, "test": 2}
+    assert material.notes == (
+        "questions left out: 4 of videos without a needed feature (missing=skip)",
+    )
+
+
+def test_a_split_that_is_left_empty_is_refused(data, tmp_path):
+    store = tmp_path / "store"
+    run_folders.write_store(store, {v: 2 for v in list(VIDEOS)[:6]})
+    asked = options(data, tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"no question left in test .* \(train 8, val 4, test 0"):
+        train_head(TrainOptions(**{**vars(asked), "store": store}))
+
+
+@pytest.mark.parametrize(("text_objects", "rows"), [(True, 101), (False, 93)])
+def test_mcd_has_rows_for_the_words_of_types(data, tmp_path, monkeypatch, text_objects, rows):
+    frame = FeatureSpec("clip_vit_b32/frame", (6,), ("channel",), False)
+    monkeypatch.setattr(run_folders, "SPECS", (run_folders.SPECS[0], frame))
+    store = run_folders.write_store(tmp_path / "store", VIDEOS)
+    settings, chosen = resolve("mcd", {"width": "8"})
+    fields = ["audio", "frame"]
+    material = train.gather(store, "music-avqa", data / "annotations", settings, fields, lstm=True)
+    variant = Variant("default", "mcd", {**chosen, "text_objects": text_objects})
+    found = building.derived(variant, material, settings)
+    assert found == {
+        "answer": "vocabulary",
+        "num_answers": 42,
+        "vocabulary": rows,
+        "audio_width": 4,
+        "visual_width": 6,
+    }
+
+
+TEXT_SPECS = tuple(
+    FeatureSpec(f"clip_vit_b32/{spec.name.partition('/')[2]}", spec.shape, spec.dims, False)
+    for spec in written.TEXT_SPECS
+)
+
+
+def add_texts(path, texts):
+    recipes = {spec.name: {"weights": {"w": {"source": "random:1"}}} for spec in TEXT_SPECS}
+    with Lock.acquire(path, "texts") as lock:
+        store = Store.open(path, lock)
+        store.start_run({})
+        made = Texts.open(path, TEXT_SPECS, recipes, lock=lock)
+        made.add(written.new(texts))
+        for rows, contents in made.work():
+            values = {
+                spec.name: np.stack([written.value(spec, content) for content in contents])
+                for spec in TEXT_SPECS
+            }
+            made.write(rows, values)
+        store.finish_run({})
+
+
+def test_multiple_choice_is_trained_on_options_and_tested_on_val(tmp_path):
+    store = tmp_path / "store"
+    run_folders.write_store(store, VIDEOS)
+    rows = [
+        question_files.avqa_row(id=n, video_name=video, multi_choice=["dog", "Cat", None, "3"])
+        for n, video in enumerate(VIDEOS)
+    ]
+    question_files.write(tmp_path / "a" / "train_qa.json", rows[:6])
+    question_files.write(tmp_path / "a" / "val_qa.json", rows[6:])
+    asked = TrainOptions(
+        head="question_only",
+        store=store,
+        dataset="avqa",
+        annotations=tmp_path / "a",
+        out=tmp_path / "out",
+        assignments={"width": "8", "epochs": "1", "question": "clip", "device": "cpu"},
+    )
+    with pytest.raises(FeatureMissing, match="avqa questions --dataset"):
+        train_head(asked)
+    add_texts(store, ["What makes the sound in the video", "dog", "Cat", "3"])
+    assert not (tmp_path / "out").exists()
+    lines = []
+    train_head(asked, lines.append)
+    member = Member.load(tmp_path / "out" / "default" / "seed-0")
+    assert (member.config.options["answer"], member.config.options["text_width"]) == ("choices", 8)
+    assert list(member.config.texts) == ["clip_vit_b32/sentence"]
+    assert member.config.counts["test"] == 2
+    assert {row.prediction for row in read_predictions(member.path / "predictions.json")} <= {
+        *("dog", "Cat", "3"),
+    }
+    assert "avqa has no test of its own: val of the file is the test" in lines
+
+
+def test_a_config_file_is_read_and_a_strange_one_refused(data, tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("epochs = 3\nmodalities = 'aq'\n")
+    assert train.read_config(file) == {"epochs": 3, "modalities": "aq"}
+    file.write_text("epochs: 3")
+    found = refusal(data, tmp_path / "out", config=file)
+    assert "cannot be read" in found
+    assert "expected TOML with one key = value a line, such as epochs = 10" in found
+    assert "cannot be read: No such file" in refusal(data, tmp_path / "out", config=tmp_path / "x")

@@ -1,0 +1,170 @@
+"""Records and recipes: JSON forms, hashes, differences."""
+
+import hashlib
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avqa.store.format.ledger import _SOURCE, Ledger
+from avqa.store.format.recipe_diff import canonical_json, diff_features, diff_recipes, recipe_hash
+from avqa.store.format.records import (
+    ChunkRecord,
+    FeatureRecord,
+    Fingerprint,
+    Status,
+    VideoRecord,
+)
+
+# What os.fsdecode makes of any bytes, lone surrogates included.
+names = st.one_of(
+    st.binary(max_size=12).map(lambda raw: raw.decode("utf-8", "surrogateescape")),
+    st.text(max_size=12),
+    st.just('a"row":9,"relpath":"b","fingerprint":{"size":1}\\'),
+)
+seconds = st.floats(-1e6, 1e6)
+chunks = st.builds(ChunkRecord, st.integers(0, 2**40), st.integers(0, 2**32 - 1))
+features = st.builds(
+    FeatureRecord,
+    names,
+    st.sampled_from(Status),
+    st.integers(0, 10**6),
+    st.lists(chunks, max_size=3).map(tuple),
+    names,
+    names,
+    names,
+)
+records = st.builds(
+    VideoRecord,
+    video_id=names,
+    row=st.integers(0, 10**7),
+    relpath=names,
+    fingerprint=st.builds(
+        Fingerprint, st.integers(0, 2**60), st.integers(-(2**60), 2**63), st.just("0af9")
+    ),
+    duration=seconds,
+    pts=st.lists(seconds, max_size=4).map(tuple),
+    audio_start=st.none() | seconds,
+    audio_end=st.none() | seconds,
+    row_flags=st.integers(0, 255),
+    features=st.lists(features, max_size=3).map(tuple),
+    report=st.dictionaries(names, st.integers() | names, max_size=2),
+    timings=st.dictionaries(names, seconds, max_size=2),
+)
+
+
+@given(records)
+def test_json_round_trip(record):
+    line = record.to_json()
+    assert line.isascii()
+    assert "\n" not in line
+    again = VideoRecord.from_json(line)
+    assert again == record
+    assert [type(f.status) for f in again.features] == [Status] * len(record.features)
+
+
+def plain_record(**values):
+    return VideoRecord(
+        video_id="a",
+        row=4,
+        relpath="a.mp4",
+        fingerprint=Fingerprint(1, 2, "f"),
+        **{"duration": 1.5, "pts": (), "audio_start": None, "audio_end": None} | values,
+        row_flags=0,
+        features=(),
+    )
+
+
+def test_an_unknown_duration_is_null(tmp_path):
+    record = plain_record(duration=math.nan, report={"declared_seconds": math.inf})
+    line = record.to_json()
+    assert json.loads(line, parse_constant=pytest.fail)["duration"] is None
+    assert math.isnan(VideoRecord.from_json(line).duration)
+    old = line.replace('"duration":null', '"duration":NaN')
+    assert old != line
+    assert math.isnan(VideoRecord.from_json(old).duration)
+    ledger = Ledger(tmp_path)
+    ledger.append("run", [record])
+    assert _SOURCE.search(line.encode())
+    assert ledger.fingerprints() == {4: record.fingerprint}
+
+
+def test_unknown_keys_of_later_versions_are_dropped():
+    plain = {
+        "video_id": "a",
+        "row": 1,
+        "relpath": "a.mp4",
+        "fingerprint": {"size": 1, "mtime_ns": 2, "quick_hash": "f"},
+        "duration": 1.5,
+        "pts": [0.5],
+        "audio_start": None,
+        "audio_end": None,
+        "row_flags": 0,
+        "features": [],
+        "colour": "blue",
+        "width": 640,
+    }
+    assert VideoRecord.from_json(json.dumps(plain)).pts == (0.5,)
+
+
+@settings(deadline=None)
+@given(st.lists(records, min_size=1, max_size=5))
+def test_ledger_fingerprints_equal_those_of_whole_records(tmp_path_factory, made):
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    ledger.append("run", made[:3])
+    ledger.append("run", made[3:])
+    assert ledger.fingerprints() == {r.row: r.fingerprint for r in made}
+    assert [r for s in ledger.segments() for r in s.records()] == made
+
+
+keys = st.text('."a', max_size=3) | st.text()
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+recipes = st.dictionaries(keys, values, max_size=4)
+
+
+@given(recipes, st.randoms())
+def test_hash_ignores_the_order_of_keys(recipe, random):
+    items = list(recipe.items())
+    random.shuffle(items)
+    assert recipe_hash(dict(items)) == recipe_hash(recipe)
+    assert diff_recipes(recipe, dict(items)) == []
+
+
+@given(recipes, recipes)
+def test_hashes_differ_exactly_when_something_is_listed(left, right):
+    assert (recipe_hash(left) == recipe_hash(right)) == (diff_recipes(left, right) == [])
+
+
+def test_canonical_json_is_this_text():
+    recipe = {"b": [1, 2.5, None], "a": {"ü": True}}
+    text = '{"a":{"\\u00fc":true},"b":[1,2.5,null]}'
+    assert canonical_json(recipe) == text
+    assert recipe_hash(recipe) == hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"a": float("nan")})
+
+
+def test_diff_names_all_dotted_keys_with_both_values():
+    stored = {"grid": {"frame_at": "mid", "hop": 1}, "decoder": "pyav", "old": 1}
+    asked = {"grid": {"frame_at": "start", "hop": 1.0}, "decoder": "pyav", "new": [2]}
+    assert diff_recipes(stored, asked) == [
+        'grid.frame_at: store="mid" asked="start"',
+        "grid.hop: store=1 asked=1.0",
+        "new: store=(none) asked=[2]",
+        "old: store=1 asked=(none)",
+    ]
+
+
+def test_features_that_are_new_are_compared_by_shared_keys_only():
+    stored = {"a": {"grid": 1, "net": "a"}}
+    assert diff_features(stored, {"b": {"grid": 1, "net": "b"}}, ("grid",)) == []
+    assert diff_features(stored, {"a": {"grid": 2, "net": "a"}, "b": {"grid": 2}}, ("grid",)) == [
+        "grid: store=1 asked=2 (a, b)"
+    ]

@@ -1,0 +1,78 @@
+"""Three splits of data sets that have two, and of those that have three."""
+
+import pytest
+from helpers.questions import question_files
+
+from avqa.errors import DatasetError
+from avqa.training.data.splits import read_splits, require_questions
+
+
+def music(folder, **videos_of_split):
+    for split, videos in videos_of_split.items():
+        rows = [question_files.music_row(video_id=v, question_id=n) for n, v in enumerate(videos)]
+        question_files.write(folder / f"avqa-{split}.json", rows)
+    return folder
+
+
+def videos(questions):
+    return {question.video_id for question in questions}
+
+
+def test_three_files_are_three_splits(tmp_path):
+    folder = music(tmp_path, train=["a", "a", "b"], val=["b"], test=["c", "a"])
+    splits = read_splits("music-avqa", folder)
+    assert [len(splits.of(name)) for name in ("train", "val", "test")] == [3, 1, 2]
+    assert splits.notes == ()
+    assert splits.version == "unknown"
+
+
+def test_without_val_a_tenth_of_the_training_videos_is_held_out(tmp_path):
+    ids = [f"{n:08d}" for n in range(300)]
+    folder = music(tmp_path, train=[*ids, *ids], test=["00000000"])
+    splits = read_splits("music-avqa", folder)
+    held = videos(splits.val)
+    assert 15 <= len(held) <= 45
+    assert not held & videos(splits.train)
+    assert held | videos(splits.train) == set(ids)
+    assert {q.split for q in splits.val} == {"val"}
+    assert splits.notes == (
+        f"validation: {len(held)} of 300 training videos, held out by video (the share is 10% of"
+        " their hashes)",
+    )
+    assert len(splits.test) == 1
+    # Other questions do not move a video.
+    fewer = read_splits("music-avqa", music(tmp_path / "fewer", train=ids[:150], test=["x"]))
+    assert videos(fewer.val) == held & set(ids[:150])
+
+
+def test_two_videos_are_enough_to_hold_one_out(tmp_path):
+    splits = read_splits("music-avqa", music(tmp_path, train=["a", "b"], test=["c"]))
+    assert (len(splits.train), len(splits.val)) == (1, 1)
+
+
+def test_avqa_is_tested_on_val_and_validated_on_held_out_videos(tmp_path):
+    rows = [question_files.avqa_row(id=n, video_name=f"v{n}_000030") for n in range(60)]
+    question_files.write(tmp_path / "train_qa.json", rows[:50])
+    question_files.write(tmp_path / "val_qa.json", rows[50:])
+    splits = read_splits("avqa", tmp_path)
+    assert videos(splits.test) == {f"v{n}_000030" for n in range(50, 60)}
+    assert {q.split for q in splits.test} == {"test"}
+    assert 0 < len(splits.val) < 20
+    assert not videos(splits.val) & (videos(splits.train) | videos(splits.test))
+    assert splits.notes[0] == "avqa has no test of its own: val of the file is the test"
+
+
+def test_splits_by_video_share_none(tmp_path):
+    ids = [f"{n:08d}" for n in range(100)]
+    splits = read_splits("music-avqa", music(tmp_path, train=ids, val=ids, test=ids), "video")
+    parts = [videos(splits.of(name)) for name in ("train", "val", "test")]
+    assert sum(map(len, parts)) == 100
+    assert set.union(*parts) == set(ids)
+    assert "no video is in two of them" in splits.notes[0]
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    splits = read_splits("music-avqa", music(tmp_path, train=["a"]))
+    expected = r"no question left in val and test of music-avqa \(train 1, val 0, test 0\);"
+    with pytest.raises(DatasetError, match=expected):
+        require_questions(splits, "music-avqa", tmp_path)
