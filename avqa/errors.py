@@ -3,6 +3,7 @@
     AvqaError                 1   unexpected
     ├─ ConfigError            2   usage or configuration
     │  ├─ UnknownName         2   also LookupError
+    │  ├─ PluginError         2   an encoder, reader, data set or head breaks its contract
     │  └─ DatasetError        2   a question file, or one of its questions, cannot be used
     ├─ MediaError             3   one video cannot be read; recorded, the run goes on
     ├─ PartialFailure         3   the run ended and some videos failed
@@ -72,6 +73,10 @@ class UnknownName(ConfigError, LookupError):
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" did you mean {near[0]!r}?" if near else ""
         super().__init__(f"no {kind} {name!r};{hint} available: {', '.join(names)}")
+
+
+class PluginError(ConfigError):
+    """The module of a plug-in breaks its kind's contract."""
 
 
 class DatasetError(ConfigError):
