@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from avqa import datasets
-from avqa.datasets.question import text_key
-from avqa.datasets.vocabulary import INSTRUMENTS
+from avqa.datasets._parts.question import text_key
+from avqa.datasets._parts.vocabulary import INSTRUMENTS
 
 NUM_QUESTIONS, NUM_VIDEOS = 32_000, 9_288
 TEMPLATES = (

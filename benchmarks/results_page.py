@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from avqa.datasets.floors import Table
-from avqa.datasets.taxonomy import COLUMNS
+from avqa.datasets._parts.floors import Table
+from avqa.datasets._parts.taxonomy import COLUMNS
 from avqa.heads import load
 from avqa.pipelines.extraction.progress import clock
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from avqa.datasets import Question
-from avqa.datasets.floors import Table, score_table
-from avqa.datasets.question import SPLITS
-from avqa.datasets.vocabulary import ANSWERS, WORD_ID, encode_answer
+from avqa.datasets._parts.floors import Table, score_table
+from avqa.datasets._parts.question import SPLITS
+from avqa.datasets._parts.vocabulary import ANSWERS, WORD_ID, encode_answer
 from avqa.training.data.features import FeatureReader
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))

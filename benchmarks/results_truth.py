@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avqa.datasets import Question
-from avqa.datasets.vocabulary import INSTRUMENTS
+from avqa.datasets._parts.vocabulary import INSTRUMENTS
 from avqa.heads import Evidence
 from benchmarks.results_exact import GRID, covered_patches, sounds_at
 

@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 
 from avqa import datasets, heads
 from avqa.datasets import Question
-from avqa.datasets.floors import Score, Table, floors
-from avqa.datasets.labels import instrument_labels
-from avqa.datasets.question import SPLITS
+from avqa.datasets._parts.floors import Score, Table, floors
+from avqa.datasets._parts.labels import instrument_labels
+from avqa.datasets._parts.question import SPLITS
 from avqa.heads import Evidence, Head, HeadOutput
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.places.files import write_json

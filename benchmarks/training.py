@@ -99,7 +99,7 @@ def main() -> None:
 def question_set(name: str, folder: Path, budget: int) -> tuple[Any, Any, Any]:
     """A head with its paper's options, its recipe, and the questions as it reads them."""
     from avqa import heads
-    from avqa.datasets.labels import instrument_labels
+    from avqa.datasets._parts.labels import instrument_labels
     from avqa.store.reader import FeatureStore
     from avqa.training.data.features import VideoFeatures, feature_names
     from avqa.training.data.questions import QuestionSet

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
-from avqa.datasets.question import Question, normalise, text_key
+from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.store.commit import Store
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.schema import GROUP, FeatureSpec

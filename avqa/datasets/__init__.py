@@ -6,7 +6,7 @@ A module of this package is a data set if it defines, beside its docstring:
 - ``LICENSE: str``: what its licence allows
 - ``FILES: dict[str, tuple[str, ...]]``: by split, the paths tried below a folder, best first
 - ``VARIANTS: dict[str, tuple[str, ...]]``: keywords of ``read`` and their values, default first
-- ``COLUMNS: dict[str, Pairs]``: columns of its result table, see `avqa.datasets.taxonomy`
+- ``COLUMNS: dict[str, Pairs]``: columns of its result table, see `avqa.datasets._parts.taxonomy`
 - ``read(path, splits=None, **variant) -> list[Question]``: the questions of a folder or a file
 - ``version(questions) -> str``: which release of the annotation these questions are
 """
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from avqa.datasets.question import SPLITS, Question
+from avqa.datasets._parts.question import SPLITS, Question
 from avqa.errors import DatasetError, UnknownName
 
 __all__ = ["Question", "load", "names", "read"]

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from avqa.datasets._fields import BadField, id_field, normal_text, text_field, video_field
-from avqa.datasets._files import Row, find, parse_file
-from avqa.datasets.question import Keys, Question
-from avqa.datasets.taxonomy import Pairs
+from avqa.datasets._parts.fields import BadField, id_field, normal_text, text_field, video_field
+from avqa.datasets._parts.files import Row, find, parse_file
+from avqa.datasets._parts.question import Keys, Question
+from avqa.datasets._parts.taxonomy import Pairs
 
 BIBTEX = """\
 @inproceedings{yang2022avqa,

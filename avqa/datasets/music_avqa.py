@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from avqa.datasets._files import find
-from avqa.datasets._music_rows import questions_in
-from avqa.datasets.question import SPLITS, Question, num_repeated
-from avqa.datasets.taxonomy import COLUMNS as COLUMNS
+from avqa.datasets._parts.files import find
+from avqa.datasets._parts.music_rows import questions_in
+from avqa.datasets._parts.question import SPLITS, Question, num_repeated
+from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
 
 BIBTEX = """\
 @inproceedings{li2022learning,

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avqa.datasets import music_avqa
-from avqa.datasets._files import find
-from avqa.datasets._music_rows import questions_in
-from avqa.datasets.question import Question
-from avqa.datasets.taxonomy import COLUMNS as COLUMNS
+from avqa.datasets._parts.files import find
+from avqa.datasets._parts.music_rows import questions_in
+from avqa.datasets._parts.question import Question
+from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
 from avqa.errors import DatasetError
 
 BIBTEX = """\

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from avqa import datasets
+from avqa.datasets._parts.floors import floors
 from avqa.datasets._synth.balance import choose
 from avqa.datasets._synth.facts import Facts
 from avqa.datasets._synth.questions import Question, ask
 from avqa.datasets._synth.render import render
 from avqa.datasets._synth.score import Scene, Settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, settings_entry, truth, write_json
-from avqa.datasets.floors import floors
 from avqa.errors import ConfigError, StorageFailure
 from avqa.machine import num_cores
 from avqa.pipelines.extraction.progress import clock

@@ -28,7 +28,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from avqa import heads
-from avqa.datasets.floors import Score, Table
+from avqa.datasets._parts.floors import Score, Table
 from avqa.errors import ConfigError
 from avqa.heads import Head
 from avqa.store.places.files import read_json, storage_errors, write_atomic, write_json

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avqa.datasets.floors import Table, score_table
-from avqa.datasets.question import Question
-from avqa.datasets.taxonomy import COLUMNS, Pairs
-from avqa.datasets.vocabulary import ANSWERS
+from avqa.datasets._parts.floors import Table, score_table
+from avqa.datasets._parts.question import Question
+from avqa.datasets._parts.taxonomy import COLUMNS, Pairs
+from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError
 from avqa.store.places.files import storage_errors, write_atomic
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from avqa.datasets import Question
-from avqa.datasets.floors import Score
-from avqa.datasets.taxonomy import COLUMNS
+from avqa.datasets._parts.floors import Score
+from avqa.datasets._parts.taxonomy import COLUMNS
 from avqa.heads import Evidence
 from benchmarks import results
 from benchmarks.results_exact import SCALE, ExactFeatures, Standardised, covered_patches

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from avqa import datasets
 from avqa.cli import app
+from avqa.datasets._parts.floors import floors
 from avqa.datasets._synth.score import check_settings
-from avqa.datasets.floors import floors
 from avqa.pipelines.synth import synthesise
 
 SETTINGS = check_settings(3, 2, "4", 1)

@@ -6,7 +6,7 @@ import pytest
 from helpers.questions.question_files import SAMPLES
 
 from avqa import datasets
-from avqa.datasets.question import SPLITS, normalise
+from avqa.datasets._parts.question import SPLITS, normalise
 from avqa.errors import DatasetError, UnknownName
 
 

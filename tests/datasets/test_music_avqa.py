@@ -5,9 +5,9 @@ import pytest
 from helpers.questions.question_files import REAL, music_row, needs_real, write
 
 from avqa import datasets
+from avqa.datasets._parts.question import num_repeated
+from avqa.datasets._parts.taxonomy import NAMES
 from avqa.datasets.music_avqa import version
-from avqa.datasets.question import num_repeated
-from avqa.datasets.taxonomy import NAMES
 from avqa.errors import DatasetError
 
 

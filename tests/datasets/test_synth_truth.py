@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avqa.datasets._parts.taxonomy import NAMES
+from avqa.datasets._parts.vocabulary import ANSWER_ID, is_known
+from avqa.datasets._parts.vocabulary import INSTRUMENTS as FIELD_INSTRUMENTS
 from avqa.datasets._synth.balance import choose
 from avqa.datasets._synth.drawing import is_sounding
 from avqa.datasets._synth.facts import Facts
@@ -18,9 +21,6 @@ from avqa.datasets._synth.instruments import INSTRUMENTS, registers
 from avqa.datasets._synth.questions import TEMPLATES, ask
 from avqa.datasets._synth.score import check_settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, truth
-from avqa.datasets.taxonomy import NAMES
-from avqa.datasets.vocabulary import ANSWER_ID, is_known
-from avqa.datasets.vocabulary import INSTRUMENTS as FIELD_INSTRUMENTS
 from avqa.errors import ConfigError, UnknownName
 
 PLACES = ["left", "middle", "right"]

@@ -10,7 +10,7 @@ from helpers.runs import run_folders
 from safetensors.torch import save
 
 from avqa import heads
-from avqa.datasets.floors import Score
+from avqa.datasets._parts.floors import Score
 from avqa.errors import ConfigError
 from avqa.training.run import Member, MemberResult, Run, member_path
 

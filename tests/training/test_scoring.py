@@ -9,9 +9,9 @@ from helpers.runs.run_folders import answered
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avqa.datasets.floors import Score
-from avqa.datasets.taxonomy import COLUMNS, NAMES
-from avqa.datasets.vocabulary import ANSWERS
+from avqa.datasets._parts.floors import Score
+from avqa.datasets._parts.taxonomy import COLUMNS, NAMES
+from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError
 from avqa.heads import HeadOutput
 from avqa.training.scoring import predictions, read_predictions, score, write_predictions

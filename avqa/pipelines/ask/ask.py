@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.datasets.question import Question
+from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.extract.settings import Settings
 from avqa.heads import Evidence, Head

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avqa.datasets.question import Question, text_key
+from avqa.datasets._parts.question import Question, text_key
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import weights
 from avqa.extract.media.types import Limits

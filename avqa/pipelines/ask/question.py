@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from avqa.datasets.question import Keys, Question, normalise
-from avqa.datasets.vocabulary import WORDS, is_known
+from avqa.datasets._parts.question import Keys, Question, normalise
+from avqa.datasets._parts.vocabulary import WORDS, is_known
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
 from avqa.training.data.questions import MAX_WORDS

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
-from avqa.datasets.question import Question, normalise, text_key
+from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import ConfigError, FeatureMissing, RecipeMismatch
 from avqa.extract.text import TAPS, tokenise
 from avqa.pipelines.npy.layouts import Dtype, kind_of_folder

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 import avqa
 from avqa import datasets
-from avqa.datasets.matching import Matches, match_rows
-from avqa.datasets.question import Question, normalise, text_key
+from avqa.datasets._parts.matching import Matches, match_rows
+from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import (
     AvqaError,
     PartialFailure,

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 from avqa import datasets
-from avqa.datasets.floors import Table, floors, score_table
-from avqa.datasets.question import SPLITS, Question, num_repeated
-from avqa.datasets.vocabulary import ANSWER_ID, is_known
+from avqa.datasets._parts.floors import Table, floors, score_table
+from avqa.datasets._parts.question import SPLITS, Question, num_repeated
+from avqa.datasets._parts.vocabulary import ANSWER_ID, is_known
 
 
 def show_lines(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from avqa import datasets
 from avqa.datasets import Question
-from avqa.datasets.matching import match_rows
-from avqa.datasets.question import SPLITS
+from avqa.datasets._parts.matching import match_rows
+from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
 from avqa.store.format.recipe_diff import diff_recipes
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from avqa.datasets.matching import match_rows
+from avqa.datasets._parts.matching import match_rows
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads.avst import Head as Avst
 from avqa.heads.avst import Options

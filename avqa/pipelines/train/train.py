@@ -20,7 +20,7 @@ import torch
 
 import avqa
 from avqa import datasets, heads
-from avqa.datasets.labels import InstrumentLabels, instrument_labels
+from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
 from avqa.errors import ConfigError
 from avqa.heads import Head
 from avqa.machine import num_cores

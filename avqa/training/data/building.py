@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from avqa import heads
-from avqa.datasets.vocabulary import ANSWERS, num_words
+from avqa.datasets._parts.vocabulary import ANSWERS, num_words
 from avqa.errors import ConfigError
 from avqa.heads import Head
 from avqa.store.reader import FeatureStore

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avqa.datasets import Question
-from avqa.datasets.matching import match_rows
-from avqa.datasets.question import SPLITS
-from avqa.datasets.vocabulary import ANSWER_ID, is_known
+from avqa.datasets._parts.matching import match_rows
+from avqa.datasets._parts.question import SPLITS
+from avqa.datasets._parts.vocabulary import ANSWER_ID, is_known
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures, feature_names
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions

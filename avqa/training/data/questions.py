@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avqa.datasets import Question
-from avqa.datasets.labels import InstrumentLabels
-from avqa.datasets.vocabulary import ANSWER_ID, encode_answer, encode_words, num_words
+from avqa.datasets._parts.labels import InstrumentLabels
+from avqa.datasets._parts.vocabulary import ANSWER_ID, encode_answer, encode_words, num_words
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
 from avqa.store.reader import FeatureStore

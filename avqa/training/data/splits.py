@@ -16,8 +16,8 @@ from typing import Literal
 
 from avqa import datasets
 from avqa.datasets import Question
-from avqa.datasets.question import SPLITS
-from avqa.datasets.splits import video_disjoint, video_position
+from avqa.datasets._parts.question import SPLITS
+from avqa.datasets._parts.splits import video_disjoint, video_position
 from avqa.errors import DatasetError
 
 HELD_OUT = 0.1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from avqa.datasets.floors import Table
+from avqa.datasets._parts.floors import Table
 
 Kind = Literal["published", "floor", "question-only", "ours", "ablation", "paper's ablation"]
 SECTION: dict[str, int] = {"published": 0, "floor": 1, "question-only": 2, "ours": 2}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from avqa import heads
-from avqa.datasets.floors import Table
+from avqa.datasets._parts.floors import Table
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.table.layout import Row
 from avqa.training.table.rows import PATCHES, Scope, num_rows, thop_parameters

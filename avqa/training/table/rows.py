@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from avqa import heads
-from avqa.datasets.floors import Table
+from avqa.datasets._parts.floors import Table
 from avqa.heads import Figures, Paper
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
 from avqa.training.settings import DERIVED

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avqa import datasets, heads
-from avqa.datasets.floors import floors
-from avqa.datasets.question import Question
+from avqa.datasets._parts.floors import floors
+from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score

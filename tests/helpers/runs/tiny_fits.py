@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from avqa import heads
-from avqa.datasets.question import Question
+from avqa.datasets._parts.question import Question
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import fit
 from avqa.training.settings import TrainSettings

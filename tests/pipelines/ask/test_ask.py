@@ -9,8 +9,8 @@ import torch
 from helpers.questions import asking as questions_asked
 from helpers.runs import asked_runs
 
-from avqa.datasets.question import Question
-from avqa.datasets.vocabulary import ANSWERS
+from avqa.datasets._parts.question import Question
+from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders
 from avqa.pipelines.ask import features

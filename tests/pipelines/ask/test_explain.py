@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avqa.datasets.question import Question
+from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.extract.encoders import _pictures
 from avqa.extract.media.types import Limits

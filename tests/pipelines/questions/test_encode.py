@@ -14,7 +14,7 @@ from helpers.questions import asking
 from helpers.store.stores import store_bytes
 from helpers.store.written import copied
 
-from avqa.datasets.question import text_key
+from avqa.datasets._parts.question import text_key
 from avqa.errors import (
     ConfigError,
     PartialFailure,

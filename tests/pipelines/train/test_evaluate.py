@@ -12,7 +12,7 @@ from helpers.runs.run_folders import SECONDS, rows_of, write_run, write_store
 from helpers.store.stores import store_bytes
 
 from avqa import datasets
-from avqa.datasets.vocabulary import ANSWERS, encode_words
+from avqa.datasets._parts.vocabulary import ANSWERS, encode_words
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
 from avqa.heads import HeadInput
 from avqa.pipelines.train.evaluate import EvaluateOptions, evaluate, predict

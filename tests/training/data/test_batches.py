@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from avqa import heads
-from avqa.datasets.labels import instrument_labels
+from avqa.datasets._parts.labels import instrument_labels
 from avqa.errors import FeatureMissing
 from avqa.store.places.files import store_path
 from avqa.store.writer import chunk_path

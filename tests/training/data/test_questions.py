@@ -7,8 +7,8 @@ from helpers.questions import asking
 from helpers.questions.question_files import REAL, make_question, needs_real
 
 from avqa import datasets, heads
-from avqa.datasets.labels import instrument_labels
-from avqa.datasets.vocabulary import ANSWERS, INSTRUMENTS, TYPE_WORDS, WORDS, num_words
+from avqa.datasets._parts.labels import instrument_labels
+from avqa.datasets._parts.vocabulary import ANSWERS, INSTRUMENTS, TYPE_WORDS, WORDS, num_words
 from avqa.errors import ConfigError, DatasetError, FeatureMissing
 from avqa.pipelines.questions.encode import QuestionOptions, encode_questions
 from avqa.store.reader import FeatureStore

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avqa import heads
-from avqa.datasets.floors import Score, score_table
-from avqa.datasets.taxonomy import COLUMNS, NAMES
+from avqa.datasets._parts.floors import Score, score_table
+from avqa.datasets._parts.taxonomy import COLUMNS, NAMES
 from avqa.errors import ConfigError
 from avqa.heads.pstp.head import thop_parameters
 from avqa.training.scoring import write_predictions

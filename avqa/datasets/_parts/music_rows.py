@@ -9,10 +9,17 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from avqa.datasets._fields import BadField, fill, id_field, list_in_string, text_field, video_field
-from avqa.datasets._files import Row, parse_file
-from avqa.datasets.question import Keys, Question
-from avqa.datasets.taxonomy import COLUMNS
+from avqa.datasets._parts.fields import (
+    BadField,
+    fill,
+    id_field,
+    list_in_string,
+    text_field,
+    video_field,
+)
+from avqa.datasets._parts.files import Row, parse_file
+from avqa.datasets._parts.question import Keys, Question
+from avqa.datasets._parts.taxonomy import COLUMNS
 
 Texts = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Filled text, its words, slot values."""

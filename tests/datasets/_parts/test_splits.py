@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa import datasets
-from avqa.datasets.splits import video_disjoint, video_position
+from avqa.datasets._parts.splits import video_disjoint, video_position
 
 
 def some_questions(num_videos, per_video=2):

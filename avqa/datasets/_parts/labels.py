@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from avqa.datasets.question import Question
-from avqa.datasets.vocabulary import INSTRUMENTS
+from avqa.datasets._parts.question import Question
+from avqa.datasets._parts.vocabulary import INSTRUMENTS
 from avqa.errors import DatasetError
 
 Evidence = Literal["any", "audio", "visual"]

@@ -3,8 +3,8 @@ import pytest
 from helpers.questions.question_files import REAL, make_question, needs_real
 
 from avqa import datasets
-from avqa.datasets.labels import collect, instrument_labels
-from avqa.datasets.vocabulary import INSTRUMENTS
+from avqa.datasets._parts.labels import collect, instrument_labels
+from avqa.datasets._parts.vocabulary import INSTRUMENTS
 from avqa.errors import DatasetError
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avqa.datasets._fields import BadField
-from avqa.datasets.question import SPLITS, Question
+from avqa.datasets._parts.fields import BadField
+from avqa.datasets._parts.question import SPLITS, Question
 from avqa.errors import DatasetError
 
 Row = dict[str, Any]

@@ -5,7 +5,7 @@ from helpers.questions.question_files import make_question
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avqa.datasets.question import Keys, normalise, num_repeated, text_key
+from avqa.datasets._parts.question import Keys, normalise, num_repeated, text_key
 
 
 def test_normal_form_keeps_case_and_underscores():

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-from avqa.datasets.question import SPLITS, Question
+from avqa.datasets._parts.question import SPLITS, Question
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 DERIVED = re.compile(r"(_#\d+)?(_flip)?$")

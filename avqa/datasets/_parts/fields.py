@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from avqa.datasets.question import normalise
+from avqa.datasets._parts.question import normalise
 from avqa.errors import DatasetError
 
 PLACEHOLDER = re.compile(r"<[A-Za-z]+>")

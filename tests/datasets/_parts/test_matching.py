@@ -1,7 +1,7 @@
 import pytest
 from helpers.questions.question_files import make_question
 
-from avqa.datasets.matching import match_rows
+from avqa.datasets._parts.matching import match_rows
 from avqa.errors import DatasetError, StoreError
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from avqa.datasets.question import Question
-from avqa.datasets.taxonomy import COLUMNS, Pairs
+from avqa.datasets._parts.question import Question
+from avqa.datasets._parts.taxonomy import COLUMNS, Pairs
 
 
 class Score(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avqa.datasets.question import Question
+from avqa.datasets._parts.question import Question
 from avqa.errors import DatasetError
 
 _INSTRUMENTS = (

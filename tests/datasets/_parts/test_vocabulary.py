@@ -4,7 +4,7 @@ import pytest
 from helpers.questions.question_files import REAL, make_question, needs_real
 
 from avqa import datasets
-from avqa.datasets.vocabulary import (
+from avqa.datasets._parts.vocabulary import (
     ANSWER_ID,
     ANSWERS,
     INSTRUMENTS,

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avqa import datasets
-from avqa.datasets.floors import AnswerPrior, Score, floors, score_table
-from avqa.datasets.taxonomy import COLUMNS, NAMES
+from avqa.datasets._parts.floors import AnswerPrior, Score, floors, score_table
+from avqa.datasets._parts.taxonomy import COLUMNS, NAMES
 
 FIELD_ORDER = (
     "A-Count A-Comp A-Avg V-Count V-Local V-Avg"
