@@ -51,5 +51,7 @@ def weights_verify(
     names: Annotated[list[str] | None, typer.Argument(help="Default: all here.")] = None,
 ) -> None:
     """Check the cached weights: digest, tensors, known answers."""
+    from avqa.extract.weights import verify as verify_weights
+
     for line in verify_weights(names or None):
         typer.echo(line)
