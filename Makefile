@@ -8,11 +8,12 @@ DEMO ?= build/demo
 WEIGHTS ?=
 ARGS ?=
 
-.PHONY: help setup features demo test check bench clean
+.PHONY: help setup features demo test soak check bench clean
 help:
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
 	@echo "make demo [DEMO=dir] [WEIGHTS=random:0]  from nothing to trained heads and an explained answer"
 	@echo "make test      run the tests"
+	@echo "make soak      kill what writes at random moments, again and again"
 	@echo "make check     formatting, lint, types"
 	@echo "make bench     measure on this machine, write docs/benchmarks.md"
 
@@ -36,6 +37,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+soak: setup
+	$(BIN)/python -m pytest -n 3 -m soak $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,9 +1,10 @@
-"""avqa: from a folder of videos to audio-visual question answering features.
+"""avqa: audio-visual question answering, from a folder of videos to trained, evaluated heads.
 
 import avqa
-arrays = avqa.extract_video("clip.mp4", weights="random:0")
-store = avqa.open_store("features")
-rows = store.read("clip", "clip_vit_b32/frame")
+avqa.extract("videos", "features")
+avqa.questions("music-avqa", "annotations", "features")
+table = avqa.train("pstp", "features", "music-avqa", "annotations", "run")
+answer = avqa.ask("run", "clip.mp4", "Where is the first sounding instrument?")
 """
 
 from __future__ import annotations
@@ -13,20 +14,47 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from avqa.pipelines.extraction.single import extract_video
-    from avqa.store.reader import open_store
+    from avqa.api import (
+        ask,
+        compare,
+        evaluate,
+        explain,
+        extract,
+        extract_video,
+        open_store,
+        predict,
+        questions,
+        train,
+    )
 
-__all__ = ["__version__", "extract_video", "open_store"]
+__all__ = [
+    "__version__",
+    "ask",
+    "compare",
+    "evaluate",
+    "explain",
+    "extract",
+    "extract_video",
+    "open_store",
+    "predict",
+    "questions",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
     """Import on first use: `import avqa` alone loads neither torch nor zarr."""
-    if name == "extract_video":
-        from avqa.pipelines.extraction.single import extract_video
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "extract":  # the package of that name, which may be called
+        import avqa.extract
 
-        return extract_video
-    if name == "open_store":
-        from avqa.store.reader import open_store
+        return avqa.extract
+    from avqa import api
 
-        return open_store
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """For completion in a notebook."""
+    return __all__

@@ -127,6 +127,7 @@ def commit_until(path, records, change, monkeypatch):
     return True
 
 
+@pytest.mark.soak
 def test_killed_again_and_again_at_random_times(tmp_path, whole):
     clock = random.Random(0)
     for number in range(8):

@@ -129,7 +129,9 @@ class QuestionReport:
             )
 
 
-def text_settings(*, mark: bool, precision: str, dtype: str, device: str) -> TextSettings:
+def text_settings(
+    *, mark: bool = False, precision: str = "fp32", dtype: str = "float16", device: str = "auto"
+) -> TextSettings:
     """The user's choices, checked.
 
     Raises:

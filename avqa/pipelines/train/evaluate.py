@@ -111,11 +111,43 @@ class PredictReport:
         return lines
 
 
-def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
-    """Write a JSON object, question id → answer, of one member; replaces ``out``.
+@dataclass(frozen=True)
+class Answers:
+    """What one member answered."""
+
+    member: Member
+    answers: dict[str, str]
+    """Question id → answer; under a question's key where its id is missing or occurs twice."""
+    asked: int
+    answered: int
+    by_key: int
+
+
+def answers(options: EvaluateOptions, say: Say) -> Answers:
+    """Answer a split's questions with one member; they need no right answer.
 
     The member is the run's default variant with its first seed, or the one whose folder is given.
-    Questions need no right answer.
+
+    Raises:
+        As `evaluate`.
+    """
+    run = Run.load(options.run)
+    member = next(iter([*run.of_variant(DEFAULT), *run.members]))
+    asked = _asked(member.config, options)
+    rows = _Desk([member], asked.questions, options.store, say).answers(member)
+    ids = Counter(row.question_id for row in rows)
+    # A key is 64 hexadecimal digits, which no question id is.
+    names = [
+        row.key if row.question_id is None or ids[row.question_id] > 1 else row.question_id
+        for row in rows
+    ]
+    found = {name: row.prediction for name, row in zip(names, rows, strict=True)}
+    by_key = sum(name == row.key for name, row in zip(names, rows, strict=True))
+    return Answers(member, found, len(asked.questions), len(rows), by_key)
+
+
+def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
+    """Write `answers` as a JSON object; replaces ``out``.
 
     Raises:
         As `evaluate`, and StorageFailure: ``out`` cannot be written.
@@ -124,22 +156,11 @@ def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
     if out.is_dir() or not out.absolute().parent.is_dir():
         what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
         raise ConfigError(f"out={str(out)!r} {what}; expected a file to write; change --out")
-    run = Run.load(options.run)
-    member = next(iter([*run.of_variant(DEFAULT), *run.members]))
-    asked = _asked(member.config, options)
-    desk = _Desk([member], asked.questions, options.store, say)
-    rows = desk.answers(member)
-    ids = Counter(row.question_id for row in rows)
-    # A key is 64 hexadecimal digits, which no question id is.
-    names = [
-        row.key if row.question_id is None or ids[row.question_id] > 1 else row.question_id
-        for row in rows
-    ]
-    found = {name: row.prediction for name, row in zip(names, rows, strict=True)}
+    found = answers(options, say)
     with storage_errors(repr(str(out))):
-        write_atomic(out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
-    by_key = sum(name == row.key for name, row in zip(names, rows, strict=True))
-    return PredictReport(out, member, len(asked.questions), len(rows), by_key)
+        text = json.dumps(found.answers, indent=1, ensure_ascii=False) + "\n"
+        write_atomic(out, text.encode())
+    return PredictReport(out, found.member, found.asked, found.answered, found.by_key)
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,13 @@ def in_a_folder(videos, tmp_path_factory):
     return store_bytes(store)
 
 
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.soak)])
 def test_killed_again_and_again_the_bucket_ends_with_the_same_bytes(
-    s3, videos, in_a_folder, tmp_path
+    s3, videos, in_a_folder, tmp_path, kills
 ):
-    store = f"s3://{s3_server.BUCKET}/killed"
+    store = f"s3://{s3_server.BUCKET}/killed-{kills}"
     chooser = random.Random(1)
-    for _ in range(3):
+    for _ in range(kills):
         with (tmp_path / "log").open("w") as log:
             one = subprocess.Popen(
                 [sys.executable, "-m", "avqa.cli", *extraction(videos, store)],

@@ -366,6 +366,7 @@ def test_killed_before_changes_of_the_disk(made, tmp_path):
         shutil.rmtree(path)
 
 
+@pytest.mark.soak
 def test_the_command_killed_at_random_moments(made, tmp_path):
     path = copied(made / "S", tmp_path / "S")
     chooser = random.Random(1)

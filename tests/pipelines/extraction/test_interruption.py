@@ -162,7 +162,8 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     assert_all_gone(everyone)
 
 
-def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.soak)])
+def test_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path, kills):
     folder = tmp_path / "videos"
     for clip in render_sample(folder)[:3]:
         clip.unlink()
@@ -172,7 +173,7 @@ def test_ten_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path):
     complete(whole)
     latest = time.monotonic() - started  # kills fall everywhere, from start-up to the last commit
     torn = command(folder, tmp_path / "torn", features=features, decoder="pyav")
-    kill_at_random(torn, tmp_path / "log", 10, random.Random(0), latest)
+    kill_at_random(torn, tmp_path / "log", kills, random.Random(0), latest)
     complete(torn)
     assert store_bytes(tmp_path / "torn") == store_bytes(tmp_path / "whole")
     assert not verify(tmp_path / "torn").problems

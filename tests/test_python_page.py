@@ -1,0 +1,53 @@
+"""``docs/python.md`` and the public functions: every block runs, on real clips."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from helpers.old_version import unpack
+
+import avqa
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+FUNCTIONS = [name for name in avqa.__all__ if name != "__version__"]
+
+
+@pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    unpack(tmp_path, "videos", "annotations")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in BLOCKS:
+        exec(compile(block, str(PAGE), "exec"), names)
+    printed = capsys.readouterr().out
+    assert "4 videos: 4 extracted" in printed
+    assert "00000001 (2, 128)" in printed
+    assert "distinct texts: " in printed
+    assert names["answers"].keys() == {str(q) for q in names["answers"]}
+    assert len(names["answer"].answers) == 42
+    assert names["files"][0].is_file()
+    assert printed.rstrip().endswith("torch.Size([2, 42]) ['contrast']") or "torch.Size([2, 42])" in printed
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_public_function_is_documented_with_a_call_of_it(name):
+    function = getattr(avqa, name)
+    text = inspect.getdoc(function if name != "extract" else avqa.api.extract)
+    assert f"avqa.{name}(" in text
+    assert f"avqa.{name}(" in PAGE.read_text(encoding="utf-8")
+
+
+def test_an_unknown_name_of_the_package():
+    with pytest.raises(AttributeError, match="module 'avqa' has no attribute 'extracts'"):
+        avqa.extracts  # noqa: B018
+    assert set(FUNCTIONS) <= set(dir(avqa))
+
+
+def test_extract_is_a_package_and_a_function():
+    import avqa.extract.settings
+
+    assert avqa.extract.settings.Settings().frame_at == "mid"
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        avqa.extract()

@@ -1,0 +1,135 @@
+"""What version 0.1 wrote is read, resumed, verified, evaluated and asked: same rows, same answers.
+
+Numbers that this machine makes anew are compared within the rounding that processors differ by;
+everything else to the byte.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers.old_version import unpack
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from avqa.cli import app
+from avqa.store.reader import open_store
+
+FEATURES = ("resnet18/pool", "vggish/audio")
+EXTRACT = (
+    *("extract", "--videos", "videos", "--features", ",".join(FEATURES), "--chunk-seconds", "2"),
+    *("--weights", "random:0", "--scheduler", "sync", "--device", "cpu"),
+)
+QUESTIONS = ("--dataset", "music-avqa", "--annotations", "annotations")
+pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+
+
+@pytest.fixture(autouse=True)
+def old(tmp_path_factory, monkeypatch, unpacked):
+    folder = tmp_path_factory.mktemp("old") / "copy"
+    shutil.copytree(unpacked, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    return unpack(
+        tmp_path_factory.mktemp("v0_1"),
+        *("videos", "annotations", "store", "packed", "part", "tasks", "whole", "run", "killed"),
+        *("finished", "evaluated.txt", "predictions.json", "asked.txt"),
+    )
+
+
+def avqa(*line):
+    done = CliRunner().invoke(app, [str(word) for word in line])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def index_bytes(store):
+    """Every file of the store's arrays but the features' values."""
+    root = store / "features.zarr"
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not str(path.relative_to(root)).startswith(FEATURES)
+    }
+
+
+def assert_same_store(path, expected):
+    assert index_bytes(path) == index_bytes(expected)
+    ours, theirs = open_store(path), open_store(expected)
+    assert ours.video_ids == theirs.video_ids
+    for video in theirs.video_ids:
+        for feature in FEATURES:
+            rows = theirs.read(video, feature).astype(np.float32)
+            np.testing.assert_allclose(ours.read(video, feature), rows, rtol=2e-2, atol=2e-3)
+
+
+def test_an_extraction_is_resumed(old):
+    kept = {p: p.read_bytes() for p in (old / "part").glob("features.zarr/*/*/c.[01].*")}
+    assert len(kept) == 4
+    assert "2 extracted, 2 already there" in avqa(*EXTRACT, "--out", "part")
+    assert {p: p.read_bytes() for p in kept} == kept
+    assert_same_store(old / "part", old / "whole")
+
+
+def test_the_second_task_of_an_array_job_and_finalize(old):
+    avqa(*EXTRACT, "--out", "tasks", "--partition", "1/2")
+    avqa("finalize", "tasks")
+    assert_same_store(old / "tasks", old / "whole")
+
+
+def test_stores_are_verified_and_nothing_is_done_again(old):
+    before = index_bytes(old / "store")
+    assert "4 extracted" not in avqa(*EXTRACT, "--out", "store")
+    assert index_bytes(old / "store") == before
+    assert "no problem" in avqa("verify", "store")
+    assert "no problem" in avqa("verify", "packed")
+    assert "0 encoded" in avqa("questions", *QUESTIONS, "--store", "store")
+    store, packed = open_store("store"), open_store("packed")
+    for video in store.video_ids:
+        for feature in FEATURES:
+            assert (store.read(video, feature) == packed.read(video, feature)).all()
+    for text in store.texts:
+        assert (
+            store.read_text(text, "clip_vit_b32/word") == packed.read_text(text, "clip_vit_b32/word")
+        ).all()
+
+
+@pytest.mark.parametrize("store", ["store", "packed"])
+def test_a_run_is_evaluated(old, store):
+    given = ("--store", store, "--annotations", "annotations")
+    assert avqa("evaluate", "run", *given) == (old / "evaluated.txt").read_text()
+    avqa("predict", "run", "--out", "again.json", *given)
+    assert json.loads((old / "again.json").read_text()) == json.loads(
+        (old / "predictions.json").read_text()
+    )
+
+
+def answers(text):
+    """Answer → per cent, of what `avqa ask` prints."""
+    lines = [line[11:] for line in text.splitlines() if line.endswith("%") and "looked" not in line]
+    return {line.rsplit(maxsplit=2)[0]: float(line.rsplit(maxsplit=2)[1]) for line in lines}
+
+
+def test_a_run_is_asked(old, monkeypatch):
+    monkeypatch.setenv("AVQA_CACHE", str(old / "cache"))
+    asked = avqa("ask", "run", "videos/00000001.mp4", "Is the flute always playing?")
+    expected = answers((old / "asked.txt").read_text())
+    assert len(expected) == 5
+    assert answers(asked) == pytest.approx(expected, abs=0.11)
+
+
+def test_a_killed_training_is_resumed(old):
+    chosen = ("visual=resnet18", "question=clip", "width=8", "batch_size=4", "device=cpu", "epochs=6")
+    words = [word for setting in chosen for word in ("--set", setting)]
+    line = ("train-head", "mcd", "--store", "store", *QUESTIONS, "--out", "killed", *words)
+    avqa(*line, "--resume")
+    ours = load_file("killed/default/seed-0/model.safetensors")
+    theirs = load_file("finished/default/seed-0/model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-4, atol=1e-5)
