@@ -57,6 +57,9 @@ class UnknownVideo(UnknownName):
 def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
     """Open a store for reading.
 
+        store = avqa.open_store("features")
+        rows = store.read("clip", "clip_vit_b32/frame")  # [T, 512]
+
     Warns with `RandomWeightsWarning` if features were made with random weights.
 
     Raises:

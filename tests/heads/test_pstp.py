@@ -297,7 +297,7 @@ def test_words_are_needed_where_they_are_fused():
     assert head.needs == ("audio", "frame", "patch", "sentence", "words", "eot")
     assert "words" not in small().needs
     inputs = make_inputs(head, dtype=torch.float64)
-    with pytest.raises(ValueError, match="words is missing; avqa.heads.pstp.head needs"):
+    with pytest.raises(ValueError, match="words is missing; head=pstp needs"):
         head(replace(inputs, words=None))
     assert small(fusion="selfattn_words", question="lstm").needs[3:] == ("tokens",)
 

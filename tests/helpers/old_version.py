@@ -12,5 +12,7 @@ def unpack(folder, *names):
     with tarfile.open(ARCHIVE) as archive:
         wanted = [m for m in archive if m.name.partition("/")[0] in names]
         assert {m.name.partition("/")[0] for m in wanted} == set(names)
-        archive.extractall(folder, wanted, filter="data")
+        # Python 3.11.4 and later want to be told; earlier ones know no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder, wanted)
     return folder

@@ -127,7 +127,7 @@ def load_grounding(head: Head, state: Mapping[str, Tensor]) -> None:
     own = grounding_state(head)
     if strange := sorted(own.keys() ^ state.keys()):
         raise ValueError(
-            f"grounding weights differ from those of {type(head).__module__} in {strange[0]}"
+            f"grounding weights differ from those of head={head.name} in {strange[0]}"
             f" and {len(strange) - 1} more; expected exactly {', '.join(sorted(own))}"
         )
     for name, value in state.items():

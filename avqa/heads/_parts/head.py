@@ -166,6 +166,11 @@ class Head(nn.Module):
         self.aux_weights = {}
 
     @property
+    def name(self) -> str:
+        """Name of the file or folder that defines this head."""
+        return type(self).__module__.removesuffix(".head").rpartition(".")[2]
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Fields of `HeadInput` that must be given, for these options."""
         choices = ("choices",) if self.options.answer == "choices" else ()
@@ -188,7 +193,7 @@ class Head(nn.Module):
         needs = self.needs if needs is None else needs
         for name in needs:
             if getattr(inputs, name) is None:
-                raise ValueError(f"{name} is missing; {type(self).__module__} needs {needs}")
+                raise ValueError(f"{name} is missing; head={self.name} needs {needs}")
         for name, rank in _RANK.items():
             if (tensor := getattr(inputs, name)) is not None:
                 self._check_shape(name, tensor, rank, inputs.valid)

@@ -47,6 +47,9 @@ def extract_video(
 ) -> dict[str, NDArray[Any]]:
     """Features of one video as float32 arrays [T, ...], in exactly the stored convention.
 
+        arrays = avqa.extract_video("clip.mp4", ["vggish/audio"])
+        arrays["vggish/audio"]  # [T, 128]
+
     Args:
         path: the video.
         features: ``<encoder>/<tap>`` names; those of the profile if not given.

@@ -38,7 +38,7 @@ def identity(
 ) -> dict[str, str]:
     """Everything that the weights of an epoch follow from, as name → value in words."""
     chosen = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
-    facts = {"head": type(head).__module__.rpartition(".")[2], "seed": seed}
+    facts = {"head": head.name, "seed": seed}
     facts |= chosen | asdict(head.options)
     facts |= {"training questions": _digest(train), "validation questions": _digest(val)}
     return {name: str(value) for name, value in facts.items()}
