@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from avqa.heads import HeadInput, build, count_parameters
-from avqa.heads.pstp.head import ABLATIONS, thop_parameters
+from avqa.heads.pstp.head import thop_parameters
+from avqa.heads.pstp.paper import ABLATIONS
 from avqa.heads.pstp.modules import PatchSelection, SegmentSelection, cut
 
 D = 8
