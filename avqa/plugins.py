@@ -120,7 +120,7 @@ class Kind(Generic[T]):
     def _broken(self, name: str, place: str, error: Exception) -> NoReturn:
         raise PluginError(
             f"{self.word} {name!r} ({place}) cannot be imported: {type(error).__name__}: {error};"
-            f" expected a module that can; correct it; see {PAGE}"
+            f" expected a module that can be; correct it; see {PAGE}"
         ) from error
 
 

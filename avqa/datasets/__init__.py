@@ -10,12 +10,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from avqa.datasets._parts.question import SPLITS, Question
+from avqa.datasets._parts.fields import BadField, normal_text, text_field, video_field
+from avqa.datasets._parts.files import Row, find, parse_file
+from avqa.datasets._parts.question import SPLITS, Keys, Question
 from avqa.datasets._parts.taxonomy import Pairs
 from avqa.errors import DatasetError, UnknownName
 from avqa.plugins import Kind
 
-__all__ = ["DATASETS", "DatasetModule", "Question", "load", "names", "read"]
+__all__ = [
+    "DATASETS",
+    "BadField",
+    "DatasetModule",
+    "Keys",
+    "Question",
+    "Row",
+    "find",
+    "load",
+    "names",
+    "normal_text",
+    "parse_file",
+    "read",
+    "text_field",
+    "video_field",
+]
 
 
 class DatasetModule(Protocol):

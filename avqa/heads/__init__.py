@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avqa.errors import UnknownName
+from avqa.heads._parts.blocks import AnswerLayer, masked_mean, masked_softmax, question_encoder
 from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
@@ -24,6 +25,7 @@ __all__ = [
     "COLUMNS",
     "HEADS",
     "Ablation",
+    "AnswerLayer",
     "Evidence",
     "Figures",
     "Head",
@@ -37,7 +39,10 @@ __all__ = [
     "count_flops",
     "count_parameters",
     "load",
+    "masked_mean",
+    "masked_softmax",
     "names",
+    "question_encoder",
     "random_input",
     "total_loss",
 ]
