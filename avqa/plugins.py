@@ -140,12 +140,19 @@ def _package(entry: EntryPoint) -> str:
 @functools.cache
 def _load(kind: Kind[Any], name: str) -> ModuleType:
     module = kind._import(name)
+    cause = None
     problems = [*missing_or_wrong(module, kind.contract)]
-    problems = problems or [*kind.complaints(module)]
+    if not problems:
+        try:
+            problems = [*kind.complaints(module)]
+        except Exception as error:  # values of other types than the contract's inside a member
+            cause = error
+            problems = [
+                f"cannot be checked: {type(error).__name__}: {error}; expected other values"
+            ]
     if problems:
-        raise PluginError(
-            f"{kind.word} {name!r} ({module.__file__}): {'; '.join(problems)}; see {PAGE}"
-        )
+        place = f"{kind.word} {name!r} ({module.__file__})"
+        raise PluginError(f"{place}: {'; '.join(problems)}; see {PAGE}") from cause
     return module
 
 

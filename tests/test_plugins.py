@@ -1,5 +1,6 @@
 """How plug-ins are found and held against their contracts; those of other packages as installed."""
 
+import subprocess
 import sys
 
 import pytest
@@ -78,6 +79,17 @@ def test_what_is_no_plug_in_is_not_there(kind, name):
         kind.load(name)
 
 
+def test_readers_and_data_sets_are_listed_without_what_they_need():
+    script = (
+        "import sys; from avqa import datasets; from avqa.extract import readers;"
+        " datasets.names(); readers.names(); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "av", "decord", "avqa.datasets.avqa"} & set(done.stdout.split())
+
+
 READER = [
     ("READER = MirrorReader()", "", "READER is missing; expected READER: Reader"),
     ("def sound", "def audio", "READER.sound is missing; expected sound(probe, report)"),
@@ -121,6 +133,12 @@ DATASET = [
         '"part": (',
         "VARIANTS['part'] is ('all', 'Audio', 'Visual'); expected values of a keyword of read, its"
         " default first",
+    ),
+    (
+        'frozenset({("Visual", "Presence")})',
+        "3",
+        "cannot be checked: TypeError: '<=' not supported between instances of 'int' and"
+        " 'frozenset'; expected other values",
     ),
     ('"All": ', '"Every": ', "COLUMNS has Heard, Seen, Every; expected All as the last"),
     (
