@@ -14,7 +14,7 @@ from avqa.errors import LibraryMissing, PluginError, UnknownName
 from avqa.extract import readers
 
 KINDS = {kind.group: kind for kind in (readers.READERS, datasets.DATASETS, heads.HEADS)}
-MIRROR = example("avqa.readers", "mirror")
+UNPLANNED = example("avqa.readers", "unplanned")
 CLIPS = example("avqa.datasets", "clips")
 SOUND = example("avqa.heads", "sound_alone")
 
@@ -56,7 +56,7 @@ def refused(kind, name):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("plugin", [MIRROR, CLIPS, SOUND], ids=lambda p: p.name)
+@pytest.mark.parametrize("plugin", [UNPLANNED, CLIPS, SOUND], ids=lambda p: p.name)
 def test_another_packages_module_is_found_beside_our_own(site, plugin):
     kind, file = install(site, plugin)
     own = {name for name in kind.names() if name != plugin.name}
@@ -91,10 +91,10 @@ def test_readers_and_data_sets_are_listed_without_what_they_need():
 
 
 READER = [
-    ("READER = MirrorReader()", "", "READER is missing; expected READER: Reader"),
+    ("READER = UnplannedReader()", "", "READER is missing; expected READER: Reader"),
     ("def sound", "def audio", "READER.sound is missing; expected sound(probe, report)"),
-    ('name = "mirror"', "", "READER.name is missing; expected name: str"),
-    ('"mirror"', '"m"', "READER.name is 'm'; expected the file's name, 'mirror'"),
+    ('name = "unplanned"', "", "READER.name is missing; expected name: str"),
+    ('"unplanned"', '"m"', "READER.name is 'm'; expected the file's name, 'unplanned'"),
     (
         "probe: Probe, wanted: Sequence[int]",
         "wanted: Sequence[int], probe: Probe",
@@ -174,6 +174,11 @@ HEAD = [
     ),
     (
         "attend: bool = True",
+        "attend: bool = True; epochs: int = 3",
+        "Options.epochs has the name of a training setting; expected another name",
+    ),
+    (
+        "attend: bool = True",
         "attend: bool",
         "Options() fails: Options.__init__() missing 1 required keyword-only argument: 'attend';"
         " expected a default for each that fits the others",
@@ -196,7 +201,7 @@ HEAD = [
 ]
 BROKEN = [
     (plugin, *case)
-    for plugin, cases in ((MIRROR, READER), (CLIPS, DATASET), (SOUND, HEAD))
+    for plugin, cases in ((UNPLANNED, READER), (CLIPS, DATASET), (SOUND, HEAD))
     for case in cases
 ]
 
@@ -288,17 +293,29 @@ def avqa(*arguments):
 
 
 def test_commands_end_in_that_line(site, tmp_path):
-    _, file = install(site, MIRROR, "def sound", "def audio")
+    _, file = install(site, UNPLANNED, "def sound", "def audio")
     complaint = (
-        f"decoder 'mirror' ({file}): READER.sound is missing; expected sound(probe, report); see"
+        f"decoder 'unplanned' ({file}): READER.sound is missing; expected sound(probe, report); see"
         " docs/plugins.md"
     )
     code, listed, _ = avqa("decoders")
     assert code == 0
-    assert f"mirror            not usable: {complaint}" in listed.splitlines()
+    assert f"unplanned         not usable: {complaint}" in listed.splitlines()
     video = clips.cached_clip("a.mp4", seconds=1.0)
-    given = avqa("frames", video, "--decoder", "mirror", "--out", tmp_path / "frames")
+    given = avqa("frames", video, "--decoder", "unplanned", "--out", tmp_path / "frames")
     assert given == (2, "", f"avqa: {complaint}\n")
+
+
+def test_heads_are_listed_beside_one_that_is_broken(site, monkeypatch):
+    _, file = install(site, SOUND, "ABLATIONS =", "ROWS =")
+    monkeypatch.setattr(heads, "names", lambda: ("question_only", "sound_alone"))
+    code, listed, _ = avqa("heads")
+    assert code == 0
+    assert listed.splitlines()[-2].startswith("question_only ")
+    assert listed.splitlines()[-1] == (
+        f"sound_alone    not usable: head 'sound_alone' ({file}): ABLATIONS is missing; expected"
+        " ABLATIONS: dict[str, Ablation]; see docs/plugins.md"
+    )
 
 
 def test_commands_end_in_that_line_for_questions_too(site, tmp_path):
@@ -313,11 +330,11 @@ def test_commands_end_in_that_line_for_questions_too(site, tmp_path):
 
 
 def test_a_library_that_a_reader_lacks_is_told_by_the_decoder_process(site, tmp_path):
-    install(site, MIRROR, "from avqa.extract.readers import pyav", "import pyavv as pyav")
+    install(site, UNPLANNED, "from avqa.extract.readers import pyav", "import pyavv as pyav")
     code, listed, _ = avqa("decoders")
     assert code == 0
-    assert "mirror            not usable here: No module named 'pyavv'" in listed.splitlines()
+    assert "unplanned         not usable here: No module named 'pyavv'" in listed.splitlines()
     video = clips.cached_clip("a.mp4", seconds=1.0)
-    code, _, told = avqa("frames", video, "--decoder", "mirror", "--out", tmp_path / "frames")
+    code, _, told = avqa("frames", video, "--decoder", "unplanned", "--out", tmp_path / "frames")
     assert code == 5
-    assert "decoder 'mirror' cannot be loaded: No module named 'pyavv'; expected its lib" in told
+    assert "decoder 'unplanned' cannot be loaded: No module named 'pyavv'; expected its lib" in told

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from avqa.heads._parts.head import VIDEO_FEATURES, HeadOptions
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.paper import Ablation, Paper
+from avqa.heads._parts.paper import Ablation, Paper, Recipe
 
 
 class HeadModule(Protocol):
@@ -68,12 +68,15 @@ def _of_options(options: type[HeadOptions]) -> Iterator[str]:
         kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
         if get_origin(hint) is not Literal and not (len(kinds) == 1 and kinds[0] in _VALUES):
             yield f"Options.{name} is a {hint}; expected int, float, bool or Literal, or None too"
+        elif name in _TRAINING:
+            yield f"Options.{name} has the name of a training setting; expected another name"
     try:
         options()
     except (TypeError, ValueError) as error:
         yield f"Options() fails: {error}; expected a default for each that fits the others"
 
 
+_TRAINING = {field.name for field in fields(Recipe)}
 _VALUES = (int, float, bool)
 """What a value of ``--set`` can be read as, beside the values of a `Literal`."""
 

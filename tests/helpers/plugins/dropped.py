@@ -106,6 +106,6 @@ def run(path: str, cache: Path, *commands: Sequence[object]) -> list[Done]:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": path, "AVQA_CACHE": str(cache)},
+        env={**os.environ, "PYTHONPATH": path, "AVQA_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
     )
     return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
