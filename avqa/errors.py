@@ -14,7 +14,8 @@
     │  └─ FeatureMissing      4   also KeyError
     ├─ EnvironmentFailure     5   the machine is at fault
     │  ├─ StorageFailure      5   disk full, read-only
-    │  └─ WeightsUnavailable  5
+    │  ├─ WeightsUnavailable  5
+    │  └─ LibraryMissing      5   also ImportError
     ├─ DifferenceFound        6   `verify` or `compare` found one
     └─ Stopped                130 or 143
        └─ Aborted             130 or 143, without draining
@@ -149,6 +150,10 @@ class StorageFailure(EnvironmentFailure):
 
 class WeightsUnavailable(EnvironmentFailure):
     """Network weights are neither cached nor importable."""
+
+
+class LibraryMissing(EnvironmentFailure, ImportError):
+    """A library that an encoder, reader, data set or head needs is not installed."""
 
 
 class DifferenceFound(AvqaError):

@@ -1,53 +1,111 @@
 """Sets of questions, one file each: ``music_avqa.py`` is the data set ``music-avqa``.
 
-A module of this package is a data set if it defines, beside its docstring:
-
-- ``BIBTEX: str``: how to cite it (this is also what makes it one)
-- ``LICENSE: str``: what its licence allows
-- ``FILES: dict[str, tuple[str, ...]]``: by split, the paths tried below a folder, best first
-- ``VARIANTS: dict[str, tuple[str, ...]]``: keywords of ``read`` and their values, default first
-- ``COLUMNS: dict[str, Pairs]``: columns of its result table, see `avqa.datasets._parts.taxonomy`
-- ``read(path, splits=None, **variant) -> list[Question]``: the questions of a folder or a file
-- ``version(questions) -> str``: which release of the annotation these questions are
+`DatasetModule` is the contract; ``docs/plugins.md`` has an example.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
-import pkgutil
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any, Protocol
 
-from avqa.datasets._parts.question import SPLITS, Question
+from avqa.datasets._parts.fields import BadField, normal_text, text_field, video_field
+from avqa.datasets._parts.files import Row, find, parse_file
+from avqa.datasets._parts.question import SPLITS, Keys, Question
+from avqa.datasets._parts.taxonomy import Pairs
 from avqa.errors import DatasetError, UnknownName
+from avqa.plugins import Kind
 
-__all__ = ["Question", "load", "names", "read"]
+__all__ = [
+    "DATASETS",
+    "BadField",
+    "DatasetModule",
+    "Keys",
+    "Question",
+    "Row",
+    "find",
+    "load",
+    "names",
+    "normal_text",
+    "parse_file",
+    "read",
+    "text_field",
+    "video_field",
+]
 
 
-@functools.cache
+class DatasetModule(Protocol):
+    """What the file of a data set defines, beside its docstring."""
+
+    BIBTEX: str
+    """How to cite it."""
+    LICENSE: str
+    """What its licence allows."""
+    FILES: dict[str, tuple[str, ...]]
+    """By split (``train``, ``val``, ``test``), the paths tried below a folder, best first."""
+    VARIANTS: dict[str, tuple[str, ...]]
+    """Keywords of ``read`` and their values, the default first."""
+    COLUMNS: dict[str, Pairs]
+    """Column of the result table → type pairs it counts, in printing order; ``All`` is last."""
+
+    def read(self, path: Path, splits: Sequence[str] | None = None) -> list[Question]:
+        """The questions of a folder or a file; the keywords of ``VARIANTS`` follow.
+
+        Args:
+            path: a folder that holds ``FILES``, or one of them.
+            splits: those to read, in the order train, val, test; None: all that are there.
+
+        Raises:
+            DatasetError: a file is missing or cannot be used; names file, row and question.
+        """
+
+    def version(self, questions: Iterable[Question]) -> str:
+        """Which release of the annotation these questions are, or ``unknown``."""
+
+
+def _complaints(module: DatasetModule) -> Iterator[str]:
+    if not (module.__doc__ or "").strip():
+        yield "the docstring is missing; expected one that begins with what the data set is"
+    if not module.FILES or not set(module.FILES) <= set(SPLITS) or not all(module.FILES.values()):
+        yield (
+            f"FILES has splits {', '.join(module.FILES) or 'none'}; expected paths for some of"
+            f" {', '.join(SPLITS)}"
+        )
+    keywords = inspect.signature(module.read).parameters
+    for key, values in module.VARIANTS.items():
+        default = keywords[key].default if key in keywords else None
+        if not values or default != values[0]:
+            yield (
+                f"VARIANTS[{key!r}] is {values!r}; expected values of a keyword of read, its"
+                " default first"
+            )
+    if not module.COLUMNS or list(module.COLUMNS)[-1] != "All":
+        yield f"COLUMNS has {', '.join(module.COLUMNS) or 'none'}; expected All as the last"
+        return
+    for name, pairs in module.COLUMNS.items():
+        if not pairs <= module.COLUMNS["All"]:
+            yield f"COLUMNS[{name!r}] has pairs that All lacks; expected All to count every one"
+
+
+DATASETS: Kind[DatasetModule] = Kind(
+    "data set", __name__, "avqa.datasets", DatasetModule, _complaints, hyphens=True
+)
+
+
 def names() -> tuple[str, ...]:
     """Names of all data sets, without importing them."""
-    found = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
-    return tuple(sorted(name.replace("_", "-") for name in found if _is_data_set(name)))
+    return DATASETS.names()
 
 
-def _is_data_set(module: str) -> bool:
-    spec = importlib.util.find_spec(f"{__name__}.{module}")
-    return spec is not None and "\nBIBTEX = " in Path(str(spec.origin)).read_text(encoding="utf-8")
-
-
-def load(name: str) -> ModuleType:
+def load(name: str) -> DatasetModule:
     """Import the module of one data set.
 
     Raises:
         UnknownName: if there is no such data set.
+        PluginError: if it breaks the contract.
     """
-    if name not in names():
-        raise UnknownName("data set", name, names())
-    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    return DATASETS.load(name)
 
 
 def read(
@@ -78,5 +136,5 @@ def read(
             )
         if value not in module.VARIANTS[key]:
             raise UnknownName(key, value, module.VARIANTS[key])
-    questions: list[Question] = module.read(Path(path), splits or None, **variant)
-    return questions
+    chosen: dict[str, Any] = dict(variant)
+    return module.read(Path(path), splits or None, **chosen)

@@ -6,6 +6,7 @@ one id and two answers it keeps one. A folder that holds both gives the updated 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "CC BY-NC 4.0: research only; the annotation is not part of this package"
-VARIANTS = {"subset": ("all", "real", "synthetic")}
+VARIANTS: dict[str, tuple[str, ...]] = {"subset": ("all", "real", "synthetic")}
 FOLDERS = ("", "json_update/", "data/json_update/", "dataset/split_que_id/", "json/", "data/json/")
 HALVES = {"all": ("",), "real": ("", "_real"), "synthetic": ("", "_fake", "_synthetic")}
 
@@ -57,6 +58,7 @@ COUNTS = {
     },
 }
 """Questions of each split: all, of real videos, of synthetic ones."""
+_SYNTHETIC = re.compile(r"[a-z]{1,3}[0-9]{8}")
 
 
 def read(path: Path, splits: Sequence[str] | None = None, subset: str = "all") -> list[Question]:
@@ -65,7 +67,7 @@ def read(path: Path, splits: Sequence[str] | None = None, subset: str = "all") -
     Args:
         path: the repository's root, its ``data/json_update``, a flat folder, or one file.
         splits: those to read; by default those whose file is there.
-        subset: ``real`` (ids of digits only), ``synthetic`` (the others), or ``all``.
+        subset: ``synthetic``, ``real`` (the others, see `is_real`), or ``all``.
     """
     questions = [
         question
@@ -76,8 +78,12 @@ def read(path: Path, splits: Sequence[str] | None = None, subset: str = "all") -
 
 
 def is_real(video_id: str) -> bool:
-    """Whether a video was filmed: synthetic ones have a letter before their eight digits."""
-    return video_id.isdecimal()
+    """Whether a video is as it was filmed, not put together from the parts of two.
+
+    Ids of synthetic ones have letters before their eight digits: ``va00003871``. Any other id is
+    of a real one, also those of other data sets.
+    """
+    return _SYNTHETIC.fullmatch(video_id) is None
 
 
 def version(questions: Iterable[Question]) -> str:

@@ -27,7 +27,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "see its repository; it extends MUSIC-AVQA, which is CC BY-NC 4.0"
-VARIANTS = {"group": ("all", "head", "tail")}
+VARIANTS: dict[str, tuple[str, ...]] = {"group": ("all", "head", "tail")}
 HEAD_FACTOR = 1.2
 
 

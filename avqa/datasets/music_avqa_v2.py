@@ -27,7 +27,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "see its repository; it extends MUSIC-AVQA, which is CC BY-NC 4.0"
-VARIANTS = {"edition": ("balance", "bias")}
+VARIANTS: dict[str, tuple[str, ...]] = {"edition": ("balance", "bias")}
 FOLDERS = {
     "balance": ("data/balance_full_set/", "balance_full_set/", ""),
     "bias": ("data/bias_set/", "bias_set/", ""),

@@ -2,37 +2,35 @@
 
 A head takes features as tensors (`HeadInput`) and gives logits, named auxiliary losses and
 named explanations (`HeadOutput`), of which it also gives one view that all heads share
-(`Evidence`). A head module defines
-
-- ``PAPER: Paper``: title, venue, training recipe, published figures and what is wrong with them
-- ``Options(HeadOptions)``: frozen dataclass of the paper's choices and values
-- ``ABLATIONS: dict[str, Ablation]``: the options of every ablation row the paper reports
-- ``Head(avqa.heads.Head)``: built from one ``Options``
+(`Evidence`). `HeadModule` is the contract; ``docs/plugins.md`` has an example.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from avqa.errors import UnknownName
+from avqa.heads._parts.blocks import AnswerLayer, masked_mean, masked_softmax, question_encoder
+from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.head import Head, HeadInput, HeadOptions, HeadOutput
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, Paper, Recipe
+from avqa.plugins import Kind
 
 __all__ = [
     "COLUMNS",
+    "HEADS",
     "Ablation",
+    "AnswerLayer",
     "Evidence",
     "Figures",
     "Head",
     "HeadInput",
+    "HeadModule",
     "HeadOptions",
     "HeadOutput",
     "Paper",
@@ -41,26 +39,30 @@ __all__ = [
     "count_flops",
     "count_parameters",
     "load",
+    "masked_mean",
+    "masked_softmax",
     "names",
+    "question_encoder",
     "random_input",
     "total_loss",
 ]
 
+HEADS: Kind[HeadModule] = Kind("head", __name__, "avqa.heads", HeadModule, complaints)
 
-def names() -> list[str]:
+
+def names() -> tuple[str, ...]:
     """Names of all heads, without importing them."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return HEADS.names()
 
 
-def load(name: str) -> ModuleType:
+def load(name: str) -> HeadModule:
     """Import one head module.
 
     Raises:
         UnknownName: if there is no such head.
+        PluginError: if it breaks the contract.
     """
-    if name not in names():
-        raise UnknownName("head", name, names())
-    return importlib.import_module(f"{__name__}.{name}")
+    return HEADS.load(name)
 
 
 def build(name: str, **options: Any) -> Head:
@@ -75,8 +77,7 @@ def build(name: str, **options: Any) -> Head:
     for option in options:
         if option not in known:
             raise UnknownName(f"option of {name}", option, known)
-    head: Head = module.Head(module.Options(**options))
-    return head
+    return module.Head(module.Options(**options))
 
 
 def total_loss(head: Head, output: HeadOutput, answers: Tensor) -> Tensor:

@@ -195,7 +195,6 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
-    WITHOUT_GRADIENT: tuple[str, ...] = ()
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

@@ -385,7 +385,7 @@ class Head(BaseHead):
     FEATURES = ("audio", "patch")
     # Of the attention over words only the weights are used; the third of ``in_proj`` that
     # projects the values gets zeros for the same reason.
-    WITHOUT_GRADIENT: tuple[str, ...] = ("target.attention.out_proj.",)
+    WITHOUT_GRADIENT = ("target.attention.out_proj.",)
     options: Options
 
     def __init__(self, options: Options) -> None:

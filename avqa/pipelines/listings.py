@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from avqa.errors import LibraryMissing, PluginError
 from avqa.extract import encoders, readers
 from avqa.extract.settings import DEFAULT_FEATURES
 
@@ -31,8 +32,10 @@ def decoder_lines() -> list[str]:
         default = " (default)" if name == "pyav" else ""
         try:
             version = readers.load(name).READER.version()
-        except ImportError as error:
-            version = f"not usable here: {error}"
+        except LibraryMissing as error:
+            version = f"not usable here: {error.__cause__}"
+        except PluginError as error:
+            version = f"not usable: {error}"
         lines.append(f"{name + default:<16}  {version}")
     return lines + ["what each one cannot read: docs/decoders.md"]
 
@@ -52,7 +55,11 @@ def head_lines() -> list[str]:
         f"{'head':<14} {'parameters':>11} {'GFLOPs':>7}  {'paper':>16}  inputs; accuracy",
     ]
     for name in heads.names():
-        paper = heads.load(name).PAPER
+        try:
+            paper = heads.load(name).PAPER
+        except (LibraryMissing, PluginError) as error:
+            lines.append(f"{name:<14} not usable: {error}")
+            continue
         head = heads.build(name)
         seconds = -(-LISTED_SECONDS // paper.recipe.stride_seconds)
         flops = heads.count_flops(head, seconds=seconds, patches=LISTED_PATCHES) / 1e9

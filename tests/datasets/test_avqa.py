@@ -63,8 +63,11 @@ def test_there_is_no_test_file(tmp_path):
         datasets.read("avqa", tmp_path, ["test"])
 
 
-def test_released_counts():
+def test_released_counts(tmp_path):
     module = datasets.load("avqa")
+    write(tmp_path / "val_qa.json", [avqa_row()])
+    assert module.version(datasets.read("avqa", tmp_path)) == "unknown"
+    assert module.version([]) == "unknown"
     assert module.COUNTS == {"train": 40425, "val": 16910}
     assert list(module.COLUMNS)[:2] == ["Which", "Come From"]
     assert len(module.COLUMNS["All"]) == 24

@@ -7,7 +7,7 @@ from helpers.questions.question_files import REAL, music_row, needs_real, write
 from avqa import datasets
 from avqa.datasets._parts.question import num_repeated
 from avqa.datasets._parts.taxonomy import NAMES
-from avqa.datasets.music_avqa import version
+from avqa.datasets.music_avqa import is_real, version
 from avqa.errors import DatasetError
 
 
@@ -86,6 +86,13 @@ def test_real_and_synthetic_halves(tmp_path):
     assert [q.video_id for q in read_rows(tmp_path, *rows, subset="real")] == ["00000007"]
     synthetic = read_rows(tmp_path, *rows, subset="synthetic")
     assert [q.video_id for q in synthetic] == ["va00000001", "sa00000002"]
+
+
+def test_an_id_of_letters_and_eight_digits_is_synthetic():
+    synthetic = ("va00003871", "evv00000001", "a00003871")
+    real = ("00000093", "-HG3Omg_89c_000030", "iveNvQ4jCis_flip", "va0000387", "clip 00000001")
+    assert not any(map(is_real, synthetic))
+    assert all(map(is_real, real))
 
 
 def test_a_half_file_serves_its_half_only(tmp_path):

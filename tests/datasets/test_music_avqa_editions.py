@@ -1,7 +1,7 @@
 """MUSIC-AVQA-R and MUSIC-AVQA-v2.0."""
 
 import pytest
-from helpers.questions.question_files import music_row, write
+from helpers.questions.question_files import SAMPLES, music_row, write
 
 from avqa import datasets
 from avqa.datasets.music_avqa_r import groups
@@ -79,6 +79,13 @@ def test_derivatives_of_a_video_stay_on_its_side(tmp_path):
     sides = {(q.video_id[:11], q.split) for q in questions}
     assert len(sides) == 50
     assert len({split for _, split in sides}) == 2
+
+
+@pytest.mark.parametrize("name", ["music-avqa", "music-avqa-r", "music-avqa-v2"])
+def test_a_few_questions_have_no_known_version(tmp_path, name):
+    SAMPLES[name](tmp_path)
+    assert datasets.load(name).version(datasets.read(name, tmp_path)) == "unknown"
+    assert datasets.load(name).version([]) == "unknown"
 
 
 def test_an_edition_is_told_by_its_test_count(tmp_path):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from avqa.heads import HeadInput, build, count_parameters
-from avqa.heads.pstp.head import ABLATIONS, thop_parameters
+from avqa.heads.pstp.head import thop_parameters
 from avqa.heads.pstp.modules import PatchSelection, SegmentSelection, cut
+from avqa.heads.pstp.paper import ABLATIONS
 
 D = 8
 SMALL = {"width": D, "audio_width": 5, "visual_width": 6, "text_width": 7, "num_answers": 4}

@@ -12,8 +12,8 @@ from helpers.heads.numpy_sasr import sasr
 
 from avqa import heads
 from avqa.heads import HeadInput
+from avqa.heads import sasr as module
 from avqa.heads._parts.grounding import grounding_state, load_grounding
-from avqa.heads.sasr import head as module
 from avqa.heads.sasr.head import known_labels, weighted_bce
 from avqa.heads.sasr.official import DropPath, Grouping
 

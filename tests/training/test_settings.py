@@ -30,7 +30,7 @@ def test_the_papers_recipe_is_the_default(head):
 def test_heads_that_ground_in_maps_take_them_from_resnet():
     visual = {head: resolve(head)[0].visual for head in heads.names()}
     of_resnet = {head for head, name in visual.items() if name == "resnet18"}
-    assert of_resnet == {"avst", "tjstg", "sasr"}
+    assert of_resnet >= {"avst", "tjstg", "sasr"}
 
 
 def test_text_stands_over_the_file_which_stands_over_the_ablation():

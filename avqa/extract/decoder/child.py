@@ -1,4 +1,4 @@
-"""The decoder process: ``python -m avqa.extract.decoder.child``, started by `_spawn.Child`.
+"""The decoder process: ``python -m avqa.extract.decoder.child``, started by `spawn.Child`.
 
 Line JSON comes in on standard input and goes out on a pipe of its own, because native libraries
 print on standard output; arrays go through the ring. It is killed rather than asked to stop.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, LibraryMissing
 from avqa.extract.decoder.ring import SLOTS, Ring
 from avqa.extract.media.types import Limits, Reader
 from avqa.extract.parent_death import die_with_parent
@@ -142,8 +142,7 @@ def load_reader(name: str) -> Reader:
         return found
     from avqa.extract import readers
 
-    reader: Reader = readers.load(name).READER
-    return reader
+    return readers.load(name).READER
 
 
 def serve(link: Link, reader: Reader, memory: Memory) -> None:
@@ -183,6 +182,8 @@ def main() -> None:
         version = reader.version()
     except ConfigError as error:
         link.send("error", error="config", message=str(error))
+    except LibraryMissing as error:
+        link.send("error", error="environment", message=str(error))
     except ImportError as error:
         link.send(
             "error",

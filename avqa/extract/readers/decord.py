@@ -2,6 +2,10 @@
 
 decord has no white list, no limits and drops the start offset of sound. So the file is opened by
 PyAV first, which applies the first two, and the sound is PyAV's.
+
+decord seeks by time stamps that MPEG streams, AVI and WMV do not index, resumes at pictures that
+are complete only a refresh sweep later, counts pictures before time 0 and does not find the others
+by that count, takes all colours for BT.601; its FFmpeg 4.1 has no AV1 decoder.
 """
 
 from __future__ import annotations

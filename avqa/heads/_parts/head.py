@@ -137,6 +137,8 @@ class HeadOutput:
     """Name → tensor; on request only."""
 
 
+VIDEO_FEATURES = ("audio", "frame", "patch")
+"""Fields of `HeadInput` that are read from the store, a row a second."""
 _TEXT = {"lstm": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
@@ -155,7 +157,9 @@ class Head(nn.Module):
     """
 
     FEATURES: ClassVar[tuple[str, ...]] = ()
-    """Fields of `HeadInput` that hold the video features this head needs."""
+    """Fields of `HeadInput` that hold the video features this head needs: `VIDEO_FEATURES`."""
+    WITHOUT_GRADIENT: ClassVar[tuple[str, ...]] = ()
+    """First parts of the names of parameters that no loss reaches, as the paper has it."""
 
     aux_weights: dict[str, float]
     """Weight of each auxiliary loss in the total; set by the head."""

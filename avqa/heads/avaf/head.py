@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,154 +19,9 @@ from avqa.heads._parts.blocks import (
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.grounding import UnitMap
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, groups, row
+from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads.avaf.losses import foreign_cosine, spatial_loss, temporal_loss
-
-PAPER = Paper(
-    title="Audio-Visual Adaptive Fusion Network for Question Answering Based on Contrastive "
-    "Learning (AVAF-Net)",
-    venue="AAAI 2025",
-    url="https://doi.org/10.1609/aaai.v39i10.33138",
-    recipe=Recipe(
-        1e-4,
-        batch_size=32,
-        epochs=30,
-        step_epochs=8,
-        gamma=0.1,
-        note="authors' code: batch 64, seed 42, and the checkpoint chosen on the test file",
-    ),
-    figures=(
-        Figures(
-            name="AVAF-Net [CLIP ViT-B/32]",
-            source="paper",
-            values=row(
-                *(83.09, 69.70, 78.15, 80.20, 84.49, 82.37),
-                *(84.51, 75.05, 68.37, 61.94, 70.07, 72.12, 75.90),
-            ),
-            annotation="u",
-            consistent=False,
-            note="chosen on test; AV-Count 75.05 is a misprint: 75.34 restores the AV average and"
-            " the total (the cells as printed give 72.04 and 75.86)",
-        ),
-        Figures(
-            name="AVAF-Net on MUSIC-AVQA-Real",
-            source="paper",
-            values=row(
-                *(85.65, 62.70, 80.70, 80.84, 85.11, 82.93),
-                *(83.46, 77.31, 73.97, 63.16, 70.85, 73.78, 77.45),
-            ),
-            annotation="u, real videos only",
-            note="7,365 test questions: those of all-digit video ids",
-        ),
-        Figures(
-            name="QAGL",
-            source="AVAF-Net's table",
-            values=row(
-                *(82.99, 71.04, 78.58, 80.12, 77.88, 78.89),
-                *(82.29, 72.73, 62.83, 63.40, 64.36, 69.43, 73.58),
-            ),
-            annotation="u",
-            consistent=False,
-            note="the cells give V-Avg 78.99",
-        ),
-        Figures(
-            name="APL",
-            source="AVAF-Net's table",
-            values=row(
-                *(81.15, 69.19, 76.97, 77.11, 82.29, 79.73),
-                *(81.78, 73.75, 66.52, 62.40, 64.72, 70.09, 73.86),
-            ),
-            annotation="u",
-            consistent=False,
-            note="the cells give A-Avg 76.74 and All 73.82",
-        ),
-    ),
-    parameters_note="the paper gives none; 16,931,885 here, 16,407,085 with fuse='sum' as in the"
-    " authors' modules, 13,748,781 without the audio encoder",
-)
-
-_PHI = {0.0: 75.50, 0.017: 75.48, 0.019: 75.90, 0.021: 75.79, 0.023: 75.54, 0.025: 75.73}
-_PHI |= {0.027: 75.58}
-_BETA = {0.1: 75.76, 0.2: 75.90, 0.3: 75.76, 0.4: 75.68, 0.5: 75.39, 0.6: 74.87, 0.7: 74.64}
-_BETA |= {0.8: 74.07}
-
-ABLATIONS = {
-    "full": Ablation({}, groups(78.15, 82.37, 72.12, 75.90)),
-    "no_tacl": Ablation({"tacl": False}, groups(78.27, 82.20, 71.17, 75.35)),
-    "no_avcm": Ablation({"avcm": False}, groups(75.11, 77.58, 67.78, 71.67)),
-    "no_sacl": Ablation({"sacl": False}, groups(77.28, 82.62, 71.55, 75.50)),
-    "no_qoaf": Ablation({"qoaf": False}, groups(75.36, 77.50, 69.41, 72.78)),
-    "no_all": Ablation(
-        {"tacl": False, "avcm": False, "sacl": False, "qoaf": False},
-        groups(46.87, 16.60, 25.12, 26.70),
-        "the floor of the most frequent answer: a collapsed classifier, not a target",
-    ),
-    "no_audio_encoder": Ablation(
-        {"audio_encoder": False}, note="the paper's text, which has no encoder; no figure"
-    ),
-    **{f"phi_{phi:.3f}": Ablation({"phi": phi}, {"All": value}) for phi, value in _PHI.items()},
-    **{f"beta_{beta}": Ablation({"beta": beta}, {"All": value}) for beta, value in _BETA.items()},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
-    """AVAF-Net's modules and losses; values the paper does not give are marked."""
-
-    question: Literal["lstm", "clip"] = "clip"
-    """The paper's encoder is CLIP, whose features go in as they are where widths agree."""
-    q_pool: Literal["eot", "sot"] = "eot"
-    """The sentence: CLIP's end-of-text vector, or, only to reproduce the authors' code, that of
-    the start token, which is the same for every question."""
-    audio_encoder: bool = True
-    """Self-attention over the seconds of sound, as in the authors' code."""
-    num_seconds: int = 60
-    """Positions the audio encoder has: the most seconds it can read."""
-    avcm: bool = True
-    """Clue mining: sound and patches attend to the words."""
-    qoaf: bool = True
-    """Weights of the two modalities from the question; without it both are 1."""
-    fuse: Literal["concat", "sum"] = "concat"
-    """Join the weighted modalities by a layer (Eq. 13), or add them (the authors' code)."""
-    weight_relu: bool = False
-    """A ReLU before the softmax of the modality weights, as in the authors' code."""
-    tacl: bool = True
-    """The loss of temporal alignment."""
-    temp_loss: Literal["paper", "fnac"] = "paper"
-    alpha: float | None = None
-    """Weight of the temporal loss (not given in the paper); 1 for ``paper``, 100 for ``fnac``."""
-    sacl: bool = True
-    """The loss of spatial alignment."""
-    beta: float = 0.2
-    phi: float = 0.019
-    """Patches above it are positive; for 49 patches, scaled by 49/P for P."""
-    tau: float = 0.4
-    """Temperature of the spatial loss (not given in the paper)."""
-    spat_temp: float = 1.0
-    """Divides the cosines inside the spatial loss. With 1, as printed, it hardly acts; with
-    0.07 it does."""
-    spat_batch_neg: bool = False
-    """Add the mean cosine with other videos' patches to the spatial loss's denominator."""
-
-    def problems(self) -> list[str]:
-        """Complaints about values or combinations, one each."""
-        found = super().problems()
-        if self.width % 4:
-            found.append(f"width={self.width}; expected a multiple of 4 (attention heads)")
-        found += [
-            f"{name}={getattr(self, name)}; expected more than 0"
-            for name in ("tau", "spat_temp")
-            if not 0 < getattr(self, name) < math.inf
-        ]
-        found += [
-            f"{name}={value}; expected 0 or more"
-            for name in ("alpha", "beta", "phi")
-            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf
-        ]
-        if self.q_pool == "sot" and self.question == "lstm":
-            found.append("q_pool='sot' with question='lstm'; expected question='clip'")
-        return found
+from avqa.heads.avaf.options import Options
 
 
 class CrossLayer(nn.Module):

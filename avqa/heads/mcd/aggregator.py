@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import Question, masked_mean
 from avqa.heads.mcd.association import PlainAttention
-
-if TYPE_CHECKING:
-    from avqa.heads.mcd.head import Options
+from avqa.heads.mcd.options import Options
 
 
 def sample_frames(valid: Tensor, count: int, *, random: bool) -> Tensor:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import FeedForward, masked_mean, masked_softmax
-
-if TYPE_CHECKING:
-    from avqa.heads.mcd.head import Options
+from avqa.heads.mcd.options import Options
 
 
 class PlainAttention(nn.Module):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +12,10 @@ from torch.nn import functional as F
 from avqa.heads._parts.blocks import AnswerLayer, Question, masked_mean
 from avqa.heads._parts.evidence import Evidence, placed
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, groups, row
+from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads.mcd.aggregator import Aggregator, Clues, sample_frames
 from avqa.heads.mcd.association import AssociationBlock
+from avqa.heads.mcd.options import Options
 from avqa.heads.mcd.plain import PlainNetwork
 from avqa.heads.mcd.text import (
     TextFusion,
@@ -25,166 +24,6 @@ from avqa.heads.mcd.text import (
     text_encoder,
     text_groups,
 )
-
-PAPER = Paper(
-    title="Answering Diverse Questions via Text Attached with Key Audio-Visual Clues (MCD)",
-    venue="arXiv 2024",
-    url="https://arxiv.org/abs/2403.06679",
-    recipe=Recipe(
-        1e-3,
-        batch_size=64,
-        epochs=30,
-        step_epochs=8,
-        gamma=0.1,
-        note="MUSIC-AVQA and AVQA alike; the frames are drawn anew at every step",
-    ),
-    figures=(
-        Figures(
-            name="MCD [Swin-V2-L]",
-            source="paper",
-            values=row(
-                *(82.40, 67.39, 77.31, 80.45, 81.20, 81.06),
-                *(83.83, 75.81, 70.63, 72.42, 67.42, 75.51, 76.12),
-            ),
-            consistent=False,
-            note="the cells average to 76.87 / 80.83 / 74.34 / 76.51, not to the printed averages",
-        ),
-        Figures("MCD [ResNet-18]", "paper", groups(76.41, 79.73, 71.66, 74.64)),
-        Figures(
-            name="MCD [CLIP ViT-B/32]",
-            source="paper",
-            values=groups(76.29, 80.31, 73.37, 75.42),
-            consistent=False,
-            note="the group averages weigh to 75.73",
-        ),
-        Figures(
-            name="MCD [Swin-V2-L], backbone table",
-            source="paper",
-            values=groups(77.31, 81.06, 75.51, 76.12),
-            consistent=False,
-            note="the group averages weigh to 77.30",
-        ),
-        Figures("MCD on AVQA", "paper", {"AVQA": 90.78}, note="90.8 where rounded"),
-    ),
-    parameters_millions=7.587,
-    gflops=2.542,
-    parameters_note="very likely without attention matrices (about 7.7 M here); all trainable:"
-    " 16,408,618 with 93 words, 16,412,714 with the 8 type words",
-)
-
-_ORDER_ONLY = "printed totals lie under what their own groups weigh to: use for order only"
-_ALIGNED = "row alignment of the source is damaged, the order within the three rows is inferred"
-_NO_ATTENTION = {"self_attention": "none", "cross_query": "none"}
-
-
-def _all(value: float, **avqa: float) -> dict[str, float]:
-    return {"All": value, **avqa}
-
-
-ABLATIONS = {
-    "full": Ablation({}, groups(77.31, 81.06, 75.51, 76.12) | {"AVQA": 90.78}),
-    "q": Ablation({"plain": "q"}, _all(51.24), "equals the template floor"),
-    "a": Ablation({"plain": "a"}, _all(54.60)),
-    "v": Ablation({"plain": "v"}, _all(61.98)),
-    "qa": Ablation({"plain": "qa"}, _all(67.26)),
-    "qv": Ablation({"plain": "qv"}, _all(68.31)),
-    "qav": Ablation({"plain": "qav"}, _all(66.72)),
-    "no_attention": Ablation(_NO_ATTENTION, _all(66.00)),
-    **{
-        f"self_{which}": Ablation(
-            {"self_attention": which, "cross_query": "none"}, _all(value), _ALIGNED
-        )
-        for which, value in (("audio", 65.45), ("visual", 67.34), ("both", 68.24))
-    },
-    **{
-        f"cross_{which}": Ablation(
-            {"self_attention": "none", "cross_query": which}, _all(value), _ALIGNED
-        )
-        for which, value in (("audio", 69.12), ("visual", 70.34))
-    },
-    "cross_both": Ablation({"self_attention": "none"}, _all(71.35, AVQA=89.5), _ALIGNED),
-    **{
-        f"inter_{which}": Ablation({"cross_query": which}, _all(value), _ALIGNED)
-        for which, value in (("audio", 72.04), ("visual", 74.54), ("both", 76.12))
-    },
-    "blocks_1": Ablation({"num_blocks": 1}, _all(76.01), "6.026 M, 2.173 GFLOPs as printed"),
-    "blocks_2": Ablation({"num_blocks": 2}, _all(76.12), "7.587 M, 2.542 GFLOPs as printed"),
-    "blocks_3": Ablation({"num_blocks": 3}, _all(75.98), "9.148 M, 2.850 GFLOPs as printed"),
-    "lef_no_visual": Ablation({"lef": "no_visual"}, _all(72.22), _ORDER_ONLY),
-    "lef_no_audio": Ablation({"lef": "no_audio"}, _all(74.82), _ORDER_ONLY),
-    "lef_no_text": Ablation({"lef": "no_text"}, _all(73.12), _ORDER_ONLY),
-    "lef_add": Ablation({"lef": "add"}, _all(75.08), _ORDER_ONLY),
-    "no_loss_qv": Ablation({"loss_qv": False}, _all(74.95, AVQA=90.14), _ORDER_ONLY),
-    "no_loss_qa": Ablation({"loss_qa": False}, _all(74.52, AVQA=90.32), _ORDER_ONLY),
-    "no_loss_av": Ablation({"loss_av": False}, _all(75.63, AVQA=90.20), _ORDER_ONLY),
-    "question_only_text": Ablation(
-        {"text_objects": False}, {"A-Avg": 74.68, "V-Avg": 79.12, "AV-Avg": 72.18}
-    ),
-    "bilstm": Ablation(
-        {"text_encoder": "bilstm"}, {"A-Avg": 76.84, "V-Avg": 81.12, "AV-Avg": 74.98}
-    ),
-    "bilstm_question_only_text": Ablation(
-        {"text_encoder": "bilstm", "text_objects": False},
-        {"A-Avg": 74.12, "V-Avg": 80.01, "AV-Avg": 72.95},
-    ),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
-    """MCD's choices; values the paper does not give are marked."""
-
-    text_objects: bool = True
-    """Join the question with its type labels and keywords. The labels come with the annotation:
-    an advantage over heads that do not read them."""
-    text_encoder: Literal["lstm", "bilstm"] = "lstm"
-    num_blocks: int = 2
-    """N, association blocks."""
-    self_attention: Literal["both", "audio", "visual", "none"] = "both"
-    """Modalities that attend to themselves."""
-    cross_query: Literal["both", "audio", "visual", "none"] = "both"
-    """Modalities whose compressed vector asks the other; ``audio`` updates the visual branch."""
-    compress: Literal["mean", "fc"] = "mean"
-    """Compression of the other modality over time: its mean, or a learnt FC(T→1)."""
-    num_seconds: int = 60
-    """Weights of the learnt compression: the most seconds it can read."""
-    cross: Literal["gate", "channel"] = "gate"
-    """Cross term: product with the attended vector (Eq. 1), or a D×D mixing of channels."""
-    norm: Literal["batch", "layer"] = "batch"
-    aggregator: Literal["frames", "literal"] = "frames"
-    """Attention over words and frames, or Eq. 6 as printed, where the question plays no role."""
-    num_frames: int = 10
-    """k, frames sampled per video (not given in the paper); even."""
-    lef: Literal["full", "no_visual", "no_audio", "no_text", "add"] = "full"
-    """Terms of the fusion of text with pooled sound and picture."""
-    late_fusion: Literal["none", "add", "concat"] = "none"
-    """Join the last block's pooled features before the answer, which the paper argues against."""
-    loss_qv: bool = True
-    loss_qa: bool = True
-    loss_av: bool = True
-    """In use only where both modalities have a cross term."""
-    tau: float = 0.07
-    """Temperature of the three losses (not given in the paper)."""
-    skip_same_video: bool = True
-    """Leave pairs of different questions about one video out of the losses' negatives."""
-    plain: Literal["none", "q", "a", "v", "qa", "qv", "qav"] = "none"
-    """A plain two-layer network of these inputs instead of everything above."""
-
-    def problems(self) -> list[str]:
-        """Complaints about values or combinations, one each."""
-        found = super().problems()
-        if self.num_frames % 2:
-            found.append(f"num_frames={self.num_frames}; expected an even number")
-        if not 0 < self.tau < math.inf:
-            found.append(f"tau={self.tau}; expected more than 0")
-        if self.text_encoder == "bilstm" and self.width % 2:
-            found.append(f"width={self.width}; expected an even number with text_encoder='bilstm'")
-        return found
-
-    @property
-    def uses_loss_av(self) -> bool:
-        """Whether L_av is on and has both of its terms."""
-        return self.loss_av and self.cross_query == "both"
 
 
 def contrast(anchor: Tensor, other: Tensor, tau: float, video: Tensor | None) -> Tensor:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import masked_mean
 from avqa.heads._parts.head import HeadInput
+from avqa.heads.mcd.options import Options
 from avqa.heads.mcd.text import text_encoder
-
-if TYPE_CHECKING:
-    from avqa.heads.mcd.head import Options
 
 _FIELDS = {"a": "audio", "v": "frame"}
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import ClipQuestion, LstmQuestion, question_encoder
 from avqa.heads._parts.head import HeadInput
-
-if TYPE_CHECKING:
-    from avqa.heads.mcd.head import Options
+from avqa.heads.mcd.options import Options
 
 
 def text_groups(options: Options) -> tuple[str, ...]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,116 +17,10 @@ from avqa.heads._parts.grounding import (
     picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
+from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads.sasr.official import OfficialSources
+from avqa.heads.sasr.options import Options
 from avqa.heads.sasr.sources import PaperSources, Sources, dot_attention
-
-PAPER = Paper(
-    title="SaSR-Net: Source-Aware Semantic Representation Network for Enhancing "
-    "Audio-Visual Question Answering",
-    venue="Findings of EMNLP 2024",
-    url="https://arxiv.org/abs/2411.04933",
-    recipe=Recipe(
-        1e-4,
-        batch_size=16,
-        epochs=80,
-        step_epochs=16,
-        gamma=0.3,
-        stride_seconds=6,
-        visual="resnet18",
-        note="the released loop leaves each epoch after its first batch",
-    ),
-    figures=(
-        Figures(
-            "SaSR-Net",
-            "as another paper's comparison table prints it",
-            row(
-                *(77.83, 67.59, 73.06, 75.84, 76.13, 74.83),
-                *(81.49, 73.43, 73.64, 79.15, 77.46, 74.66, 74.21),
-            ),
-            consistent=False,
-            note="the visual average lies below both its parts; the cells average to 76.16, not "
-            "74.21; the prose gives 73.56 as audio average; AV-Comp is 7 to 17 points above "
-            "every other method",
-        ),
-        Figures("SaSR-Net, AVQA", "the paper's AVQA table", {"AVQA": 89.9}),
-    ),
-    parameters_millions=65.117283,
-    parameters_note="53,424,635 of the released network (variant=official; 1,537 of them unused) "
-    "and 11,692,648 of a ResNet-18 that is built, counted and never run; the printed equations "
-    "make 8,988,868 (slt_attn=plain)",
-)
-
-ABLATIONS = {
-    "full": Ablation({}, {"All": 74.21}),
-    "w/o slt and sasr": Ablation({"slt": False, "sasr": False}, {"All": 70.31}),
-    "w/o sasr": Ablation({"sasr": False}, {"All": 72.16}),
-    "w/o slt": Ablation({"slt": False}, {"All": 71.78}),
-    "w/o sa and ta": Ablation(
-        {"sa": False, "ta": False},
-        {"All": 70.17},
-        "the text then says both together add 1.03, but 74.21 - 70.17 is 4.04",
-    ),
-}
-
-_PAPER_ONLY = ("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "temporal", "shortcut")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
-    """The paper's switches and what its equations leave open.
-
-    ``variant="official"`` is one fixed network: of the options below it has ``ground_temp``
-    and ``num_sources`` only.
-    """
-
-    variant: Literal["paper", "official"] = "paper"
-    """The printed equations, or the network the authors run."""
-    ground_temp: float = 1.0
-    """Divides the scores of positions before their softmax. 1 as published leaves the map nearly
-    flat; 0.1 is worth a try."""
-    num_sources: int = 22
-    """G, classes of sources (instruments), one token each."""
-    slt: bool = True
-    """Source-wise learnable tokens: attention among features and tokens."""
-    sasr: bool = True
-    """Source-aware semantic representation: tokens gather features and give back."""
-    sa: bool = True
-    """Spatial attention of the sound over the map, and the match loss."""
-    ta: bool = True
-    """Temporal attention of the question; means over time without it."""
-    slt_attn: Literal["block", "plain"] = "block"
-    """A pre-norm transformer layer, or the printed form, which has no parameters."""
-    residual: bool = True
-    """Keep the features themselves beside what the tokens give back; not printed."""
-    sa_norm: Literal["cosine", "dot"] = "cosine"
-    """Rows of the map and sound of length 1, or the printed products, which saturate."""
-    temporal: Literal["plain", "qblock"] = "plain"
-    """The printed attention, which has no parameters, or AVST's block."""
-    shortcut: Literal["vg", "vsa"] = "vg"
-    """Visual mean added before the fusion: source-aware (printed) or grounded features."""
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether there are source tokens at all."""
-        return self.slt or self.sasr
-
-    def problems(self) -> list[str]:
-        """Complaints about values or combinations, one each."""
-        found = super().problems()
-        if self.width % 8:
-            found.append(f"width={self.width}; expected a multiple of 8 (attention heads)")
-        if not 0 < self.ground_temp < math.inf:
-            found.append(f"ground_temp={self.ground_temp}; expected more than 0")
-        if self.variant == "official":
-            found += [
-                f"{name}={getattr(self, name)} with variant=official; that network is fixed:"
-                f" leave {name} out"
-                for name in _PAPER_ONLY
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default
-            ]
-        return found
 
 
 class Head(BaseHead):

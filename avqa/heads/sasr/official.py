@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._parts.blocks import Attention, masked_softmax
+from avqa.heads.sasr.options import Options
 from avqa.heads.sasr.sources import PreNormBlock, Sources, gelu_layers, source_tokens
-
-if TYPE_CHECKING:
-    from avqa.heads.sasr.head import Options
 
 SECONDS = 10
 """T of the official variant: the width of a layer that mixes seconds."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._parts.blocks import Attention, masked_softmax
-
-if TYPE_CHECKING:
-    from avqa.heads.sasr.head import Options
+from avqa.heads.sasr.options import Options
 
 
 class Sources(NamedTuple):

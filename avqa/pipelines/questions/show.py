@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from avqa import datasets
 from avqa.datasets._parts.floors import Table, floors, score_table
@@ -86,7 +85,7 @@ def _first(found: Counter[str] | Counter[str | None]) -> str:
     return f": {names}{', …' if len(found) > 5 else ''}" if names else ""
 
 
-def _table(module: ModuleType, of_split: dict[str, list[Question]]) -> list[str]:
+def _table(module: datasets.DatasetModule, of_split: dict[str, list[Question]]) -> list[str]:
     """Types down, counts per split and floors across."""
     # In the order train, val, test: train and test, as far as they are there.
     fit, score = next(iter(of_split)), next(reversed(of_split))

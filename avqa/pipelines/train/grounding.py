@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from avqa.datasets._parts.matching import match_rows
+from avqa.datasets.music_avqa import is_real
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads.avst import Head as Avst
 from avqa.heads.avst import Options
@@ -19,9 +19,6 @@ from avqa.training.data.features import VideoFeatures, feature_names
 from avqa.training.data.splits import read_splits
 from avqa.training.grounding import FIELDS, STAGE_ONE, pretrain, save_grounding
 from avqa.training.settings import resolve
-
-SYNTHETIC = re.compile(r"[a-z]{2,3}\d{8}")
-"""Ids of MUSIC-AVQA's synthetic videos, whose sound or picture is put together: va00003871."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +54,7 @@ def pretrain_grounding(
         )
     store = FeatureStore(options.store)
     train = read_splits(options.dataset, options.annotations, settings.split).train
-    real = [q for q in train if not SYNTHETIC.fullmatch(q.video_id)]
+    real = [q for q in train if is_real(q.video_id)]
     rows = [row for row in match_rows(real, store.video_ids).rows if row is not None]
     names = feature_names(FIELDS, settings.visual)
     features = VideoFeatures(

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -123,7 +122,7 @@ def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: i
     )
 
 
-def _paper_ablation(module: ModuleType, name: str, scope: Scope) -> Iterator[Row]:
+def _paper_ablation(module: heads.HeadModule, name: str, scope: Scope) -> Iterator[Row]:
     """What the paper prints for an ablation, if anything: of the annotation of its main row."""
     ablation = module.ABLATIONS[name]
     values = _values(ablation.values, scope.dataset)

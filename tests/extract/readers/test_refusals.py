@@ -27,8 +27,7 @@ READERS = readers.names()
 
 @pytest.fixture(params=READERS)
 def reader(request: pytest.FixtureRequest) -> Reader:
-    loaded: Reader = readers.load(request.param).READER
-    return loaded
+    return readers.load(request.param).READER
 
 
 def refused(reader: Reader, path: Path, limits: Limits | None = None) -> MediaError:
@@ -45,10 +44,14 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 
 def test_names_are_the_files() -> None:
-    assert readers.names() == ["decord", "ffmpeg", "pyav"]
-    for name in readers.names():
+    files = {file.stem for file in Path(readers.__file__).parent.glob("[!_]*.py")}
+    assert files <= set(readers.names())
+    for name in READERS:
         assert readers.load(name).READER.name == name
         assert readers.load(name).READER.version().startswith(name)
+
+
+def test_a_wrong_name_is_refused() -> None:
     with pytest.raises(UnknownName, match="no decoder 'pyaf'; did you mean 'pyav'"):
         readers.load("pyaf")
 
@@ -252,8 +255,7 @@ def test_damage_in_the_middle_is_passed_over(tmp_path: Path, seed: int, full: bo
 
 
 def _probe(path: Path) -> Probe:
-    found: Probe = readers.load("pyav").READER.probe(str(path), Limits())
-    return found
+    return readers.load("pyav").READER.probe(str(path), Limits())
 
 
 def _damage(whole: Path, path: Path, seed: int) -> None:

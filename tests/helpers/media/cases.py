@@ -191,7 +191,7 @@ def measure(reader_name: str, of: Case) -> frozenset[str]:
 
     The aspects are explained in `decoders_page.MEANING`.
     """
-    reader: Reader = readers.load(reader_name).READER
+    reader = readers.load(reader_name).READER
     path = str(clips.cached_clip(of.file, **of.options))
     try:
         probe = reader.probe(path, Limits())

@@ -1,17 +1,20 @@
-"""Writes ``docs/decoders.md`` from what the readers do on the conformance clips.
+"""Writes ``docs/decoders.md`` from what the readers do on the conformance clips, and reads it.
 
-Run ``PYTHONPATH=tests:. python tests/helpers/media/decoders_page.py`` after a change of a reader
-or of its library, then bring the table in ``test_conformance.py`` in line with what it prints.
+The page is the record of what each reader cannot do. Run ``PYTHONPATH=tests:. python
+tests/helpers/media/decoders_page.py`` after a change of a reader or of its library, and look at
+what has changed.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.media.cases import CASES, measure
 
-from avqa.extract import readers as decode
+from avqa.extract import readers
+from avqa.extract.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "decoders.md"
 Failures = Mapping[str, Mapping[str, frozenset[str]]]
@@ -28,17 +31,15 @@ MEANING = {
     "report": "reading errors are reported, though the file is whole",
     "no_decoder": "refused: it cannot open the codec",
 }
+DEFAULT = Settings.__dataclass_fields__["decoder"].default
 INTRO = """\
 # Decoders
 
 Every reader reads the same clips, whose pictures carry their own number and whose sound carries
 its own second. This page is written by the test suite from what each reader does with them
-(`tests/extract/decode/`); a clip it gets wrong is an expected failure there, and must fail.
+(`tests/extract/readers/`); a clip it gets wrong is an expected failure there, and must fail.
 
-- `pyav` (default): decodes only what the wanted pictures depend on, by time stamp.
-- `ffmpeg`: the bundled ffmpeg program, its own time table, decodes everything twice. An
-  independent check.
-- `decord`: through decord's own seeking. Its sound, and the checks before opening, are PyAV's.
+{readers}
 
 A reader that fails is never replaced by another: that would be another recipe.
 """
@@ -46,18 +47,43 @@ A reader that fails is never replaced by another: that would be another recipe.
 
 def render(failures: Failures) -> str:
     """Text of the page."""
-    readers = sorted(failures, key=lambda name: (name != "pyav", name))
-    lines = [INTRO, "## What each reader cannot do", ""]
-    for reader in readers:
+    names = sorted(failures, key=lambda name: (name != DEFAULT, name))
+    lines = [INTRO.format(readers="\n".join(map(_described, names)))]
+    lines += ["## What each reader cannot do", ""]
+    for reader in names:
         wrong = {clip: what for clip, what in failures[reader].items() if what}
         lines.append(f"**{reader}**: {len(CASES) - len(wrong)} of {len(CASES)} clips right.")
         lines += ["", *_groups(wrong)]
-    lines += ["## All clips", "", "| clip | " + " | ".join(readers) + " |"]
-    lines.append("|---" * (1 + len(readers)) + "|")
+    lines += ["## All clips", "", "| clip | " + " | ".join(names) + " |"]
+    lines.append("|---" * (1 + len(names)) + "|")
     for clip in CASES:
-        cells = [", ".join(sorted(failures[r].get(clip, ()))) or "right" for r in readers]
+        cells = [", ".join(sorted(failures[r].get(clip, ()))) or "right" for r in names]
         lines.append(f"| {clip} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def recorded() -> dict[str, dict[str, frozenset[str]]]:
+    """What the page's table says: by reader and clip, what goes wrong."""
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    (_, *names), _, *rows = table
+    return {
+        name: {
+            row[0]: frozenset() if row[place] == "right" else frozenset(row[place].split(", "))
+            for row in rows
+        }
+        for place, name in enumerate(names, start=1)
+    }
+
+
+def _described(name: str) -> str:
+    """The reader, and its file's docstring as a list's item."""
+    about = inspect.getdoc(readers.load(name)) or ""
+    lines = f"`{name}`{' (default)' * (name == DEFAULT)}: {about}".split("\n")
+    return "- " + "\n".join(f"  {line}" if line else "" for line in lines).strip()
 
 
 def _groups(wrong: Mapping[str, frozenset[str]]) -> list[str]:
@@ -69,13 +95,9 @@ def _groups(wrong: Mapping[str, frozenset[str]]) -> list[str]:
 
 
 def main() -> None:
-    """Measure, write the page, print the failures."""
-    failures = {r: {clip: measure(r, CASES[clip]) for clip in CASES} for r in decode.names()}
+    """Measure and write the page."""
+    failures = {r: {clip: measure(r, CASES[clip]) for clip in CASES} for r in readers.names()}
     PAGE.write_text(render(failures), encoding="utf-8")
-    for reader, found in failures.items():
-        for clip, what in found.items():
-            if what:
-                print(f'    "{reader}", "{clip}": {sorted(what)}')
 
 
 if __name__ == "__main__":

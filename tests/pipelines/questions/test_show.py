@@ -77,10 +77,11 @@ def test_multiple_choice(tmp_path):
     assert f"val {question} no answer (of dog | Cat | – | 3)" in lines
 
 
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", SAMPLES)
 def test_every_data_set_can_be_shown(name, tmp_path):
     SAMPLES[name](tmp_path)
-    assert show_lines(name, tmp_path)[0] == f"data set {name}, annotation version: unknown"
+    version = datasets.load(name).version(datasets.read(name, tmp_path))
+    assert show_lines(name, tmp_path)[0] == f"data set {name}, annotation version: {version}"
 
 
 def test_nothing_left_after_a_choice_is_no_crash(folder):

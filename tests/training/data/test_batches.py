@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from avqa import heads
 from avqa.datasets._parts.labels import instrument_labels
+from avqa.datasets._parts.vocabulary import num_words
 from avqa.errors import FeatureMissing
 from avqa.store.places.files import store_path
 from avqa.store.writer import chunk_path
@@ -253,9 +254,9 @@ class Texts:
 @pytest.mark.parametrize("name", heads.names())
 def test_every_head_learns_from_a_batch(store, name):
     module = heads.load(name)
-    own = {"vocabulary": 101, "num_frames": 2} if name == "mcd" else {}
     widths = {"width": 16, "audio_width": 6, "visual_width": 8, "text_width": 10}
-    head = heads.build(name, **widths, **own).train()
+    words = num_words(type_words="type_tokens" in heads.build(name, **widths).needs)
+    head = heads.build(name, **widths, vocabulary=words).train()
     features = VideoFeatures(store, {field: NAMES[field] for field in module.Head.FEATURES})
     asked = ask(VIDEOS)
     questions = QuestionSet(

@@ -1,0 +1,68 @@
+"""AVAF-Net's choices and values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from avqa.heads._parts.head import HeadOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(HeadOptions):
+    """AVAF-Net's modules and losses; values the paper does not give are marked."""
+
+    question: Literal["lstm", "clip"] = "clip"
+    """The paper's encoder is CLIP, whose features go in as they are where widths agree."""
+    q_pool: Literal["eot", "sot"] = "eot"
+    """The sentence: CLIP's end-of-text vector, or, only to reproduce the authors' code, that of
+    the start token, which is the same for every question."""
+    audio_encoder: bool = True
+    """Self-attention over the seconds of sound, as in the authors' code."""
+    num_seconds: int = 60
+    """Positions the audio encoder has: the most seconds it can read."""
+    avcm: bool = True
+    """Clue mining: sound and patches attend to the words."""
+    qoaf: bool = True
+    """Weights of the two modalities from the question; without it both are 1."""
+    fuse: Literal["concat", "sum"] = "concat"
+    """Join the weighted modalities by a layer (Eq. 13), or add them (the authors' code)."""
+    weight_relu: bool = False
+    """A ReLU before the softmax of the modality weights, as in the authors' code."""
+    tacl: bool = True
+    """The loss of temporal alignment."""
+    temp_loss: Literal["paper", "fnac"] = "paper"
+    alpha: float | None = None
+    """Weight of the temporal loss (not given in the paper); 1 for ``paper``, 100 for ``fnac``."""
+    sacl: bool = True
+    """The loss of spatial alignment."""
+    beta: float = 0.2
+    phi: float = 0.019
+    """Patches above it are positive; for 49 patches, scaled by 49/P for P."""
+    tau: float = 0.4
+    """Temperature of the spatial loss (not given in the paper)."""
+    spat_temp: float = 1.0
+    """Divides the cosines inside the spatial loss. With 1, as printed, it hardly acts; with
+    0.07 it does."""
+    spat_batch_neg: bool = False
+    """Add the mean cosine with other videos' patches to the spatial loss's denominator."""
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each."""
+        found = super().problems()
+        if self.width % 4:
+            found.append(f"width={self.width}; expected a multiple of 4 (attention heads)")
+        found += [
+            f"{name}={getattr(self, name)}; expected more than 0"
+            for name in ("tau", "spat_temp")
+            if not 0 < getattr(self, name) < math.inf
+        ]
+        found += [
+            f"{name}={value}; expected 0 or more"
+            for name in ("alpha", "beta", "phi")
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf
+        ]
+        if self.q_pool == "sot" and self.question == "lstm":
+            found.append("q_pool='sot' with question='lstm'; expected question='clip'")
+        return found

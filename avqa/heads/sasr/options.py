@@ -1,0 +1,67 @@
+"""SaSR-Net's choices and values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from avqa.heads._parts.head import HeadOptions
+
+_PAPER_ONLY = ("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "temporal", "shortcut")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(HeadOptions):
+    """The paper's switches and what its equations leave open.
+
+    ``variant="official"`` is one fixed network: of the options below it has ``ground_temp``
+    and ``num_sources`` only.
+    """
+
+    variant: Literal["paper", "official"] = "paper"
+    """The printed equations, or the network the authors run."""
+    ground_temp: float = 1.0
+    """Divides the scores of positions before their softmax. 1 as published leaves the map nearly
+    flat; 0.1 is worth a try."""
+    num_sources: int = 22
+    """G, classes of sources (instruments), one token each."""
+    slt: bool = True
+    """Source-wise learnable tokens: attention among features and tokens."""
+    sasr: bool = True
+    """Source-aware semantic representation: tokens gather features and give back."""
+    sa: bool = True
+    """Spatial attention of the sound over the map, and the match loss."""
+    ta: bool = True
+    """Temporal attention of the question; means over time without it."""
+    slt_attn: Literal["block", "plain"] = "block"
+    """A pre-norm transformer layer, or the printed form, which has no parameters."""
+    residual: bool = True
+    """Keep the features themselves beside what the tokens give back; not printed."""
+    sa_norm: Literal["cosine", "dot"] = "cosine"
+    """Rows of the map and sound of length 1, or the printed products, which saturate."""
+    temporal: Literal["plain", "qblock"] = "plain"
+    """The printed attention, which has no parameters, or AVST's block."""
+    shortcut: Literal["vg", "vsa"] = "vg"
+    """Visual mean added before the fusion: source-aware (printed) or grounded features."""
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there are source tokens at all."""
+        return self.slt or self.sasr
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each."""
+        found = super().problems()
+        if self.width % 8:
+            found.append(f"width={self.width}; expected a multiple of 8 (attention heads)")
+        if not 0 < self.ground_temp < math.inf:
+            found.append(f"ground_temp={self.ground_temp}; expected more than 0")
+        if self.variant == "official":
+            found += [
+                f"{name}={getattr(self, name)} with variant=official; that network is fixed:"
+                f" leave {name} out"
+                for name in _PAPER_ONLY
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default
+            ]
+        return found
