@@ -24,7 +24,7 @@ from avqa.pipelines.cluster.worker import (
     drain_worker,
     end_run,
 )
-from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import VideoRecord
 
 if TYPE_CHECKING:

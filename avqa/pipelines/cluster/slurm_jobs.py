@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
 from avqa.pipelines.cluster.on_dask import DASK_CONFIG, THREADS_PER_WORKER, OnDask
 from avqa.pipelines.cluster.worker import WorkerConfig
-from avqa.pipelines.extraction.progress import clock
+from avqa.units import clock
 
 if TYPE_CHECKING:
     from distributed import Client

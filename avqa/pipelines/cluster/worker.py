@@ -20,8 +20,8 @@ from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.environment import Environment, check_videos, check_worker
 from avqa.pipelines.engine.engine import Engine, EngineConfig, engine_config
-from avqa.pipelines.engine.ticket import Ticket, VideoJob
-from avqa.pipelines.extraction.sources import fingerprint
+from avqa.pipelines.engine.job import VideoJob, fingerprint
+from avqa.pipelines.engine.ticket import Ticket
 from avqa.store.format.records import Fingerprint, RowFlag, VideoRecord
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import read_holder

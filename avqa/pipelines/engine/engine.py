@@ -26,7 +26,8 @@ from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.machine import num_cores
 from avqa.pipelines.engine.batching import Batch, Batcher
-from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, VideoJob, input_kind, inputs_of
+from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, input_kind, inputs_of
 
 if TYPE_CHECKING:
     from avqa.extract.weights import WeightsSource

@@ -15,12 +15,12 @@ from avqa.extract.settings import Settings
 from avqa.pipelines.engine.engine import EngineConfig, engine_config
 from avqa.pipelines.engine.ticket import inputs_of
 from avqa.pipelines.extraction.array_job import assigned, fixed_videos
-from avqa.pipelines.extraction.progress import clock, size
-from avqa.pipelines.extraction.run import ExtractOptions, weights_of
+from avqa.pipelines.extraction.run import ExtractOptions
 from avqa.pipelines.extraction.sources import Source, discover, select
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath, free_bytes
+from avqa.units import clock, size
 
 NUM_PROBED = 20
 NUM_DECODED = 3
@@ -102,7 +102,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         ConfigError, WeightsUnavailable: as `extract_folder`.
     """
     settings = options.settings
-    source = weights.resolve(settings.weights, weights_of(settings))
+    source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
     found = discover(
         options.videos,
         extensions=options.extensions,

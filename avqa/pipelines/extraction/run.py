@@ -41,8 +41,9 @@ from avqa.pipelines.extraction.array_job import (
     refuse_held,
     refuse_parts,
 )
-from avqa.pipelines.extraction.driver import Driver, LengthProbe
-from avqa.pipelines.extraction.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.extraction.driver import Driver
+from avqa.pipelines.extraction.probe import LengthProbe
+from avqa.pipelines.extraction.progress import Durations, Progress, shares
 from avqa.pipelines.extraction.sources import EXTENSIONS, IdRule, Source, discover, select
 from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.commit import Store
@@ -51,6 +52,7 @@ from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes
 from avqa.store.places.objects import ObjectPath
+from avqa.units import clock, size
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def extract_folder(
         follow_links=options.follow_links,
     )
     sources = select(found.sources, options.ids, options.limit)
-    source = weights.resolve(options.settings.weights, weights_of(options.settings))
+    source = weights.resolve(
+        options.settings.weights, encoders.weights_of(options.settings.features)
+    )
     recipes = build_recipes(options.settings, source)
     run_id = new_run_id()
     note = functools.partial(_note, say, as_json=options.log_json)
@@ -240,15 +244,6 @@ def _take_share(
 def new_run_id() -> str:
     """Unique, and sorted by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
-
-
-def weights_of(settings: Settings) -> tuple[str, ...]:
-    """Names of the weights that the settings' features need, each once, in order."""
-    names = []
-    for feature in settings.features:
-        encoder, tap = encoders.split_feature(feature)
-        names += encoders.load(encoder).WEIGHTS_OF[tap]
-    return tuple(dict.fromkeys(names))
 
 
 def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_videos: int) -> Store:

@@ -43,8 +43,8 @@ from avqa.extract.text import (
     tokenise,
 )
 from avqa.machine import choose_device, num_cores
-from avqa.pipelines.extraction.driver import Signals
-from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
+from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
+from avqa.signals import Signals
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.format.texts import NewText, Texts, check_text_recipes, drop_texts
@@ -52,6 +52,7 @@ from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes, write_atomic
 from avqa.store.places.objects import ObjectPath
 from avqa.store.reader import FeatureStore
+from avqa.units import clock, size
 
 MOST_SHOWN = 5
 

@@ -21,10 +21,10 @@ from helpers.media import fake_reader
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster import on_dask
 from avqa.pipelines.cluster.environment import feature_recipe
+from avqa.pipelines.engine.job import fingerprint
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.array_job import partition_of
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
-from avqa.pipelines.extraction.sources import fingerprint
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.writer import ChunkWriter
 

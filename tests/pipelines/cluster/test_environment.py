@@ -14,7 +14,7 @@ from helpers.media import fake_reader
 from avqa.errors import EnvironmentFailure, RecipeMismatch
 from avqa.pipelines.cluster import environment
 from avqa.pipelines.cluster.worker import Extractor, end_run, run_bundle
-from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.engine.job import VideoJob
 from avqa.store.lock import Lock
 
 

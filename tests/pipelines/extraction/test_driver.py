@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from avqa.errors import Aborted, EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.on_dask import Result, WorkerLost
-from avqa.pipelines.engine.ticket import VideoJob
-from avqa.pipelines.extraction.driver import Driver, Signals
-from avqa.pipelines.extraction.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.extraction.driver import Driver
+from avqa.pipelines.extraction.progress import Durations, Progress, shares
+from avqa.signals import Signals
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.units import clock, size
 
 FEATURE = "resnet18/pool"
 

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from avqa.errors import ConfigError
-from avqa.pipelines.extraction.sources import check_id_rule, discover, fingerprint, select
+from avqa.pipelines.engine.job import fingerprint
+from avqa.pipelines.extraction.sources import check_id_rule, discover, select
 
 
 def touch(folder, *names):
