@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 
 from avqa.extract import encoders, weights
-from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
+from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.engine.job import VideoJob
 from avqa.pipelines.extraction.run import feature_specs
 from avqa.pipelines.extraction.sources import discover
@@ -56,12 +56,7 @@ def warm_extractor(
             run_id="benchmark",
             store=store,
             specs=specs,
-            settings=settings,
-            weights=source,
-            limits=Limits(),
-            accept_partial=False,
-            decoders=None,
-            workers_per_machine=1,
+            engine=EngineConfig(settings, source),
         )
         extractor = Extractor(config)
         try:

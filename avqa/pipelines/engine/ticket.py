@@ -5,18 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract import encoders
+from avqa.extract.decoder.process import Footer, Header
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
-
-if TYPE_CHECKING:
-    from avqa.extract.decoder.process import Footer, Header
 
 
 class Sink(Protocol):

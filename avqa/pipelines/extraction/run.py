@@ -30,10 +30,11 @@ from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS
 from avqa.extract.settings import Settings
+from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
-from avqa.pipelines.cluster.on_dask import connect, is_remote
-from avqa.pipelines.cluster.slurm_jobs import ClusterConfig
+from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.extraction.array_job import (
     Partition,
     assigned,
@@ -77,6 +78,10 @@ class ExtractOptions:
     limits: Limits = field(default_factory=Limits)
     decoders: int | None = None
     log_json: bool = False
+
+    def engine(self, source: weights.WeightsSource) -> EngineConfig:
+        """What every worker's engine is to do, with weights from ``source``."""
+        return EngineConfig(self.settings, source, self.limits, self.accept_partial, self.decoders)
 
 
 @dataclass
@@ -318,12 +323,7 @@ def _run(
         run_id=run_id,
         store=options.store.absolute(),
         specs=feature_specs(settings),
-        settings=settings,
-        weights=source,
-        limits=options.limits,
-        accept_partial=options.accept_partial,
-        decoders=options.decoders,
-        workers_per_machine=1,
+        engine=options.engine(source),
     )
     durations = Durations([job.video_id for job in work.jobs])
     progress = Progress(len(work.jobs), durations, say, options.log_json)

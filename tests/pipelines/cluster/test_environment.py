@@ -31,7 +31,7 @@ def refusal(config, path):
 @pytest.fixture(scope="module")
 def here():
     config = config_of(Path("store"))
-    return environment.environment(config.settings, config.weights)
+    return environment.environment(config.engine.settings, config.engine.weights)
 
 
 def test_a_worker_that_does_not_share_the_folders_says_which(tmp_path, here):

@@ -18,11 +18,11 @@ import avqa
 from avqa import machine
 from avqa.errors import ConfigError, EnvironmentFailure
 from avqa.extract import weights
-from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
+from avqa.pipelines.cluster import connect as connecting
 from avqa.pipelines.cluster import on_dask
-from avqa.pipelines.cluster.on_dask import connect
-from avqa.pipelines.engine.engine import engine_config
+from avqa.pipelines.cluster.connect import connect
+from avqa.pipelines.engine.engine import EngineConfig, EngineSize
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 TESTS = Path(__file__).resolve().parents[2]
@@ -83,10 +83,10 @@ def test_workers_of_a_machine_share_its_cores(
 ):
     monkeypatch.setattr("avqa.pipelines.engine.engine.num_cores", lambda: cores)
     settings, source = Settings(device=device), weights.resolve("random:0")
-    shared = engine_config(settings, source, limits=Limits(), workers_per_machine=workers)
-    assert (shared.decoders, shared.encoder_threads) == (decoders, encoders)
-    asked = engine_config(settings, source, limits=Limits(), decoders=5, workers_per_machine=8)
-    assert asked.decoders == 5
+    shared = EngineConfig(settings, source, workers_per_machine=workers)
+    assert shared.size() == EngineSize(decoders, encoders)
+    asked = EngineConfig(settings, source, decoders=5, workers_per_machine=8)
+    assert asked.size().decoders == 5
 
 
 def look(dask_worker):
@@ -95,7 +95,9 @@ def look(dask_worker):
         "pid": os.getpid(),
         "device": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "torch": "torch" in sys.modules,
-        "decoders": [c.pid for c in psutil.Process().children() if "_child" in str(c.cmdline())],
+        "decoders": [
+            c.pid for c in psutil.Process().children() if "decoder.child" in str(c.cmdline())
+        ],
         "plugins": [name for name in dask_worker.plugins if name.startswith("avqa-")],
     }
 
@@ -135,7 +137,7 @@ def test_every_gpu_has_one_worker_that_sees_no_other(tmp_path, extract, gpus, mo
     assert {name: w["pid"] for name, w in during.items()} == {
         name: w["pid"] for name, w in after.items()
     }
-    # Two cores for three workers: one decoder each, as `engine_config` says.
+    # Two cores for three workers: one decoder each, as `EngineConfig.size` says.
     cores = machine.num_cores()
     assert [len(w["decoders"]) for w in during.values()] == [max(1, cores // 3 // 3)] * 3
 
@@ -339,7 +341,7 @@ def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client):
     need(nodes, client, 0)
     monkeypatch.setattr(on_dask, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(on_dask, "WORKERS_SECONDS", 1)
-    monkeypatch.setattr(on_dask, "environment", lambda settings, source: None)
+    monkeypatch.setattr(connecting, "environment", lambda settings, source: None)
     config = config_of(Path("store"))
     missing = r"scheduler tcp://127.0.0.1:1: no answer in 1 s; expected a running Dask scheduler"
     with pytest.raises(EnvironmentFailure, match=missing):

@@ -12,7 +12,8 @@ from avqa.cli import app
 from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
 from avqa.machine import num_cores
 from avqa.pipelines.cluster import slurm_jobs
-from avqa.pipelines.cluster.slurm_jobs import SlurmJobs, choose_cluster, job_script, lifetime
+from avqa.pipelines.cluster.slurm_config import choose_cluster
+from avqa.pipelines.cluster.slurm_jobs import SlurmJobs, job_script, lifetime
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "slurm" / "cluster.yaml"
 LEAST = {"walltime": "04:00:00", "memory": "32GB"}

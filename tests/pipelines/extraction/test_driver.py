@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avqa.errors import Aborted, EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.settings import Settings
-from avqa.pipelines.cluster.on_dask import Result, WorkerLost
+from avqa.pipelines.cluster.executor import Result, WorkerLost
 from avqa.pipelines.engine.job import VideoJob
 from avqa.pipelines.extraction.driver import Driver
 from avqa.pipelines.extraction.progress import Durations, Progress, shares
