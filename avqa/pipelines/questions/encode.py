@@ -25,6 +25,7 @@ from avqa.datasets._parts.matching import Matches, match_rows
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import (
     AvqaError,
+    ConfigError,
     PartialFailure,
     RecipeMismatch,
     Stopped,
@@ -49,7 +50,7 @@ from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.format.texts import NewText, Texts, check_text_recipes, drop_texts
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, free_bytes, write_atomic
+from avqa.store.places.files import StorePath, free_bytes, store_path, write_atomic
 from avqa.store.places.objects import ObjectPath
 from avqa.store.reader import FeatureStore
 from avqa.units import clock, size
@@ -144,6 +145,20 @@ def text_settings(*, mark: bool, precision: str, dtype: str, device: str) -> Tex
         )
     )
     return TextSettings("?" if mark else "", checked.precision, checked.dtype, checked.device)
+
+
+def needed_store(store: str | None) -> StorePath:
+    """Where the texts' features go.
+
+    Raises:
+        ConfigError: no store was named.
+    """
+    if store is None:
+        raise ConfigError(
+            "no --store; expected the store of the videos' features; give it with --store, or print"
+            " what the questions are with --show 5"
+        )
+    return store_path(store)
 
 
 def distinct_texts(questions: Sequence[Question], mark: str) -> tuple[dict[str, str], int]:
