@@ -100,7 +100,7 @@ def read_cluster_config(path: Path, jobs: int) -> ClusterConfig:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         # Everything is text: YAML's own types would make 36000 of the time 10:00:00.

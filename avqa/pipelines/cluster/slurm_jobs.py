@@ -125,7 +125,7 @@ def connect_jobs(
             " this machine and to write logs; check interface, scheduler_options and"
             f" log_directory in {config.path!r}"
         ) from error
-    client = Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
+    client = Client(cluster, set_as_default=False)
     name = f"avqa-{worker.run_id}"
     jobs = SlurmJobs(
         config,
