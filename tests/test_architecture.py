@@ -72,7 +72,9 @@ STAGES = {
     "help": "from typer.testing import CliRunner; from avqa.cli import app;"
     " assert CliRunner().invoke(app, ['extract', '--help']).exit_code == 0",
     "encoders": "from avqa.pipelines.listings import encoder_lines; encoder_lines()",
-    "extract": "import avqa.pipelines.extraction.run, avqa.store.reader, avqa.store.checks.verify",
+    "extract": "import avqa.pipelines.extraction.run, avqa.store.reader, avqa.store.checks.verify;"
+    " from types import SimpleNamespace; from avqa.pipelines.cluster.connect import connect;"
+    " connect('sync', SimpleNamespace(expected=None), ())",
     **{name: f"import {', '.join(entered)}" for name, entered in WITHOUT_DASK.items()},
 }
 """What one process does, one after the other."""

@@ -17,12 +17,9 @@ from helpers.store.stores import store_bytes
 import avqa
 from avqa import machine
 from avqa.errors import ConfigError, EnvironmentFailure
-from avqa.extract import weights
-from avqa.extract.settings import Settings
 from avqa.pipelines.cluster import connect as connecting
 from avqa.pipelines.cluster import on_dask
 from avqa.pipelines.cluster.connect import connect
-from avqa.pipelines.engine.engine import EngineConfig, EngineSize
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 TESTS = Path(__file__).resolve().parents[2]
@@ -44,49 +41,6 @@ def until(true, what, seconds=60.0):
 
 
 # Several GPUs on one machine
-
-
-@pytest.mark.parametrize(
-    ("number", "visible", "expected"),
-    [
-        (0, None, ()),
-        (0, "0,1", ()),
-        (3, None, ("0", "1", "2")),
-        (8, "4,GPU-abc,7", ("4", "GPU-abc", "7")),
-        (8, " 4 , 7 ", ("4", "7")),
-        (1, "MIG-1b2f,MIG-77aa", ("MIG-1b2f", "MIG-77aa")),
-        (8, "", ()),
-        (8, "-1", ()),
-        (8, "2,-1,3", ("2",)),  # CUDA stops at the first that it does not know
-        (2, "1,2,0", ("1",)),
-        (2, "0,0,1", ("0", "1")),
-    ],
-)
-def test_gpus_are_named_as_cuda_sees_them(gpus, number, visible, expected):
-    assert gpus(number, visible) == expected
-    assert machine.num_gpus() == len(expected)
-
-
-@pytest.mark.parametrize(
-    ("device", "cores", "workers", "decoders", "encoders"),
-    [
-        ("cuda", 64, 8, 7, 1),  # all cores but two, shared
-        ("cuda", 16, 3, 4, 1),
-        ("cuda", 2, 4, 1, 1),
-        ("cpu", 12, 1, 4, 12),
-        ("cpu", 12, 3, 1, 4),
-        ("cpu", 2, 3, 1, 1),
-    ],
-)
-def test_workers_of_a_machine_share_its_cores(
-    monkeypatch, device, cores, workers, decoders, encoders
-):
-    monkeypatch.setattr("avqa.pipelines.engine.engine.num_cores", lambda: cores)
-    settings, source = Settings(device=device), weights.resolve("random:0")
-    shared = EngineConfig(settings, source, workers_per_machine=workers)
-    assert shared.size() == EngineSize(decoders, encoders)
-    asked = EngineConfig(settings, source, decoders=5, workers_per_machine=8)
-    assert asked.size().decoders == 5
 
 
 def look(dask_worker):
