@@ -1,4 +1,4 @@
-"""The decoder process: ``python -m avqa.extract.decoder.child``, started by `_spawn.Child`.
+"""The decoder process: ``python -m avqa.extract.decoder.child``, started by `spawn.Child`.
 
 Line JSON comes in on standard input and goes out on a pipe of its own, because native libraries
 print on standard output; arrays go through the ring. It is killed rather than asked to stop.

@@ -59,7 +59,7 @@ def build_recipes(settings: Settings, source: WeightsSource) -> dict[str, dict[s
 
 
 def environment(settings: Settings, source: WeightsSource) -> Environment:
-    """That of this process."""
+    """Versions and recipes as they are in this process."""
     return Environment(library_versions(), build_recipes(settings, source))
 
 
