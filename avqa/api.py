@@ -86,7 +86,7 @@ def extract(
     from avqa.extract.profiles import profile as choose
     from avqa.extract.settings import check_settings
     from avqa.machine import choose_device
-    from avqa.pipelines.cluster.on_dask import is_remote
+    from avqa.pipelines.cluster.connect import is_remote
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 
     settings = check_settings(

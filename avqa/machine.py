@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from avqa.errors import ConfigError
-from avqa.extract.settings import Device
 
 DEVICES = Path("/dev")
 
@@ -45,7 +45,7 @@ def num_gpus() -> int:
     return len(visible_gpus())
 
 
-def choose_device(asked: str, *, remote: bool = False) -> Device:
+def choose_device(asked: str, *, remote: bool = False) -> Literal["cpu", "cuda"]:
     """``auto | cpu | cuda`` → the kind of device the networks run on.
 
     ``auto`` goes by this machine. ``remote``: the workers are elsewhere, so that ``cuda`` is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -40,3 +41,20 @@ class StopSignals:
         if self.received is not None:
             raise Aborted(signum, f"aborted by a second signal; {self._advice}")
         self.received = signum
+
+
+class Signals(StopSignals):
+    """First Ctrl-C or SIGTERM: drain. Second: abort by raising `Aborted` at once."""
+
+    def __init__(self, on_drain: Callable[[], None]) -> None:
+        """``on_drain`` is called from the loop that calls `check`, not from the handler."""
+        super().__init__("resume with the same command")
+        self._on_drain = on_drain
+        self._told = False
+
+    def check(self) -> bool:
+        """Whether to drain; tells the executor once."""
+        if self.received is not None and not self._told:
+            self._told = True
+            self._on_drain()
+        return self.received is not None

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from avqa.pipelines.extraction.progress import clock
 from avqa.store.reader import FeatureStore
+from avqa.units import clock
 from benchmarks.__main__ import machine
 from benchmarks.results_page import page
 from benchmarks.results_units import KINDS, SLOW, Bench, Done, Unit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from avqa.datasets._parts.floors import Table
 from avqa.datasets._parts.taxonomy import COLUMNS
 from avqa.heads import load
-from avqa.pipelines.extraction.progress import clock
+from avqa.units import clock
 
 if TYPE_CHECKING:
     from benchmarks.results_units import Done, Kind

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from avqa.extract.profiles import profile
-from avqa.pipelines.cluster import on_dask
+from avqa.pipelines.cluster import connect as connecting
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 from avqa.store.format.schema import FeatureSpec
@@ -134,7 +134,7 @@ def extraction(seconds: int) -> dict[str, float]:
     """A run of the whole driver over what is left to do."""
     first: list[tuple[float, float]] = []
     features.connect = lambda *values, **options: _stubbed(  # type: ignore[attr-defined]
-        on_dask.connect(*values, **options), seconds, lambda: first.append(clocks())
+        connecting.connect(*values, **options), seconds, lambda: first.append(clocks())
     )
     features.feature_specs = lambda settings: specs(settings.dtype)  # type: ignore[assignment]
     settings = profile(
@@ -165,7 +165,7 @@ def specs(dtype: Any) -> tuple[FeatureSpec, ...]:
 
 
 def _stubbed(executor: Any, seconds: int, on_first: Callable[[], None]) -> Any:
-    """The real executor on the real on_dask, with another task."""
+    """The real executor on a real Dask cluster, with another task."""
     submit = executor.submit
 
     def noted(bundle: Any) -> None:
@@ -199,7 +199,7 @@ def stub_record(writer: Any, job: Any, attempt: int, seconds: int, run_id: str) 
     """Write a video's chunk objects and report them, with all that a real record holds."""
     import numpy as np
 
-    from avqa.pipelines.extraction.sources import fingerprint
+    from avqa.pipelines.engine.job import fingerprint
     from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 
     values = np.full((seconds, 1), 1.0 + job.row % 7, np.float32)

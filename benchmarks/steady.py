@@ -13,13 +13,13 @@ from pathlib import Path
 
 import psutil
 
-from avqa.extract import weights
-from avqa.extract.media.types import Limits
+from avqa.extract import encoders, weights
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
-from avqa.pipelines.engine.ticket import VideoJob
-from avqa.pipelines.extraction.run import feature_specs, weights_of
+from avqa.pipelines.engine.engine import EngineConfig
+from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.extraction.run import feature_specs
 from avqa.pipelines.extraction.sources import discover
 from avqa.store.commit import Store
 from avqa.store.lock import Lock
@@ -40,7 +40,7 @@ def warm_extractor(
 ) -> Iterator[Warm]:
     """An extractor whose models are loaded and whose decoder child is running."""
     settings = profile("default", weights="random:0", precision=precision, device=device)
-    source = weights.resolve(settings.weights, weights_of(settings))
+    source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
     specs = feature_specs(settings)
     shutil.rmtree(store, ignore_errors=True)
     with Lock.acquire(store, "benchmark") as lock:
@@ -56,12 +56,7 @@ def warm_extractor(
             run_id="benchmark",
             store=store,
             specs=specs,
-            settings=settings,
-            weights=source,
-            limits=Limits(),
-            accept_partial=False,
-            decoders=None,
-            workers_per_machine=1,
+            engine=EngineConfig(settings, source),
         )
         extractor = Extractor(config)
         try:

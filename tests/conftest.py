@@ -3,6 +3,8 @@
 import pytest
 from helpers.store import s3_server
 
+from avqa import machine
+
 
 @pytest.fixture(scope="session")
 def s3_session(tmp_path_factory):
@@ -20,3 +22,22 @@ def s3(s3_session, monkeypatch):
     for name, value in s3_session.environment().items():
         monkeypatch.setenv(name, value)
     return s3_session
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Pretend that this machine has so many GPUs, and what the variable says of them."""
+
+    def pretend(number, visible=None):
+        for index in range(number):
+            (tmp_path / f"nvidia{index}").touch()
+        (tmp_path / "nvidiactl").touch()
+        (tmp_path / "nvidia-uvm").touch()
+        monkeypatch.setattr(machine, "DEVICES", tmp_path)
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        return machine.visible_gpus()
+
+    return pretend

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
 
 
@@ -24,12 +25,11 @@ def ask(
         list[str] | None,
         typer.Option(help="An option of a multiple choice; give it once for each."),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(help="Of the networks: auto (the run's kind, if it is here), cpu or cuda."),
-    ] = "auto",
+    device: option.Device = "auto",
 ) -> None:
     """Answer a question about any video with a trained head, and show where it looked.
+
+    --device auto is the kind of device that made the run's features, if it is here.
 
     Example: avqa ask runs/pstp clip.mp4 "How many instruments are sounding in the video?"
     """

@@ -7,57 +7,40 @@ from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
-
-RunFolder = Annotated[
-    Path, typer.Argument(help="Folder of `avqa train-head`, or one <variant>/seed-<n> of it.")
-]
-Split = Annotated[str, typer.Option(help="train, val or test.")]
-StoreOption = Annotated[
-    str | None,  # noqa: UP007  typer reads the annotation at run time on every Python
-    typer.Option(help="Store of the features.", metavar="STORE", show_default="the run's"),
-]
-AnnotationsPath = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the question files, or one file of the split.", show_default="the run's"
-    ),
-]
-FORMATS = ("text", "csv", "markdown")
 
 
 @reports_errors
 def evaluate(
-    run: RunFolder,
-    split: Split = "test",
-    store: StoreOption = None,
-    annotations: AnnotationsPath = None,
+    run: option.Run,
+    split: option.Split = "test",
+    store: option.RunStore = None,
+    annotations: option.RunAnnotations = None,
     format: Annotated[str, typer.Option(help="text, csv or markdown.")] = "text",
 ) -> None:
     """Print the result table of a run, computed anew from its saved weights; nothing is written.
 
     Example: avqa evaluate runs/pstp --split test
     """
-    from avqa.errors import UnknownName
-    from avqa.pipelines.train.evaluate import EvaluateOptions
+    from avqa.pipelines.train.evaluate import EvaluateOptions, check_format
     from avqa.pipelines.train.evaluate import evaluate as work
     from avqa.store.places.files import store_path
 
-    if format not in FORMATS:
-        raise UnknownName("format", format, FORMATS)
+    form = check_format(format)
     place = store_path(store) if store else None
     options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
     table = work(options, say)
-    typer.echo(getattr(table, format)(), nl=False)
+    typer.echo(getattr(table, form)(), nl=False)
 
 
 @reports_errors
 def predict(
-    run: RunFolder,
+    run: option.Run,
     out: Annotated[Path, typer.Option(help="File to write: a JSON object, question id to answer.")],
-    split: Split = "test",
-    store: StoreOption = None,
-    annotations: AnnotationsPath = None,
+    split: option.Split = "test",
+    store: option.RunStore = None,
+    annotations: option.RunAnnotations = None,
 ) -> None:
     """Write a run's answers to a file; the questions need no right answers.
 

@@ -7,25 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
-
-FrameAt = Annotated[
-    str | None,  # noqa: UP007  typer reads the annotation at run time on every Python
-    typer.Option(
-        help="Which picture stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
-        show_default="mid",
-    ),
-]
-DecoderName = Annotated[
-    str | None, typer.Option(help="Reader: see `avqa decoders`.", show_default="pyav")
-]
-MaxLength = Annotated[
-    float, typer.Option(min=1, help="Refuse videos longer than this many seconds.")
-]
-Timeout = Annotated[
-    float,
-    typer.Option(min=1, help="Seconds a decoder may take for one video, beyond its length."),
-]
 
 
 @reports_errors
@@ -49,8 +32,8 @@ def extract(
             " single options replace its choices."
         ),
     ] = "default",
-    frame_at: FrameAt = None,
-    decoder: DecoderName = None,
+    frame_at: option.FrameAt = None,
+    decoder: option.Decoder = None,
     clip_crop: Annotated[
         str | None, typer.Option(help="CLIP's square: center, squash, pad.", show_default="center")
     ] = None,
@@ -61,17 +44,10 @@ def extract(
         float | None,
         typer.Option(help="Seconds between VGGish rows: 1.0 or 0.96.", show_default="1.0"),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Networks: fp32, bf16, fp16.", show_default="fp32")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="Stored as float16 or float32.", show_default="float16")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="pretrained, a folder, or random:SEED.", show_default="pretrained"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: option.OptionalPrecision = None,
+    dtype: option.OptionalDtype = None,
+    weights: option.Weights = None,
+    device: option.Device = "auto",
     chunk_seconds: Annotated[
         int | None, typer.Option(help="Seconds per chunk of the store.", show_default="60")
     ] = None,
@@ -98,7 +74,7 @@ def extract(
     decoders: Annotated[
         int | None, typer.Option(min=1, help="Decoder processes per worker.", show_default="auto")
     ] = None,
-    ids: Annotated[Path | None, typer.Option(help="File of video ids, one per line.")] = None,
+    ids: option.Ids = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first N videos.")] = None,
     ext: Annotated[
         str | None, typer.Option(help="Comma-separated extensions to take instead.")
@@ -115,14 +91,12 @@ def extract(
     accept_partial: Annotated[
         bool, typer.Option("--accept-partial", help="Keep the good rows of damaged videos.")
     ] = False,
-    steal_lock: Annotated[
-        bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
-    ] = False,
-    max_length: MaxLength = 7200.0,
+    steal_lock: option.StealLock = False,
+    max_length: option.MaxLength = 7200.0,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse pictures of more pixels than this.")
     ] = 64_000_000,
-    video_timeout: Timeout = 300.0,
+    video_timeout: option.VideoTimeout = 300.0,
     decoder_memory: Annotated[
         float, typer.Option(min=0.1, help="Gigabytes a decoder process may allocate.")
     ] = 3.0,
@@ -140,17 +114,14 @@ def extract(
     from avqa.extract.media.types import Limits
     from avqa.extract.profiles import profile as choose
     from avqa.extract.settings import check_settings
-    from avqa.machine import choose_device
-    from avqa.pipelines.cluster.on_dask import is_remote
-    from avqa.pipelines.cluster.slurm_jobs import choose_cluster, job_script
+    from avqa.pipelines.cluster.connect import device_of_workers
+    from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
     from avqa.pipelines.extraction.sources import EXTENSIONS, check_id_rule
     from avqa.store.places.files import store_path
 
     slurm = choose_cluster(scheduler, cluster_config, jobs)
-    if slurm is not None and device == "auto":
-        device = slurm.device
     settings = check_settings(
         choose(
             profile,
@@ -163,7 +134,7 @@ def extract(
             precision=precision,
             dtype=dtype,
             weights=weights,
-            device=choose_device(device, remote=is_remote(scheduler)),
+            device=device_of_workers(device, scheduler, slurm),
             chunk_seconds=chunk_seconds,
         )
     )
@@ -195,8 +166,6 @@ def extract(
         from avqa.pipelines.extraction.plan import plan_folder
 
         typer.echo("\n".join(plan_folder(options, say).lines()))
-        if slurm is not None:
-            typer.echo(f"\n{job_script(slurm)}", nl=False)
         return
     report = extract_folder(options, say)
     typer.echo(report.summary())
@@ -211,10 +180,10 @@ def _split(text: str | None) -> tuple[str, ...] | None:
 def frames(
     video: Annotated[Path, typer.Argument(help="One video file.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures, the sound and frames.json.")],
-    frame_at: FrameAt = None,
-    decoder: DecoderName = None,
-    max_length: MaxLength = 7200.0,
-    video_timeout: Timeout = 300.0,
+    frame_at: option.FrameAt = None,
+    decoder: option.Decoder = None,
+    max_length: option.MaxLength = 7200.0,
+    video_timeout: option.VideoTimeout = 300.0,
 ) -> None:
     """Write exactly what a video's rows are made from: a picture per row, the sound, the times.
 

@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
-
-Dataset = Annotated[
-    str | None, typer.Option(help="Data set of the question files: says which text an id has.")
-]
-AnnotationsPath = Annotated[
-    Path | None, typer.Option("--annotations", help="Its question files; with --dataset.")
-]
 
 import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsewhere.")
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
@@ -39,7 +33,7 @@ def import_npy(
             "--from", help="Folder of <video>.npy, or one that holds such folders.", metavar="DIR"
         ),
     ],
-    store: Annotated[str, typer.Option(help="The store to make or add to.", metavar="STORE")],
+    store: option.Store,
     kind: Annotated[
         str | None,
         typer.Option(help="What the files are, where the folder's name does not say it."),
@@ -47,10 +41,12 @@ def import_npy(
     truncate: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
     ] = None,
-    dataset: Dataset = None,
-    annotations: AnnotationsPath = None,
+    dataset: option.OptionalDataset = None,
+    annotations: option.OptionalAnnotations = None,
 ) -> None:
-    """Take published feature files into a store: dtype and rows kept, marked as imported.
+    """Take published feature files into a new store or one that is there, marked as imported.
+
+    Their dtype and rows are kept.
 
     Files of questions (clip_qst, clip_word) need --dataset and --annotations.
 
@@ -85,7 +81,7 @@ def import_npy(
 @export_app.command("npy")
 @reports_errors
 def export_npy(
-    store: Annotated[str, typer.Option(help="The store to read.", metavar="STORE")],
+    store: option.Store,
     layout: Annotated[str, typer.Option(help="pstp, music-avqa, tjstg or avaf.")],
     out: Annotated[Path, typer.Option(help="Gets the layout's folders.", metavar="DIR")],
     folders: Annotated[
@@ -98,8 +94,8 @@ def export_npy(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that hold something else.")
     ] = False,
-    dataset: Dataset = None,
-    annotations: AnnotationsPath = None,
+    dataset: option.OptionalDataset = None,
+    annotations: option.OptionalAnnotations = None,
 ) -> None:
     """Write a store as the folders, file names, shapes and dtypes a repository reads.
 

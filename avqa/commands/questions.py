@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
 
 
 @reports_errors
 def questions(
-    dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r, music-avqa-v2 or avqa.")],
-    annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
-    store: Annotated[
-        str | None,
-        typer.Option(help="Store of the videos' features; not needed by --show.", metavar="STORE"),
-    ] = None,
+    dataset: option.Dataset,
+    annotations: option.Annotations,
+    store: option.OptionalStore = None,
     show: Annotated[
         int | None,
-        typer.Option(min=0, help="Print counts, floors and N samples; encode nothing."),
+        typer.Option(min=0, help="Print counts, floors and N samples; needs no --store."),
     ] = None,
     mark: Annotated[
         bool, typer.Option("--mark", help="Put a ? after every question before it is tokenised.")
     ] = False,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="pretrained, a folder, or random:SEED.",
-            show_default="those of the store's CLIP pictures, else pretrained",
-        ),
-    ] = None,
-    precision: Annotated[str, typer.Option(help="Network: fp32, bf16, fp16.")] = "fp32",
-    dtype: Annotated[str, typer.Option(help="Stored as float16 or float32.")] = "float16",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    weights: option.StoreWeights = None,
+    precision: option.Precision = "fp32",
+    dtype: option.Dtype = "float16",
+    device: option.Device = "auto",
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove the texts that are there before.")
     ] = False,
-    steal_lock: Annotated[
-        bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
-    ] = False,
+    steal_lock: option.StealLock = False,
 ) -> None:
     """Encode every distinct question and option text once; run again to resume or to add others.
 
@@ -51,19 +40,17 @@ def questions(
 
         typer.echo("\n".join(show_lines(dataset, annotations, show)))
         return
-    from avqa.errors import ConfigError
-    from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
-    from avqa.store.places.files import store_path
+    from avqa.pipelines.questions.encode import (
+        QuestionOptions,
+        encode_questions,
+        needed_store,
+        text_settings,
+    )
 
-    if store is None:
-        raise ConfigError(
-            "no --store; expected the store of the videos' features; give it with --store, or print"
-            " what the questions are with --show 5"
-        )
     options = QuestionOptions(
         dataset,
         annotations,
-        store_path(store),
+        needed_store(store),
         text_settings(mark=mark, precision=precision, dtype=dtype, device=device),
         weights,
         replace,

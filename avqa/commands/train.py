@@ -7,17 +7,16 @@ from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
 
 
 @reports_errors
 def train_head(
     name: Annotated[str, typer.Argument(help="One of `avqa heads`.")],
-    store: Annotated[
-        str, typer.Option(help="Store of the videos' and questions' features.", metavar="STORE")
-    ],
-    dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r, music-avqa-v2 or avqa.")],
-    annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
+    store: option.Store,
+    dataset: option.Dataset,
+    annotations: option.Annotations,
     out: Annotated[Path, typer.Option(help="Folder of the run: new or empty.")],
     assign: Annotated[
         list[str] | None,
@@ -71,9 +70,9 @@ def train_head(
 
 @reports_errors
 def pretrain_grounding(
-    store: Annotated[str, typer.Option(help="Store of the videos' features.", metavar="STORE")],
-    dataset: Annotated[str, typer.Option(help="music-avqa, music-avqa-r or music-avqa-v2.")],
-    annotations: Annotated[Path, typer.Option(help="Folder of the question files, or one file.")],
+    store: option.Store,
+    dataset: option.Dataset,
+    annotations: option.Annotations,
     out: Annotated[Path, typer.Option(help="File to write, such as grounding.safetensors.")],
     assign: Annotated[
         list[str] | None,

@@ -20,8 +20,8 @@ from avqa.cli import app
 from avqa.commands.reporting import reports_errors, say
 from avqa.datasets import Question
 from avqa.demo.sample import choose_weights
-from avqa.pipelines.extraction.progress import clock
 from avqa.pipelines.synth import ANNOTATIONS, VIDEOS
+from avqa.units import clock
 
 NUM_VIDEOS, SECONDS = 60, 10
 DATASET = "music-avqa"

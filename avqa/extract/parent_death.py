@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that started it ends.
 
-    For a decoder process that thread lives as long as its process (see `_spawn._Spawner`); for
+    For a decoder process that thread lives as long as its process (see `decoder.spawn`); for
     a program it starts, it is the main thread. The kernel's signal also reaches a process whose
     interpreter lock is held by a native loop, which a watch on standard input cannot.
 

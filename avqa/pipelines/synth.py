@@ -24,7 +24,7 @@ from avqa.datasets._synth.score import Scene, Settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, settings_entry, truth, write_json
 from avqa.errors import ConfigError, StorageFailure
 from avqa.machine import num_cores
-from avqa.pipelines.extraction.progress import clock
+from avqa.units import clock
 
 TRUTH, ANNOTATIONS, VIDEOS = "truth.json", "annotations", "videos"
 POOL_FROM = 4

@@ -3,7 +3,6 @@
 import pytest
 from helpers.media import fake_reader
 
-from avqa import machine
 from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
@@ -28,22 +27,3 @@ def extract(tmp_path):
         )
 
     return run
-
-
-@pytest.fixture
-def gpus(tmp_path, monkeypatch):
-    """Pretend that this machine has so many GPUs, and what the variable says of them."""
-
-    def pretend(number, visible=None):
-        for index in range(number):
-            (tmp_path / f"nvidia{index}").touch()
-        (tmp_path / "nvidiactl").touch()
-        (tmp_path / "nvidia-uvm").touch()
-        monkeypatch.setattr(machine, "DEVICES", tmp_path)
-        if visible is None:
-            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        else:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        return machine.visible_gpus()
-
-    return pretend

@@ -7,27 +7,18 @@ print on standard output; arrays go through the ring. It is killed rather than a
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import queue
 import resource
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, LibraryMissing
-from avqa.extract.decoder.ring import SLOTS, Ring
+from avqa.extract.decoder.link import Link
 from avqa.extract.media.types import Limits, Reader
 from avqa.extract.parent_death import die_with_parent
 from avqa.extract.settings import Settings
-
-Message = dict[str, Any]
 
 
 def outlive_interrupts() -> None:
@@ -38,55 +29,6 @@ def outlive_interrupts() -> None:
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-class Link:
-    """The way to the parent: requests, answers, blocks."""
-
-    def __init__(self, replies: int, ring: int) -> None:
-        """Start listening; the process ends when the parent closes its side."""
-        self._replies = replies
-        self._ring = Ring(ring)
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(SLOTS):
-            self._free.put(slot)
-        self.requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        rest = b""
-        # Not through sys.stdin: its lock, held here, would abort an orderly exit.
-        while data := os.read(0, 1 << 16):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                message = json.loads(line)
-                if message["op"] == "free":
-                    self._free.put(message["slot"])
-                else:
-                    self.requests.put(message)
-        os._exit(0)
-
-    def send(self, kind: str, **content: Any) -> None:
-        """Send one message; a parent that is gone ends us."""
-        line = json.dumps({"kind": kind, **content}).encode("ascii") + b"\n"
-        try:
-            while line:
-                line = line[os.write(self._replies, line) :]
-        except BrokenPipeError:
-            os._exit(0)
-
-    def send_block(self, name: str, first_row: int, rows: NDArray[np.generic]) -> None:
-        """Hand over rows; waits while both blocks of the ring are in the parent's hands."""
-        slot = self._free.get()
-        self._ring.put(slot, rows)
-        self.send(
-            "block",
-            slot=slot,
-            input=name,
-            first_row=first_row,
-            dtype=rows.dtype.str,
-            shape=list(rows.shape),
-        )
 
 
 class Memory:

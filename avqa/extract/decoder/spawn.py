@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import avqa
 from avqa.extract.decoder.ring import Ring, new_file
@@ -148,11 +151,9 @@ class Child:
 
     def kill(self) -> None:
         """Kill the process and those it started, and wait until it is gone."""
-        for pid in [*_children(self.pid), self.pid] if self.alive() else []:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for process in _family(self.pid) if self.alive() else []:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._popen.wait()
 
     def close(self) -> None:
@@ -194,23 +195,18 @@ def _environment() -> dict[str, str]:
 def _is_dying(pid: int) -> bool:
     """Whether only threads of a killed process are left: waiting for it does not succeed yet."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
         return False
-    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
-def _children(pid: int) -> list[int]:
-    """Processes the child itself started (an ffmpeg), which would outlive its kill."""
-    found: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            direct = [int(word) for word in file.read_text().split()]
-        except OSError:
-            continue
-        for child in direct:
-            found += [*_children(child), child]
-    return found
+def _family(pid: int) -> list[psutil.Process]:
+    """The child and what it started itself (an ffmpeg), which would outlive its kill."""
+    try:
+        child = psutil.Process(pid)
+        return [*reversed(child.children(recursive=True)), child]
+    except psutil.NoSuchProcess:
+        return []
 
 
 class _Spawner:

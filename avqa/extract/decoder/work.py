@@ -13,13 +13,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, MediaError, UnknownName
 from avqa.extract import encoders
+from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
 from avqa.extract.encoders import Input
 from avqa.extract.media import file_checks
@@ -34,9 +35,6 @@ from avqa.extract.media.audio import (
 from avqa.extract.media.grid import Grid, build_grid
 from avqa.extract.media.types import Limits, Picture, Probe, Reader, Report
 from avqa.extract.settings import Settings
-
-if TYPE_CHECKING:
-    from avqa.extract.decoder.child import Link
 
 PICTURE_ROWS = 16
 """Rows of a picture block; see `Block`."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from avqa.errors import UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
@@ -100,3 +100,12 @@ def tap_of(feature: str) -> Tap:
     encoder, tap = split_feature(feature)
     found: Tap = load(encoder).TAPS[tap]
     return found
+
+
+def weights_of(features: Iterable[str]) -> tuple[str, ...]:
+    """Names of the weights that these features need, each once, in order."""
+    found: list[str] = []
+    for feature in features:
+        encoder, tap = split_feature(feature)
+        found += load(encoder).WEIGHTS_OF[tap]
+    return tuple(dict.fromkeys(found))

@@ -47,11 +47,6 @@ class TimeTable:
         """Seconds from the first picture's appearance to the last one's end."""
         return (self.end - int(self.pts[0])) * self.time_base
 
-    @property
-    def start_seconds(self) -> float:
-        """Time of the first picture on the file's clock."""
-        return float(int(self.pts[0]) * self.time_base)
-
     def seconds(self) -> NDArray[np.float64]:
         """Times [F] in seconds, the first picture at 0."""
         ticks: NDArray[np.float64] = (self.pts - self.pts[0]).astype(np.float64)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avqa.datasets._parts.question import Question, text_key
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
-from avqa.extract import weights
+from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import settings_from
 from avqa.extract.settings import Device, Settings
@@ -22,9 +22,8 @@ from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, t
 from avqa.machine import choose_device
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
-from avqa.pipelines.extraction.run import weights_of
+from avqa.pipelines.engine.job import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor
-from avqa.pipelines.extraction.sources import fingerprint
 from avqa.pipelines.questions.encode import distinct_texts
 from avqa.store.format.recipe_diff import flat, recipe_hash
 from avqa.training.run import Member
@@ -92,7 +91,7 @@ def video_recipe(member: Member, asked_device: str, say: Say) -> VideoRecipe:
         settings = replace(settings_from(stored), device=device)
     except ConfigError as error:
         raise RecipeMismatch(f"run {str(member.path)!r}: {error}") from error
-    source = weights.resolve(settings.weights, weights_of(settings))
+    source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
     recipes = build_recipes(settings, source)
     compare(stored, recipes, member.path, say)
     return VideoRecipe(names, recipes, settings)

@@ -17,7 +17,7 @@ from avqa.extract.recipe import feature_recipe
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource
 from avqa.machine import num_gpus
-from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.recipe_diff import flat
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath
@@ -59,7 +59,7 @@ def build_recipes(settings: Settings, source: WeightsSource) -> dict[str, dict[s
 
 
 def environment(settings: Settings, source: WeightsSource) -> Environment:
-    """That of this process."""
+    """Versions and recipes as they are in this process."""
     return Environment(library_versions(), build_recipes(settings, source))
 
 

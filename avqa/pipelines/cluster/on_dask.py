@@ -1,7 +1,4 @@
-"""Where bundles run: in this process, on a local Dask cluster, on SLURM, or on an existing one.
-
-An executor puts every finished bundle on its ``results`` queue; the driver alone reads it.
-"""
+"""Bundles as tasks of a Dask cluster: one of this machine, or one that is there already."""
 
 from __future__ import annotations
 
@@ -9,34 +6,32 @@ import itertools
 import logging
 import pickle
 import queue
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import dask
+from distributed import (
+    CancelledError,
+    Client,
+    Future,
+    KilledWorker,
+    Nanny,
+    Scheduler,
+    SpecCluster,
+    Worker,
+    WorkerPlugin,
+)
+from distributed.system import MEMORY_LIMIT
 
 import avqa
 from avqa.errors import ConfigError, EnvironmentFailure
-from avqa.pipelines.cluster.environment import environment
-from avqa.pipelines.cluster.worker import (
-    Extractor,
-    IgnoreSignals,
-    WorkerConfig,
-    drain_worker,
-    end_run,
-)
-from avqa.pipelines.engine.ticket import VideoJob
-from avqa.store.format.records import VideoRecord
-
-if TYPE_CHECKING:
-    from distributed import Client, Future
-
-    from avqa.pipelines.cluster.slurm_jobs import ClusterConfig
+from avqa.pipelines.cluster.executor import THREADS_PER_WORKER, Bundle, Result, WorkerLost
+from avqa.pipelines.cluster.worker import WorkerConfig, drain_worker, end_run
 
 CONNECT_SECONDS = 20
 WORKERS_SECONDS = 60
-THREADS_PER_WORKER = 2
-"""Two bundles in progress per worker: one is decoded while the other is encoded."""
-
 DASK_CONFIG = {
     # A dead worker must be seen at once: the driver itself resubmits its videos one by one.
     "distributed.scheduler.allowed-failures": 0,
@@ -53,83 +48,13 @@ DASK_CONFIG = {
 }
 
 
-class WorkerLost(Exception):
-    """The worker process that ran a bundle died."""
+class IgnoreSignals(WorkerPlugin):
+    """Workers of a local cluster share the terminal's signals; the driver drains them."""
 
-
-@dataclass(frozen=True)
-class Bundle:
-    """Videos that travel as one task."""
-
-    jobs: tuple[VideoJob, ...]
-    attempt: int = 1
-    alone: bool = False
-    """Nothing else runs beside it."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A bundle with the records of its finished videos, and what went wrong, if anything."""
-
-    bundle: Bundle
-    records: list[VideoRecord]
-    error: BaseException | None = None
-
-
-class Executor(Protocol):
-    """Runs bundles; ``results`` gets one `Result` for each one submitted."""
-
-    results: queue.SimpleQueue[Result]
-
-    def window(self) -> int:
-        """Bundles to keep in flight."""
-
-    def submit(self, bundle: Bundle) -> None:
-        """Start a bundle."""
-
-    def check(self, left: int) -> None:
-        """Called at least once a second: keep workers coming while videos are ``left``.
-
-        Raises:
-            EnvironmentFailure: no worker comes, so that no result would ever come.
-        """
-
-    def drain(self) -> None:
-        """Let workers begin no further video; results of the rest still come."""
-
-    def close(self, *, abort: bool = False) -> None:
-        """End what this executor started; ``abort`` does not wait for running bundles."""
-
-
-class InProcess:
-    """``--scheduler sync``: everything in the driver's process, one bundle at a time."""
-
-    def __init__(self, config: WorkerConfig) -> None:
-        """Keep the extractor; it starts at the first bundle."""
-        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._extractor = Extractor(config)
-
-    def window(self) -> int:
-        """One: `submit` returns when the bundle is done."""
-        return 1
-
-    def submit(self, bundle: Bundle) -> None:
-        """Run the bundle now."""
-        try:
-            self.results.put(Result(bundle, *self._extractor.extract(bundle.jobs, bundle.attempt)))
-        except Exception as error:
-            self.results.put(Result(bundle, [], error))
-
-    def check(self, left: int) -> None:
-        """There is nothing that could go missing."""
-
-    def drain(self) -> None:
-        """Begin no further video."""
-        self._extractor.drain()
-
-    def close(self, *, abort: bool = False) -> None:
-        """End children and threads."""
-        self._extractor.close()
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask on each worker, in its main thread."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Jobs(Protocol):
@@ -184,8 +109,6 @@ class OnDask:
         future.add_done_callback(lambda done: self._collect(bundle, done))
 
     def _collect(self, bundle: Bundle, future: Future[Any]) -> None:
-        from distributed import CancelledError, KilledWorker
-
         try:
             records, error = future.result()
             result = Result(bundle, records, error)
@@ -221,7 +144,11 @@ class OnDask:
             self._client.cancel(list(self._futures.values()), force=True)
         elif workers - told:
             answers = self._client.run(
-                drain_worker, self._name, workers=list(workers - told), on_error="return"
+                drain_worker,
+                self._name,
+                self._config,
+                workers=list(workers - told),
+                on_error="return",
             )
             told |= {worker for worker, answer in answers.items() if answer is None}
 
@@ -238,48 +165,29 @@ class OnDask:
             self._cluster.close(timeout=10)
 
 
-def connect(
-    scheduler: str,
-    config: WorkerConfig,
-    gpus: Sequence[str],
-    *,
-    slurm: ClusterConfig | None = None,
-    note: Callable[[str], None] = lambda line: None,
-) -> Executor:
-    """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
+def connect_local(config: WorkerConfig, gpus: Sequence[str]) -> OnDask:
+    """Worker processes of this machine: one for each of its ``gpus``, or a single one."""
+    dask.config.set(DASK_CONFIG)
+    cluster = _local_cluster(gpus)
+    client = Client(cluster, set_as_default=False)
+    return OnDask(client, cluster, config.shared_by(max(1, len(gpus))))
 
-    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``note`` gets a line when
-    batch jobs come and go.
+
+def connect_address(address: str, config: WorkerConfig) -> OnDask:
+    """The workers of a Dask scheduler that is there already.
 
     Raises:
-        EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
-            dask-jobqueue is not installed.
+        ConfigError: this is no address.
+        EnvironmentFailure: no scheduler answers there, or it has no worker.
     """
-    if scheduler == "sync":
-        return InProcess(config)
-    if is_remote(scheduler):
-        config = replace(config, expected=environment(config.settings, config.weights))
-    if slurm is not None:
-        from avqa.pipelines.cluster.slurm_jobs import connect_jobs
-
-        return connect_jobs(slurm, config, note)
-    import dask
-    from distributed import Client
-
     dask.config.set(DASK_CONFIG)
-    if scheduler == "local":
-        cluster = _local_cluster(gpus)
-        config = replace(config, workers_per_machine=max(1, len(gpus)))
-        return OnDask(Client(cluster, set_as_default=False), cluster, config)
-    client = _client(scheduler)
+    client = _client(address)
     hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
-    return OnDask(client, None, replace(config, workers_per_machine=max(hosts.values())))
+    return OnDask(client, None, config.shared_by(max(hosts.values())))
 
 
 def _client(address: str) -> Client:
     """A client of the scheduler at ``address``, which has workers."""
-    from distributed import Client
-
     try:
         client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
     except ValueError as error:
@@ -335,31 +243,12 @@ def _bundle_task() -> Callable[..., Any]:
     return extract_bundle
 
 
-def is_remote(scheduler: str) -> bool:
-    """Whether the workers of ``--scheduler`` are on other machines.
-
-    Raises:
-        ConfigError: if it is none of ``local``, ``sync``, ``slurm`` and an address.
-    """
-    if scheduler in ("local", "sync"):
-        return False
-    if scheduler == "slurm" or scheduler.startswith(("tcp://", "tls://")):
-        return True
-    raise ConfigError(
-        f"scheduler={scheduler!r}; expected local, sync, slurm or an address like"
-        " tcp://host:8786; check --scheduler"
-    )
-
-
 def _local_cluster(gpus: Sequence[str]) -> Any:
     """One worker process per GPU, which it alone sees; a single one without GPUs.
 
     The variable is set as soon as the process starts, before anything of it imports torch, and
     again where Dask replaces a process that died.
     """
-    from distributed import Nanny, Scheduler, SpecCluster
-    from distributed.system import MEMORY_LIMIT
-
     num_workers = max(1, len(gpus))
     workers = {
         index: {

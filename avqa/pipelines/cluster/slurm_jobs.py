@@ -14,17 +14,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
-from avqa.pipelines.cluster.on_dask import DASK_CONFIG, THREADS_PER_WORKER, OnDask
+import dask
+from distributed import Client
+
+from avqa.errors import EnvironmentFailure
+from avqa.pipelines.cluster.executor import THREADS_PER_WORKER
+from avqa.pipelines.cluster.on_dask import DASK_CONFIG, OnDask
+from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
-from avqa.pipelines.extraction.progress import clock
-
-if TYPE_CHECKING:
-    from distributed import Client
+from avqa.units import clock
 
 LOOK_SECONDS = 1.0
 """Between two looks at the workers that registered."""
@@ -36,166 +37,6 @@ RETRY_SECONDS = 60.0
 MAX_EARLY_DEATHS = 3
 """Jobs that may end before their worker came, one after the other, before they tell a mistake."""
 COMMAND_SECONDS = 90.0
-WORKER_TIMEOUT = "12:00:00"
-
-_TEXT = ("queue", "account", "walltime", "memory", "job_mem", "interface", "local_directory",
-         "log_directory", "shebang", "python", "worker_timeout")  # fmt: skip
-_NUMBERS = ("job_cpu", "death_timeout")
-_LISTS = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
-_MAPPINGS = ("scheduler_options",)
-_OPTIONS = (*_TEXT, *_NUMBERS, *_LISTS, *_MAPPINGS)
-_OURS = ("cores", "processes", "nanny", "name", "job_name", "n_workers")
-_GPU = re.compile(r"--gres[= ](\S*,)?gpu|--gpus(-per-\w+)?[= ]|-G\b")
-
-
-@dataclass(frozen=True)
-class ClusterConfig:
-    """What ``--jobs`` and ``--cluster-config`` say."""
-
-    path: str
-    jobs: int
-    options: Mapping[str, Any]
-    """Arguments of ``dask_jobqueue.SLURMCluster``, apart from those that `job_options` adds."""
-    walltime_seconds: float
-    log_directory: str
-    worker_timeout: float
-    """Seconds without any worker after which the run ends."""
-
-    @property
-    def device(self) -> str:
-        """What ``--device auto`` means: ``cuda`` if the jobs ask for a GPU."""
-        directives = self.options.get("job_extra_directives", ())
-        return "cuda" if any(_GPU.match(line) for line in directives) else "cpu"
-
-    @property
-    def cpus(self) -> int:
-        """Processor cores of one job."""
-        return int(self.options.get("job_cpu", THREADS_PER_WORKER))
-
-
-def choose_cluster(scheduler: str, path: Path | None, jobs: int | None) -> ClusterConfig | None:
-    """What ``--scheduler slurm`` needs to know; None for the other schedulers.
-
-    Raises:
-        ConfigError: ``--jobs`` or ``--cluster-config`` is missing or useless.
-    """
-    if scheduler == "slurm":
-        if path is None or jobs is None:
-            raise ConfigError(
-                "scheduler=slurm; expected a number of jobs and a file that describes one; give"
-                " --jobs N --cluster-config FILE"
-            )
-        return read_cluster_config(path, jobs)
-    if path is not None or jobs is not None:
-        raise ConfigError(
-            f"scheduler={scheduler}; expected slurm with --jobs and --cluster-config; add"
-            " --scheduler slurm, or leave them out"
-        )
-    return None
-
-
-def read_cluster_config(path: Path, jobs: int) -> ClusterConfig:
-    """Read ``--cluster-config``: YAML with the names of ``dask_jobqueue.SLURMCluster``.
-
-    Raises:
-        ConfigError: no file, no YAML, an unknown name or an unusable value.
-    """
-    options = _load(path)
-    for name in ("walltime", "memory"):
-        if not options.get(name):
-            raise ConfigError(
-                f"cluster config {str(path)!r}: no {name}; expected the {name} of one job, like"
-                f" {'04:00:00' if name == 'walltime' else '32GB'}; add it"
-            )
-    _check_memory(path, options["memory"])
-    log_directory = Path(options.pop("log_directory", "slurm-logs")).absolute()
-    return ClusterConfig(
-        path=str(path),
-        jobs=jobs,
-        walltime_seconds=_seconds(path, "walltime", options["walltime"]),
-        log_directory=str(log_directory),
-        worker_timeout=_seconds(
-            path, "worker_timeout", options.pop("worker_timeout", WORKER_TIMEOUT)
-        ),
-        options=options,
-    )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        # Everything is text: YAML's own types would make 36000 of the time 10:00:00.
-        loaded = yaml.load(path.read_text(), yaml.BaseLoader)  # noqa: S506  makes only text
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cluster config {str(path)!r}: cannot be read; expected a YAML file like"
-            " examples/slurm/cluster.yaml; check --cluster-config"
-        ) from error
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(
-            f"cluster config {str(path)!r}: {where}; expected YAML like"
-            " examples/slurm/cluster.yaml; correct it"
-        ) from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(
-            f"cluster config {str(path)!r}: expected `name: value` lines like those of"
-            " examples/slurm/cluster.yaml; correct it"
-        )
-    return {name: _value(path, name, value) for name, value in loaded.items() if value != ""}
-
-
-def _value(path: Path, name: str, value: Any) -> Any:
-    if name in _OURS:
-        raise ConfigError(
-            f"cluster config {str(path)!r}: {name} is set by avqa (one worker of"
-            f" {THREADS_PER_WORKER} threads per job); expected none; leave it out, and use"
-            " job_cpu for the CPUs of a job"
-        )
-    if name not in _OPTIONS:
-        raise UnknownName(f"option of --cluster-config {str(path)!r},", name, _OPTIONS)
-    kind, good = "a single value", isinstance(value, str)
-    if name in _NUMBERS:
-        kind, good = "a whole number", isinstance(value, str) and value.isdecimal()
-    elif name in _LISTS:
-        kind = "a list, one item per line with a dash before it"
-        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    elif name in _MAPPINGS:
-        kind, good = "`name: value` lines", isinstance(value, dict)
-    if not good:
-        raise ConfigError(
-            f"cluster config {str(path)!r}: {name}={value!r}; expected {kind}; correct it"
-        )
-    if name in _MAPPINGS:
-        return {key: int(v) if str(v).isdecimal() else v for key, v in value.items()}
-    return int(value) if name in _NUMBERS else value
-
-
-def _check_memory(path: Path, memory: str) -> None:
-    from dask.utils import parse_bytes
-
-    try:
-        parse_bytes(memory)
-    except ValueError as error:
-        raise ConfigError(
-            f"cluster config {str(path)!r}: memory={memory!r}; expected a size like 32GB;"
-            " correct it"
-        ) from error
-
-
-def _seconds(path: Path, name: str, text: str) -> float:
-    """SLURM's times: minutes, m:s, h:m:s, days-h, days-h:m, days-h:m:s."""
-    days, dash, rest = text.rpartition("-")
-    parts = rest.split(":")
-    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
-    if not (re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", text) and len(parts) <= len(units)):
-        raise ConfigError(
-            f"cluster config {str(path)!r}: {name}={text!r}; expected a time as SLURM writes it,"
-            " like 04:00:00 or 1-12:00:00; correct it"
-        )
-    seconds = sum(int(part) * unit for part, unit in zip(parts, units, strict=False))
-    return float(int(days or 0) * 86400 + seconds)
 
 
 def lifetime(walltime: float) -> tuple[int, int]:
@@ -269,9 +110,6 @@ def connect_jobs(
         EnvironmentFailure: dask-jobqueue is not installed, or the scheduler cannot listen.
     """
     slurm = _jobqueue()
-    import dask
-    from distributed import Client
-
     # A queue may be long: the limit on waiting is `worker_timeout`, not Dask's.
     dask.config.set({**DASK_CONFIG, "distributed.scheduler.no-workers-timeout": None})
     options = job_options(config)
@@ -287,7 +125,7 @@ def connect_jobs(
             " this machine and to write logs; check interface, scheduler_options and"
             f" log_directory in {config.path!r}"
         ) from error
-    client = Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
+    client = Client(cluster, set_as_default=False)
     name = f"avqa-{worker.run_id}"
     jobs = SlurmJobs(
         config,

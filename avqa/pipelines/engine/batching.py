@@ -62,7 +62,6 @@ class Batcher:
         self._order = 0
         self._producers = 0
         self._error: BaseException | None = None
-        self._closed = False
         self._changed = threading.Condition()
 
     def add_producers(self, count: int) -> None:
@@ -92,10 +91,10 @@ class Batcher:
             self._changed.notify_all()
 
     def take(self) -> Batch | None:
-        """The next batch, oldest rows first; waits for one; None once closed or failed."""
+        """The next batch, oldest rows first; waits for one; None once failed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._error or self._ready())
-            if self._closed or self._error:
+            self._changed.wait_for(lambda: self._error or self._ready())
+            if self._error:
                 return None
             name = min(self._ready(), key=lambda ready: self._queues[ready][0][0])
             segments: list[Segment] = []
@@ -137,10 +136,4 @@ class Batcher:
         """Stop everything: every waiting and later `put` raises ``error``."""
         with self._changed:
             self._error = self._error or error
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let every `take` return None."""
-        with self._changed:
-            self._closed = True
             self._changed.notify_all()

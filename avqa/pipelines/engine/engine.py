@@ -16,20 +16,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from avqa.errors import EnvironmentFailure, MediaError
 from avqa.extract import encoders
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
+from avqa.extract.weights import WeightsSource, load_state
 from avqa.machine import num_cores
 from avqa.pipelines.engine.batching import Batch, Batcher
-from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, VideoJob, input_kind, inputs_of
-
-if TYPE_CHECKING:
-    from avqa.extract.weights import WeightsSource
+from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, input_kind, inputs_of
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
 """Reasons after which a video is read once more, in a fresh child and in full."""
@@ -44,51 +43,58 @@ class _FewerRows(MediaError):
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """What an engine needs to know; small, and the same on every worker of a run."""
+class EngineSize:
+    """How many children and threads an engine has."""
 
-    settings: Settings
-    weights: WeightsSource
-    limits: Limits
     decoders: int
     """Decoder processes."""
     encoder_threads: int
     """Forwards at a time; each runs on one core on CPU."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an engine is to do: small, and the same on every worker of a run."""
+
+    settings: Settings
+    weights: WeightsSource
+    limits: Limits = field(default_factory=Limits)
     accept_partial: bool = False
+    decoders: int | None = None
+    """Decoder processes; None: as many as fit the machine."""
+    workers_per_machine: int = 1
+    """Worker processes that share a machine's cores."""
 
+    def size(self, cores: int | None = None) -> EngineSize:
+        """Share this machine's cores, or so many ``cores``, between decoding and encoding.
 
-def engine_config(
-    settings: Settings,
-    source: WeightsSource,
-    *,
-    limits: Limits,
-    decoders: int | None = None,
-    accept_partial: bool = False,
-    workers_per_machine: int = 1,
-    cores: int | None = None,
-) -> EngineConfig:
-    """Share this machine's cores, or so many ``cores``, between decoding and encoding.
-
-    On CPU the networks take most of the time: one forward per core, and decoders that keep
-    ahead of them. On GPUs decoding is everything: all cores but two, shared by the workers.
-    """
-    total = cores or num_cores()
-    each = max(1, total // workers_per_machine)
-    if settings.device == "cuda":
-        default, encoder_threads = max(1, (total - 2) // workers_per_machine), 1
-    else:
-        default, encoder_threads = max(1, each // 3), each
-    return EngineConfig(
-        settings, source, limits, decoders or default, encoder_threads, accept_partial
-    )
+        On CPU the networks take most of the time: one forward per core, and decoders that keep
+        ahead of them. On GPUs decoding is everything: all cores but two, shared by the workers.
+        """
+        total = cores or num_cores()
+        each = max(1, total // self.workers_per_machine)
+        if self.settings.device == "cuda":
+            fitting, encoder_threads = max(1, (total - 2) // self.workers_per_machine), 1
+        else:
+            fitting, encoder_threads = max(1, each // 3), each
+        return EngineSize(self.decoders or fitting, encoder_threads)
 
 
 class Engine:
     """Extracts bundles of videos; several `run` calls may be in progress at once."""
 
-    def __init__(self, config: EngineConfig, sink: Sink) -> None:
-        """Start the threads; children and models come with the first video."""
+    def __init__(
+        self, config: EngineConfig, sink: Sink, draining: threading.Event | None = None
+    ) -> None:
+        """Start the threads; children and models come with the first video.
+
+        Args:
+            config: what to extract, and how; the engine is sized by this machine.
+            sink: takes the chunks.
+            draining: once it is set, no further video is begun.
+        """
         self.config = config
+        size = config.size()
         self._sink = sink
         self._taps = inputs_of(config.settings.features)
         self._batcher = Batcher({name: _batch_size(name, config) for name in self._taps})
@@ -96,9 +102,9 @@ class Engine:
         self._videos: queue.SimpleQueue[tuple[VideoJob, Future[Ticket | None]] | None] = (
             queue.SimpleQueue()
         )
-        self._draining = False
+        self._draining = draining or threading.Event()
         self._error: BaseException | None = None
-        self._decoders = [DecoderProcess(config.settings.decoder) for _ in range(config.decoders)]
+        self._decoders = [DecoderProcess(config.settings.decoder) for _ in range(size.decoders)]
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="avqa-write")
         self._write_slots = threading.Semaphore(6)
         self._threads = [
@@ -108,7 +114,7 @@ class Engine:
             for i, decoder in enumerate(self._decoders)
         ] + [
             threading.Thread(target=self._encode_loop, name=f"avqa-encode-{i}", daemon=True)
-            for i in range(config.encoder_threads)
+            for i in range(size.encoder_threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -116,7 +122,7 @@ class Engine:
     def run(self, jobs: Sequence[VideoJob]) -> tuple[list[Ticket], BaseException | None]:
         """Extract ``jobs``; their finished tickets, in order, and what ended the run, if anything.
 
-        Once `drain` was called, videos not yet begun are left out. An error concerns the run, not
+        While ``draining`` is set, videos not yet begun are left out. An error concerns the run, not
         one video (`StorageFailure`, `WeightsUnavailable`, …); the tickets that come with it are
         finished and good.
         """
@@ -129,13 +135,9 @@ class Engine:
         done = [future.result() for future in futures if future.done()]
         return [ticket for ticket in done if ticket is not None], self._error
 
-    def drain(self) -> None:
-        """Begin no further video; those under way are finished."""
-        self._draining = True
-
     def close(self) -> None:
         """End all children, and within ten seconds all threads; videos under way are lost."""
-        self._draining = True
+        self._draining.set()
         self._fatal(RuntimeError("engine closed"))
         for decoder in self._decoders:
             self._videos.put(None)
@@ -158,7 +160,7 @@ class Engine:
             while (item := self._videos.get()) is not None:
                 job, future = item
                 try:
-                    if self._draining:
+                    if self._draining.is_set():
                         future.set_result(None)
                     else:
                         self._decode_video(decoder, job, future)
@@ -326,8 +328,6 @@ class _Networks:
     def get(self, encoder: str) -> encoders.Network:
         with self._lock:
             if encoder not in self._built:
-                from avqa.extract.weights import load_state
-
                 module = encoders.load(encoder)
                 state = load_state(encoder, self._config.weights)
                 self._built[encoder] = module.build(self._config.settings, state)

@@ -5,30 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract import encoders
+from avqa.extract.decoder.process import Footer, Header
+from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
-
-if TYPE_CHECKING:
-    from avqa.extract.decoder.process import Footer, Header
-
-
-@dataclass(frozen=True)
-class VideoJob:
-    """One video to extract: where it is, which row it fills, which features it still lacks."""
-
-    row: int
-    video_id: str
-    relpath: str
-    path: str
-    features: tuple[str, ...]
-    max_rows: int | None = None
-    """Rows that other features of this video have already: a damaged one has fewer than it says."""
 
 
 class Sink(Protocol):

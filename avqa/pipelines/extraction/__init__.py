@@ -6,7 +6,7 @@ One run, in the order in which a video passes through it:
 - ``sources``: which files are videos, and under which id
 - ``work``: which of them, and which features, are still to be extracted
 - ``driver``: bundles of videos out to workers, records in, checkpoints, failures
-- ``progress``: what is said meanwhile
+- ``probe``, ``progress``: lengths learnt beside it, and what is said meanwhile
 
 Other ways of it: ``plan`` (measure and predict), ``array_job`` and ``finalize`` (tasks of an array
 job, and their parts made one store), ``single`` (one video, no store), ``verify`` (extract again

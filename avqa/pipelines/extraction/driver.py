@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import queue
 import signal
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from avqa.errors import AvqaError, EnvironmentFailure, Stopped, StorageFailure
-from avqa.extract.decoder.process import DecoderProcess
-from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
-from avqa.pipelines.cluster.on_dask import Bundle, Executor, WorkerLost
-from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.cluster.executor import Bundle, Executor, WorkerLost
+from avqa.pipelines.engine.job import VideoJob, fingerprint
 from avqa.pipelines.extraction.progress import Progress
-from avqa.pipelines.extraction.sources import fingerprint
-from avqa.signals import StopSignals
+from avqa.signals import Signals
 from avqa.store.commit import Store
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.places.files import StorePath
@@ -36,26 +32,8 @@ MAX_DEADLY = 3
 SUSPECT_DEATHS = 2
 """Worker deaths after which a video runs alone; jobs that are preempted cause many first ones."""
 MAX_BUNDLE = 48
-MAX_PROBED = 50
 _BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
 """Seconds of video per bundle: 10 to 30 seconds of work."""
-
-
-class Signals(StopSignals):
-    """First Ctrl-C or SIGTERM: drain. Second: abort by raising `Aborted` at once."""
-
-    def __init__(self, on_drain: Callable[[], None]) -> None:
-        """``on_drain`` is called from the driver's loop, not from the handler."""
-        super().__init__("resume with the same command")
-        self._on_drain = on_drain
-        self._told = False
-
-    def check(self) -> bool:
-        """Whether to drain; tells the executor once."""
-        if self.received is not None and not self._told:
-            self._told = True
-            self._on_drain()
-        return self.received is not None
 
 
 class Driver:
@@ -253,44 +231,3 @@ class Driver:
             if self._fatal is not None:
                 raise self._fatal from error
             self._stop(error)
-
-
-class LengthProbe:
-    """Learns the lengths of some of the videos to do, in a thread and a child of its own.
-
-    Only of some, spread over all of them: a probe reads a whole file, and the mean serves the
-    others.
-    """
-
-    def __init__(self, jobs: Sequence[VideoJob], settings: Settings, limits: Limits) -> None:
-        """Nothing starts before `start`."""
-        self._jobs = jobs[:: max(1, len(jobs) // MAX_PROBED)][:MAX_PROBED]
-        self._settings = settings
-        self._limits = limits
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, learn: Callable[[str, float], None]) -> None:
-        """Probe in the background; ``learn(video_id, seconds)`` is called for each success."""
-        self._thread = threading.Thread(target=self._probe, args=(learn,), daemon=True)
-        self._thread.start()
-
-    def _probe(self, learn: Callable[[str, float], None]) -> None:
-        decoder = DecoderProcess(self._settings.decoder)
-        try:
-            for job in self._jobs:
-                if self._ended.is_set():
-                    return
-                try:
-                    header = decoder.probe(job.path, self._settings, self._limits)
-                except AvqaError:
-                    continue  # its own task will say why
-                learn(job.video_id, header.duration)
-        finally:
-            decoder.close()
-
-    def stop(self) -> None:
-        """End the thread and its child."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)

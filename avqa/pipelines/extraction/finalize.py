@@ -29,7 +29,7 @@ from avqa.pipelines.extraction.array_job import (
     read_videos,
     unfinished,
 )
-from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
+from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, new_run_id, plain
 from avqa.signals import StopSignals
 from avqa.store.checks.recovery import newest_only
@@ -50,6 +50,7 @@ from avqa.store.places.files import (
     write_json,
 )
 from avqa.store.writer import chunk_path, read_record, remove_chunks
+from avqa.units import clock, size
 
 BATCH = 500
 THREADS = 8

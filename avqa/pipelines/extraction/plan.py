@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from avqa import machine
 from avqa.errors import MediaError
 from avqa.extract import encoders, weights
 from avqa.extract.decoder.process import DecoderProcess, Footer, Request
 from avqa.extract.settings import Settings
-from avqa.pipelines.engine.engine import EngineConfig, engine_config
+from avqa.pipelines.engine.engine import EngineSize
 from avqa.pipelines.engine.ticket import inputs_of
 from avqa.pipelines.extraction.array_job import assigned, fixed_videos
-from avqa.pipelines.extraction.progress import clock, size
-from avqa.pipelines.extraction.run import ExtractOptions, weights_of
+from avqa.pipelines.extraction.run import ExtractOptions
 from avqa.pipelines.extraction.sources import Source, discover, select
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath, free_bytes
+from avqa.units import clock, size
 
 NUM_PROBED = 20
 NUM_DECODED = 3
@@ -38,9 +38,12 @@ class Plan:
     network_cost: float | None
     """None where this machine lacks the GPU of those that the run is for."""
     bytes_per_video: dict[str, float]
-    engine: EngineConfig
+    settings: Settings
+    size: EngineSize
     num_workers: int
     free_bytes: int | None
+    job_script: str = ""
+    """Of one batch job, where the workers are such jobs."""
 
     @property
     def video_seconds(self) -> float:
@@ -51,10 +54,10 @@ class Plan:
     def wall_seconds(self) -> float:
         """Predicted time of the run, start-up apart; of decoding alone if that is all we know."""
         networks = self.network_cost or 0.0
-        if self.engine.settings.device == "cuda":
-            each = max(self.decode_cost / self.engine.decoders, networks)
+        if self.settings.device == "cuda":
+            each = max(self.decode_cost / self.size.decoders, networks)
         else:
-            each = (self.decode_cost + networks) / self.engine.encoder_threads
+            each = (self.decode_cost + networks) / self.size.encoder_threads
         return self.video_seconds * each / self.num_workers
 
     @property
@@ -62,8 +65,8 @@ class Plan:
         """Which of the two takes longer with the processes there are."""
         if self.network_cost is None:
             return "unknown"
-        decoding = self.decode_cost / self.engine.decoders
-        networks = self.network_cost / self.engine.encoder_threads
+        decoding = self.decode_cost / self.size.decoders
+        networks = self.network_cost / self.size.encoder_threads
         return "decoding" if decoding > networks else "the networks"
 
     def lines(self) -> list[str]:
@@ -77,22 +80,23 @@ class Plan:
             f"videos: {self.num_videos}, {self.video_seconds / 3600:.2f} hours"
             f" (mean of {self.num_probed} probed: {self.mean_seconds:.1f} s)",
             f"measured: decoding {1000 * self.decode_cost:.1f} ms, {networks} per second of video"
-            f" ({self.engine.settings.device}, {self.engine.settings.precision})",
+            f" ({self.settings.device}, {self.settings.precision})",
             f"time: {about} {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
-            f" {self.engine.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
+            f" {self.size.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
             f"store: at most {size(total)}"
             + (f", {size(self.free_bytes)} free" if self.free_bytes is not None else ""),
         ]
         for feature, each in self.bytes_per_video.items():
             part = each * self.num_videos
             lines.append(f"  {feature:<28}{size(part):>10}  {100 * part / max(total, 1):.0f} %")
-        chunk = self.engine.settings.chunk_seconds
+        chunk = self.settings.chunk_seconds
         if 0 < self.mean_seconds < chunk / 2:
             lines.append(
                 f"a chunk is {chunk} s and always stored whole: for videos this short,"
                 f" --chunk-seconds {math.ceil(self.mean_seconds)} or so makes a smaller store"
             )
-        return [*lines, "nothing was run; leave --plan out to start"]
+        lines.append("nothing was run; leave --plan out to start")
+        return [*lines, "", *self.job_script.splitlines()] if self.job_script else lines
 
 
 def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
@@ -102,7 +106,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         ConfigError, WeightsUnavailable: as `extract_folder`.
     """
     settings = options.settings
-    source = weights.resolve(settings.weights, weights_of(settings))
+    source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
     found = discover(
         options.videos,
         extensions=options.extensions,
@@ -126,14 +130,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
     cores = None
     if options.slurm is not None:
         sharing, num_workers, cores = 1, options.slurm.jobs, options.slurm.cpus
-    engine = engine_config(
-        settings,
-        source,
-        limits=options.limits,
-        decoders=options.decoders,
-        workers_per_machine=sharing,
-        cores=cores,
-    )
+    engine = replace(options.engine(source), workers_per_machine=sharing)
     network_cost = None
     if settings.device == "cpu" or gpus:
         say("planning: timing the networks")
@@ -146,10 +143,20 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         decode_cost=decode_cost,
         network_cost=network_cost,
         bytes_per_video={f: _video_bytes(f, settings, lengths) for f in settings.features},
-        engine=engine,
+        settings=settings,
+        size=engine.size(cores),
         num_workers=num_workers,
         free_bytes=free_bytes(options.store),
+        job_script=_job_script(options),
     )
+
+
+def _job_script(options: ExtractOptions) -> str:
+    if options.slurm is None:
+        return ""
+    from avqa.pipelines.cluster.slurm_jobs import job_script  # and with it Dask
+
+    return job_script(options.slurm)
 
 
 def _spread(sources: Sequence[Source], count: int) -> list[Source]:

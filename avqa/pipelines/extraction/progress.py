@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from avqa.store.format.records import Status, VideoRecord
+from avqa.units import clock
 
 INTERVAL_SECONDS = 5.0
 _RATE_WINDOW_SECONDS = 120.0
@@ -162,19 +163,3 @@ def shares(stages: Mapping[str, float]) -> dict[str, int]:
     total = sum(stages.values())
     ordered = sorted(stages.items(), key=lambda item: -item[1])
     return {name: round(100 * seconds / total) for name, seconds in ordered} if total else {}
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes with a fitting decimal unit."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"

@@ -30,10 +30,11 @@ from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS
 from avqa.extract.settings import Settings
+from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
-from avqa.pipelines.cluster.on_dask import connect, is_remote
-from avqa.pipelines.cluster.slurm_jobs import ClusterConfig
+from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.extraction.array_job import (
     Partition,
     assigned,
@@ -41,8 +42,9 @@ from avqa.pipelines.extraction.array_job import (
     refuse_held,
     refuse_parts,
 )
-from avqa.pipelines.extraction.driver import Driver, LengthProbe
-from avqa.pipelines.extraction.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.extraction.driver import Driver
+from avqa.pipelines.extraction.probe import LengthProbe
+from avqa.pipelines.extraction.progress import Durations, Progress, shares
 from avqa.pipelines.extraction.sources import EXTENSIONS, IdRule, Source, discover, select
 from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.commit import Store
@@ -51,6 +53,7 @@ from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes
 from avqa.store.places.objects import ObjectPath
+from avqa.units import clock, size
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class ExtractOptions:
     limits: Limits = field(default_factory=Limits)
     decoders: int | None = None
     log_json: bool = False
+
+    def engine(self, source: weights.WeightsSource) -> EngineConfig:
+        """What every worker's engine is to do, with weights from ``source``."""
+        return EngineConfig(self.settings, source, self.limits, self.accept_partial, self.decoders)
 
 
 @dataclass
@@ -161,7 +168,9 @@ def extract_folder(
         follow_links=options.follow_links,
     )
     sources = select(found.sources, options.ids, options.limit)
-    source = weights.resolve(options.settings.weights, weights_of(options.settings))
+    source = weights.resolve(
+        options.settings.weights, encoders.weights_of(options.settings.features)
+    )
     recipes = build_recipes(options.settings, source)
     run_id = new_run_id()
     note = functools.partial(_note, say, as_json=options.log_json)
@@ -242,15 +251,6 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
 
 
-def weights_of(settings: Settings) -> tuple[str, ...]:
-    """Names of the weights that the settings' features need, each once, in order."""
-    names = []
-    for feature in settings.features:
-        encoder, tap = encoders.split_feature(feature)
-        names += encoders.load(encoder).WEIGHTS_OF[tap]
-    return tuple(dict.fromkeys(names))
-
-
 def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_videos: int) -> Store:
     specs = feature_specs(options.settings)
     chunk_seconds = options.settings.chunk_seconds
@@ -323,12 +323,7 @@ def _run(
         run_id=run_id,
         store=options.store.absolute(),
         specs=feature_specs(settings),
-        settings=settings,
-        weights=source,
-        limits=options.limits,
-        accept_partial=options.accept_partial,
-        decoders=options.decoders,
-        workers_per_machine=1,
+        engine=options.engine(source),
     )
     durations = Durations([job.video_id for job in work.jobs])
     progress = Progress(len(work.jobs), durations, say, options.log_json)

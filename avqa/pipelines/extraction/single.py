@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError, Reason
-from avqa.extract import weights
+from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile as choose
 from avqa.extract.settings import Settings, check_settings
 from avqa.machine import choose_device
-from avqa.pipelines.engine.engine import Engine, engine_config
-from avqa.pipelines.engine.ticket import VideoJob
-from avqa.pipelines.extraction.run import weights_of
+from avqa.pipelines.engine.engine import Engine, EngineConfig
+from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, Status
 
 
@@ -87,10 +86,8 @@ class VideoExtractor:
         self._settings = settings
         self._memory = _Memory()
         self._threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own
-        source = weights.resolve(settings.weights, weights_of(settings))
-        config = engine_config(
-            settings, source, limits=limits, decoders=1, accept_partial=accept_partial
-        )
+        source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
+        config = EngineConfig(settings, source, limits, accept_partial, decoders=1)
         self._engine = Engine(config, self._memory)
 
     def __enter__(self) -> VideoExtractor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from avqa.errors import ConfigError
-from avqa.store.format.records import Fingerprint
 
 EXTENSIONS = (
     *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg"),
@@ -191,26 +189,3 @@ def check_id_rule(value: str) -> IdRule:
         if value == rule:
             return cast(IdRule, value)
     raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")
-
-
-_MEBIBYTE = 1 << 20
-
-
-def fingerprint(path: str, known: Fingerprint | None = None) -> Fingerprint | None:
-    """What the file is now; None if it cannot be read.
-
-    The hash is taken over the size and the first, middle and last MiB; it is copied from
-    ``known`` where size and modification time are the same.
-    """
-    try:
-        stat = os.stat(path)
-        if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns):
-            return known
-        digest = hashlib.blake2b(str(stat.st_size).encode(), digest_size=16)
-        with open(path, "rb") as file:
-            for start in (0, (stat.st_size - _MEBIBYTE) // 2, stat.st_size - _MEBIBYTE):
-                file.seek(max(0, start))
-                digest.update(file.read(_MEBIBYTE))
-    except OSError:
-        return None
-    return Fingerprint(stat.st_size, stat.st_mtime_ns, digest.hexdigest())

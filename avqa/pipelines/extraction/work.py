@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from avqa.pipelines.engine.ticket import VideoJob
-from avqa.pipelines.extraction.sources import Source, fingerprint
+from avqa.pipelines.engine.job import VideoJob, fingerprint
+from avqa.pipelines.extraction.sources import Source
 from avqa.store.commit import Store
 from avqa.store.format.records import Fingerprint, Status
 

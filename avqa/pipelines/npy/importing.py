@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import AvqaError, ConfigError, PartialFailure, RecipeMismatch, Stopped
-from avqa.pipelines.extraction.driver import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, Signals
-from avqa.pipelines.extraction.sources import fingerprint, printable
+from avqa.pipelines.engine.job import fingerprint
+from avqa.pipelines.extraction.driver import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS
+from avqa.pipelines.extraction.sources import printable
 from avqa.pipelines.extraction.work import is_same
 from avqa.pipelines.npy.layouts import KINDS, Dtype, Kind, kind_named, kind_of_folder
 from avqa.pipelines.npy.npy_files import BadFile, Header, check_finite, fitted_shape, read_header
+from avqa.signals import Signals
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign
 from avqa.store.format.recipe_diff import diff_recipes

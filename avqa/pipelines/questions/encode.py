@@ -25,6 +25,7 @@ from avqa.datasets._parts.matching import Matches, match_rows
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import (
     AvqaError,
+    ConfigError,
     PartialFailure,
     RecipeMismatch,
     Stopped,
@@ -43,15 +44,16 @@ from avqa.extract.text import (
     tokenise,
 )
 from avqa.machine import choose_device, num_cores
-from avqa.pipelines.extraction.driver import Signals
-from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
+from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
+from avqa.signals import Signals
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.format.texts import NewText, Texts, check_text_recipes, drop_texts
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, free_bytes, write_atomic
+from avqa.store.places.files import StorePath, free_bytes, store_path, write_atomic
 from avqa.store.places.objects import ObjectPath
 from avqa.store.reader import FeatureStore
+from avqa.units import clock, size
 
 MOST_SHOWN = 5
 
@@ -145,6 +147,20 @@ def text_settings(
         )
     )
     return TextSettings("?" if mark else "", checked.precision, checked.dtype, checked.device)
+
+
+def needed_store(store: str | None) -> StorePath:
+    """Where the texts' features go.
+
+    Raises:
+        ConfigError: no store was named.
+    """
+    if store is None:
+        raise ConfigError(
+            "no --store; expected the store of the videos' features; give it with --store, or print"
+            " what the questions are with --show 5"
+        )
+    return store_path(store)
 
 
 def distinct_texts(questions: Sequence[Question], mark: str) -> tuple[dict[str, str], int]:

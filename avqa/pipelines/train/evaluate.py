@@ -26,6 +26,8 @@ from avqa.training.scoring import Prediction, predictions
 from avqa.training.table.table import ResultTable, result_table
 
 Say = Callable[[str], None]
+FORMATS = ("text", "csv", "markdown")
+"""Methods of `ResultTable`."""
 SHOWN_KEYS = 8
 """Differing keys of two recipes that a message names."""
 
@@ -41,6 +43,17 @@ class EvaluateOptions:
     """By default the one that the run was trained on."""
     annotations: Path | None = None
     """By default those that the run was trained on."""
+
+
+def check_format(name: str) -> str:
+    """``name`` if a `ResultTable` can be written in that form.
+
+    Raises:
+        UnknownName: otherwise.
+    """
+    if name not in FORMATS:
+        raise UnknownName("format", name, FORMATS)
+    return name
 
 
 def evaluate(options: EvaluateOptions, say: Say) -> ResultTable:

@@ -19,12 +19,12 @@ import numpy as np
 from helpers.media import fake_reader
 
 from avqa.extract.profiles import profile
-from avqa.pipelines.cluster import on_dask
+from avqa.pipelines.cluster import executor
 from avqa.pipelines.cluster.environment import feature_recipe
+from avqa.pipelines.engine.job import fingerprint
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.array_job import partition_of
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
-from avqa.pipelines.extraction.sources import fingerprint
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.writer import ChunkWriter
 
@@ -94,7 +94,7 @@ class StubExtractor:
 
 
 class NoProbe:
-    """In place of `avqa.pipelines.extraction.driver.LengthProbe`."""
+    """In place of `avqa.pipelines.extraction.probe.LengthProbe`."""
 
     def __init__(self, *args):
         pass
@@ -111,7 +111,7 @@ def recipes(settings, source):
 
 
 REPLACED = (
-    (on_dask, "Extractor", StubExtractor),
+    (executor, "Extractor", StubExtractor),
     (features, "LengthProbe", NoProbe),
     (features, "build_recipes", recipes),
 )

@@ -3,9 +3,9 @@
 from helpers.media import fake_reader
 
 from avqa.extract import weights
-from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.extraction.run import feature_specs
 
 POOL = "resnet18/pool"
@@ -24,11 +24,6 @@ def config_of(store, run_id="run", expected=None, **settings):
         run_id=run_id,
         store=store,
         specs=feature_specs(chosen),
-        settings=chosen,
-        weights=weights.resolve("random:0"),
-        limits=Limits(),
-        accept_partial=False,
-        decoders=None,
-        workers_per_machine=1,
+        engine=EngineConfig(chosen, weights.resolve("random:0")),
         expected=expected,
     )

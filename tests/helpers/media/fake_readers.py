@@ -68,12 +68,12 @@ class Fake:
             yield Picture(index, np.full((8, 8, 3), index % 256, np.uint8))
 
     def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
-        first = probe.times.start_seconds
+        first = int(probe.times.pts[0]) * probe.times.time_base
         seconds = len(probe.times.pts) // FPS
         for k in range(seconds):
             if k == 2:
                 misbehave([w.removeprefix("sound") for w in probe.private if w[:5] == "sound"])
-            start = Fraction(first).limit_denominator(FPS) + k
+            start = first + k
             yield Sound(start, RATE, np.full(RATE, k / 100, np.float32))
 
 

@@ -1,20 +1,16 @@
-"""What a worker checks before its first bundle, and what a run leaves on it."""
+"""What a worker checks before its first bundle."""
 
 import json
-import pickle
-import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from helpers.extraction.worker_configs import POOL, config_of
-from helpers.media import fake_reader
 
 from avqa.errors import EnvironmentFailure, RecipeMismatch
 from avqa.pipelines.cluster import environment
-from avqa.pipelines.cluster.worker import Extractor, end_run, run_bundle
-from avqa.pipelines.engine.ticket import VideoJob
+from avqa.pipelines.cluster.worker import Extractor
+from avqa.pipelines.engine.job import VideoJob
 from avqa.store.lock import Lock
 
 
@@ -31,7 +27,7 @@ def refusal(config, path):
 @pytest.fixture(scope="module")
 def here():
     config = config_of(Path("store"))
-    return environment.environment(config.settings, config.weights)
+    return environment.environment(config.engine.settings, config.engine.weights)
 
 
 def test_a_worker_that_does_not_share_the_folders_says_which(tmp_path, here):
@@ -68,31 +64,3 @@ def test_a_worker_of_another_recipe_or_without_a_gpu_is_refused(tmp_path, here, 
         error = refusal(config, tmp_path)
         assert "no GPU is visible here (CUDA_VISIBLE_DEVICES=3); expected an NVIDIA" in str(error)
         assert error.exit_code == 5
-
-
-def test_what_a_killed_driver_left_ends_with_the_next_run(tmp_path, extract):
-    fake_reader.write_video(tmp_path / "videos" / "v.mp4", seconds=1)
-    extract()
-    store, worker, bundle = tmp_path / "store", SimpleNamespace(plugins={}), pickle.dumps(([], 1))
-
-    def begin(run):
-        assert run_bundle(worker, run, pickle.dumps(config_of(store, run)), bundle, "") == (
-            [],
-            None,
-        )
-        return [
-            thread for thread in threading.enumerate() if thread.name[5:11] in ("decode", "encode")
-        ]
-
-    with Lock.acquire(store, "first"):
-        first = begin("first")
-        assert first
-        begin("first")
-        assert list(worker.plugins) == ["first"]
-    with Lock.acquire(store, "second"):
-        second = begin("second")
-        assert list(worker.plugins) == ["second"]
-        assert len(second) == len(first)
-        assert not set(first) & set(second)
-        end_run("second", worker)
-    assert not worker.plugins

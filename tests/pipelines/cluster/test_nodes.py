@@ -17,12 +17,9 @@ from helpers.store.stores import store_bytes
 import avqa
 from avqa import machine
 from avqa.errors import ConfigError, EnvironmentFailure
-from avqa.extract import weights
-from avqa.extract.media.types import Limits
-from avqa.extract.settings import Settings
+from avqa.pipelines.cluster import connect as connecting
 from avqa.pipelines.cluster import on_dask
-from avqa.pipelines.cluster.on_dask import connect
-from avqa.pipelines.engine.engine import engine_config
+from avqa.pipelines.cluster.connect import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 TESTS = Path(__file__).resolve().parents[2]
@@ -46,56 +43,15 @@ def until(true, what, seconds=60.0):
 # Several GPUs on one machine
 
 
-@pytest.mark.parametrize(
-    ("number", "visible", "expected"),
-    [
-        (0, None, ()),
-        (0, "0,1", ()),
-        (3, None, ("0", "1", "2")),
-        (8, "4,GPU-abc,7", ("4", "GPU-abc", "7")),
-        (8, " 4 , 7 ", ("4", "7")),
-        (1, "MIG-1b2f,MIG-77aa", ("MIG-1b2f", "MIG-77aa")),
-        (8, "", ()),
-        (8, "-1", ()),
-        (8, "2,-1,3", ("2",)),  # CUDA stops at the first that it does not know
-        (2, "1,2,0", ("1",)),
-        (2, "0,0,1", ("0", "1")),
-    ],
-)
-def test_gpus_are_named_as_cuda_sees_them(gpus, number, visible, expected):
-    assert gpus(number, visible) == expected
-    assert machine.num_gpus() == len(expected)
-
-
-@pytest.mark.parametrize(
-    ("device", "cores", "workers", "decoders", "encoders"),
-    [
-        ("cuda", 64, 8, 7, 1),  # all cores but two, shared
-        ("cuda", 16, 3, 4, 1),
-        ("cuda", 2, 4, 1, 1),
-        ("cpu", 12, 1, 4, 12),
-        ("cpu", 12, 3, 1, 4),
-        ("cpu", 2, 3, 1, 1),
-    ],
-)
-def test_workers_of_a_machine_share_its_cores(
-    monkeypatch, device, cores, workers, decoders, encoders
-):
-    monkeypatch.setattr("avqa.pipelines.engine.engine.num_cores", lambda: cores)
-    settings, source = Settings(device=device), weights.resolve("random:0")
-    shared = engine_config(settings, source, limits=Limits(), workers_per_machine=workers)
-    assert (shared.decoders, shared.encoder_threads) == (decoders, encoders)
-    asked = engine_config(settings, source, limits=Limits(), decoders=5, workers_per_machine=8)
-    assert asked.decoders == 5
-
-
 def look(dask_worker):
     """What a worker's process is; run there."""
     return {
         "pid": os.getpid(),
         "device": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "torch": "torch" in sys.modules,
-        "decoders": [c.pid for c in psutil.Process().children() if "_child" in str(c.cmdline())],
+        "decoders": [
+            c.pid for c in psutil.Process().children() if "decoder.child" in str(c.cmdline())
+        ],
         "plugins": [name for name in dask_worker.plugins if name.startswith("avqa-")],
     }
 
@@ -135,7 +91,7 @@ def test_every_gpu_has_one_worker_that_sees_no_other(tmp_path, extract, gpus, mo
     assert {name: w["pid"] for name, w in during.items()} == {
         name: w["pid"] for name, w in after.items()
     }
-    # Two cores for three workers: one decoder each, as `engine_config` says.
+    # Two cores for three workers: one decoder each, as `EngineConfig.size` says.
     cores = machine.num_cores()
     assert [len(w["decoders"]) for w in during.values()] == [max(1, cores // 3 // 3)] * 3
 
@@ -339,7 +295,7 @@ def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client):
     need(nodes, client, 0)
     monkeypatch.setattr(on_dask, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(on_dask, "WORKERS_SECONDS", 1)
-    monkeypatch.setattr(on_dask, "environment", lambda settings, source: None)
+    monkeypatch.setattr(connecting, "environment", lambda settings, source: None)
     config = config_of(Path("store"))
     missing = r"scheduler tcp://127.0.0.1:1: no answer in 1 s; expected a running Dask scheduler"
     with pytest.raises(EnvironmentFailure, match=missing):

@@ -7,7 +7,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from avqa.errors import EnvironmentFailure
-from avqa.pipelines.cluster.on_dask import Bundle, OnDask
+from avqa.pipelines.cluster.executor import Bundle
+from avqa.pipelines.cluster.on_dask import OnDask
 
 
 class Jobs:

@@ -1,4 +1,4 @@
-"""SLURM without SLURM: the configuration file, the job script, and what is done about dead jobs."""
+"""SLURM without SLURM: the job script, and what is done about dead jobs."""
 
 from pathlib import Path
 
@@ -9,25 +9,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from avqa.cli import app
-from avqa.errors import ConfigError, EnvironmentFailure, UnknownName
-from avqa.machine import num_cores
+from avqa.errors import EnvironmentFailure
 from avqa.pipelines.cluster import slurm_jobs
-from avqa.pipelines.cluster.slurm_jobs import SlurmJobs, choose_cluster, job_script, lifetime
+from avqa.pipelines.cluster.slurm_config import choose_cluster
+from avqa.pipelines.cluster.slurm_jobs import SlurmJobs, job_script, lifetime
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "slurm" / "cluster.yaml"
-LEAST = {"walltime": "04:00:00", "memory": "32GB"}
-
-
-@pytest.fixture
-def config(tmp_path):
-    """Read a configuration of these values, or of this text."""
-
-    def read(text="", *, jobs=2, **values):
-        path = tmp_path / "c.yaml"
-        path.write_text(text or "".join(f"{k}: {v}\n" for k, v in {**LEAST, **values}.items()))
-        return choose_cluster("slurm", path, jobs)
-
-    return read
 
 
 def test_the_job_script_of_the_example():
@@ -50,72 +37,12 @@ def test_the_job_script_of_the_example():
         assert words in worker
 
 
-@pytest.mark.parametrize(
-    ("directive", "device"),
-    [
-        ("--gres=gpu:1", "cuda"), ("--gres=craynetwork:1,gpu:a100:1", "cuda"),
-        ("--gpus=1", "cuda"), ("--gpus-per-task=1", "cuda"), ("-G 1", "cuda"),
-        ("--gres gpu", "cuda"), ("--gres=shard:1", "cpu"), ("--constraint=gpu", "cpu"),
-    ],
-)  # fmt: skip
-def test_a_directive_that_asks_for_a_gpu_means_cuda(config, directive, device):
-    assert config(job_extra_directives=f"[{directive!r}]").device == device
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90", 5400), ("90:30", 5430), ("10:00:00", 36000), ("04:00:00", 14400),
-        ("2-12", 216_000), ("2-12:30", 217_800), ("1-00:00:05", 86_405),
-    ],
-)  # fmt: skip
-def test_times_are_read_as_slurm_reads_them(config, text, seconds):
-    read = config(walltime=text)
-    assert read.walltime_seconds == seconds
-    assert read.options["walltime"] == text  # YAML alone makes 36000 of 10:00:00
-
-
 @given(st.floats(60, 30 * 86400))
 def test_a_worker_leaves_before_its_job_ends(walltime):
     seconds, stagger = lifetime(walltime)
     latest, earliest = seconds + stagger, seconds - stagger
     assert walltime - latest >= min(600, walltime / 10) - 1
     assert earliest >= 0.65 * walltime
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("walltme: 1\n", "no option of --cluster-config '.*c.yaml', 'walltme'; did you mean 'wal"),
-        ("memory: 1GB\n", "c.yaml': no walltime; expected the walltime of one job, like 04:00:00"),
-        ("walltime: 1\n", "c.yaml': no memory; expected the memory of one job, like 32GB; add it"),
-        ("walltime: soon\nmemory: 1GB\n", "walltime='soon'; expected a time as SLURM writes it"),
-        ("walltime: 1:2:3:4\nmemory: 1GB\n", "walltime='1:2:3:4'; expected a time"),
-        ("walltime: 1\nmemory: lots\n", "memory='lots'; expected a size like 32GB; correct it"),
-        ("cores: 8\n", r"cores is set by avqa \(one worker of 2 threads per job\); .* use job_cpu"),
-        ("job_cpu: few\n", "job_cpu='few'; expected a whole number; correct it"),
-        ("job_extra_directives: --gres=gpu:1\n", "expected a list, one item per line with a dash"),
-        ("scheduler_options: 1\n", "scheduler_options='1'; expected `name: value` lines"),
-        ("queue: [a]\n", r"queue=\['a'\]; expected a single value; correct it"),
-        ("- a\n", "c.yaml': expected `name: value` lines like those of examples/slurm"),
-        ("a: [b\n", "c.yaml': while parsing a flow sequence .* expected YAML like examples/slurm"),
-    ],
-)
-def test_a_bad_file_is_one_line(config, text, message):
-    with pytest.raises(ConfigError, match=message) as caught:
-        config(text)
-    assert "\n" not in str(caught.value)
-    assert isinstance(caught.value, UnknownName) == ("walltme" in text)
-
-
-def test_options_that_do_not_belong_together(tmp_path):
-    with pytest.raises(ConfigError, match="scheduler=slurm; .*; give --jobs N --cluster-config F"):
-        choose_cluster("slurm", EXAMPLE, None)
-    with pytest.raises(ConfigError, match="scheduler=local; expected slurm with --jobs and"):
-        choose_cluster("local", None, 2)
-    with pytest.raises(ConfigError, match="none.yaml': cannot be read; expected a YAML file"):
-        choose_cluster("slurm", tmp_path / "none.yaml", 2)
-    assert choose_cluster("sync", None, None) is None
 
 
 def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):
@@ -319,16 +246,6 @@ def test_nothing_is_cancelled_that_was_never_submitted(fake):
     one = fake()
     one.jobs.cancel()
     assert one.calls == []
-
-
-def test_cores_are_those_of_the_job(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    assert num_cores() == 64
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    assert num_cores() == 8
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")
-    assert num_cores() == 64
 
 
 def test_a_machine_without_slurm(config, monkeypatch, tmp_path):

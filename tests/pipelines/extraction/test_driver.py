@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avqa.errors import Aborted, EnvironmentFailure, Stopped, StorageFailure
+from avqa.errors import EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.settings import Settings
-from avqa.pipelines.cluster.on_dask import Result, WorkerLost
-from avqa.pipelines.engine.ticket import VideoJob
-from avqa.pipelines.extraction.driver import Driver, Signals
-from avqa.pipelines.extraction.progress import Durations, Progress, clock, shares, size
+from avqa.pipelines.cluster.executor import Result, WorkerLost
+from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.extraction.driver import Driver
+from avqa.pipelines.extraction.progress import Durations, Progress, shares
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 
 FEATURE = "resnet18/pool"
@@ -202,21 +202,6 @@ def test_an_error_of_the_run_drains_commits_and_is_raised():
     assert store.committed == [("v0", Status.OK), ("v1", Status.OK)]
 
 
-def test_a_signal_drains_and_a_second_aborts():
-    drained = []
-    before = signal.getsignal(signal.SIGINT)  # ignored where the tests run in a shell's background
-    with Signals(lambda: drained.append(1)) as signals:
-        assert not signals.check()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.check()
-        assert signals.check()
-        assert drained == [1]
-        with pytest.raises(Aborted, match="aborted by a second signal") as caught:
-            os.kill(os.getpid(), signal.SIGINT)
-        assert caught.value.exit_code == 130
-    assert signal.getsignal(signal.SIGINT) is before
-
-
 def test_a_drained_run_says_what_is_left():
     class Interrupted(Cluster):
         def get(self, timeout):
@@ -275,9 +260,6 @@ def test_time_left_is_that_of_a_sum_over_all(events):
         assert durations.left() == pytest.approx(sum(known.get(name, mean) for name in left))
 
 
-def test_units():
-    assert [clock(s) for s in (0, 59.6, 3723)] == ["0:00", "1:00", "1:02:03"]
-    assert [size(b) for b in (12, 1234, 5.6e6, 7.8e9, 9.1e12)] == [
-        "12 B", "1.2 kB", "5.6 MB", "7.8 GB", "9.1 TB",
-    ]  # fmt: skip
-    assert shares({"a": 1.0, "b": 3.0}) == {"b": 75, "a": 25}
+def test_shares_are_percents_the_largest_first():
+    assert list(shares({"a": 1.0, "b": 3.0}).items()) == [("b", 75), ("a", 25)]
+    assert shares({}) == {}

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from avqa.errors import ConfigError
-from avqa.pipelines.extraction.sources import check_id_rule, discover, fingerprint, select
+from avqa.pipelines.extraction.sources import check_id_rule, discover, select
 
 
 def touch(folder, *names):
@@ -135,22 +135,3 @@ def test_id_rules():
     assert check_id_rule("stem") == "stem"
     with pytest.raises(ConfigError, match="id='name'; expected relpath or stem; check --id"):
         check_id_rule("name")
-
-
-def test_fingerprints_follow_size_and_content(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"x" * 4_000_000)
-    first = fingerprint(str(path))
-    assert first.size == 4_000_000
-    os.utime(path, ns=(1, 1))
-    touched = fingerprint(str(path), known=first)
-    assert touched.mtime_ns == 1
-    assert touched.quick_hash == first.quick_hash
-    for place in (0, 2_000_000, 3_999_999):  # first, middle and last MiB are looked at
-        data = bytearray(b"x" * 4_000_000)
-        data[place] = 0
-        path.write_bytes(data)
-        assert fingerprint(str(path)).quick_hash != first.quick_hash
-    known = fingerprint(str(path))
-    assert fingerprint(str(path), known=known) is known
-    assert fingerprint(str(tmp_path / "none")) is None

@@ -29,7 +29,7 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "avqa"
     for folder in (logs, program.parent):
         folder.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/stub_extraction.py "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {stub.__file__} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setitem(slurm.env, "PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setitem(slurm.env, "PYTHONPATH", f"{ROOT}/tests{os.pathsep}{ROOT}")

@@ -15,7 +15,7 @@ from helpers.store.stores import store_bytes
 import avqa
 from avqa.errors import EnvironmentFailure
 from avqa.extract.profiles import profile
-from avqa.pipelines.cluster.slurm_jobs import read_cluster_config
+from avqa.pipelines.cluster.slurm_config import read_cluster_config
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 from avqa.store.format.records import Status
 

@@ -1,0 +1,89 @@
+"""Options that several commands have: each is said once, and means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STORE = "Store of the features: a folder, or s3://bucket/prefix."
+_DATASET = "Data set of the questions: music-avqa, music-avqa-r, music-avqa-v2 or avqa."
+_ANNOTATIONS = "Folder of the question files, or one file."
+_WEIGHTS = "pretrained, a folder, or random:SEED."
+_PRECISION = "Networks: fp32, bf16, fp16."
+_DTYPE = "Stored as float16 or float32."
+
+# Where things are
+
+Store = Annotated[str, typer.Option("--store", help=_STORE, metavar="STORE")]
+OptionalStore = Annotated[str | None, typer.Option("--store", help=_STORE, metavar="STORE")]
+RunStore = Annotated[
+    str | None, typer.Option("--store", help=_STORE, metavar="STORE", show_default="the run's")
+]
+StoreArgument = Annotated[
+    str, typer.Argument(help="The store: a folder, or s3://bucket/prefix.", metavar="STORE")
+]
+Run = Annotated[
+    Path, typer.Argument(help="Folder of `avqa train-head`, or one <variant>/seed-<n> of it.")
+]
+Ids = Annotated[Path | None, typer.Option("--ids", help="File of video ids, one per line.")]
+StealLock = Annotated[
+    bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
+]
+
+# What is asked
+
+Dataset = Annotated[str, typer.Option("--dataset", help=_DATASET)]
+OptionalDataset = Annotated[str | None, typer.Option("--dataset", help=_DATASET)]
+Annotations = Annotated[Path, typer.Option("--annotations", help=_ANNOTATIONS)]
+OptionalAnnotations = Annotated[Path | None, typer.Option("--annotations", help=_ANNOTATIONS)]
+RunAnnotations = Annotated[
+    Path | None, typer.Option("--annotations", help=_ANNOTATIONS, show_default="the run's")
+]
+Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
+
+# How a video is read
+
+FrameAt = Annotated[
+    str | None,
+    typer.Option(
+        "--frame-at",
+        help="Which picture stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
+        show_default="mid",
+    ),
+]
+Decoder = Annotated[
+    str | None,
+    typer.Option("--decoder", help="Reader: see `avqa decoders`.", show_default="pyav"),
+]
+MaxLength = Annotated[
+    float, typer.Option("--max-length", min=1, help="Refuse videos longer than this many seconds.")
+]
+VideoTimeout = Annotated[
+    float,
+    typer.Option(
+        "--video-timeout",
+        min=1,
+        help="Seconds a decoder may take for one video, beyond its length.",
+    ),
+]
+
+# How networks compute; a profile's choice stands where an option is None
+
+Device = Annotated[str, typer.Option("--device", help="Of the networks: auto, cpu or cuda.")]
+Weights = Annotated[str | None, typer.Option("--weights", help=_WEIGHTS, show_default="pretrained")]
+StoreWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help=_WEIGHTS,
+        show_default="those of the store's CLIP pictures, else pretrained",
+    ),
+]
+Precision = Annotated[str, typer.Option("--precision", help=_PRECISION)]
+OptionalPrecision = Annotated[
+    str | None, typer.Option("--precision", help=_PRECISION, show_default="fp32")
+]
+Dtype = Annotated[str, typer.Option("--dtype", help=_DTYPE)]
+OptionalDtype = Annotated[str | None, typer.Option("--dtype", help=_DTYPE, show_default="float16")]

@@ -1,0 +1,74 @@
+"""From ``--scheduler`` to an executor; Dask is imported here, and only if it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from avqa.errors import ConfigError
+from avqa.extract.settings import Device
+from avqa.machine import choose_device
+from avqa.pipelines.cluster.environment import environment
+from avqa.pipelines.cluster.executor import Executor, InProcess
+from avqa.pipelines.cluster.slurm_config import ClusterConfig
+from avqa.pipelines.cluster.worker import WorkerConfig
+
+
+def is_remote(scheduler: str) -> bool:
+    """Whether the workers of ``--scheduler`` are on other machines.
+
+    Raises:
+        ConfigError: if it is none of ``local``, ``sync``, ``slurm`` and an address.
+    """
+    if scheduler in ("local", "sync"):
+        return False
+    if scheduler == "slurm" or scheduler.startswith(("tcp://", "tls://")):
+        return True
+    raise ConfigError(
+        f"scheduler={scheduler!r}; expected local, sync, slurm or an address like"
+        " tcp://host:8786; check --scheduler"
+    )
+
+
+def connect(
+    scheduler: str,
+    config: WorkerConfig,
+    gpus: Sequence[str],
+    *,
+    slurm: ClusterConfig | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Executor:
+    """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
+
+    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``note`` gets a line when
+    batch jobs come and go.
+
+    Raises:
+        EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
+            dask-jobqueue is not installed.
+    """
+    if scheduler == "sync":
+        return InProcess(config)
+    if is_remote(scheduler):
+        found = environment(config.engine.settings, config.engine.weights)
+        config = replace(config, expected=found)
+    if slurm is not None:
+        from avqa.pipelines.cluster.slurm_jobs import connect_jobs
+
+        return connect_jobs(slurm, config, note)
+    from avqa.pipelines.cluster.on_dask import connect_address, connect_local
+
+    if scheduler == "local":
+        return connect_local(config, gpus)
+    return connect_address(scheduler, config)
+
+
+def device_of_workers(asked: str, scheduler: str, slurm: ClusterConfig | None) -> Device:
+    """What ``--device`` means where the workers are: ``auto`` is a GPU if their jobs ask for one.
+
+    Raises:
+        ConfigError: no such device or scheduler, or ``cuda`` where this machine computes without.
+    """
+    if slurm is not None and asked == "auto":
+        asked = slurm.device
+    return choose_device(asked, remote=is_remote(scheduler))

@@ -1,0 +1,96 @@
+"""What the driver knows of workers: bundles out, results back; and the one in its own process.
+
+An executor puts every finished bundle on its ``results`` queue; the driver alone reads it.
+"""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from typing import Protocol
+
+from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
+from avqa.pipelines.engine.job import VideoJob
+from avqa.store.format.records import VideoRecord
+
+THREADS_PER_WORKER = 2
+"""Two bundles in progress per worker: one is decoded while the other is encoded."""
+
+
+class WorkerLost(Exception):
+    """The worker process that ran a bundle died."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Videos that travel as one task."""
+
+    jobs: tuple[VideoJob, ...]
+    attempt: int = 1
+    alone: bool = False
+    """Nothing else runs beside it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A bundle with the records of its finished videos, and what went wrong, if anything."""
+
+    bundle: Bundle
+    records: list[VideoRecord]
+    error: BaseException | None = None
+
+
+class Executor(Protocol):
+    """Runs bundles; ``results`` gets one `Result` for each one submitted."""
+
+    results: queue.SimpleQueue[Result]
+
+    def window(self) -> int:
+        """Bundles to keep in flight."""
+
+    def submit(self, bundle: Bundle) -> None:
+        """Start a bundle."""
+
+    def check(self, left: int) -> None:
+        """Called at least once a second: keep workers coming while videos are ``left``.
+
+        Raises:
+            EnvironmentFailure: no worker comes, so that no result would ever come.
+        """
+
+    def drain(self) -> None:
+        """Let workers begin no further video; results of the rest still come."""
+
+    def close(self, *, abort: bool = False) -> None:
+        """End what this executor started; ``abort`` does not wait for running bundles."""
+
+
+class InProcess:
+    """``--scheduler sync``: everything in the driver's process, one bundle at a time."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        """Keep the extractor; it starts at the first bundle."""
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._extractor = Extractor(config)
+
+    def window(self) -> int:
+        """One: `submit` returns when the bundle is done."""
+        return 1
+
+    def submit(self, bundle: Bundle) -> None:
+        """Run the bundle now."""
+        try:
+            self.results.put(Result(bundle, *self._extractor.extract(bundle.jobs, bundle.attempt)))
+        except Exception as error:
+            self.results.put(Result(bundle, [], error))
+
+    def check(self, left: int) -> None:
+        """There is nothing that could go missing."""
+
+    def drain(self) -> None:
+        """Begin no further video."""
+        self._extractor.drain()
+
+    def close(self, *, abort: bool = False) -> None:
+        """End children and threads."""
+        self._extractor.close()

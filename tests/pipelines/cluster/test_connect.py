@@ -1,0 +1,29 @@
+"""What ``--scheduler`` says of where workers are."""
+
+import pytest
+
+from avqa.errors import ConfigError
+from avqa.pipelines.cluster.connect import device_of_workers, is_remote
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "remote"),
+    [("local", False), ("sync", False), ("slurm", True), ("tcp://a:1", True), ("tls://a:1", True)],
+)
+def test_which_workers_are_elsewhere(scheduler, remote):
+    assert is_remote(scheduler) == remote
+
+
+def test_the_device_is_that_of_the_workers(gpus, config):
+    gpus(0)
+    with_gpu, without = config(job_extra_directives="['--gres=gpu:1']"), config()
+    assert device_of_workers("auto", "slurm", with_gpu) == "cuda"
+    assert device_of_workers("cpu", "slurm", with_gpu) == "cpu"
+    assert device_of_workers("auto", "slurm", without) == "cpu"
+    assert device_of_workers("cuda", "slurm", without) == "cuda"  # taken at its word
+    assert device_of_workers("cuda", "tcp://host:8786", None) == "cuda"
+    assert device_of_workers("auto", "local", None) == "cpu"
+    with pytest.raises(ConfigError, match="device=cuda; expected an NVIDIA GPU, none is visible"):
+        device_of_workers("cuda", "local", None)
+    with pytest.raises(ConfigError, match="scheduler='slurmy'; expected local, sync, slurm or an"):
+        device_of_workers("auto", "slurmy", None)
