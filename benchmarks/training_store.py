@@ -18,8 +18,8 @@ from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.store.commit import Store
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.schema import GROUP, FeatureSpec
-from avqa.store.format.texts import NewText, Texts
 from avqa.store.lock import Lock
+from avqa.store.text_writer import NewText, Texts
 from avqa.store.writer import ChunkWriter, chunk_path
 from benchmarks.questions import invented_rows
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
-from avqa.store.checks.recovery import Recovery, recover, remove_partials
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
@@ -23,10 +22,11 @@ from avqa.store.format.ledger import Ledger
 from avqa.store.format.recipe_diff import diff_features
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.runs import FINISHED, Runs, now
-from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, is_disk_full, storage_errors, with_retries
 from avqa.store.reader import UnknownVideo
+from avqa.store.recovery import Recovery, recover, remove_partials
+from avqa.store.text_writer import text_recipes
 
 T = TypeVar("T")
 

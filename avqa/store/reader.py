@@ -21,8 +21,8 @@ from avqa.errors import FeatureMissing, StoreError, UnknownName
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
 from avqa.store.format.records import Status
-from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
+from avqa.store.text_writer import TextIndex, read_rows, text_entries, text_recipes
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",

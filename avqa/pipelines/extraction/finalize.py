@@ -32,7 +32,6 @@ from avqa.pipelines.extraction.array_job import (
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
 from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, new_run_id, plain
 from avqa.signals import StopSignals
-from avqa.store.checks.recovery import newest_only
 from avqa.store.commit import Store
 from avqa.store.format import schema
 from avqa.store.format.recipe_diff import diff_features
@@ -49,6 +48,7 @@ from avqa.store.places.files import (
     with_retries,
     write_json,
 )
+from avqa.store.recovery import newest_only
 from avqa.store.writer import chunk_path, read_record, remove_chunks
 
 BATCH = 500

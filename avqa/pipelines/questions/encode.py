@@ -47,11 +47,11 @@ from avqa.pipelines.extraction.driver import Signals
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import NewText, Texts, check_text_recipes, drop_texts
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes, write_atomic
 from avqa.store.places.objects import ObjectPath
 from avqa.store.reader import FeatureStore
+from avqa.store.text_writer import NewText, Texts, check_text_recipes, drop_texts
 
 MOST_SHOWN = 5
 

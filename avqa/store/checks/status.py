@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from avqa.store.commit import Store
 from avqa.store.format.recipe_diff import flat, recipe_hash
 from avqa.store.format.records import Status
-from avqa.store.format.texts import TextIndex
 from avqa.store.lock import Holder, read_holder
 from avqa.store.places.files import StorePath, sizes, store_path
 from avqa.store.reader import has_random_weights
+from avqa.store.text_writer import TextIndex
 
 LAST_RUNS = 5
 MOST_FAILED = 20

@@ -12,7 +12,9 @@ from avqa.errors import StoreError
 from avqa.store.checks.status import object_sizes
 from avqa.store.format import layout, schema
 from avqa.store.format.records import Status
-from avqa.store.format.texts import (
+from avqa.store.lock import Lock, read_holder
+from avqa.store.places.files import StorePath
+from avqa.store.text_writer import (
     CHUNK_TEXTS,
     TextIndex,
     Texts,
@@ -20,8 +22,6 @@ from avqa.store.format.texts import (
     object_name,
     text_recipes,
 )
-from avqa.store.lock import Lock, read_holder
-from avqa.store.places.files import StorePath
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.store.checks.indexcheck import check_index
-from avqa.store.checks.integrity import ChunkChecker
 from avqa.store.checks.status import object_sizes
 from avqa.store.checks.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, Status
+from avqa.store.format.shards import ShardChecker
 from avqa.store.lock import Lock, read_holder
-from avqa.store.packing.shards import ShardChecker
 from avqa.store.places.files import StorePath, modified, store_path
 from avqa.store.reader import FeatureStore, has_random_weights
 from avqa.store.writer import chunk_path, remove_chunks

@@ -32,9 +32,8 @@ from avqa.store.format.arrays import Arrays
 from avqa.store.format.frame_times import PictureTimes
 from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import FeatureRecord, VideoRecord
-from avqa.store.format.texts import CONTENT, EOT, KEY, object_name, text_recipes
+from avqa.store.format.shards import Shard, ShardChecker, shards_of, videos_per_shard
 from avqa.store.lock import LOCK, Lock
-from avqa.store.packing.shards import Shard, ShardChecker, shards_of, videos_per_shard
 from avqa.store.packing.snapshot import Snapshot
 from avqa.store.places.files import (
     StorePath,
@@ -46,6 +45,7 @@ from avqa.store.places.files import (
     with_retries,
     write_atomic,
 )
+from avqa.store.text_writer import CONTENT, EOT, KEY, object_name, text_recipes
 
 MOST_THREADS = 4
 MEMORY_BYTES = 2 * 2**30

@@ -19,8 +19,8 @@ from avqa.pipelines.train import train
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import Texts
 from avqa.store.lock import Lock
+from avqa.store.text_writer import Texts
 from avqa.training.data import building
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits

@@ -24,9 +24,9 @@ from avqa.errors import (
 )
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.shards import videos_per_shard
 from avqa.store.lock import Lock
 from avqa.store.packing.pack import pack
-from avqa.store.packing.shards import videos_per_shard
 from avqa.store.places.files import write_json
 
 pytestmark = pytest.mark.usefixtures("few_videos_per_shard")

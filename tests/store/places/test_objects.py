@@ -22,10 +22,10 @@ from avqa.errors import (
     StoreNotFound,
 )
 from avqa.store import lock as locking
-from avqa.store.checks.integrity import ChunkChecker
 from avqa.store.checks.status import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.lock import Holder, Lock
 from avqa.store.places import objects
 from avqa.store.places.files import create_exclusively, remove_folder, sizes, store_path
@@ -111,7 +111,7 @@ def test_of_two_that_take_over_one_succeeds(bucket, monkeypatch):
 HOLD = """
 import sys, time
 from avqa.store.places.files import store_path
-from avqa.store.checks.integrity import ChunkChecker
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.lock import Holder, Lock
 lock = Lock.acquire(store_path(sys.argv[1]), "theirs")
 print("held", flush=True)

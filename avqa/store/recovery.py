@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avqa.store.checks.integrity import ChunkChecker
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.layout import allocate_reserve
 from avqa.store.format.ledger import Segment
 from avqa.store.format.records import Status, VideoRecord

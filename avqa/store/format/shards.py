@@ -18,8 +18,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from avqa.store.checks.integrity import ChunkChecker
 from avqa.store.format import schema
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
 from avqa.store.places.files import StorePath, read_range
 
