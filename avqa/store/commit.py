@@ -14,19 +14,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
+from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
-from avqa.store.format.ledger import Ledger
+from avqa.store.format.ledger import Ledger, newest_only
 from avqa.store.format.recipe_diff import diff_features
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.format.runs import FINISHED, Runs, now
+from avqa.store.format.runs import DAMAGED, FINISHED, INTERRUPTED, RUNNING, Runs, now
+from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, is_disk_full, storage_errors, with_retries
-from avqa.store.reader import UnknownVideo
-from avqa.store.recovery import Recovery, recover, remove_partials
-from avqa.store.text_writer import text_recipes
+from avqa.store.recovery import SUSPECT_SECONDS, Recovery, damaged_rows, remove_partials
 
 T = TypeVar("T")
 
@@ -292,7 +291,7 @@ class Store:
         """
         for name in ids:
             if name not in self.arrays.rows:
-                raise UnknownVideo(self.path, name, self.arrays.rows)
+                raise UnknownVideo(str(self.path), name, self.arrays.rows)
         features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
         self.commit([self._tombstone(name, features) for name in ids])
 
@@ -351,7 +350,39 @@ class Store:
         """
         lock = self._fenced()
         with storage_errors(f"store {str(self.path)!r}"):
-            return recover(self, lock, rebuild=rebuild)
+            return self._recover(lock, rebuild or bool(self.damaged))
+
+    def _recover(self, lock: Lock, rebuild: bool) -> Recovery:
+        found, runs = Recovery(), self.runs.all()
+        interrupted = [
+            run["run_id"]
+            for run in runs
+            if run["state"] == RUNNING and run["run_id"] != lock.run_id
+        ]
+        segments = self.ledger.segments(0 if rebuild else self.runs.checkpoint())
+        if segments:
+            self.arrays.replay(newest_only(segments))
+            found.replayed = len(segments)
+        if lock.took_over or interrupted or segments or rebuild:
+            self.arrays.show_rows()
+            found.partials = remove_partials(self.path)
+            # A damaged run file may have held the checkpoint: any segment may be new now.
+            everything = rebuild or bool(segments and any(r["state"] == DAMAGED for r in runs))
+            found.bad = damaged_rows(
+                self.root,
+                self.ledger,
+                self.rows(),
+                {feature: self.status(feature) for feature in self.features()},
+                newer_than=None if everything else SUSPECT_SECONDS,
+                read=everything or not lock.no_power_loss,
+            )
+            if found.bad:
+                self.set_pending(found.bad)
+        self.runs.update(lock.run_id, checkpoint=self.ledger.last)
+        for run_id in interrupted:
+            self.runs.update(run_id, state=INTERRUPTED)
+        layout.allocate_reserve(self.path)
+        return found
 
     @property
     def damaged(self) -> list[str]:

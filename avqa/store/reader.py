@@ -7,22 +7,21 @@ arrays of its own.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import FeatureMissing, StoreError, UnknownName
+from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
 from avqa.store.format.records import Status
+from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
-from avqa.store.text_writer import TextIndex, read_rows, text_entries, text_recipes
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
@@ -38,20 +37,6 @@ _PACKED_ADVICE = "in a packed copy it stays so; finish the working store and `av
 
 class RandomWeightsWarning(UserWarning):
     """A store's features come from seeded random weights: fine for tests, not for science."""
-
-
-class UnknownVideo(UnknownName):
-    """The store has no such video."""
-
-    def __init__(self, store: StorePath, name: str, known: Iterable[str]) -> None:
-        """Name the nearest id instead of listing thousands."""
-        near = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        StoreError.__init__(
-            self,
-            f"no video {name!r} in store {str(store)!r}; expected one of its video ids; {hint}"
-            "`video_ids` lists them, `avqa extract` adds others",
-        )
 
 
 def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
@@ -333,7 +318,7 @@ class FeatureStore:
     def _row(self, video_id: str) -> int:
         row = self._rows.get(video_id)
         if row is None:
-            raise UnknownVideo(self.path, video_id, self._rows)
+            raise UnknownVideo(str(self.path), video_id, self._rows)
         return row
 
     def _check_feature(self, feature: str) -> None:

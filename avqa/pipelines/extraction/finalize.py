@@ -34,6 +34,8 @@ from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, new
 from avqa.signals import StopSignals
 from avqa.store.commit import Store
 from avqa.store.format import schema
+from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
+from avqa.store.format.ledger import newest_only
 from avqa.store.format.recipe_diff import diff_features
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.runs import DAMAGED
@@ -48,8 +50,6 @@ from avqa.store.places.files import (
     with_retries,
     write_json,
 )
-from avqa.store.recovery import newest_only
-from avqa.store.writer import chunk_path, read_record, remove_chunks
 
 BATCH = 500
 THREADS = 8

@@ -33,10 +33,11 @@ from avqa.store.commit import Store
 from avqa.store.format import layout as store_layout
 from avqa.store.format.recipe_diff import diff_features
 from avqa.store.format.schema import FeatureSpec
+from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
-from avqa.store.text_writer import NewText, Texts, text_recipes
+from avqa.store.text_writer import NewText, Texts
 
 FOLDERS = {
     "clip_qst": "clip_vit_b32/sentence",

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.store.checks.indexcheck import check_index
-from avqa.store.checks.status import object_sizes
 from avqa.store.checks.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
+from avqa.store.format.chunks import chunk_path, object_sizes, remove_chunks
 from avqa.store.format.frame_times import PictureTimes
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, Status
@@ -29,7 +29,6 @@ from avqa.store.format.shards import ShardChecker
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import StorePath, modified, store_path
 from avqa.store.reader import FeatureStore, has_random_weights
-from avqa.store.writer import chunk_path, remove_chunks
 
 Level = Literal["size", "crc", "sample"]
 Extract = Callable[[str, str, tuple[str, ...]], Mapping[str, NDArray[Any]]]

@@ -1,7 +1,7 @@
 """All arrays of a store but the features' values, as the driver holds and writes them.
 
 What a record says of a video is applied here, at its commit or when the ledger is replayed.
-Every step may be repeated; the lock, the ledger and full disks are the concern of `admin`.
+Every step may be repeated; the lock, the ledger and full disks are the concern of `commit`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from avqa.store.format import schema
+from avqa.store.format.chunks import remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import PictureTimes
 from avqa.store.format.records import FeatureRecord, Status, VideoRecord
 from avqa.store.places.files import StorePath
-from avqa.store.writer import remove_chunks
 
 INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from avqa.store.format import schema
+from avqa.store.format.chunks import chunk_path, read_record
 from avqa.store.format.records import ChunkRecord, FeatureRecord
 from avqa.store.places.files import StorePath
-from avqa.store.writer import chunk_path, read_record
 
 
 class ChunkChecker:

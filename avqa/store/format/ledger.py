@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from avqa.errors import StoreError
@@ -54,6 +54,22 @@ class Segment:
                 f"ledger segment {str(self.path)!r} is damaged: {error}; expected JSON lines;"
                 " restore it from a backup, or remove it and run `avqa verify --repair`"
             ) from error
+
+
+def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
+    """Records in the order of their commits, without features that a later one replaced.
+
+    Replaying an old failure would delete the chunk objects of a later success.
+    """
+    seen: set[tuple[int, str]] = set()
+    kept: list[VideoRecord] = []
+    for segment in reversed(segments):
+        for record in reversed(segment.records()):
+            features = tuple(f for f in record.features if (record.row, f.feature) not in seen)
+            seen |= {(record.row, f.feature) for f in features}
+            if features:
+                kept.append(replace(record, features=features))
+    return kept[::-1]
 
 
 class Ledger:

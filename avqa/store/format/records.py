@@ -93,18 +93,8 @@ class VideoRecord:
     run_id: str = ""
 
     def to_json(self) -> str:
-        """One line of pure ASCII; `from_json` gives an equal record."""
+        """One line of pure ASCII; `video_from` of its JSON gives an equal record."""
         return json.dumps(_plain(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, line: str) -> VideoRecord:
-        """Read a line that `to_json` wrote; unknown keys of later versions are dropped.
-
-        Raises:
-            ValueError: if the line is no JSON.
-            KeyError: if a field without a default is missing.
-        """
-        return video_from(json.loads(line))
 
 
 def _plain(record: VideoRecord) -> dict[str, Any]:
@@ -125,7 +115,11 @@ def _or_null(value: Any) -> Any:
 
 
 def video_from(plain: Mapping[str, Any]) -> VideoRecord:
-    """The `VideoRecord` of its JSON form."""
+    """The `VideoRecord` of its JSON form; unknown keys of later versions are dropped.
+
+    Raises:
+        KeyError: a field without a default is missing.
+    """
     known = {k: v for k, v in plain.items() if k in VideoRecord.__dataclass_fields__}
     known["duration"] = math.nan if plain["duration"] is None else plain["duration"]
     known["pts"] = tuple(plain["pts"])

@@ -26,13 +26,14 @@ import zarr
 from zarr.storage import MemoryStore
 
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
-from avqa.store.checks.status import object_sizes
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
+from avqa.store.format.chunks import object_sizes
 from avqa.store.format.frame_times import PictureTimes
 from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import FeatureRecord, VideoRecord
 from avqa.store.format.shards import Shard, ShardChecker, shards_of, videos_per_shard
+from avqa.store.format.texts import CONTENT, EOT, KEY, object_name, text_recipes
 from avqa.store.lock import LOCK, Lock
 from avqa.store.packing.snapshot import Snapshot
 from avqa.store.places.files import (
@@ -45,7 +46,6 @@ from avqa.store.places.files import (
     with_retries,
     write_atomic,
 )
-from avqa.store.text_writer import CONTENT, EOT, KEY, object_name, text_recipes
 
 MOST_THREADS = 4
 MEMORY_BYTES = 2 * 2**30

@@ -20,14 +20,14 @@ from avqa.store.checks.indexcheck import check_index
 from avqa.store.checks.textcheck import check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
+from avqa.store.format.chunks import chunk_path
 from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.ledger import newest_only
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status, VideoRecord
 from avqa.store.format.runs import Runs
 from avqa.store.format.shards import crc32c
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath, with_retries
-from avqa.store.recovery import newest_only
-from avqa.store.writer import chunk_path
 
 _FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
 

@@ -28,9 +28,10 @@ from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.columns import Column
 from avqa.store.format.records import Status
+from avqa.store.format.texts import CHUNK_TEXTS
 from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
-from avqa.store.text_writer import CHUNK_TEXTS, check_text_recipes
+from avqa.store.text_writer import check_text_recipes
 
 MANY = 300
 """Texts: one chunk and a part of the next."""

@@ -1,0 +1,109 @@
+"""Texts and their features, beside the videos' in one group.
+
+    text/key          (text, byte=32)  u1, hash that names the text
+    text/content      (text)           string, as it was tokenised
+    text/eot          (text)           u1, position of its end-of-text token
+    status/<feature>  (text)           u1, see `records.Status`
+    <feature>         (text, ...)      256 texts per chunk object; NaN where the status is not ok
+
+There is no ledger: a text's features follow from its content, so what is lost is made pending and
+encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avqa.errors import StoreError
+from avqa.store.format import schema
+from avqa.store.format.columns import read_whole
+from avqa.store.places.files import StorePath
+
+ATTRIBUTE = "texts"
+KEY, CONTENT, EOT = "text/key", "text/content", "text/eot"
+CHUNK_TEXTS = 256
+KEY_BYTES = 32
+COLUMNS: dict[str, tuple[str, Any, tuple[int, ...], tuple[str, ...]]] = {
+    CONTENT: ("str", "", (), ()),
+    EOT: ("uint8", 0, (), ()),
+    KEY: ("uint8", 0, (KEY_BYTES,), ("byte",)),  # the last one: its shape makes texts exist
+}
+"""Array → dtype, fill value, and shape and names of the axes of one text."""
+
+
+def text_entries(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Text feature → what a store's attributes say of it; empty if it has no texts."""
+    found: dict[str, dict[str, Any]] = attrs.get(ATTRIBUTE, {})
+    return found
+
+
+def text_recipes(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Text feature → recipe; empty if a store has no texts."""
+    return {name: entry["recipe"] for name, entry in text_entries(attrs).items()}
+
+
+def object_name(chunk: int, num_axes: int) -> str:
+    """File of a chunk object; ``num_axes`` counts the axes after ``text``."""
+    return ".".join(["c", str(chunk), *["0"] * num_axes])
+
+
+def damaged_texts(name: str) -> StoreError:
+    """The error for a column of the texts that cannot be read."""
+    return StoreError(
+        f"array {name}: a chunk is damaged; expected its checksum to fit; remove the texts with:"
+        " avqa verify --repair, then encode them again with: avqa questions"
+    )
+
+
+class TextIndex:
+    """What a reader has to know of a store's texts; plain values that can be pickled."""
+
+    def __init__(self, root: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Read it from the group ``root``; ``recipes`` by feature.
+
+        Raises:
+            StoreError: a column is damaged.
+        """
+        keys, contents = _whole(root, KEY), _whole(root, CONTENT)
+        self.keys = [key.tobytes().hex() for key in keys]
+        # A run may add texts meanwhile; their keys come last.
+        self.contents = [str(content) for content in contents[: len(keys)]]
+        self.eot = _whole(root, EOT)[: len(keys)]
+        statuses = {name: _whole(root, schema.status_name(name)) for name in recipes}
+        self.status = {name: status[: len(keys)] for name, status in statuses.items()}
+        # Texts are asked for as questions have them: without the mark they were encoded with.
+        mark = next(iter(recipes.values())).get("text", {}).get("mark", "")
+        bare = [content.removesuffix(mark) for content in self.contents]
+        rows = range(len(keys))
+        self._rows = dict(zip(bare, rows, strict=True)) | dict(zip(self.keys, rows, strict=True))
+
+    def row(self, text: str) -> int | None:
+        """Number of a text, given as such or by its key."""
+        return self._rows.get(text)
+
+
+def _whole(root: StorePath, name: str) -> NDArray[Any]:
+    try:
+        return read_whole(schema.open_array(root, name, "r"), name)
+    except StoreError as error:
+        raise damaged_texts(name) from error
+
+
+def read_rows(array: Any, rows: Sequence[int]) -> NDArray[Any]:
+    """These texts of a feature: ``[n, *shape]``; every chunk object is read once.
+
+    Raises:
+        ValueError, RuntimeError: an object is damaged.
+    """
+    wanted = np.asarray(rows, np.int64)
+    values = np.empty((len(wanted), *array.shape[1:]), array.dtype)
+    for chunk in np.unique(wanted // CHUNK_TEXTS).tolist():
+        start = chunk * CHUNK_TEXTS
+        of_chunk = np.asarray(array[start : start + CHUNK_TEXTS])
+        places = np.flatnonzero(wanted // CHUNK_TEXTS == chunk)
+        values[places] = of_chunk[wanted[places] - start]
+    return values
