@@ -144,7 +144,12 @@ class StoreLocked(StoreError):
 
 
 class RecipeMismatch(StoreError):
-    """The store's features were made by another recipe."""
+    """Features were made by another recipe."""
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        """Keep the dotted keys that differ, for advice."""
+        super().__init__(message)
+        self.keys = tuple(keys)
 
 
 class FeatureMissing(StoreError, KeyError):

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName, UnknownVideo
+from avqa.errors import StorageFailure, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
 from avqa.store.format.ledger import Ledger, newest_only
-from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.runs import DAMAGED, FINISHED, INTERRUPTED, RUNNING, Runs, now
 from avqa.store.format.texts import text_recipes
@@ -126,11 +126,7 @@ class Store:
             RecipeMismatch: names every differing key with both values, and its features.
         """
         differing = diff_features(self.recipes(), recipes, tuple(shared))
-        if differing:
-            raise RecipeMismatch(
-                f"store {str(self.path)!r} was made by another recipe: {'; '.join(differing)};"
-                " expected the same values"
-            )
+        require_same(f"store {str(self.path)!r}", differing)
 
     def add_features(
         self, specs: Sequence[schema.FeatureSpec], recipes: Mapping[str, Mapping[str, Any]]

@@ -149,6 +149,14 @@ class FeatureStore:
         """
         return str(self._entry(feature)["recipe_hash"])
 
+    def made_by(self, feature: str) -> dict[str, Any]:
+        """``recipe_hash`` and ``recipe``, as a run keeps them.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return {"recipe_hash": self.recipe_hash(feature), "recipe": self.recipe(feature)}
+
     def _entry(self, feature: str) -> dict[str, Any]:
         entries: dict[str, Any] = {**self._attrs["features"], **text_entries(self._attrs)}
         if feature not in entries:

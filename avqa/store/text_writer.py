@@ -15,11 +15,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from avqa.errors import RecipeMismatch, StoreError
+from avqa.errors import StoreError
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import read_record
 from avqa.store.format.columns import Column
-from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import Status
 from avqa.store.format.texts import (
     ATTRIBUTE,
@@ -243,19 +243,17 @@ class Texts:
             self._set(feature, rows, Status.PENDING)
 
 
-def check_text_recipes(path: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Make sure that a store's texts were made this way, if it has any.
+def check_text_recipes(
+    path: StorePath, recipes: Mapping[str, Mapping[str, Any]], advice: str = ""
+) -> None:
+    """Make sure that a store's texts were made this way, if it has any; else ``advice``.
 
     Raises:
         RecipeMismatch: names every differing key with both values, and its features.
     """
     stored = text_recipes(layout.read_attributes(path))
     differing = diff_features(stored, recipes) if stored else []
-    if differing:
-        raise RecipeMismatch(
-            f"texts of store {str(path)!r} were made by another recipe: {'; '.join(differing)};"
-            " expected the same values"
-        )
+    require_same(f"texts of store {str(path)!r}", differing, advice)
 
 
 def drop_texts(path: StorePath, lock: Lock) -> None:

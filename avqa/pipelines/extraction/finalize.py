@@ -30,15 +30,15 @@ from avqa.pipelines.extraction.array_job import (
     unfinished,
 )
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
-from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, new_run_id, plain
+from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, plain
 from avqa.signals import StopSignals
 from avqa.store.commit import Store
 from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
 from avqa.store.format.ledger import newest_only
-from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.format.runs import DAMAGED
+from avqa.store.format.runs import DAMAGED, new_run_id
 from avqa.store.lock import Lock
 from avqa.store.places.files import (
     StorePath,
@@ -50,6 +50,7 @@ from avqa.store.places.files import (
     with_retries,
     write_json,
 )
+from avqa.store.running import running
 
 BATCH = 500
 THREADS = 8
@@ -195,26 +196,21 @@ class _Merger:
         report = self._report
         parts = [Store.open(element.folder(self._path)) for element in self._videos.elements()]
         recipes = _common_recipes(parts)
-        store = self._open(parts[0], recipes)
-        store.start_run({"argv": sys.argv, "environment": machine(), "parts": len(parts)})
-        try:
+
+        def ended(reason: str) -> dict[str, Any]:
+            report.reason, report.wall_seconds = reason, time.monotonic() - started
+            return plain(report)
+
+        asked = {"argv": sys.argv, "environment": machine(), "parts": len(parts)}
+        create = partial(self._create, parts[0], recipes)
+        with running(self._path, self._lock, asked, ended, create=create) as store:
             check_recipes(store, recipes)
             lacks = unfinished(self._path, self._videos, run_id=self._lock.run_id)
             _refuse_unfinished(self._path, lacks)
             self._merge(store, parts, recipes)
-        except BaseException as error:
-            report.reason = str(error) or type(error).__name__
-            raise
-        finally:
-            report.wall_seconds = time.monotonic() - started
-            store.finish_run(plain(report))
         return report
 
-    def _open(self, part: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Store:
-        if Store.exists(self._path):
-            store = Store.open(self._path, self._lock)
-            store.recover()
-            return store
+    def _create(self, part: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Store:
         specs = [_spec(part, feature) for feature in recipes]
         return Store.create(
             self._path,
@@ -350,11 +346,12 @@ def _common_recipes(parts: Sequence[Store]) -> dict[str, dict[str, Any]]:
     for part in parts[1:]:
         differing = diff_features(first.recipes(), part.recipes())
         others = sorted(first.recipes().keys() ^ part.recipes().keys())
-        if differing or others:
-            what = "; ".join(differing) or f"only one has features={','.join(others)}"
+        what = f"parts {str(first.path)!r} (first) and {str(part.path)!r} (second)"
+        advice = "remove the wrong one and run its element again"
+        require_same(what, differing, advice, sides=("first", "second"))
+        if others:
             raise RecipeMismatch(
-                f"the parts {str(first.path)!r} (store) and {str(part.path)!r} (asked) differ:"
-                f" {what}; expected one recipe; remove the wrong one and run its element again"
+                f"{what}: only one has features={','.join(others)}; expected the same; {advice}"
             )
     return first.recipes()
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from avqa.store.format.records import Status, VideoRecord
 from avqa.store.places.files import StorePath, modified, read_json, write_atomic, write_json
@@ -76,6 +77,11 @@ class Runs:
                     table.writerow([both[column] for column in _COLUMNS])
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
         return path
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
 
 
 def now() -> str:

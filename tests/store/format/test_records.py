@@ -3,13 +3,23 @@
 import hashlib
 import json
 import math
+import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avqa.errors import RecipeMismatch
 from avqa.store.format.ledger import _SOURCE, Ledger
-from avqa.store.format.recipe_diff import canonical_json, diff_features, diff_recipes, recipe_hash
+from avqa.store.format.recipe_diff import (
+    Difference,
+    canonical_json,
+    diff_features,
+    diff_recipes,
+    diff_recorded,
+    recipe_hash,
+    require_same,
+)
 from avqa.store.format.records import (
     ChunkRecord,
     FeatureRecord,
@@ -155,7 +165,7 @@ def test_canonical_json_is_this_text():
 def test_diff_names_all_dotted_keys_with_both_values():
     stored = {"grid": {"frame_at": "mid", "hop": 1}, "decoder": "pyav", "old": 1}
     asked = {"grid": {"frame_at": "start", "hop": 1.0}, "decoder": "pyav", "new": [2]}
-    assert diff_recipes(stored, asked) == [
+    assert [one.line(("store", "asked")) for one in diff_recipes(stored, asked)] == [
         'grid.frame_at: store="mid" asked="start"',
         "grid.hop: store=1 asked=1.0",
         "new: store=(none) asked=[2]",
@@ -166,6 +176,31 @@ def test_diff_names_all_dotted_keys_with_both_values():
 def test_features_that_are_new_are_compared_by_shared_keys_only():
     stored = {"a": {"grid": 1, "net": "a"}}
     assert diff_features(stored, {"b": {"grid": 1, "net": "b"}}, ("grid",)) == []
-    assert diff_features(stored, {"a": {"grid": 2, "net": "a"}, "b": {"grid": 2}}, ("grid",)) == [
-        "grid: store=1 asked=2 (a, b)"
-    ]
+    asked = {"a": {"grid": 2, "net": "a"}, "b": {"grid": 2}}
+    assert diff_features(stored, asked, ("grid",)) == [Difference("grid", ("1", "2"), ("a", "b"))]
+
+
+def test_every_refusal_has_these_words():
+    differing = diff_recipes({"grid": 1, "net": "a"}, {"grid": 2, "net": "b"})
+    with pytest.raises(RecipeMismatch) as refused:
+        require_same("run 'R'", differing, "make them anew", sides=("run", "here"))
+    assert str(refused.value) == (
+        'run \'R\': another recipe: grid: run=1 here=2; net: run="a" here="b"; expected the same;'
+        " make them anew"
+    )
+    assert refused.value.keys == ("grid", "net")
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert (str(again), again.keys) == (str(refused.value), ("grid", "net"))
+    require_same("run 'R'", [])
+
+
+def test_of_what_was_recorded_a_hash_alone_is_told_as_such():
+    whole = {"recipe_hash": "aa" * 32, "recipe": {"net": 1}}
+    other = {"recipe_hash": "bb" * 32, "recipe": {"net": 2}}
+    hash_only = {"recipe_hash": "aa" * 32}
+    assert diff_recorded({"f": whole}, {"f": other}) == [Difference("net", ("1", "2"), ("f",))]
+    assert diff_recorded({"f": hash_only}, {"f": whole}) == []
+    (told,) = diff_recorded({"f": hash_only}, {"f": other, "g": other})
+    assert told.line(("run", "store")) == (
+        "recipe_hash (all that was recorded): run=aaaaaaaaaaaa store=bbbbbbbbbbbb (f)"
+    )

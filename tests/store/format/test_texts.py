@@ -186,7 +186,7 @@ def test_a_value_that_does_not_fit_fails_its_text_alone(base):
 def test_another_recipe_is_refused_and_nothing_written(full):
     before = store_bytes(full)
     other = {name: {**recipe, "text": {"mark": "?"}} for name, recipe in TEXT_RECIPES.items()}
-    told = r'text.mark: store="" asked="\?" \(clip/sentence, clip/word\); expected the same values'
+    told = r'text.mark: store="" asked="\?" \(clip/sentence, clip/word\); expected the same'
     with pytest.raises(RecipeMismatch, match=told):
         check_text_recipes(full, other)
     with Lock.acquire(full, "other") as lock, pytest.raises(RecipeMismatch, match=told):
