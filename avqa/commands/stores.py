@@ -1,4 +1,4 @@
-"""`avqa status`, `verify`, `finalize`, `pack`: what a store holds, and other forms of it."""
+"""`avqa status`, `verify`, `finalize`, `remove`, `pack`: what a store holds, and upkeep."""
 
 from __future__ import annotations
 
@@ -88,6 +88,24 @@ def finalize(
         return
     typer.echo(report.summary())
     report.raise_if_failed()
+
+
+@reports_errors
+def remove(
+    store: Store,
+    ids: Annotated[Path, typer.Option(help="File of video ids, one per line.")],
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
+    ] = False,
+) -> None:
+    """Remove videos from a store and give their space back; `avqa extract` takes them in again.
+
+    Example: avqa remove features --ids withdrawn.txt
+    """
+    from avqa.pipelines.extraction.remove import remove_videos
+    from avqa.store.places.files import store_path
+
+    typer.echo(remove_videos(store_path(store), ids, steal_lock=steal_lock).summary())
 
 
 @reports_errors

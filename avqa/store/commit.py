@@ -20,7 +20,7 @@ from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
 from avqa.store.format.ledger import Ledger, newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
-from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord, removed
 from avqa.store.format.runs import DAMAGED, FINISHED, INTERRUPTED, RUNNING, Runs, now
 from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
@@ -178,6 +178,11 @@ class Store:
         """Video id → row."""
         return dict(self.arrays.rows)
 
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of all videos that were not removed, in row order."""
+        gone = removed([self.status(feature) for feature in self.features()])
+        return tuple(name for name, row in self.arrays.rows.items() if not gone[row])
+
     def add_rows(self, ids: Sequence[str]) -> dict[str, int]:
         """Append videos, all pending, and return the row of every id.
 
@@ -277,9 +282,9 @@ class Store:
                 )
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Remove videos: status 3 and a ledger record first, then their chunk objects.
+        """Remove videos: a ledger record and status 3 first, then their chunk objects.
 
-        Their rows stay and are not used again for others.
+        Their rows stay, and are used again only if the same videos are extracted again.
 
         Raises:
             UnknownName: if a video is not in the store.

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
-from avqa.store.format.records import Status
+from avqa.store.format.records import Status, removed
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
     Status.FAILED: "see `avqa status {store}`; try again with `avqa extract --retry-failed`",
-    Status.DELETED: "it was deleted; `avqa extract` takes it in again",
+    Status.DELETED: "it was removed; `avqa extract` takes it in again",
     Status.ABSENT: "the video has no such stream; leave it out or use zeros",
 }
 
@@ -127,10 +127,9 @@ class FeatureStore:
 
     @property
     def video_ids(self) -> tuple[str, ...]:
-        """Ids of all videos that were not deleted, in row order."""
-        columns = self._status.values()
-        deleted = np.logical_and.reduce([c == Status.DELETED for c in columns])
-        return tuple(name for name, row in self._rows.items() if not deleted[row])
+        """Ids of all videos that were not removed, in row order."""
+        gone = removed(self._status.values())
+        return tuple(name for name, row in self._rows.items() if not gone[row])
 
     def recipe(self, feature: str) -> dict[str, Any]:
         """Everything that decided the numbers of a feature, of videos or of texts.

@@ -118,7 +118,7 @@ def summary(path: str | StorePath) -> Summary:
     failed, failed_more = _failed(store)
     return Summary(
         path=store.path,
-        videos=len(store.rows()),
+        videos=len(store.video_ids()),
         chunk_seconds=store.chunk_seconds,
         features=tuple(_feature(store, name) for name in store.features()),
         texts=tuple(_texts(store)),

@@ -160,7 +160,7 @@ def verify(
 
 
 def _inspect(store: Store, level: Level) -> VerifyReport:
-    report = VerifyReport(store.path, level, videos=len(store.rows()), packed=store.packed)
+    report = VerifyReport(store.path, level, videos=len(store.video_ids()), packed=store.packed)
     _inspect_texts(report, level)
     recipes = (*store.recipes().values(), *store.text_recipes().values())
     report.random_weights = any(map(has_random_weights, recipes))

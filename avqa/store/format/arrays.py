@@ -95,6 +95,7 @@ class Arrays:
 
     def apply(self, records: Sequence[VideoRecord]) -> None:
         """Bring the arrays to what the records say; may be repeated."""
+        self._hide_removed(records)
         self._grow(max((f.length for r in records for f in r.features), default=0))
         pts: dict[int, tuple[float, ...]] = {}
         gone: list[tuple[int, FeatureRecord, int]] = []
@@ -117,9 +118,24 @@ class Arrays:
         self.flush("length/")
         self.flush("status/")
         known = self.seconds // self._chunk_seconds
+        axes = {
+            name: len(schema.open_array(self._root, name).shape) - 2
+            for name in {feature.feature for _, feature, _ in gone}
+        }
         for row, feature, first in gone:
-            num_axes = len(schema.open_array(self._root, feature.feature).shape) - 2
-            remove_chunks(self._root, feature.feature, row, first, known, num_axes)
+            name = feature.feature
+            remove_chunks(self._root, name, row, first, known, axes[name])
+
+    def _hide_removed(self, records: Sequence[VideoRecord]) -> None:
+        """Set these statuses first: what is ok must have its times and its length.
+
+        Other rows are pending when their records come.
+        """
+        for record in records:
+            for feature in record.features:
+                if feature.status == Status.DELETED:
+                    self.columns[schema.status_name(feature.feature)][record.row] = Status.DELETED
+        self.flush("status/")
 
     def _describes(self, record: VideoRecord) -> bool:
         """Whether the record may set the video's own values.

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Status(IntEnum):
@@ -23,6 +26,10 @@ class Status(IntEnum):
     DELETED = 3
     ABSENT = 4
     """The video has no such stream: finished, not retried."""
+
+
+FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
+"""What a run has found out and need not do again."""
 
 
 class RowFlag(IntFlag):
@@ -95,6 +102,17 @@ class VideoRecord:
     def to_json(self) -> str:
         """One line of pure ASCII; `video_from` of its JSON gives an equal record."""
         return json.dumps(_plain(self), separators=(",", ":"))
+
+
+def removed(status: Collection[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Which rows were removed and not taken in again: ``[rows]``.
+
+    Args:
+        status: of every row, for every feature.
+    """
+    finished = np.any([np.isin(column, FINISHED) for column in status], axis=0)
+    gone = np.any([column == Status.DELETED for column in status], axis=0)
+    return np.logical_and(gone, ~finished)
 
 
 def _plain(record: VideoRecord) -> dict[str, Any]:

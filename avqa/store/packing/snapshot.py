@@ -23,13 +23,18 @@ from avqa.store.format import layout, schema
 from avqa.store.format.chunks import chunk_path
 from avqa.store.format.frame_times import PictureTimes
 from avqa.store.format.ledger import newest_only
-from avqa.store.format.records import ChunkRecord, FeatureRecord, Status, VideoRecord
+from avqa.store.format.records import (
+    FINISHED,
+    ChunkRecord,
+    FeatureRecord,
+    Status,
+    VideoRecord,
+    removed,
+)
 from avqa.store.format.runs import Runs
 from avqa.store.format.shards import crc32c
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath, with_retries
-
-_FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
 
 
 class Snapshot:
@@ -58,8 +63,8 @@ class Snapshot:
         status = {feature: self._store.status(feature) for feature in self.features}
         ids = {row: name for name, row in self._store.rows().items()}
         named = np.isin(np.arange(self._store.num_rows), list(ids))
-        finished = named & np.any([np.isin(s, _FINISHED) for s in status.values()], axis=0)
-        deleted = named & ~finished & np.any([s == Status.DELETED for s in status.values()], axis=0)
+        finished = named & np.any([np.isin(s, FINISHED) for s in status.values()], axis=0)
+        deleted = named & removed(status.values())
         self.rows: NDArray[np.int64] = np.flatnonzero(finished)
         """Row in this store of every row of the copy."""
         self.num_deleted = int(deleted.sum())
