@@ -20,16 +20,10 @@ def status(store: Store) -> None:
 
     Example: avqa status features
     """
-    from avqa.pipelines.extraction.array_job import part_lines
-    from avqa.store.checks.status import summary
-    from avqa.store.commit import Store as Stored
+    from avqa.pipelines.extraction.summary import status_lines
     from avqa.store.places.files import store_path
 
-    place = store_path(store)
-    lines = part_lines(place)
-    if not lines or Stored.exists(place):
-        lines = [*summary(place).lines(), *lines]
-    typer.echo("\n".join(lines))
+    typer.echo("\n".join(status_lines(store_path(store))))
 
 
 @reports_errors
@@ -48,7 +42,6 @@ def verify(
 
     Example: avqa verify features --repair
     """
-    from avqa.errors import DifferenceFound
     from avqa.pipelines.extraction.verify import verify_store
     from avqa.store.places.files import store_path
 
@@ -57,12 +50,7 @@ def verify(
     )
     for line in report.lines():
         typer.echo(line)
-    left = [problem for problem in report.problems if not repair or problem.kind == "foreign"]
-    if left:
-        advice = "mark them for extraction with --repair, then run `avqa extract` again"
-        if report.packed:
-            advice = "fetch this packed copy again, or `avqa pack` the working store again"
-        raise DifferenceFound(f"store {store!r}: problems={len(left)}; expected none; {advice}")
+    report.raise_if_bad()
 
 
 @reports_errors
@@ -117,10 +105,8 @@ def pack(
 
     Example: avqa pack features features-packed
     """
-    from avqa.pipelines.extraction.array_job import refuse_parts
-    from avqa.store.packing.pack import pack as pack_store
+    from avqa.pipelines.extraction.summary import pack_whole
     from avqa.store.places.files import store_path
 
-    refuse_parts(store_path(store))
-    for line in pack_store(store, out, say=say).lines():
+    for line in pack_whole(store_path(store), out, say).lines():
         typer.echo(line)

@@ -11,7 +11,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,20 @@ _PACKED_ADVICE = "in a packed copy it stays so; finish the working store and `av
 
 class RandomWeightsWarning(UserWarning):
     """A store's features come from seeded random weights: fine for tests, not for science."""
+
+
+class TextReader(Protocol):
+    """Features of texts, of a store or of a few texts at hand."""
+
+    @property
+    def text_features(self) -> tuple[str, ...]:
+        """Names of the texts' features."""
+
+    def eot(self, text: str) -> int:
+        """Position of a text's end-of-text token."""
+
+    def read_texts(self, texts: Sequence[str], feature: str) -> NDArray[Any]:
+        """One feature of these texts, or of the texts with these keys: ``[n, *shape]``."""
 
 
 def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:

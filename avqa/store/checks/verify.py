@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError
+from avqa.errors import DifferenceFound, MediaError
 from avqa.store.checks.indexcheck import check_index
 from avqa.store.checks.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.commit import Store
@@ -85,6 +85,21 @@ class VerifyReport:
     def counts(self) -> dict[str, int]:
         """Kind → number of problems."""
         return dict(Counter(problem.kind for problem in self.problems))
+
+    def raise_if_bad(self) -> None:
+        """Turn problems that are not repaired into exit code 6.
+
+        Raises:
+            DifferenceFound: there are some.
+        """
+        left = [p for p in self.problems if not self.repaired or p.kind == "foreign"]
+        if left:
+            advice = "mark them for extraction with --repair, then run `avqa extract` again"
+            if self.packed:
+                advice = "fetch this packed copy again, or `avqa pack` the working store again"
+            raise DifferenceFound(
+                f"store {str(self.path)!r}: problems={len(left)}; expected none; {advice}"
+            )
 
     def lines(self) -> list[str]:
         """Every problem, then the totals."""

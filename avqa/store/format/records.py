@@ -112,7 +112,8 @@ def removed(status: Collection[NDArray[np.uint8]]) -> NDArray[np.bool_]:
     """
     finished = np.any([np.isin(column, FINISHED) for column in status], axis=0)
     gone = np.any([column == Status.DELETED for column in status], axis=0)
-    return np.logical_and(gone, ~finished)
+    found: NDArray[np.bool_] = np.logical_and(gone, ~finished)
+    return found
 
 
 def _plain(record: VideoRecord) -> dict[str, Any]:
