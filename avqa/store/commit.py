@@ -24,7 +24,13 @@ from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoR
 from avqa.store.format.runs import DAMAGED, FINISHED, INTERRUPTED, RUNNING, Runs, now
 from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, is_disk_full, storage_errors, with_retries
+from avqa.store.places.files import (
+    StorePath,
+    is_disk_full,
+    storage_errors,
+    store_path,
+    with_retries,
+)
 from avqa.store.recovery import SUSPECT_SECONDS, Recovery, damaged_rows, remove_partials
 
 T = TypeVar("T")
@@ -35,7 +41,7 @@ class Store:
 
     def __init__(self, path: StorePath, lock: Lock | None, *, tolerant: bool = False) -> None:
         """Use `create` or `open`."""
-        self.path = path
+        self.path = path = store_path(path)
         self.root = path / schema.GROUP
         self._lock = lock
         self._attrs = layout.read_attributes(path)
@@ -80,6 +86,7 @@ class Store:
         if cls.exists(path):
             raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
         lock.check()
+        path = store_path(path)
         with storage_errors(f"store {str(path)!r}"):
             remove_partials(path)
             root = path / schema.GROUP

@@ -86,7 +86,7 @@ class FeatureStore:
 
     def __init__(self, path: StorePath) -> None:
         """Use `open_store`, which also warns of random weights."""
-        self.path = path.absolute()
+        self.path = store_path(path).absolute()
         self._root = self.path / schema.GROUP
         self._arrays: dict[str, Any] = {}
         self._pid = os.getpid()

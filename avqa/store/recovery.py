@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.ledger import Ledger, newest_only
 from avqa.store.format.records import Status
-from avqa.store.places.files import StorePath, modified
+from avqa.store.places.files import StorePath
 
 SUSPECT_SECONDS = 900.0
 """Files younger than this at a power loss may be short or empty: zarr does not sync them."""
@@ -32,10 +31,11 @@ class Recovery:
 
 def remove_partials(path: StorePath) -> int:
     """Remove leftovers of interrupted writes, with the lock held; a bucket shows none."""
-    if not isinstance(path, Path):
+    folder = path.local
+    if folder is None:
         return 0
     # Those in parts are of runs with locks of their own, which may be at work.
-    found = (p for p in path.rglob("*.partial") if p.relative_to(path).parts[0] != "parts")
+    found = (p for p in folder.rglob("*.partial") if p.relative_to(folder).parts[0] != "parts")
     leftovers = [p for p in found if p.is_file()]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
@@ -61,11 +61,11 @@ def damaged_rows(
         newer_than: seconds before the newest commit; None checks everything.
         read: also read and decode the objects; else compare sizes and checksums as stored.
     """
-    if newer_than is not None and not isinstance(root, Path):
+    if newer_than is not None and root.local is None:
         return []  # what a bucket has acknowledged is safe
     segments = ledger.segments()
     if newer_than is not None and segments:
-        times = {segment.number: modified(segment.path) for segment in segments}
+        times = {segment.number: segment.path.modified() for segment in segments}
         start = max(times.values()) - newer_than
         segments = [segment for segment in segments if times[segment.number] >= start]
     checkers = {feature: ChunkChecker(root, feature) for feature in status}

@@ -34,7 +34,7 @@ from avqa.store.format.texts import (
     text_recipes,
 )
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, remove_folder, storage_errors, sync, with_retries
+from avqa.store.places.files import StorePath, storage_errors, store_path, with_retries
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Texts:
         Raises:
             StoreError: a column is damaged; nothing but their content could replace the texts.
         """
-        self._root = path / schema.GROUP
+        self._root = store_path(path) / schema.GROUP
         self._lock = lock
         self.entries = text_entries(layout.read_attributes(path))
         names = [*map(schema.status_name, self.entries), *COLUMNS]  # the key stays last
@@ -89,7 +89,7 @@ class Texts:
         lock.check()
         with storage_errors(f"store {str(path)!r}"):
             if not text_entries(layout.read_attributes(path)):
-                _create(path / schema.GROUP, specs, recipes)
+                _create(store_path(path) / schema.GROUP, specs, recipes)
             return cls(path, lock)
 
     def __len__(self) -> int:
@@ -223,8 +223,8 @@ class Texts:
         grown = schema.beyond_shape(array, (start + CHUNK_TEXTS, *array.shape[1:]))
         grown[start:] = chunk
         path = self._root / feature / object_name(start // CHUNK_TEXTS, array.ndim - 1)
-        sync(path)
-        sync(path.parent)
+        path.sync()
+        path.parent.sync()
         self._set(feature, rows[~fits], Status.FAILED)
         self._set(feature, rows[fits], Status.OK)
         return read_record(path).n_bytes
@@ -264,14 +264,14 @@ def drop_texts(path: StorePath, lock: Lock) -> None:
         StorageFailure: the disk is read-only.
     """
     lock.check()
-    root = path / schema.GROUP
+    root = store_path(path) / schema.GROUP
     attrs = layout.read_attributes(path)
     with storage_errors(f"store {str(path)!r}"):
         # Without the attribute the arrays do not count; what a crash leaves is made anew.
         names = attrs.pop(ATTRIBUTE, {})
         layout.write_attributes(root, attrs)
         for name in ("text", *names, *map(schema.status_name, names)):
-            remove_folder(root / name)
+            (root / name).remove_folder()
 
 
 def _create(

@@ -16,7 +16,7 @@ from avqa.errors import MediaError
 from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
 from avqa.store.format.records import ChunkRecord
-from avqa.store.places.files import StorePath, storage_errors, with_retries
+from avqa.store.places.files import StorePath, storage_errors, store_path, with_retries
 
 _MANY = 2**31
 """Rows and chunks of the array as the writer sees it: beyond any real store."""
@@ -26,7 +26,7 @@ class ChunkWriter:
     """Writes and trims the chunk objects of rows.
 
     Args:
-        store_path: the store directory S.
+        path: the store directory S.
         specs: features this writer may be asked for.
         chunk_seconds: seconds per chunk, as in the store.
 
@@ -34,9 +34,9 @@ class ChunkWriter:
     """
 
     def __init__(
-        self, store_path: StorePath, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
+        self, path: StorePath, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
     ) -> None:
-        self._root = store_path / schema.GROUP
+        self._root = store_path(path) / schema.GROUP
         self._chunk_seconds = chunk_seconds
         self._specs = {spec.name: spec for spec in specs}
         self._known_chunks: dict[str, int] = {}

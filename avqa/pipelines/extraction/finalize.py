@@ -40,16 +40,7 @@ from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.runs import DAMAGED, new_run_id
 from avqa.store.lock import Lock
-from avqa.store.places.files import (
-    StorePath,
-    move,
-    read_json,
-    remove_folder,
-    storage_errors,
-    store_path,
-    with_retries,
-    write_json,
-)
+from avqa.store.places.files import StorePath, storage_errors, store_path, with_retries
 from avqa.store.running import running
 
 BATCH = 500
@@ -114,6 +105,7 @@ def finalize(
         StorageFailure: the disk is full or read-only.
         Stopped: a signal came; run it again.
     """
+    path = store_path(path)
     end = path / PARTS / END
     videos = read_videos(path)
     if videos is None and not end.exists():
@@ -135,10 +127,10 @@ def finalize(
             for element in videos.elements():
                 locks.enter_context(Lock.acquire(element.folder(path), run_id, steal=steal_lock))
             report = _Merger(path, videos, lock, signals, say).run()
-            write_json(end, plain(report))
+            end.write_json(plain(report))
         report = _read_report(end)
         with storage_errors(f"{str(path / PARTS)!r}"):
-            remove_folder(path / PARTS, last=END)  # the note that it may be removed
+            (path / PARTS).remove_folder(last=END)  # the note that it may be removed
     return report
 
 
@@ -153,7 +145,7 @@ def _refuse_unfinished(path: StorePath, lacks: Mapping[Partition, str]) -> None:
 
 
 def _read_report(end: StorePath) -> FinalizeReport:
-    values = read_json(end)
+    values = end.read_json()
     report = FinalizeReport(**values)
     report.store = store_path(values["store"])
     place = values["report_path"]
@@ -319,7 +311,7 @@ def _move_chunk(source: StorePath, target: StorePath, chunk: ChunkRecord) -> boo
     if found is None:  # a run that was killed has moved it
         return _read_record(target) == chunk
     if found == chunk:
-        move(source, target)
+        source.move(target)
     return found == chunk
 
 

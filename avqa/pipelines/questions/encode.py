@@ -44,8 +44,7 @@ from avqa.pipelines.extraction.progress import INTERVAL_SECONDS, clock, size
 from avqa.store.format.runs import new_run_id
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, free_bytes, write_atomic
-from avqa.store.places.objects import ObjectPath
+from avqa.store.places.files import StorePath, free_bytes, store_path
 from avqa.store.reader import FeatureStore
 from avqa.store.running import running
 from avqa.store.text_writer import NewText, Texts, check_text_recipes, drop_texts
@@ -377,17 +376,15 @@ class _Progress:
 
 
 def _write_unmatched(store: StorePath, run_id: str, unmatched: Sequence[Question]) -> StorePath:
-    path = store / "runs" / f"{run_id}-unmatched.csv"
+    path = store_path(store) / "runs" / f"{run_id}-unmatched.csv"
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(("video_id", "split", "question_id", "text"))
     table.writerows((q.video_id, q.split, q.question_id, q.text) for q in unmatched)
-    write_atomic(path, text.getvalue().encode("utf-8"))
+    path.write(text.getvalue().encode("utf-8"))
     return path
 
 
 def _plain(options: QuestionOptions) -> dict[str, object]:
     """The options as JSON-able values: paths as text."""
-    return {
-        k: str(v) if isinstance(v, Path | ObjectPath) else v for k, v in asdict(options).items()
-    }
+    return {k: str(v) if isinstance(v, Path | StorePath) else v for k, v in asdict(options).items()}

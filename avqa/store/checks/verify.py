@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -27,7 +26,7 @@ from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, Status
 from avqa.store.format.shards import ShardChecker
 from avqa.store.lock import Lock, read_holder
-from avqa.store.places.files import StorePath, modified, store_path
+from avqa.store.places.files import LocalPath, StorePath, store_path
 from avqa.store.reader import FeatureStore, has_random_weights
 
 Level = Literal["size", "crc", "sample"]
@@ -271,7 +270,7 @@ class _FeatureCheck:
 
     def _compare_sizes(self, row: int, objects: Mapping[str, int]) -> None:
         for number, chunk in enumerate(self._records[row].chunks):
-            name = chunk_path(Path(), self._feature, row, number, self._num_axes).name
+            name = chunk_path(LocalPath(), self._feature, row, number, self._num_axes).name
             if name not in objects:
                 self._add("missing", row, f"chunk={number}: no object")
             elif objects[name] != chunk.n_bytes:
@@ -303,7 +302,7 @@ class _FeatureCheck:
 
 def _age(path: StorePath) -> float:
     try:
-        return time.time() - modified(path)
+        return time.time() - path.modified()
     except FileNotFoundError:
         return 0.0
 

@@ -15,7 +15,7 @@ from avqa.store.format.chunks import remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import PictureTimes
 from avqa.store.format.records import FeatureRecord, Status, VideoRecord
-from avqa.store.places.files import StorePath
+from avqa.store.places.files import StorePath, store_path
 
 INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
 
@@ -38,7 +38,7 @@ class Arrays:
         self, root: StorePath, features: Iterable[str], chunk_seconds: int, *, heal: bool
     ) -> None:
         """Read them from the group ``root``; with ``heal``, damaged columns start empty."""
-        self._root = root
+        self._root = store_path(root)
         self._heal = heal
         self._chunk_seconds = chunk_seconds
         self._features: list[str] = []

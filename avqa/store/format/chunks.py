@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avqa.store.format.records import ChunkRecord
-from avqa.store.places.files import StorePath, size_and_tail, sizes
+from avqa.store.places.files import StorePath, store_path
 
 
 def chunk_path(root: StorePath, feature: str, row: int, chunk: int, num_axes: int) -> StorePath:
@@ -34,12 +34,12 @@ def read_record(path: StorePath) -> ChunkRecord:
     Raises:
         FileNotFoundError: there is none.
     """
-    n_bytes, tail = size_and_tail(path, 4)
+    n_bytes, tail = path.tail(4)
     return ChunkRecord(n_bytes, int.from_bytes(tail, "little"))
 
 
 def object_sizes(root: StorePath, feature: str) -> dict[str, int]:
     """File name → size of everything in a feature's folder but its metadata: one listing."""
-    found = sizes(root / feature)
+    found = store_path(root / feature).sizes()
     found.pop("zarr.json", None)
     return found

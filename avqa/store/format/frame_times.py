@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.store.format import schema
-from avqa.store.places.files import StorePath
+from avqa.store.places.files import StorePath, store_path
 
 
 class PictureTimes:
@@ -16,7 +16,7 @@ class PictureTimes:
 
     def __init__(self, root: StorePath) -> None:
         """Open it in the group ``root``."""
-        self._root = root
+        self._root = store_path(root)
         self._array = schema.open_array(root, schema.PTS)
 
     @property

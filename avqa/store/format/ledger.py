@@ -21,7 +21,7 @@ from avqa.store.format.records import (
     feature_from,
     video_from,
 )
-from avqa.store.places.files import StorePath, write_atomic
+from avqa.store.places.files import StorePath, store_path
 
 _SOURCE = re.compile(
     rb'"row":(\d+),"relpath":"(?:[^"\\]|\\.)*",'
@@ -77,7 +77,7 @@ class Ledger:
 
     def __init__(self, folder: StorePath) -> None:
         """``folder`` is ``S/ledger``; it need not exist yet."""
-        self._folder = folder
+        self._folder = store_path(folder)
         self._last: int | None = None
 
     def segments(self, after: int = 0) -> list[Segment]:
@@ -96,7 +96,7 @@ class Ledger:
         """Write one segment durably and return its number."""
         number = self.last + 1
         text = "".join(record.to_json() + "\n" for record in records)
-        write_atomic(self._folder / run_id / f"{number:06d}.jsonl", text.encode("ascii"))
+        (self._folder / run_id / f"{number:06d}.jsonl").write(text.encode("ascii"))
         self._last = number
         return number
 
