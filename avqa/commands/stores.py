@@ -20,7 +20,7 @@ def status(store: Store) -> None:
 
     Example: avqa status features
     """
-    from avqa.pipelines.extraction.summary import status_lines
+    from avqa.pipelines.extraction.stores import status_lines
     from avqa.store.places.files import store_path
 
     typer.echo("\n".join(status_lines(store_path(store))))
@@ -105,7 +105,7 @@ def pack(
 
     Example: avqa pack features features-packed
     """
-    from avqa.pipelines.extraction.summary import pack_whole
+    from avqa.pipelines.extraction.stores import pack_whole
     from avqa.store.places.files import store_path
 
     for line in pack_whole(store_path(store), out, say).lines():

@@ -22,7 +22,7 @@ from helpers.store.stored import (
 )
 
 from avqa.errors import FeatureMissing, StoreError, StoreNotFound, UnknownName
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.recipe_diff import recipe_hash

@@ -13,7 +13,7 @@ BELOW = {
     "recovery": {"format", "places"},
     "text_writer": {"lock", "format", "places"},
     "commit": {"recovery", "lock", "format", "places"},
-    "running": {"commit", "lock", "format", "places"},
+    "running": {"commit", "lock", "places"},
     "checks": {"commit", "text_writer", "reader", "lock", "format", "places"},
     "packing": {"checks", "commit", "lock", "format", "places"},
 }

@@ -21,7 +21,7 @@ from avqa.store.checks.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import chunk_path, object_sizes, remove_chunks
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, Status
 from avqa.store.format.shards import ShardChecker
@@ -180,7 +180,7 @@ def _inspect(store: Store, level: Level) -> VerifyReport:
     report.random_weights = any(map(has_random_weights, recipes))
     for name in store.damaged:
         report.problems.append(Problem("index", name, "", -1, "column cannot be read"))
-    for file in PictureTimes(store.root).damaged_objects():
+    for file in FrameTimes(store.root).damaged_objects():
         report.problems.append(Problem("index", schema.PTS, "", -1, "cannot be read", file))
     if schema.VIDEO_ID in store.damaged:
         return report  # without ids every row would look like a stranger's

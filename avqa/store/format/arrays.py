@@ -13,7 +13,7 @@ from dataclasses import replace
 from avqa.store.format import schema
 from avqa.store.format.chunks import remove_chunks
 from avqa.store.format.columns import Column
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import FeatureRecord, Status, VideoRecord
 from avqa.store.places.files import StorePath, store_path
 
@@ -45,7 +45,7 @@ class Arrays:
         self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
         for feature in features:
             self.add_feature(feature)
-        self._pictures = PictureTimes(root)
+        self._pictures = FrameTimes(root)
         self.seconds = self._pictures.shape[1]
         """Size of the second axis of all features."""
         ids = self.columns[schema.VIDEO_ID].values

@@ -11,7 +11,7 @@ from avqa.store.format import schema
 from avqa.store.places.files import StorePath, store_path
 
 
-class PictureTimes:
+class FrameTimes:
     """The array ``(video, second)`` of seconds, NaN past a video's end."""
 
     def __init__(self, root: StorePath) -> None:

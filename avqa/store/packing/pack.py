@@ -28,7 +28,7 @@ from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.chunks import object_sizes
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import FeatureRecord, VideoRecord
 from avqa.store.format.shards import Shard, ShardChecker, shards_of, videos_per_shard
@@ -288,7 +288,7 @@ def _check_columns(snapshot: Snapshot, root: StorePath) -> None:
             arrays.columns[name].values, values, equal_nan=values.dtype.kind == "f"
         )
     ]
-    times = PictureTimes(root)
+    times = FrameTimes(root)
     for first in range(0, len(snapshot.records), schema.PTS_ROWS):
         of_block = snapshot.records[first : first + schema.PTS_ROWS]
         expected = np.full((len(of_block), snapshot.seconds), np.nan)

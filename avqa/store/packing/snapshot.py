@@ -21,7 +21,7 @@ from avqa.store.checks.textcheck import check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import chunk_path
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.records import (
     FINISHED,
@@ -116,7 +116,7 @@ class Snapshot:
         )
 
     def _check_parts(self) -> None:
-        for file in PictureTimes(self.root).damaged_objects():
+        for file in FrameTimes(self.root).damaged_objects():
             raise self.damaged(schema.PTS, f"{file.name} cannot be read")
         ids = {row: name for name, row in self._store.rows().items()}
         for array, row, wrong in check_index(self._store):
@@ -161,7 +161,7 @@ class Snapshot:
 
     def _pictures(self) -> Iterator[tuple[int, tuple[float, ...]]]:
         """(row, time stamps) of every row of the copy."""
-        times = PictureTimes(self.root)
+        times = FrameTimes(self.root)
         for block, rows in itertools.groupby(self.rows.tolist(), lambda r: r // schema.PTS_ROWS):
             first = block * schema.PTS_ROWS
             values = times.read(slice(first, first + schema.PTS_ROWS))

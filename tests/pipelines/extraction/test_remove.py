@@ -26,7 +26,7 @@ from helpers.store.written import add_texts, copied
 
 from avqa.errors import ConfigError, FeatureMissing, StoreError, StoreLocked, StoreNotFound
 from avqa.pipelines.extraction.remove import remove_videos
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.ledger import Ledger

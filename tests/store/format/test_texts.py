@@ -23,7 +23,7 @@ from helpers.store.written import (
 )
 
 from avqa.errors import FeatureMissing, RecipeMismatch, StoreError, StoreLocked, UnknownName
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.columns import Column

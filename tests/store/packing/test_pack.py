@@ -24,7 +24,7 @@ from avqa.errors import (
     FeatureMissing,
     StoreError,
 )
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.chunks import chunk_path

@@ -10,7 +10,7 @@ from helpers.store.stored import FEATURES, add_videos, new_store
 from helpers.store.written import add_texts, named
 
 from avqa.errors import StoreError, StoreLocked
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.lock import LOCK, Lock
 from avqa.store.packing.pack import pack

@@ -22,7 +22,7 @@ from avqa.errors import (
     StoreNotFound,
 )
 from avqa.store import lock as locking
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.integrity import ChunkChecker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from avqa.pipelines.extraction.array_job import part_lines, refuse_parts
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.commit import Store
 from avqa.store.packing.pack import PackReport, pack
 from avqa.store.places.files import StorePath
