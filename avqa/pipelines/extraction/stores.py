@@ -1,4 +1,4 @@
-"""`avqa status` and `avqa pack` of stores that may be in the making, in parts."""
+"""`avqa status` and `avqa pack` of stores that may still be made, in parts."""
 
 from __future__ import annotations
 
