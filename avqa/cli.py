@@ -49,6 +49,7 @@ for command in (
     stores.status,
     stores.verify,
     stores.finalize,
+    stores.remove,
     stores.pack,
     interop.compare,
     synth.synth,

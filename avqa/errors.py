@@ -3,6 +3,7 @@
     AvqaError                 1   unexpected
     ├─ ConfigError            2   usage or configuration
     │  ├─ UnknownName         2   also LookupError
+    │  │  └─ UnknownVideo     2
     │  ├─ PluginError         2   an encoder, reader, data set or head breaks its contract
     │  └─ DatasetError        2   a question file, or one of its questions, cannot be used
     ├─ MediaError             3   one video cannot be read; recorded, the run goes on
@@ -71,9 +72,26 @@ class UnknownName(ConfigError, LookupError):
     def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
         """Build the message, with the nearest known name where there is one."""
         names = sorted(available)
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" did you mean {near[0]!r}?" if near else ""
+        hint = nearest(name, names)
         super().__init__(f"no {kind} {name!r};{hint} available: {', '.join(names)}")
+
+
+class UnknownVideo(UnknownName):
+    """A store has no such video."""
+
+    def __init__(self, store: str, name: str, known: Iterable[str]) -> None:
+        """Name the nearest id instead of listing thousands."""
+        ConfigError.__init__(
+            self,
+            f"no video {name!r} in store {store!r}; expected one of its video ids;"
+            f"{nearest(name, known)} `video_ids` lists them, `avqa extract` adds others",
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like an unknown one; empty if none is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" did you mean {near[0]!r}?" if near else ""
 
 
 class PluginError(ConfigError):
@@ -127,7 +145,12 @@ class StoreLocked(StoreError):
 
 
 class RecipeMismatch(StoreError):
-    """The store's features were made by another recipe."""
+    """Features were made by another recipe."""
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        """Keep the dotted keys that differ, for advice."""
+        super().__init__(message)
+        self.keys = tuple(keys)
 
 
 class FeatureMissing(StoreError, KeyError):

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from avqa import datasets
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.store.commit import Store
+from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.schema import GROUP, FeatureSpec
-from avqa.store.format.texts import NewText, Texts
 from avqa.store.lock import Lock
-from avqa.store.writer import ChunkWriter, chunk_path
+from avqa.store.text_writer import NewText, Texts
+from avqa.store.writer import ChunkWriter
 from benchmarks.questions import invented_rows
 
 SECONDS = 60

@@ -30,7 +30,7 @@ def test_every_option_and_command_has_help():
     found = re.findall(r"^## `avqa ([a-z-]+)", text, re.MULTILINE)
     assert found == [
         *("extract", "questions", "train-head", "pretrain-grounding", "evaluate", "predict", "ask"),
-        *("frames", "status", "verify", "finalize", "pack", "compare", "synth"),
+        *("frames", "status", "verify", "finalize", "remove", "pack", "compare", "synth"),
         *("encoders", "decoders", "heads", "import", "export", "weights"),
     ]
 

@@ -52,30 +52,15 @@ def import_npy(
 
     Example: avqa import npy --from feats --store official
     """
-    from avqa.pipelines.npy.importing import import_npy as run
-    from avqa.pipelines.npy.importing import raise_if_failed
-    from avqa.pipelines.npy.questions import (
-        Annotations,
-        has_videos,
-        import_questions,
-        question_folders,
-    )
+    from avqa.pipelines.npy.folders import import_folders
+    from avqa.pipelines.npy.questions import Annotations
     from avqa.store.places.files import store_path
 
-    place = store_path(store)
     asked = Annotations.given(dataset, annotations)
-    reports = []
-    if has_videos(source, kind):
-        reports = run(source, place, kind=kind, truncate=truncate, say=say)
-        for report in reports:
-            typer.echo(report.line())
-    folders = question_folders(source)
-    if folders and asked is None:
-        names = ", ".join(folder.name for folder in folders.values())
-        say(f"{names}: not imported; files of questions need --dataset and --annotations")
-    if asked is not None:
-        typer.echo("\n".join(import_questions(source, place, asked, say)))
-    raise_if_failed(reports)
+    for line in import_folders(
+        source, store_path(store), asked, kind=kind, truncate=truncate, say=say
+    ):
+        typer.echo(line)
 
 
 @export_app.command("npy")
@@ -103,28 +88,21 @@ def export_npy(
 
     Example: avqa export npy --store features --layout pstp --out feats
     """
-    from avqa.pipelines.npy.exporting import export_npy as run
-    from avqa.pipelines.npy.questions import OF_LAYOUT, Annotations, export_questions
+    from avqa.pipelines.npy.folders import export_folders
+    from avqa.pipelines.npy.questions import Annotations
     from avqa.store.places.files import store_path
 
-    place = store_path(store)
-    asked = Annotations.given(dataset, annotations)
-    chosen = tuple(name.strip() for name in folders.split(",") if name.strip())
-    of_videos = tuple(name for name in chosen if name not in OF_LAYOUT.get(layout, ()))
-    report = None
-    if of_videos or not chosen:
-        report = run(
-            place, out, layout, folders=of_videos, length=length, overwrite=overwrite, say=say
-        )
-        typer.echo("\n".join(report.lines()))
-    if asked is not None:
-        lines = export_questions(place, out, layout, asked, folders=chosen, overwrite=overwrite)
-        typer.echo("\n".join(lines))
-    elif layout in OF_LAYOUT:
-        names = ", ".join(OF_LAYOUT[layout])
-        say(f"{names}: not written; files of questions need --dataset and --annotations")
-    if report is not None:
-        report.raise_if_failed()
+    for line in export_folders(
+        store_path(store),
+        out,
+        layout,
+        Annotations.given(dataset, annotations),
+        folders=tuple(name.strip() for name in folders.split(",") if name.strip()),
+        length=length,
+        overwrite=overwrite,
+        say=say,
+    ):
+        typer.echo(line)
 
 
 @reports_errors

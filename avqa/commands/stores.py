@@ -1,4 +1,4 @@
-"""`avqa status`, `verify`, `finalize`, `pack`: what a store holds, and other forms of it."""
+"""`avqa status`, `verify`, `finalize`, `remove`, `pack`: what a store holds, and upkeep."""
 
 from __future__ import annotations
 
@@ -20,16 +20,10 @@ def status(store: Store) -> None:
 
     Example: avqa status features
     """
-    from avqa.pipelines.extraction.array_job import part_lines
-    from avqa.store.checks.status import summary
-    from avqa.store.commit import Store as Stored
+    from avqa.pipelines.extraction.stores import status_lines
     from avqa.store.places.files import store_path
 
-    place = store_path(store)
-    lines = part_lines(place)
-    if not lines or Stored.exists(place):
-        lines = [*summary(place).lines(), *lines]
-    typer.echo("\n".join(lines))
+    typer.echo("\n".join(status_lines(store_path(store))))
 
 
 @reports_errors
@@ -48,7 +42,6 @@ def verify(
 
     Example: avqa verify features --repair
     """
-    from avqa.errors import DifferenceFound
     from avqa.pipelines.extraction.verify import verify_store
     from avqa.store.places.files import store_path
 
@@ -57,12 +50,7 @@ def verify(
     )
     for line in report.lines():
         typer.echo(line)
-    left = [problem for problem in report.problems if not repair or problem.kind == "foreign"]
-    if left:
-        advice = "mark them for extraction with --repair, then run `avqa extract` again"
-        if report.packed:
-            advice = "fetch this packed copy again, or `avqa pack` the working store again"
-        raise DifferenceFound(f"store {store!r}: problems={len(left)}; expected none; {advice}")
+    report.raise_if_bad()
 
 
 @reports_errors
@@ -91,6 +79,24 @@ def finalize(
 
 
 @reports_errors
+def remove(
+    store: Store,
+    ids: Annotated[Path, typer.Option(help="File of video ids, one per line.")],
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
+    ] = False,
+) -> None:
+    """Remove videos from a store and give their space back; `avqa extract` takes them in again.
+
+    Example: avqa remove features --ids withdrawn.txt
+    """
+    from avqa.pipelines.extraction.remove import remove_videos
+    from avqa.store.places.files import store_path
+
+    typer.echo(remove_videos(store_path(store), ids, steal_lock=steal_lock).summary())
+
+
+@reports_errors
 def pack(
     store: Store,
     out: Annotated[str, typer.Argument(help="Folder or s3:// prefix to make.", metavar="OUT")],
@@ -99,10 +105,8 @@ def pack(
 
     Example: avqa pack features features-packed
     """
-    from avqa.pipelines.extraction.array_job import refuse_parts
-    from avqa.store.packing.pack import pack as pack_store
+    from avqa.pipelines.extraction.stores import pack_whole
     from avqa.store.places.files import store_path
 
-    refuse_parts(store_path(store))
-    for line in pack_store(store, out, say=say).lines():
+    for line in pack_whole(store_path(store), out, say).lines():
         typer.echo(line)

@@ -14,19 +14,24 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import RecipeMismatch, StorageFailure, StoreError, UnknownName
-from avqa.store.checks.recovery import Recovery, recover, remove_partials
+from avqa.errors import StorageFailure, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
-from avqa.store.format.ledger import Ledger
-from avqa.store.format.recipe_diff import diff_features
-from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.format.runs import FINISHED, Runs, now
+from avqa.store.format.ledger import Ledger, newest_only
+from avqa.store.format.recipe_diff import diff_features, require_same
+from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord, removed
+from avqa.store.format.runs import DAMAGED, FINISHED, INTERRUPTED, RUNNING, Runs, now
 from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, is_disk_full, storage_errors, with_retries
-from avqa.store.reader import UnknownVideo
+from avqa.store.places.files import (
+    StorePath,
+    is_disk_full,
+    storage_errors,
+    store_path,
+    with_retries,
+)
+from avqa.store.recovery import SUSPECT_SECONDS, Recovery, damaged_rows, remove_partials
 
 T = TypeVar("T")
 
@@ -36,7 +41,7 @@ class Store:
 
     def __init__(self, path: StorePath, lock: Lock | None, *, tolerant: bool = False) -> None:
         """Use `create` or `open`."""
-        self.path = path
+        self.path = path = store_path(path)
         self.root = path / schema.GROUP
         self._lock = lock
         self._attrs = layout.read_attributes(path)
@@ -81,6 +86,7 @@ class Store:
         if cls.exists(path):
             raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
         lock.check()
+        path = store_path(path)
         with storage_errors(f"store {str(path)!r}"):
             remove_partials(path)
             root = path / schema.GROUP
@@ -127,11 +133,7 @@ class Store:
             RecipeMismatch: names every differing key with both values, and its features.
         """
         differing = diff_features(self.recipes(), recipes, tuple(shared))
-        if differing:
-            raise RecipeMismatch(
-                f"store {str(self.path)!r} was made by another recipe: {'; '.join(differing)};"
-                " expected the same values"
-            )
+        require_same(f"store {str(self.path)!r}", differing)
 
     def add_features(
         self, specs: Sequence[schema.FeatureSpec], recipes: Mapping[str, Mapping[str, Any]]
@@ -182,6 +184,11 @@ class Store:
     def rows(self) -> dict[str, int]:
         """Video id → row."""
         return dict(self.arrays.rows)
+
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of all videos that were not removed, in row order."""
+        gone = removed([self.status(feature) for feature in self.features()])
+        return tuple(name for name, row in self.arrays.rows.items() if not gone[row])
 
     def add_rows(self, ids: Sequence[str]) -> dict[str, int]:
         """Append videos, all pending, and return the row of every id.
@@ -282,9 +289,9 @@ class Store:
                 )
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Remove videos: status 3 and a ledger record first, then their chunk objects.
+        """Remove videos: a ledger record and status 3 first, then their chunk objects.
 
-        Their rows stay and are not used again for others.
+        Their rows stay, and are used again only if the same videos are extracted again.
 
         Raises:
             UnknownName: if a video is not in the store.
@@ -292,7 +299,7 @@ class Store:
         """
         for name in ids:
             if name not in self.arrays.rows:
-                raise UnknownVideo(self.path, name, self.arrays.rows)
+                raise UnknownVideo(str(self.path), name, self.arrays.rows)
         features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
         self.commit([self._tombstone(name, features) for name in ids])
 
@@ -351,7 +358,39 @@ class Store:
         """
         lock = self._fenced()
         with storage_errors(f"store {str(self.path)!r}"):
-            return recover(self, lock, rebuild=rebuild)
+            return self._recover(lock, rebuild or bool(self.damaged))
+
+    def _recover(self, lock: Lock, rebuild: bool) -> Recovery:
+        found, runs = Recovery(), self.runs.all()
+        interrupted = [
+            run["run_id"]
+            for run in runs
+            if run["state"] == RUNNING and run["run_id"] != lock.run_id
+        ]
+        segments = self.ledger.segments(0 if rebuild else self.runs.checkpoint())
+        if segments:
+            self.arrays.replay(newest_only(segments))
+            found.replayed = len(segments)
+        if lock.took_over or interrupted or segments or rebuild:
+            self.arrays.show_rows()
+            found.partials = remove_partials(self.path)
+            # A damaged run file may have held the checkpoint: any segment may be new now.
+            everything = rebuild or bool(segments and any(r["state"] == DAMAGED for r in runs))
+            found.bad = damaged_rows(
+                self.root,
+                self.ledger,
+                self.rows(),
+                {feature: self.status(feature) for feature in self.features()},
+                newer_than=None if everything else SUSPECT_SECONDS,
+                read=everything or not lock.no_power_loss,
+            )
+            if found.bad:
+                self.set_pending(found.bad)
+        self.runs.update(lock.run_id, checkpoint=self.ledger.last)
+        for run_id in interrupted:
+            self.runs.update(run_id, state=INTERRUPTED)
+        layout.allocate_reserve(self.path)
+        return found
 
     @property
     def damaged(self) -> list[str]:

@@ -17,16 +17,7 @@ from types import TracebackType
 
 from avqa.errors import StoreLocked
 from avqa.store.format.layout import refuse_packed
-from avqa.store.places.files import (
-    StorePath,
-    aside,
-    create_exclusively,
-    make_folder,
-    read_json,
-    storage_errors,
-    write_json,
-)
-from avqa.store.places.objects import ObjectPath
+from avqa.store.places.files import StorePath, storage_errors, store_path
 
 LOCK = "lock.json"
 STEAL_AFTER_SECONDS = 600.0
@@ -64,7 +55,7 @@ class Lock:
 
     def __init__(self, store: StorePath, holder: Holder, *, dead: Holder | None) -> None:
         """Use `acquire`."""
-        self._path = store / LOCK
+        self._path = store_path(store) / LOCK
         self._holder = holder
         self._dead = dead
 
@@ -102,10 +93,11 @@ class Lock:
             StorageFailure: the folder cannot be written.
         """
         refuse_packed(path)
+        path = store_path(path)
         with storage_errors(f"{str(path / LOCK)!r}"):
-            make_folder(path)
+            path.make_folder()
             dead = None
-            while not create_exclusively(path / LOCK, _content(Holder.me(run_id))):
+            while not (path / LOCK).create(_content(Holder.me(run_id))):
                 holder = read_holder(path)
                 if holder is None:
                     continue  # given back between the two calls
@@ -141,7 +133,7 @@ class Lock:
         """Check the fence and give a sign of life."""
         self.check()
         self._holder = replace(self._holder, heartbeat=_now())
-        write_json(self._path, asdict(self._holder), durable=False)
+        self._path.write_json(asdict(self._holder), durable=False)
 
     def release(self) -> None:
         """Give the lock back; one that is no longer ours is left alone."""
@@ -169,9 +161,9 @@ def read_holder(store: StorePath) -> Holder | None:
     Raises:
         StoreLocked: the lock file is damaged, so nobody can tell.
     """
-    path = store / LOCK
+    path = store_path(store) / LOCK
     try:
-        return Holder(**read_json(path))
+        return Holder(**path.read_json())
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -212,21 +204,11 @@ def _may_take(holder: Holder, steal: bool) -> bool:
 
 def _take_over(path: StorePath, stale: Holder, mine: Holder) -> bool:
     """Replace the lock of ``stale``, but not one that another run just put in its place."""
-    if isinstance(path, ObjectPath):
-        found = path.read_bytes()
-        return Holder(**json.loads(found)) == stale and path.replace_if(found, _content(mine))
-    old = aside(path)
     try:
-        path.rename(old)
+        found = path.read_bytes()
     except FileNotFoundError:
         return False
-    try:
-        if Holder(**read_json(old)) != stale:
-            os.link(old, path)
-            return False
-    finally:
-        old.unlink(missing_ok=True)
-    return create_exclusively(path, _content(mine))
+    return Holder(**json.loads(found)) == stale and path.replace_if(found, _content(mine))
 
 
 def _content(holder: Holder) -> bytes:

@@ -7,27 +7,26 @@ arrays of its own.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import FeatureMissing, StoreError, UnknownName
+from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
-from avqa.store.format.records import Status
+from avqa.store.format.records import Status, removed
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
     Status.FAILED: "see `avqa status {store}`; try again with `avqa extract --retry-failed`",
-    Status.DELETED: "it was deleted; `avqa extract` takes it in again",
+    Status.DELETED: "it was removed; `avqa extract` takes it in again",
     Status.ABSENT: "the video has no such stream; leave it out or use zeros",
 }
 
@@ -40,18 +39,18 @@ class RandomWeightsWarning(UserWarning):
     """A store's features come from seeded random weights: fine for tests, not for science."""
 
 
-class UnknownVideo(UnknownName):
-    """The store has no such video."""
+class TextReader(Protocol):
+    """Features of texts, of a store or of a few texts at hand."""
 
-    def __init__(self, store: StorePath, name: str, known: Iterable[str]) -> None:
-        """Name the nearest id instead of listing thousands."""
-        near = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        StoreError.__init__(
-            self,
-            f"no video {name!r} in store {str(store)!r}; expected one of its video ids; {hint}"
-            "`video_ids` lists them, `avqa extract` adds others",
-        )
+    @property
+    def text_features(self) -> tuple[str, ...]:
+        """Names of the texts' features."""
+
+    def eot(self, text: str) -> int:
+        """Position of a text's end-of-text token."""
+
+    def read_texts(self, texts: Sequence[str], feature: str) -> NDArray[Any]:
+        """One feature of these texts, or of the texts with these keys: ``[n, *shape]``."""
 
 
 def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
@@ -90,7 +89,7 @@ class FeatureStore:
 
     def __init__(self, path: StorePath) -> None:
         """Use `open_store`, which also warns of random weights."""
-        self.path = path.absolute()
+        self.path = store_path(path).absolute()
         self._root = self.path / schema.GROUP
         self._arrays: dict[str, Any] = {}
         self._pid = os.getpid()
@@ -145,10 +144,9 @@ class FeatureStore:
 
     @property
     def video_ids(self) -> tuple[str, ...]:
-        """Ids of all videos that were not deleted, in row order."""
-        columns = self._status.values()
-        deleted = np.logical_and.reduce([c == Status.DELETED for c in columns])
-        return tuple(name for name, row in self._rows.items() if not deleted[row])
+        """Ids of all videos that were not removed, in row order."""
+        gone = removed(self._status.values())
+        return tuple(name for name, row in self._rows.items() if not gone[row])
 
     def recipe(self, feature: str) -> dict[str, Any]:
         """Everything that decided the numbers of a feature, of videos or of texts.
@@ -166,6 +164,14 @@ class FeatureStore:
             UnknownName: the store has no such feature.
         """
         return str(self._entry(feature)["recipe_hash"])
+
+    def made_by(self, feature: str) -> dict[str, Any]:
+        """``recipe_hash`` and ``recipe``, as a run keeps them.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return {"recipe_hash": self.recipe_hash(feature), "recipe": self.recipe(feature)}
 
     def _entry(self, feature: str) -> dict[str, Any]:
         entries: dict[str, Any] = {**self._attrs["features"], **text_entries(self._attrs)}
@@ -336,7 +342,7 @@ class FeatureStore:
     def _row(self, video_id: str) -> int:
         row = self._rows.get(video_id)
         if row is None:
-            raise UnknownVideo(self.path, video_id, self._rows)
+            raise UnknownVideo(str(self.path), video_id, self._rows)
         return row
 
     def _check_feature(self, feature: str) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.store.format import schema
+from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
 from avqa.store.format.records import ChunkRecord
-from avqa.store.places.files import StorePath, size_and_tail, storage_errors, with_retries
+from avqa.store.places.files import StorePath, storage_errors, store_path, with_retries
 
 _MANY = 2**31
 """Rows and chunks of the array as the writer sees it: beyond any real store."""
@@ -25,7 +26,7 @@ class ChunkWriter:
     """Writes and trims the chunk objects of rows.
 
     Args:
-        store_path: the store directory S.
+        path: the store directory S.
         specs: features this writer may be asked for.
         chunk_seconds: seconds per chunk, as in the store.
 
@@ -33,9 +34,9 @@ class ChunkWriter:
     """
 
     def __init__(
-        self, store_path: StorePath, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
+        self, path: StorePath, specs: Sequence[schema.FeatureSpec], chunk_seconds: int
     ) -> None:
-        self._root = store_path / schema.GROUP
+        self._root = store_path(path) / schema.GROUP
         self._chunk_seconds = chunk_seconds
         self._specs = {spec.name: spec for spec in specs}
         self._known_chunks: dict[str, int] = {}
@@ -123,35 +124,3 @@ class ChunkWriter:
 
     def _path(self, feature: str, row: int, chunk: int) -> StorePath:
         return chunk_path(self._root, feature, row, chunk, len(self._specs[feature].shape))
-
-
-def chunk_path(root: StorePath, feature: str, row: int, chunk: int, num_axes: int) -> StorePath:
-    """File of a chunk object; ``num_axes`` counts the axes after ``second``."""
-    return root / feature / ".".join(["c", str(row), str(chunk), *["0"] * num_axes])
-
-
-def remove_chunks(
-    root: StorePath, feature: str, row: int, first: int, known: int, num_axes: int
-) -> None:
-    """Delete a row's chunk objects from ``first`` on, the last one first.
-
-    Looks at numbers below ``known`` and, because an unfinished attempt may have gone beyond,
-    further on up to the first gap. Deleting backwards keeps that search valid after a crash.
-    """
-    found = []
-    chunk = first
-    while (path := chunk_path(root, feature, row, chunk, num_axes)).exists() or chunk < known:
-        found.append(path)
-        chunk += 1
-    for path in reversed(found):
-        path.unlink(missing_ok=True)
-
-
-def read_record(path: StorePath) -> ChunkRecord:
-    """Size and last four bytes of a chunk object.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    n_bytes, tail = size_and_tail(path, 4)
-    return ChunkRecord(n_bytes, int.from_bytes(tail, "little"))

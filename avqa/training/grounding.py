@@ -19,10 +19,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avqa.errors import ConfigError, RecipeMismatch
+from avqa.errors import ConfigError
 from avqa.heads import HeadInput
 from avqa.heads._parts.grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
 from avqa.heads.avst import Head as Avst
+from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.data.features import FeatureReader
 from avqa.training.fitting.fit import choose_device
@@ -116,8 +117,8 @@ def _inputs(features: FeatureReader, video_ids: Sequence[str]) -> HeadInput:
     )
 
 
-def save_grounding(path: Path, head: Avst, recipes: Mapping[str, str]) -> None:
-    """Publish the trained layers as safetensors, with the hashes of the features' recipes.
+def save_grounding(path: Path, head: Avst, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Publish the trained layers as safetensors, with the features' recipes and their hashes.
 
     Raises:
         StorageFailure: the file cannot be written.
@@ -136,8 +137,8 @@ class Grounding:
 
     path: Path
     state: dict[str, Tensor]
-    recipes: dict[str, str]
-    """Feature → hash of the recipe it was trained on."""
+    recipes: dict[str, Mapping[str, Any]]
+    """Feature → ``recipe_hash`` and ``recipe`` it was trained on; of old files only the hash."""
     digest: str
     """SHA-256 of the file."""
 
@@ -148,16 +149,17 @@ class Grounding:
         Raises:
             ConfigError: it is neither, or has no grounding.
         """
-        recipes: dict[str, str] | None = None
+        recipes: dict[str, Mapping[str, Any]] | None = None
         if path.is_dir():
             member = Run.load(path).members[0]
             path = member.path / MODEL
             entries = member.config.features.values()
-            recipes = {entry["name"]: entry["recipe_hash"] for entry in entries}
+            recipes = {entry["name"]: entry for entry in entries}
         state = read_weights(path)
         if recipes is None:
             with safe_open(path, framework="pt") as file:
-                recipes = json.loads((file.metadata() or {}).get(RECIPES, "{}"))
+                known = json.loads((file.metadata() or {}).get(RECIPES, "{}"))
+            recipes = {n: {"recipe_hash": e} if isinstance(e, str) else e for n, e in known.items()}
         own = {name: x for name, x in state.items() if name.startswith(GROUNDING_PREFIXES)}
         return cls(path, own, recipes, hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -179,13 +181,11 @@ class Grounding:
         """Refuse to start from layers that were trained on other features.
 
         Raises:
-            RecipeMismatch: names the feature.
+            RecipeMismatch: names every differing key with both values, and its features.
         """
-        for entry in features.values():
-            trained = self.recipes.get(entry["name"])
-            if trained is not None and trained != entry["recipe_hash"]:
-                raise RecipeMismatch(
-                    f"--init-grounding {str(self.path)!r} was trained on {entry['name']} with"
-                    f" recipe_hash={trained[:12]}, the store has {entry['recipe_hash'][:12]};"
-                    " expected the same; pre-train on this store with `avqa pretrain-grounding`"
-                )
+        require_same(
+            f"--init-grounding {str(self.path)!r}",
+            diff_recorded(self.recipes, {entry["name"]: entry for entry in features.values()}),
+            "pre-train on this store with `avqa pretrain-grounding`",
+            sides=("grounding", "store"),
+        )

@@ -31,6 +31,7 @@ from avqa.store.format import layout
 from avqa.store.format.records import Status
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
+from avqa.store.places.files import LocalPath
 from avqa.store.reader import FeatureStore
 from avqa.store.writer import ChunkWriter
 
@@ -257,7 +258,7 @@ def test_a_heartbeat_that_cannot_be_written_is_a_storage_failure(tmp_path, monke
         def refuse(*args, **kwargs):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr("avqa.store.lock.write_json", refuse)
+        monkeypatch.setattr(LocalPath, "write_json", refuse)
         for beat in (lambda: store.commit([]), store.heartbeat):
             with pytest.raises(StorageFailure, match=errno.errorcode[code]):
                 beat()
@@ -268,7 +269,7 @@ def test_an_empty_commit_on_a_full_disk_uses_the_reserve_and_says_so(tmp_path, m
     with Lock.acquire(path, "second") as lock:
         store = Store.open(path, lock)
         layout.allocate_reserve(path)
-        monkeypatch.setattr("avqa.store.lock.write_json", until_freed(path))
+        monkeypatch.setattr(LocalPath, "write_json", until_freed(path))
         with pytest.raises(StorageFailure, match="ENOSPC; disk or quota is full"):
             store.commit([])
         store.commit([])

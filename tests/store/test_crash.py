@@ -22,14 +22,13 @@ from helpers.store.stores import store_bytes
 from avqa.errors import StoreNotFound
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
-from avqa.store.format import layout
 from avqa.store.format.records import Status
 from avqa.store.lock import Lock
-from avqa.store.places.files import read_json
+from avqa.store.places.files import LocalPath, read_json
 from avqa.store.writer import ChunkWriter
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["store.crashing"])
+PROCESSES.set_forkserver_preload(["avqa.store.commit"])
 
 
 def spawn(target, *args):
@@ -229,10 +228,11 @@ def test_a_row_that_was_pending_stays_so_through_recovery(tmp_path):
 
 @pytest.mark.parametrize("left", [1, 2, 20])
 def test_a_creation_cut_short_makes_no_store(tmp_path, monkeypatch, left):
-    written, write = [], layout.write_atomic
-    monkeypatch.setattr(layout, "write_atomic", lambda path, data: written.append((path, data)))
-    with Lock.acquire(tmp_path / "S", "cut-off") as lock, pytest.raises(StoreNotFound):
-        new_store(tmp_path / "S", lock)  # nothing was written
+    written, write = [], LocalPath.write
+    with Lock.acquire(tmp_path / "S", "cut-off") as lock:
+        monkeypatch.setattr(LocalPath, "write", lambda path, data: written.append((path, data)))
+        with pytest.raises(StoreNotFound):
+            new_store(tmp_path / "S", lock)  # nothing was written
     for path, data in written[:-left]:
         write(path, data)
     monkeypatch.undo()

@@ -14,6 +14,7 @@ from helpers.store.stored import make_store
 from avqa.errors import StoreError, StoreLocked
 from avqa.store.commit import Store
 from avqa.store.lock import LOCK, Holder, Lock, process_start, read_holder
+from avqa.store.places.files import LocalPath
 
 HOLD = """
 import sys, time
@@ -179,7 +180,7 @@ def test_writing_without_the_lock_is_refused(tmp_path):
 
 
 def test_a_lock_lost_while_taking_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("avqa.store.lock.create_exclusively", lambda path, content: True)
+    monkeypatch.setattr(LocalPath, "create", lambda path, content: True)
     place(tmp_path)
     with pytest.raises(StoreLocked, match="at this moment; expected no other run; wait for it"):
         Lock.acquire(tmp_path, "mine")

@@ -22,7 +22,7 @@ from helpers.store.stored import (
 )
 
 from avqa.errors import FeatureMissing, StoreError, StoreNotFound, UnknownName
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.recipe_diff import recipe_hash
@@ -80,7 +80,7 @@ def test_features_that_are_not_there_say_why_and_what_to_run(path):
         "pending": "is pending; expected ok; run `avqa extract` on this store",
         "failed": f"is failed; expected ok; see `avqa status {path}`; try again with `avqa ext",
         "silent": "is absent; expected ok; the video has no such stream",
-        "gone": "is deleted; expected ok; it was deleted",
+        "gone": "is deleted; expected ok; it was removed",
     }.items():
         with pytest.raises(FeatureMissing) as caught:
             reader.read(name, "vggish/audio")

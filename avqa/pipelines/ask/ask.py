@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from avqa.heads import Evidence, Head
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.features import asked_texts, video_recipe, video_rows
 from avqa.pipelines.ask.question import asked_question
-from avqa.store.reader import FeatureStore
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
@@ -141,7 +140,7 @@ def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> 
         [asked.question],
         [video_id],
         rows,
-        cast(FeatureStore, texts),  # reads like one
+        texts,
         head,
         training=False,
     )

@@ -25,13 +25,14 @@ from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.engine.job import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor
 from avqa.pipelines.questions.encode import distinct_texts
-from avqa.store.format.recipe_diff import flat, recipe_hash
+from avqa.store.format.recipe_diff import diff_features, recipe_hash, require_same
 from avqa.training.run import Member
 from avqa.training.settings import TrainSettings
 
 MACHINE = ("compute.device", "compute.batch")
 """Keys of a recipe that say on what kind of machine the numbers were made: they move a number in
 its last digits only."""
+SIDES = ("run", "here")
 Say = Callable[[str], None]
 Recipes = dict[str, dict[str, Any]]
 
@@ -103,25 +104,18 @@ def compare(stored: Recipes, here: Recipes, run: Path, say: Say) -> None:
     Raises:
         RecipeMismatch: names every differing key with both values.
     """
-    refused: list[str] = []
-    warned: list[str] = []
-    for feature, recipe in here.items():
-        there, now = flat(stored[feature]), flat(recipe)
-        for key in sorted(there.keys() | now.keys()):
-            was, value = there.get(key, "(none)"), now.get(key, "(none)")
-            if was != value:
-                found = warned if key in MACHINE else refused
-                found.append(f"{key}: run={was} here={value}")
-    if refused:
-        raise RecipeMismatch(
-            f"run {str(run)!r}: features would be made in another way here:"
-            f" {'; '.join(dict.fromkeys(refused))}; expected the run's recipe;"
-            " ask where its features were made, or train on features made here"
-        )
-    if warned:
+    differing = diff_features(stored, here)
+    require_same(
+        f"run {str(run)!r}",
+        [one for one in differing if one.key not in MACHINE],
+        "ask where its features were made, or train on features made here",
+        sides=SIDES,
+    )
+    if differing:
         say(
             "warning: features are made on another kind of machine than the run's:"
-            f" {'; '.join(dict.fromkeys(warned))}; numbers may differ in their last digits"
+            f" {'; '.join(one.line(SIDES) for one in differing)};"
+            " numbers may differ in their last digits"
         )
 
 

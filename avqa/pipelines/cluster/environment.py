@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from avqa.errors import AvqaError, EnvironmentFailure, RecipeMismatch
+from avqa.errors import AvqaError, EnvironmentFailure
 from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.recipe import feature_recipe
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource
 from avqa.machine import num_gpus
 from avqa.pipelines.engine.job import VideoJob
-from avqa.store.format.recipe_diff import flat
+from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath
 
@@ -126,14 +126,9 @@ def _check_versions(expected: Mapping[str, str]) -> None:
 def _check_recipes(
     expected: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    driver, here = flat(expected), flat(found)
-    differing = [
-        f"{key}: driver={driver.get(key, '(none)')} worker={here.get(key, '(none)')}"
-        for key in sorted(driver.keys() | here.keys())
-        if driver.get(key) != here.get(key)
-    ]
-    if differing:
-        raise RecipeMismatch(
-            f"another recipe: {'; '.join(differing)}; expected the driver's; use the same"
-            " environment on all machines"
-        )
+    require_same(
+        "features",
+        diff_features(expected, found),
+        "use the same environment on all machines",
+        sides=("driver", "worker"),
+    )

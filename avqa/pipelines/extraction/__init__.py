@@ -10,5 +10,6 @@ One run, in the order in which a video passes through it:
 
 Other ways of it: ``plan`` (measure and predict), ``array_job`` and ``finalize`` (tasks of an array
 job, and their parts made one store), ``single`` (one video, no store), ``verify`` (extract again
-and compare), ``frames`` (what rows are made from, as files).
+and compare), ``remove`` (videos leave a store), ``stores`` (status and packing, in parts or whole),
+``frames`` (what rows are made from, as files).
 """

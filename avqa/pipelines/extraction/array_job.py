@@ -25,7 +25,7 @@ from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.format.runs import FINISHED
 from avqa.store.lock import STEAL_AFTER_SECONDS, Holder, read_holder
-from avqa.store.places.files import StorePath, create_exclusively, storage_errors
+from avqa.store.places.files import StorePath, storage_errors, store_path
 
 PARTS = "parts"
 VIDEOS = "videos.jsonl"
@@ -143,7 +143,7 @@ def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]
     lines += [{"video_id": name, "relpath": path} for name, path in videos.relpaths.items()]
     content = "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
     with storage_errors(f"{str(store / PARTS)!r}"):
-        create_exclusively(store / PARTS / VIDEOS, content)
+        store_path(store / PARTS / VIDEOS).create(content)
     return fixed_videos(store, partition, sources)
 
 

@@ -30,26 +30,23 @@ from avqa.pipelines.extraction.array_job import (
     unfinished,
 )
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
-from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, new_run_id, plain
+from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, plain
 from avqa.signals import StopSignals
-from avqa.store.checks.recovery import newest_only
 from avqa.store.commit import Store
 from avqa.store.format import schema
-from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
+from avqa.store.format.ledger import newest_only
+from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.format.runs import DAMAGED
+from avqa.store.format.runs import DAMAGED, new_run_id
 from avqa.store.lock import Lock
 from avqa.store.places.files import (
     StorePath,
-    move,
-    read_json,
-    remove_folder,
     storage_errors,
     store_path,
     with_retries,
-    write_json,
 )
-from avqa.store.writer import chunk_path, read_record, remove_chunks
+from avqa.store.running import running
 from avqa.units import clock, size
 
 BATCH = 500
@@ -114,6 +111,7 @@ def finalize(
         StorageFailure: the disk is full or read-only.
         Stopped: a signal came; run it again.
     """
+    path = store_path(path)
     end = path / PARTS / END
     videos = read_videos(path)
     if videos is None and not end.exists():
@@ -135,10 +133,10 @@ def finalize(
             for element in videos.elements():
                 locks.enter_context(Lock.acquire(element.folder(path), run_id, steal=steal_lock))
             report = _Merger(path, videos, lock, signals, say).run()
-            write_json(end, plain(report))
+            end.write_json(plain(report))
         report = _read_report(end)
         with storage_errors(f"{str(path / PARTS)!r}"):
-            remove_folder(path / PARTS, last=END)  # the note that it may be removed
+            (path / PARTS).remove_folder(last=END)  # the note that it may be removed
     return report
 
 
@@ -153,7 +151,7 @@ def _refuse_unfinished(path: StorePath, lacks: Mapping[Partition, str]) -> None:
 
 
 def _read_report(end: StorePath) -> FinalizeReport:
-    values = read_json(end)
+    values = end.read_json()
     report = FinalizeReport(**values)
     report.store = store_path(values["store"])
     place = values["report_path"]
@@ -196,26 +194,21 @@ class _Merger:
         report = self._report
         parts = [Store.open(element.folder(self._path)) for element in self._videos.elements()]
         recipes = _common_recipes(parts)
-        store = self._open(parts[0], recipes)
-        store.start_run({"argv": sys.argv, "environment": machine(), "parts": len(parts)})
-        try:
+
+        def ended(reason: str) -> dict[str, Any]:
+            report.reason, report.wall_seconds = reason, time.monotonic() - started
+            return plain(report)
+
+        asked = {"argv": sys.argv, "environment": machine(), "parts": len(parts)}
+        create = partial(self._create, parts[0], recipes)
+        with running(self._path, self._lock, asked, ended, create=create) as store:
             check_recipes(store, recipes)
             lacks = unfinished(self._path, self._videos, run_id=self._lock.run_id)
             _refuse_unfinished(self._path, lacks)
             self._merge(store, parts, recipes)
-        except BaseException as error:
-            report.reason = str(error) or type(error).__name__
-            raise
-        finally:
-            report.wall_seconds = time.monotonic() - started
-            store.finish_run(plain(report))
         return report
 
-    def _open(self, part: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Store:
-        if Store.exists(self._path):
-            store = Store.open(self._path, self._lock)
-            store.recover()
-            return store
+    def _create(self, part: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Store:
         specs = [_spec(part, feature) for feature in recipes]
         return Store.create(
             self._path,
@@ -324,7 +317,7 @@ def _move_chunk(source: StorePath, target: StorePath, chunk: ChunkRecord) -> boo
     if found is None:  # a run that was killed has moved it
         return _read_record(target) == chunk
     if found == chunk:
-        move(source, target)
+        source.move(target)
     return found == chunk
 
 
@@ -351,11 +344,12 @@ def _common_recipes(parts: Sequence[Store]) -> dict[str, dict[str, Any]]:
     for part in parts[1:]:
         differing = diff_features(first.recipes(), part.recipes())
         others = sorted(first.recipes().keys() ^ part.recipes().keys())
-        if differing or others:
-            what = "; ".join(differing) or f"only one has features={','.join(others)}"
+        what = f"parts {str(first.path)!r} (first) and {str(part.path)!r} (second)"
+        advice = "remove the wrong one and run its element again"
+        require_same(what, differing, advice, sides=("first", "second"))
+        if others:
             raise RecipeMismatch(
-                f"the parts {str(first.path)!r} (store) and {str(part.path)!r} (asked) differ:"
-                f" {what}; expected one recipe; remove the wrong one and run its element again"
+                f"{what}: only one has features={','.join(others)}; expected the same; {advice}"
             )
     return first.recipes()
 

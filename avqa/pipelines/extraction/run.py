@@ -12,10 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import avqa
 from avqa import machine as devices
@@ -49,10 +47,12 @@ from avqa.pipelines.extraction.sources import EXTENSIONS, IdRule, Source, discov
 from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign, refuse_packed
+from avqa.store.format.runs import new_run_id
 from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes
 from avqa.store.places.objects import ObjectPath
+from avqa.store.running import DONE, running
 from avqa.units import clock, size
 
 
@@ -185,12 +185,19 @@ def extract_folder(
         earlier = _check_whole(options, recipes)
         options, sources = _take_share(options, found.sources, sources, note)
     report = RunReport(run_id, options.store, len(sources))
+
+    def ended(reason: str) -> dict[str, Any]:
+        report.reason, report.wall_seconds = reason, time.monotonic() - started
+        if reason != DONE and report.extracted + report.failed:
+            note(report.summary())
+        return plain(report)
+
     with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
         if options.partition is None:
             refuse_parts(options.store)  # with the lock held, no element can begin any more
-        store = _open(options, recipes, lock, len(sources))
-        store.start_run({"argv": sys.argv, "environment": machine(), **plain(options)})
-        try:
+        asked = {"argv": sys.argv, "environment": machine(), **plain(options)}
+        create = functools.partial(_create, options, recipes, lock, len(sources))
+        with running(options.store, lock, asked, ended, create=create) as store:
             _add(store, options.settings, recipes, sources)
             work = find_work(
                 store,
@@ -207,17 +214,6 @@ def extract_folder(
             if work.jobs:
                 _check_space(options, work)
                 _run(options, source, store, work, report, say, note, run_id)
-        except AvqaError as error:
-            report.reason = str(error)
-            raise
-        except BaseException as error:
-            report.reason = f"internal error: {type(error).__name__}"
-            raise
-        finally:
-            report.wall_seconds = time.monotonic() - started
-            store.finish_run(plain(report))
-            if report.reason != "done" and report.extracted + report.failed:
-                note(report.summary())
     if options.partition is not None:
         note(f"element {options.partition} is finished; when all are, run `avqa finalize`")
     return report
@@ -246,21 +242,9 @@ def _take_share(
     return replace(options, store=options.partition.folder(options.store)), share
 
 
-def new_run_id() -> str:
-    """Unique, and sorted by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
-
-
-def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_videos: int) -> Store:
-    specs = feature_specs(options.settings)
-    chunk_seconds = options.settings.chunk_seconds
-    if not Store.exists(options.store):
-        return Store.create(
-            options.store, recipes, specs, chunk_seconds, expected_rows=num_videos, lock=lock
-        )
-    store = Store.open(options.store, lock=lock)
-    store.recover()
-    return store
+def _create(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, rows: int) -> Store:
+    specs, chunk_seconds = feature_specs(options.settings), options.settings.chunk_seconds
+    return Store.create(options.store, recipes, specs, chunk_seconds, expected_rows=rows, lock=lock)
 
 
 def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -159,15 +159,7 @@ def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> li
     """
     chosen = list(sources)
     if ids is not None:
-        try:
-            lines = ids.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise ConfigError(
-                f"list of ids {str(ids)!r} cannot be read: {why}; expected one id per line;"
-                " check --ids"
-            ) from error
-        asked = {line.strip() for line in lines if line.strip()}
+        asked = read_ids(ids)
         missing = sorted(asked - {source.video_id for source in chosen})
         if missing:
             raise ConfigError(
@@ -177,6 +169,23 @@ def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> li
             )
         chosen = [source for source in chosen if source.video_id in asked]
     return chosen[:limit] if limit is not None else chosen
+
+
+def read_ids(path: Path) -> set[str]:
+    """The video ids of a list, one per line.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigError(
+            f"list of ids {str(path)!r} cannot be read: {why}; expected one id per line;"
+            " check --ids"
+        ) from error
+    return {line.strip() for line in lines if line.strip()}
 
 
 def check_id_rule(value: str) -> IdRule:

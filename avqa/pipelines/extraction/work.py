@@ -23,6 +23,8 @@ class Work:
     """Ids of videos that failed in an earlier run and are not retried."""
     changed: list[str] = field(default_factory=list)
     """Ids of videos whose file is another one than was extracted."""
+    returned: list[str] = field(default_factory=list)
+    """Ids of videos that were removed from the store: taken in again, each in its old row."""
     pending: list[tuple[int, str]] = field(default_factory=list)
     """(row, feature) pairs to be marked pending before anything is dispatched."""
 
@@ -53,6 +55,10 @@ class Held:
             for feature, (status, length) in self._columns.items()
             if status[row] != Status.PENDING
         }
+
+    def is_removed(self, video_id: str) -> bool:
+        """Whether the video was removed, see `Store.delete`."""
+        return any(state.status == Status.DELETED for state in self.states(video_id).values())
 
     def stale(self, source: Source) -> tuple[str, ...]:
         """The features that are there but were made from another file than ``source`` is now."""
@@ -88,7 +94,9 @@ def find_work(
         there = before | own
         needed = _still_needed(there, features, retry_failed=retry_failed)
         work.pending += [(row, f) for f in stale] + [(row, f) for f in needed if f in own]
-        if stale or (outdated and needed):
+        if held.is_removed(name):
+            work.returned.append(name)
+        elif stale or (outdated and needed):
             work.changed.append(name)
         if needed:
             good = [s.rows for f, s in there.items() if s.status == Status.OK and f not in needed]

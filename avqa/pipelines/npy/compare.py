@@ -25,8 +25,7 @@ from avqa.pipelines.npy.match import Cosines, Traits, best_shift, cosines, norms
 from avqa.pipelines.npy.npy_files import BadFile, read_header
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
-from avqa.store.places.files import StorePath
-from avqa.store.places.objects import ObjectPath
+from avqa.store.places.files import StorePath, store_path
 from avqa.store.reader import FeatureStore
 
 TOLERANCE = 0.999
@@ -43,7 +42,7 @@ Load = Callable[[], NDArray[Any]]
 class Side:
     """One argument: stream → video → how to read its rows ``[T, *row]``."""
 
-    path: StorePath
+    path: StorePath | Path
     streams: dict[str, dict[str, Load]] = field(default_factory=dict)
     is_file: bool = False
 
@@ -172,22 +171,23 @@ def compare(
 def _side(path: StorePath, kind: str | None) -> Side:
     if Store.exists(path):
         return _store_side(path)
-    if isinstance(path, ObjectPath):
+    file = store_path(path).local
+    if file is None:
         raise StoreNotFound(f"no store at {str(path)!r}; expected one; check the address")
-    if path.is_dir():
-        return _folder_side(path, kind)
-    if not path.is_file():
+    if file.is_dir():
+        return _folder_side(file, kind)
+    if not file.is_file():
         raise ConfigError(
             f"{str(path)!r} is not there; expected a store, a folder of <video>.npy or an .npy"
             " file; check the path"
         )
-    known = kind or kind_of_folder(path.resolve().parent.name)
+    known = kind or kind_of_folder(file.resolve().parent.name)
     of = kind_named(known) if known else None
     try:
-        _read_file(path, of)
+        _read_file(file, of)
     except BadFile as error:
         raise ConfigError(f"file {str(path)!r}: {error}") from error
-    return Side(path, _streams([path], of), is_file=True)
+    return Side(file, _streams([file], of), is_file=True)
 
 
 def _store_side(path: StorePath) -> Side:

@@ -12,15 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import AvqaError, ConfigError, PartialFailure, RecipeMismatch, Stopped
+from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, Stopped
 from avqa.pipelines.engine.job import fingerprint
 from avqa.pipelines.extraction.driver import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS
 from avqa.pipelines.extraction.sources import printable
@@ -30,12 +28,13 @@ from avqa.pipelines.npy.npy_files import BadFile, Header, check_finite, fitted_s
 from avqa.signals import Signals
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign
-from avqa.store.format.recipe_diff import diff_recipes
+from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.format.runs import now
+from avqa.store.format.runs import new_run_id, now
 from avqa.store.format.schema import FeatureSpec, num_chunks
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath
+from avqa.store.running import running
 from avqa.store.writer import ChunkWriter
 
 MAX_CHUNK_ROWS = 120
@@ -109,23 +108,25 @@ def import_npy(
     dumps = find_dumps(source, kind)
     dtypes = {dump.kind.name: _dtype_of(dump, say) for dump in dumps}
     refuse_foreign(store, "--store")
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+    features = _features(dumps, dtypes, truncate)
     reports: list[ImportReport] = []
-    with Lock.acquire(store, run_id) as lock, Signals(lambda: None) as signals:
-        opened = _open(store, lock, dumps, dtypes, truncate)
-        opened.start_run({"argv": sys.argv, "source": str(source), "truncate": truncate})
-        reason = "done"
-        try:
-            for dump in dumps:
-                importer = _Importer(opened, dump, truncate, run_id, say)
-                reports.append(importer.report)
-                importer.run(signals)
-        except BaseException as error:
-            reason = str(error) if isinstance(error, AvqaError) else type(error).__name__
-            raise
-        finally:
-            lines = "; ".join(report.line() for report in reports)
-            opened.finish_run({"reason": reason, "import": lines})
+    run_id = new_run_id()
+    with (
+        Lock.acquire(store, run_id) as lock,
+        Signals(lambda: None) as signals,
+        running(
+            store,
+            lock,
+            {"argv": sys.argv, "source": str(source), "truncate": truncate},
+            lambda reason: {"reason": reason, "import": "; ".join(r.line() for r in reports)},
+            create=lambda: _create(store, lock, dumps, dtypes, features, truncate),
+        ) as opened,
+    ):
+        _add_features(opened, features)
+        for dump in dumps:
+            importer = _Importer(opened, dump, truncate, run_id, say)
+            reports.append(importer.report)
+            importer.run(signals)
     return reports
 
 
@@ -218,50 +219,59 @@ def _dtype_of(dump: Dump, say: Callable[[str], None]) -> tuple[Dtype, int]:
     return cast(Dtype, dtypes.most_common(1)[0][0]), lengths.most_common(1)[0][0]
 
 
-def _open(
+@dataclass(frozen=True)
+class _Features:
+    """What the dumps become in the store, by feature."""
+
+    specs: dict[str, FeatureSpec] = field(default_factory=dict)
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _features(
+    dumps: Sequence[Dump], facts: dict[str, tuple[Dtype, int]], truncate: int | None
+) -> _Features:
+    found = _Features()
+    for dump in dumps:
+        dtype = facts[dump.kind.name][0]
+        for part in dump.kind.parts:
+            found.specs[part.feature] = part.spec(dtype)
+            found.recipes[part.feature] = imported_recipe(dump.kind, part.feature, dtype, truncate)
+    return found
+
+
+def _create(
     path: StorePath,
     lock: Lock,
     dumps: Sequence[Dump],
     facts: dict[str, tuple[Dtype, int]],
+    features: _Features,
     truncate: int | None,
 ) -> Store:
-    """The store with all features of the dumps, new ones pending."""
-    specs: dict[str, FeatureSpec] = {}
-    recipes: dict[str, dict[str, Any]] = {}
-    for dump in dumps:
-        dtype = facts[dump.kind.name][0]
-        for part in dump.kind.parts:
-            specs[part.feature] = part.spec(dtype)
-            recipes[part.feature] = imported_recipe(dump.kind, part.feature, dtype, truncate)
-    if not Store.exists(path):
-        longest = max(rows for _, rows in facts.values())
-        chunk = max(1, min(longest, truncate or longest, MAX_CHUNK_ROWS))
-        videos = max(len(dump.paths) for dump in dumps)
-        return Store.create(path, recipes, list(specs.values()), chunk, videos, lock=lock)
-    store = Store.open(path, lock=lock)
-    store.recover()
-    _check(store, recipes)
-    new = [spec for name, spec in specs.items() if name not in store.features()]
-    if new:
-        store.add_features(new, {spec.name: recipes[spec.name] for spec in new})
-    return store
+    longest = max(rows for _, rows in facts.values())
+    chunk = max(1, min(longest, truncate or longest, MAX_CHUNK_ROWS))
+    videos = max(len(dump.paths) for dump in dumps)
+    specs = list(features.specs.values())
+    return Store.create(path, features.recipes, specs, chunk, videos, lock=lock)
 
 
-def _check(store: Store, recipes: dict[str, dict[str, Any]]) -> None:
-    stored = store.recipes()
+def _add_features(store: Store, features: _Features) -> None:
+    """Give the store the features that it lacks, pending.
+
+    Raises:
+        RecipeMismatch: it holds extracted features, or these imported in another way.
+    """
+    recipes, stored = features.recipes, store.recipes()
     extracted = [name for name, recipe in stored.items() if "imported" not in recipe]
     if extracted:
         raise RecipeMismatch(
             f"store {str(store.path)!r} holds extracted features={','.join(extracted)}; expected"
             " imported ones only, since their rows may be other seconds; give another --store"
         )
-    for name, recipe in recipes.items():
-        differing = diff_recipes(stored.get(name, recipe), recipe)
-        if differing:
-            raise RecipeMismatch(
-                f"store {str(store.path)!r}: {name} was imported in another way:"
-                f" {'; '.join(differing)}; expected the same; give another --store"
-            )
+    differing = diff_features(stored, recipes)
+    require_same(f"store {str(store.path)!r}", differing, "give another --store")
+    new = [spec for name, spec in features.specs.items() if name not in stored]
+    if new:
+        store.add_features(new, {spec.name: recipes[spec.name] for spec in new})
 
 
 class _Importer:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
 from avqa.datasets._parts.question import Question, normalise, text_key
-from avqa.errors import ConfigError, FeatureMissing, RecipeMismatch
+from avqa.errors import ConfigError, FeatureMissing
 from avqa.extract.text import TAPS, tokenise
 from avqa.pipelines.npy.layouts import Dtype, kind_of_folder
 from avqa.pipelines.npy.npy_files import (
@@ -29,14 +27,13 @@ from avqa.pipelines.npy.npy_files import (
     fitted_shape,
     read_header,
 )
-from avqa.store.commit import Store
-from avqa.store.format import layout as store_layout
-from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.runs import new_run_id
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import NewText, Texts, text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
+from avqa.store.running import running
+from avqa.store.text_writer import NewText, Texts, check_text_recipes
 
 FOLDERS = {
     "clip_qst": "clip_vit_b32/sentence",
@@ -177,27 +174,17 @@ def import_questions(
     files = [_find(folder, name, by_id) for name, folder in question_folders(source).items()]
     common = set.intersection(*(set(f.of_text) for f in files))
     recipes = {f.feature: _recipe(f) for f in files}
-    _refuse_encoded(store, recipes)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
-    with Lock.acquire(store, run_id) as lock:
-        opened = Store.open(store, lock=lock)
-        opened.recover()
-        opened.start_run({"argv": sys.argv, "source": str(source)})
-        reason = "done"
-        try:
-            specs = [FeatureSpec(f.feature, *_shape(f.feature), False, f.dtype) for f in files]
-            texts = Texts.open(store, specs, recipes, lock=lock)
-            wanted = sorted(common)
-            _add(texts, wanted)
-            new = texts.num_pending(text_key(text) for text in wanted)
-            for rows, contents in texts.work():
-                texts.write(rows, {f.feature: _stack(f, contents) for f in files})
-                say(f"{rows[-1] + 1}/{len(texts)} texts")
-        except BaseException as error:
-            reason = str(error)
-            raise
-        finally:
-            opened.finish_run({"reason": reason})
+    check_text_recipes(store, recipes, "give the folders that they came from, or another --store")
+    wanted = sorted(common)
+    asked = {"argv": sys.argv, "source": str(source)}
+    with Lock.acquire(store, new_run_id()) as lock, running(store, lock, asked):
+        specs = [FeatureSpec(f.feature, *_shape(f.feature), False, f.dtype) for f in files]
+        texts = Texts.open(store, specs, recipes, lock=lock)
+        _add(texts, wanted)
+        new = texts.num_pending(text_key(text) for text in wanted)
+        for rows, contents in texts.work():
+            texts.write(rows, {f.feature: _stack(f, contents) for f in files})
+            say(f"{rows[-1] + 1}/{len(texts)} texts")
     return [
         f"{f.folder.name}: {sum(map(len, f.of_text.values()))} files, {len(wanted)} distinct texts:"
         f" {new} imported, {len(wanted) - new} already there"
@@ -237,16 +224,6 @@ def _recipe(files: _Files) -> dict[str, Any]:
         "weights": {"clip_vit_b32": {"source": "imported"}},
         "storage": {"dtype": files.dtype},
     }
-
-
-def _refuse_encoded(store: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
-    stored = text_recipes(store_layout.read_attributes(store))
-    differing = diff_features(stored, recipes) if stored else []
-    if differing:
-        raise RecipeMismatch(
-            f"texts of store {str(store)!r} were made in another way: {'; '.join(differing)};"
-            " expected texts imported from the same folders, or none; give another --store"
-        )
 
 
 def _add(texts: Texts, contents: Sequence[str]) -> None:

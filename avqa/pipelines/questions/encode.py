@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals as Signal
 from typing import cast
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +21,6 @@ from avqa import datasets
 from avqa.datasets._parts.matching import Matches, match_rows
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import (
-    AvqaError,
     ConfigError,
     PartialFailure,
     RecipeMismatch,
@@ -46,13 +42,13 @@ from avqa.extract.text import (
 from avqa.machine import choose_device, num_cores
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.signals import Signals
-from avqa.store.commit import Store
+from avqa.store.format.runs import new_run_id
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import NewText, Texts, check_text_recipes, drop_texts
 from avqa.store.lock import Lock
-from avqa.store.places.files import StorePath, free_bytes, store_path, write_atomic
-from avqa.store.places.objects import ObjectPath
+from avqa.store.places.files import StorePath, free_bytes, store_path
 from avqa.store.reader import FeatureStore
+from avqa.store.running import running
+from avqa.store.text_writer import NewText, Texts, check_text_recipes, drop_texts
 from avqa.units import clock, size
 
 MOST_SHOWN = 5
@@ -92,7 +88,6 @@ class QuestionReport:
     """Texts of the store that cannot be stored, from this run or an earlier one."""
     n_bytes: int = 0
     wall_seconds: float = 0.0
-    reason: str = "done"
 
     def lines(self) -> list[str]:
         """Counts for people; the last line says how the run ended."""
@@ -113,7 +108,7 @@ class QuestionReport:
         failed = f", {self.failed} failed" if self.failed else ""
         lines.append(
             f"texts: {self.already} already there, {self.encoded} encoded{failed};"
-            f" {size(self.n_bytes)} in {clock(self.wall_seconds)}; {self.reason}"
+            f" {size(self.n_bytes)} in {clock(self.wall_seconds)}; done"
         )
         return lines
 
@@ -199,7 +194,7 @@ def encode_questions(
     if not options.replace:
         _check_recipes(options.store, recipes)
     contents, num_questions = distinct_texts(questions, options.settings.mark)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+    run_id = new_run_id()
     report = QuestionReport(
         run_id,
         options.store,
@@ -208,31 +203,28 @@ def encode_questions(
         options=len(contents) - num_questions,
         matches=matches,
     )
-    with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
-        store = Store.open(options.store, lock=lock)
-        store.recover()
-        store.start_run({"argv": sys.argv, "avqa": avqa.__version__, "questions": _plain(options)})
-        try:
-            if matches.unmatched:
-                report.unmatched_path = _write_unmatched(options.store, run_id, matches.unmatched)
-            if options.replace:
-                drop_texts(options.store, lock)
-            texts = Texts.open(options.store, _specs(options.settings), recipes, lock=lock)
-            _add(texts, contents)
-            report.already = len(contents) - texts.num_pending(contents)
-            if texts.num_pending():
-                _check_space(options, texts.num_pending())
-                _encode(texts, options.settings, source, report, say)
-            report.failed = texts.num_failed()
-        except AvqaError as error:
-            report.reason = str(error)
-            raise
-        except BaseException as error:
-            report.reason = f"internal error: {type(error).__name__}"
-            raise
-        finally:
-            report.wall_seconds = time.monotonic() - started
-            store.finish_run({"reason": report.reason, "encoded": report.encoded})
+    asked = {"argv": sys.argv, "avqa": avqa.__version__, "questions": _plain(options)}
+    with (
+        Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock,
+        running(
+            options.store,
+            lock,
+            asked,
+            lambda reason: {"reason": reason, "encoded": report.encoded},
+        ),
+    ):
+        if matches.unmatched:
+            report.unmatched_path = _write_unmatched(options.store, run_id, matches.unmatched)
+        if options.replace:
+            drop_texts(options.store, lock)
+        texts = Texts.open(options.store, _specs(options.settings), recipes, lock=lock)
+        _add(texts, contents)
+        report.already = len(contents) - texts.num_pending(contents)
+        if texts.num_pending():
+            _check_space(options, texts.num_pending())
+            _encode(texts, options.settings, source, report, say)
+        report.failed = texts.num_failed()
+    report.wall_seconds = time.monotonic() - started
     return report
 
 
@@ -284,10 +276,10 @@ def _check_recipes(store: StorePath, recipes: dict[str, dict[str, object]]) -> N
         check_text_recipes(store, recipes)
     except RecipeMismatch as error:
         known = {"text.mark": "--mark"} | OPTIONS
-        named = [o for key, o in known.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
+        named = [o for key, o in known.items() if any(k.startswith(key) for k in error.keys)]
         advice = f"set {', '.join(named)} as the store has it, or " if named else ""
         raise RecipeMismatch(
-            f"{error}; {advice}encode all of these questions' texts anew with --replace"
+            f"{error}; {advice}encode all of these questions' texts anew with --replace", error.keys
         ) from error
 
 
@@ -402,17 +394,15 @@ class _Progress:
 
 
 def _write_unmatched(store: StorePath, run_id: str, unmatched: Sequence[Question]) -> StorePath:
-    path = store / "runs" / f"{run_id}-unmatched.csv"
+    path = store_path(store) / "runs" / f"{run_id}-unmatched.csv"
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(("video_id", "split", "question_id", "text"))
     table.writerows((q.video_id, q.split, q.question_id, q.text) for q in unmatched)
-    write_atomic(path, text.getvalue().encode("utf-8"))
+    path.write(text.getvalue().encode("utf-8"))
     return path
 
 
 def _plain(options: QuestionOptions) -> dict[str, object]:
     """The options as JSON-able values: paths as text."""
-    return {
-        k: str(v) if isinstance(v, Path | ObjectPath) else v for k, v in asdict(options).items()
-    }
+    return {k: str(v) if isinstance(v, Path | StorePath) else v for k, v in asdict(options).items()}

@@ -13,8 +13,8 @@ from avqa import datasets
 from avqa.datasets import Question
 from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
-from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
-from avqa.store.format.recipe_diff import diff_recipes
+from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
+from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
 from avqa.training.data.features import VideoFeatures
@@ -28,8 +28,6 @@ from avqa.training.table.table import ResultTable, result_table
 Say = Callable[[str], None]
 FORMATS = ("text", "csv", "markdown")
 """Methods of `ResultTable`."""
-SHOWN_KEYS = 8
-"""Differing keys of two recipes that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,16 +307,9 @@ def check_recipes(config: MemberConfig, store: FeatureStore) -> None:
             f"store {str(store.path)!r} has no {', '.join(missing)}; expected what the run was"
             f" trained on: {', '.join(trained)}; add with `{command}`, or give another --store"
         )
-    differing: dict[str, list[str]] = {}
-    for name, entry in trained.items():
-        if store.recipe_hash(name) != entry["recipe_hash"]:
-            for line in diff_recipes(store.recipe(name), entry["recipe"]):
-                differing.setdefault(line.replace(" asked=", " run="), []).append(name)
-    if differing:
-        lines = [f"{line} ({', '.join(names)})" for line, names in differing.items()]
-        more = f"; and {len(lines) - SHOWN_KEYS} more" if len(lines) > SHOWN_KEYS else ""
-        raise RecipeMismatch(
-            f"store {str(store.path)!r} was made by another recipe than the run's:"
-            f" {'; '.join(lines[:SHOWN_KEYS])}{more}; expected the same; give the store of the run"
-            " with --store, or train on this one"
-        )
+    require_same(
+        f"store {str(store.path)!r}",
+        diff_recorded(trained, {name: store.made_by(name) for name in trained}),
+        "give the store of the run with --store, or train on this one",
+        sides=("run", "store"),
+    )

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from avqa.errors import ConfigError, RecipeMismatch
+from avqa.errors import ConfigError
+from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import storage_errors
 from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_object
 
@@ -104,14 +105,15 @@ def require_recipes(before: Member, now: MemberConfig) -> None:
     """Refuse to go on with features of another recipe.
 
     Raises:
-        RecipeMismatch: names the feature.
+        RecipeMismatch: names every differing key with both values, and its features.
     """
-    old = {**before.config.features, **before.config.texts}
-    for key, entry in {**now.features, **now.texts}.items():
-        if key in old and old[key]["recipe_hash"] != entry["recipe_hash"]:
-            raise RecipeMismatch(
-                f"feature {entry.get('name', key)} of store {now.store!r} has"
-                f" recipe_hash={entry['recipe_hash'][:12]}, {str(before.path)!r} was trained with"
-                f" {old[key]['recipe_hash'][:12]}; expected the same; give the store of before, or"
-                " choose another --out"
-            )
+    old, new = (
+        {entry.get("name", key): entry for key, entry in {**of.features, **of.texts}.items()}
+        for of in (before.config, now)
+    )
+    require_same(
+        f"{str(before.path)!r} and store {now.store!r}",
+        diff_recorded(old, new),
+        "give the store of before, or choose another --out",
+        sides=("run", "store"),
+    )

@@ -78,6 +78,6 @@ def pretrain_grounding(
         torch.manual_seed(options.seed)
         head = Avst(Options(**chosen))
         loss = pretrain(head, features, videos, settings, seed=options.seed, say=say)
-    recipes = {name: store.recipe_hash(name) for name in names.values()}
+    recipes = {name: store.made_by(name) for name in names.values()}
     save_grounding(options.out, head, recipes)
     return loss

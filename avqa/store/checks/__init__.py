@@ -1,6 +1,5 @@
-"""Is a store what it says it is, and healing it.
+"""Is a store what it says it is, and what does it hold.
 
-- ``verify``: `avqa verify`; ``integrity``: a chunk object against its record; ``indexcheck``: the
-  index against the ledger; ``textcheck``: the texts
-- ``recovery``: what a run heals first; ``status``: `avqa status`
+- ``verify``: `avqa verify`; ``indexcheck``: the index against the ledger; ``textcheck``: the texts
+- ``summary``: `avqa status`
 """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from avqa.store.commit import Store
 from avqa.store.format import schema
 from avqa.store.format.arrays import INDEX, index_values
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import Status, VideoRecord
 
 
@@ -34,7 +34,7 @@ def check_index(store: Store) -> Iterator[tuple[str, int, str]]:
                 told = [dtype.type(index_values(record)[name]) for record in records]
                 if not any(_same(values[row], value) for value in told):
                     yield name, row, f"is {values[row]}, ledger says {told[0]}"
-    yield from _check_times(PictureTimes(store.root), known)
+    yield from _check_times(FrameTimes(store.root), known)
 
 
 def _same(left: NDArray[np.generic], right: NDArray[np.generic]) -> bool:
@@ -42,7 +42,7 @@ def _same(left: NDArray[np.generic], right: NDArray[np.generic]) -> bool:
 
 
 def _check_times(
-    times: PictureTimes, known: dict[int, list[VideoRecord]]
+    times: FrameTimes, known: dict[int, list[VideoRecord]]
 ) -> Iterator[tuple[str, int, str]]:
     if times.damaged_objects():
         return

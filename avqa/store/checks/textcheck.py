@@ -9,19 +9,13 @@ from typing import Any
 import numpy as np
 
 from avqa.errors import StoreError
-from avqa.store.checks.status import object_sizes
 from avqa.store.format import layout, schema
+from avqa.store.format.chunks import object_sizes
 from avqa.store.format.records import Status
-from avqa.store.format.texts import (
-    CHUNK_TEXTS,
-    TextIndex,
-    Texts,
-    drop_texts,
-    object_name,
-    text_recipes,
-)
+from avqa.store.format.texts import CHUNK_TEXTS, TextIndex, object_name, text_recipes
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import StorePath
+from avqa.store.text_writer import Texts, drop_texts
 
 
 @dataclass(frozen=True)

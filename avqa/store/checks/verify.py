@@ -9,27 +9,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError
+from avqa.errors import DifferenceFound, MediaError
 from avqa.store.checks.indexcheck import check_index
-from avqa.store.checks.integrity import ChunkChecker
-from avqa.store.checks.status import object_sizes
 from avqa.store.checks.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.chunks import chunk_path, object_sizes, remove_chunks
+from avqa.store.format.frame_times import FrameTimes
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, Status
+from avqa.store.format.shards import ShardChecker
 from avqa.store.lock import Lock, read_holder
-from avqa.store.packing.shards import ShardChecker
-from avqa.store.places.files import StorePath, modified, store_path
+from avqa.store.places.files import LocalPath, StorePath, store_path
 from avqa.store.reader import FeatureStore, has_random_weights
-from avqa.store.writer import chunk_path, remove_chunks
 
 Level = Literal["size", "crc", "sample"]
 Extract = Callable[[str, str, tuple[str, ...]], Mapping[str, NDArray[Any]]]
@@ -86,6 +84,21 @@ class VerifyReport:
     def counts(self) -> dict[str, int]:
         """Kind → number of problems."""
         return dict(Counter(problem.kind for problem in self.problems))
+
+    def raise_if_bad(self) -> None:
+        """Turn problems that are not repaired into exit code 6.
+
+        Raises:
+            DifferenceFound: there are some.
+        """
+        left = [p for p in self.problems if not self.repaired or p.kind == "foreign"]
+        if left:
+            advice = "mark them for extraction with --repair, then run `avqa extract` again"
+            if self.packed:
+                advice = "fetch this packed copy again, or `avqa pack` the working store again"
+            raise DifferenceFound(
+                f"store {str(self.path)!r}: problems={len(left)}; expected none; {advice}"
+            )
 
     def lines(self) -> list[str]:
         """Every problem, then the totals."""
@@ -161,13 +174,13 @@ def verify(
 
 
 def _inspect(store: Store, level: Level) -> VerifyReport:
-    report = VerifyReport(store.path, level, videos=len(store.rows()), packed=store.packed)
+    report = VerifyReport(store.path, level, videos=len(store.video_ids()), packed=store.packed)
     _inspect_texts(report, level)
     recipes = (*store.recipes().values(), *store.text_recipes().values())
     report.random_weights = any(map(has_random_weights, recipes))
     for name in store.damaged:
         report.problems.append(Problem("index", name, "", -1, "column cannot be read"))
-    for file in PictureTimes(store.root).damaged_objects():
+    for file in FrameTimes(store.root).damaged_objects():
         report.problems.append(Problem("index", schema.PTS, "", -1, "cannot be read", file))
     if schema.VIDEO_ID in store.damaged:
         return report  # without ids every row would look like a stranger's
@@ -257,7 +270,7 @@ class _FeatureCheck:
 
     def _compare_sizes(self, row: int, objects: Mapping[str, int]) -> None:
         for number, chunk in enumerate(self._records[row].chunks):
-            name = chunk_path(Path(), self._feature, row, number, self._num_axes).name
+            name = chunk_path(LocalPath(), self._feature, row, number, self._num_axes).name
             if name not in objects:
                 self._add("missing", row, f"chunk={number}: no object")
             elif objects[name] != chunk.n_bytes:
@@ -289,7 +302,7 @@ class _FeatureCheck:
 
 def _age(path: StorePath) -> float:
     try:
-        return time.time() - modified(path)
+        return time.time() - path.modified()
     except FileNotFoundError:
         return 0.0
 

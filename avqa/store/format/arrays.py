@@ -1,7 +1,7 @@
 """All arrays of a store but the features' values, as the driver holds and writes them.
 
 What a record says of a video is applied here, at its commit or when the ledger is replayed.
-Every step may be repeated; the lock, the ledger and full disks are the concern of `admin`.
+Every step may be repeated; the lock, the ledger and full disks are the concern of `commit`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from avqa.store.format import schema
+from avqa.store.format.chunks import remove_chunks
 from avqa.store.format.columns import Column
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import FeatureRecord, Status, VideoRecord
-from avqa.store.places.files import StorePath
-from avqa.store.writer import remove_chunks
+from avqa.store.places.files import StorePath, store_path
 
 INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
 
@@ -38,14 +38,14 @@ class Arrays:
         self, root: StorePath, features: Iterable[str], chunk_seconds: int, *, heal: bool
     ) -> None:
         """Read them from the group ``root``; with ``heal``, damaged columns start empty."""
-        self._root = root
+        self._root = store_path(root)
         self._heal = heal
         self._chunk_seconds = chunk_seconds
         self._features: list[str] = []
         self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
         for feature in features:
             self.add_feature(feature)
-        self._pictures = PictureTimes(root)
+        self._pictures = FrameTimes(root)
         self.seconds = self._pictures.shape[1]
         """Size of the second axis of all features."""
         ids = self.columns[schema.VIDEO_ID].values
@@ -95,6 +95,7 @@ class Arrays:
 
     def apply(self, records: Sequence[VideoRecord]) -> None:
         """Bring the arrays to what the records say; may be repeated."""
+        self._hide_removed(records)
         self._grow(max((f.length for r in records for f in r.features), default=0))
         pts: dict[int, tuple[float, ...]] = {}
         gone: list[tuple[int, FeatureRecord, int]] = []
@@ -117,9 +118,24 @@ class Arrays:
         self.flush("length/")
         self.flush("status/")
         known = self.seconds // self._chunk_seconds
+        axes = {
+            name: len(schema.open_array(self._root, name).shape) - 2
+            for name in {feature.feature for _, feature, _ in gone}
+        }
         for row, feature, first in gone:
-            num_axes = len(schema.open_array(self._root, feature.feature).shape) - 2
-            remove_chunks(self._root, feature.feature, row, first, known, num_axes)
+            name = feature.feature
+            remove_chunks(self._root, name, row, first, known, axes[name])
+
+    def _hide_removed(self, records: Sequence[VideoRecord]) -> None:
+        """Set these statuses first: what is ok must have its times and its length.
+
+        Other rows are pending when their records come.
+        """
+        for record in records:
+            for feature in record.features:
+                if feature.status == Status.DELETED:
+                    self.columns[schema.status_name(feature.feature)][record.row] = Status.DELETED
+        self.flush("status/")
 
     def _describes(self, record: VideoRecord) -> bool:
         """Whether the record may set the video's own values.

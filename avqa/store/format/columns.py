@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.store.format import schema
-from avqa.store.places.files import StorePath, sync
+from avqa.store.places.files import StorePath, store_path
 
 
 class Column:
@@ -30,7 +30,7 @@ class Column:
             StoreError: if a chunk is damaged, without ``heal``.
         """
         self.name = name
-        self._root = root
+        self._root = store_path(root)
         self._array = schema.open_array(root, name)
         self._chunk = self._array.chunks[0]
         self.rows = self._array.shape[0]
@@ -96,8 +96,8 @@ class Column:
             else:
                 schema.beyond_shape(self._array, self._values.shape)[rows] = values
                 if durable:
-                    sync(path)
-                    sync(path.parent)
+                    path.sync()
+                    path.parent.sync()
         self._dirty.clear()
 
     def commit_shape(self) -> None:

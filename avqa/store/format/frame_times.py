@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.store.format import schema
-from avqa.store.places.files import StorePath
+from avqa.store.places.files import StorePath, store_path
 
 
-class PictureTimes:
+class FrameTimes:
     """The array ``(video, second)`` of seconds, NaN past a video's end."""
 
     def __init__(self, root: StorePath) -> None:
         """Open it in the group ``root``."""
-        self._root = root
+        self._root = store_path(root)
         self._array = schema.open_array(root, schema.PTS)
 
     @property

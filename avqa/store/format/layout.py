@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import zarr
@@ -14,7 +13,7 @@ from zarr.storage import MemoryStore
 from avqa.errors import ConfigError, StoreError, StoreNotFound
 from avqa.store.format import schema
 from avqa.store.format.recipe_diff import recipe_hash
-from avqa.store.places.files import StorePath, write_atomic
+from avqa.store.places.files import StorePath, store_path
 
 RESERVE = "ledger/.reserve"
 RESERVE_BYTES = 64 * 2**20
@@ -36,18 +35,19 @@ def refuse_foreign(path: StorePath, option: str) -> None:
     Raises:
         ConfigError: it is a file or lies below one, or holds something else than a store.
     """
-    if not isinstance(path, Path):
+    folder = store_path(path).local
+    if folder is None:
         return
-    for place in (path, *path.absolute().parents):
+    for place in (folder, *folder.absolute().parents):
         if place.exists() and not place.is_dir():
             raise ConfigError(
                 f"store {str(path)!r}: {str(place)!r} is a file; expected a folder; give another"
                 f" {option}"
             )
-    if not path.is_dir() or (path / schema.GROUP / "zarr.json").exists():
+    if not folder.is_dir() or (folder / schema.GROUP / "zarr.json").exists():
         return
     # A first run may have been killed before the store existed.
-    if {entry.name for entry in path.iterdir()} - _BEFORE_THE_STORE:
+    if {entry.name for entry in folder.iterdir()} - _BEFORE_THE_STORE:
         raise ConfigError(
             f"folder {str(path)!r} is no avqa store and not empty; expected a store or a new"
             f" folder; give another {option}"
@@ -86,7 +86,7 @@ def build_group(
     }
     group.update_attributes(attrs)
     for name in sorted(built, key=lambda name: (name == "zarr.json", name)):
-        write_atomic(root / name, built[name].to_bytes())
+        (root / name).write(built[name].to_bytes())
 
 
 def check_specs(
@@ -162,14 +162,15 @@ def write_attributes(root: StorePath, attrs: Mapping[str, Any]) -> None:
     file = root / "zarr.json"
     metadata = json.loads(file.read_bytes())
     metadata["attributes"] = dict(attrs)
-    write_atomic(file, json.dumps(metadata, indent=2).encode("ascii"))
+    file.write(json.dumps(metadata, indent=2).encode("ascii"))
 
 
 def allocate_reserve(path: StorePath) -> None:
     """Make sure that the reserve of the store directory is there; a bucket needs none."""
-    if not isinstance(path, Path):
+    folder = path.local
+    if folder is None:
         return
-    reserve = path / RESERVE
+    reserve = folder / RESERVE
     if reserve.exists():
         return
     reserve.parent.mkdir(exist_ok=True)
@@ -183,7 +184,7 @@ def allocate_reserve(path: StorePath) -> None:
 
 def free_reserve(path: StorePath) -> bool:
     """Give the reserve back to the disk; False if it is spent already, or there is no disk."""
-    if not isinstance(path, Path):
+    if path.local is None:
         return False
     try:
         (path / RESERVE).unlink()

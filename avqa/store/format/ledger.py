@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from avqa.errors import StoreError
@@ -21,7 +21,7 @@ from avqa.store.format.records import (
     feature_from,
     video_from,
 )
-from avqa.store.places.files import StorePath, write_atomic
+from avqa.store.places.files import StorePath, store_path
 
 _SOURCE = re.compile(
     rb'"row":(\d+),"relpath":"(?:[^"\\]|\\.)*",'
@@ -56,12 +56,28 @@ class Segment:
             ) from error
 
 
+def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
+    """Records in the order of their commits, without features that a later one replaced.
+
+    Replaying an old failure would delete the chunk objects of a later success.
+    """
+    seen: set[tuple[int, str]] = set()
+    kept: list[VideoRecord] = []
+    for segment in reversed(segments):
+        for record in reversed(segment.records()):
+            features = tuple(f for f in record.features if (record.row, f.feature) not in seen)
+            seen |= {(record.row, f.feature) for f in features}
+            if features:
+                kept.append(replace(record, features=features))
+    return kept[::-1]
+
+
 class Ledger:
     """All segments of a store."""
 
     def __init__(self, folder: StorePath) -> None:
         """``folder`` is ``S/ledger``; it need not exist yet."""
-        self._folder = folder
+        self._folder = store_path(folder)
         self._last: int | None = None
 
     def segments(self, after: int = 0) -> list[Segment]:
@@ -80,7 +96,7 @@ class Ledger:
         """Write one segment durably and return its number."""
         number = self.last + 1
         text = "".join(record.to_json() + "\n" for record in records)
-        write_atomic(self._folder / run_id / f"{number:06d}.jsonl", text.encode("ascii"))
+        (self._folder / run_id / f"{number:06d}.jsonl").write(text.encode("ascii"))
         self._last = number
         return number
 

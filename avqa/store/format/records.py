@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Status(IntEnum):
@@ -23,6 +26,10 @@ class Status(IntEnum):
     DELETED = 3
     ABSENT = 4
     """The video has no such stream: finished, not retried."""
+
+
+FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
+"""What a run has found out and need not do again."""
 
 
 class RowFlag(IntFlag):
@@ -93,18 +100,20 @@ class VideoRecord:
     run_id: str = ""
 
     def to_json(self) -> str:
-        """One line of pure ASCII; `from_json` gives an equal record."""
+        """One line of pure ASCII; `video_from` of its JSON gives an equal record."""
         return json.dumps(_plain(self), separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, line: str) -> VideoRecord:
-        """Read a line that `to_json` wrote; unknown keys of later versions are dropped.
 
-        Raises:
-            ValueError: if the line is no JSON.
-            KeyError: if a field without a default is missing.
-        """
-        return video_from(json.loads(line))
+def removed(status: Collection[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Which rows were removed and not taken in again: ``[rows]``.
+
+    Args:
+        status: of every row, for every feature.
+    """
+    finished = np.any([np.isin(column, FINISHED) for column in status], axis=0)
+    gone = np.any([column == Status.DELETED for column in status], axis=0)
+    found: NDArray[np.bool_] = np.logical_and(gone, ~finished)
+    return found
 
 
 def _plain(record: VideoRecord) -> dict[str, Any]:
@@ -125,7 +134,11 @@ def _or_null(value: Any) -> Any:
 
 
 def video_from(plain: Mapping[str, Any]) -> VideoRecord:
-    """The `VideoRecord` of its JSON form."""
+    """The `VideoRecord` of its JSON form; unknown keys of later versions are dropped.
+
+    Raises:
+        KeyError: a field without a default is missing.
+    """
     known = {k: v for k, v in plain.items() if k in VideoRecord.__dataclass_fields__}
     known["duration"] = math.nan if plain["duration"] is None else plain["duration"]
     known["pts"] = tuple(plain["pts"])

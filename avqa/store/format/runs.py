@@ -7,9 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from avqa.store.format.records import Status, VideoRecord
-from avqa.store.places.files import StorePath, modified, read_json, write_atomic, write_json
+from avqa.store.places.files import StorePath, store_path
 
 RUNNING = "running"
 FINISHED = "finished"
@@ -35,7 +36,7 @@ class Runs:
 
     def __init__(self, folder: StorePath) -> None:
         """``folder`` is ``S/runs``; it need not exist yet."""
-        self._folder = folder
+        self._folder = store_path(folder)
 
     def all(self) -> list[dict[str, Any]]:
         """Every run's file, oldest first; one that cannot be read has the state damaged."""
@@ -46,10 +47,10 @@ class Runs:
         """Set fields of a run's file, creating it."""
         path = self._folder / f"{run_id}.json"
         if path.exists():
-            run = read_json(path)
+            run = path.read_json()
         else:
             run = {"run_id": run_id, "state": RUNNING, "started": now(), "checkpoint": 0}
-        write_json(path, run | values)
+        path.write_json(run | values)
 
     def checkpoint(self) -> int:
         """Number of the last ledger segment that is in the arrays as a whole."""
@@ -58,7 +59,7 @@ class Runs:
     def newest_failures(self) -> StorePath | None:
         """The table of the last run that had failures."""
         found = self._folder.glob("*-failures.csv")
-        return max(found, key=modified, default=None)
+        return max(found, key=StorePath.modified, default=None)
 
     def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
         """Write ``<run>-failures.csv``: one line per failed feature of a video.
@@ -74,8 +75,13 @@ class Runs:
                 if feature.status == Status.FAILED:
                     both: Mapping[str, Any] = vars(record) | vars(feature)
                     table.writerow([both[column] for column in _COLUMNS])
-        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        path.write(text.getvalue().encode("utf-8", "surrogateescape"))
         return path
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
 
 
 def now() -> str:
@@ -89,7 +95,7 @@ def _text(time: datetime) -> str:
 
 def _read(path: StorePath) -> dict[str, Any]:
     try:
-        run = read_json(path)
+        run = path.read_json()
         if {"run_id", "state", "started", "checkpoint"} <= run.keys():
             return run
     except (ValueError, AttributeError):  # no JSON, or no object
@@ -97,7 +103,7 @@ def _read(path: StorePath) -> dict[str, Any]:
     return {
         "run_id": path.stem,
         "state": DAMAGED,
-        "started": _text(datetime.fromtimestamp(modified(path), UTC)),
+        "started": _text(datetime.fromtimestamp(path.modified(), UTC)),
         "checkpoint": 0,
         "summary": {"reason": f"{path.name} cannot be read; remove it"},
     }

@@ -28,8 +28,7 @@ import numpy as np
 import zarr
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
-from avqa.store.places.files import StorePath, write_atomic
-from avqa.store.places.objects import ObjectPath, zarr_store
+from avqa.store.places.files import StorePath, store_path
 
 SCHEMA = "avqa.features/1"
 GROUP = "features.zarr"
@@ -241,19 +240,14 @@ def open_array(
     root: StorePath, name: str, mode: Literal["r", "r+"] = "r+"
 ) -> zarr.Array[ArrayV3Metadata]:
     """Open one existing array of the group ``root``."""
-    store, path = _place(root / name)
+    store, path = store_path(root / name).zarr()
     return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
 
 
 def open_group(root: StorePath) -> zarr.Group:
     """Open the group ``root`` to create arrays in it."""
-    store, path = _place(root)
+    store, path = store_path(root).zarr()
     return zarr.open_group(store, path=path, mode="r+", zarr_format=3)
-
-
-def _place(path: StorePath) -> tuple[Any, str]:
-    """The store as zarr takes it, and the path in it."""
-    return (zarr_store(path), path.key) if isinstance(path, ObjectPath) else (path, "")
 
 
 def beyond_shape(
@@ -276,9 +270,9 @@ def set_shape(root: StorePath, name: str, shape: Sequence[int]) -> None:
     zarr's own ``resize`` lists and deletes when an axis shrinks (a row that a crash left
     half added), which takes seconds on a large store.
     """
-    path = root / name / "zarr.json"
+    path = store_path(root) / name / "zarr.json"
     metadata = json.loads(path.read_bytes())
     if metadata["shape"] == list(shape):
         return
     metadata["shape"] = list(shape)
-    write_atomic(path, json.dumps(metadata, indent=2).encode("ascii"))
+    path.write(json.dumps(metadata, indent=2).encode("ascii"))

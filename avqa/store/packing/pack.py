@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,26 +25,17 @@ import zarr
 from zarr.storage import MemoryStore
 
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
-from avqa.store.checks.status import object_sizes
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
-from avqa.store.format.frame_times import PictureTimes
+from avqa.store.format.chunks import object_sizes
+from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import FeatureRecord, VideoRecord
+from avqa.store.format.shards import Shard, ShardChecker, shards_of, videos_per_shard
 from avqa.store.format.texts import CONTENT, EOT, KEY, object_name, text_recipes
 from avqa.store.lock import LOCK, Lock
-from avqa.store.packing.shards import Shard, ShardChecker, shards_of, videos_per_shard
 from avqa.store.packing.snapshot import Snapshot
-from avqa.store.places.files import (
-    StorePath,
-    all_sizes,
-    remove_folder,
-    storage_errors,
-    store_path,
-    sync,
-    with_retries,
-    write_atomic,
-)
+from avqa.store.places.files import LocalPath, StorePath, storage_errors, store_path, with_retries
 
 MOST_THREADS = 4
 MEMORY_BYTES = 2 * 2**30
@@ -139,7 +129,7 @@ def _building(out: StorePath) -> Iterator[StorePath]:
     there it is ``out``, which is no store before its last object. What a killed run left goes.
     """
     place: StorePath = out
-    if isinstance(out, Path):
+    if out.local is not None:
         place = out.parent / f"{out.name}.packing"
     if place == out or not place.exists():
         _refuse_existing(out)
@@ -162,23 +152,23 @@ def _building(out: StorePath) -> Iterator[StorePath]:
     finally:
         _clean(place, out)
         lock.release()
-        if isinstance(place, Path):
+        if place.local is not None:
             with suppress(OSError):
-                place.rmdir()  # kept if it holds anything that is not ours
+                place.local.rmdir()  # kept if it holds anything that is not ours
 
 
 def _clean(place: StorePath, out: StorePath) -> None:
     """Remove what was built in a place, unless it was published there."""
     if place != out:
-        remove_folder(place / "store")
-        remove_folder(place / "runs")
+        (place / "store").remove_folder()
+        (place / "runs").remove_folder()
     elif not _exists(out):
-        remove_folder(out / schema.GROUP)
-        remove_folder(out / "ledger")
+        (out / schema.GROUP).remove_folder()
+        (out / "ledger").remove_folder()
 
 
 def _exists(out: StorePath) -> bool:
-    return (out if isinstance(out, Path) else out / schema.GROUP / "zarr.json").exists()
+    return (out if out.local is not None else out / schema.GROUP / "zarr.json").exists()
 
 
 def _refuse_existing(out: StorePath) -> None:
@@ -189,12 +179,12 @@ def _refuse_existing(out: StorePath) -> None:
 def publish(building: StorePath, out: StorePath, metadata: bytes) -> None:
     """Make a copy that is complete, but for the group's metadata, appear at ``out`` in one step."""
     _refuse_existing(out)
-    write_atomic(building / schema.GROUP / "zarr.json", metadata)
-    if isinstance(building, Path) and isinstance(out, Path):
-        for path in building.rglob("*"):
-            sync(path)
-        building.replace(out)
-        sync(out.parent)
+    (building / schema.GROUP / "zarr.json").write(metadata)
+    if building.local is not None:
+        for path in building.local.rglob("*"):
+            LocalPath(path).sync()
+        building.move(out)
+        out.parent.sync()
 
 
 def _create(snapshot: Snapshot, building: StorePath) -> bytes:
@@ -215,7 +205,7 @@ def _create(snapshot: Snapshot, building: StorePath) -> bytes:
     group.update_attributes({**snapshot.attrs, "capacity": capacity, layout.PACKED: True})
     metadata: bytes = built.pop("zarr.json").to_bytes()
     for name, content in built.items():
-        write_atomic(root / name, content.to_bytes(), durable=False)
+        (root / name).write(content.to_bytes(), durable=False)
     schema.set_shape(root, schema.PTS, (0, snapshot.seconds))
     arrays = Arrays(root, snapshot.features, chunk_seconds, heal=False)
     arrays.add_rows([record.video_id for record in snapshot.records])
@@ -247,7 +237,7 @@ def _pack_feature(
         ]
         data = b"".join([*chunks, shard.index()])
         target = root / feature / shard.name(array.ndim - 2)
-        with_retries(functools.partial(write_atomic, target, data, durable=False))
+        with_retries(functools.partial(target.write, data, durable=False))
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(write, shards):
@@ -279,7 +269,7 @@ def _copy_texts(snapshot: Snapshot, root: StorePath) -> None:
             if not source.exists():
                 continue  # none of its texts is ok
             data = source.read_bytes()
-            write_atomic(target, data, durable=False)
+            target.write(data, durable=False)
             if target.read_bytes() != data:
                 raise StorageFailure(
                     f"{name}/{file} reads back otherwise than written; expected the same; check"
@@ -298,7 +288,7 @@ def _check_columns(snapshot: Snapshot, root: StorePath) -> None:
             arrays.columns[name].values, values, equal_nan=values.dtype.kind == "f"
         )
     ]
-    times = PictureTimes(root)
+    times = FrameTimes(root)
     for first in range(0, len(snapshot.records), schema.PTS_ROWS):
         of_block = snapshot.records[first : first + schema.PTS_ROWS]
         expected = np.full((len(of_block), snapshot.seconds), np.nan)
@@ -316,5 +306,5 @@ def _check_columns(snapshot: Snapshot, root: StorePath) -> None:
 
 def _measured(root: StorePath) -> tuple[int, int]:
     """Files and bytes."""
-    sizes = all_sizes(root)
+    sizes = root.all_sizes()
     return len(sizes), sum(sizes)

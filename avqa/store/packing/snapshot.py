@@ -17,19 +17,24 @@ from numpy.typing import NDArray
 
 from avqa.errors import StorageFailure, StoreError, StoreLocked
 from avqa.store.checks.indexcheck import check_index
-from avqa.store.checks.recovery import newest_only
 from avqa.store.checks.textcheck import check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
-from avqa.store.format.frame_times import PictureTimes
-from avqa.store.format.records import ChunkRecord, FeatureRecord, Status, VideoRecord
+from avqa.store.format.chunks import chunk_path
+from avqa.store.format.frame_times import FrameTimes
+from avqa.store.format.ledger import newest_only
+from avqa.store.format.records import (
+    FINISHED,
+    ChunkRecord,
+    FeatureRecord,
+    Status,
+    VideoRecord,
+    removed,
+)
 from avqa.store.format.runs import Runs
+from avqa.store.format.shards import crc32c
 from avqa.store.lock import read_holder
-from avqa.store.packing.shards import crc32c
 from avqa.store.places.files import StorePath, with_retries
-from avqa.store.writer import chunk_path
-
-_FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
 
 
 class Snapshot:
@@ -58,8 +63,8 @@ class Snapshot:
         status = {feature: self._store.status(feature) for feature in self.features}
         ids = {row: name for name, row in self._store.rows().items()}
         named = np.isin(np.arange(self._store.num_rows), list(ids))
-        finished = named & np.any([np.isin(s, _FINISHED) for s in status.values()], axis=0)
-        deleted = named & ~finished & np.any([s == Status.DELETED for s in status.values()], axis=0)
+        finished = named & np.any([np.isin(s, FINISHED) for s in status.values()], axis=0)
+        deleted = named & removed(status.values())
         self.rows: NDArray[np.int64] = np.flatnonzero(finished)
         """Row in this store of every row of the copy."""
         self.num_deleted = int(deleted.sum())
@@ -111,7 +116,7 @@ class Snapshot:
         )
 
     def _check_parts(self) -> None:
-        for file in PictureTimes(self.root).damaged_objects():
+        for file in FrameTimes(self.root).damaged_objects():
             raise self.damaged(schema.PTS, f"{file.name} cannot be read")
         ids = {row: name for name, row in self._store.rows().items()}
         for array, row, wrong in check_index(self._store):
@@ -156,7 +161,7 @@ class Snapshot:
 
     def _pictures(self) -> Iterator[tuple[int, tuple[float, ...]]]:
         """(row, time stamps) of every row of the copy."""
-        times = PictureTimes(self.root)
+        times = FrameTimes(self.root)
         for block, rows in itertools.groupby(self.rows.tolist(), lambda r: r // schema.PTS_ROWS):
             first = block * schema.PTS_ROWS
             values = times.read(slice(first, first + schema.PTS_ROWS))

@@ -1,26 +1,20 @@
-"""Small durable files, and what the operating system's refusals mean for a run.
-
-A store lies in a folder or in a bucket. What both can do is a method of `pathlib.Path` and of
-`ObjectPath`; what they do in different ways is a function here.
-"""
+"""Stores in a folder, small durable files, and what the system's refusals mean for a run."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any, TypeVar
 
 from avqa.errors import ConfigError, StorageFailure
 from avqa.store.places.objects import SCHEME, ObjectPath
-
-StorePath = Path | ObjectPath
+from avqa.store.places.path import StorePath as StorePath
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -29,13 +23,160 @@ _TRIES = 3
 T = TypeVar("T")
 
 
-def store_path(text: str | os.PathLike[str] | ObjectPath) -> StorePath:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file, as `StorePath.write` does."""
+    LocalPath(path).write(data, durable=durable)
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Replace a file by a JSON object, as `StorePath.write_json` does."""
+    LocalPath(path).write_json(value, durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, as `StorePath.read_json` does."""
+    return LocalPath(path).read_json()
+
+
+class LocalPath(PosixPath, StorePath):
+    """A file or folder on a disk."""
+
+    @property
+    def local(self) -> Path:
+        """Itself."""
+        return self
+
+    def write(self, data: bytes, *, durable: bool = True) -> None:
+        """See `StorePath.write`."""
+        self.parent.make_folder()
+        partial = self.with_name(f"{self.name}.{uuid.uuid4().hex}.partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            partial.replace(self)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        if durable:
+            self.parent.sync()
+
+    def create(self, data: bytes) -> bool:
+        """See `StorePath.create`."""
+        self.parent.make_folder()
+        partial = self._aside()
+        partial.write(data)
+        try:
+            os.link(partial, self)
+        except FileExistsError:
+            return False
+        except OSError:
+            return self._create_without_links(data)
+        finally:
+            partial.unlink(missing_ok=True)
+        return True
+
+    def _create_without_links(self, data: bytes) -> bool:
+        """For file systems without hard links."""
+        try:
+            handle = os.open(self, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        return True
+
+    def replace_if(self, old: bytes, new: bytes) -> bool:
+        """See `StorePath.replace_if`."""
+        taken = self._aside()
+        try:
+            self.rename(taken)
+        except FileNotFoundError:
+            return False
+        try:
+            if taken.read_bytes() != old:  # one that another run just put in its place
+                os.link(taken, self)
+                return False
+        finally:
+            taken.unlink(missing_ok=True)
+        return self.create(new)
+
+    def _aside(self) -> LocalPath:
+        """A new name in ``runs/``: a crash leaves nothing strange in the store directory itself."""
+        folder = self.parent / "runs"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{self.name}.{uuid.uuid4().hex}.partial"
+
+    def move(self, target: LocalPath) -> None:
+        """See `StorePath.move`."""
+        self.replace(target)
+
+    def make_folder(self) -> None:
+        """See `StorePath.make_folder`."""
+        self.mkdir(parents=True, exist_ok=True)
+
+    def remove_folder(self, *, last: str = "") -> None:
+        """See `StorePath.remove_folder`."""
+        for entry in self.iterdir() if self.is_dir() else ():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != last:
+                entry.unlink()
+        shutil.rmtree(self, ignore_errors=True)
+
+    def sizes(self) -> dict[str, int]:
+        """See `StorePath.sizes`."""
+        found = {}
+        with os.scandir(self) as entries:
+            for entry in entries:
+                # A run may rename or delete the file meanwhile.
+                with suppress(FileNotFoundError):
+                    found[entry.name] = entry.stat().st_size
+        return found
+
+    def all_sizes(self) -> list[int]:
+        """See `StorePath.all_sizes`."""
+        return [file.stat().st_size for file in self.rglob("*") if file.is_file()]
+
+    def tail(self, count: int) -> tuple[int, bytes]:
+        """See `StorePath.tail`."""
+        with self.open("rb") as file:
+            n_bytes = file.seek(0, os.SEEK_END)
+            file.seek(-min(count, n_bytes), os.SEEK_END)
+            return n_bytes, file.read(count)
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """See `StorePath.read_range`."""
+        with self.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def modified(self) -> float:
+        """See `StorePath.modified`."""
+        return self.stat().st_mtime
+
+    def sync(self) -> None:
+        """See `StorePath.sync`."""
+        handle = os.open(self, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def zarr(self) -> tuple[Any, str]:
+        """See `StorePath.zarr`."""
+        return self, ""
+
+
+def store_path(text: str | os.PathLike[str] | StorePath) -> StorePath:
     """Where a store lies: a folder, or ``s3://bucket/prefix``.
 
     Raises:
         ConfigError: another kind of address.
     """
-    if isinstance(text, ObjectPath):
+    if isinstance(text, StorePath):
         return text
     name = os.fspath(text)
     if name.startswith(SCHEME):
@@ -45,193 +186,18 @@ def store_path(text: str | os.PathLike[str] | ObjectPath) -> StorePath:
             f"store {name!r}; expected a folder or s3://bucket/prefix; other object storage is"
             " reached through its S3 address, with AWS_ENDPOINT_URL set"
         )
-    return Path(name)
+    return LocalPath(name)
 
 
-def write_atomic(path: StorePath, data: bytes, *, durable: bool = True) -> None:
-    """Replace a file so that a reader sees all of it or the old one.
-
-    With ``durable`` also after power loss; the folder is made where there is none.
-    """
-    if isinstance(path, ObjectPath):
-        path.write_bytes(data)
-        return
-    make_folder(path.parent)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync(path.parent)
-
-
-def create_exclusively(path: StorePath, data: bytes) -> bool:
-    """Create a file with its content in one step; False, with nothing done, if it exists.
-
-    Its folder is made where there is none.
-
-    No crash leaves an empty one, and of many that try at once one succeeds.
-    """
-    if isinstance(path, ObjectPath):
-        return path.create(data)
-    make_folder(path.parent)
-    partial = aside(path)
-    write_atomic(partial, data)
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        return _create_without_links(path, data)
-    finally:
-        partial.unlink(missing_ok=True)
-    return True
-
-
-def _create_without_links(path: Path, data: bytes) -> bool:
-    """For file systems without hard links."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    return True
-
-
-def aside(path: Path) -> Path:
-    """A new name in ``runs/``: a crash leaves nothing strange in the store directory itself."""
-    folder = path.parent / "runs"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{path.name}.{uuid.uuid4().hex}.partial"
-
-
-def make_folder(path: StorePath) -> None:
-    """Make a folder and those above it; buckets know none."""
-    if isinstance(path, Path):
-        path.mkdir(parents=True, exist_ok=True)
-
-
-def remove_folder(path: StorePath, *, last: str = "") -> None:
-    """Remove everything below ``path``, the file ``last`` after all others, and the folder."""
-    if isinstance(path, ObjectPath):
-        names = [entry["path"].removeprefix(f"{path.key}/") for entry in path.listed()]
-        for name in sorted(names, key=lambda name: name == last):
-            (path / name).unlink(missing_ok=True)
-        return
-    for entry in path.iterdir() if path.is_dir() else ():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != last:
-            entry.unlink()
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def move(source: StorePath, target: StorePath) -> None:
-    """Give a file of a store another name in it; in a bucket a crash may leave both."""
-    if isinstance(source, ObjectPath):
-        assert isinstance(target, ObjectPath)
-        source.replace(target)
-    else:
-        assert isinstance(target, Path)
-        source.replace(target)
-
-
-def sizes(folder: StorePath) -> dict[str, int]:
-    """File name → size of everything right in a folder: one listing."""
-    if isinstance(folder, ObjectPath):
-        start = len(folder.key) + 1
-        names = {entry["path"][start:]: entry["size"] for entry in folder.listed()}
-        return {name: size for name, size in names.items() if "/" not in name}
-    found = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            # A run may rename or delete the file meanwhile.
-            with suppress(FileNotFoundError):
-                found[entry.name] = entry.stat().st_size
-    return found
-
-
-def all_sizes(folder: StorePath) -> list[int]:
-    """Sizes of all files in a folder and those below it."""
-    if isinstance(folder, ObjectPath):
-        return [entry["size"] for entry in folder.listed()]
-    return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-
-
-def size_and_tail(path: StorePath, count: int) -> tuple[int, bytes]:
-    """Size of a file and its last ``count`` bytes, or all if it is shorter.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    if isinstance(path, ObjectPath):
-        return path.tail(count)
-    with path.open("rb") as file:
-        n_bytes = file.seek(0, os.SEEK_END)
-        file.seek(-min(count, n_bytes), os.SEEK_END)
-        return n_bytes, file.read(count)
-
-
-def read_range(path: StorePath, start: int, length: int) -> bytes:
-    """``length`` bytes of a file from byte ``start`` on.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    if isinstance(path, ObjectPath):
-        return path.read_range(start, length)
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(length)
-
-
-def modified(path: StorePath) -> float:
-    """Time of a file's last change, in seconds since the epoch.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    return path.modified() if isinstance(path, ObjectPath) else path.stat().st_mtime
-
-
-def free_bytes(path: StorePath) -> int | None:
+def free_bytes(path: StorePath | Path) -> int | None:
     """Room on the disk of the nearest existing folder; None where nobody can tell."""
-    if isinstance(path, ObjectPath):
+    place = store_path(path).local
+    if place is None:
         return None
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
-
-
-def sync(path: StorePath) -> None:
-    """Make a file's content, or the names in a folder, survive a power loss."""
-    if isinstance(path, ObjectPath):
-        return  # what a bucket has acknowledged is safe
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: StorePath, value: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a JSON object atomically, readable by people."""
-    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode("ascii"), durable=durable)
-
-
-def read_json(path: StorePath) -> dict[str, Any]:
-    """Read a JSON object."""
-    value: dict[str, Any] = json.loads(path.read_bytes())
-    return value
+    place = place.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 @contextmanager

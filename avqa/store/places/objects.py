@@ -1,4 +1,4 @@
-"""Stores in a bucket: `ObjectPath` stands where `pathlib.Path` stands in a file system.
+"""Stores in a bucket.
 
 An object appears as a whole or not at all, so nothing here renames; a key is created
 exclusively by a create-only put, and replaced only if unchanged by a put on its entity tag.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avqa.errors import ConfigError, EnvironmentFailure, StorageFailure
+from avqa.store.places.path import StorePath
 
 SCHEME = "s3://"
 RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=120)}
@@ -26,8 +27,8 @@ RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=120)}
 T = TypeVar("T")
 
 
-class ObjectPath:
-    """A key of a bucket, ``s3://bucket/key``, with the methods of `pathlib.Path` that stores use.
+class ObjectPath(StorePath):
+    """A key of a bucket, ``s3://bucket/key``.
 
     Every method that talks to the server raises `StorageFailure` if it refuses or is not there.
     """
@@ -63,7 +64,7 @@ class ObjectPath:
     def __lt__(self, other: ObjectPath) -> bool:
         return str(self) < str(other)
 
-    def __truediv__(self, name: str) -> ObjectPath:
+    def __truediv__(self, name: str, /) -> ObjectPath:
         return ObjectPath(f"{self}/{name}")
 
     @property
@@ -80,6 +81,10 @@ class ObjectPath:
     def parent(self) -> ObjectPath:
         """The key without its last part."""
         return ObjectPath(str(self).rpartition("/")[0])
+
+    @property
+    def local(self) -> None:
+        """None: what a bucket has acknowledged is safe, and nobody knows its room."""
 
     def absolute(self) -> ObjectPath:
         """Itself."""
@@ -126,7 +131,7 @@ class ObjectPath:
 
         return bytes(self._ask(obstore.get_range, start=start, length=length))
 
-    def write_bytes(self, data: bytes) -> None:
+    def write(self, data: bytes, *, durable: bool = True) -> None:
         """Replace the object."""
         self._put(data)
 
@@ -164,7 +169,7 @@ class ObjectPath:
             if not missing_ok:
                 raise
 
-    def replace(self, target: ObjectPath) -> None:
+    def move(self, target: ObjectPath) -> None:
         """Copy within the bucket, then remove: a crash in between leaves both.
 
         Raises:
@@ -198,6 +203,32 @@ class ObjectPath:
 
         return float(self._ask(obstore.head)["last_modified"].timestamp())
 
+    def make_folder(self) -> None:
+        """Nothing: buckets know no folders."""
+
+    def remove_folder(self, *, last: str = "") -> None:
+        """Remove everything below this key, the object ``last`` after all others."""
+        names = [entry["path"].removeprefix(f"{self.key}/") for entry in self.listed()]
+        for name in sorted(names, key=lambda name: name == last):
+            (self / name).unlink(missing_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Name → size of every object right below this key: one listing."""
+        start = len(self.key) + 1
+        names = {entry["path"][start:]: entry["size"] for entry in self.listed()}
+        return {name: size for name, size in names.items() if "/" not in name}
+
+    def all_sizes(self) -> list[int]:
+        """Sizes of all objects below this key."""
+        return [entry["size"] for entry in self.listed()]
+
+    def sync(self) -> None:
+        """Nothing: what a bucket has acknowledged is safe."""
+
+    def zarr(self) -> tuple[Any, str]:
+        """The bucket, and the key in it."""
+        return _zarr_store(self), self.key
+
     def _put(self, data: bytes, **options: Any) -> None:
         import obstore
 
@@ -225,7 +256,7 @@ class ObjectPath:
             raise refusal(str(self), error) from error
 
 
-def zarr_store(path: ObjectPath) -> Any:
+def _zarr_store(path: ObjectPath) -> Any:
     """The bucket as zarr sees it; arrays are opened in it by their keys."""
     from obstore.exceptions import BaseError
     from zarr.storage import ObjectStore

@@ -24,7 +24,6 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Sequent
 
 from avqa.errors import StoreError
 from avqa.heads import HeadInput
-from avqa.store.places.objects import ObjectPath
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.memory import ReusedMemory
 
@@ -210,7 +209,7 @@ def make_loader(
         sampler = BatchSampler(SequentialSampler(questions), batch_size, drop_last=False)
     cuda = torch.device(device).type == "cuda"
     features = questions.features
-    in_bucket = isinstance(features, VideoFeatures) and isinstance(features.store.path, ObjectPath)
+    in_bucket = isinstance(features, VideoFeatures) and features.store.path.local is None
     return _Loader(
         _Guarded(questions) if workers else questions,
         batch_sampler=sampler,

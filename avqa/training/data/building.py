@@ -92,16 +92,12 @@ def described(
     """
     videos = [field for field in head.needs if field in VIDEO_FIELDS]
     features = {
-        field: {"name": name, **_recipe(store, name)}
+        field: {"name": name, **store.made_by(name)}
         for field, name in feature_names(videos, settings.visual).items()
     }
     names = dict.fromkeys(TEXTS[field] for field in head.needs if field in TEXTS)
-    texts = {name: _recipe(store, name) for name in names}
+    texts = {name: store.made_by(name) for name in names}
     return features, texts, _weights([*features.values(), *texts.values()])
-
-
-def _recipe(store: FeatureStore, name: str) -> dict[str, Any]:
-    return {"recipe_hash": store.recipe_hash(name), "recipe": store.recipe(name)}
 
 
 def _weights(entries: Iterable[dict[str, Any]]) -> str:

@@ -14,7 +14,7 @@ from avqa.datasets._parts.labels import InstrumentLabels
 from avqa.datasets._parts.vocabulary import ANSWER_ID, encode_answer, encode_words, num_words
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
-from avqa.store.reader import FeatureStore
+from avqa.store.reader import TextReader
 from avqa.training.data.batches import MEMORY, Batch, one_thread
 from avqa.training.data.features import FeatureReader
 
@@ -40,7 +40,7 @@ class QuestionSet(Dataset[Batch]):
         questions: Sequence[Question],
         video_ids: Sequence[str],
         features: FeatureReader,
-        texts: FeatureStore | None,
+        texts: TextReader | None,
         head: Head,
         labels: InstrumentLabels | None = None,
         *,
@@ -146,7 +146,7 @@ def _target(question: Question, head: Head, training: bool) -> int:
     return -1 if question.choice is None else question.choice
 
 
-def _texts(questions: list[Question], store: FeatureStore | None, head: Head) -> dict[str, _Column]:
+def _texts(questions: list[Question], store: TextReader | None, head: Head) -> dict[str, _Column]:
     """The fields of texts that ``head`` needs."""
     rows = head.options.vocabulary
     if rows < num_words():
@@ -189,9 +189,7 @@ def _check_known(tokens: Tensor, questions: list[Question]) -> None:
         )
 
 
-def _clip(
-    questions: list[Question], store: FeatureStore, needs: Sequence[str]
-) -> dict[str, _Column]:
+def _clip(questions: list[Question], store: TextReader, needs: Sequence[str]) -> dict[str, _Column]:
     """CLIP's features: every distinct text is read once."""
     texts = {text: number for number, text in enumerate(dict.fromkeys(q.text for q in questions))}
     number = torch.tensor([texts[q.text] for q in questions])
@@ -206,7 +204,7 @@ def _clip(
     return found | (_choices(questions, store) if "choices" in needs else {})
 
 
-def _choices(questions: list[Question], store: FeatureStore) -> dict[str, _Column]:
+def _choices(questions: list[Question], store: TextReader) -> dict[str, _Column]:
     options = list(dict.fromkeys(c for q in questions for c in q.choices if c is not None))
     number_of: dict[str | None, int] = {text: number for number, text in enumerate(options)}
     most = max(len(q.choices) for q in questions)
@@ -222,7 +220,7 @@ def _choices(questions: list[Question], store: FeatureStore) -> dict[str, _Colum
     return {"choices": _Column(values, number), "choice_valid": _Column(number >= 0)}
 
 
-def _read(store: FeatureStore, texts: Sequence[str], feature: str) -> Tensor:
+def _read(store: TextReader, texts: Sequence[str], feature: str) -> Tensor:
     return torch.from_numpy(store.read_texts(texts, feature))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import NewText, Texts
 from avqa.store.lock import Lock
+from avqa.store.text_writer import NewText, Texts
 
 SENTENCE = FeatureSpec("clip/sentence", (8,), ("channel",), False)
 WORD = FeatureSpec("clip/word", (3, 8), ("token", "channel"), False)

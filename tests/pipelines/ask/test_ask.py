@@ -193,7 +193,7 @@ def test_another_recipe_is_refused(avst):
     with pytest.raises(RecipeMismatch) as refused:
         asking(avst)
     text = str(refused.value)
-    assert text.startswith(f"run {str(avst.path)!r}: features would be made in another way here:")
+    assert text.startswith(f"run {str(avst.path)!r}: another recipe: ")
     assert 'decoder.version: run="1.0" here=' in text
     assert text.count("run=") == 1
     assert text.endswith("train on features made here")
@@ -205,7 +205,7 @@ def test_another_kind_of_machine_is_warned_of(avst):
     said = []
     assert asking(avst, say=said.append).answers
     (warning,) = [line for line in said if line.startswith("warning:")]
-    assert 'compute.batch: run=128 here=16; compute.device: run="cuda" here="cpu"' in warning
+    assert 'compute.batch: run=128 here=16 (vggish/audio); compute.device: run="cuda"' in warning
 
 
 def test_imported_features_cannot_be_made(avst):

@@ -280,13 +280,13 @@ def test_parts_of_other_recipes_are_refused(tmp_path, videos):
     with pytest.raises(RecipeMismatch) as caught:
         finalize(store)
     assert str(caught.value) == (
-        f"the parts '{store}/parts/0-of-2' (store) and '{store}/parts/1-of-2' (asked) differ:"
-        ' grid.frame_at: store="mid" asked="start" (resnet18/pool, vggish/audio); expected one'
-        " recipe; remove the wrong one and run its element again"
+        f"parts '{store}/parts/0-of-2' (first) and '{store}/parts/1-of-2' (second): another recipe:"
+        ' grid.frame_at: first="mid" second="start" (resnet18/pool, vggish/audio);'
+        " expected the same; remove the wrong one and run its element again"
     )
     shutil.rmtree(store / "parts/1-of-2")
     stub.extract(videos, store, part="1/2", wanted=(POOL,))
-    with pytest.raises(RecipeMismatch, match=r"differ: only one has features=vggish/audio; exp"):
+    with pytest.raises(RecipeMismatch, match=r"\(second\): only one has features=vggish"):
         finalize(store)
     stub.extract(videos, store, part="1/2")
     assert finalize(store).extracted == 6

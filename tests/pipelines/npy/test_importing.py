@@ -121,7 +121,7 @@ def test_truncation_is_on_request_and_part_of_the_recipe(tmp_path):
     assert store.length("a") == 3
     assert store.recipe(AUDIO)["imported"]["truncate"] == 4
     expected = (
-        r"vggish/audio was imported in another way: imported.truncate: store=4 asked=\(none\);"
+        r"another recipe: imported.truncate: store=4 asked=\(none\) \(vggish/audio\);"
         " expected the same; give another --store"
     )
     with pytest.raises(RecipeMismatch, match=expected):

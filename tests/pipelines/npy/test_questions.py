@@ -142,4 +142,4 @@ def test_texts_imported_in_another_way_are_refused(given):
         np.save(path, np.load(path).astype("float16"))
     done = import_(root, asked)
     assert done.exit_code == 4
-    assert "were made in another way: storage.dtype" in done.stderr
+    assert ": another recipe: storage.dtype" in done.stderr

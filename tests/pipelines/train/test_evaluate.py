@@ -144,8 +144,8 @@ def test_a_store_of_another_recipe_is_refused(run, tmp_path):
             work(options(run, store=other.path), print)
         assert error.value.exit_code == 4
         assert str(error.value) == (
-            f"store '{other.path}' was made by another recipe than the run's: weights.w.source:"
-            ' store="random:3" run="pretrained" (vggish/audio, clip_vit_b32/patch); expected the'
+            f"store '{other.path}': another recipe: weights.w.source:"
+            ' run="pretrained" store="random:3" (vggish/audio, clip_vit_b32/patch); expected the'
             " same; give the store of the run with --store, or train on this one"
         )
     assert not (tmp_path / "out.json").exists()

@@ -114,7 +114,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(trained, data, tmp
         train(data, tmp_path / "out", "late_fusion", init_grounding=trained[0])
     other = tmp_path / "store"
     run_folders.write_store(other, VIDEOS, "random:0")
-    with pytest.raises(RecipeMismatch, match="was trained on vggish/audio with recipe_hash="):
+    told = r'another recipe: weights.\w+.source: grounding="pretrained" store="random:0"'
+    with pytest.raises(RecipeMismatch, match=told):
         train(data, tmp_path / "out", init_grounding=trained[0], store=other)
     with pytest.raises(ConfigError, match="no weights .*nowhere"):
         train(data, tmp_path / "out", init_grounding=tmp_path / "nowhere")

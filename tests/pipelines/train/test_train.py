@@ -19,8 +19,8 @@ from avqa.pipelines.train import train
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import Texts
 from avqa.store.lock import Lock
+from avqa.store.text_writer import Texts
 from avqa.training.data import building
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
@@ -292,7 +292,8 @@ def test_features_of_another_recipe_are_refused(run, data, tmp_path):
     other = tmp_path / "store"
     run_folders.write_store(other, VIDEOS, "pretrained")
     asked = options(data, out, resume=True)
-    with pytest.raises(RecipeMismatch, match="feature vggish/audio of store .* has recipe_hash="):
+    told = r'weights.\w+.source: run="random:0" store="pretrained" \(.*vggish/audio.*\); expected'
+    with pytest.raises(RecipeMismatch, match=told):
         train_head(TrainOptions(**{**vars(asked), "store": other}))
 
 

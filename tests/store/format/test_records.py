@@ -3,19 +3,30 @@
 import hashlib
 import json
 import math
+import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avqa.errors import RecipeMismatch
 from avqa.store.format.ledger import _SOURCE, Ledger
-from avqa.store.format.recipe_diff import canonical_json, diff_features, diff_recipes, recipe_hash
+from avqa.store.format.recipe_diff import (
+    Difference,
+    canonical_json,
+    diff_features,
+    diff_recipes,
+    diff_recorded,
+    recipe_hash,
+    require_same,
+)
 from avqa.store.format.records import (
     ChunkRecord,
     FeatureRecord,
     Fingerprint,
     Status,
     VideoRecord,
+    video_from,
 )
 
 # What os.fsdecode makes of any bytes, lone surrogates included.
@@ -60,7 +71,7 @@ def test_json_round_trip(record):
     line = record.to_json()
     assert line.isascii()
     assert "\n" not in line
-    again = VideoRecord.from_json(line)
+    again = video_from(json.loads(line))
     assert again == record
     assert [type(f.status) for f in again.features] == [Status] * len(record.features)
 
@@ -81,10 +92,10 @@ def test_an_unknown_duration_is_null(tmp_path):
     record = plain_record(duration=math.nan, report={"declared_seconds": math.inf})
     line = record.to_json()
     assert json.loads(line, parse_constant=pytest.fail)["duration"] is None
-    assert math.isnan(VideoRecord.from_json(line).duration)
+    assert math.isnan(video_from(json.loads(line)).duration)
     old = line.replace('"duration":null', '"duration":NaN')
     assert old != line
-    assert math.isnan(VideoRecord.from_json(old).duration)
+    assert math.isnan(video_from(json.loads(old)).duration)
     ledger = Ledger(tmp_path)
     ledger.append("run", [record])
     assert _SOURCE.search(line.encode())
@@ -106,7 +117,7 @@ def test_unknown_keys_of_later_versions_are_dropped():
         "colour": "blue",
         "width": 640,
     }
-    assert VideoRecord.from_json(json.dumps(plain)).pts == (0.5,)
+    assert video_from(plain).pts == (0.5,)
 
 
 @settings(deadline=None)
@@ -154,7 +165,7 @@ def test_canonical_json_is_this_text():
 def test_diff_names_all_dotted_keys_with_both_values():
     stored = {"grid": {"frame_at": "mid", "hop": 1}, "decoder": "pyav", "old": 1}
     asked = {"grid": {"frame_at": "start", "hop": 1.0}, "decoder": "pyav", "new": [2]}
-    assert diff_recipes(stored, asked) == [
+    assert [one.line(("store", "asked")) for one in diff_recipes(stored, asked)] == [
         'grid.frame_at: store="mid" asked="start"',
         "grid.hop: store=1 asked=1.0",
         "new: store=(none) asked=[2]",
@@ -165,6 +176,31 @@ def test_diff_names_all_dotted_keys_with_both_values():
 def test_features_that_are_new_are_compared_by_shared_keys_only():
     stored = {"a": {"grid": 1, "net": "a"}}
     assert diff_features(stored, {"b": {"grid": 1, "net": "b"}}, ("grid",)) == []
-    assert diff_features(stored, {"a": {"grid": 2, "net": "a"}, "b": {"grid": 2}}, ("grid",)) == [
-        "grid: store=1 asked=2 (a, b)"
-    ]
+    asked = {"a": {"grid": 2, "net": "a"}, "b": {"grid": 2}}
+    assert diff_features(stored, asked, ("grid",)) == [Difference("grid", ("1", "2"), ("a", "b"))]
+
+
+def test_every_refusal_has_these_words():
+    differing = diff_recipes({"grid": 1, "net": "a"}, {"grid": 2, "net": "b"})
+    with pytest.raises(RecipeMismatch) as refused:
+        require_same("run 'R'", differing, "make them anew", sides=("run", "here"))
+    assert str(refused.value) == (
+        'run \'R\': another recipe: grid: run=1 here=2; net: run="a" here="b"; expected the same;'
+        " make them anew"
+    )
+    assert refused.value.keys == ("grid", "net")
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert (str(again), again.keys) == (str(refused.value), ("grid", "net"))
+    require_same("run 'R'", [])
+
+
+def test_of_what_was_recorded_a_hash_alone_is_told_as_such():
+    whole = {"recipe_hash": "aa" * 32, "recipe": {"net": 1}}
+    other = {"recipe_hash": "bb" * 32, "recipe": {"net": 2}}
+    hash_only = {"recipe_hash": "aa" * 32}
+    assert diff_recorded({"f": whole}, {"f": other}) == [Difference("net", ("1", "2"), ("f",))]
+    assert diff_recorded({"f": hash_only}, {"f": whole}) == []
+    (told,) = diff_recorded({"f": hash_only}, {"f": other, "g": other})
+    assert told.line(("run", "store")) == (
+        "recipe_hash (all that was recorded): run=aaaaaaaaaaaa store=bbbbbbbbbbbb (f)"
+    )

@@ -23,14 +23,15 @@ from helpers.store.written import (
 )
 
 from avqa.errors import FeatureMissing, RecipeMismatch, StoreError, StoreLocked, UnknownName
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.columns import Column
 from avqa.store.format.records import Status
-from avqa.store.format.texts import CHUNK_TEXTS, check_text_recipes
+from avqa.store.format.texts import CHUNK_TEXTS
 from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
+from avqa.store.text_writer import check_text_recipes
 
 MANY = 300
 """Texts: one chunk and a part of the next."""
@@ -185,7 +186,7 @@ def test_a_value_that_does_not_fit_fails_its_text_alone(base):
 def test_another_recipe_is_refused_and_nothing_written(full):
     before = store_bytes(full)
     other = {name: {**recipe, "text": {"mark": "?"}} for name, recipe in TEXT_RECIPES.items()}
-    told = r'text.mark: store="" asked="\?" \(clip/sentence, clip/word\); expected the same values'
+    told = r'text.mark: store="" asked="\?" \(clip/sentence, clip/word\); expected the same'
     with pytest.raises(RecipeMismatch, match=told):
         check_text_recipes(full, other)
     with Lock.acquire(full, "other") as lock, pytest.raises(RecipeMismatch, match=told):

@@ -24,15 +24,15 @@ from avqa.errors import (
     FeatureMissing,
     StoreError,
 )
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import ChunkRecord, Status
+from avqa.store.format.shards import Shard, videos_per_shard
 from avqa.store.lock import Lock
 from avqa.store.packing.pack import pack
-from avqa.store.packing.shards import Shard, videos_per_shard
 from avqa.store.reader import open_store
-from avqa.store.writer import chunk_path
 
 pytestmark = pytest.mark.usefixtures("few_videos_per_shard")
 

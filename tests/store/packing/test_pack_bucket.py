@@ -10,7 +10,7 @@ from helpers.store.stored import FEATURES, add_videos, new_store
 from helpers.store.written import add_texts, named
 
 from avqa.errors import StoreError, StoreLocked
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.lock import LOCK, Lock
 from avqa.store.packing.pack import pack
@@ -70,7 +70,7 @@ def test_folder_and_bucket_give_the_same_copy(bucket, tmp_path):
     assert verify(bucket / "P").problems == []
     shard = bucket / "P" / "features.zarr" / "clip" / "frame" / "c.0.1.0"
     good = shard.read_bytes()
-    shard.write_bytes(bytes([good[0] ^ 1]) + good[1:])
+    shard.write(bytes([good[0] ^ 1]) + good[1:])
     (problem,) = verify(bucket / "P").problems
     assert str(problem).startswith("crc: clip/frame video='a' row=0: chunk=1: does not decode")
     with pytest.raises(StoreError, match="OUT='s3://.*' exists; expected a new folder"):
@@ -93,7 +93,7 @@ def test_killed_into_a_bucket(bucket, tmp_path):
     left = content(out)
     assert "features.zarr/clip/frame/c.0.0.0" in left
     assert "features.zarr/zarr.json" not in left
-    (out / "features.zarr" / "clip" / "frame" / "c.9.0.0").write_bytes(b"of another store")
+    (out / "features.zarr" / "clip" / "frame" / "c.9.0.0").write(b"of another store")
     said = []
 
     def say(line):

@@ -24,10 +24,10 @@ from avqa.errors import (
 )
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.shards import videos_per_shard
 from avqa.store.lock import Lock
 from avqa.store.packing.pack import pack
-from avqa.store.packing.shards import videos_per_shard
-from avqa.store.places.files import write_json
+from avqa.store.places.files import LocalPath, write_json
 
 pytestmark = pytest.mark.usefixtures("few_videos_per_shard")
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -197,7 +197,7 @@ def test_two_at_once(source, tmp_path):
 
 
 def test_a_full_disk(source, tmp_path, monkeypatch):
-    write = packing.write_atomic
+    write = LocalPath.write
     left = [5]
 
     def full(path, data, **options):
@@ -206,7 +206,7 @@ def test_a_full_disk(source, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, data, **options)
 
-    monkeypatch.setattr(packing, "write_atomic", full)
+    monkeypatch.setattr(LocalPath, "write", full)
     with pytest.raises(StorageFailure, match="cannot write packed copy '.*out': ENOSPC; disk or"):
         pack(source, tmp_path / "out")
     assert nothing_made(tmp_path / "out")
@@ -230,7 +230,7 @@ def test_a_chunk_that_cannot_be_read(source, tmp_path):
     ],
 )
 def test_what_is_read_back_must_be_what_was_written(source, tmp_path, monkeypatch, name, text):
-    write = packing.write_atomic
+    write = LocalPath.write
 
     def forgetful(path, data, **options):
         write(path, data, **options)
@@ -241,7 +241,7 @@ def test_what_is_read_back_must_be_what_was_written(source, tmp_path, monkeypatc
         if name.startswith("status"):
             damage(tmp_path / "out.packing/store/features.zarr" / name, 2)
 
-    monkeypatch.setattr(packing, "write_atomic", forgetful)
+    monkeypatch.setattr(LocalPath, "write", forgetful)
     with pytest.raises((StorageFailure, StoreError), match=text):
         pack(source, tmp_path / "out", say=say)
     assert nothing_made(tmp_path / "out")

@@ -22,13 +22,13 @@ from avqa.errors import (
     StoreNotFound,
 )
 from avqa.store import lock as locking
-from avqa.store.checks.integrity import ChunkChecker
-from avqa.store.checks.status import summary
+from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.lock import Holder, Lock
 from avqa.store.places import objects
-from avqa.store.places.files import create_exclusively, remove_folder, sizes, store_path
+from avqa.store.places.files import store_path
 from avqa.store.places.objects import ObjectPath
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
@@ -68,26 +68,26 @@ def test_what_a_path_does(bucket):
     assert not one.exists()
     with pytest.raises(FileNotFoundError):
         one.read_bytes()
-    one.write_bytes(b"first")
-    (bucket / "a" / "2.json").write_bytes(b"22")
-    (bucket / "ab").write_bytes(b"not below a")
-    (bucket / "a" / "b" / "3.json").write_bytes(b"333")
+    one.write(b"first")
+    (bucket / "a" / "2.json").write(b"22")
+    (bucket / "ab").write(b"not below a")
+    (bucket / "a" / "b" / "3.json").write(b"333")
     assert one.exists()
     assert one.tail(2) == (5, b"st")
     assert sorted(path.name for path in (bucket / "a").glob("*.json")) == ["1.json", "2.json"]
     assert [path.name for path in bucket.glob("a/*/*.json")] == ["3.json"]
-    assert sizes(bucket / "a") == {"1.json": 5, "2.json": 2}
-    one.replace(bucket / "a" / "4.json")
+    assert (bucket / "a").sizes() == {"1.json": 5, "2.json": 2}
+    one.move(bucket / "a" / "4.json")
     assert not one.exists()
     assert (bucket / "a" / "4.json").read_bytes() == b"first"
-    remove_folder(bucket / "a")
+    (bucket / "a").remove_folder()
     assert [entry["path"] for entry in bucket.listed()] == [f"{bucket.key}/ab"]
     one.unlink(missing_ok=True)
 
 
 def test_one_of_many_creates(bucket):
-    assert create_exclusively(bucket / "list", b"mine")
-    assert not create_exclusively(bucket / "list", b"theirs")
+    assert (bucket / "list").create(b"mine")
+    assert not (bucket / "list").create(b"theirs")
     assert (bucket / "list").read_bytes() == b"mine"
     assert not (bucket / "list").replace_if(b"other", b"new")
     assert (bucket / "list").replace_if(b"mine", b"new")
@@ -96,7 +96,7 @@ def test_one_of_many_creates(bucket):
 
 def test_of_two_that_take_over_one_succeeds(bucket, monkeypatch):
     lock, put = bucket / "lock.json", obstore.put
-    lock.write_bytes(b"dead")
+    lock.write(b"dead")
 
     def too_late(client, key, data, **options):
         put(client, key, b"theirs")
@@ -111,7 +111,7 @@ def test_of_two_that_take_over_one_succeeds(bucket, monkeypatch):
 HOLD = """
 import sys, time
 from avqa.store.places.files import store_path
-from avqa.store.checks.integrity import ChunkChecker
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.lock import Holder, Lock
 lock = Lock.acquire(store_path(sys.argv[1]), "theirs")
 print("held", flush=True)
@@ -140,7 +140,7 @@ def test_a_second_run_is_refused_and_a_dead_one_taken_over(bucket):
 
 def test_a_lock_that_was_taken_meanwhile_is_left_alone(bucket, monkeypatch):
     theirs = Holder.me("theirs")
-    (bucket / "lock.json").write_bytes(json.dumps(asdict(theirs)).encode())
+    (bucket / "lock.json").write(json.dumps(asdict(theirs)).encode())
     seen = iter([replace(theirs, run_id="dead", process_start="gone")])
     look = locking.read_holder
     monkeypatch.setattr(locking, "read_holder", lambda store: next(seen, None) or look(store))
@@ -202,7 +202,7 @@ def test_verify_and_status_look_into_a_bucket(bucket):
     broken = bucket / "features.zarr" / "clip" / "frame" / "c.1.0.0"
     content = bytearray(broken.read_bytes())
     content[5] ^= 1
-    broken.write_bytes(bytes(content))
+    broken.write(bytes(content))
     (bucket / "features.zarr" / "vggish" / "audio" / "c.0.0.0").unlink()
     problems = {(p.kind, p.array, p.row) for p in verify(str(bucket)).problems}
     assert problems == {("crc", "clip/frame", 1), ("missing", "vggish/audio", 0)}
@@ -275,7 +275,7 @@ def test_credentials_of_the_standard_files(s3, bucket, tmp_path, refused, monkey
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
         AWS_CONFIG_FILE=str(tmp_path / "config"),
     )
-    (bucket / "x").write_bytes(b"written")
+    (bucket / "x").write(b"written")
     assert (bucket / "x").read_bytes() == b"written"
 
 
@@ -288,7 +288,7 @@ def test_the_environment_goes_before_the_files(bucket, tmp_path, refused):
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
         AWS_CONFIG_FILE=str(tmp_path / "config"),
     )
-    (bucket / "x").write_bytes(b"written")
+    (bucket / "x").write(b"written")
     assert (bucket / "x").read_bytes() == b"written"
 
 

@@ -13,8 +13,8 @@ from avqa import heads
 from avqa.datasets._parts.labels import instrument_labels
 from avqa.datasets._parts.vocabulary import num_words
 from avqa.errors import FeatureMissing
+from avqa.store.format.chunks import chunk_path
 from avqa.store.places.files import store_path
-from avqa.store.writer import chunk_path
 from avqa.training.data.batches import VideoGroupedBatches, make_loader
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet

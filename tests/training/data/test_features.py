@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from avqa import heads
 from avqa.errors import FeatureMissing, StoreError
+from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import FeatureRecord, Status
-from avqa.store.writer import chunk_path
 from avqa.training.data import features
 from avqa.training.data.features import VideoFeatures, feature_names
 

@@ -9,11 +9,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from avqa.store.commit import Store
+from avqa.store.format.chunks import object_sizes
 from avqa.store.format.recipe_diff import flat, recipe_hash
 from avqa.store.format.records import Status
 from avqa.store.format.texts import TextIndex
 from avqa.store.lock import Holder, read_holder
-from avqa.store.places.files import StorePath, sizes, store_path
+from avqa.store.places.files import StorePath, store_path
 from avqa.store.reader import has_random_weights
 
 LAST_RUNS = 5
@@ -117,7 +118,7 @@ def summary(path: str | StorePath) -> Summary:
     failed, failed_more = _failed(store)
     return Summary(
         path=store.path,
-        videos=len(store.rows()),
+        videos=len(store.video_ids()),
         chunk_seconds=store.chunk_seconds,
         features=tuple(_feature(store, name) for name in store.features()),
         texts=tuple(_texts(store)),
@@ -177,10 +178,3 @@ def _counted(
         recipe=recipe,
         recipe_hash=recipe_hash(recipe),
     )
-
-
-def object_sizes(root: StorePath, feature: str) -> dict[str, int]:
-    """File name → size of everything in a feature's folder but its metadata: one listing."""
-    found = sizes(root / feature)
-    found.pop("zarr.json", None)
-    return found

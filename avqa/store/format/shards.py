@@ -18,10 +18,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from avqa.store.checks.integrity import ChunkChecker
 from avqa.store.format import schema
+from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
-from avqa.store.places.files import StorePath, read_range
+from avqa.store.places.files import StorePath
 
 BLOCK_SECONDS = 64 * 60
 """Seconds of one shard's chunks: 64 videos in chunks of 60 s, 256 in chunks of 10 s."""
@@ -154,13 +154,13 @@ class ShardChecker:
     def _read(self, shard: Shard, records: Mapping[int, FeatureRecord]) -> list[ShardProblem]:
         path = self._folder / shard.name(self._num_axes)
         index = shard.index()
-        if read_range(path, shard.n_bytes - len(index), len(index)) != index:
+        if path.read_range(shard.n_bytes - len(index), len(index)) != index:
             detail = f"shard {path.name} of {len(shard.pieces)} videos: its index is damaged"
             return [ShardProblem("crc", -1, detail)]
         problems = []
         for (row, chunk), offset in zip(shard.pieces, shard.offsets, strict=True):
             valid = min(records[row].length - shard.chunk * self._seconds, self._seconds)
-            last = read_range(path, offset + chunk.n_bytes - 4, 4)
+            last = path.read_range(offset + chunk.n_bytes - 4, 4)
             stored = int.from_bytes(last, "little")
             if stored != chunk.crc32c:
                 told = f"checksum {stored:08x}, ledger says {chunk.crc32c:08x}"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from avqa.store.format import schema
+from avqa.store.format.chunks import chunk_path, read_record
 from avqa.store.format.records import ChunkRecord, FeatureRecord
-from avqa.store.places.files import StorePath
-from avqa.store.writer import chunk_path, read_record
+from avqa.store.places.files import StorePath, store_path
 
 
 class ChunkChecker:
@@ -18,7 +18,7 @@ class ChunkChecker:
     def __init__(self, root: StorePath, feature: str) -> None:
         """Open the feature's array in the group ``root``."""
         array = schema.open_array(root, feature)
-        self._root = root
+        self._root = store_path(root)
         self._feature = feature
         self._num_axes = len(array.shape) - 2
         self._chunk_seconds = array.chunks[1]

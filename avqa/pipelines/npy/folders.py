@@ -1,0 +1,82 @@
+"""`avqa import npy` and `avqa export npy`: folders of videos' files and folders of questions'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from avqa.pipelines.npy.exporting import export_npy
+from avqa.pipelines.npy.importing import ImportReport, import_npy, raise_if_failed
+from avqa.pipelines.npy.questions import (
+    OF_LAYOUT,
+    Annotations,
+    export_questions,
+    has_videos,
+    import_questions,
+    question_folders,
+)
+from avqa.store.places.files import StorePath
+
+NEED = "files of questions need --dataset and --annotations"
+
+
+def import_folders(
+    source: Path,
+    store: StorePath,
+    annotations: Annotations | None,
+    *,
+    kind: str | None,
+    truncate: int | None,
+    say: Callable[[str], None],
+) -> Iterator[str]:
+    """Take in what ``source`` holds; a line on every folder as it is done.
+
+    Raises:
+        PartialFailure: at the end, if files were refused.
+        ConfigError, RecipeMismatch, StoreLocked, StorageFailure, Stopped: as `import_npy` and
+            `import_questions`.
+    """
+    reports: list[ImportReport] = []
+    if has_videos(source, kind):
+        reports = import_npy(source, store, kind=kind, truncate=truncate, say=say)
+        yield from (report.line() for report in reports)
+    folders = question_folders(source)
+    if annotations is not None:
+        yield from import_questions(source, store, annotations, say)
+    elif folders:
+        say(f"{', '.join(folder.name for folder in folders.values())}: not imported; {NEED}")
+    raise_if_failed(reports)
+
+
+def export_folders(
+    store: StorePath,
+    out: Path,
+    layout: str,
+    annotations: Annotations | None,
+    *,
+    folders: tuple[str, ...],
+    length: int | None,
+    overwrite: bool,
+    say: Callable[[str], None],
+) -> Iterator[str]:
+    """Write the folders of a layout, or those named; a line on every folder as it is done.
+
+    Raises:
+        PartialFailure: at the end, if videos lack a feature.
+        ConfigError, FeatureMissing, StorageFailure: as `export_npy` and `export_questions`.
+    """
+    of_videos = tuple(name for name in folders if name not in OF_LAYOUT.get(layout, ()))
+    report = None
+    if of_videos or not folders:
+        report = export_npy(
+            store, out, layout, folders=of_videos, length=length, overwrite=overwrite, say=say
+        )
+        yield from report.lines()
+    if annotations is not None:
+        yield from export_questions(
+            store, out, layout, annotations, folders=folders, overwrite=overwrite
+        )
+    elif layout in OF_LAYOUT:
+        say(f"{', '.join(OF_LAYOUT[layout])}: not written; {NEED}")
+    if report is not None:
+        report.raise_if_failed()
