@@ -34,10 +34,7 @@ def import_npy(
         ),
     ],
     store: option.Store,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="What the files are, where the folder's name does not say it."),
-    ] = None,
+    kind: option.Kind = None,
     truncate: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
     ] = None,
@@ -116,9 +113,7 @@ def compare(
     feature: Annotated[
         str | None, typer.Option(help="Compare this feature only; all that both have by default.")
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="What files are, where the folder's name does not say it.")
-    ] = None,
+    kind: option.Kind = None,
     tolerance: Annotated[
         float, typer.Option(min=-1, max=1, help="Smallest cosine of rows that count as equal.")
     ] = 0.999,

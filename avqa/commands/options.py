@@ -10,6 +10,7 @@ import typer
 _STORE = "Store of the features: a folder, or s3://bucket/prefix."
 _DATASET = "Data set of the questions: music-avqa, music-avqa-r, music-avqa-v2 or avqa."
 _ANNOTATIONS = "Folder of the question files, or one file."
+_DEVICE = "Of the networks: auto, cpu or cuda."
 _WEIGHTS = "pretrained, a folder, or random:SEED."
 _PRECISION = "Networks: fp32, bf16, fp16."
 _DTYPE = "Stored as float16 or float32."
@@ -43,6 +44,11 @@ RunAnnotations = Annotated[
 ]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 
+Kind = Annotated[
+    str | None,
+    typer.Option("--kind", help="What the files are, where the folder's name does not say it."),
+]
+
 # How a video is read
 
 FrameAt = Annotated[
@@ -71,7 +77,8 @@ VideoTimeout = Annotated[
 
 # How networks compute; a profile's choice stands where an option is None
 
-Device = Annotated[str, typer.Option("--device", help="Of the networks: auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help=_DEVICE)]
+OptionalDevice = Annotated[str | None, typer.Option("--device", help=_DEVICE, show_default="auto")]
 Weights = Annotated[str | None, typer.Option("--weights", help=_WEIGHTS, show_default="pretrained")]
 StoreWeights = Annotated[
     str | None,

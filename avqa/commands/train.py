@@ -30,9 +30,7 @@ def train_head(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; also adds seeds, rows.")
     ] = False,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")
-    ] = None,
+    device: option.OptionalDevice = None,
     init_grounding: Annotated[
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
