@@ -94,7 +94,7 @@ def find_work(
         there = before | own
         needed = _still_needed(there, features, retry_failed=retry_failed)
         work.pending += [(row, f) for f in stale] + [(row, f) for f in needed if f in own]
-        if held.is_removed(name):
+        if held.is_removed(name) or (earlier and earlier.is_removed(name)):
             work.returned.append(name)
         elif stale or (outdated and needed):
             work.changed.append(name)

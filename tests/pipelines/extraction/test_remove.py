@@ -25,6 +25,7 @@ from helpers.store.stores import store_bytes
 from helpers.store.written import add_texts, copied
 
 from avqa.errors import ConfigError, FeatureMissing, StoreError, StoreLocked, StoreNotFound
+from avqa.pipelines.extraction.finalize import finalize
 from avqa.pipelines.extraction.remove import remove_videos
 from avqa.store.checks.summary import summary
 from avqa.store.checks.verify import verify
@@ -155,9 +156,16 @@ def test_a_removed_video_is_extracted_again_in_its_old_row(tmp_path, monkeypatch
     assert FeatureStore(store).video_ids == ("a", "c")
     (tmp_path / "b.mp4").rename(videos / "b.mp4")
     assert stub.extract(videos, store, say=said.append).extracted == 1
-    assert not [line for line in said if "changed since" in line]
     assert store_bytes(store) == whole
     assert verify(store).problems == []
+    # The same by an array job.
+    remove_videos(store, listed("a", "c"))
+    reports = stub.extract_parts(videos, store, 2, say=said.append)
+    assert sorted(report.extracted for report in reports) == [0, 2]
+    assert finalize(store).extracted == 2
+    assert store_bytes(store) == whole
+    assert verify(store).problems == []
+    assert not [line for line in said if "changed since" in line]
 
 
 def test_a_packed_copy_leaves_it_out(store, listed, tmp_path):

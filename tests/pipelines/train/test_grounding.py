@@ -1,10 +1,12 @@
 """Grounding pre-training: what is trained on, what is written, and heads that start from it."""
 
+import json
+
 import pytest
 import torch
 from helpers.questions import question_files
 from helpers.runs import run_folders
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from avqa import heads
 from avqa.errors import ConfigError, DatasetError, RecipeMismatch
@@ -120,6 +122,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(trained, data, tmp
     with pytest.raises(ConfigError, match="no weights .*nowhere"):
         train(data, tmp_path / "out", init_grounding=tmp_path / "nowhere")
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_file_of_before_the_hash_alone_is_known(tmp_path):
+    path, features = tmp_path / "g.safetensors", {"audio": {"name": "vggish/audio", "recipe": {}}}
+    recipes = json.dumps({"vggish/audio": "ab" * 32})
+    save_file({"weight": torch.zeros(1)}, path, {"recipes": recipes})
+    grounding = Grounding.load(path)
+    grounding.require_recipes({"audio": {**features["audio"], "recipe_hash": "ab" * 32}})
+    told = r"recipe_hash \(all that was recorded\): grounding=abababababab store=cdcdcdcdcdcd"
+    with pytest.raises(RecipeMismatch, match=told):
+        grounding.require_recipes({"audio": {**features["audio"], "recipe_hash": "cd" * 32}})
 
 
 def test_pretraining_refuses_what_it_cannot_use(trained, data, tmp_path):
