@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from avqa.errors import (
 )
 from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
-from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS
+from avqa.extract.recipe import SHARED_SECTIONS, options_to_set
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
 from avqa.pipelines.cluster.on_dask import connect, is_remote
@@ -244,11 +243,7 @@ def new_run_id() -> str:
 
 def weights_of(settings: Settings) -> tuple[str, ...]:
     """Names of the weights that the settings' features need, each once, in order."""
-    names = []
-    for feature in settings.features:
-        encoder, tap = encoders.split_feature(feature)
-        names += encoders.load(encoder).WEIGHTS_OF[tap]
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(n for f in settings.features for n in encoders.weights_of(f)))
 
 
 def _open(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, num_videos: int) -> Store:
@@ -278,7 +273,7 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
     try:
         store.check_recipes(recipes, shared=SHARED_SECTIONS)
     except RecipeMismatch as error:
-        options = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
+        options = options_to_set(str(error))
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
         raise RecipeMismatch(f"{error}; {advice}give another --out") from error
 
