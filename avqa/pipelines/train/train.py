@@ -323,7 +323,7 @@ class _Training:
     def _features_for(self, head: Head) -> VideoFeatures:
         settings, material = self._settings, self._material
         fields = [field for field in building.VIDEO_FIELDS if field in head.needs]
-        names = feature_names(fields, settings.visual)
+        names = feature_names(fields, settings.visual, settings.audio)
         if self._features is None or self._features.names != names:
             self._features = None  # the arrays of the former go first
             self._features = VideoFeatures(

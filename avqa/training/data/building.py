@@ -45,7 +45,7 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     """The options that nobody chooses: they follow from the data set, the head and the store.
 
     Raises:
-        ConfigError: the head refuses them.
+        ConfigError: the head refuses them, or would need two widths of pictures' features.
         FeatureMissing: the store lacks a text; names the command to run.
     """
     answer = "choices" if material.multiple_choice else "vocabulary"
@@ -57,9 +57,15 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     }
     store, first = material.store, material.questions.train[0]
     videos = [field for field in fields if field in VIDEO_FIELDS]
-    for field, name in feature_names(videos, settings.visual).items():
+    names = feature_names(videos, settings.visual, settings.audio)
+    for field, name in names.items():
         width = store.read(material.video_ids[first.video_id], name).shape[-1]
-        options["audio_width" if field == "audio" else "visual_width"] = width
+        option = "audio_width" if field == "audio" else "visual_width"
+        if options.setdefault(option, width) != width:
+            raise ConfigError(
+                f"head {variant.head}: {' and '.join(names.values())} have {option}="
+                f"{options[option]} and {width}; expected one width; choose another --set visual"
+            )
     if text := next((TEXTS[field] for field in fields if field in TEXTS), None):
         options["text_width"] = store.read_text(first.text, text).shape[-1]
     return options
@@ -93,7 +99,7 @@ def described(
     videos = [field for field in head.needs if field in VIDEO_FIELDS]
     features = {
         field: {"name": name, **_recipe(store, name)}
-        for field, name in feature_names(videos, settings.visual).items()
+        for field, name in feature_names(videos, settings.visual, settings.audio).items()
     }
     names = dict.fromkeys(TEXTS[field] for field in head.needs if field in TEXTS)
     texts = {name: _recipe(store, name) for name in names}
