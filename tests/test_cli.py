@@ -84,6 +84,18 @@ def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, messag
     assert "Traceback" not in err
 
 
+def test_options_of_before_are_taken_with_a_line_of_warning(tmp_path, videos):
+    old = ("--clip-crop", "top", "--audio-hop", "0.96")
+    code, _, err = extract(videos, tmp_path / "store", *old)
+    assert code == 2
+    assert err.splitlines() == [
+        "warning: --clip-crop goes with the next release; use --set clip_vit_b32.crop=top",
+        "warning: --audio-hop goes with the next release; use --set vggish.audio_hop=0.96",
+        "avqa: clip_vit_b32.crop='top'; expected one of center, squash, pad; check --set"
+        " clip_vit_b32.crop",
+    ]
+
+
 def test_done_exits_0_and_ends_with_counts_time_bytes_reason(tmp_path, videos):
     code, out, _ = extract(videos, tmp_path / "store")
     assert code == 0

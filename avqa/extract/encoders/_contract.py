@@ -201,7 +201,10 @@ def _of_tap(tap: Tap, module: EncoderModule, sizes: dict[str, int]) -> str | Non
 
 def _of_recipe(tap: str, module: EncoderModule) -> str | None:
     """Ask for it: it is plain data, quickly made."""
-    found = module.recipe(tap)
+    try:
+        found = module.recipe(tap)
+    except Exception as error:  # whatever it is, its author is told
+        return f"has no recipe ({type(error).__name__}: {error}); expected one for each tap"
     try:
         plain = json.loads(json.dumps(found, allow_nan=False)) == found and bool(found)
     except (TypeError, ValueError):
