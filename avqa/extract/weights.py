@@ -26,7 +26,14 @@ from avqa.extract.published import (
     read_record,
     read_tensors,
 )
-from avqa.extract.weights_files import ensure, fetch, import_file, list_weights, verify
+from avqa.extract.weights_files import (
+    check_shapes,
+    ensure,
+    fetch,
+    import_file,
+    list_weights,
+    verify,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +147,7 @@ def load_state(encoder: str, source: WeightsSource) -> dict[str, Tensor]:
 
     Raises:
         UnknownName: if there is no such encoder.
-        WeightsUnavailable: if a file is missing or is no safetensors file.
+        WeightsUnavailable: if a file is missing, is no safetensors file or of another network.
     """
     module = encoders.load(encoder)
     if source.seed is not None:
@@ -159,7 +166,10 @@ def load_state(encoder: str, source: WeightsSource) -> dict[str, Tensor]:
                 f"weights {name} at {path} are not those of this run's recipe;"
                 f" expected sha256={source.digests[name][:12]}; give every worker the same files"
             )
-        state |= read_tensors(name, path)
+        tensors = read_tensors(name, path)
+        if source.source != "pretrained":  # those in the cache were checked at their import
+            check_shapes(name, tensors)
+        state |= tensors
     return state
 
 

@@ -142,7 +142,7 @@ def _verify(name: str, cache: Path | None) -> str:
             f" {both_ways(name)}"
         )
     tensors = read_tensors(name, path)
-    _check_shapes(name, tensors)
+    check_shapes(name, tensors)
     note = ""
     if entry.check is not None:
         try:
@@ -163,7 +163,7 @@ def _convert(name: str, path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as {name} ({type(error).__name__}: {first_line}); expected"
             f" {entry.file_name}; {both_ways(name)}"
         ) from error
-    _check_shapes(name, tensors)
+    check_shapes(name, tensors)
     return {key: tensor.float().contiguous().clone() for key, tensor in tensors.items()}
 
 
@@ -176,7 +176,12 @@ def _known_only(name: str, raw: Mapping[str, Any]) -> dict[str, Tensor]:
     return counters | {key: raw[key] for key in shapes if key in raw}
 
 
-def _check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
+def check_shapes(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Make sure that tensors are those of the network.
+
+    Raises:
+        WeightsUnavailable: names the first that is not.
+    """
     given = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     wanted = expected_shapes(name)
     for key in sorted(wanted.keys() | given.keys()):

@@ -28,8 +28,8 @@ def encoder_lines() -> list[str]:
     for key in encoders.all_options():
         option = encoders.option_of(key)
         others = (value for value in option.choices if value != option.default)
-        values = "|".join(map(str, (option.default, *others)))
-        lines.append(f"  {key}={values}  {option.what}")
+        choices = "|".join(map(str, (option.default, *others)))
+        lines.append(f"  {key}={choices}  {option.what}")
     return lines
 
 

@@ -68,7 +68,7 @@ def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -
         cropped = [_pictures.pad(picture, SIZE, "bicubic") for picture in seconds]
     else:
         cropped = [_pictures.center(picture, SIZE, SIZE, "bicubic") for picture in seconds]
-    return _pictures.stack(cropped, SIZE)
+    return np.stack(cropped)
 
 
 def architecture() -> nn.Module:

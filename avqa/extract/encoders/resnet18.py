@@ -66,7 +66,7 @@ def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -
         small = [_pictures.center(picture, SHORT_SIDE, SIZE, "bilinear") for picture in seconds]
     else:
         small = [_pictures.squash(picture, SIZE, "bilinear") for picture in seconds]
-    return _pictures.stack(small, SIZE)
+    return np.stack(small)
 
 
 def architecture() -> nn.Module:
