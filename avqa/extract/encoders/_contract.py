@@ -180,8 +180,9 @@ def _of_input(spec: Input, module: EncoderModule) -> Iterator[str]:
         yield f"has dtype={spec.dtype!r}; expected one of {', '.join(get_args(Dtype))}"
     if spec.kind == "sound" and spec.window < 1:
         yield f"has window={spec.window}; expected the samples of one row"
-    if spec.hop and spec.hop not in module.OPTIONS:
-        yield f"has hop={spec.hop!r}; expected the name of an option"
+    hops = module.OPTIONS[spec.hop].choices if spec.hop in module.OPTIONS else ("",)
+    if spec.hop and not all(isinstance(hop, int | float) and hop > 0 for hop in hops):
+        yield f"has hop={spec.hop!r}; expected the name of an option of seconds"
 
 
 def _of_tap(tap: Tap, module: EncoderModule, sizes: dict[str, int]) -> str | None:

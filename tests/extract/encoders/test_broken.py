@@ -63,7 +63,12 @@ BROKEN = {
     "hop": (
         r"window=16_000",
         "window=16_000, hop='step'",
-        "INPUTS['quarters'] has hop='step'; expected the name of an option",
+        "INPUTS['quarters'] has hop='step'; expected the name of an option of seconds",
+    ),
+    "hop_of_words": (
+        r"window=16_000",
+        "window=16_000, hop='colour'",
+        "INPUTS['quarters'] has hop='colour'; expected the name of an option of seconds",
     ),
     "kind": (r'"picture", \(ROWS', '"image", (ROWS', "INPUTS['small'] has kind='image'; expected"),
     "dtype": (r'"uint8"\)', '"int8")', "INPUTS['small'] has dtype='int8'; expected one of uint8,"),
