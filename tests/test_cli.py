@@ -57,9 +57,17 @@ def store(tmp_path, videos):
         (("--weights", "imagenet"), "weights='imagenet' is no folder; expected pretrained"),
         (("--precision", "int8"), "precision='int8'; expected one of fp32, bf16, fp16"),
         (("--dtype", "f8"), "dtype='f8'; expected one of float16, float32; check --dtype"),
-        (("--clip-crop", "top"), "clip_crop='top'; expected one of center, squash, pad"),
+        (
+            ("--set", "clip_vit_b32.crop=top"),
+            "clip_vit_b32.crop='top'; expected one of center, squash, pad; check --set clip_vit",
+        ),
         (("--resample", "linear"), "resample='linear'; expected one of soxr_hq, nearest44k"),
-        (("--audio-hop", "2"), "audio_hop=2.0; expected 1.0 or 0.96 seconds; check --audio-hop"),
+        (
+            ("--audio-hop", "2"),
+            "vggish.audio_hop=2.0; expected one of 1.0, 0.96; check --set vgg",
+        ),
+        (("--set", "vggish.hop=1"), "no option 'vggish.hop'; did you mean 'vggish.audio_hop'?"),
+        (("--set", "crop"), "--set crop; expected key=value, such as epochs=10; check --set"),
         (("--chunk-seconds", "0"), "chunk_seconds=0; expected 1 to 3600; check --chunk-seconds"),
         (("--device", "tpu"), "device='tpu'; expected auto, cpu or cuda; check --device"),
         (("--scheduler", "slurmy"), "scheduler='slurmy'; expected local, sync, slurm or"),
@@ -74,6 +82,18 @@ def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, messag
     assert line.startswith("avqa: ")
     assert message in line
     assert "Traceback" not in err
+
+
+def test_options_of_before_are_taken_with_a_line_of_warning(tmp_path, videos):
+    old = ("--clip-crop", "top", "--audio-hop", "0.96")
+    code, _, err = extract(videos, tmp_path / "store", *old)
+    assert code == 2
+    assert err.splitlines() == [
+        "warning: --clip-crop goes with the next release; use --set clip_vit_b32.crop=top",
+        "warning: --audio-hop goes with the next release; use --set vggish.audio_hop=0.96",
+        "avqa: clip_vit_b32.crop='top'; expected one of center, squash, pad; check --set"
+        " clip_vit_b32.crop",
+    ]
 
 
 def test_done_exits_0_and_ends_with_counts_time_bytes_reason(tmp_path, videos):

@@ -34,16 +34,19 @@ def extract(
     ] = "default",
     frame_at: option.FrameAt = None,
     decoder: option.Decoder = None,
-    clip_crop: Annotated[
-        str | None, typer.Option(help="CLIP's square: center, squash, pad.", show_default="center")
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="ENCODER.OPTION=VALUE",
+            help="An encoder's own option; see `avqa encoders`; repeatable.",
+        ),
     ] = None,
+    clip_crop: Annotated[str | None, typer.Option(hidden=True)] = None,
     resample: Annotated[
         str | None, typer.Option(help="Sound: soxr_hq, nearest44k.", show_default="soxr_hq")
     ] = None,
-    audio_hop: Annotated[
-        float | None,
-        typer.Option(help="Seconds between VGGish rows: 1.0 or 0.96.", show_default="1.0"),
-    ] = None,
+    audio_hop: Annotated[float | None, typer.Option(hidden=True)] = None,
     precision: option.OptionalPrecision = None,
     dtype: option.OptionalDtype = None,
     weights: option.Weights = None,
@@ -128,9 +131,8 @@ def extract(
             features=_split(features),
             frame_at=frame_at,
             decoder=decoder,
-            clip_crop=clip_crop,
             resample=resample,
-            audio_hop=audio_hop,
+            options=_encoder_options(assign or [], clip_crop=clip_crop, audio_hop=audio_hop),
             precision=precision,
             dtype=dtype,
             weights=weights,
@@ -170,6 +172,21 @@ def extract(
     report = extract_folder(options, say)
     typer.echo(report.summary())
     report.raise_if_failed()
+
+
+def _encoder_options(assigned: list[str], **deprecated: object) -> dict[str, object]:
+    """What ``--set`` says over what the options of before say, which go with the next release."""
+    from avqa.commands.train import parse_assignments
+    from avqa.extract import encoders
+
+    options: dict[str, object] = {}
+    for name, value in deprecated.items():
+        if value is not None:
+            key = encoders.renamed()[name]
+            options[key] = value
+            flag = "--" + name.replace("_", "-")
+            say(f"warning: {flag} goes with the next release; use --set {key}={value}")
+    return options | parse_assignments(assigned)
 
 
 def _split(text: str | None) -> tuple[str, ...] | None:

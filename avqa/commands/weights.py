@@ -27,9 +27,9 @@ def weights_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Default: those needed.")] = None,
 ) -> None:
     """Download weights, check their digest and convert them once to safetensors."""
-    from avqa.extract.weights import DEFAULT_WEIGHTS, fetch
+    from avqa.extract.weights import default_weights, fetch
 
-    for name in names or DEFAULT_WEIGHTS:
+    for name in names or default_weights():
         typer.echo(f"{name}: {fetch(name)}")
 
 

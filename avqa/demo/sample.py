@@ -84,7 +84,7 @@ def choose_weights() -> str:
     from avqa.extract import weights
 
     try:
-        for name in weights.DEFAULT_WEIGHTS:
+        for name in weights.default_weights():
             weights.ensure(name)
     except WeightsUnavailable as error:
         print(

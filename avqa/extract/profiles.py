@@ -6,9 +6,12 @@ reproduces their published feature files can only be settled with those files (`
 
 from __future__ import annotations
 
-from dataclasses import replace
+import warnings
+from dataclasses import fields, replace
+from typing import Any
 
 from avqa.errors import UnknownName
+from avqa.extract import encoders
 from avqa.extract.settings import Settings
 
 _CLIP_AND_SOUND = ("clip_vit_b32/frame", "clip_vit_b32/patch", "vggish/audio")
@@ -42,13 +45,26 @@ PROFILES: dict[str, Settings] = {
 }
 
 
-def profile(name: str, **overrides: object) -> Settings:
+def profile(name: str, **overrides: Any) -> Settings:
     """The settings of one profile, single choices replaced by ``overrides`` that are not None.
+
+    ``options`` of encoders are added to the profile's own.
 
     Raises:
         UnknownName: if there is no such profile.
     """
     if name not in PROFILES:
         raise UnknownName("profile", name, PROFILES)
+    chosen = PROFILES[name]
     given = {key: value for key, value in overrides.items() if value is not None}
-    return replace(PROFILES[name], **given)  # type: ignore[arg-type]
+    options = {**chosen.options, **given.pop("options", {})}
+    for old in given.keys() - {field.name for field in fields(Settings)}:
+        key = encoders.renamed().get(old)
+        if key is not None:
+            warnings.warn(
+                f"{old}=… goes with the next release; use options={{{key!r}: …}}",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            options[key] = given.pop(old)
+    return replace(chosen, **given, options=options)

@@ -1,68 +1,42 @@
-"""The published weights files, and where their converted copies are cached."""
+"""The weights that the encoders declare, and where their converted copies are cached."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avqa.errors import UnknownName, WeightsUnavailable
+from avqa.errors import PluginError, UnknownName, WeightsUnavailable
 from avqa.extract import encoders
+from avqa.extract.encoders import Weights
+from avqa.extract.settings import DEFAULT_FEATURES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Published:
-    """One weights file as its authors publish it."""
+def registry() -> dict[str, Weights]:
+    """Name → weights, of all encoders there are.
 
-    address: str
-    digest: str
-    """SHA-256, or its first characters where the publisher gives no more."""
-    licence: str
-    encoder: str
+    Raises:
+        PluginError: two encoders have weights of one name.
+    """
+    found: dict[str, Weights] = {}
+    for encoder in encoders.names():
+        for name, entry in encoders.load(encoder).WEIGHTS.items():
+            if found.setdefault(name, entry) is not entry:
+                raise PluginError(
+                    f"encoder {encoder!r}: weights {name!r} are another encoder's, too; expected a"
+                    " name of its own; rename them"
+                )
+    return found
 
-    @property
-    def file_name(self) -> str:
-        """Last part of the address."""
-        return self.address.rpartition("/")[2]
 
-
-REGISTRY: dict[str, Published] = {
-    "clip_vit_b32": Published(
-        "https://openaipublic.azureedge.net/clip/models/"
-        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
-        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
-        "MIT",
-        "clip_vit_b32",
-    ),
-    "resnet18": Published(
-        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-        "f37072fd",
-        "BSD-3-Clause; ImageNet terms",
-        "resnet18",
-    ),
-    "vggish": Published(
-        "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
-        "10086976",
-        "Apache-2.0",
-        "vggish",
-    ),
-    "vggish_pca": Published(
-        "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
-        "vggish_pca_params-970ea276.pth",
-        "970ea276",
-        "Apache-2.0",
-        "vggish",
-    ),
-}
-
-DEFAULT_WEIGHTS = ("clip_vit_b32", "resnet18", "vggish")
-"""What the default features need."""
+def default_weights() -> list[str]:
+    """What the default features need."""
+    return list(encoders.weights_of(DEFAULT_FEATURES))
 
 
 def both_ways(name: str) -> str:
@@ -73,15 +47,16 @@ def both_ways(name: str) -> str:
     )
 
 
-def published(name: str) -> Published:
-    """The registry's entry.
+def published(name: str) -> Weights:
+    """The weights of this name.
 
     Raises:
-        UnknownName: if there is none.
+        UnknownName: if there are none.
     """
-    if name not in REGISTRY:
-        raise UnknownName("weights", name, REGISTRY)
-    return REGISTRY[name]
+    known = registry()
+    if name not in known:
+        raise UnknownName("weights", name, known)
+    return known[name]
 
 
 def cache_dir(cache: Path | None = None) -> Path:
@@ -142,8 +117,6 @@ def expected_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors that the architecture has."""
     import torch
 
-    if name == "vggish_pca":
-        return {"pca.eigen_vectors": (128, 128), "pca.means": (128,)}
     with torch.device("meta"):
-        network = encoders.load(published(name).encoder).architecture()
-    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+        state = published(name).random()
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}

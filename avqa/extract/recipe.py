@@ -6,6 +6,7 @@ sections ``grid`` and ``decoder`` are the same for all features of a store.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,15 @@ OPTIONS = {
     "grid.frame_at": "--frame-at",
     "grid.chunk_seconds": "--chunk-seconds",
     "decoder.name": "--decoder",
-    "encoder.crop": "--clip-crop",
     "encoder.resample": "--resample",
-    "encoder.audio_hop": "--audio-hop",
     "compute.precision": "--precision",
     "compute.device": "--device",
     "weights": "--weights",
     "storage.dtype": "--dtype",
 }
-"""Beginning of a recipe key → the command-line option that sets it, for the refusal's advice."""
+"""Beginning of a recipe key → the command-line option that sets it, for the refusal's advice.
+
+Options of encoders are the keys ``encoder.<option>``; see `options_to_set`."""
 
 
 def feature_recipe(
@@ -44,12 +45,14 @@ def feature_recipe(
     """
     encoder, tap = encoders.split_feature(feature)
     module = encoders.load(encoder)
+    sound = module.INPUTS[module.TAPS[tap].input].kind == "sound"
+    shared = {encoders.SHARED_OPTION: settings.resample} if sound else {}
     return {
         "feature": feature,
         "grid": {"frame_at": settings.frame_at, "chunk_seconds": settings.chunk_seconds},
         "decoder": {"name": settings.decoder, "version": decoder_version},
-        "encoder": module.recipe(tap, settings),
-        "weights": {name: weights.describe(name) for name in module.WEIGHTS_OF[tap]},
+        "encoder": {**module.recipe(tap), **shared, **settings.options_of(encoder)},
+        "weights": {name: weights.describe(name) for name in encoders.weights_of([feature])},
         "compute": {
             "precision": settings.precision,
             "device": settings.device,
@@ -59,6 +62,15 @@ def feature_recipe(
     }
 
 
+def options_to_set(problem: str) -> list[str]:
+    """Command-line options that set the recipe keys that a `RecipeMismatch` names."""
+    found = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", problem)]
+    for key, features in re.findall(r"encoder\.(\w+): store=[^;]*?\(([^();]*)\)", problem):
+        own = (f"{feature.partition('/')[0]}.{key}" for feature in features.split(", "))
+        found += [f"--set {option}" for option in own if option in encoders.all_options()]
+    return list(dict.fromkeys(found))
+
+
 def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
     """The settings that made a store's features: the inverse of `feature_recipe`.
 
@@ -66,11 +78,11 @@ def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
 
     Raises:
         ConfigError: the features were made with choices that no single run can have.
+        UnknownName: an encoder that made them is not here.
     """
     found: dict[str, set[Any]] = {}
     for feature, recipe in recipes.items():
-        encoder = recipe["encoder"]
-        sources = {weights["source"] for weights in recipe["weights"].values()}
+        encoder, _ = encoders.split_feature(feature)
         choices = {
             "frame_at": recipe["grid"]["frame_at"],
             "chunk_seconds": recipe["grid"]["chunk_seconds"],
@@ -78,10 +90,12 @@ def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
             "precision": recipe["compute"]["precision"],
             "device": recipe["compute"]["device"],
             "dtype": recipe["storage"]["dtype"],
-            "weights": next(iter(s for s in sources if s.startswith("random:")), "pretrained"),
-            "resample": encoder.get("resample"),
-            "audio_hop": encoder.get("audio_hop"),
-            "clip_crop": encoder.get("crop") if feature.startswith("clip_") else None,
+            "weights": _source(recipe["weights"]),
+            "resample": recipe["encoder"].get(encoders.SHARED_OPTION),
+            **{
+                f"{encoder}.{name}": recipe["encoder"].get(name)
+                for name in encoders.load(encoder).OPTIONS
+            },
         }
         for name, value in choices.items():
             if value is not None:
@@ -93,4 +107,12 @@ def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
             " name features that share it"
         )
     single = {name: next(iter(values)) for name, values in found.items()}
-    return Settings(features=tuple(recipes), **single)
+    options = {name: single.pop(name) for name in list(single) if "." in name}
+    return Settings(features=tuple(recipes), options=options, **single)
+
+
+def _source(weights: Mapping[str, Mapping[str, str]]) -> str | None:
+    """``pretrained`` or ``random:SEED``; None for an encoder without weights."""
+    sources = {entry["source"] for entry in weights.values()}
+    random = (source for source in sources if source.startswith("random:"))
+    return next(random, "pretrained" if sources else None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from avqa.errors import ConfigError
+from avqa.extract import encoders
+from avqa.extract.encoders import OptionValue
 
 FrameAt = Literal["mid", "start", "music-avqa", "ffmpeg-fps1", "ffmpeg-r1"]
-Crop = Literal["center", "squash", "pad"]
 Resample = Literal["soxr_hq", "nearest44k"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Dtype = Literal["float16", "float32"]
@@ -16,13 +18,11 @@ Device = Literal["cpu", "cuda"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "frame_at": get_args(FrameAt),
-    "clip_crop": get_args(Crop),
     "resample": get_args(Resample),
     "precision": get_args(Precision),
     "dtype": get_args(Dtype),
 }
 """Allowed values of every option with a closed list."""
-AUDIO_HOPS = (1.0, 0.96)
 MAX_CHUNK_SECONDS = 3600
 
 DEFAULT_FEATURES = (
@@ -41,36 +41,62 @@ class Settings:
     features: tuple[str, ...] = DEFAULT_FEATURES
     frame_at: FrameAt = "mid"
     decoder: str = "pyav"
-    clip_crop: Crop = "center"
     resample: Resample = "soxr_hq"
-    audio_hop: float = 1.0
-    """Seconds between VGGish examples: 1.0 or 0.96."""
+    """How the sound that all encoders see gets its 16 kHz."""
+    options: Mapping[str, OptionValue] = field(default_factory=dict, hash=False)
+    """``<encoder>.<option>`` → value, for those that are not at their defaults."""
     precision: Precision = "fp32"
     dtype: Dtype = "float16"
     weights: str = "pretrained"
     device: Device = "cpu"
     chunk_seconds: int = 60
 
+    def options_of(self, encoder: str) -> dict[str, OptionValue]:
+        """Every option of one encoder → its value.
+
+        Raises:
+            UnknownName: if there is no such encoder.
+        """
+        return {
+            name: self.options.get(f"{encoder}.{name}", option.default)
+            for name, option in encoders.load(encoder).OPTIONS.items()
+        }
+
 
 def check_settings(settings: Settings) -> Settings:
-    """Return ``settings`` unchanged if every value is allowed.
+    """Return ``settings`` if every value is allowed, options as their encoders declare them.
 
     Raises:
         ConfigError: naming the option, its value, what is allowed.
+        UnknownName: there is no such encoder or option.
     """
     for name, allowed in CHOICES.items():
         value = getattr(settings, name)
         if value not in allowed:
             raise _refusal(name, value, "one of " + ", ".join(allowed))
-    if settings.audio_hop not in AUDIO_HOPS:
-        raise _refusal("audio_hop", settings.audio_hop, "1.0 or 0.96 seconds")
     if not 1 <= settings.chunk_seconds <= MAX_CHUNK_SECONDS:
         raise _refusal("chunk_seconds", settings.chunk_seconds, f"1 to {MAX_CHUNK_SECONDS}")
     if not settings.features:
         raise _refusal("features", "", "at least one <encoder>/<tap>")
     if len(set(settings.features)) < len(settings.features):
         raise _refusal("features", ",".join(settings.features), "each feature once")
-    return settings
+    return replace(settings, options=_checked(settings.options))
+
+
+def _checked(options: Mapping[str, object]) -> dict[str, OptionValue]:
+    """Values as the encoders declare them, without those that are the default."""
+    found = {}
+    for key, value in options.items():
+        option = encoders.option_of(key)
+        choice = option.parse(value)
+        if choice is None:
+            raise ConfigError(
+                f"{key}={value!r}; expected one of {', '.join(map(str, option.choices))};"
+                f" check --set {key}"
+            )
+        if choice != option.default:
+            found[key] = choice
+    return found
 
 
 def _refusal(name: str, value: object, expected: str) -> ConfigError:

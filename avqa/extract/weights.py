@@ -1,4 +1,4 @@
-"""Network weights: a pinned registry, a cache of verified files, and seeded random ones.
+"""Network weights: what the encoders declare, a cache of verified files, and seeded random ones.
 
 A published file is parsed only after its digest matched. It is converted once to safetensors,
 which holds tensors and nothing that runs, and loaded from there ever after:
@@ -19,24 +19,29 @@ from typing import TYPE_CHECKING
 from avqa.errors import ConfigError, WeightsUnavailable
 from avqa.extract import encoders
 from avqa.extract.published import (
-    DEFAULT_WEIGHTS,
-    REGISTRY,
     both_ways,
     cache_dir,
+    default_weights,
     hash_file,
     read_record,
     read_tensors,
 )
-from avqa.extract.weights_files import ensure, fetch, import_file, list_weights, verify
+from avqa.extract.weights_files import (
+    check_shapes,
+    ensure,
+    fetch,
+    import_file,
+    list_weights,
+    verify,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "DEFAULT_WEIGHTS",
-    "REGISTRY",
     "WeightsSource",
     "cache_dir",
+    "default_weights",
     "ensure",
     "fetch",
     "import_file",
@@ -92,7 +97,7 @@ def resolve(source: str, needed: Iterable[str] = (), *, cache: Path | None = Non
 
     Args:
         source: the user's word.
-        needed: weights names that must be there.
+        needed: weights names that must be there; others are not looked for.
         cache: where `import_file` puts files, instead of the environment's.
 
     Raises:
@@ -107,11 +112,11 @@ def resolve(source: str, needed: Iterable[str] = (), *, cache: Path | None = Non
             f"weights={source!r} is no folder; expected pretrained, random:SEED or a folder with"
             " NAME.safetensors files; see `avqa weights list`"
         )
-    paths = {name: folder / f"{name}.safetensors" for name in REGISTRY}
+    paths = {name: folder / f"{name}.safetensors" for name in needed}
     files = {name: path for name, path in paths.items() if path.is_file()}
     digests = {name: file_digest(name, path) for name, path in files.items()}
     found = WeightsSource(source, files=files, digests=digests)
-    for name in needed:
+    for name in paths:
         found.path(name)
     return found
 
@@ -136,27 +141,35 @@ def file_digest(name: str, path: Path) -> str:
 
 
 def load_state(encoder: str, source: WeightsSource) -> dict[str, Tensor]:
-    """The weights of one encoder as named float32 CPU tensors.
+    """The weights of one encoder as named float32 CPU tensors; none for one without weights.
 
     ``clip_vit_b32`` comes with both towers; ``vggish`` with its PCA where that is at hand.
 
     Raises:
         UnknownName: if there is no such encoder.
-        WeightsUnavailable: if a file is missing or is no safetensors file.
+        WeightsUnavailable: if a file is missing, is no safetensors file or of another network.
     """
-    names = encoders.load(encoder).WEIGHTS
+    module = encoders.load(encoder)
     if source.seed is not None:
         return _random_state(encoder, source.seed)
-    for name in names:
-        if name in source.files and file_digest(name, source.path(name)) != source.digests[name]:
+    # Only named taps need the others: who asks for one is told at once.
+    always = set(module.WEIGHTS).intersection(
+        *(encoders.weights_of([f"{encoder}/{tap}"]) for tap in module.TAPS)
+    )
+    state: dict[str, Tensor] = {}
+    for name in module.WEIGHTS:
+        if name not in always and name not in source.files:
+            continue
+        path = source.path(name)
+        if file_digest(name, path) != source.digests[name]:
             raise WeightsUnavailable(
-                f"weights {name} at {source.path(name)} are not those of this run's recipe;"
+                f"weights {name} at {path} are not those of this run's recipe;"
                 f" expected sha256={source.digests[name][:12]}; give every worker the same files"
             )
-    state = read_tensors(names[0], source.path(names[0]))
-    for name in names[1:]:  # only named taps need these: who asks for one is told at once
-        if name in source.files:
-            state |= read_tensors(name, source.files[name])
+        tensors = read_tensors(name, path)
+        if source.source != "pretrained":  # those in the cache were checked at their import
+            check_shapes(name, tensors)
+        state |= tensors
     return state
 
 
@@ -168,10 +181,9 @@ def _random_state(encoder: str, seed: int) -> dict[str, Tensor]:
     import torch
 
     digest = hashlib.sha256(f"{seed}:{encoder}".encode()).digest()
+    state: dict[str, Tensor] = {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int.from_bytes(digest[:8], "little"))
-        state: dict[str, Tensor] = encoders.load(encoder).architecture().state_dict()
-        if encoder == "vggish":
-            state["pca.eigen_vectors"] = torch.linalg.qr(torch.randn(128, 128))[0]
-            state["pca.means"] = torch.rand(128)
+        for weights in encoders.load(encoder).WEIGHTS.values():
+            state |= weights.random()
     return {name: tensor.detach() for name, tensor in state.items()}

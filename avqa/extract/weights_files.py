@@ -11,15 +11,13 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avqa.errors import DifferenceFound, StorageFailure, WeightsUnavailable
 from avqa.extract.published import (
-    REGISTRY,
     both_ways,
     cache_dir,
     expected_shapes,
@@ -27,19 +25,17 @@ from avqa.extract.published import (
     published,
     read_record,
     read_tensors,
+    registry,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-KNOWN_MEAN, KNOWN_DEVIATION, KNOWN_TOLERANCE = 0.131, 0.238, 0.1
-"""VGGish's published smoke test: its embedding of a 1 kHz sine, before PCA."""
-
 
 def list_weights(*, cache: Path | None = None) -> list[str]:
     """One line per known weights: name, whether it is here, digest, licence, address."""
     lines = []
-    for name, entry in REGISTRY.items():
+    for name, entry in registry().items():
         here = _cached(name, cache).is_file()
         lines.append(
             f"{name:<13} {'cached' if here else 'absent':<7} sha256 {entry.digest[:8]}…"
@@ -63,8 +59,8 @@ def fetch(name: str, *, cache: Path | None = None) -> Path:
     """Download the published file, check its digest, convert it; the safetensors file.
 
     Raises:
-        UnknownName: if the registry has no ``name``.
-        WeightsUnavailable: if it cannot be downloaded, or is not what the registry says.
+        UnknownName: if there are no weights ``name``.
+        WeightsUnavailable: if it cannot be downloaded, or is not the published file.
         StorageFailure: if the cache cannot be written.
     """
     entry = published(name)
@@ -80,7 +76,7 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
     """Check the digest of a published file and convert it; the safetensors file.
 
     Raises:
-        UnknownName: if the registry has no ``name``.
+        UnknownName: if there are no weights ``name``.
         WeightsUnavailable: if the file is not the published one, or does not fit the network.
         StorageFailure: if the cache cannot be written.
     """
@@ -110,7 +106,7 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
 
 
 def verify(names: Iterable[str] | None = None, *, cache: Path | None = None) -> list[str]:
-    """Check cached weights: recorded digest, tensors, and what VGGish says to a sine.
+    """Check cached weights: recorded digest, tensors, and what its encoder asks of each.
 
     Args:
         names: weights to check; by default all that are cached.
@@ -120,11 +116,11 @@ def verify(names: Iterable[str] | None = None, *, cache: Path | None = None) -> 
         One line per weights.
 
     Raises:
-        UnknownName: if the registry has no such name.
+        UnknownName: if there are no weights of such a name.
         WeightsUnavailable: if one is not cached, or none is.
         DifferenceFound: if one is not what it should be.
     """
-    wanted = list(names) if names else [n for n in REGISTRY if _cached(n, cache).is_file()]
+    wanted = list(names) if names else [n for n in registry() if _cached(n, cache).is_file()]
     if not wanted:
         raise WeightsUnavailable(
             f"no weights in {cache_dir(cache)}; expected at least one; run"
@@ -134,7 +130,7 @@ def verify(names: Iterable[str] | None = None, *, cache: Path | None = None) -> 
 
 
 def _verify(name: str, cache: Path | None) -> str:
-    published(name)
+    entry = published(name)
     path = _cached(name, cache)
     if not path.is_file():
         raise WeightsUnavailable(f"weights {name} are not cached: no {path}; {both_ways(name)}")
@@ -146,81 +142,32 @@ def _verify(name: str, cache: Path | None) -> str:
             f" {both_ways(name)}"
         )
     tensors = read_tensors(name, path)
-    _check_shapes(name, tensors)
+    check_shapes(name, tensors)
     note = ""
-    if name == "vggish":
-        note = ", known answer " + _known_answer(tensors)
+    if entry.check is not None:
+        try:
+            note = f", {entry.check(tensors)}"
+        except ValueError as error:
+            raise DifferenceFound(f"weights {name}: {error}; {both_ways(name)}") from error
     return f"{name}: ok, sha256 {digest[:12]}, {len(tensors)} tensors{note}"
-
-
-def _known_answer(state: dict[str, Tensor]) -> str:
-    """VGGish's embedding of 3 s of a 1 kHz sine against the published mean and deviation."""
-    import numpy as np
-    import torch
-
-    from avqa.extract.encoders import vggish
-    from avqa.extract.settings import Settings
-
-    sine = np.sin(2 * np.pi * 1000 / 16_000 * np.arange(48_000)).astype(np.float32)
-    windows = np.stack([sine[k * 15_360 :][: vggish.WINDOW] for k in range(3)])
-    settings = Settings(features=("vggish/audio",))
-    mel = np.zeros((vggish.BATCH["cpu"], vggish.FRAMES, vggish.BANDS), np.float32)
-    mel[:3] = vggish.prepare("mel", windows, settings)
-    network = vggish.build(settings, state)
-    rows = network.forward("mel", torch.from_numpy(mel), ["audio"])["audio"][:3].numpy()
-    mean, deviation = float(rows.mean()), float(rows.std())
-    for value, known in ((mean, KNOWN_MEAN), (deviation, KNOWN_DEVIATION)):
-        if abs(value - known) > KNOWN_TOLERANCE * known:
-            raise DifferenceFound(
-                f"weights vggish: a 1 kHz sine gives mean={mean:.3f} deviation={deviation:.3f};"
-                f" expected {KNOWN_MEAN} and {KNOWN_DEVIATION} within 10 %;"
-                f" {both_ways('vggish')}"
-            )
-    return f"mean {mean:.3f} deviation {deviation:.3f}"
 
 
 def _convert(name: str, path: Path) -> dict[str, Tensor]:
     """The tensors of a published file whose digest matched, as the architecture names them."""
+    entry = published(name)
     try:
-        raw = _read_clip(path) if name == "clip_vit_b32" else _read_state_dict(path)
-        tensors = _renamed_pca(raw) if name == "vggish_pca" else _known_only(name, raw)
-    except WeightsUnavailable:
-        raise
+        tensors = _known_only(name, entry.convert(path))
     except Exception as error:  # whatever a parser raises on what it cannot parse
         first_line = str(error).strip().partition("\n")[0]
         raise WeightsUnavailable(
             f"{path} cannot be read as {name} ({type(error).__name__}: {first_line}); expected"
-            f" {published(name).file_name}; {both_ways(name)}"
+            f" {entry.file_name}; {both_ways(name)}"
         ) from error
-    _check_shapes(name, tensors)
+    check_shapes(name, tensors)
     return {key: tensor.float().contiguous().clone() for key, tensor in tensors.items()}
 
 
-def _read_clip(path: Path) -> dict[str, Any]:
-    """OpenAI's file is a TorchScript archive, half of it in half precision."""
-    import torch
-
-    with warnings.catch_warnings():
-        for kind in (DeprecationWarning, FutureWarning):  # TorchScript as such is going
-            warnings.simplefilter("ignore", kind)
-        state: dict[str, Any] = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
-    return state
-
-
-def _read_state_dict(path: Path) -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    # The PCA file holds numpy arrays; numpy has renamed its module since.
-    rebuild: Any = np.empty(0).__reduce__()[0]
-    names = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
-    types = [np.ndarray, np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64))]
-    with torch.serialization.safe_globals([*((rebuild, name) for name in names), *types]):
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
-def _known_only(name: str, raw: dict[str, Any]) -> dict[str, Tensor]:
+def _known_only(name: str, raw: Mapping[str, Any]) -> dict[str, Tensor]:
     """Without what the network does not have; with the counters that old files leave out."""
     import torch
 
@@ -229,16 +176,12 @@ def _known_only(name: str, raw: dict[str, Any]) -> dict[str, Tensor]:
     return counters | {key: raw[key] for key in shapes if key in raw}
 
 
-def _renamed_pca(raw: dict[str, Any]) -> dict[str, Tensor]:
-    import torch
+def check_shapes(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Make sure that tensors are those of the network.
 
-    return {
-        "pca.eigen_vectors": torch.as_tensor(raw["pca_eigen_vectors"]),
-        "pca.means": torch.as_tensor(raw["pca_means"]).reshape(-1),
-    }
-
-
-def _check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
+    Raises:
+        WeightsUnavailable: names the first that is not.
+    """
     given = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     wanted = expected_shapes(name)
     for key in sorted(wanted.keys() | given.keys()):

@@ -17,12 +17,13 @@ from avqa.heads._parts.blocks import AnswerLayer, masked_mean, masked_softmax, q
 from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
-from avqa.heads._parts.head import Head, HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.head import VIDEO_FEATURES, Head, HeadInput, HeadOptions, HeadOutput
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, Paper, Recipe
 from avqa.plugins import Kind
 
 __all__ = [
     "COLUMNS",
+    "VIDEO_FEATURES",
     "HEADS",
     "Ablation",
     "AnswerLayer",

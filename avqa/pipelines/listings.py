@@ -8,7 +8,10 @@ from avqa.extract.settings import DEFAULT_FEATURES
 
 
 def encoder_lines() -> list[str]:
-    """One line per feature: name, shape per second, bytes per minute, whether it is a default."""
+    """One line per feature: name, shape per second, bytes per minute, whether it is a default.
+
+    Then one per option of an encoder.
+    """
     lines = [f"{'feature':<28}{'per second':<18}{'MB/min':>8}  default  what"]
     for feature in encoders.all_features():
         tap = encoders.tap_of(feature)
@@ -22,6 +25,12 @@ def encoder_lines() -> list[str]:
             f"{feature:<28}{shape:<18}{values * 2 * 60 / 1e6:>8.2f}  {default:<7}"
             f"  {', '.join(tap.dims)}{packed}"
         )
+    lines += ["", "options, with --set; the first value is the default"]
+    for key in encoders.all_options():
+        option = encoders.option_of(key)
+        others = (value for value in option.choices if value != option.default)
+        choices = "|".join(map(str, (option.default, *others)))
+        lines.append(f"  {key}={choices}  {option.what}")
     return lines
 
 

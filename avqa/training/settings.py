@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
+from avqa.extract import encoders
 
 DERIVED = {
     "audio_width": "the store's features",
@@ -47,8 +48,10 @@ class TrainSettings:
     gamma: float
     stride_seconds: int
     """Every how many seconds a row of a video is taken."""
-    visual: Literal["clip_vit_b32", "resnet18"]
-    """The pictures' features: CLIP's vectors and patches, or ResNet-18's vectors and maps."""
+    visual: str
+    """Encoder of the pictures' features."""
+    audio: str = "vggish"
+    """Encoder of the sound's features."""
     max_seconds: int = 60
     """Seconds of a video that are read; later ones are cut off."""
     split: Literal["official", "video"] = "official"
@@ -70,6 +73,8 @@ class TrainSettings:
             value = getattr(self, name)
             if get_origin(hint) is Literal and value not in get_args(hint):
                 yield f"{name}={value!r}; expected one of {', '.join(get_args(hint))}"
+            if name in ("visual", "audio") and value not in encoders.names():
+                yield f"{name}={value!r}; expected one of {', '.join(encoders.names())}"
             if hint is int and value < (0 if name == "workers" else 1):
                 yield f"{name}={value}; expected {0 if name == 'workers' else 1} or more"
         for name in ("learning_rate", "gamma"):
@@ -152,10 +157,10 @@ def _parse(key: str, value: Any, hint: Any, *, text: bool) -> tuple[Any, str | N
     if NoneType in kinds and value == "none":
         return None, None
     kind = next(k for k in kinds if k is not NoneType)
-    if get_origin(kind) is Literal:
+    if get_origin(kind) is Literal or (kind is str and isinstance(value, str)):
         # Which values there may be is checked with all other values.
         return value, None
-    expected = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     try:
         return (_from_text(value, kind) if text else _from_toml(value, kind)), None
     except ValueError:

@@ -27,8 +27,7 @@ from avqa.errors import (
     UnknownName,
     WeightsUnavailable,
 )
-from avqa.extract import encoders, weights, weights_files
-from avqa.extract.settings import Settings
+from avqa.extract import encoders, published, weights, weights_files
 
 State = dict[str, torch.Tensor]
 Publish = Callable[[str, Path], None]
@@ -41,14 +40,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def declare(monkeypatch: pytest.MonkeyPatch, name: str, **changed: Any) -> None:
+    """Make the encoder that has these weights declare them otherwise."""
+    (module,) = (m for m in map(encoders.load, encoders.names()) if name in m.WEIGHTS)
+    entry = replace(module.WEIGHTS[name], **changed)
+    monkeypatch.setattr(module, "WEIGHTS", {**module.WEIGHTS, name: entry})
+
+
 @pytest.fixture
 def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Make the registry expect a file made here."""
 
     def expect(name: str, path: Path) -> None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        short = digest[: len(weights.REGISTRY[name].digest)]
-        monkeypatch.setitem(weights.REGISTRY, name, replace(weights.REGISTRY[name], digest=short))
+        declare(monkeypatch, name, digest=digest[: len(published.published(name).digest)])
 
     return expect
 
@@ -75,59 +80,14 @@ def vggish_file(tmp_path: Path, publish: Publish) -> Path:
     return path
 
 
-# The registry and the cache
-
-
-def test_registry_is_as_published() -> None:
-    digests = {name: entry.digest for name, entry in weights.REGISTRY.items()}
-    assert digests == {
-        "clip_vit_b32": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
-        "resnet18": "f37072fd",
-        "vggish": "10086976",
-        "vggish_pca": "970ea276",
-    }
-    assert [entry.file_name for entry in weights.REGISTRY.values()] == [
-        "ViT-B-32.pt",
-        "resnet18-f37072fd.pth",
-        "vggish-10086976.pth",
-        "vggish_pca_params-970ea276.pth",
-    ]
-    assert all(entry.address.startswith("https://") for entry in weights.REGISTRY.values())
-    assert all(entry.licence for entry in weights.REGISTRY.values())
-
-
-def test_every_encoders_weights_are_in_the_registry() -> None:
-    used = {name for encoder in encoders.names() for name in encoders.load(encoder).WEIGHTS}
-    assert used == set(weights.REGISTRY)
-    for encoder in encoders.names():
-        for name in encoders.load(encoder).WEIGHTS:
-            assert weights.REGISTRY[name].encoder == encoder
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"AVQA_CACHE": "/a", "XDG_CACHE_HOME": "/x"}, "/a"),
-        ({"XDG_CACHE_HOME": "/x"}, "/x/avqa"),
-        ({"AVQA_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/avqa"),
-    ],
-)
-def test_cache_is_where_the_environment_says(
-    environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("AVQA_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert weights.cache_dir() == Path(expected)
-    assert weights.cache_dir(Path("/given")) == Path("/given")
+# Listing
 
 
 def test_list_says_what_is_here(cache: Path) -> None:
     cache.mkdir()
     (cache / "vggish.safetensors").touch()
     lines = {line.split()[0]: line for line in weights.list_weights()}
-    assert list(lines) == list(weights.REGISTRY)
+    assert list(lines) == list(published.registry())
     assert " cached " in lines["vggish"]
     assert " absent " in lines["clip_vit_b32"]
     assert "sha256 40d36571…  MIT  https://openaipublic" in lines["clip_vit_b32"]
@@ -226,7 +186,7 @@ def test_resnet_is_imported_once_and_loaded_from_safetensors(
     assert loaded.keys() == networks.state("resnet18").keys()
     for name, tensor in loaded.items():
         assert torch.equal(tensor, networks.state("resnet18")[name].float()), name
-    encoders.load("resnet18").build(Settings(), loaded)
+    networks.built("resnet18", loaded)
 
 
 def test_a_folder_serves_as_well_as_the_cache(
@@ -236,7 +196,10 @@ def test_a_folder_serves_as_well_as_the_cache(
     own = tmp_path / "own"
     own.mkdir()
     shutil.copy(cache / "resnet18.safetensors", own)  # without its record
-    cached, copied = weights.resolve("pretrained"), weights.resolve(str(own))
+    cached, copied = (
+        weights.resolve("pretrained", ["resnet18"]),
+        weights.resolve(str(own), ["resnet18"]),
+    )
     assert copied.describe("resnet18") == cached.describe("resnet18")
     assert weights.load_state("resnet18", copied).keys() == networks.state("resnet18").keys()
 
@@ -249,12 +212,12 @@ def test_clip_is_read_from_a_torchscript_archive(
     _script_archive({**state, "input_resolution": torch.tensor(224)}, path)
     publish("clip_vit_b32", path)
     weights.import_file("clip_vit_b32", path)
-    loaded = weights.load_state("clip_vit_b32", weights.resolve("pretrained"))
+    loaded = weights.load_state("clip_vit_b32", weights.resolve("pretrained", ["clip_vit_b32"]))
     assert loaded.keys() == state.keys()
     for name, tensor in loaded.items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, state[name].half().float()), name
-    encoders.load("clip_vit_b32").build(Settings(), loaded)
+    networks.built("clip_vit_b32", loaded)
 
 
 def _script_archive(state: State, path: Path) -> None:
@@ -286,10 +249,10 @@ def test_vggish_and_its_pca_are_imported(
     torch.save(params, path)
     publish("vggish_pca", path)
     weights.import_file("vggish", vggish_file)
-    without = weights.load_state("vggish", weights.resolve("pretrained"))
+    without = weights.load_state("vggish", weights.resolve("pretrained", ["vggish"]))
     assert not any(name.startswith("pca.") for name in without)
     weights.import_file("vggish_pca", path)
-    loaded = weights.load_state("vggish", weights.resolve("pretrained"))
+    loaded = weights.load_state("vggish", weights.resolve("pretrained", ["vggish", "vggish_pca"]))
     assert loaded.keys() == state.keys()
     for name, tensor in state.items():
         assert torch.equal(loaded[name], tensor), name
@@ -324,7 +287,7 @@ class Malicious:
 @pytest.mark.parametrize("name", ["resnet18", "vggish", "vggish_pca", "clip_vit_b32"])
 def test_no_pickle_is_ever_run(name: str, cache: Path, tmp_path: Path, publish: Publish) -> None:
     trace = tmp_path / "was-run"
-    path = tmp_path / weights.REGISTRY[name].file_name
+    path = tmp_path / published.published(name).file_name
     torch.save({"conv1.weight": Malicious(trace)}, path)
     with pytest.raises(WeightsUnavailable, match=f"is not {name}: sha256="):
         weights.import_file(name, path)
@@ -334,7 +297,7 @@ def test_no_pickle_is_ever_run(name: str, cache: Path, tmp_path: Path, publish: 
     assert not trace.exists()
     shutil.copy(path, tmp_path / f"{name}.safetensors")
     with pytest.raises(WeightsUnavailable, match="is no safetensors file"):
-        weights.read_tensors(name, weights.resolve(str(tmp_path)).path(name))
+        weights.read_tensors(name, weights.resolve(str(tmp_path), [name]).path(name))
     assert not trace.exists()
     assert not list(cache.glob("*.safetensors")) if cache.exists() else True
 
@@ -377,22 +340,22 @@ def test_a_file_changed_after_its_import_is_refused(cache: Path, resnet_file: Pa
     damaged[-1] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(WeightsUnavailable, match="weights resnet18 changed since their import: "):
-        weights.resolve("pretrained")
+        weights.resolve("pretrained", ["resnet18"])
     with pytest.raises(DifferenceFound, match="weights resnet18: sha256=.* recorded at import: "):
         weights.verify(["resnet18"])
 
 
 def test_a_touched_file_is_hashed_again_and_accepted(cache: Path, resnet_file: Path) -> None:
     path = weights.import_file("resnet18", resnet_file)
-    before = weights.resolve("pretrained").describe("resnet18")
+    before = weights.resolve("pretrained", ["resnet18"]).describe("resnet18")
     path.touch()
-    assert weights.resolve("pretrained").describe("resnet18") == before
+    assert weights.resolve("pretrained", ["resnet18"]).describe("resnet18") == before
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100])
 def test_what_is_no_safetensors_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "resnet18.safetensors").write_bytes(content)
-    source = weights.resolve(str(tmp_path))
+    source = weights.resolve(str(tmp_path), ["resnet18"])
     with pytest.raises(WeightsUnavailable, match="is no safetensors file .*; expected one that"):
         weights.load_state("resnet18", source)
 
@@ -409,7 +372,7 @@ def test_verify_says_what_it_checked(
         weights.verify()
     assert "weights vggish: a 1 kHz sine gives mean=" in str(caught.value)
     assert "expected 0.131 and 0.238 within 10 %" in str(caught.value)
-    monkeypatch.setattr(weights_files, "KNOWN_TOLERANCE", 1000.0)
+    monkeypatch.setattr(encoders.load("vggish"), "KNOWN_TOLERANCE", 1000.0)
     resnet, vggish = weights.verify()
     assert resnet.startswith("resnet18: ok, sha256 ")
     assert resnet.endswith(" 122 tensors")
@@ -447,8 +410,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
-    entry = replace(weights.REGISTRY[name], address=address)
-    monkeypatch.setitem(weights.REGISTRY, name, entry)
+    declare(monkeypatch, name, address=address)
 
 
 def test_fetch_downloads_checks_and_converts(

@@ -110,6 +110,20 @@ def change(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def test_a_config_of_before_other_encoders_of_sound_is_read(member):
+    config = json.loads((member.path / "config.json").read_text())
+    assert config["settings"].pop("audio") == "vggish"
+    (member.path / "config.json").write_text(json.dumps(config))
+    assert Member.load(member.path).config == member.config
+
+
+def test_an_encoder_that_is_not_here_is_named(member):
+    settings = json.loads((member.path / "config.json").read_text())["settings"]
+    change(member.path / "config.json", settings={**settings, "visual": "other"})
+    with pytest.raises(ConfigError, match="visual='other'; expected one of clip_vit_b32, resnet18"):
+        Member.load(member.path)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

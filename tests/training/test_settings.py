@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
+from avqa.extract import encoders
 from avqa.training.settings import DERIVED, TrainSettings, resolve
 
 
@@ -72,6 +73,15 @@ def test_all_problems_are_told_at_once():
     assert "\n" not in found
 
 
+def test_every_encoder_is_a_choice():
+    for name in encoders.names():
+        settings, _ = resolve("pstp", {"visual": name, "audio": name})
+        assert (settings.visual, settings.audio) == (name, name)
+    found = complaint("pstp", {"visual": "clip"}, {"audio": 3})
+    assert "visual='clip'; expected one of clip_vit_b32, " in found
+    assert "audio=3; expected text" in found
+
+
 def test_what_follows_from_the_store_is_not_asked():
     for name, source in DERIVED.items():
         if name != "num_sources":
@@ -102,7 +112,7 @@ def test_settings_and_options_share_no_name_and_have_readable_types(head):
     assert not own.keys() & options.keys()
     for hint in {**own, **options}.values():
         kinds = {kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)}
-        assert get_origin(hint) is Literal or kinds <= {int, float, bool}
+        assert get_origin(hint) is Literal or kinds <= {int, float, bool, str}
 
 
 @given(seconds=st.integers(1, 400), stride=st.integers(1, 500))

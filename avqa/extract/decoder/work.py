@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from avqa.errors import ConfigError, MediaError, UnknownName
 from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
-from avqa.extract.encoders import Input
+from avqa.extract.encoders import EncoderModule, Input, Options
 from avqa.extract.media import file_checks
 from avqa.extract.media.audio import (
     BLOCK_SECONDS,
@@ -48,17 +47,23 @@ class Prepared:
     """One input that was asked for and who prepares it."""
 
     full_name: str
-    encoder: ModuleType
+    encoder: EncoderModule
     name: str
     input: Input
+    options: Options
 
-    def row(self, data: NDArray[Any], settings: Settings) -> NDArray[Any]:
+    @property
+    def hop(self) -> float:
+        """Seconds between two rows of sound."""
+        return float(self.options[self.input.hop]) if self.input.hop else 1.0
+
+    def row(self, data: NDArray[Any]) -> NDArray[Any]:
         """Prepare one second [1, …]: alone, so that it cannot depend on its neighbours.
 
         Raises:
             ValueError: if the encoder breaks its own declaration.
         """
-        row: NDArray[Any] = np.asarray(self.encoder.prepare(self.name, data, settings))
+        row: NDArray[Any] = np.asarray(self.encoder.prepare(self.name, data, self.options))
         if row.shape != (1, *self.input.shape) or row.dtype != self.input.dtype:
             raise ValueError(
                 f"input {self.full_name!r} prepared as {row.shape} {row.dtype}; "
@@ -66,11 +71,11 @@ class Prepared:
             )
         return row
 
-    def rehearse(self, settings: Settings) -> None:
+    def rehearse(self) -> None:
         """Prepare nothing in particular once, so that no video pays for slow imports."""
         picture = self.input.kind == "picture"
         shape = (1, 64, 64, 3) if picture else (1, self.input.window)
-        self.row(np.zeros(shape, np.uint8 if picture else np.float32), settings)
+        self.row(np.zeros(shape, np.uint8 if picture else np.float32))
 
 
 class Work:
@@ -105,10 +110,11 @@ class Work:
             encoder = encoders.load(encoder_name)
             if name not in encoder.INPUTS:
                 raise UnknownName(f"input of {encoder_name}", name, encoder.INPUTS)
-            self._inputs.append(Prepared(full_name, encoder, name, encoder.INPUTS[name]))
+            options = self._settings.options_of(encoder_name)
+            self._inputs.append(Prepared(full_name, encoder, name, encoder.INPUTS[name], options))
         for prepared in self._inputs:
             if prepared.full_name not in loaded:
-                prepared.rehearse(self._settings)
+                prepared.rehearse()
         if request["op"] == "frames" or any(p.input.kind == "sound" for p in self._inputs):
             load_resampler()
         if "torch" in sys.modules:
@@ -165,9 +171,7 @@ class Work:
         with closing(self._decoded(probe, grid, full=full)) as pictures:
             for picture in pictures:
                 with self._clock("prepare"):
-                    made = {
-                        p.full_name: p.row(picture.rgb[None], self._settings)[0] for p in inputs
-                    }
+                    made = {p.full_name: p.row(picture.rgb[None])[0] for p in inputs}
                 rows.add(picture.index, made)
                 if rows.stuck:
                     break
@@ -265,8 +269,7 @@ class Work:
         self, blocks: Iterator[Waveform], inputs: Sequence[Prepared], num_rows: int
     ) -> None:
         """Send all sound inputs of a minute before the next minute is read."""
-        hop = self._settings.audio_hop
-        cutters = [(p, WindowCutter(num_rows, hop, p.input.window)) for p in inputs]
+        cutters = [(p, WindowCutter(num_rows, p.hop, p.input.window)) for p in inputs]
         for block in blocks:
             for prepared, cutter in cutters:
                 self._send_rows(prepared, cutter.push(block))
@@ -276,7 +279,7 @@ class Work:
     def _send_rows(self, prepared: Prepared, cut: Iterator[tuple[int, Waveform]]) -> None:
         for first_row, windows in cut:
             with self._clock("prepare"):
-                rows = [prepared.row(window[None], self._settings) for window in windows]
+                rows = [prepared.row(window[None]) for window in windows]
             step = _rows_per_block(rows[0], SOUND_ROWS)
             for k in range(0, len(rows), step):
                 self._link.send_block(

@@ -1,81 +1,71 @@
 """Frozen networks, one file each: the file name is the encoder's public name.
 
-An encoder module defines, without importing torch at module level:
-
-- ``WEIGHTS: tuple[str, ...]``: names in `avqa.extract.weights.REGISTRY` it can need
-- ``WEIGHTS_OF: dict[str, tuple[str, ...]]``: those that each tap needs
-- ``BATCH: dict[str, int]``: rows per forward by kind of device; part of the recipe
-- ``INPUTS: dict[str, Input]``: what its ``prepare`` makes of a second of video
-- ``TAPS: dict[str, Tap]``: what it can store; a feature's name is ``<encoder>/<tap>``
-- ``recipe(tap, settings) -> dict``: everything of this encoder that changes a number of that tap
-- ``prepare(name, seconds, settings) -> ndarray``: the uint8 pictures or float32 sound of one
-  `Input` → array ``[rows, *INPUTS[name].shape]``; runs in the decoder process
-- ``build(settings, state) -> Network``: the frozen network, given its weights
+An encoder's file holds everything about it: its weights, what it prepares, what can be stored,
+its options, its recipe. `EncoderModule` is the contract; ``docs/plugins.md`` has an example.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 from avqa.errors import UnknownName
+from avqa.extract.encoders._contract import (
+    SHARED_OPTION,
+    EncoderModule,
+    Input,
+    Network,
+    Option,
+    Options,
+    OptionValue,
+    Tap,
+    Weights,
+    complaints,
+)
+from avqa.plugins import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from torch import Tensor
+__all__ = [
+    "ENCODERS",
+    "SHARED_OPTION",
+    "EncoderModule",
+    "Input",
+    "Network",
+    "Option",
+    "OptionValue",
+    "Options",
+    "Tap",
+    "Weights",
+    "all_features",
+    "all_options",
+    "load",
+    "names",
+    "option_of",
+    "renamed",
+    "split_feature",
+    "tap_of",
+    "weights_of",
+]
 
-
-@dataclass(frozen=True)
-class Input:
-    """One prepared block type: what travels from the decoder process to the network."""
-
-    kind: Literal["picture", "sound"]
-    shape: tuple[int, ...]
-    """Shape of one row."""
-    dtype: Literal["uint8", "float32"]
-    window: int = 0
-    """Samples of 16 kHz sound ``prepare`` gets for one row; sound only."""
-
-
-@dataclass(frozen=True)
-class Tap:
-    """One array a network gives: its shape per second, dimension names and storage."""
-
-    input: str
-    shape: tuple[int, ...]
-    dims: tuple[str, ...]
-    sparse: bool
-    """Many exact zeros (after a ReLU): stored with zstd; dense ones are not compressed."""
-
-
-class Network(Protocol):
-    """A frozen network on its device."""
-
-    def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Run one prepared batch ``[B, *shape]`` of the input ``name``, all rows at once.
-
-        Returns float32 CPU tensors ``[B, *tap shape]`` for the taps asked for.
-        """
+ENCODERS: Kind[EncoderModule] = Kind(
+    "encoder", __name__, "avqa.encoders", EncoderModule, complaints
+)
 
 
-def names() -> list[str]:
+def names() -> tuple[str, ...]:
     """Names of all encoders, without importing them."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return ENCODERS.names()
 
 
-def load(name: str) -> ModuleType:
+def load(name: str) -> EncoderModule:
     """Import one encoder module.
 
     Raises:
         UnknownName: if there is no such encoder.
+        PluginError: it breaks the contract.
     """
-    if name not in names():
-        raise UnknownName("encoder", name, names())
-    return importlib.import_module(f"{__name__}.{name}")
+    return ENCODERS.load(name)
 
 
 def split_feature(feature: str) -> tuple[str, str]:
@@ -98,14 +88,37 @@ def all_features() -> list[str]:
 def tap_of(feature: str) -> Tap:
     """The `Tap` of ``<encoder>/<tap>``."""
     encoder, tap = split_feature(feature)
-    found: Tap = load(encoder).TAPS[tap]
-    return found
+    return load(encoder).TAPS[tap]
 
 
 def weights_of(features: Iterable[str]) -> tuple[str, ...]:
-    """Names of the weights that these features need, each once, in order."""
+    """Names of the weights that these ``<encoder>/<tap>`` need, each once, in order."""
     found: list[str] = []
     for feature in features:
         encoder, tap = split_feature(feature)
-        found += load(encoder).WEIGHTS_OF[tap]
+        module = load(encoder)
+        needed = module.TAPS[tap].weights
+        found += module.WEIGHTS if needed is None else needed
     return tuple(dict.fromkeys(found))
+
+
+def all_options() -> list[str]:
+    """Every ``<encoder>.<option>`` there is."""
+    return [f"{name}.{option}" for name in names() for option in load(name).OPTIONS]
+
+
+def option_of(key: str) -> Option:
+    """The `Option` of ``<encoder>.<option>``.
+
+    Raises:
+        UnknownName: if the encoder or the option does not exist.
+    """
+    encoder, _, option = key.partition(".")
+    if encoder not in names() or option not in load(encoder).OPTIONS:
+        raise UnknownName("option", key, all_options())
+    return load(encoder).OPTIONS[option]
+
+
+def renamed() -> dict[str, str]:
+    """Name of a setting of before → the ``<encoder>.<option>`` that it is now."""
+    return {was: key for key in all_options() if (was := option_of(key).was)}

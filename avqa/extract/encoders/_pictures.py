@@ -9,7 +9,6 @@ shrinks more, which moves single values of a squashed portrait by up to 3 levels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -47,13 +46,6 @@ def pad(picture: NDArray[np.uint8], size: int, kind: Filter) -> NDArray[np.uint8
     top, left = (size - scaled.shape[0]) // 2, (size - scaled.shape[1]) // 2
     padded[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
     return padded
-
-
-def stack(pictures: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
-    """Pictures of one size as [rows, size, size, 3]; no pictures give no rows."""
-    if not pictures:
-        return np.zeros((0, size, size, 3), np.uint8)
-    return np.stack(pictures)
 
 
 def _resize(picture: NDArray[np.uint8], height: int, width: int, kind: Filter) -> NDArray[np.uint8]:

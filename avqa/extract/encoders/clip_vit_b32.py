@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.encoders import Input, Tap, _pictures
+from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _pictures
+from avqa.extract.encoders._weights import read_torchscript
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
-    from avqa.extract.settings import Settings
+    from avqa.extract.settings import Device, Precision
 
 MODEL = "ViT-B-32-quickgelu"
 SIZE = 224
@@ -29,42 +30,45 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 QUICK = 1.702
 """Slope of QuickGELU's sigmoid."""
 
-WEIGHTS = ("clip_vit_b32",)
-INPUTS = {"picture": Input("picture", (SIZE, SIZE, 3), "uint8")}
-TAPS = {
+INPUTS: Mapping[str, Input] = {"picture": Input("picture", (SIZE, SIZE, 3), "uint8")}
+TAPS: Mapping[str, Tap] = {
     "frame": Tap("picture", (512,), ("channel",), sparse=False),
     "patch": Tap("picture", (49, 512), ("position", "channel"), sparse=False),
 }
-WEIGHTS_OF = dict.fromkeys(TAPS, WEIGHTS)
-BATCH = {"cpu": 16, "cuda": 128}
+BATCH: Mapping[str, int] = {"cpu": 16, "cuda": 128}
+OPTIONS: Mapping[str, Option] = {
+    "crop": Option(
+        "center",
+        ("center", "squash", "pad"),
+        "how a picture becomes a square",
+        was="clip_crop",
+    )
+}
 
 
-def recipe(tap: str, settings: Settings) -> dict[str, Any]:
-    """Everything of this encoder that changes a number of ``tap``."""
+def recipe(tap: str) -> dict[str, Any]:
+    """Everything of this encoder that changes a number of ``tap``, but its options."""
     return {
         "network": f"open_clip {MODEL}, visual tower",
         "tap": {
             "frame": "class token, ln_post, proj",
             "patch": "49 patch tokens row-major, ln_post, proj",
         }[tap],
-        "crop": settings.clip_crop,
         "resize": f"uint8 bicubic antialias {SIZE}",
         "mean": list(MEAN),
         "std": list(STD),
     }
 
 
-def prepare(
-    name: str, seconds: Sequence[NDArray[np.uint8]], settings: Settings
-) -> NDArray[np.uint8]:
+def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -> NDArray[np.uint8]:
     """RGB pictures [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
-    if settings.clip_crop == "squash":
+    if options["crop"] == "squash":
         cropped = [_pictures.squash(picture, SIZE, "bicubic") for picture in seconds]
-    elif settings.clip_crop == "pad":
+    elif options["crop"] == "pad":
         cropped = [_pictures.pad(picture, SIZE, "bicubic") for picture in seconds]
     else:
         cropped = [_pictures.center(picture, SIZE, SIZE, "bicubic") for picture in seconds]
-    return _pictures.stack(cropped, SIZE)
+    return np.stack(cropped)
 
 
 def architecture() -> nn.Module:
@@ -76,7 +80,21 @@ def architecture() -> nn.Module:
     return model
 
 
-def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
+WEIGHTS: Mapping[str, Weights] = {
+    "clip_vit_b32": Weights(
+        random=lambda: architecture().state_dict(),
+        address="https://openaipublic.azureedge.net/clip/models/"
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
+        digest="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        licence="MIT",
+        convert=read_torchscript,  # half of it in half precision
+    )
+}
+
+
+def build(
+    state: Mapping[str, Tensor], options: Options, device: Device, precision: Precision
+) -> Network:
     """The frozen visual tower; entries of ``state`` outside ``visual.`` are not needed.
 
     Raises:
@@ -91,9 +109,9 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
     visual = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
     _frozen.fill(tower, visual, "clip_vit_b32")
     tower.output_tokens = True
-    _frozen.freeze(tower, settings.device, settings.precision)
+    _frozen.freeze(tower, device, precision)
     with torch.inference_mode():
-        return _Clip(tower, _frozen.DTYPES[settings.precision], BATCH[settings.device])
+        return _Clip(tower, _frozen.DTYPES[precision], BATCH[device])
 
 
 class _Clip:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.encoders import Input, Tap, _pictures
+from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _pictures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
-    from avqa.extract.settings import Settings
+    from avqa.extract.settings import Device, Precision
 
 SHORT_SIDE = 256
 SIZE = 224
@@ -30,21 +30,20 @@ MAP_MEAN = (0.43216, 0.394666, 0.37645)
 """The published maps were made with the means of a video data set, not ImageNet's."""
 MAP_STD = (0.22803, 0.22145, 0.216989)
 
-WEIGHTS = ("resnet18",)
-INPUTS = {
+INPUTS: Mapping[str, Input] = {
     "crop": Input("picture", (SIZE, SIZE, 3), "uint8"),
     "squash": Input("picture", (SIZE, SIZE, 3), "uint8"),
 }
-TAPS = {
+TAPS: Mapping[str, Tap] = {
     "pool": Tap("crop", (512,), ("channel",), sparse=False),
     "map": Tap("squash", (14, 14, 512), ("y", "x", "channel"), sparse=True),
     "map7": Tap("squash", (7, 7, 512), ("y7", "x7", "channel"), sparse=True),
 }
-WEIGHTS_OF = dict.fromkeys(TAPS, WEIGHTS)
-BATCH = {"cpu": 16, "cuda": 128}
+BATCH: Mapping[str, int] = {"cpu": 16, "cuda": 128}
+OPTIONS: Mapping[str, Option] = {}
 
 
-def recipe(tap: str, settings: Settings) -> dict[str, Any]:
+def recipe(tap: str) -> dict[str, Any]:
     """Everything of this encoder that changes a number of ``tap``."""
     pool = tap == "pool"
     return {
@@ -61,15 +60,13 @@ def recipe(tap: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def prepare(
-    name: str, seconds: Sequence[NDArray[np.uint8]], settings: Settings
-) -> NDArray[np.uint8]:
+def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -> NDArray[np.uint8]:
     """RGB pictures [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
     if name == "crop":
         small = [_pictures.center(picture, SHORT_SIDE, SIZE, "bilinear") for picture in seconds]
     else:
         small = [_pictures.squash(picture, SIZE, "bilinear") for picture in seconds]
-    return _pictures.stack(small, SIZE)
+    return np.stack(small)
 
 
 def architecture() -> nn.Module:
@@ -80,7 +77,19 @@ def architecture() -> nn.Module:
     return network
 
 
-def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
+WEIGHTS: Mapping[str, Weights] = {
+    "resnet18": Weights(
+        random=lambda: architecture().state_dict(),
+        address="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        digest="f37072fd",
+        licence="BSD-3-Clause; ImageNet terms",
+    )
+}
+
+
+def build(
+    state: Mapping[str, Tensor], options: Options, device: Device, precision: Precision
+) -> Network:
     """The frozen network without its classifier.
 
     Raises:
@@ -94,9 +103,9 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
         network: Any = architecture()
     _frozen.fill(network, state, "resnet18")
     _fold_batch_norms(network.eval())
-    _frozen.freeze(network, settings.device, settings.precision)
+    _frozen.freeze(network, device, precision)
     with torch.inference_mode():
-        return _ResNet(network, _frozen.DTYPES[settings.precision], BATCH[settings.device])
+        return _ResNet(network, _frozen.DTYPES[precision], BATCH[device])
 
 
 def _fold_batch_norms(network: Any) -> None:

@@ -15,37 +15,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable
-from avqa.extract.encoders import Input, Tap
+from avqa.extract.encoders import Input, Option, Options, Tap, Weights
+from avqa.extract.encoders._weights import read_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
-    from avqa.extract.settings import Settings
+    from avqa.extract.settings import Device, Precision
 
 FRAMES, BANDS = 96, 64
 FRAME_LENGTH, FRAME_HOP, FFT = 400, 160, 512
 WINDOW = (FRAMES - 1) * FRAME_HOP + FRAME_LENGTH
 """Samples of one example: 15600, so 0.975 s."""
 LOG_OFFSET = 0.01
+KNOWN_MEAN, KNOWN_DEVIATION, KNOWN_TOLERANCE = 0.131, 0.238, 0.1
+"""The published smoke test: the embedding of a 1 kHz sine, before PCA."""
 PCA = "pca."
 """Prefix of the PCA's tensors in the state."""
 
-WEIGHTS = ("vggish", "vggish_pca")
-INPUTS = {"mel": Input("sound", (FRAMES, BANDS), "float32", window=WINDOW)}
-TAPS = {
-    "audio": Tap("mel", (128,), ("channel",), sparse=True),
-    "audio_pre_relu": Tap("mel", (128,), ("channel",), sparse=False),
+INPUTS: Mapping[str, Input] = {
+    "mel": Input("sound", (FRAMES, BANDS), "float32", window=WINDOW, hop="audio_hop")
+}
+TAPS: Mapping[str, Tap] = {
+    "audio": Tap("mel", (128,), ("channel",), sparse=True, weights=("vggish",)),
+    "audio_pre_relu": Tap("mel", (128,), ("channel",), sparse=False, weights=("vggish",)),
     "audio_pca8": Tap("mel", (128,), ("channel",), sparse=False),
 }
-WEIGHTS_OF = {"audio": ("vggish",), "audio_pre_relu": ("vggish",), "audio_pca8": WEIGHTS}
-BATCH = {"cpu": 16, "cuda": 128}
+BATCH: Mapping[str, int] = {"cpu": 16, "cuda": 128}
+OPTIONS: Mapping[str, Option] = {
+    "audio_hop": Option(1.0, (1.0, 0.96), "seconds between two rows", was="audio_hop")
+}
 
 
-def recipe(tap: str, settings: Settings) -> dict[str, Any]:
-    """Everything of this encoder that changes a number of ``tap``."""
+def recipe(tap: str) -> dict[str, Any]:
+    """Everything of this encoder that changes a number of ``tap``, but its options."""
     return {
         "network": "torchvggish",
         "tap": {
@@ -54,12 +61,10 @@ def recipe(tap: str, settings: Settings) -> dict[str, Any]:
             "audio_pca8": "last layer, ReLU, PCA, 8 bit",
         }[tap],
         "mel": "magnitude, 64 HTK bands 125-7500 Hz, log(x + 0.01), 96 frames of 25 ms every 10 ms",
-        "resample": settings.resample,
-        "audio_hop": settings.audio_hop,
     }
 
 
-def prepare(name: str, seconds: NDArray[np.float32], settings: Settings) -> NDArray[np.float32]:
+def prepare(name: str, seconds: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
     """Sound [rows, 15600] at 16 kHz → log-mel examples float32 [rows, 96, 64]."""
     return log_mel(seconds)
 
@@ -135,11 +140,71 @@ def _torchvggish(module: str) -> ModuleType:
     return loaded
 
 
-def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
-    """The frozen network; the PCA only if ``settings.features`` asks for it.
+def _random_pca() -> dict[str, Tensor]:
+    import torch
+
+    return {
+        PCA + "eigen_vectors": torch.linalg.qr(torch.randn(128, 128))[0],
+        PCA + "means": torch.rand(128),
+    }
+
+
+def _converted_pca(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    raw = read_state_dict(path)
+    return {
+        PCA + "eigen_vectors": torch.as_tensor(raw["pca_eigen_vectors"]),
+        PCA + "means": torch.as_tensor(raw["pca_means"]).reshape(-1),
+    }
+
+
+def _known_answer(state: Mapping[str, Tensor]) -> str:
+    """The embedding of 3 s of a 1 kHz sine against the published mean and deviation."""
+    import torch
+
+    sine = np.sin(2 * np.pi * 1000 / 16_000 * np.arange(48_000)).astype(np.float32)
+    windows = np.stack([sine[k * 15_360 :][:WINDOW] for k in range(3)])
+    mel = np.zeros((BATCH["cpu"], FRAMES, BANDS), np.float32)
+    mel[:3] = log_mel(windows)
+    network = build(state, {}, "cpu", "fp32")
+    rows = network.forward("mel", torch.from_numpy(mel), ["audio"])["audio"][:3].numpy()
+    mean, deviation = float(rows.mean()), float(rows.std())
+    for value, known in ((mean, KNOWN_MEAN), (deviation, KNOWN_DEVIATION)):
+        if abs(value - known) > KNOWN_TOLERANCE * known:
+            raise ValueError(
+                f"a 1 kHz sine gives mean={mean:.3f} deviation={deviation:.3f};"
+                f" expected {KNOWN_MEAN} and {KNOWN_DEVIATION} within 10 %"
+            )
+    return f"known answer mean {mean:.3f} deviation {deviation:.3f}"
+
+
+_RELEASE = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
+WEIGHTS: Mapping[str, Weights] = {
+    "vggish": Weights(
+        random=lambda: architecture().state_dict(),
+        address=_RELEASE + "vggish-10086976.pth",
+        digest="10086976",
+        licence="Apache-2.0",
+        check=_known_answer,
+    ),
+    "vggish_pca": Weights(
+        random=_random_pca,
+        address=_RELEASE + "vggish_pca_params-970ea276.pth",
+        digest="970ea276",
+        licence="Apache-2.0",
+        convert=_converted_pca,
+    ),
+}
+
+
+def build(
+    state: Mapping[str, Tensor], options: Options, device: Device, precision: Precision
+) -> Network:
+    """The frozen network; the PCA where ``state`` has it.
 
     Raises:
-        WeightsUnavailable: if names or shapes are not this architecture's, or there is no PCA.
+        WeightsUnavailable: if names or shapes are not this architecture's.
     """
     import torch
 
@@ -149,15 +214,10 @@ def build(settings: Settings, state: Mapping[str, Tensor]) -> Network:
         network: Any = architecture()
     own = {name: tensor for name, tensor in state.items() if not name.startswith(PCA)}
     _frozen.fill(network, own, "vggish")
-    _frozen.freeze(network, settings.device, settings.precision)
-    pca = {name: t.float().to(settings.device) for name, t in state.items() if name not in own}
-    if "vggish/audio_pca8" in settings.features and not pca:
-        raise WeightsUnavailable(
-            "weights vggish_pca are missing; expected for vggish/audio_pca8; run"
-            " `avqa weights fetch vggish_pca` or `avqa weights import vggish_pca FILE`"
-        )
+    _frozen.freeze(network, device, precision)
+    pca = {name: t.float().to(device) for name, t in state.items() if name not in own}
     with torch.inference_mode():
-        return _Vggish(network, pca, BATCH[settings.device])
+        return _Vggish(network, pca, BATCH[device])
 
 
 class _Vggish:
@@ -183,10 +243,19 @@ class _Vggish:
         self.linears = [_packed.Linear(layer.weight, layer.bias, batch) for layer in linear]
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Log-mel [B, 96, 64] → audio, audio_pre_relu, audio_pca8, each [B, 128]."""
+        """Log-mel [B, 96, 64] → audio, audio_pre_relu, audio_pca8, each [B, 128].
+
+        Raises:
+            WeightsUnavailable: there is no PCA for ``audio_pca8``.
+        """
         import torch
         import torch.nn.functional as F
 
+        if "audio_pca8" in taps and not self.pca:
+            raise WeightsUnavailable(
+                "weights vggish_pca are missing; expected for vggish/audio_pca8; run"
+                " `avqa weights fetch vggish_pca` or `avqa weights import vggish_pca FILE`"
+            )
         with torch.inference_mode():
             x = batch.to(self.device, self.dtype)[:, None]
             x = x.contiguous(memory_format=torch.channels_last)

@@ -181,7 +181,7 @@ def check_length(path: str, seconds: float | None, limits: Limits) -> None:
 
 def codec_pixels(limits: Limits) -> int:
     """Limit for a decoder's own check, against headers that lie; it counts padded pictures."""
-    return 2 * limits.max_pixels + 65_536
+    return min(2 * limits.max_pixels + 65_536, 2**31 - 1)  # more is no number to libavcodec
 
 
 def _one_line(detail: object) -> str:

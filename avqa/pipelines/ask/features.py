@@ -33,6 +33,8 @@ MACHINE = ("compute.device", "compute.batch")
 """Keys of a recipe that say on what kind of machine the numbers were made: they move a number in
 its last digits only."""
 SIDES = ("run", "here")
+CROPS = ("center", "squash", "pad")
+"""Ways to fit a picture into a square that `explain` can draw; see `heat.grid_box`."""
 Say = Callable[[str], None]
 Recipes = dict[str, dict[str, Any]]
 
@@ -49,9 +51,10 @@ class VideoRecipe:
 
     @property
     def crop(self) -> str | None:
-        """How pictures are fitted into the square that the patches divide; None without patches."""
+        """How pictures are fitted into the square that the patches divide; None if not known."""
         name = self.names.get("patch")
-        return None if name is None else str(self.recipes[name]["encoder"]["crop"])
+        crop = None if name is None else self.recipes[name]["encoder"].get("crop")
+        return crop if crop in CROPS else None
 
 
 def device_for(asked: str, recipes: Iterable[Mapping[str, Any]]) -> Device:

@@ -328,9 +328,13 @@ class _Networks:
     def get(self, encoder: str) -> encoders.Network:
         with self._lock:
             if encoder not in self._built:
-                module = encoders.load(encoder)
-                state = load_state(encoder, self._config.weights)
-                self._built[encoder] = module.build(self._config.settings, state)
+                settings = self._config.settings
+                self._built[encoder] = encoders.load(encoder).build(
+                    load_state(encoder, self._config.weights),
+                    settings.options_of(encoder),
+                    settings.device,
+                    settings.precision,
+                )
             return self._built[encoder]
 
     def forget(self) -> None:

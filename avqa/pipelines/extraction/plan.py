@@ -201,7 +201,12 @@ def _measure_networks(settings: Settings, source: weights.WeightsSource) -> floa
         for name, taps in inputs_of(settings.features).items():
             encoder, _, input_name = name.partition("/")
             module = encoders.load(encoder)
-            network = module.build(settings, weights.load_state(encoder, source))
+            network = module.build(
+                weights.load_state(encoder, source),
+                settings.options_of(encoder),
+                settings.device,
+                settings.precision,
+            )
             shape = module.INPUTS[input_name]
             rows = module.BATCH[settings.device]
             batch = torch.ones((rows, *shape.shape), dtype=getattr(torch, shape.dtype))

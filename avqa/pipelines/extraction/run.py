@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from avqa.errors import (
 )
 from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
-from avqa.extract.recipe import OPTIONS, SHARED_SECTIONS
+from avqa.extract.recipe import SHARED_SECTIONS, options_to_set
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
@@ -262,7 +261,7 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
     try:
         store.check_recipes(recipes, shared=SHARED_SECTIONS)
     except RecipeMismatch as error:
-        options = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", str(error))]
+        options = options_to_set(str(error))
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
         raise RecipeMismatch(f"{error}; {advice}give another --out") from error
 

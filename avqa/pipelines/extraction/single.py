@@ -56,7 +56,8 @@ def extract_video(
         device: ``auto``, ``cpu`` or ``cuda``.
         limits: refuses larger, longer or slower videos; the defaults of the command.
         **choices: replace single values of the recipe (``weights="random:0"``,
-            ``frame_at="start"``, …); see `avqa.extract.settings.Settings`.
+            ``frame_at="start"``, ``options={"vggish.audio_hop": 0.96}``, …); see
+            `avqa.extract.settings.Settings`.
 
     Returns:
         Feature name → array, and ``"pts"`` → [T] seconds of each row's picture. A feature of a

@@ -77,7 +77,7 @@ RULES = (
     Rule(
         lambda f: f.sound and f.hop_096,
         "one example every 0.96 s instead of every second",
-        "--audio-hop 0.96",
+        "--set vggish.audio_hop=0.96",
     ),
     Rule(
         lambda f: f.stepped,
@@ -122,7 +122,7 @@ RULES = (
     Rule(
         lambda f: f.median > ALIKE,
         "other pictures of the same seconds, or another resizing",
-        "--frame-at start or music-avqa; --clip-crop squash or pad",
+        "--frame-at start or music-avqa; --set clip_vit_b32.crop=squash or pad",
     ),
 )
 NONE = Rule(

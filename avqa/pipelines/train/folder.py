@@ -12,6 +12,7 @@ from avqa.errors import ConfigError
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import storage_errors
 from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_object
+from avqa.training.settings import TrainSettings
 
 LOCK = "lock"
 MAY_DIFFER = ("device", "workers")
@@ -89,6 +90,8 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         differ.append("questions (other files, answers or videos)")
     for part in ("settings", "options"):
         old, new = before[part], now[part]
+        if part == "settings":  # runs of before have no such setting
+            old = {"audio": TrainSettings.audio} | old
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))

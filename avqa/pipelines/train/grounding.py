@@ -56,7 +56,7 @@ def pretrain_grounding(
     train = read_splits(options.dataset, options.annotations, settings.split).train
     real = [q for q in train if is_real(q.video_id)]
     rows = [row for row in match_rows(real, store.video_ids).rows if row is not None]
-    names = feature_names(FIELDS, settings.visual)
+    names = feature_names(FIELDS, settings.visual, settings.audio)
     features = VideoFeatures(
         store,
         names,

@@ -22,7 +22,7 @@ import avqa
 from avqa import datasets, heads
 from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
 from avqa.errors import ConfigError
-from avqa.heads import Head
+from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
 from avqa.pipelines.train.folder import continued, hold, require_recipes
 from avqa.store.places.files import StorePath, storage_errors, write_atomic, write_json
@@ -322,8 +322,8 @@ class _Training:
 
     def _features_for(self, head: Head) -> VideoFeatures:
         settings, material = self._settings, self._material
-        fields = [field for field in building.VIDEO_FIELDS if field in head.needs]
-        names = feature_names(fields, settings.visual)
+        fields = [field for field in VIDEO_FEATURES if field in head.needs]
+        names = feature_names(fields, settings.visual, settings.audio)
         if self._features is None or self._features.names != names:
             self._features = None  # the arrays of the former go first
             self._features = VideoFeatures(

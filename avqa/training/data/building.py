@@ -10,7 +10,7 @@ import torch
 from avqa import heads
 from avqa.datasets._parts.vocabulary import ANSWERS, num_words
 from avqa.errors import ConfigError
-from avqa.heads import Head
+from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import feature_names
 from avqa.training.data.material import Material
@@ -20,9 +20,6 @@ from avqa.training.variants import Variant
 
 TEXTS = {"sentence": SENTENCE, "choices": SENTENCE, "words": WORD}
 """Field of `HeadInput` → the texts' feature that it comes from."""
-
-
-VIDEO_FIELDS = ("audio", "frame", "patch")
 
 
 def needs(variant: Variant, **options: Any) -> tuple[str, ...]:
@@ -38,14 +35,14 @@ def needs(variant: Variant, **options: Any) -> tuple[str, ...]:
 def video_fields(variants: Iterable[Variant]) -> list[str]:
     """Those fields of the videos that any of the variants reads."""
     read = {field for variant in variants for field in needs(variant)}
-    return [field for field in VIDEO_FIELDS if field in read]
+    return [field for field in VIDEO_FEATURES if field in read]
 
 
 def derived(variant: Variant, material: Material, settings: TrainSettings) -> dict[str, Any]:
     """The options that nobody chooses: they follow from the data set, the head and the store.
 
     Raises:
-        ConfigError: the head refuses them.
+        ConfigError: the head refuses them, or would need two widths of pictures' features.
         FeatureMissing: the store lacks a text; names the command to run.
     """
     answer = "choices" if material.multiple_choice else "vocabulary"
@@ -56,10 +53,16 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
         "vocabulary": num_words(type_words="type_tokens" in fields),
     }
     store, first = material.store, material.questions.train[0]
-    videos = [field for field in fields if field in VIDEO_FIELDS]
-    for field, name in feature_names(videos, settings.visual).items():
+    videos = [field for field in fields if field in VIDEO_FEATURES]
+    names = feature_names(videos, settings.visual, settings.audio)
+    for field, name in names.items():
         width = store.read(material.video_ids[first.video_id], name).shape[-1]
-        options["audio_width" if field == "audio" else "visual_width"] = width
+        option = "audio_width" if field == "audio" else "visual_width"
+        if options.setdefault(option, width) != width:
+            raise ConfigError(
+                f"head {variant.head}: {' and '.join(names.values())} have {option}="
+                f"{options[option]} and {width}; expected one width; choose another --set visual"
+            )
     if text := next((TEXTS[field] for field in fields if field in TEXTS), None):
         options["text_width"] = store.read_text(first.text, text).shape[-1]
     return options
@@ -90,10 +93,10 @@ def described(
 
     The weights are all sources of them, random ones first; empty where no network made any.
     """
-    videos = [field for field in head.needs if field in VIDEO_FIELDS]
+    videos = [field for field in head.needs if field in VIDEO_FEATURES]
     features = {
         field: {"name": name, **store.made_by(name)}
-        for field, name in feature_names(videos, settings.visual).items()
+        for field, name in feature_names(videos, settings.visual, settings.audio).items()
     }
     names = dict.fromkeys(TEXTS[field] for field in head.needs if field in TEXTS)
     texts = {name: store.made_by(name) for name in names}

@@ -7,6 +7,7 @@ video by video, and the last ones read are kept.
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,17 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avqa.errors import FeatureMissing
+from avqa.errors import ConfigError, FeatureMissing
+from avqa.extract import encoders
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
 from avqa.training.data.memory import free_memory, shared
 
-VISUAL = {
-    "clip_vit_b32": {"frame": "clip_vit_b32/frame", "patch": "clip_vit_b32/patch"},
-    "resnet18": {"frame": "resnet18/pool", "patch": "resnet18/map"},
-}
-"""Encoder of the pictures → field of `HeadInput` → feature."""
-AUDIO = "vggish/audio"
+AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
+"""Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
+SHAPES = {"audio": "(D,) of sound", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
 
 KEPT_VIDEOS = 64
 """Videos read one by one of which the rows are kept."""
@@ -37,15 +36,45 @@ PRELOAD_SHARE = 0.25
 PRELOAD_THREADS = 8
 
 
-def feature_names(fields: Iterable[str], visual: str) -> dict[str, str]:
+def feature_names(fields: Iterable[str], visual: str, audio: str = "vggish") -> dict[str, str]:
     """Field of `HeadInput` → feature of a store: ``{"audio": "vggish/audio", ...}``.
 
     Args:
         fields: `Head.FEATURES`, or `Head.needs`, of which texts are left out.
-        visual: a key of `VISUAL`.
+        visual: encoder of the pictures.
+        audio: encoder of the sound.
+
+    Raises:
+        UnknownName: there is no such encoder.
+        ConfigError: the encoder has no tap of the field's shape.
     """
-    known = {"audio": AUDIO, **VISUAL[visual]}
-    return {field: known[field] for field in fields if field in known}
+    return {
+        field: _feature(field, *(("audio", audio) if field == "audio" else ("visual", visual)))
+        for field in fields
+        if field in AXES
+    }
+
+
+def _feature(field: str, setting: str, encoder: str) -> str:
+    """The encoder's first tap that has the field's shape."""
+    module = encoders.load(encoder)
+    kind = "sound" if field == "audio" else "picture"
+    for name, tap in module.TAPS.items():
+        if module.INPUTS[tap.input].kind == kind and len(tap.shape) in AXES[field]:
+            return f"{encoder}/{name}"
+    raise ConfigError(
+        f"{setting}={encoder} has no features for {field}; expected an encoder with a tap of shape"
+        f" {SHAPES[field]}; see `avqa encoders`"
+    )
+
+
+def num_patches(visual: str) -> int:
+    """P: patches of a picture by this encoder; 1 where it has none."""
+    try:
+        feature = feature_names(["patch"], visual)["patch"]
+    except ConfigError:
+        return 1
+    return math.prod(encoders.tap_of(feature).shape[:-1])
 
 
 class FeatureReader(Protocol):

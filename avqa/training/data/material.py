@@ -92,7 +92,7 @@ def gather(
     found = zip(everything, rows, strict=True)
     ids = {q.video_id: store.video_ids[row] for q, row in found if row is not None}
     usable = [q for q in everything if q.video_id in ids and _answerable(q)]
-    reader = VideoFeatures(store, feature_names(fields, settings.visual))
+    reader = VideoFeatures(store, feature_names(fields, settings.visual, settings.audio))
     complete = reader.require([ids[q.video_id] for q in usable], settings.missing)
     kept = {q.key for q in usable if ids[q.video_id] in complete}
     train, val, test = (tuple(q for q in questions.of(s) if q.key in kept) for s in SPLITS)

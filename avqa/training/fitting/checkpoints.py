@@ -38,6 +38,8 @@ def identity(
 ) -> dict[str, str]:
     """Everything that the weights of an epoch follow from, as name → value in words."""
     chosen = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
+    if settings.audio == TrainSettings.audio:  # checkpoints of before have no such setting
+        del chosen["audio"]
     facts = {"head": head.name, "seed": seed}
     facts |= chosen | asdict(head.options)
     facts |= {"training questions": _digest(train), "validation questions": _digest(val)}

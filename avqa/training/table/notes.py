@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 
 from avqa import heads
 from avqa.datasets._parts.floors import Table
+from avqa.training.data.features import num_patches
 from avqa.training.run import Member, MemberConfig, Run
+from avqa.training.settings import TrainSettings
 from avqa.training.table.layout import Row
-from avqa.training.table.rows import PATCHES, Scope, num_rows, thop_parameters
+from avqa.training.table.rows import Scope, num_rows, thop_parameters
 
 HASH_DIGITS = 8
 
@@ -115,7 +117,7 @@ def _training(facts: Facts) -> str:
 
 def _changed_recipe(config: MemberConfig) -> str:
     """Settings that are not the paper's: ``epochs=15 (paper: 30)``."""
-    recipe = asdict(heads.load(config.head).PAPER.recipe)
+    recipe = {"audio": TrainSettings.audio, **asdict(heads.load(config.head).PAPER.recipe)}
     changed = [
         f"{name}={value} (paper: {recipe[name]})"
         for name, value in asdict(config.settings).items()
@@ -127,7 +129,7 @@ def _changed_recipe(config: MemberConfig) -> str:
 def _cost(facts: Facts) -> Iterator[str]:
     main = facts.main
     settings = main.config.settings
-    patches = PATCHES[settings.visual]
+    patches = num_patches(settings.visual)
     yield (
         f"cost of ours: trainable parameters; operations of one question about"
         f" {num_rows(main, facts.seconds)} rows of {patches} patches, two per multiply-add, LSTMs"

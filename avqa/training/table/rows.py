@@ -13,12 +13,11 @@ import torch
 from avqa import heads
 from avqa.datasets._parts.floors import Table
 from avqa.heads import Figures, Paper
+from avqa.training.data.features import num_patches
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
 from avqa.training.settings import DERIVED
 from avqa.training.table.layout import Cell, Row, cells_of
 
-PATCHES = {"clip_vit_b32": 49, "resnet18": 196}
-"""Visual features → P, patches or map positions of a picture."""
 PRIORS = {
     "template": "template floor",
     "position": "position floor",
@@ -149,7 +148,7 @@ def num_rows(member: Member, seconds: int | None) -> int:
 
 def cost(member: Member, seconds: int | None) -> tuple[int, float]:
     """Trainable parameters, and GFLOPs of one question about the longest video."""
-    patches = PATCHES[member.config.settings.visual]
+    patches = num_patches(member.config.settings.visual)
     head = _built(member)
     flops = heads.count_flops(head, seconds=num_rows(member, seconds), patches=patches)
     return heads.count_parameters(head), flops / 1e9

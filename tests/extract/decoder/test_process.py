@@ -196,7 +196,7 @@ class Sink:
 def in_order(index: list[int], passed_over: int) -> tuple[list[int], int]:
     """Rows sent, and the most that were kept, of a grid one of whose pictures never comes."""
     sink, most = Sink(), 0
-    inputs = [Prepared("p", np, "p", Input("picture", (1,), "uint8"))]
+    inputs = [Prepared("p", np, "p", Input("picture", (1,), "uint8"), {})]
     rows = RowsInOrder(np.array(index), inputs, sink)  # type: ignore[arg-type]
     for value in sorted(set(index) - {passed_over}):
         rows.add(value, {"p": np.array([value])})

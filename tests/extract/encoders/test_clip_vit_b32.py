@@ -13,7 +13,6 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from avqa.extract.encoders import clip_vit_b32
-from avqa.extract.settings import Settings
 
 SHAPES = [(1280, 720), (640, 480), (360, 640), (224, 224), (227, 225), (200, 101), (1921, 1081)]
 
@@ -32,7 +31,7 @@ def own_transform() -> Any:
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_center_crop_is_within_one_grey_level_of_open_clip(width: int, height: int) -> None:
     picture = networks.picture(width, height)
-    ours = clip_vit_b32.prepare("picture", [picture], Settings())[0]
+    ours = clip_vit_b32.prepare("picture", [picture], {"crop": "center"})[0]
     *steps, _to_tensor, _normalise = own_transform().transforms
     theirs = Image.fromarray(picture)
     for step in steps:
@@ -45,7 +44,7 @@ def test_center_crop_is_within_one_grey_level_of_open_clip(width: int, height: i
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_squash_is_within_one_grey_level_of_pillow(width: int, height: int) -> None:
     picture = networks.picture(width, height)
-    ours = clip_vit_b32.prepare("picture", [picture], Settings(clip_crop="squash"))[0]
+    ours = clip_vit_b32.prepare("picture", [picture], {"crop": "squash"})[0]
     theirs = networks.squashed(picture, Image.Resampling.BICUBIC)
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
@@ -53,7 +52,7 @@ def test_squash_is_within_one_grey_level_of_pillow(width: int, height: int) -> N
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (360, 640), (100, 100), (2000, 3)])
 def test_pad_keeps_the_whole_picture_between_black(width: int, height: int) -> None:
     picture = np.full((height, width, 3), 200, np.uint8)
-    ours = clip_vit_b32.prepare("picture", [picture], Settings(clip_crop="pad"))[0]
+    ours = clip_vit_b32.prepare("picture", [picture], {"crop": "pad"})[0]
     scale = 224 / max(width, height)
     shown = max(1, round(width * scale)) * max(1, round(height * scale))
     assert set(np.unique(ours)) <= {0, 200}
@@ -64,7 +63,7 @@ def test_pad_keeps_the_whole_picture_between_black(width: int, height: int) -> N
 def test_a_read_only_picture_is_taken() -> None:
     picture = networks.picture(320, 240)
     picture.flags.writeable = False
-    assert clip_vit_b32.prepare("picture", [picture], Settings()).shape == (1, 224, 224, 3)
+    assert clip_vit_b32.prepare("picture", [picture], {"crop": "center"}).shape == (1, 224, 224, 3)
 
 
 def test_frame_is_what_encode_image_gives(reference: Any) -> None:
@@ -97,7 +96,7 @@ def test_patches_of_one_frame_differ() -> None:
 
 def test_a_picture_from_file_to_vector_stays_near_open_clip(reference: Any) -> None:
     picture = networks.picture(1280, 720, seed=3)
-    rows = clip_vit_b32.prepare("picture", [picture], Settings())
+    rows = clip_vit_b32.prepare("picture", [picture], {"crop": "center"})
     batch = networks.padded(rows, "clip_vit_b32")
     ours = networks.network("clip_vit_b32").forward("picture", batch, ["frame"])["frame"][0]
     with torch.no_grad():
@@ -108,4 +107,4 @@ def test_a_picture_from_file_to_vector_stays_near_open_clip(reference: Any) -> N
 def test_plain_gelu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_vit_b32, "MODEL", "ViT-B-32")
     with pytest.raises(AssertionError, match="without QuickGELU"):
-        clip_vit_b32.build(Settings(), networks.state("clip_vit_b32"))
+        networks.built("clip_vit_b32", networks.state("clip_vit_b32"))

@@ -7,18 +7,20 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.extraction import networks
+from safetensors.torch import save_file
 
 from avqa.errors import ConfigError, UnknownName, WeightsUnavailable
-from avqa.extract import encoders
+from avqa.extract import encoders, published, weights
 from avqa.extract.encoders import _frozen, _packed
-from avqa.extract.settings import Settings
+from avqa.extract.recipe import feature_recipe, settings_from
+from avqa.extract.settings import Settings, check_settings
 
 NAMES = encoders.names()
 INPUTS = [(name, key) for name in NAMES for key in encoders.load(name).INPUTS]
@@ -34,48 +36,44 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def options(name: str) -> dict[str, Any]:
+    return dict(Settings().options_of(name))
+
+
 def taps_of(name: str, key: str) -> list[str]:
     return [tap for tap, spec in encoders.load(name).TAPS.items() if spec.input == key]
 
 
-def test_all_three_are_found_and_listed() -> None:
-    assert NAMES == ["clip_vit_b32", "resnet18", "vggish"]
-    assert "resnet18/map7" in encoders.all_features()
+def test_every_feature_is_listed() -> None:
+    assert {f"{name}/{tap}" for name, tap in TAPS} == set(encoders.all_features())
+    for name, tap in TAPS:
+        assert encoders.split_feature(f"{name}/{tap}") == (name, tap)
 
 
-def test_an_unknown_encoder_names_the_nearest() -> None:
-    with pytest.raises(UnknownName, match="no encoder 'resnet8'; did you mean 'resnet18'"):
-        encoders.load("resnet8")
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_encoder_names_the_nearest(name: str) -> None:
+    with pytest.raises(UnknownName, match=f"no encoder '{name}0'; did you mean '{name}'"):
+        encoders.load(f"{name}0")
 
 
 def test_importing_the_encoders_does_not_import_torch() -> None:
     code = (
         "import sys; from avqa.extract import encoders, weights; encoders.all_features();"
-        "weights.resolve('random:0'); sys.exit('torch' in sys.modules)"
+        "weights.resolve('random:0'); weights.list_weights(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_names_of_dimensions_have_one_size_and_are_no_arrays(name: str) -> None:
-    sizes: dict[str, int] = {}
-    for tap in encoders.load(name).TAPS.values():
-        assert len(tap.dims) == len(tap.shape) == len(set(tap.dims))
-        for dim, size in zip(tap.dims, tap.shape, strict=True):
-            assert sizes.setdefault(dim, size) == size
-            assert dim not in encoders.load(name).TAPS
 
 
 @pytest.mark.parametrize(("name", "key"), INPUTS)
 def test_prepared_rows_have_the_declared_shape_and_type(name: str, key: str) -> None:
     module = encoders.load(name)
     spec = module.INPUTS[key]
-    for rows in (0, 1, 3):
+    for rows in (1, 3):
         if spec.kind == "sound":
             seconds = np.zeros((rows, spec.window), np.float32)
         else:
             seconds = [networks.picture(320 + 2 * k, 180, seed=k) for k in range(rows)]
-        prepared = module.prepare(key, seconds, Settings())
+        prepared = module.prepare(key, seconds, options(name))
         assert prepared.shape == (rows, *spec.shape)
         assert prepared.dtype == spec.dtype
 
@@ -87,9 +85,11 @@ def test_a_row_is_prepared_alone_as_among_others(name: str, key: str) -> None:
     if module.INPUTS[key].kind == "sound":
         random = np.random.default_rng(0)
         seconds = random.normal(0, 0.1, (5, module.INPUTS[key].window)).astype(np.float32)
-    together = module.prepare(key, seconds, Settings())
+    together = module.prepare(key, seconds, options(name))
     for k in range(5):
-        assert np.array_equal(module.prepare(key, seconds[k : k + 1], Settings())[0], together[k])
+        assert np.array_equal(
+            module.prepare(key, seconds[k : k + 1], options(name))[0], together[k]
+        )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -151,12 +151,19 @@ def test_a_forward_repeats_bit_for_bit_and_leaves_its_input_alone(name: str) -> 
         assert torch.equal(values, networks.output(name, key)[tap])
 
 
+def tolerance(values: torch.Tensor) -> float:
+    """One step where a tap is rounded to whole numbers, else 1e-5 of the largest."""
+    rounded = bool((values == values.round()).all())
+    return 1.0 if rounded else 1e-5 * float(values.abs().max())
+
+
 @pytest.mark.parametrize(("name", "key"), INPUTS)
 def test_bf16_stays_near_fp32(name: str, key: str) -> None:
     exact, fast = networks.output(name, key), networks.output(name, key, "bf16")
-    for tap in exact.keys() - {"audio_pca8"}:  # quantised to 8 bit: near is no word for it
-        error = (fast[tap] - exact[tap]).norm() / exact[tap].norm()
-        assert 0 < error < 0.03, f"{tap}: {error:.4f}"
+    for tap, values in exact.items():
+        if tolerance(values) < 1:  # for quantised ones near is no word
+            error = (fast[tap] - values).norm() / values.norm()
+            assert 0 <= error < 0.03, f"{tap}: {error:.4f}"
 
 
 @pytest.mark.parametrize(("name", "key"), INPUTS)
@@ -166,64 +173,84 @@ def test_without_onednn_the_same_numbers_come(
     batch, taps = networks.full_batch(name, key), taps_of(name, key)
     packed = networks.output(name, key)
     monkeypatch.setattr(_packed, "can_pack", lambda weight: False)
-    plain = encoders.load(name).build(Settings(), networks.state(name))
+    plain = networks.built(name, networks.state(name))
     for tap, values in plain.forward(key, batch, taps).items():
-        tolerance = 1.0 if tap == "audio_pca8" else 1e-5 * float(packed[tap].abs().max())
-        assert float((values - packed[tap]).abs().max()) <= tolerance, tap
+        assert float((values - packed[tap]).abs().max()) <= tolerance(packed[tap]), tap
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_building_leaves_the_given_weights_as_they_were(name: str) -> None:
     given = {key: tensor.clone() for key, tensor in networks.state(name).items()}
-    encoders.load(name).build(Settings(precision="bf16"), given)
+    networks.built(name, given, "bf16")
     for key, tensor in networks.state(name).items():
         assert torch.equal(given[key], tensor), key
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_weights_that_do_not_fit_are_refused(name: str) -> None:
-    lacking = dict(networks.state(name))
-    key = next(k for k in lacking if k.endswith("weight") and k.startswith(("visual", "conv", "f")))
-    del lacking[key]
-    with pytest.raises(
-        WeightsUnavailable, match=f"weights of {name} do not fit: .*=None; expected"
-    ):
-        encoders.load(name).build(Settings(), lacking)
+def test_weights_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
+    wanted = tuple(encoders.load(name).WEIGHTS)
+    for weights_name in wanted:
+        save_file({"strange": torch.zeros(1)}, tmp_path / f"{weights_name}.safetensors")
+    source = weights.resolve(str(tmp_path), wanted)
+    for weights_name in wanted[:1]:
+        with pytest.raises(WeightsUnavailable, match=f"weights {weights_name} do not fit: .*; exp"):
+            weights.load_state(name, source)
+
+
+def test_a_module_is_filled_with_what_fits_it_alone() -> None:
+    with torch.device("meta"):
+        module = torch.nn.Linear(2, 1)
+    with pytest.raises(WeightsUnavailable) as caught:
+        _frozen.fill(module, {"weight": torch.ones(1, 2)}, "linear")
+    assert str(caught.value) == (
+        "weights of linear do not fit: bias=None; expected (1,); import the file again"
+    )
+    filled = _frozen.fill(module, {"weight": torch.ones(1, 2), "bias": torch.ones(1)}, "linear")
+    assert filled(torch.ones(2)).item() == 3
 
 
 @pytest.mark.parametrize(("name", "tap"), TAPS)
-def test_a_recipe_is_plain_data_that_knows_what_matters_to_it(name: str, tap: str) -> None:
-    module, default = encoders.load(name), Settings()
-    recipe = module.recipe(tap, default)
-    assert json.loads(json.dumps(recipe)) == recipe
-    changed = {
-        "clip_crop": replace(default, clip_crop="pad"),
-        "resample": replace(default, resample="nearest44k"),
-        "audio_hop": replace(default, audio_hop=0.96),
-    }
-    relevant = {"clip_vit_b32": {"clip_crop"}, "vggish": {"resample", "audio_hop"}}
-    found = {key for key, other in changed.items() if module.recipe(tap, other) != recipe}
-    assert found == relevant.get(name, set())
+def test_an_option_is_part_of_the_recipe_and_found_there_again(name: str, tap: str) -> None:
+    feature, source = f"{name}/{tap}", weights.resolve("random:0")
+    for key, option in encoders.load(name).OPTIONS.items():
+        hashes = set()
+        for choice in option.choices:
+            settings = check_settings(
+                Settings(features=(feature,), options={f"{name}.{key}": choice}, weights="random:0")
+            )
+            recipe = feature_recipe(feature, settings, source, "1.0")
+            assert recipe["encoder"][key] == choice
+            assert type(recipe["encoder"][key]) is type(option.default)
+            assert check_settings(settings_from({feature: recipe})).options == settings.options
+            hashes.add(json.dumps(recipe))
+        assert len(hashes) == len(option.choices)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_taps_share_a_recipe(name: str) -> None:
     module = encoders.load(name)
-    recipes = [json.dumps(module.recipe(tap, Settings())) for tap in module.TAPS]
+    recipes = [json.dumps(module.recipe(tap)) for tap in module.TAPS]
     assert len(set(recipes)) == len(recipes)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_weights_and_batch_are_declared(name: str) -> None:
+def test_weights_are_all_needed_and_one_set_has_the_shapes_of_its_random_ones(name: str) -> None:
     module = encoders.load(name)
-    assert set(module.BATCH) == {"cpu", "cuda"}
-    assert set(module.WEIGHTS_OF) == set(module.TAPS)
-    assert set().union(*module.WEIGHTS_OF.values()) == set(module.WEIGHTS)
+    needed = {n for tap in module.TAPS for n in encoders.weights_of(f"{name}/{tap}")}
+    assert needed == set(module.WEIGHTS)
+    shapes = {key: tuple(tensor.shape) for key, tensor in networks.state(name).items()}
+    declared = [published.expected_shapes(weights_name) for weights_name in module.WEIGHTS]
+    assert shapes == {key: shape for part in declared for key, shape in part.items()}
+    for entry in module.WEIGHTS.values():
+        assert entry.address.startswith("https://")
+        assert len(entry.digest) >= 8
+        assert entry.licence
 
 
 def test_settings_travel() -> None:
-    settings = Settings(clip_crop="pad")
+    settings = Settings(options={"encoder.option": 1.0})
     assert pickle.loads(pickle.dumps(settings)) == settings
+    assert hash(settings) == hash(Settings())
 
 
 def test_freeze_means_evaluation_and_no_gradient() -> None:
@@ -237,7 +264,7 @@ def test_freeze_means_evaluation_and_no_gradient() -> None:
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as caught:
-        encoders.load("vggish").build(Settings(device="cuda"), networks.state("vggish"))
+        _frozen.freeze(torch.nn.Linear(1, 1), "cuda", "fp32")
     assert str(caught.value) == (
         "device='cuda' cannot be used: torch finds no CUDA device; expected one; use --device cpu"
     )

@@ -13,7 +13,6 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.transforms import v2
 
 from avqa.extract.encoders import resnet18 as ours
-from avqa.extract.settings import Settings
 
 SHAPES = [(1280, 720), (640, 480), (360, 640), (256, 256), (259, 257), (120, 90), (1921, 1081)]
 
@@ -53,7 +52,7 @@ def normalised(batch: torch.Tensor, mean: list[float], std: list[float]) -> torc
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_crop_is_within_one_grey_level_of_torchvision_on_pillow(width: int, height: int) -> None:
     picture = networks.picture(width, height)
-    prepared = ours.prepare("crop", [picture], Settings())[0]
+    prepared = ours.prepare("crop", [picture], {})[0]
     steps = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])
     theirs = np.asarray(steps(Image.fromarray(picture)))
     assert np.abs(prepared.astype(int) - theirs).max() <= 1
@@ -62,7 +61,7 @@ def test_crop_is_within_one_grey_level_of_torchvision_on_pillow(width: int, heig
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_squash_is_within_one_grey_level_of_pillow(width: int, height: int) -> None:
     picture = networks.picture(width, height)
-    prepared = ours.prepare("squash", [picture], Settings())[0]
+    prepared = ours.prepare("squash", [picture], {})[0]
     theirs = networks.squashed(picture, Image.Resampling.BILINEAR)
     assert np.abs(prepared.astype(int) - theirs).max() <= 1
 
@@ -75,7 +74,7 @@ def test_constants_are_those_of_the_published_transforms() -> None:
 
 def test_pool_is_torchvisions(trained_state: dict[str, torch.Tensor]) -> None:
     batch = networks.full_batch("resnet18", "crop")
-    out = ours.build(Settings(), trained_state).forward("crop", batch, ["pool"])["pool"]
+    out = networks.built("resnet18", trained_state).forward("crop", batch, ["pool"])["pool"]
     pictures = normalised(batch, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     theirs = hooked(torchvision_network(trained_state), "avgpool", pictures).flatten(1)
     torch.testing.assert_close(out, theirs, rtol=1e-4, atol=1e-5 * float(theirs.max()))
@@ -83,7 +82,7 @@ def test_pool_is_torchvisions(trained_state: dict[str, torch.Tensor]) -> None:
 
 def test_maps_are_torchvisions(trained_state: dict[str, torch.Tensor]) -> None:
     batch = networks.full_batch("resnet18", "squash")
-    out = ours.build(Settings(), trained_state).forward("squash", batch, ["map", "map7"])
+    out = networks.built("resnet18", trained_state).forward("squash", batch, ["map", "map7"])
     pictures = normalised(batch, [0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989])
     network = torchvision_network(trained_state)
     seven = hooked(network, "layer4", pictures)

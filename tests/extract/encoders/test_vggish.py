@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable
 from avqa.extract.encoders import vggish
-from avqa.extract.settings import Settings
 
 WAV = Path(__file__).parents[4] / "shared" / "media" / "vggish_reference.wav"
 
@@ -51,7 +50,7 @@ def windows(samples: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("hop_frames", [100, 96])
 def test_log_mel_is_torchvggishs(sound: NDArray[np.float32], hop_frames: int) -> None:
     whole = own_log_mel(sound)
-    ours = vggish.prepare("mel", windows(sound, 160 * hop_frames), Settings())
+    ours = vggish.prepare("mel", windows(sound, 160 * hop_frames), {})
     assert len(ours) >= 2
     for k, example in enumerate(ours):
         theirs = whole[hop_frames * k : hop_frames * k + 96]
@@ -73,7 +72,7 @@ def own_network() -> Any:
 
 
 def test_embeddings_are_torchvggishs(sound: NDArray[np.float32]) -> None:
-    mel = vggish.prepare("mel", windows(sound, 16_000), Settings())
+    mel = vggish.prepare("mel", windows(sound, 16_000), {})
     batch = networks.padded(mel, "vggish")
     out = networks.network("vggish").forward("mel", batch, ["audio", "audio_pre_relu"])
     network = own_network()
@@ -104,7 +103,7 @@ def test_different_sounds_have_different_rows_under_random_weights() -> None:
     time = np.arange(vggish.WINDOW) / 16_000
     sounds = [0.5 * np.sin(2 * np.pi * hertz * time) for hertz in (220, 440, 1000, 4000)]
     sounds += [np.random.default_rng(0).normal(0, 0.1, vggish.WINDOW), np.zeros(vggish.WINDOW)]
-    mel = vggish.prepare("mel", np.stack(sounds).astype(np.float32), Settings())
+    mel = vggish.prepare("mel", np.stack(sounds).astype(np.float32), {})
     batch = networks.padded(mel, "vggish")
     rows = networks.network("vggish").forward("mel", batch, ["audio"])["audio"][: len(sounds)]
     mean = float(rows.mean())
@@ -115,11 +114,13 @@ def test_different_sounds_have_different_rows_under_random_weights() -> None:
 
 def test_pca8_without_its_weights_is_refused() -> None:
     state = {k: v for k, v in networks.state("vggish").items() if not k.startswith("pca.")}
-    vggish.build(Settings(), state)
+    network = networks.built("vggish", state)
+    mel = networks.full_batch("vggish", "mel")
+    network.forward("mel", mel, ["audio"])
     expected = (
         "weights vggish_pca are missing; expected for vggish/audio_pca8; run"
         " `avqa weights fetch vggish_pca` or `avqa weights import vggish_pca FILE`"
     )
     with pytest.raises(WeightsUnavailable) as caught:
-        vggish.build(Settings(features=("vggish/audio_pca8",)), state)
+        network.forward("mel", mel, ["audio", "audio_pca8"])
     assert str(caught.value) == expected

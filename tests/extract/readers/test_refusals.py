@@ -188,6 +188,12 @@ def test_size_limit_names_the_numbers(reader: Reader) -> None:
     assert len(list(reader.pictures(allowed, [15], Report()))) == 1
 
 
+def test_the_largest_limit_refuses_nothing(reader: Reader) -> None:
+    path = clips.cached_clip("a.mp4", seconds=1.0)
+    probe = reader.probe(str(path), Limits(max_pixels=2**31 - 1))
+    assert len(list(reader.pictures(probe, [15], Report()))) == 1
+
+
 def test_stretched_size_counts(reader: Reader) -> None:
     path = clips.cached_clip("a.mp4", size=(80, 96), seconds=1.0, filters="setsar=50")
     assert refused(reader, path, Limits(max_pixels=100_000)).reason == "too_large"

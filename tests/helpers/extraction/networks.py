@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,13 @@ def state(encoder: str) -> dict[str, torch.Tensor]:
 
 @functools.cache
 def network(encoder: str, precision: str = "fp32") -> Any:
-    settings = Settings(precision=precision, weights="random:0")  # type: ignore[arg-type]
-    return encoders.load(encoder).build(settings, state(encoder))
+    return built(encoder, state(encoder), precision)
+
+
+def built(encoder: str, state: Mapping[str, torch.Tensor], precision: Any = "fp32") -> Any:
+    """With the default options."""
+    options = Settings().options_of(encoder)
+    return encoders.load(encoder).build(state, options, "cpu", precision)
 
 
 def full_batch(encoder: str, name: str, seed: int = 0) -> torch.Tensor:

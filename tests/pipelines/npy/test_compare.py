@@ -228,7 +228,7 @@ def test_before_the_relu(tmp_path):
 def test_an_example_every_096_seconds(tmp_path):
     report = two(tmp_path, sound(60), sound(62, seed=1))
     assert likely(report) == "one example every 0.96 s instead of every second"
-    assert report.streams[0].likely.recipe == "--audio-hop 0.96"
+    assert report.streams[0].likely.recipe == "--set vggish.audio_hop=0.96"
     assert "1 videos have other numbers of rows; the first: 'file' 60 and 62" in (
         line.strip() for line in report.lines()
     )

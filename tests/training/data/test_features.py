@@ -4,17 +4,18 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers.extraction import dropped
 from helpers.store import stored
 from helpers.store.reading import EVERYTHING, NAMES, SPEC, expected, store_of, store_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa import heads
-from avqa.errors import FeatureMissing, StoreError
+from avqa.errors import ConfigError, FeatureMissing, StoreError
 from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import FeatureRecord, Status
 from avqa.training.data import features
-from avqa.training.data.features import VideoFeatures, feature_names
+from avqa.training.data.features import VideoFeatures, feature_names, num_patches
 
 LENGTHS = {"a": 7, "b": 12, "c": 1}
 
@@ -40,6 +41,31 @@ def test_names_follow_the_fields_and_the_encoder_of_the_pictures():
         "patch": "clip_vit_b32/patch",
     }
     assert feature_names(["frame"], "resnet18") == {"frame": "resnet18/pool"}
+
+
+def test_the_first_tap_of_the_shape_serves_whatever_encoder_it_is(tmp_path):
+    with dropped.dropped_in(tmp_path, dropped.source()):
+        assert feature_names(["audio", "frame", "patch"], "coarse", "coarse") == {
+            "audio": "coarse/loudness",
+            "frame": "coarse/mean",
+            "patch": "coarse/cells",
+        }
+        assert num_patches("coarse") == 15
+    assert [num_patches(name) for name in ("clip_vit_b32", "resnet18", "vggish")] == [49, 196, 1]
+
+
+@pytest.mark.parametrize(
+    ("field", "visual", "audio", "message"),
+    [
+        ("patch", "vggish", "vggish", "visual=vggish has no features for patch; expected an"),
+        ("frame", "vggish", "vggish", "expected an encoder with a tap of shape (D,); see `avqa"),
+        ("audio", "resnet18", "resnet18", "audio=resnet18 has no features for audio; expected an"),
+    ],
+)
+def test_an_encoder_without_such_a_tap_is_refused(field, visual, audio, message):
+    with pytest.raises(ConfigError) as caught:
+        feature_names([field], visual, audio)
+    assert message in str(caught.value)
 
 
 def test_what_a_head_needs_of_texts_is_no_feature_of_videos():

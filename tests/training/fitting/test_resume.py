@@ -230,6 +230,11 @@ def test_other_questions_make_another_fit_but_another_machine_does_not():
     assert facts(device="auto", workers=2) == facts()
 
 
+def test_checkpoints_of_before_other_encoders_of_sound_are_of_the_same_fit():
+    assert "audio" not in facts()
+    assert facts(audio="resnet18")["audio"] == "resnet18"
+
+
 def test_weights_of_other_shapes_are_refused(tmp_path, one_epoch):
     last = copied(one_epoch, tmp_path)
     state = torch.load(last, weights_only=True)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from avqa.extract.encoders import Input
+from avqa.extract.encoders import Input, Tap
 
+WEIGHTS, OPTIONS = {}, {}
 INPUTS = {
     "picture": Input("picture", (2,), "uint8"),
     "sound": Input("sound", (2,), "float32", window=1000),
@@ -11,9 +12,15 @@ INPUTS = {
     "tone": Input("sound", (15_600,), "float32", window=15_600),
     "broken": Input("picture", (3,), "uint8"),
 }
+TAPS = {"ends": Tap("picture", (2,), ("end",), sparse=False)}
+BATCH = {"cpu": 1, "cuda": 1}
 
 
-def prepare(name: str, seconds: np.ndarray, settings: object) -> np.ndarray:
+def recipe(tap: str) -> dict[str, str]:
+    return {"network": "fake"}
+
+
+def prepare(name: str, seconds: np.ndarray, options: object) -> np.ndarray:
     """First and last value of each picture or window, or all of it."""
     if name == "whole":
         return np.resize(seconds, (1, 96, 160, 3))  # other sizes come out as nonsense
@@ -21,3 +28,7 @@ def prepare(name: str, seconds: np.ndarray, settings: object) -> np.ndarray:
         return seconds
     flat = seconds.reshape(len(seconds), -1)
     return np.stack([flat[:, 0], flat[:, -1]], axis=1)
+
+
+def build(state: object, options: object, device: object, precision: object) -> None:
+    raise NotImplementedError
