@@ -34,6 +34,9 @@ def train_head(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs that divide every batch; processes on the CPU.")
+    ] = 1,
     init_grounding: Annotated[
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
@@ -61,6 +64,7 @@ def train_head(
             ablation=ablation,
             seeds=seeds,
             resume=resume,
+            devices=devices,
             init_grounding=init_grounding,
         ),
         say,

@@ -88,6 +88,7 @@ def tiny_fit(folder, head=None, *, seed=1, resume=False, said=None, features=Non
     features = features or {split: Features(head.FEATURES) for split in ("train", "val")}
     train = question_set(questions("train", 36), head, features["train"], True)
     val = question_set(questions("val", 16, right=False), head, features["val"], False)
+    devices = changes.pop("devices", 1)
     return fit(
         head,
         train,
@@ -98,6 +99,7 @@ def tiny_fit(folder, head=None, *, seed=1, resume=False, said=None, features=Non
         resume=resume,
         say=(lambda line: None) if said is None else said.append,
         label="tiny",
+        devices=devices,
     )
 
 
