@@ -9,14 +9,17 @@ from __future__ import annotations
 import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.loggers.csv_logs import CSVLogger
+from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from avqa.heads import Head
@@ -64,6 +67,11 @@ def _loggers(folder: Path, first: int, step: int) -> list[Logger]:
     ]
 
 
+def summed(tensor: Tensor, fabric: Fabric) -> Tensor:
+    """The sum over all processes; may stand in the tensor itself."""
+    return cast(Tensor, fabric.all_reduce(tensor, reduce_op="sum"))
+
+
 def sum_gradients(head: Head, fabric: Fabric) -> None:
     """Give every process the sum of all processes' gradients; a missing one counts as 0."""
     if fabric.world_size == 1:
@@ -73,9 +81,7 @@ def sum_gradients(head: Head, fabric: Fabric) -> None:
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
         gradients.append(weight.grad)
-    flat = parameters_to_vector(gradients)
-    fabric.all_reduce(flat, reduce_op="sum")
-    vector_to_parameters(flat, gradients)
+    vector_to_parameters(summed(parameters_to_vector(gradients), fabric), gradients)
 
 
 def average_buffers(head: Head, fabric: Fabric) -> None:

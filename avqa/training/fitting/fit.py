@@ -99,6 +99,7 @@ def fit(
                 _train(task, say, stop)
             task.check_stop(stop)
     finally:
+        head.cpu()
         if history:
             write_metrics(folder / METRICS, history)
             draw_curves(folder / "curves.png", history, label)

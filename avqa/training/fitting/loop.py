@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -28,7 +29,7 @@ from avqa.store.places.files import storage_errors
 from avqa.training.data.batch import Batch
 from avqa.training.data.batches import make_loader
 from avqa.training.fitting.checkpoints import TrainState
-from avqa.training.fitting.devices import average_buffers, make_fabric, sum_gradients
+from avqa.training.fitting.devices import average_buffers, make_fabric, sum_gradients, summed
 from avqa.training.fitting.history import METRICS, Row, best_epoch, write_metrics
 from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 from avqa.training.fitting.task import Task
@@ -67,7 +68,7 @@ def _train(task: Task, fabric: Fabric, say: Callable[[str], None], stop: StopSig
     head.to(fabric.device).train()
     adam = Adam(head.parameters(), lr=settings.learning_rate)
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)
-    optimizer = fabric.setup_optimizers(adam)
+    optimizer = cast(Adam, fabric.setup_optimizers(adam))
     state = TrainState(head, adam, schedule, fabric.strategy.precision)
     if task.history:
         task.checkpoints.load_last(state)
@@ -82,7 +83,7 @@ def _train(task: Task, fabric: Fabric, say: Callable[[str], None], stop: StopSig
                 loss, measured = _loss(head, batch)
             share, questions = task.share(step, rank)
             # One read per step: each would wait for the GPU.
-            values = fabric.all_reduce(share * measured, reduce_op="sum").tolist()
+            values = summed(share * measured, fabric).tolist()
             if not math.isfinite(values[0]):
                 raise _diverged(task, values[0], batch, epoch, step)
             tally.add(_by_name(head, values), questions)
