@@ -90,8 +90,10 @@ def _listen(
 
 def _check_alive(task: Task, processes: dict[Connection, SpawnProcess], patience: float) -> None:
     """Complain of a process that died, also of one that does so in the next seconds."""
-    wait([process.sentinel for process in processes.values()], patience)
+    ended = wait([process.sentinel for process in processes.values()], patience)
     for rank, process in enumerate(processes.values()):
+        if process.sentinel in ended:
+            process.join()  # it may still be on its way out
         code = process.exitcode
         if code:
             how = (
