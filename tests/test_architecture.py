@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "store": {"store", "errors"},
     "datasets": {"datasets", "errors"},
     "heads": {"heads", "errors"},
-    "training": {"training", "store", "datasets", "heads", "errors", "signals"},
+    "training": {"training", "store", "datasets", "heads", "errors", "signals", "machine"},
     "pipelines": {
         "pipelines",
         "training",

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from avqa.errors import ConfigError, DatasetError
-from avqa.extract.settings import Device
 from avqa.heads import Head, HeadOutput
 from avqa.machine import choose_device
 from avqa.signals import StopSignals
@@ -120,7 +120,7 @@ def _train(task: Task, say: Callable[[str], None], stop: StopSignals) -> None:
         run_together(task, say, stop)
 
 
-def check_devices(settings: TrainSettings, devices: int) -> Device:
+def check_devices(settings: TrainSettings, devices: int) -> Literal["cpu", "cuda"]:
     """Where to compute, if there are so many devices.
 
     Raises:

@@ -1,9 +1,9 @@
 """Several processes that train together: started, listened to, and ended here.
 
 Fabric's own launcher hands neither errors nor lines back, and waits for a process that hangs. Here
-every process has a pipe to its parent. The first error ends the fit, and so does a signal: what is
-to be kept is on disk after every epoch, so that the processes need no warning and are killed.
-They meet by a file and talk through the loopback device alone.
+every process has a pipe to its parent. The first error ends the fit, and so does a signal, wherever
+the processes are: what is to be kept is on disk after every epoch. They meet by a file and talk
+through the loopback device alone.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import copy
 import dataclasses
 import os
 import signal
+import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch import distributed, multiprocessing
 
 from avqa.errors import AvqaError, EnvironmentFailure
-from avqa.extract.parent_death import die_with_parent
 from avqa.signals import StopSignals
 from avqa.training.fitting.task import Task
 
@@ -32,6 +35,7 @@ _LOOK_SECONDS = 0.2
 """Between looks for signals and for processes that died."""
 _LAST_WORDS_SECONDS = 2.0
 """Until a process that died is seen, after another one complained that it is gone."""
+_LEAVE_SECONDS = 5.0
 _PATIENCE = timedelta(days=30)
 """With one another: all wait while the first one validates. Who dies is seen by the parent."""
 
@@ -51,15 +55,13 @@ def run_together(task: Task, say: Callable[[str], None], stop: StopSignals) -> N
         try:
             for rank in range(task.devices):
                 ours, theirs = context.Pipe()
-                child = _Child(task, rank, Path(folder) / "meeting", theirs, os.getpid())
+                child = _Child(task, rank, Path(folder) / "meeting", theirs)
                 processes[ours] = context.Process(target=child.run)
                 processes[ours].start()
                 theirs.close()
             _listen(task, processes, say, stop)
         finally:
-            for process in processes.values():
-                process.kill()
-                process.join()
+            _end(list(processes.values()))
             task.history[:] = task.checkpoints.history()
 
 
@@ -88,6 +90,22 @@ def _listen(
         _check_alive(task, processes, 0)
 
 
+def _end(processes: list[SpawnProcess]) -> None:
+    """Have all leave their loaders in order; one that waits for a GPU cannot and is killed."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+        process.join()
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # it may come from the parent and from a batch system
+    sys.exit(128 + signum)
+
+
 def _check_alive(task: Task, processes: dict[Connection, SpawnProcess], patience: float) -> None:
     """Complain of a process that died, also of one that does so in the next seconds."""
     ended = wait([process.sentinel for process in processes.values()], patience)
@@ -114,15 +132,14 @@ class _Child:
     meeting: Path
     """A file that is not there yet."""
     pipe: Connection
-    parent: int
     threads: int = dataclasses.field(default_factory=torch.get_num_threads)
     """Of the parent: they are divided."""
 
     def run(self) -> None:
         """Train; an error goes to the parent, which ends this process then."""
-        die_with_parent(self.parent)
-        for signum in (signal.SIGINT, signal.SIGTERM):  # a terminal signals the children as well
-            signal.signal(signum, signal.SIG_IGN)
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the parent as well
+        signal.signal(signal.SIGTERM, _leave)
         try:
             self._train()
         except Exception as error:
@@ -130,6 +147,10 @@ class _Child:
                 error = RuntimeError("".join(traceback.format_exception(error)))
             self.pipe.send(error)
             signal.pause()
+
+    def _end_with_parent(self) -> None:
+        wait([self.pipe])  # the parent says nothing: it is gone
+        os._exit(1)
 
     def _train(self) -> None:
         from avqa.training.fitting.loop import run

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from avqa.errors import ConfigError, Stopped
-from avqa.extract.settings import Device
 from avqa.heads import Head
 from avqa.signals import StopSignals
 from avqa.training.data.questions import QuestionSet
@@ -25,7 +25,7 @@ class Task:
     val: QuestionSet
     settings: TrainSettings
     seed: int
-    device: Device
+    device: Literal["cpu", "cuda"]
     devices: int
     """Processes, each with a GPU of its own where ``device`` is cuda."""
     folder: Path
