@@ -16,10 +16,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import StepLR
 
 from avqa.errors import ConfigError
 from avqa.heads import Head
@@ -92,27 +94,15 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-class Stateful(Protocol):
-    """What gives its state and takes it back."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Be as it was then."""
-        ...
-
-
 @dataclass(frozen=True)
 class TrainState:
     """What the next epoch follows from."""
 
     head: Head
-    adam: Stateful
-    schedule: Stateful
-    precision: Stateful
-    """Has a state in fp16 only: the scale of the loss."""
+    adam: Adam
+    schedule: StepLR
+    precision: Any
+    """Fabric's; has a state in fp16 only, the scale of the loss."""
 
 
 class Checkpoints:

@@ -9,6 +9,7 @@ Imported only where something is trained: Fabric takes seconds to import.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -64,7 +65,15 @@ def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0
 def _train(task: Task, fabric: Fabric, say: Callable[[str], None], stop: StopSignals) -> None:
     settings, head, rank = task.settings, task.head, fabric.global_rank
     progress = Progress(say, task.label, settings.epochs, task.history)
-    batches, val = TimedBatches(_train_loader(task, rank)), _val_loader(task)
+    load = functools.partial(
+        make_loader,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        device=task.device,
+    )
+    share = (rank, task.devices)
+    batches = TimedBatches(load(task.train, shuffle=True, seed=task.seed, share=share))
+    val = load(task.val, shuffle=False)
     head.to(fabric.device).train()
     adam = Adam(head.parameters(), lr=settings.learning_rate)
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)
@@ -81,14 +90,14 @@ def _train(task: Task, fabric: Fabric, say: Callable[[str], None], stop: StopSig
             _seed(step_seed(task.seed, epoch, step, rank), fabric.device)
             with fabric.autocast():
                 loss, measured = _loss(head, batch)
-            share, questions = task.share(step, rank)
+            weight, questions = task.share(step, rank)
             # One read per step: each would wait for the GPU.
-            values = summed(share * measured, fabric).tolist()
+            values = summed(weight * measured, fabric).tolist()
             if not math.isfinite(values[0]):
                 raise _diverged(task, values[0], batch, epoch, step)
             tally.add(_by_name(head, values), questions)
             optimizer.zero_grad()
-            fabric.backward(share * loss)
+            fabric.backward(weight * loss)
             sum_gradients(head, fabric)
             optimizer.step()
             progress.batch(step + 1, len(batches), tally, batches.waited)
@@ -100,7 +109,7 @@ def _train(task: Task, fabric: Fabric, say: Callable[[str], None], stop: StopSig
         average_buffers(head, fabric)
         if rank == 0:  # the others wait in their next step
             validated = _validate(task, val, fabric, progress, stop)
-            row = _row(epoch, tally.means(), validated, head) | {
+            row = _row(head, epoch, tally.means(), validated) | {
                 "learning_rate": rate,
                 "seconds": progress.seconds(),
                 "waiting": batches.waited / trained,
@@ -122,29 +131,6 @@ def _seed(number: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
-
-
-def _train_loader(task: Task, rank: int) -> DataLoader[Batch]:
-    return make_loader(
-        task.train,
-        task.settings.batch_size,
-        shuffle=True,
-        seed=task.seed,
-        share=(rank, task.devices),
-        workers=task.settings.workers,
-        device=task.device,
-    )
-
-
-def _val_loader(task: Task) -> DataLoader[Batch]:
-    settings = task.settings
-    return make_loader(
-        task.val,
-        settings.batch_size,
-        shuffle=False,
-        workers=settings.workers,
-        device=task.device,
-    )
 
 
 def _loss(head: Head, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -193,15 +179,11 @@ def _validate(
     return tally.means()
 
 
-def _row(epoch: int, train: dict[str, float], val: dict[str, float], head: Head) -> Row:
-    return {
-        "epoch": epoch + 1,
-        "train_loss": train["loss"],
-        "train_accuracy": train["accuracy"],
-        "val_loss": val["loss"],
-        "val_accuracy": val["accuracy"],
-        **{f"train_{name}": train.get(name, math.nan) for name in head.aux_weights},
-    }
+def _row(head: Head, epoch: int, train: Mapping[str, float], val: Mapping[str, float]) -> Row:
+    row: Row = {"epoch": epoch + 1}
+    row |= {f"train_{name}": train[name] for name in ("loss", "accuracy")}
+    row |= {f"val_{name}": val[name] for name in ("loss", "accuracy")}
+    return row | {f"train_{name}": train.get(name, math.nan) for name in head.aux_weights}
 
 
 def _check_finite(task: Task, row: Row) -> None:

@@ -82,12 +82,14 @@ def _listen(
                 processes[pipe].join()
                 pipes.remove(pipe)
                 continue
-            if isinstance(message, BaseException):
+            if isinstance(message, str):
+                say(message)
+            elif stop.received is None:
                 if not isinstance(message, AvqaError):
                     _check_alive(task, processes, _LAST_WORDS_SECONDS)
                 raise message
-            say(message)
-        _check_alive(task, processes, 0)
+        if stop.received is None:
+            _check_alive(task, processes, 0)
 
 
 def _end(processes: list[SpawnProcess]) -> None:
@@ -102,7 +104,9 @@ def _end(processes: list[SpawnProcess]) -> None:
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # it may come from the parent and from a batch system
+    """Once: a batch system tells everyone, the loaders' processes as well."""
+    signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # torch's handler complains of them
     sys.exit(128 + signum)
 
 
