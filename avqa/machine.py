@@ -45,20 +45,23 @@ def num_gpus() -> int:
     return len(visible_gpus())
 
 
-def choose_device(asked: str, *, remote: bool = False) -> Literal["cpu", "cuda"]:
+def choose_device(
+    asked: str, *, gpus: int | None = None, remote: bool = False
+) -> Literal["cpu", "cuda"]:
     """``auto | cpu | cuda`` → the kind of device the networks run on.
 
-    ``auto`` goes by this machine. ``remote``: the workers are elsewhere, so that ``cuda`` is
-    taken at its word.
+    Args:
+        asked: ``auto`` goes by this machine.
+        gpus: how many it has, from who has asked torch; without, `num_gpus`.
+        remote: the workers are elsewhere, so that ``cuda`` is taken at its word.
 
     Raises:
         ConfigError: another value, or ``cuda`` where there is no GPU.
     """
-    if remote and asked == "cuda":
-        return "cuda"
-    if asked == "cpu" or (asked == "auto" and num_gpus() == 0):
+    gpus = num_gpus() if gpus is None else gpus
+    if asked == "cpu" or (asked == "auto" and gpus == 0):
         return "cpu"
-    if asked in ("auto", "cuda") and num_gpus():
+    if asked in ("auto", "cuda") and (gpus or remote):
         return "cuda"
     if asked == "cuda":
         raise ConfigError(

@@ -24,7 +24,7 @@ from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.places.files import write_json
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
-from avqa.training.data.batches import Batch
+from avqa.training.data.batch import Batch
 from avqa.training.data.features import FeatureReader, VideoFeatures, feature_names
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet

@@ -154,17 +154,13 @@ def test_arrows_between_the_rooms_of_pipelines_point_down():
     assert wrong(inside, ROOMS) == []
 
 
-# To be emptied: circles that are being mended elsewhere.
-KNOWN_CIRCLES = ({"avqa.training.data.batches", "avqa.training.data.questions"},)
-
-
 def test_there_are_no_circles():
     circles = {
         tuple(sorted({module, *(other for other in reached(module) if module in reached(other))}))
         for module in FILES
         if module in reached(module)
     }
-    assert [circle for circle in sorted(circles) if set(circle) not in KNOWN_CIRCLES] == []
+    assert sorted(circles) == []
 
 
 def test_who_imports_dask():

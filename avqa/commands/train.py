@@ -31,6 +31,9 @@ def train_head(
         bool, typer.Option("--resume", help="Go on with the run in --out; also adds seeds, rows.")
     ] = False,
     device: option.OptionalDevice = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs that divide every batch; processes on the CPU.")
+    ] = 1,
     init_grounding: Annotated[
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
@@ -58,6 +61,7 @@ def train_head(
             ablation=ablation,
             seeds=seeds,
             resume=resume,
+            devices=devices,
             init_grounding=init_grounding,
         ),
         say,

@@ -8,13 +8,11 @@ from typing import Literal, get_args
 
 from avqa.errors import ConfigError
 from avqa.extract import encoders
-from avqa.extract.encoders import OptionValue
+from avqa.extract.encoders import Device, OptionValue, Precision
 
 FrameAt = Literal["mid", "start", "music-avqa", "ffmpeg-fps1", "ffmpeg-r1"]
 Resample = Literal["soxr_hq", "nearest44k"]
-Precision = Literal["fp32", "bf16", "fp16"]
 Dtype = Literal["float16", "float32"]
-Device = Literal["cpu", "cuda"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "frame_at": get_args(FrameAt),

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from avqa.extract.settings import Device, Dtype, Precision
+    from avqa.extract.encoders import Device, Precision
+    from avqa.extract.settings import Dtype
     from avqa.extract.weights import WeightsSource
 
 TOKENS = 77

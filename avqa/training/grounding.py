@@ -23,10 +23,10 @@ from avqa.errors import ConfigError
 from avqa.heads import HeadInput
 from avqa.heads._parts.grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
 from avqa.heads.avst import Head as Avst
+from avqa.machine import choose_device
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.data.features import FeatureReader
-from avqa.training.fitting.fit import choose_device
 from avqa.training.run import CONFIG, MODEL, Run, read_weights
 from avqa.training.settings import TrainSettings
 
@@ -58,7 +58,7 @@ def pretrain(
     Raises:
         ConfigError: the loss is NaN or infinite; there is no such device.
     """
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, gpus=torch.cuda.device_count())
     head.to(device).train()
     adam = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
     steps = torch.optim.lr_scheduler.StepLR(adam, settings.step_epochs, settings.gamma)

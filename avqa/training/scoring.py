@@ -18,7 +18,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 
 if TYPE_CHECKING:
     from avqa.heads import HeadOutput
-    from avqa.training.data.batches import Batch
+    from avqa.training.data.batch import Batch
     from avqa.training.data.questions import QuestionSet
 
 

@@ -63,6 +63,13 @@ def test_the_table_is_the_output_and_progress_is_not(data, tmp_path):
         ("avst", ("--set", "epochs"), {}, 2, "avqa: --set epochs; expected key=value, such as"),
         ("avst", ("--set", "epoch=1"), {}, 2, "no setting 'epoch'; did you mean 'epochs'?"),
         ("avst", ("--device", "tpu"), {}, 2, "device='tpu'; expected one of auto, cpu, cuda"),
+        (
+            "avst",
+            ("--devices", 65, "--device", "cpu"),
+            {},
+            2,
+            "avqa: devices=65 with batch_size=64; expected 1 to 64: every batch is divided",
+        ),
         ("avst", (), {"dataset": "music"}, 2, "avqa: no data set 'music'; did you mean"),
         ("avst", (), {"store": "nowhere"}, 2, "nowhere'"),
         ("avst", (), {"annotations": "nowhere"}, 2, "nowhere"),

@@ -15,8 +15,8 @@ from avqa.extract.encoders._weights import read_state_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from avqa.extract.settings import Device, Precision
-
+Device = Literal["cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Kind = Literal["picture", "sound"]
 Dtype = Literal["uint8", "float32"]
 OptionValue = str | float

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from avqa.extract.settings import Device, Precision
+    from avqa.extract.encoders._contract import Device, Precision
 
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
-    from avqa.extract.settings import Device, Precision
+    from avqa.extract.encoders._contract import Device, Precision
 
 MODEL = "ViT-B-32-quickgelu"
 SIZE = 224

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
-    from avqa.extract.settings import Device, Precision
+    from avqa.extract.encoders._contract import Device, Precision
 
 SHORT_SIDE = 256
 SIZE = 224

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from avqa.extract.encoders import Network
-    from avqa.extract.settings import Device, Precision
+    from avqa.extract.encoders._contract import Device, Precision
 
 FRAMES, BANDS = 96, 64
 FRAME_LENGTH, FRAME_HOP, FFT = 400, 160, 512

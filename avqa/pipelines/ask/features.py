@@ -15,9 +15,10 @@ from torch import Tensor
 from avqa.datasets._parts.question import Question, text_key
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders, weights
+from avqa.extract.encoders import Device
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import settings_from
-from avqa.extract.settings import Device, Settings
+from avqa.extract.settings import Settings
 from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, tokenise
 from avqa.machine import choose_device
 from avqa.pipelines.ask.cache import AskCache

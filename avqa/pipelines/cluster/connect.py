@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from avqa.errors import ConfigError
-from avqa.extract.settings import Device
+from avqa.extract.encoders import Device
 from avqa.machine import choose_device
 from avqa.pipelines.cluster.environment import environment
 from avqa.pipelines.cluster.executor import Executor, InProcess

@@ -30,7 +30,7 @@ from avqa.pipelines.extraction.array_job import (
     unfinished,
 )
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
-from avqa.pipelines.extraction.run import RunReport, check_recipes, machine, plain
+from avqa.pipelines.extraction.run import RunReport, check_recipes, machine
 from avqa.signals import StopSignals
 from avqa.store.commit import Store
 from avqa.store.format import schema
@@ -38,7 +38,7 @@ from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
-from avqa.store.format.runs import DAMAGED, new_run_id
+from avqa.store.format.runs import DAMAGED, new_run_id, plain
 from avqa.store.lock import Lock
 from avqa.store.places.files import (
     StorePath,

@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,10 @@ from avqa.pipelines.extraction.sources import EXTENSIONS, IdRule, Source, discov
 from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign, refuse_packed
-from avqa.store.format.runs import new_run_id
+from avqa.store.format.runs import new_run_id, plain
 from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes
-from avqa.store.places.objects import ObjectPath
 from avqa.store.running import DONE, running
 from avqa.units import clock, size
 
@@ -349,12 +348,4 @@ def machine() -> dict[str, str]:
         "host": platform.node(),
         "pid": str(os.getpid()),
         **library_versions(),
-    }
-
-
-def plain(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON-able values: paths as text."""
-    return {
-        key: str(item) if isinstance(item, Path | ObjectPath) else item
-        for key, item in asdict(value).items()
     }

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals as Signal
 from typing import cast
@@ -28,8 +28,9 @@ from avqa.errors import (
     StorageFailure,
 )
 from avqa.extract import weights
+from avqa.extract.encoders import Precision
 from avqa.extract.recipe import OPTIONS
-from avqa.extract.settings import Dtype, Precision, Settings, check_settings
+from avqa.extract.settings import Dtype, Settings, check_settings
 from avqa.extract.text import (
     ENCODER,
     FEATURES,
@@ -42,7 +43,7 @@ from avqa.extract.text import (
 from avqa.machine import choose_device, num_cores
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.signals import Signals
-from avqa.store.format.runs import new_run_id
+from avqa.store.format.runs import new_run_id, plain
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes, store_path
@@ -203,7 +204,7 @@ def encode_questions(
         options=len(contents) - num_questions,
         matches=matches,
     )
-    asked = {"argv": sys.argv, "avqa": avqa.__version__, "questions": _plain(options)}
+    asked = {"argv": sys.argv, "avqa": avqa.__version__, "questions": plain(options)}
     with (
         Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock,
         running(
@@ -401,8 +402,3 @@ def _write_unmatched(store: StorePath, run_id: str, unmatched: Sequence[Question
     table.writerows((q.video_id, q.split, q.question_id, q.text) for q in unmatched)
     path.write(text.getvalue().encode("utf-8"))
     return path
-
-
-def _plain(options: QuestionOptions) -> dict[str, object]:
-    """The options as JSON-able values: paths as text."""
-    return {k: str(v) if isinstance(v, Path | StorePath) else v for k, v in asdict(options).items()}

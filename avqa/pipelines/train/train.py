@@ -31,7 +31,7 @@ from avqa.training.data import building
 from avqa.training.data.features import VideoFeatures, feature_names
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
-from avqa.training.fitting.fit import FitResult, choose_device, fit, infer
+from avqa.training.fitting.fit import FitResult, check_devices, fit, infer
 from avqa.training.grounding import Grounding
 from avqa.training.run import (
     CONFIG,
@@ -49,7 +49,7 @@ from avqa.training.settings import TrainSettings
 from avqa.training.table.table import ResultTable, result_table
 from avqa.training.variants import Plan, Variant, plan
 
-PACKAGES = ("torch", "lightning", "numpy", "zarr", "safetensors")
+PACKAGES = ("torch", "lightning-fabric", "numpy", "zarr", "safetensors")
 Say = Callable[[str], None]
 
 
@@ -70,6 +70,8 @@ class TrainOptions:
     """A row of the head's ``ABLATIONS``, or ``all``."""
     seeds: int = 1
     resume: bool = False
+    devices: int = 1
+    """GPUs, or processes on the CPU, that train a head together."""
     init_grounding: Path | None = None
     """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
 
@@ -88,7 +90,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         Stopped: a signal came; finished epochs are kept.
     """
     planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
-    choose_device(planned.settings.device)
+    check_devices(planned.settings, options.devices)
     fields = building.video_fields(planned.variants)
     grounding = Grounding.load(options.init_grounding) if options.init_grounding else None
     store = FeatureStore(options.store)
@@ -242,7 +244,7 @@ class _Training:
         with storage_errors(f"{str(member.path)!r}"):
             member.path.mkdir(parents=True, exist_ok=True)
         member.save_config()
-        member.write("environment.json", environment())
+        member.write("environment.json", environment(self._options.devices))
         train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
         fitted = fit(
             head,
@@ -254,6 +256,7 @@ class _Training:
             resume=self._options.resume,
             say=self._say,
             label=label,
+            devices=self._options.devices,
         )
         member.save_head(head)
         member.save_result(self._test(member, head, test, fitted, label))
@@ -362,7 +365,7 @@ class _Training:
         )
 
 
-def environment() -> dict[str, Any]:
+def environment(devices: int = 1) -> dict[str, Any]:
     """What trains: the machine and the packages' versions."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -371,5 +374,6 @@ def environment() -> dict[str, Any]:
         "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
+        "devices": devices,
         "packages": {"avqa": avqa.__version__, **{name: version(name) for name in PACKAGES}},
     }

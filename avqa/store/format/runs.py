@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -82,6 +84,14 @@ class Runs:
 def new_run_id() -> str:
     """Unique, and sorted by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass, such as a run's options or report, as JSON-able values: paths as text."""
+    return {
+        key: str(item) if isinstance(item, Path | StorePath) else item
+        for key, item in asdict(value).items()
+    }
 
 
 def now() -> str:

@@ -2,5 +2,5 @@
 
 - ``splits``: which questions train, choose the epoch, test; ``material``: what a run trains on
 - ``questions``: questions as tensors; ``features``: videos' features; ``memory``: shared memory
-- ``building``: a head for this data; ``batches``: batches, their order, the loader
+- ``building``: a head for this data; ``batch``: what it is given; ``batches``: order, loader
 """

@@ -1,118 +1,26 @@
-"""Batches of questions, their order, and the loader that makes them.
-
-A `Batch` holds the rows of each of its videos once, in the stored type, however many of its
-questions are about that video: this is what travels between processes and to the GPU. What a head
-reads, ``inputs``, is spread out from it on the device where it is used.
-"""
+"""The order of questions in batches, and the loader that makes them."""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import functools
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
 from avqa.errors import StoreError
-from avqa.heads import HeadInput
+from avqa.training.data.batch import Batch
 from avqa.training.data.features import VideoFeatures
-from avqa.training.data.memory import ReusedMemory
-
-if TYPE_CHECKING:
-    from avqa.training.data.questions import QuestionSet
+from avqa.training.data.questions import QuestionSet
 
 POOL_VIDEOS = 16
 """Videos whose questions are mixed."""
 NUM_POOLS = 2
-MEMORY = ReusedMemory()
-"""Of batches that are gone."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B questions about V videos."""
-
-    answers: Tensor
-    """[B] long, −1 where unknown."""
-    rows: Tensor
-    """[B] long, place in `QuestionSet.questions`."""
-    of_video: Tensor
-    """[B] long, place of the question's video among the V."""
-    lengths: Tensor
-    """[V] long, real seconds of each video."""
-    videos: dict[str, Tensor]
-    """Field of `HeadInput` → [V, T, ...], of any floating type."""
-    texts: dict[str, Tensor]
-    """Field of `HeadInput` → [B, ...]."""
-
-    def __len__(self) -> int:
-        """Number of questions."""
-        return len(self.answers)
-
-    @functools.cached_property
-    def inputs(self) -> HeadInput:
-        """What a head reads: float32, one row a question."""
-        seconds = max((rows.shape[1] for rows in self.videos.values()), default=1)
-        real = torch.arange(seconds, device=self.lengths.device) < self.lengths[:, None]
-        spread = {field: _spread(rows, self.of_video) for field, rows in self.videos.items()}
-        texts = {
-            field: value.float() if value.is_floating_point() else value
-            for field, value in self.texts.items()
-        }
-        return HeadInput(valid=real[self.of_video], video=self.of_video, **spread, **texts)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which copying to a GPU is faster."""
-        return self._with(Tensor.pin_memory)
-
-    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(
-            change(self.answers),
-            change(self.rows),
-            change(self.of_video),
-            change(self.lengths),
-            {field: change(rows) for field, rows in self.videos.items()},
-            {field: change(value) for field, value in self.texts.items()},
-        )
-
-
-def _spread(rows: Tensor, of_video: Tensor) -> Tensor:
-    """One row a question, float32: rows [V, T, ...], of_video [B] → [B, T, ...]."""
-    if rows.device.type != "cpu":
-        return rows[of_video].float()
-    spread = MEMORY.empty((len(of_video), *rows.shape[1:]), torch.float32)
-    with one_thread():
-        for question, video in enumerate(of_video.tolist()):
-            spread[question] = rows[video]
-    return spread
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Copy on one core.
-
-    Many short operations on all cores take up to 6 times as much processor time where workers or
-    other programs are busy on them: at the end of each, threads spin until the last one is done.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class VideoGroupedBatches(Sampler[list[int]]):
@@ -124,10 +32,21 @@ class VideoGroupedBatches(Sampler[list[int]]):
     about two or more videos while there are two. The order follows from (seed, epoch) alone.
     """
 
-    def __init__(self, video_ids: Sequence[str], batch_size: int, seed: int = 0) -> None:
-        """Group the places of ``video_ids``, one per question, by video."""
+    def __init__(
+        self,
+        video_ids: Sequence[str],
+        batch_size: int,
+        seed: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Group the places of ``video_ids``, one per question, by video.
+
+        ``share``: number of this process, of so many that divide every batch among them. Where
+        there is no question for it, it gets the batch's first one, which another has, too.
+        """
         self.batch_size = batch_size
         self.seed = seed
+        self.share = share
         self.epoch = 0
         number_of: dict[str, int] = {}
         self._video = [number_of.setdefault(video, len(number_of)) for video in video_ids]
@@ -156,7 +75,9 @@ class VideoGroupedBatches(Sampler[list[int]]):
                 pools = []
             pool = [pool[place] for place in rng.permutation(len(pool)).tolist()]
             self._mix(pool)
-            yield pool[: self.batch_size]
+            batch = pool[: self.batch_size]
+            number, of = self.share
+            yield batch[number::of] or batch[:1]
             pools.append(pool[self.batch_size :])
 
     def _fill(self, pool: list[int], waiting: list[int]) -> int:
@@ -184,6 +105,7 @@ def make_loader(
     *,
     shuffle: bool,
     seed: int = 0,
+    share: tuple[int, int] = (0, 1),
     workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> DataLoader[Batch]:
@@ -195,6 +117,7 @@ def make_loader(
         shuffle: in the order of `VideoGroupedBatches` (``loader.batch_sampler``, whose
             ``set_epoch`` is called before every epoch); else in the order of ``questions``.
         seed: of the order.
+        share: with ``shuffle``, what one of several processes gets; see `VideoGroupedBatches`.
         workers: processes that read; 0 reads in this one.
         device: where batches go from here. For a GPU they come in page-locked memory. Workers are
             not forked for a GPU or a store in a bucket, whose connections do not outlive a fork.
@@ -204,7 +127,7 @@ def make_loader(
     """
     sampler: Sampler[list[int]]
     if shuffle:
-        sampler = VideoGroupedBatches(questions.video_ids, batch_size, seed)
+        sampler = VideoGroupedBatches(questions.video_ids, batch_size, seed, share)
     else:
         sampler = BatchSampler(SequentialSampler(questions), batch_size, drop_last=False)
     cuda = torch.device(device).type == "cuda"

@@ -15,7 +15,7 @@ from avqa.datasets._parts.vocabulary import ANSWER_ID, encode_answer, encode_wor
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
 from avqa.store.reader import TextReader
-from avqa.training.data.batches import MEMORY, Batch, one_thread
+from avqa.training.data.batch import MEMORY, Batch, one_thread
 from avqa.training.data.features import FeatureReader
 
 SENTENCE, WORD = "clip_vit_b32/sentence", "clip_vit_b32/word"

@@ -1,6 +1,7 @@
 """One head, one seed, epoch by epoch.
 
 - ``fit``: training, and running a trained head; ``task``: what one fit works with
-- ``trainer``, ``lit``: the loop; ``checkpoints``: what it can go on from
+- ``loop``: the steps and epochs; ``checkpoints``: what it can go on from
+- ``devices``, ``processes``: Lightning's Fabric, and several processes that train together
 - ``progress``, ``history``, ``curves``: what it says, writes and draws of itself
 """

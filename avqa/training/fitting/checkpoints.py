@@ -1,9 +1,10 @@
 """Checkpoints of one fit: what is in them, who may go on from them, how they are written and read.
 
-``last.ckpt`` is Lightning's checkpoint of the last finished epoch (weights, Adam, schedule) with
-the history of all epochs and the identity of the fit; ``best-N.ckpt`` holds the weights of epoch
-N. The best one is published before the last one that speaks of it, and an older one is removed
-after: whenever the process is killed, ``last.ckpt`` and the file it names are both there.
+``last.ckpt`` is the state after the last finished epoch (weights, Adam, schedule, under the names
+that Lightning has for them) with the history of all epochs and the identity of the fit;
+``best-N.ckpt`` holds the weights of epoch N. The best one is published before the last one that
+speaks of it, and an older one is removed after: whenever the process is killed, ``last.ckpt`` and
+the file it names are both there.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import io
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import StepLR
 
 from avqa.errors import ConfigError
 from avqa.heads import Head
@@ -28,7 +31,9 @@ from avqa.training.fitting.history import Row, best_epoch
 from avqa.training.settings import TrainSettings
 
 KEY = "avqa"
-"""Where ours stands in Lightning's checkpoint."""
+"""Where history and identity stand."""
+_SCALER = "MixedPrecision"
+"""Where fp16's loss scale stands."""
 _WITHOUT_EFFECT = {"device", "workers"}
 _START_ANEW = "train without --resume to start anew"
 
@@ -91,6 +96,17 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+@dataclass(frozen=True)
+class TrainState:
+    """What the next epoch follows from."""
+
+    head: Head
+    adam: Adam
+    schedule: StepLR
+    precision: Any
+    """Fabric's; has a state in fp16 only, the scale of the loss."""
+
+
 class Checkpoints:
     """The checkpoint folder of one fit."""
 
@@ -122,6 +138,14 @@ class Checkpoints:
         self.load_best(history)  # a missing one shows now, not after the last epoch
         return history
 
+    def history(self) -> list[Row]:
+        """Rows of the epochs that are kept.
+
+        Raises:
+            ConfigError: the checkpoint cannot be read.
+        """
+        return list(load(self.last)[KEY]["history"]) if self.last.exists() else []
+
     def _check_identity(self, ours: Mapping[str, Any]) -> None:
         found = ours.get("identity", {})
         for name in dict.fromkeys((*self._identity, *found)):
@@ -140,15 +164,43 @@ class Checkpoints:
                 f" {self._identity['head']}; {_START_ANEW}"
             )
 
-    def note(self, history: Sequence[Row]) -> dict[str, Any]:
-        """What Lightning's checkpoint gets beside its own."""
+    def _note(self, history: Sequence[Row]) -> dict[str, Any]:
         return {"identity": self._identity, "history": list(history)}
+
+    def load_last(self, state: TrainState) -> None:
+        """Go on from the last finished epoch.
+
+        Raises:
+            ConfigError: the checkpoint cannot be read.
+        """
+        found = load(self.last)
+        weights = found["state_dict"].items()
+        state.head.load_state_dict({name.removeprefix("head."): x for name, x in weights})
+        state.adam.load_state_dict(found["optimizer_states"][0])
+        state.schedule.load_state_dict(found["lr_schedulers"][0])
+        state.precision.load_state_dict(found.get(_SCALER, {}))
+
+    def save_last(self, state: TrainState, history: Sequence[Row]) -> None:
+        """Publish the state after the newest epoch.
+
+        Raises:
+            StorageFailure: disk full, read-only.
+        """
+        weights = state.head.state_dict().items()
+        scaler = state.precision.state_dict()
+        found = {
+            "state_dict": {f"head.{name}": tensor for name, tensor in weights},
+            "optimizer_states": [state.adam.state_dict()],
+            "lr_schedulers": [state.schedule.state_dict()],
+            KEY: self._note(history),
+        }
+        save(found | ({_SCALER: scaler} if scaler else {}), self.last)
 
     def save_best(self, head: Head, history: Sequence[Row]) -> None:
         """Publish the weights of the newest epoch."""
         with storage_errors(str(self.folder)):
             self.folder.mkdir(exist_ok=True)
-        state = {"state_dict": head.state_dict(), KEY: self.note(history)}
+        state = {"state_dict": head.state_dict(), KEY: self._note(history)}
         save(state, self._best(int(history[-1]["epoch"])))
 
     def load_best(self, history: Sequence[Row]) -> dict[str, Tensor]:

@@ -1,13 +1,7 @@
-"""Training one head with one seed, and running a trained head over questions.
-
-Everything random follows from ``(seed, epoch, step)``: the order of the questions from the batch
-sampler, dropout and sampling from a seed set before every step. So an epoch can be trained again
-after an interruption and, on the CPU, gives the same weights to the bit.
-"""
+"""Training one head with one seed, and running a trained head over questions."""
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,15 +13,16 @@ import torch
 
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head, HeadOutput
+from avqa.machine import choose_device
 from avqa.signals import StopSignals
 from avqa.store.places.files import storage_errors
-from avqa.training.data.batches import Batch, make_loader
+from avqa.training.data.batch import Batch
+from avqa.training.data.batches import make_loader
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.checkpoints import Checkpoints, identity
 from avqa.training.fitting.curves import draw_curves
-from avqa.training.fitting.history import Row, best_epoch, mean_waiting, write_metrics
-from avqa.training.fitting.progress import Progress
-from avqa.training.fitting.task import Task, TimedBatches
+from avqa.training.fitting.history import METRICS, Row, best_epoch, mean_waiting, write_metrics
+from avqa.training.fitting.task import Task
 from avqa.training.settings import TrainSettings
 
 
@@ -57,6 +52,7 @@ def fit(
     resume: bool,
     say: Callable[[str], None],
     label: str,
+    devices: int = 1,
 ) -> FitResult:
     """Train a head and leave it, in evaluation mode on the CPU, with its best epoch's weights.
 
@@ -73,16 +69,17 @@ def fit(
             an earlier fit left.
         say: prints one line of progress.
         label: begins every line.
+        devices: GPUs, or processes on the CPU, that divide every batch among them.
 
     Raises:
         DatasetError: no question of ``val`` has an answer that the head can give.
-        ConfigError: a device or precision this machine has not, a checkpoint that
-            cannot be gone on from, or a loss that is NaN or infinite.
+        ConfigError: a device or precision this machine has not, more devices than there are, a
+            checkpoint that cannot be gone on from, or a loss that is NaN or infinite.
         Stopped: Ctrl-C or SIGTERM; finished epochs are kept.
         StorageFailure: disk full, read-only.
-        EnvironmentFailure: out of GPU memory.
+        EnvironmentFailure: out of GPU memory; one of several processes died.
     """
-    device = choose_device(settings.device)
+    device = check_devices(settings, devices)
     _check(val, settings, device)
     checkpoints = Checkpoints(folder / "checkpoints", identity(head, train, val, settings, seed))
     if not resume:
@@ -91,42 +88,57 @@ def fit(
     with storage_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     history = checkpoints.begin(head)
-    stop = StopSignals("go on with --resume")
-    load = functools.partial(
-        make_loader,
-        batch_size=settings.batch_size,
-        workers=settings.workers,
-        device=device,
-    )
     task = Task(
-        label=label,
-        settings=settings,
-        seed=seed,
-        metrics=folder / "metrics.csv",
-        train=TimedBatches(load(train, shuffle=True, seed=seed)),
-        val=TimedBatches(load(val, shuffle=False)),
-        questions=train,
-        history=history,
-        checkpoints=checkpoints,
-        progress=Progress(say, label, settings.epochs, history),
-        stop=stop,
+        *(head, train, val, settings, seed, device, devices, folder, label, checkpoints, history)
     )
-    task.progress.event(_start(task, val, device))
+    say(f"{label}: {_start(task)}")
+    stop = StopSignals("go on with --resume")
     try:
         if len(history) < settings.epochs:
             with stop, _random_state_kept(device):
-                # Lightning takes seconds to import; `infer` does without.
-                from avqa.training.fitting.trainer import run
-
-                run(head, task, device, folder / "logs")
-            task.check_stop()
+                _train(task, say, stop)
+            task.check_stop(stop)
     finally:
+        head.cpu()
         if history:
-            write_metrics(task.metrics, history)
+            write_metrics(folder / METRICS, history)
             draw_curves(folder / "curves.png", history, label)
     head.load_state_dict(checkpoints.load_best(history))
     head.eval()
     return _result(history)
+
+
+def _train(task: Task, say: Callable[[str], None], stop: StopSignals) -> None:
+    if task.devices == 1:
+        # Fabric takes seconds to import; `infer` and the parent of processes do without.
+        from avqa.training.fitting.loop import run
+
+        run(task, say, stop)
+    else:
+        from avqa.training.fitting.processes import run_together
+
+        run_together(task, say, stop)
+
+
+def check_devices(settings: TrainSettings, devices: int) -> Literal["cpu", "cuda"]:
+    """Where to compute, if there are so many devices.
+
+    Raises:
+        ConfigError: there is no such device, there are fewer, or more than questions of a batch.
+    """
+    gpus = torch.cuda.device_count()
+    device = choose_device(settings.device, gpus=gpus)
+    if device == "cuda" and devices > gpus:
+        raise ConfigError(
+            f"devices={devices}; expected at most {gpus}, the GPUs that are visible; use --devices"
+            f" {gpus} or check CUDA_VISIBLE_DEVICES"
+        )
+    if not 1 <= devices <= settings.batch_size:
+        raise ConfigError(
+            f"devices={devices} with batch_size={settings.batch_size}; expected 1 to"
+            f" {settings.batch_size}: every batch is divided among the devices; use fewer"
+        )
+    return device
 
 
 def _check(val: QuestionSet, settings: TrainSettings, device: str) -> None:
@@ -142,33 +154,16 @@ def _check(val: QuestionSet, settings: TrainSettings, device: str) -> None:
         )
 
 
-def choose_device(asked: str) -> Literal["cpu", "cuda"]:
-    """``auto | cpu | cuda`` → where to compute; ``auto`` takes a GPU where there is one.
-
-    Raises:
-        ConfigError: ``cuda`` where there is none.
-    """
-    if asked == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if asked == "cuda":
-        raise ConfigError(
-            "device=cuda; expected an NVIDIA GPU, none is visible; use device=cpu or check"
-            " CUDA_VISIBLE_DEVICES"
-        )
-    return "cpu"
-
-
-def _start(task: Task, val: QuestionSet, device: str) -> str:
-    epochs, history = task.settings.epochs, task.history
-    if len(history) == epochs:
+def _start(task: Task) -> str:
+    epochs, finished = task.settings.epochs, len(task.history)
+    if finished == epochs:
         return f"all {epochs} epochs are finished"
-    where = f"on {device} in {task.settings.precision}"
-    if history:
-        return f"going on after epoch {len(history)}/{epochs} {where}"
+    number = f"{task.devices} × " if task.devices > 1 else ""
+    where = f"on {number}{task.device} in {task.settings.precision}"
+    if finished:
+        return f"going on after epoch {finished}/{epochs} {where}"
     return (
-        f"{len(task.questions)} questions to train on in {len(task.train)} batches, {len(val)} to"
+        f"{len(task.train)} questions to train on in {task.steps} batches, {len(task.val)} to"
         f" validate with, {epochs} epochs {where}"
     )
 
@@ -216,7 +211,7 @@ def infer(
     Raises:
         ConfigError: ``cuda`` where there is no GPU.
     """
-    where = choose_device(device)
+    where = choose_device(device, gpus=torch.cuda.device_count())
     training = head.training
     head.to(where).eval()
     try:

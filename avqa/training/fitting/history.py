@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avqa.store.places.files import storage_errors, write_atomic
 
+METRICS = "metrics.csv"
 Row = dict[str, int | float]
 """Column → value: ``epoch`` (from 1), losses (means over questions, auxiliary ones unweighted),
 ``train_accuracy`` and ``val_accuracy`` in [0, 1], ``learning_rate``, ``seconds`` of the epoch with

@@ -1,10 +1,14 @@
-"""What a fit says while it goes on: loss, accuracy, speed, waiting, time left."""
+"""What a fit measures and says while it goes on: loss, accuracy, speed, waiting, time left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from torch.utils.data import DataLoader
+
+from avqa.training.data.batch import Batch
+from avqa.training.data.batches import VideoGroupedBatches
 from avqa.training.fitting.history import Row, best_epoch
 
 INTERVAL_SECONDS = 5.0
@@ -28,6 +32,30 @@ class Tally:
         return {name: total / max(self.questions, 1) for name, total in self._sums.items()}
 
 
+class TimedBatches:
+    """A loader's batches, epoch by epoch, and how long they were waited for."""
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self._loader = loader
+        self.waited = 0.0
+        """Seconds, in the epoch that was begun last."""
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def of_epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, in its own order."""
+        self.waited = 0.0
+        start = time.perf_counter()
+        if isinstance(self._loader.batch_sampler, VideoGroupedBatches):
+            self._loader.batch_sampler.set_epoch(epoch)
+        batches = iter(self._loader)
+        while (batch := next(batches, None)) is not None:
+            self.waited += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
+
+
 class Progress:
     """The lines of one fit; ``say`` prints one."""
 
@@ -43,7 +71,11 @@ class Progress:
 
     def begin_epoch(self) -> None:
         """Start the clock of an epoch."""
-        self.started = self._said = time.monotonic()
+        self._started = self._said = time.monotonic()
+
+    def seconds(self) -> float:
+        """Since the epoch began."""
+        return time.monotonic() - self._started
 
     def event(self, text: str) -> None:
         """Say something once."""
@@ -60,7 +92,7 @@ class Progress:
         """
         if not self._due():
             return
-        seconds = max(time.monotonic() - self.started, 1e-9)
+        seconds = max(self.seconds(), 1e-9)
         means = tally.means()
         left = clock(self._left(seconds, number / batches))
         self.event(

@@ -171,6 +171,17 @@ def test_the_config_tells_what_was_read(run, data):
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
 
 
+def test_devices_reach_the_fit_and_are_written_down(data, tmp_path, monkeypatch):
+    def fit(*_, devices, **__):
+        raise ConfigError(f"devices={devices}")
+
+    monkeypatch.setattr(train, "fit", fit)
+    with pytest.raises(ConfigError, match="^devices=2$"):
+        train_head(options(data, tmp_path, devices=2))
+    path = member_path(tmp_path, "default", 0) / "environment.json"
+    assert json.loads(path.read_text())["devices"] == 2
+
+
 def test_random_weights_are_said_once_and_above_the_table(run):
     said = [line for line in run[2] if "RANDOM WEIGHTS" in line]
     assert len(said) == 1

@@ -87,6 +87,18 @@ def test_the_order_does_not_change_between_versions():
     ]
 
 
+def test_processes_divide_every_batch():
+    """Ten questions in batches of four: two each, and of the last two one for two of three."""
+    ids = [f"v{number // 2}" for number in range(10)]
+    whole = list(VideoGroupedBatches(ids, 4, 1))
+    shares = [list(VideoGroupedBatches(ids, 4, 1, share=(n, 3))) for n in range(3)]
+    for batch, *parts in zip(whole[:2], *shares, strict=False):
+        assert sorted(sum(parts, [])) == sorted(batch)
+        assert [len(part) for part in parts] == [2, 1, 1]
+    # The third has none of its own and is lent the first's.
+    assert [part[2] for part in shares] == [whole[2][:1], whole[2][1:], whole[2][:1]]
+
+
 @pytest.mark.parametrize("size", [16, 32, 64])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_reads_a_video_about_once(size, workers):

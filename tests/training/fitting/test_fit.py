@@ -32,7 +32,7 @@ from avqa.errors import (
 from avqa.heads import HeadOutput, question_only, total_loss
 from avqa.signals import StopSignals
 from avqa.training.data.batches import make_loader
-from avqa.training.fitting.fit import choose_device, fit, infer
+from avqa.training.fitting.fit import fit, infer
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,7 +69,7 @@ def fitted(tmp_path_factory):
 
 def by_hand(head):
     """The same fit as a plain loop: Adam × 0.5 after 2 epochs, and what each epoch measured."""
-    from avqa.training.fitting.lit import step_seed
+    from avqa.training.fitting.loop import step_seed
 
     train, _ = sets(head)
     adam = torch.optim.Adam(head.parameters(), lr=0.1)
@@ -106,7 +106,7 @@ def test_every_step_is_the_one_written_down(fitted):
 
 
 def test_a_steps_seed_depends_on_all_three_and_on_nothing_else():
-    from avqa.training.fitting.lit import step_seed
+    from avqa.training.fitting.loop import step_seed
 
     # Python's own hash differs between processes; this number is what sha256 gives.
     assert step_seed(0, 0, 0) == 3_051_931_488_724_851_722
@@ -353,10 +353,10 @@ def test_a_gpu_that_is_too_small_is_the_machines_fault(tmp_path):
 
 
 def test_a_full_disk_under_the_logs_is_the_machines_fault(tmp_path, monkeypatch):
-    def full(self, values, step):
+    def full(self, metrics, step):
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("lightning.pytorch.loggers.CSVLogger.log_metrics", full)
+    monkeypatch.setattr("lightning_fabric.loggers.CSVLogger.log_metrics", full)
     with pytest.raises(StorageFailure, match="cannot write the logs: ENOSPC; disk or quota is"):
         tiny_fit(tmp_path, epochs=1)
 
@@ -384,27 +384,13 @@ def test_bf16_computes_less_precisely_and_keeps_weights_in_full(tmp_path):
     assert {weight.dtype for weight in best["state_dict"].values()} == {torch.float32}
 
 
-def test_the_device_is_chosen_by_what_there_is(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == choose_device("cpu") == "cpu"
-    with pytest.raises(ConfigError) as caught:
-        choose_device("cuda")
-    assert str(caught.value) == (
-        "device=cuda; expected an NVIDIA GPU, none is visible; use device=cpu or check"
-        " CUDA_VISIBLE_DEVICES"
-    )
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto") == choose_device("cuda") == "cuda"
-    assert choose_device("cpu") == "cpu"
-
-
 # What it leaves alone
 
 
 def test_nothing_outside_the_folder_changes(tmp_path, monkeypatch, capfd):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("SLURM_NTASKS", "4")  # a batch system's variables are not for Lightning
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # a batch system's variables are not for Fabric
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
 
     def outside():
@@ -412,13 +398,13 @@ def test_nothing_outside_the_folder_changes(tmp_path, monkeypatch, capfd):
             dict(os.environ),
             [signal.getsignal(s) for s in sorted(signal.valid_signals())],
             list(warnings.filters),
-            {name: logging.getLogger(name).level for name in ("", "lightning.pytorch")},
+            {name: logging.getLogger(name).level for name in ("", "lightning_fabric")},
             torch.random.get_rng_state().tolist(),
             torch.is_grad_enabled(),
             os.listdir("."),
         ]
 
-    import lightning  # noqa: F401  its import does change some of these
+    import lightning_fabric  # noqa: F401  its import does change some of these
 
     before = outside()
     head = build("question_only")

@@ -5,8 +5,7 @@ import pytest
 from avqa.training.fitting import progress as _progress
 from avqa.training.fitting.curves import curves
 from avqa.training.fitting.history import best_epoch, mean_waiting, write_metrics
-from avqa.training.fitting.progress import Progress, Tally
-from avqa.training.fitting.task import TimedBatches
+from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 
 
 @pytest.fixture
@@ -83,11 +82,12 @@ class SlowLoader:
 
 def test_waiting_is_the_time_until_a_batch_is_there(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("avqa.training.fitting.task.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("avqa.training.fitting.progress.time.perf_counter", lambda: clock[0])
     batches = TimedBatches(SlowLoader(clock))
-    for _ in batches:
-        clock[0] += 10  # training
-    assert batches.waited == 5
+    for epoch in range(2):  # each counts its own
+        for _ in batches.of_epoch(epoch):
+            clock[0] += 10  # training
+        assert batches.waited == 5
     assert len(batches) == 2
 
 

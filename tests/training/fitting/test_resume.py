@@ -158,15 +158,6 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path, write):
     assert not (tmp_path / "harm").exists()
 
 
-def test_lightning_reads_checkpoints_the_same_safe_way(tmp_path):
-    from avqa.training.fitting.trainer import SafeCheckpointIO
-
-    torch.save({"avqa": Runs(tmp_path / "harm")}, tmp_path / "last.ckpt")
-    with pytest.raises(ConfigError, match="holds more than tensors"):
-        SafeCheckpointIO().load_checkpoint(tmp_path / "last.ckpt", weights_only=False)
-    assert not (tmp_path / "harm").exists()
-
-
 def test_a_torn_checkpoint_is_refused(tmp_path, one_epoch):
     last = copied(one_epoch, tmp_path)
     last.write_bytes(last.read_bytes()[:3000])

@@ -1,0 +1,100 @@
+"""What a head is given at a time: a batch of questions with the rows of their videos.
+
+A `Batch` holds the rows of each of its videos once, in the stored type, however many of its
+questions are about that video: this is what travels between processes and to the GPU. What a head
+reads, ``inputs``, is spread out from it on the device where it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avqa.heads import HeadInput
+from avqa.training.data.memory import ReusedMemory
+
+MEMORY = ReusedMemory()
+"""Of batches that are gone."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B questions about V videos."""
+
+    answers: Tensor
+    """[B] long, −1 where unknown."""
+    rows: Tensor
+    """[B] long, place in `QuestionSet.questions`."""
+    of_video: Tensor
+    """[B] long, place of the question's video among the V."""
+    lengths: Tensor
+    """[V] long, real seconds of each video."""
+    videos: dict[str, Tensor]
+    """Field of `HeadInput` → [V, T, ...], of any floating type."""
+    texts: dict[str, Tensor]
+    """Field of `HeadInput` → [B, ...]."""
+
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self.answers)
+
+    @functools.cached_property
+    def inputs(self) -> HeadInput:
+        """What a head reads: float32, one row a question."""
+        seconds = max((rows.shape[1] for rows in self.videos.values()), default=1)
+        real = torch.arange(seconds, device=self.lengths.device) < self.lengths[:, None]
+        spread = {field: _spread(rows, self.of_video) for field, rows in self.videos.items()}
+        texts = {
+            field: value.float() if value.is_floating_point() else value
+            for field, value in self.texts.items()
+        }
+        return HeadInput(valid=real[self.of_video], video=self.of_video, **spread, **texts)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copying to a GPU is faster."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            change(self.answers),
+            change(self.rows),
+            change(self.of_video),
+            change(self.lengths),
+            {field: change(rows) for field, rows in self.videos.items()},
+            {field: change(value) for field, value in self.texts.items()},
+        )
+
+
+def _spread(rows: Tensor, of_video: Tensor) -> Tensor:
+    """One row a question, float32: rows [V, T, ...], of_video [B] → [B, T, ...]."""
+    if rows.device.type != "cpu":
+        return rows[of_video].float()
+    spread = MEMORY.empty((len(of_video), *rows.shape[1:]), torch.float32)
+    with one_thread():
+        for question, video in enumerate(of_video.tolist()):
+            spread[question] = rows[video]
+    return spread
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Copy on one core.
+
+    Many short operations on all cores take up to 6 times as much processor time where workers or
+    other programs are busy on them: at the end of each, threads spin until the last one is done.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
