@@ -25,6 +25,11 @@ def encoder_lines() -> list[str]:
             f"{feature:<28}{shape:<18}{values * 2 * 60 / 1e6:>8.2f}  {default:<7}"
             f"  {', '.join(tap.dims)}{packed}"
         )
+    for name in encoders.names():
+        try:
+            encoders.load(name)
+        except (LibraryMissing, PluginError) as error:
+            lines.append(f"{name:<28}not usable: {error}")
     lines += ["", "options, with --set; the first value is the default"]
     for key in encoders.all_options():
         option = encoders.option_of(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avqa.errors import UnknownName
+from avqa.errors import LibraryMissing, PluginError, UnknownName
 from avqa.extract.encoders._contract import (
     SHARED_OPTION,
     Device,
@@ -26,7 +26,7 @@ from avqa.extract.encoders._contract import (
 from avqa.plugins import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "ENCODERS",
@@ -86,7 +86,16 @@ def split_feature(feature: str) -> tuple[str, str]:
 
 def all_features() -> list[str]:
     """Every ``<encoder>/<tap>`` there is."""
-    return [f"{name}/{tap}" for name in names() for tap in load(name).TAPS]
+    return [f"{name}/{tap}" for name, module in _usable() for tap in module.TAPS]
+
+
+def _usable() -> Iterator[tuple[str, EncoderModule]]:
+    """Those that keep their contract: a broken one stops nobody who does not name it."""
+    for name in names():
+        try:
+            yield name, load(name)
+        except (PluginError, LibraryMissing):
+            continue
 
 
 def tap_of(feature: str) -> Tap:
@@ -108,7 +117,7 @@ def weights_of(features: Iterable[str]) -> tuple[str, ...]:
 
 def all_options() -> list[str]:
     """Every ``<encoder>.<option>`` there is."""
-    return [f"{name}.{option}" for name in names() for option in load(name).OPTIONS]
+    return [f"{name}.{option}" for name, module in _usable() for option in module.OPTIONS]
 
 
 def option_of(key: str) -> Option:

@@ -107,18 +107,23 @@ def test_each_break_of_the_contract_is_told(name, tmp_path):
 def test_the_command_line_ends_in_that_line(tmp_path):
     text = re.sub(r"BATCH = .*\n", "", dropped.source())
     with dropped.dropped_in(tmp_path, text):
-        done = CliRunner().invoke(app, ["encoders"])
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"avqa: encoder 'coarse' ({tmp_path / 'coarse.py'}): BATCH is missing; expected BATCH:"
+        line = ["extract", "--videos", tmp_path, "--out", tmp_path / "S"]
+        done = CliRunner().invoke(app, [*map(str, line), "--features", "coarse/mean"])
+        listed = CliRunner().invoke(app, ["encoders"])
+    told = (
+        f"encoder 'coarse' ({tmp_path / 'coarse.py'}): BATCH is missing; expected BATCH:"
         " Mapping[str, int]; see docs/plugins.md\n"
     )
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"avqa: {told}")
+    assert listed.exit_code == 0
+    assert f"coarse                      not usable: {told}" in listed.stdout
+    assert "vggish/audio " in listed.stdout
 
 
 def test_a_broken_encoder_stops_no_one_who_does_not_use_it(tmp_path):
     with dropped.dropped_in(tmp_path, "WEIGHTS = 1"):
         settings = Settings(features=("resnet18/pool",), weights="random:0")
-        source = weights.resolve("random:0", encoders.weights_of("resnet18/pool"))
+        source = weights.resolve("random:0", encoders.weights_of(["resnet18/pool"]))
         recipe = feature_recipe("resnet18/pool", settings, source, "1.0")
         assert settings_from({"resnet18/pool": recipe}) == settings
 
@@ -127,7 +132,7 @@ def test_an_encoder_without_weights_needs_none(tmp_path, monkeypatch):
     monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "empty"))
     text = re.sub(r"WEIGHTS = {.*?\n}\n", "WEIGHTS = {}\n", dropped.source(), flags=re.DOTALL)
     with dropped.dropped_in(tmp_path, text):
-        source = weights.resolve("pretrained", encoders.weights_of("coarse/cells"))
+        source = weights.resolve("pretrained", encoders.weights_of(["coarse/cells"]))
         assert weights.load_state("coarse", source) == {}
         settings = Settings(features=("coarse/cells",), options={"coarse.colour": "blue"})
         recipe = feature_recipe("coarse/cells", settings, source, "1.0")
