@@ -6,8 +6,7 @@ sections ``grid`` and ``decoder`` are the same for all features of a store.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from avqa.errors import ConfigError
@@ -62,13 +61,13 @@ def feature_recipe(
     }
 
 
-def options_to_set(problem: str) -> list[str]:
-    """Command-line options that set the recipe keys that a `RecipeMismatch` names."""
-    found = [o for key, o in OPTIONS.items() if re.search(rf"{key}[^ ]*: store=", problem)]
-    for key, features in re.findall(r"encoder\.(\w+): store=[^;]*?\(([^();]*)\)", problem):
-        own = (f"{feature.partition('/')[0]}.{key}" for feature in features.split(", "))
-        found += [f"--set {option}" for option in own if option in encoders.all_options()]
-    return list(dict.fromkeys(found))
+def options_to_set(keys: Collection[str], features: Iterable[str]) -> list[str]:
+    """Command-line options that set these keys of the recipes of ``features``."""
+    found = [o for begin, o in OPTIONS.items() if any(key.startswith(begin) for key in keys)]
+    names = [key.removeprefix("encoder.") for key in keys if key.startswith("encoder.")]
+    own = [f"{feature.partition('/')[0]}.{name}" for feature in features for name in names]
+    known = set(encoders.all_options())
+    return list(dict.fromkeys([*found, *(f"--set {option}" for option in own if option in known)]))
 
 
 def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:

@@ -209,6 +209,8 @@ def extract_folder(
             report.failed_before = len(work.failed_before)
             if work.changed:
                 note(f"changed since they were extracted: {len(work.changed)} videos, done again")
+            if work.returned:
+                note(f"removed before: {len(work.returned)} videos, taken in again")
             if work.jobs:
                 _check_space(options, work)
                 _run(options, source, store, work, report, say, note, run_id)
@@ -260,9 +262,9 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
     try:
         store.check_recipes(recipes, shared=SHARED_SECTIONS)
     except RecipeMismatch as error:
-        options = options_to_set(str(error))
+        options = options_to_set(error.keys, recipes)
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
-        raise RecipeMismatch(f"{error}; {advice}give another --out") from error
+        raise RecipeMismatch(f"{error}; {advice}give another --out", error.keys) from error
 
 
 def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:

@@ -107,6 +107,7 @@ def test_each_break_of_the_contract_is_told(name, tmp_path):
 def test_the_command_line_ends_in_that_line(tmp_path):
     text = re.sub(r"BATCH = .*\n", "", dropped.source())
     with dropped.dropped_in(tmp_path, text):
+        (tmp_path / "a.mp4").touch()
         line = ["extract", "--videos", tmp_path, "--out", tmp_path / "S"]
         done = CliRunner().invoke(app, [*map(str, line), "--features", "coarse/mean"])
         listed = CliRunner().invoke(app, ["encoders"])
