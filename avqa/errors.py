@@ -35,18 +35,18 @@ Reason = Literal[
     "empty",  # zero bytes
     "unreadable",  # the operating system refuses to open or read it
     "not_media",  # no container that we read
-    "no_video",  # no picture stream (a cover image is none)
-    "no_frames",  # a picture stream without one decodable picture
+    "no_video",  # no video stream (a cover image is none)
+    "no_frames",  # a video stream without one decodable frame
     "no_decoder",  # this reader has no decoder for the codec
     "truncated",  # ends before its declared length
-    "corrupt",  # pictures or sound that do not decode
+    "corrupt",  # frames or audio that do not decode
     "timeout",
     "memory",
     "crash",  # the decoder process died
     "refused_protocol",  # playlists and scripts that point elsewhere
     "too_large",  # declared pixels over the limit
     "too_long",  # declared seconds over the limit
-    "no_sound",  # asked for sound of a file without a sound stream
+    "no_sound",  # asked for audio of a file without an audio stream
     "overflow",  # a value beyond the storage dtype's range
     "not_finite",  # NaN or infinity from a network
     "worker_died",
@@ -108,7 +108,7 @@ class MediaError(AvqaError):
     exit_code = 3
 
     def __init__(self, reason: Reason, message: str, *, stage: str = "decode") -> None:
-        """Keep the reason and the stage (probe, decode, prepare, sound, encode, write)."""
+        """Keep the reason and the stage (probe, decode, prepare, audio, encode, write)."""
         super().__init__(message)
         self.reason: Reason = reason
         self.stage = stage

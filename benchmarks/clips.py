@@ -22,7 +22,7 @@ GRAIN = 2.0
 
 
 def natural_texture(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
-    """A colour picture [height, width, 3] whose amplitude falls with 1/frequency."""
+    """A colour frame [height, width, 3] whose amplitude falls with 1/frequency."""
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None]
     amplitude = 1 / np.maximum(np.hypot(fy, fx), 1 / width)
@@ -36,7 +36,7 @@ def natural_texture(rng: np.random.Generator, height: int, width: int) -> NDArra
 
 
 def frames(seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the clip's pictures as uint8 [HEIGHT, WIDTH, 3]."""
+    """Yield the clip's frames as uint8 [HEIGHT, WIDTH, 3]."""
     rng = np.random.default_rng(seed)
     grain = rng.normal(0, GRAIN, (8, HEIGHT, WIDTH, 1)).astype(np.int16)
     cuts = np.sort(rng.integers(90, SECONDS * FPS, 6))
@@ -51,17 +51,17 @@ def frames(seed: int) -> Iterator[NDArray[np.uint8]]:
         shake = 4 * np.sin(number * np.array([0.31, 0.23]))
         y = int(120 + 100 * np.sin(number / 170) + shake[0])
         x = int(240 + 220 * np.sin(number / 230) + shake[1])
-        picture = back[y : y + HEIGHT, x : x + WIDTH].astype(np.int16)
+        frame = back[y : y + HEIGHT, x : x + WIDTH].astype(np.int16)
         for sprite, (top, left), (down, right) in zip(objects, place, speed, strict=True):
             t = int(top + down * number) % (HEIGHT - 180)
             s = int(left + right * number) % (WIDTH - 140)
-            picture[t : t + 180, s : s + 140] = sprite
-        picture += grain[rng.integers(8)]
-        yield np.clip(picture, 0, 255).astype(np.uint8)
+            frame[t : t + 180, s : s + 140] = sprite
+        frame += grain[rng.integers(8)]
+        yield np.clip(frame, 0, 255).astype(np.uint8)
 
 
 def render(path: Path, seed: int) -> None:
-    """Encode one clip; its sound is pink noise with a warbling tone."""
+    """Encode one clip; its audio is pink noise with a warbling tone."""
     unfinished = path.with_name(f"unfinished-{path.name}")
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y",
@@ -74,8 +74,8 @@ def render(path: Path, seed: int) -> None:
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
-        for picture in frames(seed):
-            process.stdin.write(picture.tobytes())
+        for frame in frames(seed):
+            process.stdin.write(frame.tobytes())
         process.stdin.close()
         if process.wait():
             raise RuntimeError(f"ffmpeg failed on {path}")

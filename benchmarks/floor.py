@@ -1,7 +1,7 @@
 """The floor: processor seconds that no pipeline can save, per clip of 60 s.
 
 The bare networks (plain open_clip, torchvision and torchvggish modules on ready tensors, the
-best of several batch sizes), and planned decoding of the pictures. Networks are timed with every
+best of several batch sizes), and planned decoding of the frames. Networks are timed with every
 core busy, one forward per core, because that is how any run that uses the machine meets them:
 cores that share execution units cost more processor seconds together than alone.
 """
@@ -75,18 +75,18 @@ def _busy_cost(forward: Callable[[], object]) -> float:
 
 
 def planned_decoding(video: Path) -> float:
-    """Processor seconds for the time table and the wanted pictures of one clip."""
+    """Processor seconds for the time table and the wanted frames of one clip."""
     reader = readers.load("pyav").READER
     start = time.process_time()
     probe = reader.probe(str(video), Limits())
     grid = build_grid(probe.times, "mid", probe.average_fps)
-    for _ in reader.pictures(probe, sorted(set(grid.index.tolist())), Report()):
+    for _ in reader.frames(probe, sorted(set(grid.index.tolist())), Report()):
         pass
     return time.process_time() - start
 
 
 def decord_decoding(video: Path) -> float:
-    """Processor seconds of decord, one thread, for the same pictures."""
+    """Processor seconds of decord, one thread, for the same frames."""
     import decord
 
     probe = readers.load("pyav").READER.probe(str(video), Limits())

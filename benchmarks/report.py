@@ -25,7 +25,7 @@ def _head(f: dict[str, Any]) -> list[str]:
         " (x264 medium) with AAC, moving textures and grain: `benchmarks/clips.py`.",
         "- Features: CLIP frame and patch, ResNet-18 vector and 14×14 map, VGGish; seeded random"
         " weights of the real architectures.",
-        "- Steady state: models loaded, decoder running; from the first picture decoded to the"
+        "- Steady state: models loaded, decoder running; from the first frame decoded to the"
         " last byte written and committed.",
         "",
     ]
@@ -159,7 +159,7 @@ def _floor(f: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Planned decoding {d['planned']:.2f} s, decord {d['decord']:.2f} s for the same pictures"
+        f"Planned decoding {d['planned']:.2f} s, decord {d['decord']:.2f} s for the same frames"
         " (one thread each); pixel-identical to a full decode, see"
         " `tests/extract/decode`.",
         "",

@@ -23,8 +23,8 @@ NAMES: dict[Kind, str] = {
 }
 LOOKED = {
     "seconds": "seconds",
-    "sound_time": "seconds of the sound",
-    "picture_time": "seconds of the pictures",
+    "audio_time": "seconds of the sound",
+    "frame_time": "seconds of the pictures",
     "patches": "patches",
 }
 BASELINES = ("question_only", "late_fusion")

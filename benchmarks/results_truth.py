@@ -67,7 +67,7 @@ def hits(
         truth: as ``truth.json`` holds it.
 
     Returns:
-        ``seconds``, ``sound_time``, ``picture_time`` and ``patches`` → hits; those without any
+        ``seconds``, ``audio_time``, ``frame_time`` and ``patches`` → hits; those without any
         question are left out. Patches are taken at the second with the largest weight, of those
         that the head looked into.
     """
@@ -75,7 +75,7 @@ def hits(
     for question, evidence, row in looked:
         video = truth["videos"][question.video_id]
         when, where = asked_seconds(question, video), asked_patches(question, video)
-        for kind in ("seconds", "sound_time", "picture_time"):
+        for kind in ("seconds", "audio_time", "frame_time"):
             weights = getattr(evidence, kind)
             if weights is not None and when is not None:
                 found.setdefault(kind, []).append(_hit(weights[row], when))

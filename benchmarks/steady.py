@@ -1,4 +1,4 @@
-"""avqa itself: steady state (first picture decoded to last byte written), whole runs, memory."""
+"""avqa itself: steady state (first frame decoded to last byte written), whole runs, memory."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Warm:
     jobs: list[VideoJob]
 
     def run(self) -> Steady:
-        """Extract all videos and commit them, from the first picture to the last byte."""
+        """Extract all videos and commit them, from the first frame to the last byte."""
         start = time.perf_counter()
         records, error = self.extractor.extract(self.jobs, 1)
         assert error is None

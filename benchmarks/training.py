@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "benchmarks_training.md"
 VIDEOS = 240
 EVERYTHING, NOTHING = 2**50, 0
 SMALL_ARRAYS = 2**28
-"""Loads frames and sound, and neither patches nor maps, as most machines do with all videos."""
+"""Loads frames and audio, and neither patches nor maps, as most machines do with all videos."""
 EPOCH = 32_000
 STEPS, SECONDS = 8, 20.0
 """A head is measured for so many steps or so long, after a step that does not count."""
@@ -213,7 +213,7 @@ def page(
         "",
         "Written by `python -m benchmarks.training`; do not edit. Random features of videos of"
         f" 60 s, 3.5 questions a video, {VIDEOS} videos, files in the page cache; every head with"
-        " its paper's batch, stride and pictures.",
+        " its paper's batch, stride and frames.",
         "",
         f"Machine: {machine}; {busy:.1f} other programs were running when it began.",
         "",
@@ -237,7 +237,7 @@ def page(
         "",
         "## Training",
         "",
-        "Frames and sound are loaded, patches and maps are read per video, as it is with all 9,288"
+        "Frames and audio are loaded, patches and maps are read per video, as it is with all 9,288"
         " videos of MUSIC-AVQA in ordinary memory. Waiting is the share of the time until the"
         " loader gives a batch; where it is over 5 % without workers it was measured with one too."
         " Unpacking is the share in which the batch, which holds every video once in float16,"

@@ -1,6 +1,6 @@
-"""The usual chain, as papers' repositories do it: five scripts, one picture at a time.
+"""The usual chain, as papers' repositories do it: five scripts, one frame at a time.
 
-1. frames to JPEG (``ffmpeg -vf fps=1``) and sound to WAV, 2. CLIP frame and patch features,
+1. frames to JPEG (``ffmpeg -vf fps=1``) and audio to WAV, 2. CLIP frame and patch features,
 3. ResNet-18 vectors, 4. ResNet-18 14×14 maps, 5. VGGish; each writes one .npy per video.
 Written in the field's favour: each network is loaded once for all clips, one forward gives CLIP's
 frame and patch features, and nothing is computed twice.
@@ -64,7 +64,7 @@ def clip_script(device: str) -> Callable[[Path, Path], None]:
 
 
 def resnet_script(tap: str, device: str) -> Callable[[Path, Path], None]:
-    """Scripts 3 and 4: ResNet-18 vectors, or 14×14 maps of the squashed picture."""
+    """Scripts 3 and 4: ResNet-18 vectors, or 14×14 maps of the squashed frame."""
     model = resnet18().eval()
     if tap == "map":
         model.layer4[0].conv1.stride = (1, 1)

@@ -11,7 +11,7 @@ from PIL import Image
 @pytest.mark.parametrize("number", [0, 1, 2, 1023, 1024, 2047])
 @pytest.mark.parametrize("size", [(160, 96), (80, 96), (96, 160), (320, 200)])
 def test_number_reads_back_at_any_size(number: int, size: tuple[int, int]) -> None:
-    drawn = clips.picture(number)
+    drawn = clips.frame(number)
     scaled = np.asarray(Image.fromarray(drawn).resize(size))
     assert clips.read_number(scaled) == number
 
@@ -20,18 +20,18 @@ def test_number_reads_back_at_any_size(number: int, size: tuple[int, int]) -> No
 def test_turned_picture_is_refused(turns: int) -> None:
     for number in (0, 5, 700, 2047):
         with pytest.raises(ValueError, match="turned|blended"):
-            clips.read_number(np.rot90(clips.picture(number), turns))
+            clips.read_number(np.rot90(clips.frame(number), turns))
 
 
 def test_blend_is_refused() -> None:
-    blend = (clips.picture(5).astype(int) + clips.picture(6)) // 2
+    blend = (clips.frame(5).astype(int) + clips.frame(6)) // 2
     with pytest.raises(ValueError, match="blended"):
         clips.read_number(blend.astype(np.uint8))
 
 
 @pytest.mark.parametrize("second", [-2, 0, 3, 60])
 def test_second_reads_back(second: int) -> None:
-    samples = clips.sound(second, second + 1)
+    samples = clips.audio(second, second + 1)
     assert clips.read_second(samples, clips.SOUND_RATE) == second
 
 
@@ -41,7 +41,7 @@ def test_silence_stands_for_no_second() -> None:
 
 def test_onset_follows_silence() -> None:
     # The tone of second 0 stops at 0.8 s; that of second 1 starts at 1 s.
-    assert clips.onset(clips.sound(0.5, 2), clips.SOUND_RATE) == pytest.approx(0.5, abs=0.003)
+    assert clips.onset(clips.audio(0.5, 2), clips.SOUND_RATE) == pytest.approx(0.5, abs=0.003)
 
 
 def test_clip_is_written_once() -> None:

@@ -21,7 +21,7 @@ VIDEO = "00000001"
 EXAMPLES = (
     ("avqa.readers", "unplanned"),
     ("avqa.datasets", "clips"),
-    ("avqa.heads", "sound_alone"),
+    ("avqa.heads", "audio_alone"),
 )
 
 
@@ -54,7 +54,7 @@ def used(request, tmp_path_factory):
         "extract": ["extract", "--videos", root / "videos", "--out", store, *extract,
                     "--decoder", "unplanned", "--features", "vggish/audio"],
         "questions": ["questions", *questions, "--show", 3],
-        "train": ["train-head", "sound_alone", "--store", store, *questions, "--out", trained,
+        "train": ["train-head", "audio_alone", "--store", store, *questions, "--out", trained,
                   *train],
         "evaluate": ["evaluate", trained],
         "ask": ["ask", trained, video, "Is there a violin sound?"],
@@ -70,11 +70,9 @@ def test_a_reader_reads_frames_and_features(used):
     index = json.loads((used.root / "frames" / "frames.json").read_text())
     probe = pyav.READER.probe(str(used.video), Limits())
     wanted = [row["index"] for row in index["rows"]]
-    for row, picture in zip(
-        index["rows"], pyav.READER.pictures(probe, wanted, Report()), strict=True
-    ):
+    for row, frame in zip(index["rows"], pyav.READER.frames(probe, wanted, Report()), strict=True):
         written = np.asarray(Image.open(used.root / "frames" / row["file"]))
-        assert np.array_equal(written, picture.rgb)
+        assert np.array_equal(written, frame.rgb)
     assert index["decoder"]["name"] == "unplanned"
     assert index["decoder"]["version"].startswith("unplanned 1, by pyav ")
 
@@ -90,13 +88,13 @@ def test_a_data_set_gives_questions_and_its_own_table(used):
 
 def test_a_head_is_trained_evaluated_and_asked(used):
     assert used.train.code == 0, used.train.err
-    assert "ours: sound_alone" in used.train.out
+    assert "ours: audio_alone" in used.train.out
     config = json.loads((used.run / "default" / "seed-0" / "config.json").read_text())
-    assert (config["head"], config["dataset"]) == ("sound_alone", "clips")
+    assert (config["head"], config["dataset"]) == ("audio_alone", "clips")
     assert config["options"]["attend"] is True
     assert config["features"]["audio"]["recipe"]["decoder"]["name"] == "unplanned"
     assert used.evaluate.code == 0, used.evaluate.err
-    assert "ours: sound_alone" in used.evaluate.out
+    assert "ours: audio_alone" in used.evaluate.out
     assert used.ask.code == 0, used.ask.err
     assert "looked at  " in used.ask.out
     assert "second" in used.ask.out.partition("looked at  ")[2].partition("\n")[0]

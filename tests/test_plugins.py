@@ -16,7 +16,7 @@ from avqa.extract import readers
 KINDS = {kind.group: kind for kind in (readers.READERS, datasets.DATASETS, heads.HEADS)}
 UNPLANNED = example("avqa.readers", "unplanned")
 CLIPS = example("avqa.datasets", "clips")
-SOUND = example("avqa.heads", "sound_alone")
+AUDIO = example("avqa.heads", "audio_alone")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def refused(kind, name):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("plugin", [UNPLANNED, CLIPS, SOUND], ids=lambda p: p.name)
+@pytest.mark.parametrize("plugin", [UNPLANNED, CLIPS, AUDIO], ids=lambda p: p.name)
 def test_another_packages_module_is_found_beside_our_own(site, plugin):
     kind, file = install(site, plugin)
     own = {name for name in kind.names() if name != plugin.name}
@@ -92,14 +92,14 @@ def test_readers_and_data_sets_are_listed_without_what_they_need():
 
 READER = [
     ("READER = UnplannedReader()", "", "READER is missing; expected READER: Reader"),
-    ("def sound", "def audio", "READER.sound is missing; expected sound(probe, report)"),
+    ("def audio", "def sound", "READER.audio is missing; expected audio(probe, report)"),
     ('name = "unplanned"', "", "READER.name is missing; expected name: str"),
     ('"unplanned"', '"m"', "READER.name is 'm'; expected the file's name, 'unplanned'"),
     (
         "probe: Probe, wanted: Sequence[int]",
         "wanted: Sequence[int], probe: Probe",
-        "READER.pictures(wanted, probe, report, full) takes other arguments; expected"
-        " pictures(probe, wanted, report, full)",
+        "READER.frames(wanted, probe, report, full) takes other arguments; expected"
+        " frames(probe, wanted, report, full)",
     ),
 ]
 DATASET = [
@@ -201,7 +201,7 @@ HEAD = [
 ]
 BROKEN = [
     (plugin, *case)
-    for plugin, cases in ((UNPLANNED, READER), (CLIPS, DATASET), (SOUND, HEAD))
+    for plugin, cases in ((UNPLANNED, READER), (CLIPS, DATASET), (AUDIO, HEAD))
     for case in cases
 ]
 
@@ -241,19 +241,19 @@ def test_a_name_of_our_own_cannot_be_taken(site):
 
 
 def test_an_entry_point_must_name_a_module_that_is_there(site):
-    kind, _ = install(site, SOUND, value="dropped.sound")
-    assert refused(kind, "sound_alone") == (
-        "head 'sound_alone' (dropped.sound of package dropped) cannot be imported:"
-        " ModuleNotFoundError: No module named 'dropped.sound'; expected a module that can be;"
+    kind, _ = install(site, AUDIO, value="dropped.audio")
+    assert refused(kind, "audio_alone") == (
+        "head 'audio_alone' (dropped.audio of package dropped) cannot be imported:"
+        " ModuleNotFoundError: No module named 'dropped.audio'; expected a module that can be;"
         " correct it; see docs/plugins.md"
     )
 
 
 def test_an_entry_point_names_a_module_alone(site):
-    kind, _ = install(site, SOUND, value="dropped.sound_alone:Head")
-    assert refused(kind, "sound_alone") == (
-        "head 'sound_alone': entry point 'dropped.sound_alone:Head' of package dropped names more"
-        " than a module; expected 'dropped.sound_alone'; see docs/plugins.md"
+    kind, _ = install(site, AUDIO, value="dropped.audio_alone:Head")
+    assert refused(kind, "audio_alone") == (
+        "head 'audio_alone': entry point 'dropped.audio_alone:Head' of package dropped names more"
+        " than a module; expected 'dropped.audio_alone'; see docs/plugins.md"
     )
 
 
@@ -263,7 +263,7 @@ def test_an_entry_point_names_a_module_alone(site):
         (
             "import torch\n",
             "import torch +\n",
-            "SyntaxError: invalid syntax (sound_alone.py, line ",
+            "SyntaxError: invalid syntax (audio_alone.py, line ",
         ),
         ("PAPER", "print(PAPPER)\nPAPER", "NameError: name 'PAPPER' is not defined"),
         ("    Ablation,", "    Ablations,", "ImportError: cannot import name 'Ablations' from"),
@@ -271,18 +271,18 @@ def test_an_entry_point_names_a_module_alone(site):
     ],
 )
 def test_what_goes_wrong_inside_the_file_is_one_line(site, old, new, why):
-    kind, _ = install(site, SOUND, old, new)
-    place = "head 'sound_alone' (dropped.sound_alone of package dropped)"
-    assert refused(kind, "sound_alone").startswith(f"{place} cannot be imported: {why}")
+    kind, _ = install(site, AUDIO, old, new)
+    place = "head 'audio_alone' (dropped.audio_alone of package dropped)"
+    assert refused(kind, "audio_alone").startswith(f"{place} cannot be imported: {why}")
 
 
 def test_a_missing_library_is_the_machines_fault(site):
-    kind, _ = install(site, SOUND, "import torch\n", "import torchh\n")
+    kind, _ = install(site, AUDIO, "import torch\n", "import torchh\n")
     with pytest.raises(LibraryMissing) as caught:
-        kind.load("sound_alone")
+        kind.load("audio_alone")
     assert isinstance(caught.value, ImportError)
     assert str(caught.value) == (
-        "head 'sound_alone' cannot be loaded: No module named 'torchh'; expected its library to be"
+        "head 'audio_alone' cannot be loaded: No module named 'torchh'; expected its library to be"
         " installed; install it or choose another head"
     )
 
@@ -293,9 +293,9 @@ def avqa(*arguments):
 
 
 def test_commands_end_in_that_line(site, tmp_path):
-    _, file = install(site, UNPLANNED, "def sound", "def audio")
+    _, file = install(site, UNPLANNED, "def audio", "def sound")
     complaint = (
-        f"decoder 'unplanned' ({file}): READER.sound is missing; expected sound(probe, report); see"
+        f"decoder 'unplanned' ({file}): READER.audio is missing; expected audio(probe, report); see"
         " docs/plugins.md"
     )
     code, listed, _ = avqa("decoders")
@@ -307,13 +307,13 @@ def test_commands_end_in_that_line(site, tmp_path):
 
 
 def test_heads_are_listed_beside_one_that_is_broken(site, monkeypatch):
-    _, file = install(site, SOUND, "ABLATIONS =", "ROWS =")
-    monkeypatch.setattr(heads, "names", lambda: ("question_only", "sound_alone"))
+    _, file = install(site, AUDIO, "ABLATIONS =", "ROWS =")
+    monkeypatch.setattr(heads, "names", lambda: ("question_only", "audio_alone"))
     code, listed, _ = avqa("heads")
     assert code == 0
     assert listed.splitlines()[-2].startswith("question_only ")
     assert listed.splitlines()[-1] == (
-        f"sound_alone    not usable: head 'sound_alone' ({file}): ABLATIONS is missing; expected"
+        f"audio_alone    not usable: head 'audio_alone' ({file}): ABLATIONS is missing; expected"
         " ABLATIONS: dict[str, Ablation]; see docs/plugins.md"
     )
 

@@ -44,7 +44,7 @@ def extract(
     ] = None,
     clip_crop: Annotated[str | None, typer.Option(hidden=True)] = None,
     resample: Annotated[
-        str | None, typer.Option(help="Sound: soxr_hq, nearest44k.", show_default="soxr_hq")
+        str | None, typer.Option(help="Audio: soxr_hq, nearest44k.", show_default="soxr_hq")
     ] = None,
     audio_hop: Annotated[float | None, typer.Option(hidden=True)] = None,
     precision: option.OptionalPrecision = None,
@@ -97,7 +97,7 @@ def extract(
     steal_lock: option.StealLock = False,
     max_length: option.MaxLength = 7200.0,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse pictures of more pixels than this.")
+        int, typer.Option(min=1, help="Refuse frames of more pixels than this.")
     ] = 64_000_000,
     video_timeout: option.VideoTimeout = 300.0,
     decoder_memory: Annotated[
@@ -196,13 +196,13 @@ def _split(text: str | None) -> tuple[str, ...] | None:
 @reports_errors
 def frames(
     video: Annotated[Path, typer.Argument(help="One video file.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures, the sound and frames.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for the frames, the audio and frames.json.")],
     frame_at: option.FrameAt = None,
     decoder: option.Decoder = None,
     max_length: option.MaxLength = 7200.0,
     video_timeout: option.VideoTimeout = 300.0,
 ) -> None:
-    """Write exactly what a video's rows are made from: a picture per row, the sound, the times.
+    """Write exactly what a video's rows are made from: a frame per row, the audio, the times.
 
     Example: avqa frames clip.mp4 --out frames
     """

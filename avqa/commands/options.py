@@ -55,7 +55,7 @@ FrameAt = Annotated[
     str | None,
     typer.Option(
         "--frame-at",
-        help="Which picture stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
+        help="Which frame stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
         show_default="mid",
     ),
 ]
@@ -85,7 +85,7 @@ StoreWeights = Annotated[
     typer.Option(
         "--weights",
         help=_WEIGHTS,
-        show_default="those of the store's CLIP pictures, else pretrained",
+        show_default="those of the store's CLIP frames, else pretrained",
     ),
 ]
 Precision = Annotated[str, typer.Option("--precision", help=_PRECISION)]

@@ -82,7 +82,7 @@ def pretrain_grounding(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of first weights, order and negatives.")] = 0,
 ) -> None:
-    """Teach AVST's grounding which pictures go with a sound, before `avqa train-head`.
+    """Teach AVST's grounding which frames go with some audio, before `avqa train-head`.
 
     Example: avqa pretrain-grounding --store features --dataset music-avqa --annotations json
     --out grounding.safetensors

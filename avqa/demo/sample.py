@@ -1,4 +1,4 @@
-"""The built-in sample: a handful of short clips with picture, motion and sound.
+"""The built-in sample: a handful of short clips with frame, motion and audio.
 
 ``python -m avqa.demo.sample FOLDER STORE`` renders them with the bundled ffmpeg and
 extracts them: the main job with no video at hand and nothing that must be downloaded.
@@ -22,11 +22,11 @@ from avqa.errors import EnvironmentFailure, WeightsUnavailable
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample clip: ffmpeg's synthetic sources for picture and sound, and its encoding."""
+    """One sample clip: ffmpeg's synthetic sources for frame and audio, and its encoding."""
 
     name: str
-    picture: str
-    sound: str | None
+    frame: str
+    audio: str | None
     seconds: float
     options: tuple[tuple[str, str], ...] = ()
 
@@ -59,9 +59,9 @@ def render_sample(folder: Path) -> list[Path]:
 def _render(clip: Clip, path: Path) -> Path:
     if path.exists():
         return path
-    streams = [ffmpeg.input(clip.picture, f="lavfi", t=clip.seconds)]
-    if clip.sound is not None:
-        streams.append(ffmpeg.input(clip.sound, f="lavfi", t=clip.seconds))
+    streams = [ffmpeg.input(clip.frame, f="lavfi", t=clip.seconds)]
+    if clip.audio is not None:
+        streams.append(ffmpeg.input(clip.audio, f="lavfi", t=clip.seconds))
     unfinished = path.with_name(f"unfinished-{path.name}")
     options = {"pix_fmt": "yuv420p", "threads": 2, **dict(clip.options)}
     command = (

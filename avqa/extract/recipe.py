@@ -44,8 +44,8 @@ def feature_recipe(
     """
     encoder, tap = encoders.split_feature(feature)
     module = encoders.load(encoder)
-    sound = module.INPUTS[module.TAPS[tap].input].kind == "sound"
-    shared = {encoders.SHARED_OPTION: settings.resample} if sound else {}
+    audio = module.INPUTS[module.TAPS[tap].input].kind == "audio"
+    shared = {encoders.SHARED_OPTION: settings.resample} if audio else {}
     return {
         "feature": feature,
         "grid": {"frame_at": settings.frame_at, "chunk_seconds": settings.chunk_seconds},

@@ -40,7 +40,7 @@ class Settings:
     frame_at: FrameAt = "mid"
     decoder: str = "pyav"
     resample: Resample = "soxr_hq"
-    """How the sound that all encoders see gets its 16 kHz."""
+    """How the audio that all encoders see gets its 16 kHz."""
     options: Mapping[str, OptionValue] = field(default_factory=dict, hash=False)
     """``<encoder>.<option>`` → value, for those that are not at their defaults."""
     precision: Precision = "fp32"

@@ -1,4 +1,4 @@
-"""AVST: the sound is grounded in the picture, then both are grounded in time by the question.
+"""AVST: the audio is grounded in the frame, then both are grounded in time by the question.
 
 The base of its family: TJSTG and SaSR-Net start from its grounding.
 """
@@ -21,7 +21,7 @@ from avqa.heads._parts.grounding import (
     audio_layer,
     draw_negatives,
     match_loss,
-    picture_layer,
+    visual_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
@@ -104,7 +104,7 @@ class Options(HeadOptions):
     """AVST's ablation flags and the temperature of its grounding."""
 
     modalities: Literal["q", "aq", "vq", "avq"] = "avq"
-    """What the head is given: the question, sound, pictures."""
+    """What the head is given: the question, audio, frames."""
     temporal: bool = True
     """Grounding in time; without it the means over time alone."""
     spatial: bool = True
@@ -175,19 +175,19 @@ class Head(BaseHead):
 
     Implements the modules of Li et al., CVPR 2022:
 
-        sound                a_t = FC(ReLU(FC(audio_t)))
+        audio                a_t = FC(ReLU(FC(audio_t)))
         spatial grounding    s_t = softmax_p(cos(M_tp, a_t) / ground_temp)
                              g_t = Σ_p s_tp M_tp / |M_tp|
                              v_t = FC(tanh([mean_p M_tp ; g_t]))
         temporal grounding   u_a = QBlock_a(q, a_1 … a_T),  u_v = QBlock_v(q, v_1 … v_T)
         fusion               f = FC(tanh([u_a + mean_t a_t ; u_v + mean_t v_t]))
         answer               e = tanh(f ∘ q),  logits = FC(e)
-        match loss           cross-entropy of MLP([a_t; v_t]) for the video's own picture (1) and
-                             one of another video (0), both grounded with the same sound
+        match loss           cross-entropy of MLP([a_t; v_t]) for the video's own frame (1) and
+                             one of another video (0), both grounded with the same audio
 
     Chosen where the paper is silent: maps of another width than D pass a layer first; ``q`` alone
     answers by e = tanh(FC(q)); without spatial grounding v_t = FC(tanh(mean_p M_tp)).
-    Differs from the authors' code: pictures of other videos are drawn inside the batch; layers
+    Differs from the authors' code: frames of other videos are drawn inside the batch; layers
     that the code holds and never runs are not built (22.30 M there, 7.92 M here).
 
     Shapes:
@@ -206,7 +206,7 @@ class Head(BaseHead):
         if self.hears:
             self.audio = audio_layer(options)
         if self.sees:
-            self.picture = picture_layer(options)
+            self.picture = visual_layer(options)
             self.visual = nn.Linear(2 * width if options.spatial else width, width)
         if options.spatial:
             self.match = MatchClassifier(width)
@@ -248,7 +248,7 @@ class Head(BaseHead):
         return output
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
-        """Temporal grounding of both streams; patches by the spatial grounding of the sound."""
+        """Temporal grounding of both streams; patches by the spatial grounding of the audio."""
         told = output.explain
         return Evidence.of_streams(
             told.get("temporal_attn_audio"),
@@ -275,10 +275,10 @@ class Head(BaseHead):
         return self._match_loss(inputs, self._streams(inputs)[0]).get("match")
 
     def _streams(self, inputs: HeadInput) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Sound and sight [B, T, D], and where the sound was looked for [B, T, P]."""
+        """Audio and sight [B, T, D], and where the audio was looked for [B, T, P]."""
         streams, attention = {}, None
         if self.hears:
-            streams["audio"] = self.audio(inputs.audio)  # sound, [B, T, D]
+            streams["audio"] = self.audio(inputs.audio)  # audio, [B, T, D]
         if self.sees:
             assert inputs.patch is not None  # check
             streams["visual"], attention = self._look(inputs.patch, streams.get("audio"))

@@ -1,4 +1,4 @@
-"""A baseline without reasoning: means over time of sound and picture, joined with the question."""
+"""A baseline without reasoning: means over time of audio and frame, joined with the question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TJSTG: a word of the question says where to look, one stream of sound and pictures when."""
+"""TJSTG: a word of the question says where to look, one stream of audio and frames when."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from avqa.heads._parts.grounding import (
     audio_layer,
     draw_negatives,
     match_loss,
-    picture_layer,
+    visual_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
@@ -156,7 +156,7 @@ class Options(HeadOptions):
     ground_temp: float = 1.0
     """Divides the cosines before the softmax over positions; 1 as published."""
     order: Literal["il_va", "il_av", "cat_va", "cat_av"] = "il_va"
-    """Interleaved or concatenated, pictures or sound first; Eq. 13 has pictures first."""
+    """Interleaved or concatenated, frames or audio first; Eq. 13 has frames first."""
     stream: Literal["single", "dual"] = "single"
     """Joint grounding in time, or AVST's two attentions and fusion (rows "AVST + …")."""
     csl: bool = True
@@ -266,7 +266,7 @@ def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
 
 
 class Sight(NamedTuple):
-    """Pictures grounded by sound and target."""
+    """Frames grounded by audio and target."""
 
     visual: Tensor
     """v [B, T, D]."""
@@ -285,7 +285,7 @@ class JointGrounding(nn.Module):
         Eq. 13      F = [V'_1; A'_1; …; V'_T; A'_T]
         Eq. 15      u, w = QBlock(q, F)
         Eq. 16      r = u + FC(tanh([mean_t a_t ; mean_t v_t]))
-        Eq. 18–19   w_v, w_a: the weights at the pictures' and the sounds' places of Eq. 13
+        Eq. 18–19   w_v, w_a: the weights at the frames' and the sounds' places of Eq. 13
 
     Chosen where the paper is silent: the block behind the attention, scaled scores, and FC(tanh)
     of the means before the LSTMs for "MLP(Avg)" are those of the authors' code.
@@ -300,7 +300,7 @@ class JointGrounding(nn.Module):
     def __init__(self, options: Options) -> None:
         super().__init__()
         width = options.width
-        self.pictures_first = options.order.endswith("va")
+        self.frames_first = options.order.endswith("va")
         self.axis = 2 if options.order.startswith("il") else 1
         self.audio = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
         self.visual = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
@@ -314,7 +314,7 @@ class JointGrounding(nn.Module):
         """Join the streams ``a`` and ``v`` under the question ``q``."""
         pair = [both_ways(self.audio, a, valid), both_ways(self.visual, v, valid)]
         names = ["audio", "visual"]
-        if self.pictures_first:
+        if self.frames_first:
             pair, names = pair[::-1], names[::-1]
         stream = torch.stack(pair, self.axis).flatten(1, 2)  # Eq. 13, [B, 2T, D]
         mask = torch.stack([valid, valid], self.axis).flatten(1)  # [B, 2T]
@@ -364,7 +364,7 @@ class Head(BaseHead):
 
     Implements Eq. 1–20 of Jiang and Yin, Findings of EMNLP 2023:
 
-        sound       a_t = FC(ReLU(FC(audio_t)))
+        audio       a_t = FC(ReLU(FC(audio_t)))
         Eq. 1       target = the word the question attends to most   (`TargetAware`)
         Eq. 4       α_t = combine(cos(M_t, a_t), cos(M_t, target)),  g_t = Σ_p α_tp M_tp / |M_tp|
                     v_t = FC(tanh([mean_p M_tp ; g_t]))
@@ -394,7 +394,7 @@ class Head(BaseHead):
         reads_words = options.target_aware and options.target != "hidden"
         self.question = question_encoder(options, words=reads_words)
         self.audio = audio_layer(options)
-        self.picture = picture_layer(options)
+        self.picture = visual_layer(options)
         if options.target_aware:
             self.target = TargetAware(options)
         self.visual = nn.Linear(2 * width, width)
@@ -430,9 +430,9 @@ class Head(BaseHead):
         return output
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
-        """Temporal attention; patches by sound and target together.
+        """Temporal attention; patches by audio and target together.
 
-        A single stream shares one attention between sound and pictures: its parts are the
+        A single stream shares one attention between audio and frames: its parts are the
         shares of the modalities.
         """
         told = output.explain
@@ -455,7 +455,7 @@ class Head(BaseHead):
         return self.fusion(q, {"audio": a, "visual": v}, valid)  # type: ignore[no-any-return]
 
     def _look(self, patch: Tensor, a: Tensor, target: Target | None) -> Sight:
-        """Ground sound [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""
+        """Ground audio [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""
         maps = self.picture(patch)
         unit = UnitMap.of(maps)
         temperature = self.options.ground_temp

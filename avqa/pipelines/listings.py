@@ -62,7 +62,7 @@ def head_lines() -> list[str]:
     from avqa import heads
 
     lines = [
-        f"one question about {LISTED_SECONDS} s, {LISTED_PATCHES} patches a picture; FLOPs as"
+        f"one question about {LISTED_SECONDS} s, {LISTED_PATCHES} patches a frame; FLOPs as"
         " torch counts them (2 per multiply-add, LSTMs left out); accuracy in percent on"
         " MUSIC-AVQA as printed, u/o = updated/original annotation, ! = its averages do not"
         " follow from its cells",

@@ -311,7 +311,7 @@ class FeatureStore:
         return bool(self._status[feature][row] == Status.OK)
 
     def pts(self, video_id: str) -> NDArray[np.float64]:
-        """Time stamp in seconds of the picture of every row: ``[T]``.
+        """Time stamp in seconds of the frame of every row: ``[T]``.
 
         Raises:
             UnknownName: the store has no such video.
@@ -322,7 +322,7 @@ class FeatureStore:
         return values
 
     def duration(self, video_id: str) -> float:
-        """Length of the picture in seconds; NaN if unknown.
+        """Length of the frame in seconds; NaN if unknown.
 
         Raises:
             UnknownName: the store has no such video.
@@ -330,7 +330,7 @@ class FeatureStore:
         return float(self._array("index/duration")[self._row(video_id)])
 
     def audio_extent(self, video_id: str) -> tuple[float, float] | None:
-        """Start and end of the sound in seconds on the picture's clock; None without sound.
+        """Start and end of the audio in seconds on the frame's clock; None without audio.
 
         Raises:
             UnknownName: the store has no such video.

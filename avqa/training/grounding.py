@@ -1,6 +1,6 @@
 """Grounding pre-training (AVST's stage I, heads.md section 2.3), and starting a head from it.
 
-Sound, picture and match layers learn to tell the pictures that go with a sound from those of other
+Audio, frame and match layers learn to tell the frames that go with some audio from those of other
 videos; no question is needed.
 """
 
@@ -49,7 +49,7 @@ def pretrain(
 
     Args:
         head: as initialised by the caller; afterwards on the CPU, in evaluation mode.
-        features: of sound and pictures.
+        features: of audio and frames.
         video_ids: two or more.
         settings: ``precision`` and ``workers`` play no role here.
         seed: of order and negatives.
@@ -103,7 +103,7 @@ def _batches(video_ids: Sequence[str], size: int, seed: tuple[int, int]) -> Iter
 
 
 def _inputs(features: FeatureReader, video_ids: Sequence[str]) -> HeadInput:
-    """Sound and pictures of videos, padded to the longest: [B, T, ...]."""
+    """Audio and frames of videos, padded to the longest: [B, T, ...]."""
     rows = [features.read(video) for video in video_ids]
     lengths = torch.tensor([len(row["audio"]) for row in rows])
     padded = {

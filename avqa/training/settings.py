@@ -49,9 +49,9 @@ class TrainSettings:
     stride_seconds: int
     """Every how many seconds a row of a video is taken."""
     visual: str
-    """Encoder of the pictures' features."""
+    """Encoder of the frames' features."""
     audio: str = "vggish"
-    """Encoder of the sound's features."""
+    """Encoder of the audio's features."""
     max_seconds: int = 60
     """Seconds of a video that are read; later ones are cut off."""
     split: Literal["official", "video"] = "official"

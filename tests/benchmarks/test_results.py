@@ -128,7 +128,7 @@ def test_equal_weights_hit_by_chance_and_others_by_what_they_weigh():
     # The first looked into second 2 alone, the second weighs it most.
     assert (both["patches"].questions, both["patches"].top) == (2, 0.5)
     assert both["patches"].chance == pytest.approx(4 / 49)
-    assert "sound_time" not in both
+    assert "audio_time" not in both
 
 
 class OneColumn:

@@ -44,7 +44,7 @@ def blind(tmp_path):
 
 @pytest.fixture
 def hearing(tmp_path):
-    """A head that needs sound by a recipe of this machine."""
+    """A head that needs audio by a recipe of this machine."""
     member = write_run(
         tmp_path / "hearing", "avst", modalities="aq", spatial=False, audio_width=128
     )

@@ -60,7 +60,7 @@ def test_every_option_reaches_the_recipe(annotations, store):
     options = ["--mark", "--precision", "bf16", "--dtype", "float32", "--weights", "random:5"]
     code, _, err = ask(annotations, "--store", store, "--device", "cpu", *options)
     assert code == 0
-    assert "warning: texts would have weights random:5, the store's CLIP pictures have" in err
+    assert "warning: texts would have weights random:5, the store's CLIP frames have" in err
     recipe = FeatureStore(store).recipe("clip_vit_b32/word")
     assert recipe["text"]["mark"] == "?"
     assert recipe["compute"] == {"precision": "bf16", "device": "cpu", "batch": 16}

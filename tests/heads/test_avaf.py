@@ -81,7 +81,7 @@ def test_explanations_equal_the_loop():
             "audio_patch_sim": by_sound,
             "word_attn_audio": found["word_attn"] * shown,
             "word_pool": found["pool"],
-            "word_sound_attn": found["sound_attn"],
+            "word_audio_attn": found["audio_attn"],
             "word_patch_attn": found["patch_attn"],
         }
         assert set(told) == set(expected)
@@ -94,7 +94,7 @@ def test_explanations_are_what_they_say():
     inputs = inputs_of(head)
     told = head(inputs, explain=True).explain
     one = torch.ones((), dtype=torch.float64)
-    for name in ("modality_weights", "word_pool", "word_sound_attn", "word_patch_attn"):
+    for name in ("modality_weights", "word_pool", "word_audio_attn", "word_patch_attn"):
         total = told[name].sum(-1)
         torch.testing.assert_close(total, one.expand(total.shape), msg=name)
     words = told["word_attn_audio"]
@@ -104,7 +104,7 @@ def test_explanations_are_what_they_say():
     assert (words.transpose(1, 2)[behind] == 0).all()
     hidden = ~inputs.valid.repeat_interleave(4, 1)
     assert (told["word_patch_attn"].transpose(1, 2)[hidden] == 0).all()
-    assert (told["word_sound_attn"].transpose(1, 2)[~inputs.valid] == 0).all()
+    assert (told["word_audio_attn"].transpose(1, 2)[~inputs.valid] == 0).all()
     assert (told["question_patch_sim"][~inputs.valid] == 0).all()
     assert (told["audio_patch_sim"][~inputs.valid] == 0).all()
 

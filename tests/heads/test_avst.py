@@ -105,7 +105,7 @@ def test_rows_of_zeros_are_no_trouble():
 def test_match_loss_needs_another_video():
     head = small().train()
     inputs = replace(with_negatives(head), video=torch.zeros(3).long())
-    assert set(head(inputs).aux_losses) == {"match"}  # pictures of others are given
+    assert set(head(inputs).aux_losses) == {"match"}  # frames of others are given
     alone = replace(inputs, negative_patch=None)
     output = head(alone)
     assert output.aux_losses == {}
@@ -144,7 +144,7 @@ def test_heads_start_from_trained_grounding(name):
     before = {k: v.clone() for k, v in head.state_dict().items()}
     load_grounding(head, grounding_state(trained))
     for key, value in head.state_dict().items():
-        own = key.startswith(("audio.", "picture.", "visual.", "match."))
+        own = key.startswith(("audio.", "frame.", "visual.", "match."))
         torch.testing.assert_close(value, trained.state_dict()[key] if own else before[key])
     inputs = with_negatives(head)
     torch.testing.assert_close(head.audio(inputs.audio), trained.audio(inputs.audio))
@@ -156,7 +156,7 @@ def test_grounding_of_another_shape_is_refused():
         ValueError, match=r"audio\.0\.weight has shape \(8, 6\); expected \(8, 4\), the widths"
     ):
         load_grounding(small(audio_width=4), state)
-    with pytest.raises(ValueError, match=r"avqa\.heads\.avst in picture\.bias and 1 more"):
+    with pytest.raises(ValueError, match=r"avqa\.heads\.avst in frame\.bias and 1 more"):
         load_grounding(small(visual_width=4), state)
     with pytest.raises(ValueError, match=r"late_fusion in audio\.0\.bias and 13 more"):
         load_grounding(small("late_fusion"), state)

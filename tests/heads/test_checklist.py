@@ -223,7 +223,7 @@ def test_wrong_input_is_refused_by_name(name, change, message):
     head = small(name, question="lstm")
     inputs = inputs_of(head)
     if "audio" not in head.FEATURES:
-        pytest.skip(f"{name} takes no sound")
+        pytest.skip(f"{name} takes no audio")
     with pytest.raises(ValueError, match=message):
         head(replace(inputs, **change(inputs)))
 

@@ -19,7 +19,7 @@ FEW = {
 SHOWING = [
     name for name in heads.names() if heads.load(name).Head.evidence is not heads.Head.evidence
 ]
-TIMED = ("seconds", "sound_time", "picture_time")
+TIMED = ("seconds", "audio_time", "frame_time")
 
 
 def told_by(name, seconds=7, **options):
@@ -87,8 +87,8 @@ def test_the_others_have_nothing_to_show(name):
 def test_two_streams_count_alike(name):
     _, _, told, evidence = told_by(name)
     sound, picture = told["temporal_attn_audio"], told["temporal_attn_visual"]
-    close(evidence.sound_time, sound)
-    close(evidence.picture_time, picture)
+    close(evidence.audio_time, sound)
+    close(evidence.frame_time, picture)
     close(evidence.seconds, (sound + picture) / 2)
     close(evidence.patches, told["spatial_attn"])
     assert evidence.modality is None
@@ -97,7 +97,7 @@ def test_two_streams_count_alike(name):
 def test_one_stream_alone_has_its_own_seconds():
     _, _, told, evidence = told_by("avst", modalities="vq", spatial=False)
     close(evidence.seconds, told["temporal_attn_visual"])
-    assert evidence.sound_time is None
+    assert evidence.audio_time is None
     assert evidence.patches is None
 
 
@@ -111,8 +111,8 @@ def test_tjstg_shares_one_attention():
     sound, picture = told["temporal_attn_audio"], told["temporal_attn_visual"]
     close(evidence.modality, np.stack([picture.sum(1), sound.sum(1)], 1))
     close(evidence.seconds, sound + picture)
-    close(evidence.sound_time, share(sound))
-    close(evidence.picture_time, share(picture))
+    close(evidence.audio_time, share(sound))
+    close(evidence.frame_time, share(picture))
     close(evidence.patches, told["attn_joint"])
     close(evidence.words, told["word_weights"])
 
@@ -130,14 +130,14 @@ def test_avaf_follows_the_words():
     sound, looked = np.zeros((batch, seconds)), np.zeros((batch, seconds, patches))
     for b in range(batch):
         for n, word in enumerate(told["word_pool"][b]):
-            sound[b] += word * told["word_sound_attn"][b, n]
+            sound[b] += word * told["word_audio_attn"][b, n]
             for t in range(seconds):
                 for p in range(patches):
                     looked[b, t, p] += word * told["word_patch_attn"][b, n, t * patches + p]
     picture = looked.sum(2)
     visual, audio = told["modality_weights"].T[..., None]
-    close(evidence.sound_time, sound)
-    close(evidence.picture_time, picture)
+    close(evidence.audio_time, sound)
+    close(evidence.frame_time, picture)
     close(evidence.modality, told["modality_weights"])
     close(evidence.seconds, visual * picture + audio * sound)
     seen = inputs.valid.numpy()
@@ -148,7 +148,7 @@ def test_avaf_follows_the_words():
 def test_avaf_without_weights_has_no_modality():
     *_, evidence = told_by("avaf", qoaf=False)
     assert evidence.modality is None
-    close(evidence.seconds, (evidence.sound_time + evidence.picture_time).detach() / 2)
+    close(evidence.seconds, (evidence.audio_time + evidence.frame_time).detach() / 2)
 
 
 @pytest.mark.parametrize("aggregator", ["frames", "literal"])
@@ -162,8 +162,8 @@ def test_mcd_keeps_clue_frames(aggregator):
             for second, score in zip(frames, told[f"clue_scores_{name}"][b], strict=True):
                 found[b, second] += score
         streams.append(share(found))
-    close(evidence.sound_time, streams[0])
-    close(evidence.picture_time, streams[1])
+    close(evidence.audio_time, streams[0])
+    close(evidence.frame_time, streams[1])
     close(evidence.seconds, (streams[0] + streams[1]) / 2)
     if aggregator == "frames":
         close(evidence.words, told["word_attn"])
@@ -194,7 +194,7 @@ def test_pstp_spreads_segments_over_their_seconds(num_segments):
     _, inputs, told, evidence = told_by("pstp", **options)
     lengths = inputs.valid.sum(1).tolist()
     close(evidence.seconds, pstp_seconds(told, lengths, num_segments, 7))
-    assert evidence.sound_time is None
+    assert evidence.audio_time is None
     assert evidence.modality is None
 
 
@@ -255,3 +255,11 @@ def test_placed_adds_and_leaves_out():
     values = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
     index = torch.tensor([[2, 0, 2, -1]])
     assert placed(values, index, 4).tolist() == [[2.0, 0.0, 5.0, 0.0]]
+
+
+def test_the_old_names_of_evidence_warn():
+    seen = heads.Evidence(audio_time=torch.ones(1, 2), frame_time=torch.zeros(1, 2))
+    with pytest.warns(DeprecationWarning, match=r"^Evidence.sound_time is now Evidence.audio_"):
+        assert seen.sound_time is seen.audio_time
+    with pytest.warns(DeprecationWarning, match=r"^Evidence.picture_time is now"):
+        assert seen.picture_time is seen.frame_time

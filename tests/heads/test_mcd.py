@@ -286,7 +286,7 @@ def test_words_are_needed_where_they_are_attended_to():
 
 @pytest.mark.parametrize("name", ["self_attention", "cross_query"])
 def test_what_each_attention_changes(name):
-    """Sound attends to sound; a sound that asks changes the pictures."""
+    """Audio attends to audio; audio that asks changes the frames."""
     off = {"self_attention": "none", "cross_query": "none"}
     head = small(**{**off, name: "audio"})
     inputs = inputs_of(head)

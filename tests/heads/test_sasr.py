@@ -288,7 +288,7 @@ def test_it_starts_from_the_grounding_of_avst():
 
 
 def two_sources(batch, g):
-    """An answer in the sound, another in the picture; the second of 14 words says which to give."""
+    """An answer in the audio, another in the frame; the second of 14 words says which to give."""
     heard, seen = torch.randint(4, (2, batch), generator=g)
     asked = torch.randint(2, (batch,), generator=g)
     code = torch.eye(8)[:4].repeat(1, 4) * 2

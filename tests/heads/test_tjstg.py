@@ -33,7 +33,7 @@ OPTIONS = [
     {"combine": "softmax", "ground_on": "raw", "ta_grad": "hard"},
     {"ground_temp": 0.1},
     {"ground_temp": 0.1, "combine": "sum"},
-    {"ground_temp": 0.1, "threshold": 0.015},  # nothing is left of some pictures
+    {"ground_temp": 0.1, "threshold": 0.015},  # nothing is left of some frames
     {"target_mlp": True, "ta_query": "cell"},
     {"target_mlp": True, "target": "avg"},
     {"target_aware": False, "ground_on": "raw"},

@@ -217,14 +217,14 @@ def test_summary_lists_what_failed(path):
         assert not [line for line in summary(path).lines() if "failures of" in line]
         table = store.write_report([again])
     text = summary(path).lines()
-    start = text.index("failed: 'f00' clip/patch: corrupt: no picture")
+    start = text.index("failed: 'f00' clip/patch: corrupt: no frame")
     assert text[start + 1 : start + 4] == [
         "failed: 'f01' clip/frame: timeout: over 9 s",
-        "failed: 'f01' clip/patch, vggish/audio: corrupt: no picture",
-        "failed: 'f03' all features: corrupt: no picture",
+        "failed: 'f01' clip/patch, vggish/audio: corrupt: no frame",
+        "failed: 'f03' all features: corrupt: no frame",
     ]
     assert text[start + 20 : start + 23] == [
-        "failed: 'f20' all features: corrupt: no picture",
+        "failed: 'f20' all features: corrupt: no frame",
         f"failures of the last run that had any: {str(table)!r}",
         "lock: free",
     ]

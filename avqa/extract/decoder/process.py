@@ -39,18 +39,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Header:
-    """What is known before any picture is decoded."""
+    """What is known before any frame is decoded."""
 
     num_rows: int
     """T: rows every feature of this video has."""
     pts: NDArray[np.float64]
-    """[T] time of each row's picture in seconds, the first picture of the file at 0."""
+    """[T] time of each row's frame in seconds, the first frame of the file at 0."""
     index: NDArray[np.int64]
-    """[T] place of each row's picture in the file's time table."""
+    """[T] place of each row's frame in the file's time table."""
     duration: float
-    """Seconds from the first picture's appearance to the last one's end."""
+    """Seconds from the first frame's appearance to the last one's end."""
     declared_seconds: float | None
-    has_sound: bool
+    has_audio: bool
     width: int
     height: int
     codec: str
@@ -58,7 +58,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive rows of one input: at most 16 of pictures, 60 of sound."""
+    """Some consecutive rows of one input: at most 16 of frames, 60 of audio."""
 
     input: str
     first_row: int
@@ -72,12 +72,12 @@ class Footer:
 
     report: Report
     audio_start: float | None
-    """Where real sound begins, in seconds on the picture's clock; none if there is none."""
+    """Where real audio begins, in seconds on the frame's clock; none if there is none."""
     audio_end: float | None
-    sound_error: MediaError | None
-    """Why there is no (complete) sound; the picture rows are good all the same."""
+    audio_error: MediaError | None
+    """Why there is no (complete) audio; the frame rows are good all the same."""
     seconds: dict[str, float]
-    """Processor seconds of the child by stage: probe, decode, prepare, sound, write."""
+    """Processor seconds of the child by stage: probe, decode, prepare, audio, write."""
 
 
 class DecoderProcess:
@@ -102,11 +102,11 @@ class DecoderProcess:
     def decode(self, request: Request) -> Iterator[Header | Block | Footer]:
         """Read one video: a `Header`, `Block`s with ascending rows per input, a `Footer`.
 
-        Pictures come before sound. A failure of the sound is told in the footer only. Closing
+        Frames come before audio. A failure of the audio is told in the footer only. Closing
         the iterator early ends the child.
 
         Raises:
-            MediaError: if the pictures cannot be read; blocks received until then are good.
+            MediaError: if the frames cannot be read; blocks received until then are good.
             ConfigError: if an input or the reader does not exist.
             EnvironmentFailure: if no child can be started.
         """
@@ -136,7 +136,7 @@ class DecoderProcess:
         limits: Limits,
         max_rows: int | None = None,
     ) -> Iterator[Header | Footer]:
-        """Let the child write pictures and sound of the first rows, or of all, into ``folder``.
+        """Let the child write frames and audio of the first rows, or of all, into ``folder``.
 
         Raises:
             MediaError: as `decode`.
@@ -268,8 +268,8 @@ class _Conversation:
             failure = self._failure(error)
             if self._stage != "sound":
                 raise failure from error
-        # The pictures have all been handed over; only the sound is lost.
-        yield _footer({**self._so_far, "sound_error": _message(failure)})
+        # The frames have all been handed over; only the audio is lost.
+        yield _footer({**self._so_far, "audio_error": _message(failure)})
 
     def _take(self, answer: Message) -> Header | Block | Footer | None:
         kind = answer["kind"]
@@ -315,7 +315,7 @@ class _Conversation:
             return MediaError("memory", file_checks.too_much_memory(where), stage=self._stage)
         return MediaError(
             "crash",
-            f"the decoder process {error.cause}: {where}; expected pictures or an error; "
+            f"the decoder process {error.cause}: {where}; expected frames or an error; "
             f"look at the file or try another --decoder{noise}",
             stage=self._stage,
         )
@@ -328,7 +328,7 @@ def _header(answer: Message) -> Header:
         index=np.array(answer["index"], np.int64),
         duration=answer["duration"],
         declared_seconds=answer["declared_seconds"],
-        has_sound=answer["has_sound"],
+        has_audio=answer["has_audio"],
         width=answer["width"],
         height=answer["height"],
         codec=answer["codec"],
@@ -336,14 +336,14 @@ def _header(answer: Message) -> Header:
 
 
 def _footer(answer: Message) -> Footer:
-    error = answer.get("sound_error")
-    sound_error = _error(error) if error else None
-    assert sound_error is None or isinstance(sound_error, MediaError)
+    error = answer.get("audio_error")
+    audio_error = _error(error) if error else None
+    assert audio_error is None or isinstance(audio_error, MediaError)
     return Footer(
         report=Report(**answer["report"]),
         audio_start=answer.get("audio_start"),
         audio_end=answer.get("audio_end"),
-        sound_error=sound_error,
+        audio_error=audio_error,
         seconds=answer["seconds"],
     )
 

@@ -1,4 +1,4 @@
-"""What the decoder process does for one video: grid, pictures, prepared rows, sound."""
+"""What the decoder process does for one video: grid, frames, prepared rows, audio."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from avqa.extract.encoders import EncoderModule, Input, Options
 from avqa.extract.media import file_checks
 from avqa.extract.media.audio import (
     BLOCK_SECONDS,
-    PictureClockSound,
+    FrameClockAudio,
     Waveform,
     WindowCutter,
     load_resampler,
     write_wav,
 )
 from avqa.extract.media.grid import Grid, build_grid
-from avqa.extract.media.types import Limits, Picture, Probe, Reader, Report
+from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
 
-PICTURE_ROWS = 16
-"""Rows of a picture block; see `Block`."""
-SOUND_ROWS = BLOCK_SECONDS
-PICTURE_FILE = "{:05d}.png"
-SOUND_FILE = "audio.wav"
+FRAME_ROWS = 16
+"""Rows of a frame block; see `Block`."""
+AUDIO_ROWS = BLOCK_SECONDS
+FRAME_FILE = "{:05d}.png"
+AUDIO_FILE = "audio.wav"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Prepared:
 
     @property
     def hop(self) -> float:
-        """Seconds between two rows of sound."""
+        """Seconds between two rows of audio."""
         return float(self.options[self.input.hop]) if self.input.hop else 1.0
 
     def row(self, data: NDArray[Any]) -> NDArray[Any]:
@@ -73,9 +73,9 @@ class Prepared:
 
     def rehearse(self) -> None:
         """Prepare nothing in particular once, so that no video pays for slow imports."""
-        picture = self.input.kind == "picture"
-        shape = (1, 64, 64, 3) if picture else (1, self.input.window)
-        self.row(np.zeros(shape, np.uint8 if picture else np.float32))
+        frame = self.input.kind == "frame"
+        shape = (1, 64, 64, 3) if frame else (1, self.input.window)
+        self.row(np.zeros(shape, np.uint8 if frame else np.float32))
 
 
 class Work:
@@ -115,7 +115,7 @@ class Work:
         for prepared in self._inputs:
             if prepared.full_name not in loaded:
                 prepared.rehearse()
-        if request["op"] == "frames" or any(p.input.kind == "sound" for p in self._inputs):
+        if request["op"] == "frames" or any(p.input.kind == "audio" for p in self._inputs):
             load_resampler()
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
@@ -129,21 +129,18 @@ class Work:
             return
         if request["op"] == "frames":
             folder = Path(request["folder"])
-            self._write_pictures(probe, grid, folder)
-            self._sound(
-                probe, len(grid.index), lambda blocks: write_wav(str(folder / SOUND_FILE), blocks)
+            self._write_frames(probe, grid, folder)
+            self._audio(
+                probe, len(grid.index), lambda blocks: write_wav(str(folder / AUDIO_FILE), blocks)
             )
             return
-        pictures = [p for p in self._inputs if p.input.kind == "picture"]
-        sounds = [p for p in self._inputs if p.input.kind == "sound"]
-        if pictures:
-            self._send_pictures(probe, grid, pictures, full=request["full"])
+        frames = [p for p in self._inputs if p.input.kind == "frame"]
+        audio = [p for p in self._inputs if p.input.kind == "audio"]
+        if frames:
+            self._send_frames(probe, grid, frames, full=request["full"])
         num_rows = len(grid.index)
-        self._sound(
-            probe,
-            num_rows,
-            (lambda blocks: self._send_windows(blocks, sounds, num_rows)) if sounds else None,
-        )
+        send = (lambda blocks: self._send_windows(blocks, audio, num_rows)) if audio else None
+        self._audio(probe, num_rows, send)
 
     def _probe(self, max_rows: int | None) -> tuple[Probe, Grid]:
         with self._clock("probe"):
@@ -156,91 +153,91 @@ class Work:
             index=[int(value) for value in grid.index],
             duration=float(probe.times.duration),
             declared_seconds=probe.declared_seconds,
-            has_sound=probe.has_sound,
+            has_audio=probe.has_audio,
             width=probe.width,
             height=probe.height,
             codec=probe.codec,
         )
         return probe, grid
 
-    def _send_pictures(
+    def _send_frames(
         self, probe: Probe, grid: Grid, inputs: Sequence[Prepared], *, full: bool
     ) -> None:
-        """Prepare each wanted picture for every input, and send full blocks of rows."""
+        """Prepare each wanted frame for every input, and send full blocks of rows."""
         rows = RowsInOrder(grid.index, inputs, self._link)
-        with closing(self._decoded(probe, grid, full=full)) as pictures:
-            for picture in pictures:
+        with closing(self._decoded(probe, grid, full=full)) as frames:
+            for frame in frames:
                 with self._clock("prepare"):
-                    made = {p.full_name: p.row(picture.rgb[None])[0] for p in inputs}
-                rows.add(picture.index, made)
+                    made = {p.full_name: p.row(frame.rgb[None])[0] for p in inputs}
+                rows.add(frame.index, made)
                 if rows.stuck:
                     break
         rows.flush()
         self._check_complete(rows.num_sent, len(grid.index))
 
-    def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Generator[Picture, None, None]:
+    def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Generator[Frame, None, None]:
         self.stage = "decode"
         wanted = sorted({int(value) for value in grid.index})
-        pictures = self._reader.pictures(probe, wanted, self._report, full=full)
+        frames = self._reader.frames(probe, wanted, self._report, full=full)
         while True:
             with self._clock("decode"):
-                picture = next(pictures, None)
-            if picture is None:
+                frame = next(frames, None)
+            if frame is None:
                 return
-            yield picture
+            yield frame
 
     def _check_complete(self, num_rows: int, expected: int) -> None:
         """Rows up to a gap are good, and the report says that they are not all."""
         if self._report.corrupt:
             self._report.warnings.append(
-                f"{self._report.corrupt} packets or pictures were corrupt and passed over"
+                f"{self._report.corrupt} packets or frames were corrupt and passed over"
             )
         if num_rows == 0:
             raise MediaError(
                 "no_frames",
-                f"no picture could be decoded: path={self._path!r}; expected {expected}; "
+                f"no frame could be decoded: path={self._path!r}; expected {expected}; "
                 "the file is damaged or not what it seems",
             )
         if num_rows < expected:
             self._report.partial = True
             self._report.warnings.append(f"decoded {num_rows} of {expected} rows")
 
-    def _write_pictures(self, probe: Probe, grid: Grid, folder: Path) -> None:
-        """Write one PNG per row; rows that show the same picture get copies."""
+    def _write_frames(self, probe: Probe, grid: Grid, folder: Path) -> None:
+        """Write one PNG per row; rows that show the same frame get copies."""
         from PIL import Image
 
         written: set[int] = set()
         complete = 0
-        with closing(self._decoded(probe, grid, full=False)) as pictures:
-            for picture in pictures:
+        with closing(self._decoded(probe, grid, full=False)) as frames:
+            for frame in frames:
                 start = time.monotonic()
                 with self._clock("write"):
-                    rows = np.flatnonzero(grid.index == picture.index)
-                    files = [folder / PICTURE_FILE.format(row) for row in rows]
-                    Image.fromarray(picture.rgb).save(files[0])
+                    rows = np.flatnonzero(grid.index == frame.index)
+                    files = [folder / FRAME_FILE.format(row) for row in rows]
+                    Image.fromarray(frame.rgb).save(files[0])
                     for copy in files[1:]:
                         shutil.copyfile(files[0], copy)
                     written.update(int(row) for row in rows)
                 self._link.send("spent", seconds=time.monotonic() - start)
                 while complete in written:
                     complete += 1
-                if complete < len(grid.index) and grid.index[complete] < picture.index:
+                if complete < len(grid.index) and grid.index[complete] < frame.index:
                     break  # it was passed over
         for row in written:
             if row >= complete:
-                (folder / PICTURE_FILE.format(row)).unlink()
+                (folder / FRAME_FILE.format(row)).unlink()
         self._check_complete(complete, len(grid.index))
 
-    def _sound(
+    def _audio(
         self, probe: Probe, num_rows: int, use: Callable[[Iterator[Waveform]], None] | None
     ) -> None:
-        """Read the sound if it is wanted and end; nothing from here on harms the pictures."""
+        """Read the audio if it is wanted and end; nothing from here on harms the frames."""
         self._send_state("stage", stage="sound")
         self.stage = "sound"
         state: dict[str, Any] = {}
-        if use is not None and probe.has_sound:
-            sound = PictureClockSound(
-                self._reader.sound(probe, self._report),
+        if use is not None and probe.has_audio:
+            audio = FrameClockAudio(
+                self._reader.audio(probe, self._report),
                 start_seconds=int(probe.times.pts[0]) * probe.times.time_base,
                 num_seconds=num_rows,
                 resample=self._settings.resample,
@@ -249,26 +246,26 @@ class Work:
             prepared, corrupt = self._seconds["prepare"], self._report.corrupt
             try:
                 with self._clock("sound"):
-                    use(sound.blocks())
+                    use(audio.blocks())
             except Exception as error:  # whatever it is, the footer tells
                 if is_storage(error):
                     raise
-                state = {"sound_error": explain(error, self._path, "sound")}
-                state["clean"] = state["sound_error"].get("clean", True)
+                state = {"audio_error": explain(error, self._path, "sound")}
+                state["clean"] = state["audio_error"].get("clean", True)
             self._seconds["sound"] -= self._seconds["prepare"] - prepared
             if self._report.corrupt > corrupt:
                 self._report.warnings.append(
-                    f"{self._report.corrupt - corrupt} packets of sound do not decode: "
+                    f"{self._report.corrupt - corrupt} packets of audio do not decode: "
                     "silence there"
                 )
-            state["audio_start"] = sound.extent.start
-            state["audio_end"] = sound.extent.end
+            state["audio_start"] = audio.extent.start
+            state["audio_end"] = audio.extent.end
         self._send_state("footer", **state)
 
     def _send_windows(
         self, blocks: Iterator[Waveform], inputs: Sequence[Prepared], num_rows: int
     ) -> None:
-        """Send all sound inputs of a minute before the next minute is read."""
+        """Send all audio inputs of a minute before the next minute is read."""
         cutters = [(p, WindowCutter(num_rows, p.hop, p.input.window)) for p in inputs]
         for block in blocks:
             for prepared, cutter in cutters:
@@ -280,7 +277,7 @@ class Work:
         for first_row, windows in cut:
             with self._clock("prepare"):
                 rows = [prepared.row(window[None]) for window in windows]
-            step = _rows_per_block(rows[0], SOUND_ROWS)
+            step = _rows_per_block(rows[0], AUDIO_ROWS)
             for k in range(0, len(rows), step):
                 self._link.send_block(
                     prepared.full_name, first_row + k, np.concatenate(rows[k : k + step])
@@ -301,10 +298,10 @@ class Work:
 
 
 class RowsInOrder:
-    """Turns prepared pictures, in time order, into blocks of rows, in row order.
+    """Turns prepared frames, in time order, into blocks of rows, in row order.
 
-    The two orders differ only where a published grid shows a picture again at the end; the
-    pictures it comes back to are kept until their last row.
+    The two orders differ only where a published grid shows a frame again at the end; the
+    frames it comes back to are kept until their last row.
     """
 
     def __init__(self, index: NDArray[np.int64], inputs: Sequence[Prepared], link: Link) -> None:
@@ -316,10 +313,10 @@ class RowsInOrder:
         self._num_ready = 0
         self.num_sent = 0
         self.stuck = False
-        """The next row's picture was passed over, so that no further row can come."""
+        """The next row's frame was passed over, so that no further row can come."""
 
     def add(self, index: int, made: dict[str, NDArray[Any]]) -> None:
-        """Take the rows [*shape] made of one picture, by input; pictures come in time order."""
+        """Take the rows [*shape] made of one frame, by input; frames come in time order."""
         self._kept[index] = made
         while self._num_ready < len(self._index) and self._index[self._num_ready] in self._kept:
             current = self._index[self._num_ready]
@@ -329,14 +326,14 @@ class RowsInOrder:
             if not self._uses[current]:
                 del self._kept[current]
             self._num_ready += 1
-            if self._num_ready - self.num_sent == PICTURE_ROWS:
+            if self._num_ready - self.num_sent == FRAME_ROWS:
                 self.flush()
         self.stuck = self._num_ready < len(self._index) and self._index[self._num_ready] < index
 
     def flush(self) -> None:
         """Send what is waiting."""
         for name, rows in self._waiting.items():
-            step = _rows_per_block(rows[0], PICTURE_ROWS) if rows else 1
+            step = _rows_per_block(rows[0], FRAME_ROWS) if rows else 1
             for k in range(0, len(rows), step):
                 self._link.send_block(name, self.num_sent + k, np.stack(rows[k : k + step]))
             rows.clear()
@@ -376,7 +373,7 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
         "error": "media",
         "reason": "crash",
         "message": f"unexpected {type(error).__name__} in the decoder process: {where}; "
-        f"expected pictures or a media error: {' '.join(str(error).split())}",
+        f"expected frames or a media error: {' '.join(str(error).split())}",
         "stage": stage,
         "clean": False,
     }

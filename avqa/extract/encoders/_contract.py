@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Kind = Literal["picture", "sound"]
+Kind = Literal["frame", "audio"]
 Dtype = Literal["uint8", "float32"]
 OptionValue = str | float
 Options = Mapping[str, OptionValue]
 """Every option of one encoder → its value."""
 SHARED_OPTION = "resample"
-"""Key that the recipe of every tap of sound gets: all of them see the same samples."""
+"""Key that the recipe of every tap of audio gets: all of them see the same samples."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Input:
     """Shape of one row."""
     dtype: Dtype
     window: int = 0
-    """Samples of 16 kHz sound ``prepare`` gets for one row; sound only."""
+    """Samples of 16 kHz audio ``prepare`` gets for one row; audio only."""
     hop: str = ""
-    """Option that says how many seconds lie between two rows; without one it is 1. Sound only."""
+    """Option that says how many seconds lie between two rows; without one it is 1. Audio only."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class EncoderModule(Protocol):
     def prepare(self, name: str, seconds: Any, options: Options) -> NDArray[Any]:
         """Rows ``[rows, *INPUTS[name].shape]`` of one `Input`; runs in the decoder process.
 
-        ``seconds`` are RGB pictures, uint8 ``[H, W, 3]`` of any size, or sound at 16 kHz, float32
+        ``seconds`` are RGB frames, uint8 ``[H, W, 3]`` of any size, or audio at 16 kHz, float32
         ``[rows, window]``. A row must not depend on the others.
         """
 
@@ -178,7 +178,7 @@ def _of_input(spec: Input, module: EncoderModule) -> Iterator[str]:
         yield f"has kind={spec.kind!r}; expected one of {', '.join(get_args(Kind))}"
     if spec.dtype not in get_args(Dtype):
         yield f"has dtype={spec.dtype!r}; expected one of {', '.join(get_args(Dtype))}"
-    if spec.kind == "sound" and spec.window < 1:
+    if spec.kind == "audio" and spec.window < 1:
         yield f"has window={spec.window}; expected the samples of one row"
     hops = module.OPTIONS[spec.hop].choices if spec.hop in module.OPTIONS else ("",)
     if spec.hop and not all(isinstance(hop, int | float) and hop > 0 for hop in hops):

@@ -1,4 +1,4 @@
-"""What the networks share: frozen, one precision, normalised pictures."""
+"""What the networks share: frozen, one precision, normalised frames."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def freeze(module: nn.Module, device: Device, precision: Precision) -> nn.Module
 
 
 class Normalise(nn.Module):
-    """uint8 pictures [B, H, W, 3] → normalised [B, 3, H, W], channels last in memory."""
+    """uint8 frames [B, H, W, 3] → normalised [B, 3, H, W], channels last in memory."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """``mean`` and ``std`` of the three channels, for values in 0 … 1."""
@@ -69,7 +69,7 @@ class Normalise(nn.Module):
         self.mean: Tensor
         self.std: Tensor
 
-    def forward(self, pictures: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(self, frames: Tensor, dtype: torch.dtype) -> Tensor:
         """Computed in float32, then cast: bf16 cannot hold 256 grey levels."""
-        scaled = pictures.to(self.mean.device).to(torch.float32).div_(255)
+        scaled = frames.to(self.mean.device).to(torch.float32).div_(255)
         return scaled.sub_(self.mean).div_(self.std).permute(0, 3, 1, 2).to(dtype)

@@ -1,4 +1,4 @@
-"""CLIP ViT-B/32 with OpenAI weights: a vector per picture and one per 32×32 patch.
+"""CLIP ViT-B/32 with OpenAI weights: a vector per frame and one per 32×32 patch.
 
 Both come from one forward: the class token and the 49 patch tokens, each through the tower's
 last layer norm and its projection into the joint space. Not L2-normalised.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _pictures
+from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _images
 from avqa.extract.encoders._weights import read_torchscript
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 QUICK = 1.702
 """Slope of QuickGELU's sigmoid."""
 
-INPUTS: Mapping[str, Input] = {"picture": Input("picture", (SIZE, SIZE, 3), "uint8")}
+INPUTS: Mapping[str, Input] = {"frame": Input("frame", (SIZE, SIZE, 3), "uint8")}
 TAPS: Mapping[str, Tap] = {
-    "frame": Tap("picture", (512,), ("channel",), sparse=False),
-    "patch": Tap("picture", (49, 512), ("position", "channel"), sparse=False),
+    "frame": Tap("frame", (512,), ("channel",), sparse=False),
+    "patch": Tap("frame", (49, 512), ("position", "channel"), sparse=False),
 }
 BATCH: Mapping[str, int] = {"cpu": 16, "cuda": 128}
 OPTIONS: Mapping[str, Option] = {
     "crop": Option(
         "center",
         ("center", "squash", "pad"),
-        "how a picture becomes a square",
+        "how a frame becomes a square",
         was="clip_crop",
     )
 }
@@ -61,13 +61,13 @@ def recipe(tap: str) -> dict[str, Any]:
 
 
 def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -> NDArray[np.uint8]:
-    """RGB pictures [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
+    """RGB frames [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
     if options["crop"] == "squash":
-        cropped = [_pictures.squash(picture, SIZE, "bicubic") for picture in seconds]
+        cropped = [_images.squash(frame, SIZE, "bicubic") for frame in seconds]
     elif options["crop"] == "pad":
-        cropped = [_pictures.pad(picture, SIZE, "bicubic") for picture in seconds]
+        cropped = [_images.pad(frame, SIZE, "bicubic") for frame in seconds]
     else:
-        cropped = [_pictures.center(picture, SIZE, SIZE, "bicubic") for picture in seconds]
+        cropped = [_images.center(frame, SIZE, SIZE, "bicubic") for frame in seconds]
     return np.stack(cropped)
 
 
@@ -128,7 +128,7 @@ class _Clip:
         tower.transformer = None  # its weights live on in the blocks, in another layout
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Pictures uint8 [B, 224, 224, 3] → frame [B, 512], patch [B, 49, 512]."""
+        """Frames uint8 [B, 224, 224, 3] → frame [B, 512], patch [B, 49, 512]."""
         import torch
 
         with torch.inference_mode():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _pictures
+from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ MAP_MEAN = (0.43216, 0.394666, 0.37645)
 MAP_STD = (0.22803, 0.22145, 0.216989)
 
 INPUTS: Mapping[str, Input] = {
-    "crop": Input("picture", (SIZE, SIZE, 3), "uint8"),
-    "squash": Input("picture", (SIZE, SIZE, 3), "uint8"),
+    "crop": Input("frame", (SIZE, SIZE, 3), "uint8"),
+    "squash": Input("frame", (SIZE, SIZE, 3), "uint8"),
 }
 TAPS: Mapping[str, Tap] = {
     "pool": Tap("crop", (512,), ("channel",), sparse=False),
@@ -61,11 +61,11 @@ def recipe(tap: str) -> dict[str, Any]:
 
 
 def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -> NDArray[np.uint8]:
-    """RGB pictures [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
+    """RGB frames [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
     if name == "crop":
-        small = [_pictures.center(picture, SHORT_SIDE, SIZE, "bilinear") for picture in seconds]
+        small = [_images.center(frame, SHORT_SIDE, SIZE, "bilinear") for frame in seconds]
     else:
-        small = [_pictures.squash(picture, SIZE, "bilinear") for picture in seconds]
+        small = [_images.squash(frame, SIZE, "bilinear") for frame in seconds]
     return np.stack(small)
 
 
@@ -143,7 +143,7 @@ class _ResNet:
         self.last_unstrided = _stage(network.layer4, (batch, 14, 14), stride=1)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Pictures uint8 [B, 224, 224, 3] → pool [B, 512], map [B, 14, 14, 512], map7."""
+        """Frames uint8 [B, 224, 224, 3] → pool [B, 512], map [B, 14, 14, 512], map7."""
         import torch
         import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""VGGish: 128 numbers for each second of sound, from its log-mel spectrogram.
+"""VGGish: 128 numbers for each second of audio, from its log-mel spectrogram.
 
 ``audio`` is the last layer after its ReLU, as the published audio-visual question answering
 features have it; ``audio_pre_relu`` is what the current TensorFlow model gives, ``audio_pca8``
@@ -38,7 +38,7 @@ PCA = "pca."
 """Prefix of the PCA's tensors in the state."""
 
 INPUTS: Mapping[str, Input] = {
-    "mel": Input("sound", (FRAMES, BANDS), "float32", window=WINDOW, hop="audio_hop")
+    "mel": Input("audio", (FRAMES, BANDS), "float32", window=WINDOW, hop="audio_hop")
 }
 TAPS: Mapping[str, Tap] = {
     "audio": Tap("mel", (128,), ("channel",), sparse=True, weights=("vggish",)),
@@ -65,7 +65,7 @@ def recipe(tap: str) -> dict[str, Any]:
 
 
 def prepare(name: str, seconds: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
-    """Sound [rows, 15600] at 16 kHz → log-mel examples float32 [rows, 96, 64]."""
+    """Audio [rows, 15600] at 16 kHz → log-mel examples float32 [rows, 96, 64]."""
     return log_mel(seconds)
 
 
@@ -73,7 +73,7 @@ def log_mel(windows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Log-mel spectrogram of each window, as VGGish was trained on.
 
     Args:
-        windows: sound [rows, samples] at 16 kHz, -1 … 1.
+        windows: audio [rows, samples] at 16 kHz, -1 … 1.
 
     Returns:
         float32 [rows, frames, 64]; frame f begins at sample 160·f.
@@ -111,7 +111,7 @@ def architecture() -> nn.Module:
     """Torchvggish's network, every layer ``kaiming_normal_`` with zero bias.
 
     PyTorch's default initialisation leaves differences of 2e-4 on a constant: random weights
-    would then not tell one sound from another.
+    would then not tell one audio from another.
     """
     from torch import nn
 

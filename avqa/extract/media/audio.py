@@ -1,4 +1,4 @@
-"""Sound on the picture's clock: 16 kHz mono, time 0 at the first picture, T seconds long.
+"""Audio on the frame's clock: 16 kHz mono, time 0 at the first frame, T seconds long.
 
 Everything works on blocks of whole seconds, so memory does not grow with the video's length,
 and block edges lie at fixed times, so the result depends on the file alone.
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media.types import SAMPLE_RATE, Report, Sound
+from avqa.extract.media.types import SAMPLE_RATE, AudioSamples, Report
 from avqa.extract.settings import Resample
 
 BLOCK_SECONDS = 60
 CONTEXT_SECONDS = 1
-"""Sound on either side of a block that its resampling sees; the filters need some 20 ms."""
+"""Audio on either side of a block that its resampling sees; the filters need some 20 ms."""
 CONTINUES_SECONDS = Fraction(10, 1000)
 """A run this close to the end of the one before continues it.
 
@@ -36,21 +36,21 @@ Waveform = NDArray[np.float32]
 
 @dataclass
 class Extent:
-    """Where real sound lies, in seconds on the picture's clock; filled while reading."""
+    """Where real audio lies, in seconds on the frame's clock; filled while reading."""
 
     start: float | None = None
     end: float | None = None
 
 
-class PictureClockSound:
-    """Places runs of sound and resamples them, block by block.
+class FrameClockAudio:
+    """Places runs of audio and resamples them, block by block.
 
     Iterate once over `blocks`; afterwards `extent` is complete.
     """
 
     def __init__(
         self,
-        runs: Iterable[Sound],
+        runs: Iterable[AudioSamples],
         *,
         start_seconds: Fraction,
         num_seconds: int,
@@ -60,11 +60,11 @@ class PictureClockSound:
         """Take a reader's ``runs``.
 
         Args:
-            runs: sound in file order, on the file's clock.
-            start_seconds: time of the first picture on the file's clock.
+            runs: audio in file order, on the file's clock.
+            start_seconds: time of the first frame on the file's clock.
             num_seconds: T, the number of seconds wanted.
             resample: ``soxr_hq``, or ``nearest44k`` for the published MUSIC-AVQA path.
-            report: gets a warning where sound had to be dropped or mended.
+            report: gets a warning where audio had to be dropped or mended.
         """
         self.extent = Extent()
         self._runs = runs
@@ -82,7 +82,7 @@ class PictureClockSound:
         """Yield the waveform in blocks of at most 60 s: T × 16000 float32 samples in all.
 
         Raises:
-            MediaError: if the stream holds no sound at all, or an impossible sample rate.
+            MediaError: if the stream holds no audio at all, or an impossible sample rate.
         """
         for run in self._runs:
             position, samples = self._place(run)
@@ -96,8 +96,8 @@ class PictureClockSound:
         if self._end is None:
             raise MediaError(
                 "corrupt",
-                "no sound could be decoded from the sound stream; expected at least one sample; "
-                "the pictures are not affected",
+                "no audio could be decoded from the audio stream; expected at least one sample; "
+                "the frames are not affected",
                 stage="sound",
             )
         while not self._done():
@@ -107,14 +107,14 @@ class PictureClockSound:
     def _done(self) -> bool:
         return self._first_second >= self._num_seconds
 
-    def _place(self, run: Sound) -> tuple[int, Waveform]:
+    def _place(self, run: AudioSamples) -> tuple[int, Waveform]:
         """Place the samples, counted at their own rate; what was heard already is cut off."""
         rate, samples = run.sample_rate, self._mend(run.samples)
         if rate not in _RATES:
             raise MediaError(
                 "corrupt",
-                f"sound with sample_rate={rate}; expected 1000 to 1000000; "
-                "the pictures are not affected",
+                f"audio with sample_rate={rate}; expected 1000 to 1000000; "
+                "the frames are not affected",
                 stage="sound",
             )
         start = run.start_seconds - self._zero
@@ -161,14 +161,14 @@ class PictureClockSound:
     def _warn(self) -> None:
         if self._dropped:
             self._report.warnings.append(
-                f"sound overlaps itself: dropped {float(self._dropped):.3f} s by time stamp"
+                f"audio overlaps itself: dropped {float(self._dropped):.3f} s by time stamp"
             )
         if self._mended:
-            self._report.warnings.append(f"sound holds {self._mended} samples that are no number")
+            self._report.warnings.append(f"audio holds {self._mended} samples that are no number")
 
 
 class _Lane:
-    """Sound of one sample rate around the current block: [block − 1 s, block + 61 s).
+    """Audio of one sample rate around the current block: [block − 1 s, block + 61 s).
 
     Almost every file has one lane. Some change their rate on the way; as resampling is linear,
     the sum of the lanes is the whole.
@@ -238,7 +238,7 @@ def to_pcm16(samples: Waveform) -> NDArray[np.int16]:
 
 
 class WindowCutter:
-    """Cuts the waveform into the windows that the rows of a sound input are made from."""
+    """Cuts the waveform into the windows that the rows of an audio input are made from."""
 
     def __init__(self, num_rows: int, hop_seconds: float, window: int) -> None:
         """Row k is the ``window`` samples from round(k × hop × 16000) on."""

@@ -42,8 +42,8 @@ def _after_start_codes(data: bytes) -> Iterator[bytes]:
 def h264_starts_clean(packet: memoryview, length_size: int) -> bool:
     """Whether the first slice of a key packet is intra coded.
 
-    In streams with intra refresh, key packets begin a sweep across several pictures: decoding
-    may start there, but the pictures are right only after the sweep.
+    In streams with intra refresh, key packets begin a sweep across several frames: decoding
+    may start there, but the frames are right only after the sweep.
     """
     for unit in nal_units(packet, length_size):
         kind = unit[0] & 31 if unit else 0
@@ -66,9 +66,9 @@ def _exp_golomb(bits: int, width: int) -> tuple[int, tuple[int, int]]:
 
 
 def hevc_has_layers(packet: memoryview, length_size: int) -> bool:
-    """Whether a picture belongs to a higher temporal layer.
+    """Whether a frame belongs to a higher temporal layer.
 
-    Such pictures may depend on pictures marked as non-reference within a lower layer.
+    Such frames may depend on frames marked as non-reference within a lower layer.
     """
     for unit in nal_units(packet, length_size):
         if len(unit) > 1 and (unit[0] >> 1) & 63 < 32:

@@ -29,7 +29,7 @@ BAD_PACKETS = 100
 
 @contextmanager
 def opened(path: str, limits: Limits) -> Iterator[Any]:
-    """Open with the white lists. Looking for streams may decode a picture: its size is limited.
+    """Open with the white lists. Looking for streams may decode a frame: its size is limited.
 
     Raises:
         MediaError: ``not_media`` or ``unreadable``.
@@ -49,8 +49,8 @@ def opened(path: str, limits: Limits) -> Iterator[Any]:
         yield container
 
 
-def picture_stream(container: Any, path: str) -> Any:
-    """The picture stream flagged as default, else the first; cover images do not count.
+def video_stream(container: Any, path: str) -> Any:
+    """The video stream flagged as default, else the first; cover images do not count.
 
     Raises:
         MediaError: ``no_video``.
@@ -61,8 +61,8 @@ def picture_stream(container: Any, path: str) -> Any:
     return _default(real)
 
 
-def sound_stream(container: Any) -> Any:
-    """The sound stream flagged as default, else the first, else None."""
+def audio_stream(container: Any) -> Any:
+    """The audio stream flagged as default, else the first, else None."""
     return _default(list(container.streams.audio)) if container.streams.audio else None
 
 
@@ -85,7 +85,7 @@ def check_stream(container: Any, stream: Any, path: str, reader: str, limits: Li
     file_checks.check_size(path, coded_width, coded_height, limits)
     file_checks.check_size(path, width, height, limits)
     file_checks.check_length(path, declared_seconds(container), limits)
-    # The declared size may be a lie; the decoder itself refuses larger pictures then.
+    # The declared size may be a lie; the decoder itself refuses larger frames then.
     codec.options = {"max_pixels": str(file_checks.codec_pixels(limits))}
     codec.thread_count = 1
 
@@ -115,7 +115,7 @@ class Demuxed:
     packets: PacketTable
     traits: Traits
     first: Fraction | None
-    """Start in seconds of the earliest packet of picture or sound."""
+    """Start in seconds of the earliest packet of frame or audio."""
     last: Fraction | None
     """End of the latest one."""
 
@@ -126,25 +126,25 @@ class Demuxed:
         if declared is None or name not in DECLARES_LENGTH or self.last is None:
             return False
         start = min(self.first or Fraction(0), Fraction(0))
-        # Headers are rounded, and sound may be declared to its last padded frame.
+        # Headers are rounded, and audio may be declared to its last padded frame.
         return float(self.last - start) < declared - max(0.5, 0.01 * declared)
 
 
 def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
-    """Read the packet table of ``stream``, and the extent of the sound beside it.
+    """Read the packet table of ``stream``, and the extent of the audio beside it.
 
     Raises:
         MediaError: ``too_long`` if time stamps go beyond the limit.
     """
-    sound = sound_stream(container)
+    audio = audio_stream(container)
     for other in container.streams:
-        if other.index not in (stream.index, getattr(sound, "index", None)):
+        if other.index not in (stream.index, getattr(audio, "index", None)):
             other.discard = Discard.all
     columns = array("q"), array("q"), array("b"), array("b")
     traits = Traits()
     look = _Look(stream, traits)
     extents: dict[int, _Extent] = {}
-    for packet in packets_of(container, [stream, sound] if sound else [stream], traits.warnings):
+    for packet in packets_of(container, [stream, audio] if audio else [stream], traits.warnings):
         index = packet.stream_index
         if index not in extents:
             extents[index] = _Extent(packet.time_base, limits)

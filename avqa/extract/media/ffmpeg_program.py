@@ -76,7 +76,7 @@ class Running:
         # A message without an end must not fill the memory.
         while line := self._process.stderr.readline(LINE_BYTES):
             text = line.decode("utf-8", "surrogateescape").rstrip()
-            # The null output complains about pictures at one time; that is no damage.
+            # The null output complains about frames at one time; that is no damage.
             if ("[error]" in text or "[fatal]" in text) and "[null @" not in text:
                 self.num_errors += 1
                 self.errors.append(re.sub(r"\[[^]]*\] ?", "", text))

@@ -10,7 +10,7 @@ from avqa.extract.media.types import Limits
 
 FORMATS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "gif", "ogg", "asf",
-    # Sound alone is no video, but "no video" is the better answer than "not media".
+    # Audio alone is no video, but "no video" is the better answer than "not media".
     "wav", "mp3", "aac", "flac",
 )  # fmt: skip
 """FFmpeg's names of the containers that may be opened. None of them points to other files."""
@@ -61,7 +61,7 @@ def check_file(path: str) -> str:
     if script:
         raise MediaError(
             "refused_protocol",
-            f"path={path!r} is a {script}, not a video; expected the pictures in the file itself; "
+            f"path={path!r} is a {script}, not a video; expected the frames in the file itself; "
             "give the file that it points to",
             stage="probe",
         )
@@ -91,10 +91,10 @@ def not_media(path: str, detail: object) -> MediaError:
 
 
 def no_video(path: str) -> MediaError:
-    """The error for a file of sound, perhaps with a cover image."""
+    """The error for a file of audio, perhaps with a cover image."""
     return MediaError(
         "no_video",
-        f"path={path!r} has no picture stream (a cover image is none); expected a video; "
+        f"path={path!r} has no video stream (a cover image is none); expected a video; "
         "remove it from the folder",
         stage="probe",
     )
@@ -110,22 +110,22 @@ def no_decoder(path: str, reader: str, codec: str) -> MediaError:
     )
 
 
-def no_frames(path: str, detail: object = "no picture decodes") -> MediaError:
-    """The error for a picture stream without one decodable picture."""
+def no_frames(path: str, detail: object = "no frame decodes") -> MediaError:
+    """The error for a video stream without one decodable frame."""
     return MediaError(
         "no_frames",
-        f"path={path!r} has a picture stream but no picture: {_one_line(detail)}; expected at "
+        f"path={path!r} has a video stream but no frame: {_one_line(detail)}; expected at "
         "least one; the file is damaged",
         stage="probe",
     )
 
 
-def no_sound(path: str) -> MediaError:
-    """The error for asking for the sound of a silent file."""
+def no_audio(path: str) -> MediaError:
+    """The error for asking for the audio of a silent file."""
     return MediaError(
         "no_sound",
-        f"path={path!r} has no sound stream; expected one; "
-        "ask for features of pictures only or give the file its sound",
+        f"path={path!r} has no audio stream; expected one; "
+        "ask for features of frames only or give the file its audio",
         stage="sound",
     )
 
@@ -149,7 +149,7 @@ def gif_size(path: str) -> tuple[int, int] | None:
 
 
 def check_size(path: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse a picture size over the limit, before a decoder allocates it.
+    """Refuse a frame size over the limit, before a decoder allocates it.
 
     Raises:
         MediaError: ``too_large``.
@@ -180,7 +180,7 @@ def check_length(path: str, seconds: float | None, limits: Limits) -> None:
 
 
 def codec_pixels(limits: Limits) -> int:
-    """Limit for a decoder's own check, against headers that lie; it counts padded pictures."""
+    """Limit for a decoder's own check, against headers that lie; it counts padded frames."""
     return min(2 * limits.max_pixels + 65_536, 2**31 - 1)  # more is no number to libavcodec
 
 

@@ -1,15 +1,15 @@
-"""Which picture stands for which second: pure functions of the table of presentation times.
+"""Which frame stands for which second: pure functions of the table of presentation times.
 
-Row k is second [k, k+1) counted from the first picture. The modes:
+Row k is second [k, k+1) counted from the first frame. The modes:
 
-- ``mid``: the picture on screen at k + 0.5 s; T = round-half-up(duration).
-- ``start``: the picture on screen at k; T = number of k before the end.
+- ``mid``: the frame on screen at k + 0.5 s; T = round-half-up(duration).
+- ``start``: the frame on screen at k; T = number of k before the end.
 - ``music-avqa``: the grid of MUSIC-AVQA's adaptive script, always 60 rows.
-- ``ffmpeg-fps1``: the pictures that ffmpeg's ``-vf fps=1`` writes.
-- ``ffmpeg-r1``: the pictures that ``ffmpeg -i x -r 1 %d.jpg`` writes.
+- ``ffmpeg-fps1``: the frames that ffmpeg's ``-vf fps=1`` writes.
+- ``ffmpeg-r1``: the frames that ``ffmpeg -i x -r 1 %d.jpg`` writes.
 
 T is at least 1 in all of them. Arithmetic is on integers and fractions: a rounding error of one
-part in 10^16 would otherwise choose another picture.
+part in 10^16 would otherwise choose another frame.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ MUSIC_AVQA_ROWS = 60
 
 @dataclass(frozen=True)
 class Grid:
-    """The picture of each row."""
+    """The frame of each row."""
 
     index: NDArray[np.int64]
     """[T] places in `TimeTable.pts`; they never go back, except in ``music-avqa``."""
     pts: NDArray[np.float64]
-    """[T] seconds of those pictures, the first picture of the file at 0."""
+    """[T] seconds of those frames, the first frame of the file at 0."""
 
     def __len__(self) -> int:
         return len(self.index)
 
 
 def build_grid(times: TimeTable, mode: str, average_fps: Fraction | None) -> Grid:
-    """Choose the picture of every row.
+    """Choose the frame of every row.
 
     Args:
-        times: presentation times of all pictures, at least one.
+        times: presentation times of all frames, at least one.
         mode: one of `MODES`.
-        average_fps: pictures per second as the container declares them; used by ``music-avqa``
+        average_fps: frames per second as the container declares them; used by ``music-avqa``
             only, which falls back on the mean of ``times``.
 
     Raises:
         UnknownName: if there is no such mode.
-        ValueError: if ``times`` holds no picture.
+        ValueError: if ``times`` holds no frame.
     """
     if mode not in MODES:
         raise UnknownName("frame grid", mode, MODES)
     if len(times.pts) == 0:
-        raise ValueError("len(times.pts)=0, expected at least one picture")
+        raise ValueError("len(times.pts)=0, expected at least one frame")
     index = np.asarray(MODES[mode](times, average_fps), dtype=np.int64)
     return Grid(index, times.seconds()[index])
 
@@ -76,16 +76,16 @@ def _start(times: TimeTable, _fps: Fraction | None) -> NDArray[np.int64]:
 
 
 def _on_screen(times: TimeTable, seconds: list[Fraction]) -> NDArray[np.int64]:
-    """Last picture [T] whose time is at most each of ``seconds``, else the first picture."""
+    """Last frame [T] whose time is at most each of ``seconds``, else the first frame."""
     ticks = [floor(second / times.time_base) for second in seconds]
     found = np.searchsorted(times.pts - times.pts[0], np.array(ticks, np.int64), side="right") - 1
     return np.maximum(found, 0)
 
 
 def _ffmpeg_fps1(times: TimeTable, _fps: Fraction | None) -> NDArray[np.int64]:
-    """The filter rounds every time to the nearest second; the last picture of a second wins.
+    """The filter rounds every time to the nearest second; the last frame of a second wins.
 
-    A picture stays until the rounded time of the next; the last one until the rounded end.
+    A frame stays until the rounded time of the next; the last one until the rounded end.
     """
     rows = max(1, _round_half_up(times.duration))
     # round-half-up(pts) <= k is pts < k + 0.5, strictly.
@@ -97,24 +97,24 @@ def _ffmpeg_fps1(times: TimeTable, _fps: Fraction | None) -> NDArray[np.int64]:
 def _ffmpeg_r1(times: TimeTable, _fps: Fraction | None) -> list[int]:
     """Follow the constant-rate conversion of the ffmpeg command with one row per second.
 
-    Every picture is compared with the time of the next row to write: more than 1.1 s early, it
-    is dropped; more than 1.1 s of it still to come, it is repeated, and the picture before it
+    Every frame is compared with the time of the next row to write: more than 1.1 s early, it
+    is dropped; more than 1.1 s of it still to come, it is repeated, and the frame before it
     fills the gap up to 0.6 s before it. Hence the two extra rows at the start of a usual clip.
     """
     rows: list[int] = []
-    gaps = [0, 0, 0]  # rows filled with the picture before, for the last three pictures
+    gaps = [0, 0, 0]  # rows filled with the frame before, for the last three frames
     for i, (early, length) in enumerate(_r1_times(times)):
         before, count = _r1_repeats(early - len(rows), length)
         rows += [max(0, i - 1)] * min(before, count) + [i] * max(0, count - before)
         gaps = [before, *gaps[:2]]
-    # At the end the last picture is repeated as often as gaps were filled of late.
+    # At the end the last frame is repeated as often as gaps were filled of late.
     return rows + [len(times.pts) - 1] * sorted(gaps)[1]
 
 
 def _r1_repeats(late: Fraction, length: Fraction) -> tuple[int, int]:
-    """Rows to write, for a picture ``late`` seconds after the next row's time.
+    """Rows to write, for a frame ``late`` seconds after the next row's time.
 
-    Returns (how many of them show the picture before it, how many in all).
+    Returns (how many of them show the frame before it, how many in all).
     """
     over = late + length
     if late < 0 < over:
@@ -127,7 +127,7 @@ def _r1_repeats(late: Fraction, length: Fraction) -> tuple[int, int]:
 
 
 def _r1_times(times: TimeTable) -> list[tuple[Fraction, Fraction]]:
-    """Time and length of each picture in seconds, as the command's encoder side sees them.
+    """Time and length of each frame in seconds, as the command's encoder side sees them.
 
     It keeps 16 bits of the fraction and moves what is not a whole second up by half a step,
     so that no time is exactly on a threshold.
@@ -142,9 +142,9 @@ def _r1_times(times: TimeTable) -> list[tuple[Fraction, Fraction]]:
 
 
 def _music_avqa(times: TimeTable, average_fps: Fraction | None) -> list[int]:
-    """Picture round-half-even((k + 0.5) · fps) − 1 of a clip taken as one of constant rate.
+    """Frame round-half-even((k + 0.5) · fps) − 1 of a clip taken as one of constant rate.
 
-    Beyond the end, the pictures of the last begun second are shown again and again.
+    Beyond the end, the frames of the last begun second are shown again and again.
     """
     total = len(times.pts)
     fps = average_fps or Fraction(total) / max(times.duration, SLACK)

@@ -1,4 +1,4 @@
-"""Which packets must be decoded to get the wanted pictures: pure functions of the packet table."""
+"""Which packets must be decoded to get the wanted frames: pure functions of the packet table."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DROP, DECODE, DECODE_IF_REFERENCE = range(3)
 
 PLANNED_CODECS = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mjpeg"})
 SKIPS_NON_REFERENCE = frozenset({"h264", "hevc"})
-"""Codecs whose decoders can pass over pictures no other depends on. AV1 loses shown ones."""
+"""Codecs whose decoders can pass over frames no other depends on. AV1 loses shown ones."""
 
 CONTEXT_PACKETS = 16
-"""Packets before a key packet that its leading pictures may depend on: the largest number of
-reference pictures of H.264 and HEVC. Key packets can be closer together than that."""
+"""Packets before a key packet that its leading frames may depend on: the largest number of
+reference frames of H.264 and HEVC. Key packets can be closer together than that."""
 
 
 @dataclass(frozen=True)
 class PacketTable:
-    """All packets of the picture stream, in decode order."""
+    """All packets of the video stream, in decode order."""
 
     pts: NDArray[np.int64]
     """[N] ticks, `MISSING` where there is none."""
@@ -36,7 +36,7 @@ class PacketTable:
     key: NDArray[np.bool_]
     """[N] decoding may start here."""
     shown: NDArray[np.bool_]
-    """[N] false for packets outside the edit list and for hidden pictures."""
+    """[N] false for packets outside the edit list and for hidden frames."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -47,7 +47,7 @@ class Traits:
     """What was seen in the packets' bits; see `_bitstream`."""
 
     gradual: bool = False
-    """Some H.264 key packet does not begin with an intra picture."""
+    """Some H.264 key packet does not begin with an intra frame."""
     layered: bool = False
     """HEVC with temporal layers."""
     warnings: list[str] = field(default_factory=list)
@@ -64,19 +64,19 @@ class Plan:
 
 
 def why_no_table(packets: PacketTable, codec: str, container: str) -> str:
-    """Why the packets do not tell when which picture is shown; empty if they do."""
+    """Why the packets do not tell when which frame is shown; empty if they do."""
     pts = packets.pts[packets.shown]
     if (packets.pts == MISSING).any():
         return "missing time stamps"
     if len(np.unique(pts)) < len(pts):
         return "repeated time stamps"
     if codec == "mpeg4" and container == "avi":
-        return "MPEG-4 part 2 in AVI may pack two pictures into a packet"
+        return "MPEG-4 part 2 in AVI may pack two frames into a packet"
     if len(packets) and not packets.key[0]:
-        return "the file does not begin with a key picture"
+        return "the file does not begin with a key frame"
     first = slice(0, _first_group(packets))
     if (packets.shown[first] & (packets.pts[first] < packets.pts[:1])).any():
-        return "the file begins with pictures that depend on ones before it"
+        return "the file begins with frames that depend on ones before it"
     return ""
 
 
@@ -90,14 +90,14 @@ def why_not_planned(packets: PacketTable, codec: str, traits: Traits) -> str:
     if codec not in PLANNED_CODECS:
         return f"codec {codec} is always decoded in full"
     if traits.gradual:
-        return "key packets without an intra picture (intra refresh)"
+        return "key packets without an intra frame (intra refresh)"
     return ""
 
 
 def time_table(
     packets: PacketTable, time_base: Fraction, average_fps: Fraction | None
 ) -> TimeTable:
-    """Presentation times of the shown pictures; the packets must have them."""
+    """Presentation times of the shown frames; the packets must have them."""
     shown = np.flatnonzero(packets.shown)
     order = shown[np.argsort(packets.pts[shown], kind="stable")]
     pts = packets.pts[order]
@@ -108,9 +108,9 @@ def time_table(
 def closed_table(
     pts: NDArray[np.int64], length: int, time_base: Fraction, average_fps: Fraction | None
 ) -> TimeTable:
-    """Table that ends ``length`` ticks after the last picture began.
+    """Table that ends ``length`` ticks after the last frame began.
 
-    Without a length (0), a picture's mean length or the distance before it is taken.
+    Without a length (0), a frame's mean length or the distance before it is taken.
     """
     if length <= 0 and average_fps:
         length = round(1 / (average_fps * time_base))
@@ -120,11 +120,11 @@ def closed_table(
 
 
 def make_plan(packets: PacketTable, wanted: NDArray[np.int64], codec: str, traits: Traits) -> Plan:
-    """Plan to decode the pictures with the time stamps ``wanted`` and what they depend on.
+    """Plan to decode the frames with the time stamps ``wanted`` and what they depend on.
 
     A group is the packets from one key packet up to the next, in decode order. What follows the
-    last wanted picture of a group is dropped, unless the next group has a wanted leading
-    picture (earlier than its key picture): that one depends on the group before.
+    last wanted frame of a group is dropped, unless the next group has a wanted leading
+    frame (earlier than its key frame): that one depends on the group before.
     """
     starts = np.flatnonzero(packets.key)
     ends = np.append(starts[1:], len(packets))
@@ -143,7 +143,7 @@ def make_plan(packets: PacketTable, wanted: NDArray[np.int64], codec: str, trait
 def _keep_context(
     starts: NDArray[np.int64], ends: NDArray[np.int64], stop: NDArray[np.int64], g: int
 ) -> None:
-    """Keep whole groups before group ``g``, until they hold all its leading pictures need."""
+    """Keep whole groups before group ``g``, until they hold all its leading frames need."""
     context = 0
     while g > 0 and context < CONTEXT_PACKETS:
         g -= 1
@@ -172,6 +172,6 @@ def _spell_out(
         fresh[start] = not continues
         continues = bool(until == end)
     action[is_wanted] = DECODE
-    # A key picture is always needed, and skipping must not apply to it.
+    # A key frame is always needed, and skipping must not apply to it.
     action[starts[stop > starts]] = DECODE
     return Plan(action, fresh)

@@ -1,4 +1,4 @@
-"""Sound by time stamps with PyAV: the only way that keeps the start offset of late sound."""
+"""Audio by time stamps with PyAV: the only way that keeps the start offset of late audio."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import file_checks
-from avqa.extract.media.container import opened, packets_of, sound_stream
-from avqa.extract.media.types import Limits, Report, Sound
+from avqa.extract.media.container import audio_stream, opened, packets_of
+from avqa.extract.media.types import AudioSamples, Limits, Report
 
 
-def read_sound(path: str, limits: Limits, report: Report) -> Iterator[Sound]:
-    """Yield the decoded frames of the sound stream as mono runs on the file's clock.
+def read_audio(path: str, limits: Limits, report: Report) -> Iterator[AudioSamples]:
+    """Yield the decoded frames of the audio stream as mono runs on the file's clock.
 
     Raises:
         MediaError: ``no_sound``, ``no_decoder``, or ``corrupt`` if nothing decodes.
     """
     with opened(path, limits) as container:
-        stream = sound_stream(container)
+        stream = audio_stream(container)
         if stream is None:
-            raise file_checks.no_sound(path)
+            raise file_checks.no_audio(path)
         if stream.codec_context is None:
-            raise _no_sound_decoder(path)
+            raise _no_audio_decoder(path)
         stream.codec_context.thread_count = 1
         for other in container.streams:
             if other.index != stream.index:
@@ -39,14 +39,14 @@ def read_sound(path: str, limits: Limits, report: Report) -> Iterator[Sound]:
         for frame in _frames(container, stream, report):
             start = frame.pts * stream.time_base if frame.pts is not None else expected
             samples = mono(frame)
-            run = Sound(start or Fraction(0), frame.sample_rate, samples)
+            run = AudioSamples(start or Fraction(0), frame.sample_rate, samples)
             expected = run.start_seconds + Fraction(len(samples), frame.sample_rate)
             count += 1
             yield run
     if count == 0:
         raise MediaError(
             "corrupt",
-            f"the sound of path={path!r} does not decode; expected at least one frame; "
+            f"the audio of path={path!r} does not decode; expected at least one frame; "
             "the file is damaged",
             stage="sound",
         )
@@ -68,11 +68,11 @@ def _frames(container: Any, stream: Any, report: Report) -> Iterator[Any]:
         report.corrupt += 1
 
 
-def _no_sound_decoder(path: str) -> MediaError:
+def _no_audio_decoder(path: str) -> MediaError:
     return MediaError(
         "no_decoder",
-        f"no decoder for the sound of path={path!r}; expected a codec FFmpeg knows; "
-        "convert the sound",
+        f"no decoder for the audio of path={path!r}; expected a codec FFmpeg knows; "
+        "convert the audio",
         stage="sound",
     )
 

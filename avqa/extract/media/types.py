@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
-"""Samples per second of the sound every encoder sees."""
+"""Samples per second of the audio every encoder sees."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class TimeTable:
-    """Presentation times of all shown pictures, in order of presentation.
+    """Presentation times of all shown frames, in order of presentation.
 
     ``pts`` [F] int64 are ticks of ``time_base`` seconds, ascending, on the file's own clock;
-    ``end`` is the tick at which the last picture leaves the screen. Time 0 of everything avqa
+    ``end`` is the tick at which the last frame leaves the screen. Time 0 of everything avqa
     stores is ``pts[0]``.
     """
 
@@ -44,18 +44,18 @@ class TimeTable:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds from the first picture's appearance to the last one's end."""
+        """Seconds from the first frame's appearance to the last one's end."""
         return (self.end - int(self.pts[0])) * self.time_base
 
     def seconds(self) -> NDArray[np.float64]:
-        """Times [F] in seconds, the first picture at 0."""
+        """Times [F] in seconds, the first frame at 0."""
         ticks: NDArray[np.float64] = (self.pts - self.pts[0]).astype(np.float64)
         return ticks * float(self.time_base)
 
 
 @dataclass
 class Probe:
-    """What a reader knows of a file before it decodes pictures for rows."""
+    """What a reader knows of a file before it decodes frames for rows."""
 
     path: str
     reader: str
@@ -64,16 +64,16 @@ class Probe:
     codec: str
     declared_seconds: float | None
     times: TimeTable
-    has_sound: bool
+    has_audio: bool
     average_fps: Fraction | None
-    """Mean pictures per second as the container declares it; used by published grids only."""
+    """Mean frames per second as the container declares it; used by published grids only."""
     private: object = None
     """The reader's own state (a packet table, say)."""
 
 
 @dataclass
-class Picture:
-    """One decoded picture: ``rgb`` [H, W, 3] uint8, rotation and pixel aspect applied."""
+class Frame:
+    """One decoded frame: ``rgb`` [H, W, 3] uint8, rotation and pixel aspect applied."""
 
     index: int
     """Place in `TimeTable.pts`."""
@@ -81,8 +81,8 @@ class Picture:
 
 
 @dataclass
-class Sound:
-    """A run of decoded sound: mono float32 samples beginning at a time of the file's clock."""
+class AudioSamples:
+    """A run of decoded audio: mono float32 samples beginning at a time of the file's clock."""
 
     start_seconds: Fraction
     sample_rate: int
@@ -95,9 +95,9 @@ class Report:
 
     packets: int = 0
     skipped: int = 0
-    """Packets not decoded because no wanted picture depends on them."""
+    """Packets not decoded because no wanted frame depends on them."""
     corrupt: int = 0
-    """Packets or pictures that failed to decode and were passed over."""
+    """Packets or frames that failed to decode and were passed over."""
     planned: bool = False
     why_not_planned: str = ""
     partial: bool = False
@@ -108,7 +108,7 @@ class Report:
 
 
 class Reader(Protocol):
-    """A way to read pictures and sound; `avqa.extract.readers.<name>` holds one each.
+    """A way to read frames and audio; `avqa.extract.readers.<name>` holds one each.
 
     All errors about the file are `avqa.errors.MediaError`.
     """
@@ -121,13 +121,13 @@ class Reader(Protocol):
     def probe(self, path: str, limits: Limits) -> Probe:
         """Open ``path``, refuse what the limits forbid, and build the time table."""
 
-    def pictures(
+    def frames(
         self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
-    ) -> Iterator[Picture]:
-        """Yield the pictures ``wanted`` (ascending, distinct places in the time table).
+    ) -> Iterator[Frame]:
+        """Yield the frames ``wanted`` (ascending, distinct places in the time table).
 
         ``full`` decodes everything instead of planning. Fills ``report`` on the way.
         """
 
-    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
-        """Yield all sound in order; runs may leave gaps or overlap where the file does."""
+    def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
+        """Yield all audio in order; runs may leave gaps or overlap where the file does."""

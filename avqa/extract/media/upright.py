@@ -1,4 +1,4 @@
-"""Decoded picture → upright RGB with square pixels."""
+"""Decoded frame → upright RGB with square pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCALING = (
 
 
 class Upright:
-    """Converts the pictures of one stream."""
+    """Converts the frames of one stream."""
 
     def __init__(self, aspect: Fraction) -> None:
         """Take the width of a pixel divided by its height."""
@@ -30,7 +30,7 @@ class Upright:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
-        """Picture [H, W, 3] as a player shows it."""
+        """Frame [H, W, 3] as a player shows it."""
         width, height = display_size(frame.width, frame.height, self._aspect)
         rgb = self._reformatter.reformat(
             frame,

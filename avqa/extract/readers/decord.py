@@ -1,10 +1,10 @@
-"""Pictures through decord, one thread, by its own time stamps.
+"""Frames through decord, one thread, by its own time stamps.
 
-decord has no white list, no limits and drops the start offset of sound. So the file is opened by
-PyAV first, which applies the first two, and the sound is PyAV's.
+decord has no white list, no limits and drops the start offset of audio. So the file is opened by
+PyAV first, which applies the first two, and the audio is PyAV's.
 
-decord seeks by time stamps that MPEG streams, AVI and WMV do not index, resumes at pictures that
-are complete only a refresh sweep later, counts pictures before time 0 and does not find the others
+decord seeks by time stamps that MPEG streams, AVI and WMV do not index, resumes at frames that
+are complete only a refresh sweep later, counts frames before time 0 and does not find the others
 by that count, takes all colours for BT.601; its FFmpeg 4.1 has no AV1 decoder.
 """
 
@@ -26,7 +26,7 @@ from PIL import Image
 from avqa.errors import MediaError
 from avqa.extract.media import container as _container
 from avqa.extract.media import file_checks, packet_plan, pyav_audio
-from avqa.extract.media.types import Limits, Picture, Probe, Report, Sound
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report
 
 NAME = "decord"
 
@@ -34,7 +34,7 @@ NAME = "decord"
 @dataclass(frozen=True)
 class _Private:
     dropped: int
-    """Pictures before time 0, which decord counts but which are never shown."""
+    """Frames before time 0, which decord counts but which are never shown."""
     aspect: Fraction
     short: bool
     limits: Limits
@@ -46,7 +46,7 @@ class DecordReader:
     name = NAME
 
     def version(self) -> str:
-        """Decord's version, and that of PyAV, which reads its sound."""
+        """Decord's version, and that of PyAV, which reads its audio."""
         return f"decord {decord.__version__}, sound by pyav {av.__version__}"
 
     def probe(self, path: str, limits: Limits) -> Probe:
@@ -57,7 +57,7 @@ class DecordReader:
         """
         path = file_checks.check_file(path)
         with _container.opened(path, limits) as container:
-            stream = _container.picture_stream(container, path)
+            stream = _container.video_stream(container, path)
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
@@ -68,7 +68,7 @@ class DecordReader:
             dropped = int((stamps[:, 0] < 0).sum())
             ticks = np.rint(stamps[dropped:] / float(stream.time_base)).astype(np.int64)
             if len(ticks) == 0:
-                raise file_checks.no_frames(path, "all its pictures are before time 0")
+                raise file_checks.no_frames(path, "all its frames are before time 0")
             length = int(ticks[-1, 1] - ticks[-1, 0])
             ticks += _start(found.packets) - ticks[0, 0]
             fps = stream.average_rate or stream.guessed_rate
@@ -81,15 +81,15 @@ class DecordReader:
                 codec=codec.codec.canonical_name,
                 declared_seconds=_container.declared_seconds(container),
                 times=times,
-                has_sound=_container.sound_stream(container) is not None,
+                has_audio=_container.audio_stream(container) is not None,
                 average_fps=fps,
                 private=_Private(dropped, aspect, short, limits),
             )
 
-    def pictures(
+    def frames(
         self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
-    ) -> Iterator[Picture]:
-        """Yield the pictures ``wanted``; decord seeks by itself, ``full`` makes no difference."""
+    ) -> Iterator[Frame]:
+        """Yield the frames ``wanted``; decord seeks by itself, ``full`` makes no difference."""
         private = _private(probe)
         report.packets = len(probe.times.pts)
         report.why_not_planned = "decord seeks by itself"
@@ -102,11 +102,11 @@ class DecordReader:
                 except (decord.DECORDError, IndexError):
                     report.corrupt += 1
                     continue
-                yield Picture(index, _square(rgb, private.aspect, probe.width))
+                yield Frame(index, _square(rgb, private.aspect, probe.width))
 
-    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
-        """Yield the sound by time stamps."""
-        return pyav_audio.read_sound(probe.path, _private(probe).limits, report)
+    def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
+        """Yield the audio by time stamps."""
+        return pyav_audio.read_audio(probe.path, _private(probe).limits, report)
 
 
 READER = DecordReader()
@@ -156,7 +156,7 @@ def _cannot_open(path: str, short: bool, message: str) -> MediaError:
 
 
 def _stamps(video: Any, path: str) -> NDArray[np.float64]:
-    """Begin and end [F, 2] of every picture in seconds on the file's clock."""
+    """Begin and end [F, 2] of every frame in seconds on the file's clock."""
     if len(video) == 0:
         raise file_checks.no_frames(path)
     stamps: NDArray[np.float64] = video.get_frame_timestamp(range(len(video))).astype(np.float64)
@@ -164,7 +164,7 @@ def _stamps(video: Any, path: str) -> NDArray[np.float64]:
 
 
 def _start(packets: packet_plan.PacketTable) -> int:
-    """Tick of the first picture on the file's clock; decord counts from the stream's start."""
+    """Tick of the first frame on the file's clock; decord counts from the stream's start."""
     stamps = packets.pts[packets.shown & (packets.pts != packet_plan.MISSING)]
     return int(stamps.min()) if len(stamps) else 0
 

@@ -1,7 +1,7 @@
-"""Pictures and sound through the bundled ffmpeg program, with a time table of its own.
+"""Frames and audio through the bundled ffmpeg program, with a time table of its own.
 
 An independent check of the other readers: nothing here comes from PyAV. It decodes every
-picture twice, once for the time stamps and once for the wanted pictures.
+frame twice, once for the time stamps and once for the wanted frames.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import ffmpeg_program, file_checks, packet_plan
-from avqa.extract.media.types import Limits, Picture, Probe, Report, Sound, TimeTable
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 NAME = "ffmpeg"
 # One side is stretched to square pixels, none is shrunk.
@@ -48,18 +48,18 @@ _START = "[info] Stream mapping:"
 class _Header:
     """What the program prints about a file."""
 
-    pictures: list[tuple[int, str, str]] = field(default_factory=list)
-    """Index, codec and rest of the line, of each picture stream that is no cover image."""
-    sounds: list[tuple[int, str, str]] = field(default_factory=list)
+    video: list[tuple[int, str, str]] = field(default_factory=list)
+    """Index, codec and rest of the line, of each video stream that is no cover image."""
+    audio: list[tuple[int, str, str]] = field(default_factory=list)
     declared_seconds: float | None = None
 
     def take(self, line: str) -> None:
         if found := _STREAM.match(line):
             stream = (int(found[1]), found[3], found[4])
             if found[2] == "Audio":
-                self.sounds.append(stream)
+                self.audio.append(stream)
             elif "(attached pic)" not in found[4]:
-                self.pictures.append(stream)
+                self.video.append(stream)
         elif found := _DURATION.match(line):
             self.declared_seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
 
@@ -70,8 +70,8 @@ def _default(streams: list[tuple[int, str, str]]) -> tuple[int, str, str]:
 
 @dataclass(frozen=True)
 class _Private:
-    picture: int
-    sound: int | None
+    frame: int
+    audio: int | None
     num_errors: int
     short: bool
     limits: Limits
@@ -97,14 +97,14 @@ class FfmpegReader:
         """
         path = file_checks.check_file(path)
         header = _header(path, limits)
-        index, codec, rest = _default(header.pictures)
+        index, codec, rest = _default(header.video)
         width, height = _declared_size(path, rest, limits)
         file_checks.check_length(path, header.declared_seconds, limits)
-        sound = _default(header.sounds)[0] if header.sounds else None
+        audio = _default(header.audio)[0] if header.audio else None
         table = _Table(path, limits)
         rate = _RATE.search(rest)
         fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None
-        table.fill(index, sound)
+        table.fill(index, audio)
         times = table.times(fps)
         return Probe(
             path=path,
@@ -114,17 +114,17 @@ class FfmpegReader:
             codec=codec,
             declared_seconds=header.declared_seconds,
             times=times,
-            has_sound=sound is not None,
+            has_audio=audio is not None,
             average_fps=fps,
             private=_Private(
-                index, sound, table.num_errors, table.is_short(header.declared_seconds), limits
+                index, audio, table.num_errors, table.is_short(header.declared_seconds), limits
             ),
         )
 
-    def pictures(
+    def frames(
         self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
-    ) -> Iterator[Picture]:
-        """Yield the pictures ``wanted``; everything is always decoded."""
+    ) -> Iterator[Frame]:
+        """Yield the frames ``wanted``; everything is always decoded."""
         private = _private(probe)
         report.packets = len(probe.times.pts)
         report.why_not_planned = "the ffmpeg program decodes everything"
@@ -138,7 +138,7 @@ class FfmpegReader:
             script.flush()
             output = ffmpeg_program.source(private.limits).output(
                 "pipe:1",
-                **{"map": f"0:{private.picture}", "/filter:v": script.name},
+                **{"map": f"0:{private.frame}", "/filter:v": script.name},
                 format="image2pipe",
                 vcodec="ppm",
                 fps_mode="passthrough",
@@ -150,17 +150,17 @@ class FfmpegReader:
                     rgb = _read_ppm(program.output)
                     if rgb is None:
                         return
-                    yield Picture(i, rgb)
+                    yield Frame(i, rgb)
 
-    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
-        """Yield the sound by time stamps.
+    def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
+        """Yield the audio by time stamps.
 
         Raises:
             MediaError: ``no_sound`` or ``corrupt``.
         """
         private = _private(probe)
-        if private.sound is None:
-            raise file_checks.no_sound(probe.path)
+        if private.audio is None:
+            raise file_checks.no_audio(probe.path)
         heard: queue.SimpleQueue[re.Match[str]] = queue.SimpleQueue()
 
         started = False
@@ -173,7 +173,7 @@ class FfmpegReader:
 
         output = ffmpeg_program.source(private.limits).output(
             "pipe:1",
-            map=f"0:{private.sound}",
+            map=f"0:{private.audio}",
             af="ashowinfo",
             format="f32le",
             acodec="pcm_f32le",
@@ -188,7 +188,7 @@ class FfmpegReader:
         if count == 0:
             raise MediaError(
                 "corrupt",
-                f"the sound of path={probe.path!r} does not decode; expected at least one frame; "
+                f"the audio of path={probe.path!r} does not decode; expected at least one frame; "
                 "the file is damaged",
                 stage="sound",
             )
@@ -212,9 +212,9 @@ def _header(path: str, limits: Limits) -> _Header:
     with ffmpeg_program.running(command, header.take) as program:
         program.finish()
         errors = [e for e in program.errors if "At least one output" not in e]
-    if not header.pictures and not header.sounds:
+    if not header.video and not header.audio:
         raise file_checks.not_media(path, errors[-1] if errors else "no stream found")
-    if not header.pictures:
+    if not header.video:
         raise file_checks.no_video(path)
     return header
 
@@ -241,7 +241,7 @@ def _exact_rate(fps: float) -> Fraction:
 
 
 class _Table:
-    """Time stamps of all pictures, and the extent of the sound, from one full decode."""
+    """Time stamps of all frames, and the extent of the audio, from one full decode."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self._path = path
@@ -249,23 +249,23 @@ class _Table:
         self._pts: list[int] = []
         self._length = 0
         self._time_base = Fraction(1)
-        self._sound_end = Fraction(0)
+        self._audio_end = Fraction(0)
         self._started = False
         self.num_errors = 0
 
-    def fill(self, picture: int, sound: int | None) -> None:
+    def fill(self, frame: int, audio: int | None) -> None:
         """Run the program."""
         command = ffmpeg_program.arguments(
             self._path,
             ffmpeg_program.source(self._limits).output(
-                "-", map=f"0:{picture}", vf="showinfo=checksum=0", fps_mode="passthrough",
+                "-", map=f"0:{frame}", vf="showinfo=checksum=0", fps_mode="passthrough",
                 format="null", enc_time_base="demux", **_QUIET,
             )
         )  # fmt: skip
-        if sound is not None:
-            command += ["-map", f"0:{sound}", "-c", "copy", "-f", "framecrc", "pipe:1"]
+        if audio is not None:
+            command += ["-map", f"0:{audio}", "-c", "copy", "-f", "framecrc", "pipe:1"]
         with ffmpeg_program.running(command, self._take) as program:
-            self._take_sound(program.output)
+            self._take_audio(program.output)
             program.finish()
             self.num_errors = program.num_errors
         if not self._pts:
@@ -285,7 +285,7 @@ class _Table:
         elif found := _TIME_BASE.search(line):
             self._time_base = Fraction(int(found[1]), int(found[2]))
 
-    def _take_sound(self, lines: IO[bytes]) -> None:
+    def _take_audio(self, lines: IO[bytes]) -> None:
         time_base = Fraction(1)
         end = 0
         for line in lines:
@@ -294,7 +294,7 @@ class _Table:
             elif not line.startswith(b"#"):
                 fields = line.split(b",")
                 end = max(end, int(fields[2]) + int(fields[3]))
-        self._sound_end = end * time_base
+        self._audio_end = end * time_base
 
     def times(self, fps: Fraction | None) -> TimeTable:
         """The time table."""
@@ -304,17 +304,17 @@ class _Table:
         return table
 
     def is_short(self, declared: float | None) -> bool:
-        """Whether picture and sound both end clearly before the declared length."""
+        """Whether frame and audio both end clearly before the declared length."""
         if declared is None:
             return False
-        picture_end = (self._pts[-1] + self._length) * self._time_base
+        frame_end = (self._pts[-1] + self._length) * self._time_base
         start = min(self._pts[0] * self._time_base, Fraction(0))
-        end = float(max(picture_end, self._sound_end) - start)
+        end = float(max(frame_end, self._audio_end) - start)
         return end < declared - max(0.5, 0.01 * declared)
 
 
 def _choose(wanted: list[int]) -> str:
-    """Expression that is true for the pictures ``wanted``; a search tree, for speed."""
+    """Expression that is true for the frames ``wanted``; a search tree, for speed."""
     if len(wanted) == 1:
         return f"eq(n,{wanted[0]})"
     half = len(wanted) // 2
@@ -322,7 +322,7 @@ def _choose(wanted: list[int]) -> str:
 
 
 def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
-    """Next picture [H, W, 3]; None at the end, or if the program died within one."""
+    """Next frame [H, W, 3]; None at the end, or if the program died within one."""
     magic, size, depth = stream.readline(), stream.readline(), stream.readline()
     if magic != b"P6\n" or depth != b"255\n":
         return None
@@ -333,7 +333,7 @@ def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
     return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
-def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterator[Sound]:
+def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterator[AudioSamples]:
     """Cut the samples into the frames that were announced."""
     expected = Fraction(0)
     # Samples are written after their announcement, so what is there to read is announced.
@@ -344,4 +344,6 @@ def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterato
         samples = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], np.float32)
         start = expected if found[1] == "NOPTS" else Fraction(int(found[1]), rate)
         expected = start + Fraction(length, rate)
-        yield Sound(start, rate, samples.reshape(-1, channels).mean(axis=1, dtype=np.float32))
+        yield AudioSamples(
+            start, rate, samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+        )

@@ -1,4 +1,4 @@
-"""Pictures through PyAV, packet by packet, decoding only what the wanted ones depend on."""
+"""Frames through PyAV, packet by packet, decoding only what the wanted ones depend on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from avqa.extract.media import container as _container
 from avqa.extract.media import file_checks, packet_plan, pyav_audio
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
-from avqa.extract.media.types import Limits, Picture, Probe, Report, Sound, TimeTable
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 from avqa.extract.media.upright import Upright
 
 NAME = "pyav"
 MOST_AHEAD = 16
-"""So many pictures at most lie between a picture and a later one it is predicted from."""
+"""So many frames at most lie between a frame and a later one it is predicted from."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Private:
     packets: PacketTable
     traits: Traits
     by_order: bool
-    """Pictures are known by their order of appearance: time stamps do not tell them apart."""
+    """Frames are known by their order of appearance: time stamps do not tell them apart."""
     why_not_planned: str
     short: bool
     """The packets end before the declared length."""
@@ -66,7 +66,7 @@ class PyavReader:
         """
         path = file_checks.check_file(path)
         with _container.opened(path, limits) as container:
-            stream = _container.picture_stream(container, path)
+            stream = _container.video_stream(container, path)
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
@@ -98,15 +98,15 @@ class PyavReader:
                 codec=name,
                 declared_seconds=_container.declared_seconds(container),
                 times=times,
-                has_sound=_container.sound_stream(container) is not None,
+                has_audio=_container.audio_stream(container) is not None,
                 average_fps=fps,
                 private=private,
             )
 
-    def pictures(
+    def frames(
         self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
-    ) -> Iterator[Picture]:
-        """Yield the pictures ``wanted``; see `avqa.extract.media.types.Reader`."""
+    ) -> Iterator[Frame]:
+        """Yield the frames ``wanted``; see `avqa.extract.media.types.Reader`."""
         private = _private(probe)
         report.packets = len(private.packets)
         report.partial = report.partial or private.short
@@ -117,9 +117,9 @@ class PyavReader:
         if not why:
             try:
                 report.planned = True
-                for picture in _planned(probe, private, wanted, report):
-                    done = picture.index
-                    yield picture
+                for frame in _planned(probe, private, wanted, report):
+                    done = frame.index
+                    yield frame
                 return
             except _CannotPlan as error:
                 why = str(error)
@@ -127,9 +127,9 @@ class PyavReader:
         report.corrupt = corrupt  # the full decode comes by the same damage again
         yield from _in_full(probe, private, [i for i in wanted if i > done], report)
 
-    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
-        """Yield the sound by time stamps."""
-        return pyav_audio.read_sound(probe.path, _private(probe).limits, report)
+    def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
+        """Yield the audio by time stamps."""
+        return pyav_audio.read_audio(probe.path, _private(probe).limits, report)
 
 
 READER = PyavReader()
@@ -177,8 +177,8 @@ class _Decoder:
     def is_sound(self, frame: Any) -> bool:
         """Whether no damage can show in ``frame``, the next one that came out.
 
-        A damaged picture shows in all that were predicted from it, and those are not marked:
-        none is trusted until a clean key picture later than the damage.
+        A damaged frame shows in all that were predicted from it, and those are not marked:
+        none is trusted until a clean key frame later than the damage.
         """
         if frame.is_corrupt:
             self._damage(frame.pts)
@@ -197,31 +197,31 @@ class _Decoder:
 
 
 class _Held:
-    """Pictures that came out before one that they may be predicted from.
+    """Frames that came out before one that they may be predicted from.
 
-    A B picture is predicted from later ones, up to the next picture of another kind; whether
+    A B frame is predicted from later ones, up to the next frame of another kind; whether
     that is whole shows when it comes out.
     """
 
     def __init__(self) -> None:
-        self._held: deque[tuple[int, Picture]] = deque()
+        self._held: deque[tuple[int, Frame]] = deque()
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, picture: Picture) -> None:
-        """Hold the picture of the frame that came out last."""
-        self._held.append((self._count, picture))
+    def put(self, frame: Frame) -> None:
+        """Hold the frame of the frame that came out last."""
+        self._held.append((self._count, frame))
 
-    def after(self, frame: Any) -> Iterator[Picture]:
+    def after(self, frame: Any) -> Iterator[Frame]:
         """Give those that are sure now that ``frame`` came out whole, itself perhaps."""
         sure = self._count - (MOST_AHEAD if frame.pict_type == PictureType.B else 0)
         self._count += 1
         while self._held and self._held[0][0] <= sure:
             yield self._held.popleft()[1]
 
-    def rest(self) -> Iterator[Picture]:
+    def rest(self) -> Iterator[Frame]:
         """Give all, at the end."""
         while self._held:
             yield self._held.popleft()[1]
@@ -233,7 +233,7 @@ class _Held:
 
 def _planned(
     probe: Probe, private: _Private, wanted: Sequence[int], report: Report
-) -> Iterator[Picture]:
+) -> Iterator[Frame]:
     """Decode by plan; everything unexpected raises `_CannotPlan`."""
     plan = packet_plan.make_plan(
         private.packets, probe.times.pts[list(wanted)], probe.codec, private.traits
@@ -247,17 +247,17 @@ def _planned(
         waiting = [(int(i), int(probe.times.pts[i])) for i in wanted]
         for frame in _planned_frames(decoder, private.packets, plan):
             if report.corrupt > before or frame.is_corrupt:
-                raise _CannotPlan("a packet or a picture was corrupt")
+                raise _CannotPlan("a packet or a frame was corrupt")
             if waiting and frame.pts == waiting[0][1]:
-                held.put(Picture(waiting.pop(0)[0], upright(frame)))
+                held.put(Frame(waiting.pop(0)[0], upright(frame)))
             elif waiting and (frame.pts is None or frame.pts > waiting[0][1]):
                 break
             yield from held.after(frame)
         if report.corrupt > before:
-            raise _CannotPlan("a packet or a picture was corrupt")
+            raise _CannotPlan("a packet or a frame was corrupt")
         yield from held.rest()
         if waiting:
-            raise _CannotPlan("a wanted picture did not come out of the decoder")
+            raise _CannotPlan("a wanted frame did not come out of the decoder")
 
 
 def _planned_frames(
@@ -288,8 +288,8 @@ def _stamp(packet: Any) -> int:
 
 def _in_full(
     probe: Probe, private: _Private, wanted: Sequence[int], report: Report
-) -> Iterator[Picture]:
-    """Decode everything up to the last wanted picture; what damage may show in is left out."""
+) -> Iterator[Frame]:
+    """Decode everything up to the last wanted frame; what damage may show in is left out."""
     if not wanted:
         return
     with _container.opened(probe.path, private.limits) as container:
@@ -308,7 +308,7 @@ def _in_full(
             if waiting and index == waiting[0]:
                 waiting.pop(0)
                 if is_sound:
-                    held.put(Picture(index, upright(frame)))
+                    held.put(Frame(index, upright(frame)))
             yield from held.after(frame)
             if not waiting and not held:
                 return

@@ -1,6 +1,6 @@
 """What heads are made of.
 
 - ``head``: what every head takes and gives; ``evidence``: one view of what it looked at
-- ``blocks``: attention, question encoders, answer layers; ``grounding``: sound in pictures
+- ``blocks``: attention, question encoders, answer layers; ``grounding``: audio in frames
 - ``paper``: a paper as data; ``cost``: parameters and FLOPs
 """

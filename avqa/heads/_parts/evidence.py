@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -12,20 +13,20 @@ from torch import Tensor
 class Evidence:
     """Where and when a head looked, for a batch; None where the head has no such thing.
 
-    Weights are at least 0, and 0 at padded seconds. ``patches`` are of the pictures that the head
+    Weights are at least 0, and 0 at padded seconds. ``patches`` are of the frames that the head
     looked into; at seconds that it left out all are 0.
     """
 
     seconds: Tensor | None = None
     """[B, T], weight of each second (selection and attention), sums to 1."""
-    sound_time: Tensor | None = None
-    """[B, T], of the sound alone, sums to 1."""
-    picture_time: Tensor | None = None
-    """[B, T], of the pictures alone, sums to 1."""
+    audio_time: Tensor | None = None
+    """[B, T], of the audio alone, sums to 1."""
+    frame_time: Tensor | None = None
+    """[B, T], of the frames alone, sums to 1."""
     patches: Tensor | None = None
     """[B, T, P], sums to 1 over the patches of each second that was looked into."""
     modality: Tensor | None = None
-    """[B, 2], shares of the pictures and of the sound, sum to 1."""
+    """[B, 2], shares of the frames and of the audio, sum to 1."""
     words: Tensor | None = None
     """[B, N], weight of each word of the question, sums to 1; CLIP's word n is its position
     n + 1 behind the start token."""
@@ -46,18 +47,33 @@ class Evidence:
         A second's weight is the mean of both streams', by ``modality`` where the head weighs them.
 
         Shapes:
-            sound and picture [B, T], valid [B, T], modality [B, 2], patches [B, T, P],
+            audio and frame [B, T], valid [B, T], modality [B, 2], patches [B, T, P],
             words [B, N]
         """
-        sound_time = None if sound is None else over_time(sound, valid)
-        picture_time = None if picture is None else over_time(picture, valid)
-        seconds = sound_time if picture_time is None else picture_time
-        if sound_time is not None and picture_time is not None:
-            share = sound_time.new_full((len(valid), 2), 0.5) if modality is None else modality
-            seconds = share[:, :1] * picture_time + share[:, 1:] * sound_time
+        audio_time = None if sound is None else over_time(sound, valid)
+        frame_time = None if picture is None else over_time(picture, valid)
+        seconds = audio_time if frame_time is None else frame_time
+        if audio_time is not None and frame_time is not None:
+            share = audio_time.new_full((len(valid), 2), 0.5) if modality is None else modality
+            seconds = share[:, :1] * frame_time + share[:, 1:] * audio_time
         if patches is not None:
             patches = over_patches(patches)
-        return cls(seconds, sound_time, picture_time, patches, modality, words)
+        return cls(seconds, audio_time, frame_time, patches, modality, words)
+
+    @property
+    def sound_time(self) -> Tensor | None:
+        """Old name of `audio_time`, for one release."""
+        return _renamed("sound_time", "audio_time", self.audio_time)
+
+    @property
+    def picture_time(self) -> Tensor | None:
+        """Old name of `frame_time`, for one release."""
+        return _renamed("picture_time", "frame_time", self.frame_time)
+
+
+def _renamed(old: str, new: str, value: Tensor | None) -> Tensor | None:
+    warnings.warn(f"Evidence.{old} is now Evidence.{new}", DeprecationWarning, stacklevel=3)
+    return value
 
 
 def over_time(weights: Tensor, valid: Tensor) -> Tensor:

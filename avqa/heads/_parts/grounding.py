@@ -1,4 +1,4 @@
-"""What the heads that ground sound in pictures share: grounding, match loss, pre-training."""
+"""What the heads that ground audio in frames share: grounding, match loss, pre-training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from avqa.heads._parts.head import Head, HeadInput, HeadOptions
 
-GROUNDING_PREFIXES = ("audio.", "picture.", "visual.", "match.")
+GROUNDING_PREFIXES = ("audio.", "frame.", "visual.", "match.")
 """Parameters that AVST's grounding pre-training (stage I) trains, by the names they have in every
-head that can start from it: `audio_layer`, `picture_layer`, the layer after the grounding
+head that can start from it: `audio_layer`, `visual_layer`, the layer after the grounding
 ([mean; grounded] 2D→D) and the `MatchClassifier`."""
 
 
@@ -26,7 +26,7 @@ def audio_layer(options: HeadOptions) -> nn.Sequential:
     )
 
 
-def picture_layer(options: HeadOptions) -> nn.Module:
+def visual_layer(options: HeadOptions) -> nn.Module:
     """Nothing where maps are as wide as the head, as in the papers; else a layer to D."""
     if options.visual_width == options.width:
         return nn.Identity()
@@ -66,7 +66,7 @@ def cosine(maps: Tensor, vector: Tensor) -> Tensor:
 
 
 def draw_negatives(inputs: HeadInput) -> Tensor | None:
-    """A picture of another video for every second: [B, T, P, Dv]; None if there is none.
+    """A frame of another video for every second: [B, T, P, Dv]; None if there is none.
 
     ``inputs.negative_patch`` where given; else, per sample and second, a valid second of the
     batch drawn uniformly among those of samples with another ``video`` (every sample is a video
@@ -86,7 +86,7 @@ def draw_negatives(inputs: HeadInput) -> Tensor | None:
 
 
 class MatchClassifier(nn.Sequential):
-    """Whether a sound and a picture belong together: FC 2D→D→D/2→D/4→2, ReLU between.
+    """Whether audio and a frame belong together: FC 2D→D→D/2→D/4→2, ReLU between.
 
     Shapes:
         [audio; visual] [..., 2D] → [..., 2]

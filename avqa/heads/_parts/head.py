@@ -1,6 +1,6 @@
 """What every head takes and gives: `HeadOptions`, `HeadInput`, `HeadOutput`, `Head`.
 
-Shape letters, the same in every head: B batch, T seconds, P patches of a picture, N words of a
+Shape letters, the same in every head: B batch, T seconds, P patches of a frame, N words of a
 question, O options of a multiple choice, D width, C answers, G instrument classes.
 """
 
@@ -88,7 +88,7 @@ class HeadInput:
     audio: Tensor | None = None
     """[B, T, audio_width], VGGish rows."""
     frame: Tensor | None = None
-    """[B, T, visual_width], one vector per picture."""
+    """[B, T, visual_width], one vector per frame."""
     patch: Tensor | None = None
     """[B, T, P, visual_width], patches or map positions, row-major."""
     tokens: Tensor | None = None
@@ -108,7 +108,7 @@ class HeadInput:
     video: Tensor | None = None
     """[B] long, equal for questions about one video; training losses that need other videos."""
     negative_patch: Tensor | None = None
-    """[B, T, P, visual_width], pictures of other videos (match loss); drawn from the batch
+    """[B, T, P, visual_width], frames of other videos (match loss); drawn from the batch
     where it is not given."""
     sources: Tensor | None = None
     """[B, G] in [0, 1], instrument labels of the video (SaSR-Net, training)."""

@@ -25,7 +25,7 @@ class Recipe:
     stride_seconds: int = 1
     """Every how many seconds a row is taken."""
     visual: Literal["clip_vit_b32", "resnet18"] = "clip_vit_b32"
-    """The pictures' features: vectors and patches of CLIP, or ResNet-18's vectors and maps."""
+    """The frames' features: vectors and patches of CLIP, or ResNet-18's vectors and maps."""
     note: str = ""
 
 
@@ -52,7 +52,7 @@ class Ablation:
     values: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     visual: str | None = None
-    """The pictures' features that make the row, as in `Recipe`; None: those of the full head."""
+    """The frames' features that make the row, as in `Recipe`; None: those of the full head."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""AVAF-Net: the words gather clues from sound and patches; the question weighs the two."""
+"""AVAF-Net: the words gather clues from audio and patches; the question weighs the two."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CrossLayer(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Self-attention over the seconds of sound, one head, learnt positions N(0, 1).
+    """Self-attention over the seconds of audio, one head, learnt positions N(0, 1).
 
     Shapes:
         audio [B, T, D], valid [B, T] → [B, T, D]
@@ -107,7 +107,7 @@ class ModalityFusion(nn.Module):
 
     Shapes:
         q [B, D], words [B, N, D], audio [B, T, D], patches [B, T·P, D], valid [B, T]
-        → F [B, N, D], δ [B, 2], weights of the words over seconds of sound [B, N, T] and over
+        → F [B, N, D], δ [B, 2], weights of the words over seconds of audio [B, N, T] and over
         patches [B, N, T·P] (None unless wanted)
     """
 
@@ -131,13 +131,13 @@ class ModalityFusion(nn.Module):
     ) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
         """Fuse the modalities per word."""
         words = question.words
-        heard, sound_attn = self.audio(words, audio, valid, want_weights=want_weights)  # Eq. 10
+        heard, audio_attn = self.audio(words, audio, valid, want_weights=want_weights)  # Eq. 10
         shown = valid.repeat_interleave(patches.shape[1] // valid.shape[1], 1)
         seen, patch_attn = self.visual(words, patches, shown, want_weights=want_weights)  # Eq. 11
         weights = self._weights(question.sentence)
         seen, heard = weights[:, :1, None] * seen, weights[:, 1:, None] * heard
         fused = seen + heard if self.join is None else self.join(torch.cat([seen, heard], -1))
-        return fused, weights, (sound_attn, patch_attn)  # Eq. 13, [B, N, D]
+        return fused, weights, (audio_attn, patch_attn)  # Eq. 13, [B, N, D]
 
     def _weights(self, q: Tensor) -> Tensor:
         if self.weigh is None:
@@ -168,7 +168,7 @@ class WordPool(nn.Module):
 
 
 class Mined(NamedTuple):
-    """Sound and patches before and after clue mining."""
+    """Audio and patches before and after clue mining."""
 
     audio: Tensor
     """a [B, T, D]."""
@@ -179,7 +179,7 @@ class Mined(NamedTuple):
     patch_clues: Tensor
     """Z' [B, T, P, D]."""
     word_attn: Tensor | None
-    """[B, T, N], of the sound over the words."""
+    """[B, T, N], of the audio over the words."""
 
 
 class Head(BaseHead):
@@ -194,7 +194,7 @@ class Head(BaseHead):
     L_spat (Eq. 6–9) is one term for q and one for a' against the patches of Z'.
 
     Chosen where the paper is silent: α = 1, τ = 0.4, the pooling of words, the audio encoder; the
-    interaction of sound and patches inside L_temp uses the encoder's output, too.
+    interaction of audio and patches inside L_temp uses the encoder's output, too.
     Differs from the authors' code: the sentence is the end-of-text vector and words are masked
     after it; see also `ModalityFusion` and `temporal_loss`.
 
@@ -202,7 +202,7 @@ class Head(BaseHead):
         audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
         explain: modality_weights [B, 2] (visual, audio); question_patch_sim, audio_patch_sim
         [B, T, P] cosines with Z' (0 at padded seconds); word_attn_audio [B, T, N] (with ``avcm``);
-        word_pool [B, N]; word_sound_attn [B, N, T]; word_patch_attn [B, N, T·P]. CLIP's word n
+        word_pool [B, N]; word_audio_attn [B, N, T]; word_patch_attn [B, N, T·P]. CLIP's word n
         is its position n + 1.
 
     Raises:
@@ -244,7 +244,7 @@ class Head(BaseHead):
         self.check(inputs)
         question = self._question(inputs)
         mined = self._mine(inputs, question, want_weights=explain)
-        fused, weights, (sound_attn, patch_attn) = self.fusion(
+        fused, weights, (audio_attn, patch_attn) = self.fusion(
             question,
             mined.audio_clues,
             mined.patch_clues.flatten(1, 2),
@@ -257,7 +257,7 @@ class Head(BaseHead):
         if explain:
             told = self._similarities(question.sentence, mined, inputs.valid)
             told |= {"modality_weights": weights, "word_pool": word_pool}
-            told |= {"word_sound_attn": sound_attn, "word_patch_attn": patch_attn}
+            told |= {"word_audio_attn": audio_attn, "word_patch_attn": patch_attn}
         return HeadOutput(self.answer(e, inputs), losses, told)
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
@@ -266,7 +266,7 @@ class Head(BaseHead):
         words = told["word_pool"]
         sound, looked = (
             (words.unsqueeze(1) @ told[f"word_{kind}_attn"]).squeeze(1)  # Σ_n w_n A_n
-            for kind in ("sound", "patch")
+            for kind in ("audio", "patch")
         )
         patches = looked.view(*inputs.valid.shape, -1)  # [B, T, P]
         return Evidence.of_streams(

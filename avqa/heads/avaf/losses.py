@@ -1,4 +1,4 @@
-"""AVAF-Net's contrastive losses: alignment of sound and picture in time and in space."""
+"""AVAF-Net's contrastive losses: alignment of audio and frame in time and in space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FNAC_FOREGROUND = 0.6
 
 
 def sounding(audio: Tensor, patches: Tensor) -> Tensor:
-    """Patches weighted by their product with the second's sound ("vocalisation" features).
+    """Patches weighted by their product with the second's audio ("vocalisation" features).
 
         c_tp = Z_tp · a_t / √D,  s_t = mean_p c_tp Z_tp
 
@@ -32,7 +32,7 @@ def _product(audio: Tensor, patches: Tensor) -> Tensor:
 
 
 def _foreground(audio: Tensor, patches: Tensor) -> Tensor:
-    """Mean of the patches whose c_tp, scaled to 0–1 over the picture, is 0.6 or more."""
+    """Mean of the patches whose c_tp, scaled to 0–1 over the frame, is 0.6 or more."""
     c = _product(audio, patches).detach()
     low, high = c.amin(-1, keepdim=True), c.amax(-1, keepdim=True)
     inside = (c - low >= FNAC_FOREGROUND * (high - low)).to(patches.dtype)
@@ -52,7 +52,7 @@ def _gaps(audio: Tensor, visual: Tensor, sound: Tensor, temperature: float | Non
 
 
 def temporal_loss(audio: Tensor, patches: Tensor, valid: Tensor, kind: str) -> Tensor:
-    """L_temp (TACL): seconds that sound alike should look alike.
+    """L_temp (TACL): seconds that audio alike should look alike.
 
         Eq. 1–3   mean_ij |sim(a_i, v_j) − sim(a_i, a_j)| + |sim(a_i, v_j) − sim(v_i, v_j)|
                   + |sim(a_i, a_j) − sim(s_i, s_j)|,  sim = cosine, v_t = mean_p Z_tp
@@ -85,7 +85,7 @@ def spatial_loss(
     temperature: float,
     others: Tensor | None,
 ) -> Tensor:
-    """One term of L_spat (SACL): patches near the query against the rest of the picture.
+    """One term of L_spat (SACL): patches near the query against the rest of the frame.
 
         Eq. 6–9   p_t = softmax_P(cos(query_t, Z'_tp) / temperature),  + = {p > phi}
                   l_t = −log(Σ_+ e^{p/τ} / Σ_all e^{p/τ}),  mean over valid seconds of the batch

@@ -19,11 +19,11 @@ class Options(HeadOptions):
     """The sentence: CLIP's end-of-text vector, or, only to reproduce the authors' code, that of
     the start token, which is the same for every question."""
     audio_encoder: bool = True
-    """Self-attention over the seconds of sound, as in the authors' code."""
+    """Self-attention over the seconds of audio, as in the authors' code."""
     num_seconds: int = 60
     """Positions the audio encoder has: the most seconds it can read."""
     avcm: bool = True
-    """Clue mining: sound and patches attend to the words."""
+    """Clue mining: audio and patches attend to the words."""
     qoaf: bool = True
     """Weights of the two modalities from the question; without it both are 1."""
     fuse: Literal["concat", "sum"] = "concat"

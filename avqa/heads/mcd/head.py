@@ -1,4 +1,4 @@
-"""MCD: clues from sound and picture enrich the question, which then decides alone."""
+"""MCD: clues from audio and frame enrich the question, which then decides alone."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Streams(NamedTuple):
 class Head(BaseHead):
     """Mutual correlation distillation (MCD).
 
-    Sound and pictures meet in N association blocks (`AssociationBlock`, Eq. 1–5); a shared
+    Audio and frames meet in N association blocks (`AssociationBlock`, Eq. 1–5); a shared
     `Aggregator` (Eq. 6) finds clues in the features before (low) and after (high) them:
 
                  f̂_jq = ½ (clues(low_j) + clues(high_j))                         j = audio, visual

@@ -35,7 +35,7 @@ class Options(HeadOptions):
     num_frames: int = 10
     """k, frames sampled per video (not given in the paper); even."""
     lef: Literal["full", "no_visual", "no_audio", "no_text", "add"] = "full"
-    """Terms of the fusion of text with pooled sound and picture."""
+    """Terms of the fusion of text with pooled audio and frame."""
     late_fusion: Literal["none", "add", "concat"] = "none"
     """Join the last block's pooled features before the answer, which the paper argues against."""
     loss_qv: bool = True

@@ -14,7 +14,7 @@ _FIELDS = {"a": "audio", "v": "frame"}
 
 
 class PlainNetwork(nn.Module):
-    """A two-layer network of the question, the mean sound, the mean picture, or some of them.
+    """A two-layer network of the question, the mean audio, the mean frame, or some of them.
 
         out = FC(drop(ReLU(FC([q; mean_t FC(audio_t); mean_t FC(frame_t)]))))
 

@@ -1,4 +1,4 @@
-"""MCD's text side: the text object, and its fusion with pooled sound and pictures (LEF)."""
+"""MCD's text side: the text object, and its fusion with pooled audio and frames (LEF)."""
 
 from __future__ import annotations
 

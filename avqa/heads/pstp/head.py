@@ -1,7 +1,7 @@
-"""PSTP-Net (ACM MM 2023): segments, then patches, that the question asks about, and all sound.
+"""PSTP-Net (ACM MM 2023): segments, then patches, that the question asks about, and all audio.
 
 The question picks ``top_k_segments`` of ``num_segments`` segments and ``top_k_patches`` patches
-of every second in them; the second's sound attends to those patches; a layer over the whole
+of every second in them; the second's audio attends to those patches; a layer over the whole
 video looks at everything once more. The mean of all these tokens answers.
 """
 
@@ -44,7 +44,7 @@ class _Moments(NamedTuple):
     valid: Tensor
     """[B, Γ] bool."""
     audio: Tensor
-    """[B, Γ, D], what the sound asks AVAM with."""
+    """[B, Γ, D], what the audio asks AVAM with."""
 
 
 _Seen = dict[str, Tensor]
@@ -66,7 +66,7 @@ class Head(BaseHead):
     Chosen where the paper is silent: tokens are joined along time; Han is the released code's
     layer (the printed sum with two norms and a feed-forward layer), its weights shared by both
     directions; Eq. 17's FC is the classifier; Eq. 13's result is one vector per second; without
-    SRSM the sound attends to all patches, without TSSM there is no AVF and Γ = T.
+    SRSM the audio attends to all patches, without TSSM there is no AVF and Γ = T.
     Differs from the authors' code: there the answer comes from raw features and words alone,
     the selected tokens are computed and dropped (see ``docs/heads/pstp.md``).
 
@@ -135,7 +135,7 @@ class Head(BaseHead):
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
         """The kept segments by the question's attention, spread evenly over their seconds.
 
-        Patches: mean of the question's attention (SRSM) and of the sound's (AVAM).
+        Patches: mean of the question's attention (SRSM) and of the audio's (AVAM).
         """
         told, valid = output.explain, inputs.valid
         seconds = None
@@ -180,7 +180,7 @@ class Head(BaseHead):
     def _patches(
         self, patches: Tensor | None, moments: _Moments, q: Tensor
     ) -> tuple[Groups, _Seen]:
-        """SRSM and AVAM: the patches of those seconds that question and sound attend to."""
+        """SRSM and AVAM: the patches of those seconds that question and audio attend to."""
         options, mask = self.options, moments.valid
         if not (options.use_srsm or options.use_avam):
             return {}, {}
@@ -228,7 +228,7 @@ def _evident_patches(told: _Seen, num_seconds: int) -> Tensor | None:
     asked, heard = told.get("patch_weights"), told.get("audio_patch_attn")
     if asked is None and heard is None:
         return None
-    if asked is not None and heard is not None:  # the sound chose among the kept patches
+    if asked is not None and heard is not None:  # the audio chose among the kept patches
         kept = told["patch_index"].flatten(0, 1)
         heard = placed(heard.flatten(0, 1), kept, asked.shape[-1]).view_as(asked)
     maps = [x for x in (asked, heard) if x is not None]

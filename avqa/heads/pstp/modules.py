@@ -122,7 +122,7 @@ class SegmentSelection(nn.Module):
 
 
 class ChosenPatches(NamedTuple):
-    """What the question finds in the pictures of the kept seconds."""
+    """What the question finds in the frames of the kept seconds."""
 
     attended: Tensor
     """u^p [B, Γ, D]."""
@@ -133,11 +133,11 @@ class ChosenPatches(NamedTuple):
     patches: Tensor
     """[B, Γ, m, D], projected."""
     factor: Tensor
-    """[B, Γ, m], share of each kept patch, mean 1 over a picture's kept ones."""
+    """[B, Γ, m], share of each kept patch, mean 1 over a frame's kept ones."""
 
 
 class PatchSelection(nn.Module):
-    """Keep, of every picture, the patches that the question attends to most (SRSM).
+    """Keep, of every frame, the patches that the question attends to most (SRSM).
 
     Implements Eq. 9–11 of PSTP-Net, with Z = FC(patches):
 

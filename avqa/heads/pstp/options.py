@@ -21,7 +21,7 @@ class Options(HeadOptions):
     """m. Paper: 20, AVQA 2; release: 25."""
     lgpm_layers: int = 1
     avf: bool = True
-    """Fuse sound and picture inside segments first (printed; the released code never does)."""
+    """Fuse audio and frame inside segments first (printed; the released code never does)."""
     select_from: Literal["avf", "raw"] = "avf"
     """What the seconds of the chosen segments are taken from; ``raw`` is Eq. 7–8 as printed."""
     select_grad: Literal["weighted", "attended", "both", "none"] = "both"

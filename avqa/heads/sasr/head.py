@@ -1,4 +1,4 @@
-"""SaSR-Net: tokens of instrument classes make sound and picture source-aware, then AVST's steps."""
+"""SaSR-Net: tokens of instrument classes make audio and frame source-aware, then AVST's steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avqa.heads._parts.grounding import (
     audio_layer,
     draw_negatives,
     match_loss,
-    picture_layer,
+    visual_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
@@ -24,11 +24,11 @@ from avqa.heads.sasr.sources import PaperSources, Sources, dot_attention
 
 
 class Head(BaseHead):
-    """Source-aware sound and pictures, spatial and temporal attention, fusion.
+    """Source-aware audio and frames, spatial and temporal attention, fusion.
 
     Implements Yang et al., Findings of EMNLP 2024, Sec. 3 (steps 2 and 3: `SourceBranch`):
 
-        1  sound       a_t = FC(ReLU(FC(audio_t))),  v̄_t = mean_p M_tp
+        1  audio       a_t = FC(ReLU(FC(audio_t))),  v̄_t = mean_p M_tp
         2  SLT         [a^s; G^a] = S([a; Gt]),  [v^s; G^v] = S([v̄; Gt])
         3  SaSR        a^g, G^a' from a^s, G^a;  v^g, G^v' from v^s, G^v
         4  SA          s_t = softmax_p(cos(M_tp, a^g_t) / ground_temp)
@@ -39,7 +39,7 @@ class Head(BaseHead):
         7  L_source    BCE(FC(G^a'), labels) + BCE(FC(G^v'), labels)
            L_reg       CE(FC(Gt), [0 … G-1])
            L_match     CE(MLP([a^g_t; v^sa_t]), 1) and CE(MLP([a^g_t; v^sa'_t]), 0), v^sa' from
-                       pictures of another video and the same a^g
+                       frames of another video and the same a^g
 
     Paper → here: T' → T, p_C → ``sources``, class tokens → Gt, F_dt (undefined) → a^g_t.
     Chosen where the paper is silent: what replaces a removed block: without SLT the features stay
@@ -71,7 +71,7 @@ class Head(BaseHead):
         self.shortcut = "vsa" if official else options.shortcut
         self.question = question_encoder(options, words=False)
         self.audio = audio_layer(options)
-        self.picture = picture_layer(options)
+        self.picture = visual_layer(options)
         self.sources = OfficialSources(options) if official else PaperSources(options)
         if options.sa:
             self.visual = nn.Linear(2 * width, width)
@@ -122,7 +122,7 @@ class Head(BaseHead):
         return output
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
-        """Temporal attention of both streams; patches by the spatial attention of the sound."""
+        """Temporal attention of both streams; patches by the spatial attention of the audio."""
         told = output.explain
         return Evidence.of_streams(
             told.get("temporal_attn_audio"),
@@ -132,7 +132,7 @@ class Head(BaseHead):
         )
 
     def _locate(self, maps: Tensor, a: Tensor, v: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Where the sound ``a`` is in the maps: v^sa [B, T, D] and weights [B, T, P]."""
+        """Where the audio ``a`` is in the maps: v^sa [B, T, D] and weights [B, T, P]."""
         if not self.paper.sa:
             return v, None
         if self.paper.sa_norm == "cosine":

@@ -151,11 +151,11 @@ class OfficialBranch(nn.Module):
 
 
 class OfficialSources(nn.Module):
-    """Source tokens shared by both modalities, whose audio is also grouped by the pictures.
+    """Source tokens shared by both modalities, whose audio is also grouped by the frames.
 
     Chosen where the authors' description is silent: tokens start at N(0, 0.02²), theirs at
     exactly zero; the extra grouping of the audio stands behind its three layers, and the negative
-    pass keeps the audio of the positive one (theirs is computed again by the negative pictures).
+    pass keeps the audio of the positive one (theirs is computed again by the negative frames).
 
     Shapes:
         audio [B, 10, D], visual [B, 10, D], valid [B, 10] → `Sources`
@@ -177,7 +177,7 @@ class OfficialSources(nn.Module):
         self.tokens = source_tokens(options)
 
     def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
-        """Source-aware audio, one row for every second of the pictures."""
+        """Source-aware audio, one row for every second of the frames."""
         if valid.shape[1] != SECONDS:
             raise ValueError(
                 f"valid has T={valid.shape[1]} seconds; expected {SECONDS} with variant='official',"
@@ -187,7 +187,7 @@ class OfficialSources(nn.Module):
         return self.audio(self.project_audio(audio), self.tokens, valid, seconds)  # type: ignore[no-any-return]
 
     def see(self, visual: Tensor, valid: Tensor) -> Sources:
-        """Source-aware pictures."""
+        """Source-aware frames."""
         return self.visual(self._projected(visual), self.tokens, valid)  # type: ignore[no-any-return]
 
     def _projected(self, visual: Tensor) -> Tensor:

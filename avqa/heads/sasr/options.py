@@ -31,7 +31,7 @@ class Options(HeadOptions):
     sasr: bool = True
     """Source-aware semantic representation: tokens gather features and give back."""
     sa: bool = True
-    """Spatial attention of the sound over the map, and the match loss."""
+    """Spatial attention of the audio over the map, and the match loss."""
     ta: bool = True
     """Temporal attention of the question; means over time without it."""
     slt_attn: Literal["block", "plain"] = "block"
@@ -39,7 +39,7 @@ class Options(HeadOptions):
     residual: bool = True
     """Keep the features themselves beside what the tokens give back; not printed."""
     sa_norm: Literal["cosine", "dot"] = "cosine"
-    """Rows of the map and sound of length 1, or the printed products, which saturate."""
+    """Rows of the map and audio of length 1, or the printed products, which saturate."""
     temporal: Literal["plain", "qblock"] = "plain"
     """The printed attention, which has no parameters, or AVST's block."""
     shortcut: Literal["vg", "vsa"] = "vg"

@@ -163,11 +163,11 @@ class PaperSources(nn.Module):
 
     def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
         """Source-aware audio."""
-        del visual  # only the official variant's audio looks at pictures
+        del visual  # only the official variant's audio looks at frames
         return self.audio(audio, self.tokens, valid)  # type: ignore[no-any-return]
 
     def see(self, visual: Tensor, valid: Tensor) -> Sources:
-        """Source-aware pictures."""
+        """Source-aware frames."""
         return self.visual(visual, self.tokens, valid)  # type: ignore[no-any-return]
 
 

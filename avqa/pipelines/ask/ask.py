@@ -61,7 +61,7 @@ class Answer:
     settings: Settings
     """That the rows were extracted with."""
     crop: str | None
-    """How pictures are fitted into the square of the patches; None without patches."""
+    """How frames are fitted into the square of the patches; None without patches."""
     notes: tuple[str, ...]
     made: tuple[str, ...]
     """Features that were extracted for this question, not kept from an earlier one."""
@@ -106,7 +106,7 @@ class Answer:
             named = [f"{k * self.stride} ({100 * seconds[k]:.0f} %)" for k in best]
             line = f"second{'s' if len(named) > 1 else ''} {', '.join(named)}"
         if modality is not None:
-            line += f"; pictures {100 * modality[0]:.0f} %, sound {100 * modality[1]:.0f} %"
+            line += f"; frames {100 * modality[0]:.0f} %, audio {100 * modality[1]:.0f} %"
         return line
 
 
@@ -122,7 +122,7 @@ def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> 
     Raises:
         ConfigError: run, video or question cannot be used.
         RecipeMismatch: features cannot be made here as the run's were.
-        MediaError: the video cannot be read, or lacks the sound that the head needs.
+        MediaError: the video cannot be read, or lacks the audio that the head needs.
         WeightsUnavailable: the run's weights are not at hand.
     """
     started = time.monotonic()

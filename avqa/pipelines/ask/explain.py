@@ -32,7 +32,7 @@ from avqa.store.places.files import storage_errors, write_atomic, write_json
 
 NUM_PICTURES = 4
 PICTURES = "frames"
-_CURVES = {"sound_time": "sound", "picture_time": "pictures"}
+_CURVES = {"audio_time": "audio", "frame_time": "frames"}
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         most = answer.member.config.settings.max_seconds
         report = write_frames(answer.video, frames, answer.settings, Limits(), most)
         index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
-        seconds = _seconds(answer, report.num_pictures)
+        seconds = _seconds(answer, report.num_frames)
         rows = [
             _Row(number, seconds[number], _loaded(frames / index["rows"][seconds[number]]["file"]))
             for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
         ]
-        sound = frames / report.sound
+        sound = frames / report.audio
         spectrum = spectrum_of(sound) if sound.is_file() else None
     view = TimeView(
         seconds,
@@ -100,7 +100,7 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         footer=_footer(answer, rows, strongest),
     )
     with storage_errors(str(folder)):
-        files = _write_pictures(folder / PICTURES, rows, drawn)
+        files = _write_frames(folder / PICTURES, rows, drawn)
         named = [str(file.relative_to(folder)) for file in files]
         numbers = _numbers(answer, seconds, rows, index) | {"pictures": named}
         write_atomic(folder / "time.png", draw_time(view, page.question), durable=False)
@@ -119,10 +119,10 @@ def chosen_rows(weights: NDArray[np.float64] | None, num_rows: int) -> list[int]
     return sorted(int(row) for row in best if weights[row] > 0)
 
 
-def _seconds(answer: Answer, num_pictures: int) -> tuple[int, ...]:
+def _seconds(answer: Answer, num_frames: int) -> tuple[int, ...]:
     """Second of each row that the head was given, or, if it looks at no video, could be given."""
     settings = answer.member.config.settings
-    every = tuple(range(0, min(num_pictures, settings.max_seconds), settings.stride_seconds))
+    every = tuple(range(0, min(num_frames, settings.max_seconds), settings.stride_seconds))
     return every[: answer.num_rows]
 
 
@@ -171,7 +171,7 @@ def _footer(answer: Answer, rows: list[_Row], strongest: float | None) -> str:
     return f"{looked}      {tint}{'; dark: outside what the encoder sees' if cut else ''}"
 
 
-def _write_pictures(folder: Path, rows: list[_Row], drawn: list[Image.Image]) -> list[Path]:
+def _write_frames(folder: Path, rows: list[_Row], drawn: list[Image.Image]) -> list[Path]:
     for old in folder.glob("second-*.png"):
         old.unlink()
     files = []
@@ -216,8 +216,8 @@ def _numbers(
                 "second": second,
                 "pts_seconds": index["rows"][second]["pts_seconds"],
                 "weight": at("seconds", row),
-                "sound": at("sound_time", row),
-                "pictures": at("picture_time", row),
+                "sound": at("audio_time", row),
+                "pictures": at("frame_time", row),
                 "patches": at("patches", row),
             }
             for row, second in enumerate(seconds)

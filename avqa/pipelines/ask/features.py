@@ -35,7 +35,7 @@ MACHINE = ("compute.device", "compute.batch")
 its last digits only."""
 SIDES = ("run", "here")
 CROPS = ("center", "squash", "pad")
-"""Ways to fit a picture into a square that `explain` can draw; see `heat.grid_box`."""
+"""Ways to fit a frame into a square that `explain` can draw; see `heat.grid_box`."""
 Say = Callable[[str], None]
 Recipes = dict[str, dict[str, Any]]
 
@@ -52,7 +52,7 @@ class VideoRecipe:
 
     @property
     def crop(self) -> str | None:
-        """How pictures are fitted into the square that the patches divide; None if not known."""
+        """How frames are fitted into the square that the patches divide; None if not known."""
         name = self.names.get("patch")
         crop = None if name is None else self.recipes[name]["encoder"].get("crop")
         return crop if crop in CROPS else None
@@ -143,7 +143,7 @@ def video_rows(
 
     Raises:
         ConfigError: there is no such file.
-        MediaError: it cannot be read, or has no sound where sound is needed.
+        MediaError: it cannot be read, or has no audio where audio is needed.
     """
     print_of = fingerprint(str(video)) if video.is_file() else None
     if print_of is None:
@@ -180,8 +180,8 @@ def _extract(video: Path, settings: Settings, max_rows: int) -> dict[str, NDArra
     if absent:
         raise MediaError(
             "no_sound",
-            f"video {str(video)!r} has no sound stream; expected one: the head was trained with"
-            f" {', '.join(absent)}; ask about a video with sound",
+            f"video {str(video)!r} has no audio stream; expected one: the head was trained with"
+            f" {', '.join(absent)}; ask about a video with audio",
         )
     return {
         name: stored(arrays[name], settings.dtype, f"video {str(video)!r}: {name}")

@@ -149,7 +149,7 @@ def _time_axes(figure: Any, grid: Any, view: TimeView) -> None:
 
 def _attention(axes: Any, view: TimeView) -> None:
     """Bars of each row's weight in percent, beside each other for several curves."""
-    colour = {"sound": SOUND, "pictures": PICTURE, "attention": BOTH}
+    colour = {"audio": SOUND, "frames": PICTURE, "attention": BOTH}
     for second in view.chosen:
         axes.axvspan(second + 0.03, second + 0.97, color=CHOSEN, alpha=0.35, linewidth=0)
     width = 0.9 / max(1, len(view.curves))

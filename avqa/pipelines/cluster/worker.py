@@ -118,8 +118,8 @@ class Extractor:
             # What a failed video showed of itself is not kept: its rows are not there either.
             header = footer = None
         flags = RowFlag(0)
-        if header is not None and header.has_sound:
-            flags |= RowFlag.HAS_SOUND
+        if header is not None and header.has_audio:
+            flags |= RowFlag.HAS_AUDIO
         if footer is not None and footer.report.partial:
             flags |= RowFlag.PARTIAL
         return VideoRecord(

@@ -227,10 +227,10 @@ class Engine:
         report = ticket.footer.report
         if not report.partial:
             return
-        pictures = [
-            count for name, count in arrived.items() if input_kind(*name.split("/")) == "picture"
+        frames = [
+            count for name, count in arrived.items() if input_kind(*name.split("/")) == "frame"
         ]
-        good = min(pictures, default=ticket.header.num_rows)
+        good = min(frames, default=ticket.header.num_rows)
         if not self.config.accept_partial:
             raise MediaError(
                 "corrupt" if report.corrupt else "truncated",

@@ -143,10 +143,10 @@ class Ticket:
 
     def _feature_record(self, feature: str) -> FeatureRecord:
         error = self.failure or self._errors.get(feature)
-        if error is None and _kind(feature) == "sound":
-            if self.header is not None and not self.header.has_sound:
+        if error is None and _kind(feature) == "audio":
+            if self.header is not None and not self.header.has_audio:
                 return FeatureRecord(feature, Status.ABSENT, 0, ())
-            error = self.footer.sound_error if self.footer else None
+            error = self.footer.audio_error if self.footer else None
         if error is not None:
             return FeatureRecord(
                 feature, Status.FAILED, 0, (), error.reason, str(error)[:500], error.stage
@@ -162,7 +162,7 @@ class Ticket:
 
 
 def input_kind(encoder: str, name: str) -> str:
-    """``picture`` or ``sound``: what an encoder's input is made from."""
+    """``frame`` or ``audio``: what an encoder's input is made from."""
     kind: str = encoders.load(encoder).INPUTS[name].kind
     return kind
 

@@ -74,8 +74,8 @@ class FinalizeReport(RunReport):
             counts.append(f"{self.failed_before} failed before")
         if self.pending:
             counts.append(f"{self.pending} pending")
-        if self.without_sound:
-            counts.append(f"{self.without_sound} without sound")
+        if self.without_audio:
+            counts.append(f"{self.without_audio} without audio")
         return (
             f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(counts)};"
             f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}; {self.reason}"
@@ -278,7 +278,7 @@ class _Merger:
             else:
                 report.extracted += name in moved
                 report.finished_before += name not in moved
-            report.without_sound += name in moved and Status.ABSENT in found
+            report.without_audio += name in moved and Status.ABSENT in found
         for record in records:
             report.rows += max((feature.length for feature in record.features), default=0)
             report.n_bytes += sum(c.n_bytes for f in record.features for c in f.chunks)

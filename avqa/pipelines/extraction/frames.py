@@ -12,7 +12,7 @@ from typing import Any
 
 from avqa.errors import ConfigError, StorageFailure
 from avqa.extract.decoder.process import DecoderProcess, Footer, Header
-from avqa.extract.decoder.work import PICTURE_FILE, SOUND_FILE
+from avqa.extract.decoder.work import AUDIO_FILE, FRAME_FILE
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 
@@ -28,25 +28,25 @@ class FramesReport:
     folder: Path
     num_rows: int
     """T: rows the video has."""
-    num_pictures: int
-    """Pictures written; fewer than T if the file ends early."""
+    num_frames: int
+    """Frames written; fewer than T if the file ends early."""
     duration: float
-    """Seconds from the first picture's appearance to the last one's end."""
-    sound: str
+    """Seconds from the first frame's appearance to the last one's end."""
+    audio: str
     """``audio.wav``, or why there is none."""
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
         """What was written, in one line, and a line for each warning."""
-        sound = f"and {SOUND_FILE}" if self.sound == SOUND_FILE else f"but no sound ({self.sound})"
-        line = f"wrote {self.num_pictures} pictures {sound} of {self.duration:.2f} s to "
+        audio = f"and {AUDIO_FILE}" if self.audio == AUDIO_FILE else f"but no audio ({self.audio})"
+        line = f"wrote {self.num_frames} frames {audio} of {self.duration:.2f} s to "
         return "\n".join([line + str(self.folder), *(f"warning: {w}" for w in self.warnings)])
 
 
 def write_frames(
     video: Path, out: Path, settings: Settings, limits: Limits, max_rows: int | None = None
 ) -> FramesReport:
-    """Write one full-size PNG per row, the sound, and ``frames.json`` with the times.
+    """Write one full-size PNG per row, the audio, and ``frames.json`` with the times.
 
     The files appear in ``out`` once all is written; an earlier output there is replaced.
 
@@ -55,11 +55,11 @@ def write_frames(
         out: folder, created if need be; empty or holding an earlier output only.
         settings: ``frame_at``, ``decoder`` and ``resample`` matter.
         limits: what the video may cost.
-        max_rows: only the first so many rows, and the sound that belongs to them.
+        max_rows: only the first so many rows, and the audio that belongs to them.
 
     Raises:
         ConfigError: if there is no such video, or ``out`` holds something else.
-        MediaError: if the pictures cannot be read.
+        MediaError: if the frames cannot be read.
         StorageFailure: if ``out`` cannot be written.
     """
     if not video.is_file():
@@ -111,7 +111,7 @@ def _is_ours(entry: Path) -> bool:
     """Whether `write_frames` writes a file of this name."""
     if entry.is_dir():
         return entry.name.startswith(SCRATCH)
-    if entry.name in (SOUND_FILE, INDEX_FILE):
+    if entry.name in (AUDIO_FILE, INDEX_FILE):
         return True
     return entry.suffix == ".png" and entry.stem.isdecimal() and len(entry.stem) >= 5
 
@@ -137,10 +137,10 @@ def _write(
                 footer = item
     assert header is not None
     assert footer is not None
-    num_pictures = len(list(scratch.glob("*.png")))
-    sound = _sound(header, footer, scratch / SOUND_FILE)
+    num_frames = len(list(scratch.glob("*.png")))
+    audio = _audio(header, footer, scratch / AUDIO_FILE)
     report = FramesReport(
-        out, header.num_rows, num_pictures, header.duration, sound, tuple(footer.report.warnings)
+        out, header.num_rows, num_frames, header.duration, audio, tuple(footer.report.warnings)
     )
     decoder_name = {"name": settings.decoder, "version": version}
     index = _index(video, header, footer, report, settings.frame_at, decoder_name)
@@ -148,14 +148,14 @@ def _write(
     return report
 
 
-def _sound(header: Header, footer: Footer, file: Path) -> str:
+def _audio(header: Header, footer: Footer, file: Path) -> str:
     """``audio.wav``, or why there is none; half a file is removed."""
-    if not header.has_sound:
-        return "no sound stream"
-    if footer.sound_error is None:
-        return SOUND_FILE
+    if not header.has_audio:
+        return "no audio stream"
+    if footer.audio_error is None:
+        return AUDIO_FILE
     file.unlink(missing_ok=True)
-    return f"{footer.sound_error.reason}: {footer.sound_error}"
+    return f"{footer.audio_error.reason}: {footer.audio_error}"
 
 
 def _index(
@@ -168,7 +168,7 @@ def _index(
 ) -> dict[str, Any]:
     """Content of ``frames.json``."""
     rows = [
-        {"file": PICTURE_FILE.format(k), "index": int(index), "pts_seconds": float(pts)}
+        {"file": FRAME_FILE.format(k), "index": int(index), "pts_seconds": float(pts)}
         for k, (index, pts) in enumerate(zip(header.index, header.pts, strict=True))
     ]
     return {
@@ -180,10 +180,10 @@ def _index(
         "codec": header.codec,
         "decoder": decoder,
         "mode": mode,
-        "sound": report.sound,
+        "sound": report.audio,
         "audio_start_seconds": footer.audio_start,
         "audio_end_seconds": footer.audio_end,
         "partial": footer.report.partial,
         "warnings": list(report.warnings),
-        "rows": [{**row, "mode": mode} for row in rows[: report.num_pictures]],
+        "rows": [{**row, "mode": mode} for row in rows[: report.num_frames]],
     }

@@ -71,7 +71,7 @@ class Progress:
     as_json: bool = False
     ok: int = 0
     failed: int = 0
-    without_sound: int = 0
+    without_audio: int = 0
     rows: int = 0
     video_seconds: float = 0.0
     n_bytes: int = 0
@@ -95,7 +95,7 @@ class Progress:
             self.failed += 1
         else:
             self.ok += 1
-        self.without_sound += Status.ABSENT in statuses
+        self.without_audio += Status.ABSENT in statuses
         if record.pts:
             self.rows += len(record.pts)
             self.video_seconds += record.duration

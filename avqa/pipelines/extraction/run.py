@@ -93,7 +93,7 @@ class RunReport:
     finished_before: int = 0
     failed: int = 0
     failed_before: int = 0
-    without_sound: int = 0
+    without_audio: int = 0
     rows: int = 0
     video_seconds: float = 0.0
     n_bytes: int = 0
@@ -109,8 +109,8 @@ class RunReport:
             parts.append(f"{self.failed} failed")
         if self.failed_before:
             parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
-        if self.without_sound:
-            parts.append(f"{self.without_sound} without sound")
+        if self.without_audio:
+            parts.append(f"{self.without_audio} without audio")
         speed = ""
         if self.rows:
             speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
@@ -328,7 +328,7 @@ def _run(
         with contextlib.suppress(Exception):  # a cluster that dies badly changes no outcome
             executor.close(abort=aborted)
         report.extracted, report.failed = progress.ok, progress.failed
-        report.without_sound = progress.without_sound
+        report.without_audio = progress.without_audio
         report.rows, report.video_seconds = progress.rows, progress.video_seconds
         report.n_bytes, report.stages = progress.n_bytes, progress.stages
         report.report_path = driver.report_path

@@ -60,8 +60,8 @@ def extract_video(
             `avqa.extract.settings.Settings`.
 
     Returns:
-        Feature name → array, and ``"pts"`` → [T] seconds of each row's picture. A feature of a
-        stream that the video has not (no sound) is left out.
+        Feature name → array, and ``"pts"`` → [T] seconds of each row's frame. A feature of a
+        stream that the video has not (no audio) is left out.
 
     Raises:
         MediaError: the video cannot be read.

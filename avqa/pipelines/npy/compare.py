@@ -33,7 +33,7 @@ SCALE_TOLERANCE = 0.01
 """Norms may differ by 1 % before rows count as scaled: a cosine does not see it."""
 UNNAMED = "rows"
 """Stream of a file whose kind nobody said."""
-SOUND = ("vggish/",)
+AUDIO = ("vggish/",)
 
 Load = Callable[[], NDArray[Any]]
 
@@ -400,7 +400,7 @@ class _Matcher:
             report.reasons.append(f"theirs are {report.scale:.4g} times as long")
         report.likely = explain(
             Facts(
-                sound=report.name.startswith(SOUND),
+                audio=report.name.startswith(AUDIO),
                 equal=not report.reasons,
                 ours=report.ours,
                 theirs=report.theirs,

@@ -22,7 +22,7 @@ ALIKE = 0.9
 class Facts:
     """What the rules look at."""
 
-    sound: bool
+    audio: bool
     equal: bool
     ours: Traits
     theirs: Traits
@@ -65,17 +65,17 @@ RULES = (
         "clip_vit_b32/patch is what the script meant; no recipe repeats its fault",
     ),
     Rule(
-        lambda f: f.sound and f.theirs.is_bytes and not f.ours.is_bytes,
+        lambda f: f.audio and f.theirs.is_bytes and not f.ours.is_bytes,
         "PCA and rounding to 8 bits, torchvggish's default",
         "--features vggish/audio_pca8",
     ),
     Rule(
-        lambda f: f.sound and f.theirs.negatives > 0 and f.ours.negatives == 0,
+        lambda f: f.audio and f.theirs.negatives > 0 and f.ours.negatives == 0,
         "taken before the last ReLU, as in the current TensorFlow model",
         "--features vggish/audio_pre_relu",
     ),
     Rule(
-        lambda f: f.sound and f.hop_096,
+        lambda f: f.audio and f.hop_096,
         "one example every 0.96 s instead of every second",
         "--set vggish.audio_hop=0.96",
     ),
@@ -85,17 +85,17 @@ RULES = (
         f"that of ours, every {STEP}th row: avqa export npy --layout tjstg",
     ),
     Rule(
-        lambda f: not f.sound and f.extra == 2,
-        "pictures by `ffmpeg -r 1`: two extra rows in front, later ones lag",
+        lambda f: not f.audio and f.extra == 2,
+        "frames by `ffmpeg -r 1`: two extra rows in front, later ones lag",
         "--frame-at ffmpeg-r1, as in --profile pstp",
     ),
     Rule(
-        lambda f: not f.sound and f.extra == 1,
-        "pictures by ffmpeg's rate conversion, one more than seconds",
+        lambda f: not f.audio and f.extra == 1,
+        "frames by ffmpeg's rate conversion, one more than seconds",
         "--frame-at ffmpeg-r1 or ffmpeg-fps1",
     ),
     Rule(
-        lambda f: not f.sound and f.always_60,
+        lambda f: not f.audio and f.always_60,
         "always 60 rows, short videos looped",
         "--frame-at music-avqa, as in --profile music-avqa",
     ),
@@ -115,13 +115,13 @@ RULES = (
         "that of ours; avqa stores no normalised rows, normalise when reading",
     ),
     Rule(
-        lambda f: f.sound and f.median > ALIKE,
+        lambda f: f.audio and f.median > ALIKE,
         "the same seconds by another resampler or reader",
         "--resample nearest44k, as in --profile music-avqa",
     ),
     Rule(
         lambda f: f.median > ALIKE,
-        "other pictures of the same seconds, or another resizing",
+        "other frames of the same seconds, or another resizing",
         "--frame-at start or music-avqa; --set clip_vit_b32.crop=squash or pad",
     ),
 )

@@ -84,7 +84,7 @@ class ExportReport:
         lines += self.without
         if self.length is not None:
             lines.append(
-                f"length={self.length}: pictures are padded with their last row, sound with zeros;"
+                f"length={self.length}: frames are padded with their last row, audio with zeros;"
                 " nothing in the files tells padding from features"
             )
         if self.random_weights:
@@ -128,7 +128,7 @@ def export_npy(
         out: gets the layout's folders.
         layout: a name of `LAYOUTS`.
         folders: those of the layout to write; all by default.
-        length: rows of every file: pad (pictures: last row repeated, sound: zeros) or cut.
+        length: rows of every file: pad (frames: last row repeated, audio: zeros) or cut.
         overwrite: replace files that hold something else.
         say: gets progress lines.
 
@@ -262,7 +262,7 @@ class _Exporter:
         return NOT_IMPORTED if never_there else min(states).name.lower()
 
     def _fitted(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """``[length, *row]``: cut, or padded with the last row, sound with zeros."""
+        """``[length, *row]``: cut, or padded with the last row, audio with zeros."""
         self.report.lengths[len(rows)] += 1
         if self._length is None or len(rows) == self._length:
             return rows

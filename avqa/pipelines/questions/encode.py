@@ -64,7 +64,7 @@ class QuestionOptions:
     store: StorePath
     settings: TextSettings = field(default_factory=TextSettings)
     weights: str | None = None
-    """None: those that the store's CLIP pictures were made with."""
+    """None: those that the store's CLIP frames were made with."""
     replace: bool = False
     steal_lock: bool = False
 
@@ -232,23 +232,23 @@ def encode_questions(
 def choose_weights(
     store: FeatureStore, asked: str | None, say: Callable[[str], None]
 ) -> weights.WeightsSource:
-    """The weights of the text tower: those of the store's CLIP pictures unless others are asked.
+    """The weights of the text tower: those of the store's CLIP frames unless others are asked.
 
-    Sentence and picture vectors can be compared only if both towers come from one training.
+    Sentence and frame vectors can be compared only if both towers come from one training.
 
     Raises:
-        RecipeMismatch: those of the pictures are not at hand, or pictures have several.
+        RecipeMismatch: those of the frames are not at hand, or frames have several.
         ConfigError, WeightsUnavailable: as `weights.resolve`.
     """
     made = {}
     for feature in store.features:
-        of_pictures = store.recipe(feature).get("weights", {}).get(ENCODER)
-        if of_pictures is not None:
-            made[_named(of_pictures)] = of_pictures["source"]
-    pictures = " and ".join(sorted(made))
+        of_frames = store.recipe(feature).get("weights", {}).get(ENCODER)
+        if of_frames is not None:
+            made[_named(of_frames)] = of_frames["source"]
+    frames = " and ".join(sorted(made))
     if asked is None and len(made) > 1:
         raise RecipeMismatch(
-            f"store {str(store.path)!r}: CLIP pictures have weights {pictures}; expected one;"
+            f"store {str(store.path)!r}: CLIP frames have weights {frames}; expected one;"
             " choose those of the texts with --weights"
         )
     default = next((source for source in made.values() if source != "file"), "pretrained")
@@ -257,13 +257,13 @@ def choose_weights(
     if source.seed is not None:
         say(f"RANDOM WEIGHTS: the texts' features come from {source.source} and mean nothing")
     if made and set(made) != {mine}:
-        differ = f"texts would have weights {mine}, the store's CLIP pictures have {pictures}"
+        differ = f"texts would have weights {mine}, the store's CLIP frames have {frames}"
         if asked is None:
             raise RecipeMismatch(
                 f"{differ}; expected the same; give the folder of the latter with --weights, or"
                 " --weights pretrained if they need not agree"
             )
-        say(f"warning: {differ}: pictures and texts cannot be compared")
+        say(f"warning: {differ}: frames and texts cannot be compared")
     return source
 
 

@@ -1,4 +1,4 @@
-"""Grounding pre-training over a store: sound and pictures of the real training videos."""
+"""Grounding pre-training over a store: audio and frames of the real training videos."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pretrain_grounding(
     if len(videos) < 2:
         raise DatasetError(
             f"{len(videos)} real training videos to learn grounding from; expected two or more,"
-            " since a sound is told from another video's pictures; check --annotations and --store"
+            " since audio is told from the frames of another; check --annotations and --store"
         )
     say(f"grounding: {len(videos)} real training videos, {settings.max_seconds} s of each")
     features.preload(videos)

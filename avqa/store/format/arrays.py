@@ -45,8 +45,8 @@ class Arrays:
         self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
         for feature in features:
             self.add_feature(feature)
-        self._pictures = FrameTimes(root)
-        self.seconds = self._pictures.shape[1]
+        self._images = FrameTimes(root)
+        self.seconds = self._images.shape[1]
         """Size of the second axis of all features."""
         ids = self.columns[schema.VIDEO_ID].values
         self.rows = {str(name): row for row, name in enumerate(ids) if name}
@@ -88,7 +88,7 @@ class Arrays:
         for feature in self._features:
             shape = schema.open_array(self._root, feature).shape
             schema.set_shape(self._root, feature, (rows, self.seconds, *shape[2:]))
-        self._pictures.resize(rows, self.seconds)
+        self._images.resize(rows, self.seconds)
         for name, column in self.columns.items():
             if name != schema.VIDEO_ID:
                 column.commit_shape()
@@ -114,7 +114,7 @@ class Arrays:
                 lengths[record.row] = feature.length
                 self.columns[schema.status_name(feature.feature)][record.row] = feature.status
         self.flush("index/")
-        self._pictures.write(pts)
+        self._images.write(pts)
         self.flush("length/")
         self.flush("status/")
         known = self.seconds // self._chunk_seconds

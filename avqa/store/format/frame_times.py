@@ -1,4 +1,4 @@
-"""``/index/pts``: the time stamp of every row's picture, in chunks of 256 videos."""
+"""``/index/pts``: the time stamp of every row's frame, in chunks of 256 videos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FrameTimes:
         self._array = schema.open_array(self._root, schema.PTS)
 
     def write(self, times: Mapping[int, tuple[float, ...]]) -> None:
-        """Replace whole rows: row → seconds of its pictures.
+        """Replace whole rows: row → seconds of its frames.
 
         Blocks of rows are read, changed and written if they changed. A block without any
         time stamp has no object.
@@ -64,7 +64,7 @@ class FrameTimes:
             whole[where] = values
 
     def read(self, rows: slice) -> NDArray[np.float64]:
-        """Seconds of the pictures of some rows: ``[rows, second]``."""
+        """Seconds of the frames of some rows: ``[rows, second]``."""
         values: NDArray[np.float64] = np.asarray(self._array[rows])
         return values
 

@@ -35,8 +35,8 @@ FINISHED = (Status.OK, Status.FAILED, Status.ABSENT)
 class RowFlag(IntFlag):
     """Bits of ``/index/row_flags``."""
 
-    HAS_SOUND = 1
-    """The file has a sound stream: silence in it is recorded silence, not absence."""
+    HAS_AUDIO = 1
+    """The file has an audio stream: silence in it is recorded silence, not absence."""
     PARTIAL = 2
     """The file ends before its declared length; the rows up to the break were kept."""
 
@@ -86,7 +86,7 @@ class VideoRecord:
     duration: float
     """Seconds; NaN where unknown."""
     pts: tuple[float, ...]
-    """Seconds of each row's picture, one per row."""
+    """Seconds of each row's frame, one per row."""
     audio_start: float | None
     audio_end: float | None
     row_flags: int

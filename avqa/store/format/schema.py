@@ -3,7 +3,7 @@
     S/features.zarr/                       one group; attributes: schema, recipes
         index/video_id    (video)          string
         index/duration    (video)          f4, seconds
-        index/audio_start (video)          f8, seconds on the picture's clock; NaN: no sound
+        index/audio_start (video)          f8, seconds on the frame's clock; NaN: no audio
         index/audio_end   (video)          f8
         index/row_flags   (video)          u1
         index/pts         (video, second)  f8, seconds; NaN past a video's end

@@ -137,7 +137,7 @@ class Snapshot:
         length = {feature: self._store.length(feature) for feature in self.features}
         index = {name: self._store.arrays.columns[f"index/{name}"].values for name in _TIMES}
         flags = self._store.arrays.columns["index/row_flags"].values
-        for number, (row, pts) in enumerate(self._pictures()):
+        for number, (row, pts) in enumerate(self._images()):
             of_video = []
             for feature in self.features:
                 told, is_now = known.get((row, feature)), Status(int(status[feature][row]))
@@ -159,7 +159,7 @@ class Snapshot:
                 features=tuple(of_video),
             )
 
-    def _pictures(self) -> Iterator[tuple[int, tuple[float, ...]]]:
+    def _images(self) -> Iterator[tuple[int, tuple[float, ...]]]:
         """(row, time stamps) of every row of the copy."""
         times = FrameTimes(self.root)
         for block, rows in itertools.groupby(self.rows.tolist(), lambda r: r // schema.PTS_ROWS):

@@ -42,7 +42,7 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     """The options that nobody chooses: they follow from the data set, the head and the store.
 
     Raises:
-        ConfigError: the head refuses them, or would need two widths of pictures' features.
+        ConfigError: the head refuses them, or would need two widths of frames' features.
         FeatureMissing: the store lacks a text; names the command to run.
     """
     answer = "choices" if material.multiple_choice else "vocabulary"

@@ -27,7 +27,7 @@ from avqa.training.data.memory import free_memory, shared
 
 AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
 """Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
-SHAPES = {"audio": "(D,) of sound", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
+SHAPES = {"audio": "(D,) of audio", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
 
 KEPT_VIDEOS = 64
 """Videos read one by one of which the rows are kept."""
@@ -41,8 +41,8 @@ def feature_names(fields: Iterable[str], visual: str, audio: str = "vggish") -> 
 
     Args:
         fields: `Head.FEATURES`, or `Head.needs`, of which texts are left out.
-        visual: encoder of the pictures.
-        audio: encoder of the sound.
+        visual: encoder of the frames.
+        audio: encoder of the audio.
 
     Raises:
         UnknownName: there is no such encoder.
@@ -58,7 +58,7 @@ def feature_names(fields: Iterable[str], visual: str, audio: str = "vggish") -> 
 def _feature(field: str, setting: str, encoder: str) -> str:
     """The encoder's first tap that has the field's shape."""
     module = encoders.load(encoder)
-    kind = "sound" if field == "audio" else "picture"
+    kind = "audio" if field == "audio" else "frame"
     for name, tap in module.TAPS.items():
         if module.INPUTS[tap.input].kind == kind and len(tap.shape) in AXES[field]:
             return f"{encoder}/{name}"
@@ -69,7 +69,7 @@ def _feature(field: str, setting: str, encoder: str) -> str:
 
 
 def num_patches(visual: str) -> int:
-    """P: patches of a picture by this encoder; 1 where it has none."""
+    """P: patches of a frame by this encoder; 1 where it has none."""
     try:
         feature = feature_names(["patch"], visual)["patch"]
     except ConfigError:

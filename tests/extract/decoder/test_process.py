@@ -25,7 +25,7 @@ from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 
 HERE = Path(__file__).parents[2] / "helpers" / "media"
-PICTURE, SOUND = "fake_encoder/picture", "fake_encoder/sound"
+FRAME, AUDIO = "fake_encoder/frame", "fake_encoder/audio"
 
 
 @pytest.fixture(autouse=True)
@@ -65,26 +65,26 @@ def wait_until_gone(pid: int, seconds: float = 5.0) -> bool:
 
 
 def test_pictures_and_sound_of_a_video(decoder: DecoderProcess) -> None:
-    header, blocks, footer = read(decoder, "/x/40_ok", PICTURE, SOUND)
+    header, blocks, footer = read(decoder, "/x/40_ok", FRAME, AUDIO)
 
-    # 10 pictures a second: `mid` shows picture 10k + 5 at 0.5 s after second k.
+    # 10 frames a second: `mid` shows frame 10k + 5 at 0.5 s after second k.
     assert header.num_rows == 40
     np.testing.assert_array_equal(header.index, 10 * np.arange(40) + 5)
     np.testing.assert_allclose(header.pts, np.arange(40) + 0.5)
-    assert (header.duration, header.declared_seconds, header.has_sound) == (40.0, 40.0, True)
+    assert (header.duration, header.declared_seconds, header.has_audio) == (40.0, 40.0, True)
     assert (header.width, header.height, header.codec) == (8, 8, "raw")
 
-    pictures = [b for b in blocks if b.input == PICTURE]
-    assert [(b.first_row, len(b.rows)) for b in pictures] == [(0, 16), (16, 16), (32, 8)]
-    rows = np.concatenate([b.rows for b in pictures])
+    frames = [b for b in blocks if b.input == FRAME]
+    assert [(b.first_row, len(b.rows)) for b in frames] == [(0, 16), (16, 16), (32, 8)]
+    rows = np.concatenate([b.rows for b in frames])
     assert rows.dtype == np.uint8
     np.testing.assert_array_equal(rows, np.repeat((header.index % 256)[:, None], 2, axis=1))
 
-    (sound,) = [b for b in blocks if b.input == SOUND]
-    assert (sound.first_row, sound.rows.dtype) == (0, np.float32)
+    (audio,) = [b for b in blocks if b.input == AUDIO]
+    assert (audio.first_row, audio.rows.dtype) == (0, np.float32)
     # First and last of 1000 samples from second k on, worth k / 100.
-    np.testing.assert_allclose(sound.rows, np.repeat(np.arange(40)[:, None] / 100, 2, axis=1))
-    assert (footer.audio_start, footer.audio_end, footer.sound_error) == (0.0, 40.0, None)
+    np.testing.assert_allclose(audio.rows, np.repeat(np.arange(40)[:, None] / 100, 2, axis=1))
+    assert (footer.audio_start, footer.audio_end, footer.audio_error) == (0.0, 40.0, None)
     assert footer.report.planned
     assert footer.report.packets == 40
     assert set(footer.seconds) == {"probe", "decode", "prepare", "sound", "write"}
@@ -92,15 +92,15 @@ def test_pictures_and_sound_of_a_video(decoder: DecoderProcess) -> None:
 
 
 def test_blocks_are_the_receivers_own(decoder: DecoderProcess) -> None:
-    _, blocks, _ = read(decoder, "/x/80_ok", PICTURE)
+    _, blocks, _ = read(decoder, "/x/80_ok", FRAME)
     first = blocks[0].rows.copy()
     blocks[1].rows[:] = 99
-    read(decoder, "/x/80_ok", PICTURE)
+    read(decoder, "/x/80_ok", FRAME)
     np.testing.assert_array_equal(blocks[0].rows, first)
 
 
 def test_more_than_a_minute_of_sound_comes_in_blocks(decoder: DecoderProcess) -> None:
-    _, blocks, _ = read(decoder, "/x/130_ok", SOUND)
+    _, blocks, _ = read(decoder, "/x/130_ok", AUDIO)
     assert [(b.first_row, len(b.rows)) for b in blocks] == [(0, 60), (60, 60), (120, 10)]
     np.testing.assert_allclose(
         np.concatenate([b.rows[:, 0] for b in blocks]), np.arange(130) / 100, rtol=1e-6
@@ -108,36 +108,36 @@ def test_more_than_a_minute_of_sound_comes_in_blocks(decoder: DecoderProcess) ->
 
 
 def test_one_child_serves_many_videos(decoder: DecoderProcess) -> None:
-    read(decoder, "/x/2_ok", PICTURE)
+    read(decoder, "/x/2_ok", FRAME)
     pid = decoder.pid
     with pytest.raises(MediaError):
-        read(decoder, "/x/9_unreadable", PICTURE)
+        read(decoder, "/x/9_unreadable", FRAME)
     with pytest.raises(MediaError):
-        read(decoder, "/x/9_corrupt", PICTURE)
-    read(decoder, "/x/2_ok", PICTURE)
+        read(decoder, "/x/9_corrupt", FRAME)
+    read(decoder, "/x/2_ok", FRAME)
     assert decoder.pid == pid
 
 
 def test_sound_only_decodes_no_picture(decoder: DecoderProcess) -> None:
-    _, blocks, footer = read(decoder, "/x/9_raise", SOUND)
-    assert [b.input for b in blocks] == [SOUND]
+    _, blocks, footer = read(decoder, "/x/9_raise", AUDIO)
+    assert [b.input for b in blocks] == [AUDIO]
     assert footer.report.packets == 0
 
 
 def test_nothing_asked_gives_header_and_footer(decoder: DecoderProcess) -> None:
     header, blocks, footer = read(decoder, "/x/9_raise_soundraise")
-    assert (header.num_rows, blocks, footer.sound_error) == (9, [], None)
+    assert (header.num_rows, blocks, footer.audio_error) == (9, [], None)
 
 
 def test_no_sound_is_no_error(decoder: DecoderProcess) -> None:
-    header, blocks, footer = read(decoder, "/x/9_mute", PICTURE, SOUND)
-    assert not header.has_sound
-    assert {b.input for b in blocks} == {PICTURE}
-    assert (footer.audio_start, footer.audio_end, footer.sound_error) == (None, None, None)
+    header, blocks, footer = read(decoder, "/x/9_mute", FRAME, AUDIO)
+    assert not header.has_audio
+    assert {b.input for b in blocks} == {FRAME}
+    assert (footer.audio_start, footer.audio_end, footer.audio_error) == (None, None, None)
 
 
 def test_full_is_passed_on(decoder: DecoderProcess) -> None:
-    *_, footer = decoder.decode(request("/x/9_ok", PICTURE, full=True))
+    *_, footer = decoder.decode(request("/x/9_ok", FRAME, full=True))
     assert isinstance(footer, Footer)
     assert not footer.report.planned
 
@@ -149,7 +149,7 @@ def test_probe_gives_the_header_alone(decoder: DecoderProcess) -> None:
 
 def test_names_are_bytes(decoder: DecoderProcess) -> None:
     odd = os.fsdecode(b"/x/3_\xff\xfe\n -name")
-    assert read(decoder, odd, PICTURE)[0].num_rows == 3
+    assert read(decoder, odd, FRAME)[0].num_rows == 3
 
 
 def test_version_comes_from_the_child(decoder: DecoderProcess) -> None:
@@ -158,7 +158,7 @@ def test_version_comes_from_the_child(decoder: DecoderProcess) -> None:
 
 def test_published_grid_that_comes_back_to_earlier_pictures(decoder: DecoderProcess) -> None:
     settings = Settings(frame_at="music-avqa")
-    items = list(decoder.decode(Request("/x/40_odd", (PICTURE,), settings, Limits())))
+    items = list(decoder.decode(Request("/x/40_odd", (FRAME,), settings, Limits())))
     header = items[0]
     assert isinstance(header, Header)
     assert (np.diff(header.index) < 0).any()
@@ -167,11 +167,11 @@ def test_published_grid_that_comes_back_to_earlier_pictures(decoder: DecoderProc
 
 
 def test_rows_up_to_a_gap_are_partial(decoder: DecoderProcess) -> None:
-    _, blocks, footer = read(decoder, "/x/40_gap", PICTURE)
+    _, blocks, footer = read(decoder, "/x/40_gap", FRAME)
     assert [(b.first_row, len(b.rows)) for b in blocks] == [(0, 3)]
     assert footer.report.partial
     assert footer.report.warnings == ["decoded 3 of 40 rows"]
-    # What comes after the gap is of no use: the next picture tells it, and no more are decoded.
+    # What comes after the gap is of no use: the next frame tells it, and no more are decoded.
     assert footer.report.packets == 4
 
 
@@ -194,9 +194,9 @@ class Sink:
 
 
 def in_order(index: list[int], passed_over: int) -> tuple[list[int], int]:
-    """Rows sent, and the most that were kept, of a grid one of whose pictures never comes."""
+    """Rows sent, and the most that were kept, of a grid one of whose frames never comes."""
     sink, most = Sink(), 0
-    inputs = [Prepared("p", np, "p", Input("picture", (1,), "uint8"), {})]
+    inputs = [Prepared("p", np, "p", Input("frame", (1,), "uint8"), {})]
     rows = RowsInOrder(np.array(index), inputs, sink)  # type: ignore[arg-type]
     for value in sorted(set(index) - {passed_over}):
         rows.add(value, {"p": np.array([value])})
@@ -212,7 +212,7 @@ def test_rows_kept_after_a_gap_are_bounded() -> None:
 
 
 def test_a_grid_that_comes_back_gets_all_rows_before_the_gap() -> None:
-    """Picture 35 is passed over before 38 comes, but its row is after that of 38."""
+    """Frame 35 is passed over before 38 comes, but its row is after that of 38."""
     index = [0, 10, 20, 30, 38, 32, 35, 38]
     assert in_order(index, passed_over=35) == ([0, 10, 20, 30, 38, 32], 1)
     assert in_order(index, passed_over=-1) == (index, 2)
@@ -235,13 +235,13 @@ FAILURES = [
 def test_a_bad_video_costs_itself_only(
     decoder: DecoderProcess, name: str, reason: str, message: str
 ) -> None:
-    read(decoder, "/x/3_ok", PICTURE)
+    read(decoder, "/x/3_ok", FRAME)
     with pytest.raises(MediaError, match=message) as caught:
-        read(decoder, f"/x/{name}", PICTURE, timeout_seconds=1, memory_bytes=500_000_000)
+        read(decoder, f"/x/{name}", FRAME, timeout_seconds=1, memory_bytes=500_000_000)
     assert caught.value.reason == reason
     assert caught.value.stage == ("probe" if name == "9_unreadable" else "decode")
     assert "\n" not in str(caught.value)
-    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+    assert read(decoder, "/x/3_ok", FRAME)[0].num_rows == 3
 
 
 @pytest.mark.parametrize(
@@ -251,38 +251,38 @@ def test_bad_sound_never_harms_pictures(
     decoder: DecoderProcess, name: str, reason: str, message: str
 ) -> None:
     seconds, _, act = name.partition("_")
-    path = f"/x/{seconds}_sound{act}"
+    path = f"/x/{seconds}_audio{act}"
     _, blocks, footer = read(
-        decoder, path, PICTURE, SOUND, timeout_seconds=1, memory_bytes=500_000_000
+        decoder, path, FRAME, AUDIO, timeout_seconds=1, memory_bytes=500_000_000
     )
-    assert sum(len(b.rows) for b in blocks if b.input == PICTURE) == int(seconds)
-    assert footer.sound_error is not None
-    assert footer.sound_error.reason == reason
+    assert sum(len(b.rows) for b in blocks if b.input == FRAME) == int(seconds)
+    assert footer.audio_error is not None
+    assert footer.audio_error.reason == reason
     assert re.search(
         message.replace("'decode'", "'sound'").replace("9_hog", "9_soundhog"),
-        str(footer.sound_error),
+        str(footer.audio_error),
     )
     assert footer.report.packets == int(seconds)
-    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+    assert read(decoder, "/x/3_ok", FRAME)[0].num_rows == 3
 
 
 def test_the_limit_is_what_fails_the_hog(decoder: DecoderProcess) -> None:
     """It allocates 3 GB, untouched."""
-    header, blocks, _ = read(decoder, "/x/9_hog", PICTURE, memory_bytes=4_000_000_000)
+    header, blocks, _ = read(decoder, "/x/9_hog", FRAME, memory_bytes=4_000_000_000)
     assert header.num_rows == sum(len(b.rows) for b in blocks) == 9
 
 
 def test_noise_on_stdout_and_stderr_disturbs_nothing() -> None:
     with DecoderProcess("fake_readers:NOISY") as decoder:
-        _, blocks, _ = read(decoder, "/x/9_ok", PICTURE)
+        _, blocks, _ = read(decoder, "/x/9_ok", FRAME)
         assert sum(len(b.rows) for b in blocks) == 9
         with pytest.raises(MediaError, match=r"printed last: .{1,300}\)$"):
-            read(decoder, "/x/9_segfault", PICTURE)
+            read(decoder, "/x/9_segfault", FRAME)
 
 
 def test_waiting_for_us_does_not_count(decoder: DecoderProcess) -> None:
     rows = 0
-    for item in decoder.decode(request("/x/1_ok", PICTURE, SOUND, timeout_seconds=1.0)):
+    for item in decoder.decode(request("/x/1_ok", FRAME, AUDIO, timeout_seconds=1.0)):
         if isinstance(item, Block):
             time.sleep(1.2)  # twice: more than the second allowed and the second of the video
             rows += len(item.rows)
@@ -291,12 +291,12 @@ def test_waiting_for_us_does_not_count(decoder: DecoderProcess) -> None:
 
 def test_a_long_video_may_take_its_length_longer(decoder: DecoderProcess) -> None:
     """Two seconds of work: beyond the limit alone, within the limit and the video's length."""
-    _, blocks, _ = read(decoder, "/x/9_doze", PICTURE, timeout_seconds=1.0)
+    _, blocks, _ = read(decoder, "/x/9_doze", FRAME, timeout_seconds=1.0)
     assert sum(len(b.rows) for b in blocks) == 9
 
 
 def test_child_waits_when_two_blocks_are_full(decoder: DecoderProcess) -> None:
-    items = decoder.decode(request("/x/2000_ok", PICTURE))
+    items = decoder.decode(request("/x/2000_ok", FRAME))
     assert isinstance(next(items), Header)
     assert isinstance(next(items), Block)
     time.sleep(0.5)
@@ -308,14 +308,14 @@ def test_child_waits_when_two_blocks_are_full(decoder: DecoderProcess) -> None:
 
 
 def test_abandoned_video_leaves_the_process_usable(decoder: DecoderProcess) -> None:
-    items = decoder.decode(request("/x/2000_ok", PICTURE))
+    items = decoder.decode(request("/x/2000_ok", FRAME))
     assert isinstance(next(items), Header)
     items.close()  # type: ignore[attr-defined]
-    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+    assert read(decoder, "/x/3_ok", FRAME)[0].num_rows == 3
 
 
 def test_kill_reaches_programs_the_reader_started(decoder: DecoderProcess) -> None:
-    items = decoder.decode(request("/x/4_grandchild", PICTURE, timeout_seconds=1.0))
+    items = decoder.decode(request("/x/4_grandchild", FRAME, timeout_seconds=1.0))
     next(items)
     time.sleep(0.5)
     (program,) = psutil.Process(decoder.pid).children()
@@ -325,18 +325,18 @@ def test_kill_reaches_programs_the_reader_started(decoder: DecoderProcess) -> No
 
 
 def test_killed_while_idle_is_replaced(decoder: DecoderProcess) -> None:
-    read(decoder, "/x/3_ok", PICTURE)
+    read(decoder, "/x/3_ok", FRAME)
     pid = decoder.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert wait_until_gone(pid)
-    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+    assert read(decoder, "/x/3_ok", FRAME)[0].num_rows == 3
     assert decoder.pid != pid
 
 
 def test_interrupts_are_left_to_the_parent(decoder: DecoderProcess) -> None:
     """Ctrl-C and a batch system's SIGTERM reach the whole group; we drain, the child works on."""
-    items = decoder.decode(request("/x/100_ok", PICTURE))
+    items = decoder.decode(request("/x/100_ok", FRAME))
     next(items)
     assert decoder.pid is not None
     os.kill(decoder.pid, signal.SIGINT)
@@ -355,11 +355,11 @@ def test_close_ends_the_child(decoder: DecoderProcess) -> None:
 
 def test_descriptors_are_given_back() -> None:
     with DecoderProcess("fake_readers:READER") as decoder:
-        read(decoder, "/x/3_ok", PICTURE)
+        read(decoder, "/x/3_ok", FRAME)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with DecoderProcess("fake_readers:READER") as decoder:
-            read(decoder, "/x/3_ok", PICTURE)
+            read(decoder, "/x/3_ok", FRAME)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -373,7 +373,7 @@ def test_child_dies_with_its_parent(name: str) -> None:
         from avqa.extract.media.types import Limits
         from avqa.extract.settings import Settings
         decoder = DecoderProcess("fake_readers:READER")
-        items = decoder.decode(Request("/x/{name}", ({PICTURE!r},), Settings(), Limits()))
+        items = decoder.decode(Request("/x/{name}", ({FRAME!r},), Settings(), Limits()))
         next(items)
         print(decoder.pid, flush=True)
         time.sleep(100)
@@ -450,9 +450,9 @@ def _parent(program: str) -> subprocess.Popen[bytes]:
 def test_unknown_input(decoder: DecoderProcess) -> None:
     with pytest.raises(ConfigError, match=r"no encoder 'nobody'"):
         read(decoder, "/x/3_ok", "nobody/knows")
-    with pytest.raises(ConfigError, match=r"no input of fake_encoder 'pictures'; did you mean"):
-        read(decoder, "/x/3_ok", "fake_encoder/pictures")
-    assert read(decoder, "/x/3_ok", PICTURE)[0].num_rows == 3
+    with pytest.raises(ConfigError, match=r"no input of fake_encoder 'frames'; did you mean"):
+        read(decoder, "/x/3_ok", "fake_encoder/frames")
+    assert read(decoder, "/x/3_ok", FRAME)[0].num_rows == 3
 
 
 def test_encoder_that_breaks_its_declaration(decoder: DecoderProcess) -> None:

@@ -70,7 +70,7 @@ BROKEN = {
         "window=16_000, hop='colour'",
         "INPUTS['quarters'] has hop='colour'; expected the name of an option of seconds",
     ),
-    "kind": (r'"picture", \(ROWS', '"image", (ROWS', "INPUTS['small'] has kind='image'; expected"),
+    "kind": (r'"frame", \(ROWS', '"image", (ROWS', "INPUTS['small'] has kind='image'; expected"),
     "dtype": (r'"uint8"\)', '"int8")', "INPUTS['small'] has dtype='int8'; expected one of uint8,"),
     "no_recipe": (
         r'"cells": "cells row-major", ',

@@ -1,4 +1,4 @@
-"""CLIP against open_clip's own path, from the picture to the vector."""
+"""CLIP against open_clip's own path, from the frame to the vector."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def own_transform() -> Any:
 
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_center_crop_is_within_one_grey_level_of_open_clip(width: int, height: int) -> None:
-    picture = networks.picture(width, height)
-    ours = clip_vit_b32.prepare("picture", [picture], {"crop": "center"})[0]
+    frame = networks.frame(width, height)
+    ours = clip_vit_b32.prepare("frame", [frame], {"crop": "center"})[0]
     *steps, _to_tensor, _normalise = own_transform().transforms
-    theirs = Image.fromarray(picture)
+    theirs = Image.fromarray(frame)
     for step in steps:
         theirs = step(theirs)
     difference = np.abs(ours.astype(int) - np.asarray(theirs))
@@ -43,16 +43,16 @@ def test_center_crop_is_within_one_grey_level_of_open_clip(width: int, height: i
 
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_squash_is_within_one_grey_level_of_pillow(width: int, height: int) -> None:
-    picture = networks.picture(width, height)
-    ours = clip_vit_b32.prepare("picture", [picture], {"crop": "squash"})[0]
-    theirs = networks.squashed(picture, Image.Resampling.BICUBIC)
+    frame = networks.frame(width, height)
+    ours = clip_vit_b32.prepare("frame", [frame], {"crop": "squash"})[0]
+    theirs = networks.squashed(frame, Image.Resampling.BICUBIC)
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (360, 640), (100, 100), (2000, 3)])
 def test_pad_keeps_the_whole_picture_between_black(width: int, height: int) -> None:
-    picture = np.full((height, width, 3), 200, np.uint8)
-    ours = clip_vit_b32.prepare("picture", [picture], {"crop": "pad"})[0]
+    frame = np.full((height, width, 3), 200, np.uint8)
+    ours = clip_vit_b32.prepare("frame", [frame], {"crop": "pad"})[0]
     scale = 224 / max(width, height)
     shown = max(1, round(width * scale)) * max(1, round(height * scale))
     assert set(np.unique(ours)) <= {0, 200}
@@ -61,14 +61,14 @@ def test_pad_keeps_the_whole_picture_between_black(width: int, height: int) -> N
 
 
 def test_a_read_only_picture_is_taken() -> None:
-    picture = networks.picture(320, 240)
-    picture.flags.writeable = False
-    assert clip_vit_b32.prepare("picture", [picture], {"crop": "center"}).shape == (1, 224, 224, 3)
+    frame = networks.frame(320, 240)
+    frame.flags.writeable = False
+    assert clip_vit_b32.prepare("frame", [frame], {"crop": "center"}).shape == (1, 224, 224, 3)
 
 
 def test_frame_is_what_encode_image_gives(reference: Any) -> None:
-    batch = networks.full_batch("clip_vit_b32", "picture")
-    ours = networks.output("clip_vit_b32", "picture")["frame"]
+    batch = networks.full_batch("clip_vit_b32", "frame")
+    ours = networks.output("clip_vit_b32", "frame")["frame"]
     normalise = own_transform().transforms[-1]
     with torch.no_grad():
         theirs = reference.encode_image(normalise(batch.permute(0, 3, 1, 2) / 255))
@@ -76,8 +76,8 @@ def test_frame_is_what_encode_image_gives(reference: Any) -> None:
 
 
 def test_patches_are_the_projected_tokens_in_reading_order(reference: Any) -> None:
-    batch = networks.full_batch("clip_vit_b32", "picture")
-    ours = networks.output("clip_vit_b32", "picture")["patch"]
+    batch = networks.full_batch("clip_vit_b32", "frame")
+    ours = networks.output("clip_vit_b32", "frame")["patch"]
     normalise = own_transform().transforms[-1]
     kept = []
     hook = reference.visual.ln_post.register_forward_hook(lambda _m, _i, out: kept.append(out))
@@ -89,18 +89,18 @@ def test_patches_are_the_projected_tokens_in_reading_order(reference: Any) -> No
 
 
 def test_patches_of_one_frame_differ() -> None:
-    patches = networks.output("clip_vit_b32", "picture")["patch"][0]
+    patches = networks.output("clip_vit_b32", "frame")["patch"][0]
     distances = torch.cdist(patches, patches) + torch.eye(49) * 1e9
     assert float(distances.min()) > 0.1 * float(patches.norm(dim=1).mean())
 
 
 def test_a_picture_from_file_to_vector_stays_near_open_clip(reference: Any) -> None:
-    picture = networks.picture(1280, 720, seed=3)
-    rows = clip_vit_b32.prepare("picture", [picture], {"crop": "center"})
+    frame = networks.frame(1280, 720, seed=3)
+    rows = clip_vit_b32.prepare("frame", [frame], {"crop": "center"})
     batch = networks.padded(rows, "clip_vit_b32")
-    ours = networks.network("clip_vit_b32").forward("picture", batch, ["frame"])["frame"][0]
+    ours = networks.network("clip_vit_b32").forward("frame", batch, ["frame"])["frame"][0]
     with torch.no_grad():
-        theirs = reference.encode_image(own_transform()(Image.fromarray(picture))[None])[0]
+        theirs = reference.encode_image(own_transform()(Image.fromarray(frame))[None])[0]
     assert float(torch.cosine_similarity(ours, theirs, dim=0)) > 0.99999
 
 

@@ -69,10 +69,10 @@ def test_prepared_rows_have_the_declared_shape_and_type(name: str, key: str) -> 
     module = encoders.load(name)
     spec = module.INPUTS[key]
     for rows in (1, 3):
-        if spec.kind == "sound":
+        if spec.kind == "audio":
             seconds = np.zeros((rows, spec.window), np.float32)
         else:
-            seconds = [networks.picture(320 + 2 * k, 180, seed=k) for k in range(rows)]
+            seconds = [networks.frame(320 + 2 * k, 180, seed=k) for k in range(rows)]
         prepared = module.prepare(key, seconds, options(name))
         assert prepared.shape == (rows, *spec.shape)
         assert prepared.dtype == spec.dtype
@@ -81,8 +81,8 @@ def test_prepared_rows_have_the_declared_shape_and_type(name: str, key: str) -> 
 @pytest.mark.parametrize(("name", "key"), INPUTS)
 def test_a_row_is_prepared_alone_as_among_others(name: str, key: str) -> None:
     module = encoders.load(name)
-    seconds: Any = [networks.picture(320 + 2 * k, 180, seed=k) for k in range(5)]
-    if module.INPUTS[key].kind == "sound":
+    seconds: Any = [networks.frame(320 + 2 * k, 180, seed=k) for k in range(5)]
+    if module.INPUTS[key].kind == "audio":
         random = np.random.default_rng(0)
         seconds = random.normal(0, 0.1, (5, module.INPUTS[key].window)).astype(np.float32)
     together = module.prepare(key, seconds, options(name))
@@ -236,7 +236,7 @@ def test_no_two_taps_share_a_recipe(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_all_needed_and_one_set_has_the_shapes_of_its_random_ones(name: str) -> None:
     module = encoders.load(name)
-    needed = {n for tap in module.TAPS for n in encoders.weights_of(f"{name}/{tap}")}
+    needed = {n for tap in module.TAPS for n in encoders.weights_of([f"{name}/{tap}"])}
     assert needed == set(module.WEIGHTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in networks.state(name).items()}
     declared = [published.expected_shapes(weights_name) for weights_name in module.WEIGHTS]

@@ -44,7 +44,7 @@ def laid_down(root: Path) -> Path:
 
 
 def test_dropped_in_encoders_are_extracted_trained_on_and_asked(tmp_path):
-    """One in the package's folder gives the pictures, one of another package the sound."""
+    """One in the package's folder gives the frames, one of another package the audio."""
     path = laid_down(tmp_path / "path")
     videos, store = tmp_path / "videos", tmp_path / "store"
     videos.mkdir()

@@ -35,11 +35,11 @@ def torchvision_network(state: dict[str, torch.Tensor]) -> Any:
     return network.eval()
 
 
-def hooked(network: Any, layer: str, pictures: torch.Tensor) -> torch.Tensor:
+def hooked(network: Any, layer: str, frames: torch.Tensor) -> torch.Tensor:
     kept = []
     hook = getattr(network, layer).register_forward_hook(lambda _m, _i, out: kept.append(out))
     with torch.no_grad():
-        network(pictures)
+        network(frames)
     hook.remove()
     result: torch.Tensor = kept[0]
     return result
@@ -51,18 +51,18 @@ def normalised(batch: torch.Tensor, mean: list[float], std: list[float]) -> torc
 
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_crop_is_within_one_grey_level_of_torchvision_on_pillow(width: int, height: int) -> None:
-    picture = networks.picture(width, height)
-    prepared = ours.prepare("crop", [picture], {})[0]
+    frame = networks.frame(width, height)
+    prepared = ours.prepare("crop", [frame], {})[0]
     steps = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])
-    theirs = np.asarray(steps(Image.fromarray(picture)))
+    theirs = np.asarray(steps(Image.fromarray(frame)))
     assert np.abs(prepared.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_squash_is_within_one_grey_level_of_pillow(width: int, height: int) -> None:
-    picture = networks.picture(width, height)
-    prepared = ours.prepare("squash", [picture], {})[0]
-    theirs = networks.squashed(picture, Image.Resampling.BILINEAR)
+    frame = networks.frame(width, height)
+    prepared = ours.prepare("squash", [frame], {})[0]
+    theirs = networks.squashed(frame, Image.Resampling.BILINEAR)
     assert np.abs(prepared.astype(int) - theirs).max() <= 1
 
 
@@ -75,20 +75,20 @@ def test_constants_are_those_of_the_published_transforms() -> None:
 def test_pool_is_torchvisions(trained_state: dict[str, torch.Tensor]) -> None:
     batch = networks.full_batch("resnet18", "crop")
     out = networks.built("resnet18", trained_state).forward("crop", batch, ["pool"])["pool"]
-    pictures = normalised(batch, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    theirs = hooked(torchvision_network(trained_state), "avgpool", pictures).flatten(1)
+    frames = normalised(batch, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    theirs = hooked(torchvision_network(trained_state), "avgpool", frames).flatten(1)
     torch.testing.assert_close(out, theirs, rtol=1e-4, atol=1e-5 * float(theirs.max()))
 
 
 def test_maps_are_torchvisions(trained_state: dict[str, torch.Tensor]) -> None:
     batch = networks.full_batch("resnet18", "squash")
     out = networks.built("resnet18", trained_state).forward("squash", batch, ["map", "map7"])
-    pictures = normalised(batch, [0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989])
+    frames = normalised(batch, [0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989])
     network = torchvision_network(trained_state)
-    seven = hooked(network, "layer4", pictures)
+    seven = hooked(network, "layer4", frames)
     for layer in (network.layer4[0].conv1, network.layer4[0].downsample[0]):
         layer.stride = (1, 1)
-    fourteen = hooked(network, "layer4", pictures)
+    fourteen = hooked(network, "layer4", frames)
     for tap, theirs in (("map", fourteen), ("map7", seven)):
         expected = theirs.permute(0, 2, 3, 1).contiguous()
         atol = 1e-5 * float(expected.max())

@@ -1,4 +1,4 @@
-"""VGGish against torchvggish's own mel, network and post-processing, on real sound."""
+"""VGGish against torchvggish's own mel, network and post-processing, on real audio."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ torchvggish = vggish._torchvggish("torchvggish")
 
 
 @pytest.fixture(scope="module")
-def sound() -> NDArray[np.float32]:
+def audio() -> NDArray[np.float32]:
     """Mono samples at 16 kHz, -1 … 1."""
     if not WAV.is_file():
-        pytest.skip(f"no {WAV.name}: real sound is not part of the repository")
+        pytest.skip(f"no {WAV.name}: real audio is not part of the repository")
     with wave.open(str(WAV)) as file:
         assert (file.getframerate(), file.getsampwidth()) == (16_000, 2)
         data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
@@ -34,7 +34,7 @@ def sound() -> NDArray[np.float32]:
 
 
 def own_log_mel(samples: NDArray[Any]) -> NDArray[Any]:
-    """torchvggish's spectrogram of a whole sound [frames, 64]."""
+    """torchvggish's spectrogram of a whole audio [frames, 64]."""
     result: NDArray[Any] = mel_features.log_mel_spectrogram(
         samples, audio_sample_rate=16_000, log_offset=0.01, window_length_secs=0.025,
         hop_length_secs=0.010, num_mel_bins=64, lower_edge_hertz=125, upper_edge_hertz=7500,
@@ -48,9 +48,9 @@ def windows(samples: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("hop_frames", [100, 96])
-def test_log_mel_is_torchvggishs(sound: NDArray[np.float32], hop_frames: int) -> None:
-    whole = own_log_mel(sound)
-    ours = vggish.prepare("mel", windows(sound, 160 * hop_frames), {})
+def test_log_mel_is_torchvggishs(audio: NDArray[np.float32], hop_frames: int) -> None:
+    whole = own_log_mel(audio)
+    ours = vggish.prepare("mel", windows(audio, 160 * hop_frames), {})
     assert len(ours) >= 2
     for k, example in enumerate(ours):
         theirs = whole[hop_frames * k : hop_frames * k + 96]
@@ -71,8 +71,8 @@ def own_network() -> Any:
     return network.eval()
 
 
-def test_embeddings_are_torchvggishs(sound: NDArray[np.float32]) -> None:
-    mel = vggish.prepare("mel", windows(sound, 16_000), {})
+def test_embeddings_are_torchvggishs(audio: NDArray[np.float32]) -> None:
+    mel = vggish.prepare("mel", windows(audio, 16_000), {})
     batch = networks.padded(mel, "vggish")
     out = networks.network("vggish").forward("mel", batch, ["audio", "audio_pre_relu"])
     network = own_network()

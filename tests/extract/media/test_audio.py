@@ -1,4 +1,4 @@
-"""Sound on the picture's clock, against whole-file references made in the plainest way."""
+"""Audio on the frame's clock, against whole-file references made in the plainest way."""
 
 import tracemalloc
 import wave
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from avqa.errors import MediaError
-from avqa.extract.media.audio import Extent, PictureClockSound, WindowCutter, to_pcm16, write_wav
-from avqa.extract.media.types import SAMPLE_RATE, Report, Sound
+from avqa.extract.media.audio import Extent, FrameClockAudio, WindowCutter, to_pcm16, write_wav
+from avqa.extract.media.types import SAMPLE_RATE, AudioSamples, Report
 from avqa.extract.settings import Resample
 
 
@@ -23,22 +23,22 @@ def noise(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
 
 def runs(
     samples: np.ndarray, rate: int, start: Fraction = Fraction(0), size: int = 1024
-) -> Iterator[Sound]:
+) -> Iterator[AudioSamples]:
     """Cut into packets, each with its exact time."""
     for k in range(0, samples.size, size):
-        yield Sound(start + Fraction(k, rate), rate, samples[k : k + size])
+        yield AudioSamples(start + Fraction(k, rate), rate, samples[k : k + size])
 
 
 def place(
-    sound: Iterator[Sound],
+    audio: Iterator[AudioSamples],
     seconds: int,
     *,
     zero: Fraction = Fraction(0),
     resample: Resample = "soxr_hq",
 ) -> tuple[np.ndarray, Extent, Report]:
     report = Report()
-    placed = PictureClockSound(
-        sound, start_seconds=zero, num_seconds=seconds, resample=resample, report=report
+    placed = FrameClockAudio(
+        audio, start_seconds=zero, num_seconds=seconds, resample=resample, report=report
     )
     blocks = list(placed.blocks())
     assert all(block.size <= 60 * SAMPLE_RATE for block in blocks)
@@ -88,7 +88,7 @@ def test_result_does_not_depend_on_the_runs_lengths() -> None:
 
 @pytest.mark.parametrize("offset", [-40_000, -1_000, 441, 2 * 44_100, 65 * 44_100])
 def test_late_and_early_sound_is_placed_by_its_time(offset: int) -> None:
-    """The file's clock starts anywhere; only the distance to the first picture counts."""
+    """The file's clock starts anywhere; only the distance to the first frame counts."""
     zero = Fraction(7, 5)
     samples = noise(10, 44_100)
     start = zero + Fraction(offset, 44_100)
@@ -121,9 +121,9 @@ def test_sound_wholly_after_the_picture() -> None:
 def test_gap_is_silence() -> None:
     samples = noise(2, 16_000)
 
-    def torn() -> Iterator[Sound]:
-        yield Sound(Fraction(0), 16_000, samples[:16_000])
-        yield Sound(Fraction(90), 16_000, samples[16_000:])
+    def torn() -> Iterator[AudioSamples]:
+        yield AudioSamples(Fraction(0), 16_000, samples[:16_000])
+        yield AudioSamples(Fraction(90), 16_000, samples[16_000:])
 
     waveform, extent, report = place(torn(), 92)
     expected = np.zeros(92 * 16_000, np.float32)
@@ -136,10 +136,10 @@ def test_gap_is_silence() -> None:
 def test_overlap_keeps_what_came_first() -> None:
     ones, twos = np.full(16_000, 0.1, np.float32), np.full(16_000, 0.2, np.float32)
 
-    def overlapping() -> Iterator[Sound]:
-        yield Sound(Fraction(0), 16_000, ones)
-        yield Sound(Fraction(1, 4), 16_000, twos)
-        yield Sound(Fraction(1, 4), 16_000, ones[:100])
+    def overlapping() -> Iterator[AudioSamples]:
+        yield AudioSamples(Fraction(0), 16_000, ones)
+        yield AudioSamples(Fraction(1, 4), 16_000, twos)
+        yield AudioSamples(Fraction(1, 4), 16_000, ones[:100])
 
     waveform, extent, report = place(overlapping(), 2)
     np.testing.assert_array_equal(waveform[:16_000], ones)
@@ -147,7 +147,7 @@ def test_overlap_keeps_what_came_first() -> None:
     assert not waveform[20_000:].any()
     assert extent.end == 1.25
     # 0.75 s of the second run and the 100 samples of the third.
-    assert report.warnings == ["sound overlaps itself: dropped 0.756 s by time stamp"]
+    assert report.warnings == ["audio overlaps itself: dropped 0.756 s by time stamp"]
 
 
 def test_rounded_time_stamps_tear_no_holes() -> None:
@@ -155,7 +155,7 @@ def test_rounded_time_stamps_tear_no_holes() -> None:
     samples = noise(10, 44_100)
     exact = list(runs(samples, 44_100))
     rounded = [
-        Sound(Fraction(round(s.start_seconds * 1000), 1000), s.sample_rate, s.samples)
+        AudioSamples(Fraction(round(s.start_seconds * 1000), 1000), s.sample_rate, s.samples)
         for s in exact
     ]
     assert any(a.start_seconds != b.start_seconds for a, b in zip(exact, rounded, strict=True))
@@ -163,11 +163,11 @@ def test_rounded_time_stamps_tear_no_holes() -> None:
 
 
 def test_drift_is_caught_up() -> None:
-    """Stamps 0.1 % slow: after 60 s the sound must not lie 60 ms from where they say."""
+    """Stamps 0.1 % slow: after 60 s the audio must not lie 60 ms from where they say."""
     click = np.zeros(1600, np.float32)
     click[0] = 0.5
     late = Fraction(1001, 10_000)
-    sounds = (Sound(k * late, 16_000, click) for k in range(600))
+    sounds = (AudioSamples(k * late, 16_000, click) for k in range(600))
     waveform, *_ = place(sounds, 61)
     found = np.flatnonzero(waveform) / 16_000
     expected = np.arange(600) * float(late)
@@ -182,9 +182,9 @@ def test_rate_that_changes_on_the_way() -> None:
         t = np.arange(start * rate, stop * rate) / rate
         return (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
 
-    def changing() -> Iterator[Sound]:
-        yield Sound(Fraction(0), 24_000, tone(0, 5, 24_000))
-        yield Sound(Fraction(5), 48_000, tone(5, 10, 48_000))
+    def changing() -> Iterator[AudioSamples]:
+        yield AudioSamples(Fraction(0), 24_000, tone(0, 5, 24_000))
+        yield AudioSamples(Fraction(5), 48_000, tone(5, 10, 48_000))
 
     waveform, *_ = place(changing(), 10)
     expected = tone(0, 10, SAMPLE_RATE)
@@ -199,12 +199,14 @@ def test_no_number_is_silence_with_a_warning() -> None:
     waveform, _, report = place(runs(samples, 16_000), 2)
     assert np.isfinite(waveform).all()
     np.testing.assert_array_equal(np.flatnonzero(waveform == 0), [5, 20_000])
-    assert report.warnings == ["sound holds 2 samples that are no number"]
+    assert report.warnings == ["audio holds 2 samples that are no number"]
 
 
-@pytest.mark.parametrize("sounds", [[], [Sound(Fraction(0), 16_000, np.zeros(0, np.float32))]])
-def test_stream_without_a_sample(sounds: list[Sound]) -> None:
-    with pytest.raises(MediaError, match=r"no sound could be decoded .* pictures are not") as got:
+@pytest.mark.parametrize(
+    "sounds", [[], [AudioSamples(Fraction(0), 16_000, np.zeros(0, np.float32))]]
+)
+def test_stream_without_a_sample(sounds: list[AudioSamples]) -> None:
+    with pytest.raises(MediaError, match=r"no audio could be decoded .* frames are not") as got:
         place(iter(sounds), 2)
     assert (got.value.reason, got.value.stage) == ("corrupt", "sound")
 
@@ -212,15 +214,15 @@ def test_stream_without_a_sample(sounds: list[Sound]) -> None:
 @pytest.mark.parametrize("rate", [0, 1, 2_000_000_000])
 def test_impossible_rate(rate: int) -> None:
     with pytest.raises(MediaError, match=rf"sample_rate={rate}; expected 1000 to 1000000") as got:
-        place(iter([Sound(Fraction(0), rate, np.ones(10, np.float32))]), 2)
+        place(iter([AudioSamples(Fraction(0), rate, np.ones(10, np.float32))]), 2)
     assert (got.value.reason, got.value.stage) == ("corrupt", "sound")
 
 
 def test_memory_does_not_grow_with_length() -> None:
     def peak(seconds: int) -> int:
         one = noise(1, 16_000)
-        placed = PictureClockSound(
-            (Sound(Fraction(k), 16_000, one) for k in range(seconds)),
+        placed = FrameClockAudio(
+            (AudioSamples(Fraction(k), 16_000, one) for k in range(seconds)),
             start_seconds=Fraction(0),
             num_seconds=seconds,
             resample="soxr_hq",

@@ -29,9 +29,9 @@ RATES = {
 }
 
 
-def constant(fps: Fraction, pictures: int, first: int = 0) -> TimeTable:
-    pts = first + np.arange(pictures, dtype=np.int64)
-    return TimeTable(pts, first + pictures, 1 / fps)
+def constant(fps: Fraction, frames: int, first: int = 0) -> TimeTable:
+    pts = first + np.arange(frames, dtype=np.int64)
+    return TimeTable(pts, first + frames, 1 / fps)
 
 
 def in_ms(pts: list[int], end: int) -> TimeTable:
@@ -40,7 +40,7 @@ def in_ms(pts: list[int], end: int) -> TimeTable:
 
 @st.composite
 def tables(draw: st.DrawFn) -> TimeTable:
-    """Any rate, variable rates, freezes, single pictures, any start on the file's clock."""
+    """Any rate, variable rates, freezes, single frames, any start on the file's clock."""
     base = draw(
         st.sampled_from([MS, Fraction(1, 90_000), Fraction(1001, 30_000), Fraction(1, 12_800)])
     )
@@ -52,13 +52,13 @@ def tables(draw: st.DrawFn) -> TimeTable:
 
 
 def exact(times: TimeTable) -> list[Fraction]:
-    """Seconds of every picture, the first at 0, and the end."""
+    """Seconds of every frame, the first at 0, and the end."""
     ticks = [*times.pts.tolist(), times.end]
     return [(t - ticks[0]) * times.time_base for t in ticks]
 
 
 def last_at_most(times: list[Fraction], limit: Fraction) -> int:
-    """The last picture on or before ``limit``, else the first."""
+    """The last frame on or before ``limit``, else the first."""
     return max([i for i, t in enumerate(times) if t <= limit], default=0)
 
 
@@ -137,7 +137,7 @@ def test_known_grids_of_a_minute(mode: str, rate: str, rows: int, begin: list[in
         (in_ms([0, 500], 1_500), [1, 1], [0, 1]),
     ],
     ids=[
-        "one picture", "one long picture", "0.3 s", "5.04 s", "0.5 fps", "freeze",
+        "one frame", "one long frame", "0.3 s", "5.04 s", "0.5 fps", "freeze",
         "1 ms late", "late starts", "half rounds up",
     ],
 )  # fmt: skip
@@ -147,12 +147,12 @@ def test_worked_examples(times: TimeTable, mid: list[int], start: list[int]) -> 
 
 
 def test_music_avqa_loops_the_last_begun_second() -> None:
-    # 2.5 s at 10 pictures: 25 pictures, of which the last 5 (20 to 24) are the begun second.
+    # 2.5 s at 10 frames: 25 frames, of which the last 5 (20 to 24) are the begun second.
     index = build_grid(constant(Fraction(10), 25), "music-avqa", Fraction(10)).index.tolist()
     assert len(index) == 60
     assert index[:6] == [4, 14, 24, 24, 24, 24]
     assert set(index[6:]) == {24}
-    # At 7.5 s and 3 pictures a second: 22 pictures, the last one alone.
+    # At 7.5 s and 3 frames a second: 22 frames, the last one alone.
     assert set(build_grid(constant(Fraction(3), 22), "music-avqa", Fraction(3)).index[8:]) == {21}
 
 
@@ -166,7 +166,7 @@ def test_unknown_mode_names_the_nearest() -> None:
 
 
 def test_no_picture_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected at least one picture"):
+    with pytest.raises(ValueError, match="expected at least one frame"):
         build_grid(in_ms([], 0), "mid", None)
 
 
@@ -195,11 +195,11 @@ def test_ffmpeg_grids_against_the_command(clip: str, mode: str, tmp_path: Path) 
 
 
 def _written(path: Path, options: list[str], folder: Path) -> list[int]:
-    """Numbers on the pictures that the command writes."""
+    """Numbers on the frames that the command writes."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", str(path)]
     subprocess.run([*command, *options, str(folder / "%04d.ppm")], check=True)
-    pictures = sorted(folder.glob("*.ppm"))
-    return [clips.read_number(_ppm(picture.read_bytes())) for picture in pictures]
+    frames = sorted(folder.glob("*.ppm"))
+    return [clips.read_number(_ppm(frame.read_bytes())) for frame in frames]
 
 
 def _ppm(data: bytes) -> np.ndarray:
@@ -209,7 +209,7 @@ def _ppm(data: bytes) -> np.ndarray:
 
 
 def _end_ms(path: Path) -> int:
-    """End of the last picture, which the muxer chooses when rates vary."""
+    """End of the last frame, which the muxer chooses when rates vary."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", str(path), "-vf", "showinfo"]
     done = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, check=True)
     last = [line for line in done.stderr.splitlines() if " duration_time:" in line][-1]

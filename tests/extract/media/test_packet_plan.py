@@ -45,9 +45,9 @@ CLIPS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 IN_FULL = {
     "h264 intra refresh": (
-        "a.mp4", {"extra": x264("intra-refresh=1")}, "without an intra picture",
+        "a.mp4", {"extra": x264("intra-refresh=1")}, "without an intra frame",
     ),
-    "mpeg4 with B pictures": (
+    "mpeg4 with B frames": (
         "a.avi", {"codec": "mpeg4", "extra": ["-bf", "2"]}, "MPEG-4 part 2 in AVI",
     ),
     "mpeg2": ("a.mpg", {"codec": "mpeg2video"}, "codec mpeg2video is always decoded in full"),
@@ -82,7 +82,7 @@ def read(path: str, wanted: list[int] | None, *, full: bool) -> tuple[dict[int, 
     report = Report()
     wanted = list(range(len(probe.times.pts))) if wanted is None else wanted
     wanted = [i for i in wanted if i < len(probe.times.pts)]
-    found = pyav.READER.pictures(probe, wanted, report, full=full)
+    found = pyav.READER.frames(probe, wanted, report, full=full)
     return {p.index: p.rgb.tobytes() for p in found}, report
 
 
@@ -125,7 +125,7 @@ def test_decoded_in_full_with_the_reason(name: str) -> None:
 
 
 def test_undelivered_picture_restarts_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan that drops too much must not cost a picture, nor give one twice."""
+    """A plan that drops too much must not cost a frame, nor give one twice."""
     path = str(clips.cached_clip("a.mp4", seconds=8.0, extra=PYRAMID))
     everything, _ = read(path, None, full=True)
     make_plan = packet_plan.make_plan
@@ -139,10 +139,10 @@ def test_undelivered_picture_restarts_in_full(monkeypatch: pytest.MonkeyPatch) -
     probe = pyav.READER.probe(path, Limits())
     report = Report()
     wanted = list(range(15, 240, 30))
-    found = [(p.index, p.rgb.tobytes()) for p in pyav.READER.pictures(probe, wanted, report)]
+    found = [(p.index, p.rgb.tobytes()) for p in pyav.READER.frames(probe, wanted, report)]
     assert found == [(i, everything[i]) for i in wanted]
     assert not report.planned
-    assert report.why_not_planned == "a wanted picture did not come out of the decoder"
+    assert report.why_not_planned == "a wanted frame did not come out of the decoder"
 
 
 def table(pts: list[int], keys: list[int]) -> PacketTable:
@@ -159,7 +159,7 @@ def actions(packets: PacketTable, wanted: list[int], codec: str = "h264") -> tup
 
 
 CLOSED = table([0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11], [0, 4, 8])
-# Key pictures 4 and 8 have leading pictures (3, and 7) after them in decode order.
+# Key frames 4 and 8 have leading frames (3, and 7) after them in decode order.
 OPEN = table([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 11], [0, 3, 7])
 
 
@@ -196,7 +196,7 @@ def test_only_h264_and_hevc_skip_non_reference_pictures() -> None:
         (CLOSED, "h264", "mov", ""),
         (table([0, MISSING, 1], [0]), "h264", "mov", "missing time stamps"),
         (table([0, 1, 1], [0]), "h264", "mov", "repeated time stamps"),
-        (table([0, 1, 2], [1]), "h264", "mpegts", "does not begin with a key picture"),
+        (table([0, 1, 2], [1]), "h264", "mpegts", "does not begin with a key frame"),
         (table([2, 1, 3], [0]), "hevc", "mpegts", "depend on ones before it"),
         (CLOSED, "mpeg4", "avi", "MPEG-4 part 2 in AVI"),
         (CLOSED, "mpeg4", "mov", ""),

@@ -22,7 +22,7 @@ from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 
 HERE = Path(__file__).parents[2] / "helpers" / "media"
-PICTURE, SOUND = "fake_encoder/whole", "fake_encoder/tone"
+FRAME, AUDIO = "fake_encoder/whole", "fake_encoder/tone"
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +44,15 @@ class Video:
     """What came of one file."""
 
     def __init__(self, decoder: DecoderProcess, path: Path | str, **limits: float) -> None:
-        request = Request(str(path), (PICTURE, SOUND), Settings(), replace(Limits(), **limits))
+        request = Request(str(path), (FRAME, AUDIO), Settings(), replace(Limits(), **limits))
         items = list(decoder.decode(request))
         assert isinstance(items[0], Header)
         assert isinstance(items[-1], Footer)
         self.header, self.footer = items[0], items[-1]
         blocks = [b for b in items if isinstance(b, Block)]
-        self.pictures = [clips.read_number(p) for b in blocks if b.input == PICTURE for p in b.rows]
+        self.frames = [clips.read_number(p) for b in blocks if b.input == FRAME for p in b.rows]
         self.seconds = [
-            clips.read_second(s, 16_000) for b in blocks if b.input == SOUND for s in b.rows
+            clips.read_second(s, 16_000) for b in blocks if b.input == AUDIO for s in b.rows
         ]
 
 
@@ -73,9 +73,9 @@ def ffmpeg(*arguments: str | Path) -> None:
 def test_a_good_clip(decoder: DecoderProcess, clip: Path) -> None:
     """What all the others are compared with."""
     video = Video(decoder, clip)
-    assert video.pictures == [15, 45, 75, 105]
+    assert video.frames == [15, 45, 75, 105]
     assert video.seconds == [0, 1, 2, 3]
-    assert video.footer.sound_error is None
+    assert video.footer.audio_error is None
     assert not video.footer.report.partial
 
 
@@ -115,11 +115,11 @@ def test_random_bytes_renamed(decoder: DecoderProcess, tmp_path: Path) -> None:
 
 
 def test_wav_renamed(decoder: DecoderProcess, tmp_path: Path) -> None:
-    path = tmp_path / "sound.mp4"
-    write_wav(str(path), [clips.sound(0, 2, 16_000)])
+    path = tmp_path / "audio.mp4"
+    write_wav(str(path), [clips.audio(0, 2, 16_000)])
     error = refusal(decoder, path)
     assert error.reason == "no_video"
-    assert "has no picture stream" in str(error)
+    assert "has no video stream" in str(error)
 
 
 def test_cover_image_only(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
@@ -194,14 +194,14 @@ def peak_bytes(decoder: DecoderProcess) -> int:
 
 
 def huge_gif() -> bytes:
-    """One picture of 16000×16000 in 43 bytes."""
+    """One frame of 16000×16000 in 43 bytes."""
     size = struct.pack("<HH", 16_000, 16_000)
     head = b"GIF89a" + size + b"\x80\x00\x00" + bytes(6)
     return head + b"\x2c" + bytes(4) + size + b"\x00" + b"\x02\x02\x44\x01\x00\x3b"
 
 
 def huge_avi(clip: Path, folder: Path) -> bytes:
-    """Motion JPEG whose pictures claim 16000×16000, unlike the container."""
+    """Motion JPEG whose frames claim 16000×16000, unlike the container."""
     path = folder / "small.avi"
     ffmpeg("-i", clip, "-an", "-t", "1", "-c:v", "mjpeg", path)
     small, large = struct.pack(">HH", *clips.SIZE[::-1]), struct.pack(">HH", 16_000, 16_000)
@@ -212,7 +212,7 @@ def huge_avi(clip: Path, folder: Path) -> bytes:
 
 
 def huge_webm(clip: Path, folder: Path) -> bytes:
-    """VP8 whose key pictures claim 16000×16000, unlike the container."""
+    """VP8 whose key frames claim 16000×16000, unlike the container."""
     path = folder / "small.webm"
     ffmpeg("-i", clip, "-an", "-t", "1", "-c:v", "libvpx", path)
     key = b"\x9d\x01\x2a"
@@ -236,7 +236,7 @@ def test_gigantic_picture(clip: Path, tmp_path: Path, kind: str) -> None:
             before = peak_bytes(decoder)
             error = refusal(decoder, path)
             assert peak_bytes(decoder) - before < 100_000_000
-    # Where the container does not say it, the decoder refuses every picture.
+    # Where the container does not say it, the decoder refuses every frame.
     assert error.reason == ("too_large" if kind == "gif" else "no_frames")
     if kind == "gif":
         assert (
@@ -248,12 +248,12 @@ def test_gigantic_picture(clip: Path, tmp_path: Path, kind: str) -> None:
 def test_memory_limit_holds_where_the_pixel_limit_is_raised(
     decoder: DecoderProcess, tmp_path: Path
 ) -> None:
-    """A picture that may be large but costs more than the process may have."""
+    """A frame that may be large but costs more than the process may have."""
     path = tmp_path / "huge.gif"
     path.write_bytes(huge_gif())
     error = refusal(decoder, path, max_pixels=10**9, memory_bytes=200_000_000)
     assert error.reason == "memory"
-    assert Video(decoder, clips.cached_clip("clip.mp4", sound_codec="aac")).pictures[0] == 15
+    assert Video(decoder, clips.cached_clip("clip.mp4", sound_codec="aac")).frames[0] == 15
 
 
 def test_too_long(decoder: DecoderProcess, clip: Path) -> None:
@@ -267,15 +267,15 @@ def test_too_long(decoder: DecoderProcess, clip: Path) -> None:
 
 
 def test_half_a_file(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
-    """The index in front promises 4 s, the pictures end before: partial, and said so."""
+    """The index in front promises 4 s, the frames end before: partial, and said so."""
     path, cut = tmp_path / "front.mp4", tmp_path / "cut.mp4"
     ffmpeg("-i", clip, "-c", "copy", "-movflags", "+faststart", path)
     data = path.read_bytes()
     cut.write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2])
     video = Video(decoder, cut)
     assert video.footer.report.partial
-    assert 1 <= len(video.pictures) < 4
-    assert video.pictures == [15, 45, 75, 105][: len(video.pictures)]
+    assert 1 <= len(video.frames) < 4
+    assert video.frames == [15, 45, 75, 105][: len(video.frames)]
     assert video.header.declared_seconds == pytest.approx(4.0, abs=0.1)
 
 
@@ -289,7 +289,7 @@ def test_lost_index(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None
 def test_damage_in_a_picture_ends_the_rows_and_is_said(
     decoder: DecoderProcess, tmp_path: Path
 ) -> None:
-    """One key picture of noise, at 4 s: no picture predicted from it is given."""
+    """One key frame of noise, at 4 s: no frame predicted from it is given."""
     good = clips.cached_clip(
         "good.mkv", seconds=8.0, extra=("-g", "60", "-bf", "0", "-sc_threshold", "0")
     )
@@ -302,11 +302,11 @@ def test_damage_in_a_picture_ends_the_rows_and_is_said(
     path = tmp_path / "bad.mkv"
     path.write_bytes(data[:at] + noise + data[at + len(noise) :])
     video = Video(decoder, path)
-    assert video.pictures == [15, 45, 75, 105]
+    assert video.frames == [15, 45, 75, 105]
     report = video.footer.report
     assert (video.header.num_rows, report.partial, report.corrupt) == (8, True, 1)
     assert report.warnings == [
-        "1 packets or pictures were corrupt and passed over",
+        "1 packets or frames were corrupt and passed over",
         "decoded 4 of 8 rows",
     ]
 
@@ -329,11 +329,11 @@ def test_dead_sound_leaves_the_pictures(
     decoder: DecoderProcess, clip: Path, tmp_path: Path
 ) -> None:
     video = Video(decoder, with_damaged_sound(clip, tmp_path, slice(None)))
-    assert video.pictures == [15, 45, 75, 105]
-    assert video.footer.sound_error is not None
-    assert video.footer.sound_error.reason == "corrupt"
-    assert video.footer.sound_error.stage == "sound"
-    assert "does not decode" in str(video.footer.sound_error)
+    assert video.frames == [15, 45, 75, 105]
+    assert video.footer.audio_error is not None
+    assert video.footer.audio_error.reason == "corrupt"
+    assert video.footer.audio_error.stage == "sound"
+    assert "does not decode" in str(video.footer.audio_error)
 
 
 def test_hole_in_the_sound_is_silence_and_said(
@@ -342,10 +342,10 @@ def test_hole_in_the_sound_is_silence_and_said(
     """1024 samples of 48 kHz a packet: 0.98 to 1.81 s, the tone of second 1."""
     path = with_damaged_sound(clip, tmp_path, slice(46, 85))
     video = Video(decoder, path)
-    assert video.footer.sound_error is None
+    assert video.footer.audio_error is None
     assert video.seconds == [0, None, 2, 3]
     (warning,) = video.footer.report.warnings
-    assert warning == "39 packets of sound do not decode: silence there"
+    assert warning == "39 packets of audio do not decode: silence there"
 
 
 # Odd but valid.
@@ -353,17 +353,17 @@ def test_hole_in_the_sound_is_silence_and_said(
 
 def test_no_sound(decoder: DecoderProcess) -> None:
     video = Video(decoder, clips.cached_clip("mute.mp4"))
-    assert not video.header.has_sound
-    assert video.pictures == [15, 45, 75, 105]
+    assert not video.header.has_audio
+    assert video.frames == [15, 45, 75, 105]
     assert video.seconds == []
-    assert (video.footer.audio_start, video.footer.sound_error) == (None, None)
+    assert (video.footer.audio_start, video.footer.audio_error) == (None, None)
 
 
 def test_silent_is_not_absent(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "silent.mp4"
     ffmpeg("-i", clip, "-c:v", "copy", "-c:a", "aac", "-af", "volume=0", path)
     video = Video(decoder, path)
-    assert video.header.has_sound
+    assert video.header.has_audio
     assert video.seconds == [None] * 4
     assert video.footer.audio_start == pytest.approx(0, abs=0.05)
     assert video.footer.audio_end == pytest.approx(4, abs=0.05)
@@ -373,7 +373,7 @@ def test_a_third_of_a_second(decoder: DecoderProcess) -> None:
     video = Video(decoder, clips.cached_clip("short.mp4", seconds=0.3, sound_codec="aac"))
     assert video.header.num_rows == 1
     assert video.header.duration == pytest.approx(0.3)
-    assert video.pictures == [8]  # the last one before 0.5 s
+    assert video.frames == [8]  # the last one before 0.5 s
     assert video.seconds == [0]
 
 
@@ -385,25 +385,25 @@ def test_names(decoder: DecoderProcess, clip: Path, tmp_path: Path, name: bytes)
     path = tmp_path / os.fsdecode(name)
     shutil.copy(clip, path)
     video = Video(decoder, path)
-    assert video.pictures == [15, 45, 75, 105]
+    assert video.frames == [15, 45, 75, 105]
     assert video.seconds == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_late_sound(decoder: DecoderProcess, clip: Path, tmp_path: Path, suffix: str) -> None:
     video = Video(decoder, move_sound(clip, tmp_path / f"late.{suffix}", 2.0))
-    assert video.pictures == [15, 45, 75, 105]
+    assert video.frames == [15, 45, 75, 105]
     assert video.seconds == [None, None, 0, 1]
     assert video.footer.audio_start == pytest.approx(2, abs=0.05)
     assert video.footer.audio_end == pytest.approx(6, abs=0.05)
 
 
 def test_late_picture(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
-    """The picture starts 2 s into the file: its first second is what was heard from 2 s on."""
+    """The frame starts 2 s into the file: its first second is what was heard from 2 s on."""
     ffmpeg("-itsoffset", "2", "-i", clip, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy",
            tmp_path / "late.mkv")  # fmt: skip
     video = Video(decoder, tmp_path / "late.mkv")
-    assert video.pictures == [15, 45, 75, 105]
+    assert video.frames == [15, 45, 75, 105]
     assert video.seconds == [2, 3, None, None]
     assert video.footer.audio_start == pytest.approx(-2, abs=0.05)
 
@@ -416,5 +416,5 @@ def test_edit_list(decoder: DecoderProcess, tmp_path: Path) -> None:
     with av.open(str(clip)) as container:
         assert sum(p.is_discard for p in container.demux(container.streams.video[0])) == 30
     video = Video(decoder, clip)
-    assert video.pictures == [45, 75, 105]
+    assert video.frames == [45, 75, 105]
     assert video.seconds == [1, 2, 3]

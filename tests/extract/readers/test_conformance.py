@@ -1,4 +1,4 @@
-"""Every reader on every clip: the right picture, time, shape and sound for every second."""
+"""Every reader on every clip: the right frame, time, shape and audio for every second."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def test_rows_of_real_clips(reader: str, clip: str) -> None:
     grid = build_grid(probe.times, "mid", probe.average_fps)
     report = Report()
     wanted = sorted(set(grid.index.tolist()))
-    assert [p.index for p in loaded.pictures(probe, wanted, report)] == wanted
+    assert [p.index for p in loaded.frames(probe, wanted, report)] == wanted
     assert len(grid) == REAL_ROWS[clip]
     assert (report.partial, report.corrupt) == (False, 0)

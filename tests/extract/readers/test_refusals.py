@@ -79,7 +79,7 @@ def test_not_media(reader: Reader, data: bytes, tmp_path: Path) -> None:
     assert "is not a video we read" in str(error)
 
 
-def test_sound_alone_is_no_video(reader: Reader, tmp_path: Path) -> None:
+def test_audio_alone_is_no_video(reader: Reader, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", path)
     assert refused(reader, path).reason == "no_video"
@@ -116,7 +116,7 @@ def test_playlist_is_refused(reader: Reader, kind: str, tmp_path: Path) -> None:
     path.write_bytes(playlists(tmp_path)[kind])
     error = refused(reader, path)
     assert error.reason == "refused_protocol"
-    assert f"is a {kind}, not a video; expected the pictures in the file itself" in str(error)
+    assert f"is a {kind}, not a video; expected the frames in the file itself" in str(error)
 
 
 @pytest.mark.parametrize("kind", ["ffconcat script", "HLS playlist"])
@@ -171,7 +171,7 @@ def test_gigantic_picture_is_refused_in_little_memory(name: str, gigantic_clip: 
     )  # fmt: skip
     reason, grown_kb, child_kb = done.stdout.split()
     assert reason == "too_large", done.stderr
-    # One such picture takes 384 MB.
+    # One such frame takes 384 MB.
     assert int(grown_kb) < 100_000
     assert name != "ffmpeg" or int(child_kb) < 250_000
 
@@ -185,13 +185,13 @@ def test_size_limit_names_the_numbers(reader: Reader) -> None:
         in str(error)
     )
     allowed = reader.probe(str(path), Limits(max_pixels=160 * 96))
-    assert len(list(reader.pictures(allowed, [15], Report()))) == 1
+    assert len(list(reader.frames(allowed, [15], Report()))) == 1
 
 
 def test_the_largest_limit_refuses_nothing(reader: Reader) -> None:
     path = clips.cached_clip("a.mp4", seconds=1.0)
     probe = reader.probe(str(path), Limits(max_pixels=2**31 - 1))
-    assert len(list(reader.pictures(probe, [15], Report()))) == 1
+    assert len(list(reader.frames(probe, [15], Report()))) == 1
 
 
 def test_stretched_size_counts(reader: Reader) -> None:
@@ -207,12 +207,12 @@ def test_too_long(reader: Reader) -> None:
 
 
 def read(reader: Reader, path: Path) -> tuple[list[tuple[int, int]], int, Report]:
-    """(place, number) of the pictures of the rows, T, and the report."""
+    """(place, number) of the frames of the rows, T, and the report."""
     probe = reader.probe(str(path), Limits())
     grid = build_grid(probe.times, "mid", probe.average_fps)
     report = Report()
     wanted = sorted(set(grid.index.tolist()))
-    found = [(p.index, clips.read_number(p.rgb)) for p in reader.pictures(probe, wanted, report)]
+    found = [(p.index, clips.read_number(p.rgb)) for p in reader.frames(probe, wanted, report)]
     return found, len(grid), report
 
 
@@ -243,15 +243,15 @@ def test_whole_file_is_not_partial(reader: Reader) -> None:
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("seed", range(6))
 def test_damage_in_the_middle_is_passed_over(tmp_path: Path, seed: int, full: bool) -> None:
-    """Every picture given is the undamaged one; one group of pictures at most is left out."""
+    """Every frame given is the undamaged one; one group of frames at most is left out."""
     whole = clips.cached_clip("a.mkv", seconds=8.0, extra=[*PYRAMID, "-g", "30"])
     path = tmp_path / "a.mkv"
     _damage(whole, path, seed)
     reader = readers.load("pyav").READER
     wanted = list(range(240))
-    right = {p.index: p.rgb for p in reader.pictures(_probe(whole), wanted, Report(), full=True)}
+    right = {p.index: p.rgb for p in reader.frames(_probe(whole), wanted, Report(), full=True)}
     report = Report()
-    found = {p.index: p.rgb for p in reader.pictures(_probe(path), wanted, report, full=full)}
+    found = {p.index: p.rgb for p in reader.frames(_probe(path), wanted, report, full=full)}
     for index, rgb in found.items():
         np.testing.assert_array_equal(rgb, right[index])
     missing = sorted(set(wanted) - set(found))
@@ -291,9 +291,9 @@ def test_default_flag_chooses_the_stream(tmp_path: Path) -> None:
 
 def test_no_sound(reader: Reader) -> None:
     probe = reader.probe(str(clips.cached_clip("a.mp4", seconds=1.0)), Limits())
-    assert not probe.has_sound
-    with pytest.raises(MediaError, match="has no sound stream; expected one; ask for") as caught:
-        list(reader.sound(probe, Report()))
+    assert not probe.has_audio
+    with pytest.raises(MediaError, match="has no audio stream; expected one; ask for") as caught:
+        list(reader.audio(probe, Report()))
     assert (caught.value.reason, caught.value.stage) == ("no_sound", "sound")
 
 
@@ -301,9 +301,9 @@ def test_no_sound(reader: Reader) -> None:
 def test_sound_is_the_mean_of_the_channels(reader: Reader, codec: str, tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     source = "aevalsrc=0.5|0.25:d=1:s=16000:c=stereo"
-    picture = "testsrc=d=1:r=5:s=64x64"
-    ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", source, "-c:a", codec, path)
-    runs = list(reader.sound(reader.probe(str(path), Limits()), Report()))
+    frame = "testsrc=d=1:r=5:s=64x64"
+    ffmpeg("-f", "lavfi", "-i", frame, "-f", "lavfi", "-i", source, "-c:a", codec, path)
+    runs = list(reader.audio(reader.probe(str(path), Limits()), Report()))
     samples = np.concatenate([run.samples for run in runs])
     assert samples.dtype == np.float32
     assert len(samples) == 16_000
@@ -312,12 +312,12 @@ def test_sound_is_the_mean_of_the_channels(reader: Reader, codec: str, tmp_path:
 
 
 def test_abandoned_pictures_end_the_program() -> None:
-    """Leaving the pictures early must not leave the ffmpeg program running."""
+    """Leaving the frames early must not leave the ffmpeg program running."""
     reader = readers.load("ffmpeg").READER
     probe = reader.probe(str(clips.cached_clip("a.mp4", seconds=8.0)), Limits())
-    pictures = reader.pictures(probe, list(range(240)), Report())
-    next(pictures)
-    pictures.close()
+    frames = reader.frames(probe, list(range(240)), Report())
+    next(frames)
+    frames.close()
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     assert not children.exists() or b"ffmpeg" not in children.read_bytes()
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
@@ -328,4 +328,4 @@ def test_pictures_of_another_reader_are_a_mistake() -> None:
         str(clips.cached_clip("a.mp4", seconds=1.0)), Limits()
     )
     with pytest.raises(TypeError, match="expected one made by 'ffmpeg'"):
-        list(readers.load("ffmpeg").READER.pictures(probe, [0], Report()))
+        list(readers.load("ffmpeg").READER.frames(probe, [0], Report()))

@@ -48,8 +48,8 @@ def padded(rows: NDArray[Any], encoder: str) -> torch.Tensor:
     return torch.from_numpy(batch)
 
 
-def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Soft shapes with noise on them: as hard to resize as a real picture."""
+def frame(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Soft shapes with noise on them: as hard to resize as a real frame."""
     random = np.random.default_rng(seed)
     soft = Image.fromarray(random.integers(0, 256, (9, 16, 3), dtype=np.uint8))
     shapes = np.asarray(soft.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
@@ -57,13 +57,13 @@ def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def squashed(picture: NDArray[np.uint8], kind: Image.Resampling) -> NDArray[np.uint8]:
+def squashed(frame: NDArray[np.uint8], kind: Image.Resampling) -> NDArray[np.uint8]:
     """Pillow's 224×224, the width first.
 
     So did every Pillow that published features were made with; newer ones begin with the
     side that shrinks more, whose rounding between the passes differs by up to 3 levels.
     """
-    wide = Image.fromarray(picture).resize((224, picture.shape[0]), kind)
+    wide = Image.fromarray(frame).resize((224, frame.shape[0]), kind)
     return np.asarray(wide.resize((224, 224), kind))
 
 

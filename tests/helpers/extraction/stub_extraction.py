@@ -57,7 +57,7 @@ class StubExtractor:
         info = json.loads(Path(job.path).read_text()) if read.quick_hash else {"act": "corrupt"}
         made = [self._feature(job, feature, info) for feature in job.features]
         rows = max(record.length for record in made)
-        sound = bool(rows) and info["sound"]
+        audio = bool(rows) and info["sound"]
         return VideoRecord(
             video_id=job.video_id,
             row=job.row,
@@ -65,9 +65,9 @@ class StubExtractor:
             fingerprint=read,
             duration=float(info["seconds"]) if rows else float("nan"),
             pts=tuple(k + 0.5 for k in range(rows)),
-            audio_start=0.0 if sound else None,
-            audio_end=float(info["seconds"]) if sound else None,
-            row_flags=int(sound),
+            audio_start=0.0 if audio else None,
+            audio_end=float(info["seconds"]) if audio else None,
+            row_flags=int(audio),
             features=tuple(made),
             attempt=attempt,
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

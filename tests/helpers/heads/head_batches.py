@@ -96,7 +96,7 @@ def make_head(name: str, seed: int, **options) -> Head:
 
 
 def with_negatives(head: Head, **sizes) -> HeadInput:
-    """A float64 batch with pictures of other videos, as the match loss wants them."""
+    """A float64 batch with frames of other videos, as the match loss wants them."""
     inputs = make_inputs(head, dtype=torch.float64, patches=5, **sizes)
     g = torch.Generator().manual_seed(3)
     negative = torch.randn(inputs.patch.shape, generator=g, dtype=torch.float64)

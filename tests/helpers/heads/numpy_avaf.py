@@ -43,7 +43,7 @@ def question(p, s, o):
 
 
 def mine(p, s, words, mask, o):
-    """a, Z, a', Z' of one sample and the weights of the sound over the words."""
+    """a, Z, a', Z' of one sample and the weights of the audio over the words."""
     audio, patches = linear(at(p, "audio."), s["audio"]), linear(at(p, "visual."), s["patch"])
     if o.audio_encoder:
         positions = p["audio_encoder.positions"][: len(audio)]
@@ -61,7 +61,7 @@ def sample(p, s, o):
     q, words, mask = question(p, s, o)
     audio, patches, heard, seen, word_attn = mine(p, s, words, mask, o)
     shown = np.repeat(s["valid"], patches.shape[1])
-    about_sound, sound_attn = cross_layer(at(p, "fusion.audio."), words, heard, s["valid"])
+    about_sound, audio_attn = cross_layer(at(p, "fusion.audio."), words, heard, s["valid"])
     flat = seen.reshape(-1, seen.shape[-1])
     about_sight, patch_attn = cross_layer(at(p, "fusion.visual."), words, flat, shown)
     delta = np.ones(2)
@@ -82,7 +82,7 @@ def sample(p, s, o):
         scores = [e @ linear(at(p, "answer.layer."), unit(t)) for t in s["choices"]]
         logits = np.where(s["choice_valid"], scores, -np.inf)
     found = {"logits": logits, "q": q, "a": audio, "Z": patches, "a'": heard, "Z'": seen}
-    found |= {"sound_attn": sound_attn, "patch_attn": patch_attn}
+    found |= {"audio_attn": audio_attn, "patch_attn": patch_attn}
     return found | {"delta": delta, "pool": pool, "word_attn": word_attn}
 
 

@@ -145,7 +145,7 @@ def printed_flops(*, segments, k, m, tssm=True, srsm=True, avam=True, lgpm=True)
     width, words = 512, 77
     fc, ffn, norm = width * width, 2 * width * width, 4 * width
     seconds = k * (60 // segments) if tssm else 60
-    total = 60 * 128 * width + 60 * fc + fc + words * fc  # sound, picture, question, words
+    total = 60 * 128 * width + 60 * fc + fc + words * fc  # audio, frame, question, words
     tokens = 2 * 60 + words
     if tssm:
         total += segments * 2 * fc + ffn + norm

@@ -112,7 +112,7 @@ def official_branch(p, features, tokens, valid, seconds=None):
 
 
 def branches(p, s, visual, options):
-    """(features, tokens, time attention) of the sound and of the pictures."""
+    """(features, tokens, time attention) of the audio and of the frames."""
     p, a = at(p, "sources."), np.array(sound(p, s["audio"]))
     if options.variant == "paper":
         tokens = p.get("tokens")

@@ -43,7 +43,7 @@ def target(p, q, words, cell, options):
 
 
 def combine(s_a, s_q, how, threshold):
-    """α [P] of one picture from its two maps [P]."""
+    """α [P] of one frame from its two maps [P]."""
     num, scale = len(s_a), 196 / len(s_a)
     if how == "sum":
         x = [s_a[i] + s_q[i] for i in range(num)]
@@ -81,7 +81,7 @@ def both_ways(p, x):
 
 
 def joint(p, q, a, v, order):
-    """r [D], weights [T] of the sounds and of the pictures."""
+    """r [D], weights [T] of the sounds and of the frames."""
     num = len(a)
     places = {
         "il_va": [x for t in range(num) for x in (("v", t), ("a", t))],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from avqa.errors import MediaError
 from avqa.extract import readers
 from avqa.extract.media.grid import Grid, build_grid
-from avqa.extract.media.types import Limits, Picture, Probe, Reader, Report
+from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 
 MS = Fraction(1, 1000)
 SECONDS = 3.2
@@ -29,16 +29,16 @@ class Case:
     file: str
     options: dict[str, Any]
     first: int = 0
-    """Number of the first picture shown."""
+    """Number of the first frame shown."""
     shape: tuple[int, int] = (96, 160)
-    """Height and width of an upright picture."""
+    """Height and width of an upright frame."""
     levels: bool = False
     """Whether grey levels and colours are checked."""
     sound_until: float = field(default=3.0)
     sound_from: float = field(default=0.0)
 
     def times(self) -> list[Fraction]:
-        """Seconds of every picture from ``first``, the first at 0."""
+        """Seconds of every frame from ``first``, the first at 0."""
         if "times_ms" in self.options:
             return [
                 Fraction(t - self.options["times_ms"][0], 1000) for t in self.options["times_ms"]
@@ -48,7 +48,7 @@ class Case:
         return [n / fps for n in range(count - self.first)]
 
     def duration(self) -> Fraction:
-        """Seconds until the last picture leaves the screen."""
+        """Seconds until the last frame leaves the screen."""
         times = self.times()
         if "times_ms" in self.options:
             return times[-1] + times[-1] - times[-2]
@@ -83,7 +83,7 @@ VARIABLE = [0, 20, 110, 260, 470, 480, 900, 1_490, 1_510, 1_520, 2_010, 2_480, 2
 FULL_RANGE = "scale=out_range=full"
 
 CASES: dict[str, Case] = {
-    # Picture codecs
+    # Frame codecs
     "h264 closed GOP, mp4": case("a.mp4", extra=x264("open-gop=0:bframes=3")),
     "h264 open GOP with pyramid, mp4": case("a.mp4", extra=PYRAMID),
     "h264 open GOP with pyramid, mkv": case("a.mkv", extra=PYRAMID),
@@ -94,10 +94,10 @@ CASES: dict[str, Case] = {
     "h264, flv": case("a.flv", extra=x264("bframes=2"), sound_codec="aac"),
     "hevc default, mp4": case("a.mp4", "libx265", extra=x265("open-gop=1")),
     "hevc closed GOP, mkv": case("a.mkv", "libx265", extra=x265("open-gop=0")),
-    "vp8 with hidden pictures": case(
+    "vp8 with hidden frames": case(
         "a.webm", "libvpx", extra=["-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "20"]
     ),
-    "vp9 with hidden pictures": case(
+    "vp9 with hidden frames": case(
         "a.webm", "libvpx-vp9",
         extra=["-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "20", "-cpu-used", "5"],
     ),
@@ -107,15 +107,15 @@ CASES: dict[str, Case] = {
     "mpeg2, mpg": case("a.mpg", "mpeg2video", extra=["-bf", "2", "-q:v", "2"], sound_codec="mp2"),
     "mpeg2, ts": case("a.ts", "mpeg2video", extra=["-bf", "2", "-q:v", "2"]),
     "mpeg4, avi": case("a.avi", "mpeg4", extra=["-q:v", "2"], sound_codec="pcm_s16le"),
-    "mpeg4 with B pictures, avi": case("a.avi", "mpeg4", extra=["-bf", "2", "-q:v", "2"]),
-    "mpeg4 with B pictures, mp4": case("a.mp4", "mpeg4", extra=["-bf", "2", "-q:v", "2"]),
+    "mpeg4 with B frames, avi": case("a.avi", "mpeg4", extra=["-bf", "2", "-q:v", "2"]),
+    "mpeg4 with B frames, mp4": case("a.mp4", "mpeg4", extra=["-bf", "2", "-q:v", "2"]),
     "theora": case("a.ogv", "libtheora", extra=["-q:v", "8"], sound_codec="libvorbis"),
     "mjpeg, avi": case("a.avi", "mjpeg", pix_fmt="yuvj420p"),
     "mjpeg, mov": case("a.mov", "mjpeg", pix_fmt="yuvj420p"),
     "gif": case("a.gif", "gif", pix_fmt="rgb8", fps=10),
     "flv1": case("a.flv", "flv", extra=["-q:v", "2"]),
     "wmv2": case("a.wmv", "wmv2", extra=["-q:v", "2"], sound_codec="wmav2"),
-    # Sound codecs and offsets
+    # Audio codecs and offsets
     "aac, mp4": case("a.mp4", sound_codec="aac"),
     "aac, mkv": case("a.mkv", sound_codec="aac"),
     "aac, ts": case("a.ts", sound_codec="aac"),
@@ -126,15 +126,15 @@ CASES: dict[str, Case] = {
     "flac, mkv": case("a.mkv", sound_codec="flac"),
     "pcm, mov": case("a.mov", sound_codec="pcm_s16le"),
     "ac3, ts": case("a.ts", sound_codec="ac3"),
-    "late sound, mp4": case(
+    "late audio, mp4": case(
         "a.mp4", sound_codec="aac", sound_from=1.0, sound_from_expected=1.0
     ),
-    "late sound, mkv": case(
+    "late audio, mkv": case(
         "a.mkv", sound_codec="flac", sound_from=1.0, sound_from_expected=1.0
     ),
-    "late sound, ts": case("a.ts", sound_codec="aac", sound_from=1.0, sound_from_expected=1.0),
-    "late picture, mp4": case("a.mp4", sound_codec="aac", sound_from=-1.0, picture_delay=1.0),
-    "late picture, mkv": case("a.mkv", sound_codec="aac", sound_from=-1.0, picture_delay=1.0),
+    "late audio, ts": case("a.ts", sound_codec="aac", sound_from=1.0, sound_from_expected=1.0),
+    "late frame, mp4": case("a.mp4", sound_codec="aac", sound_from=-1.0, picture_delay=1.0),
+    "late frame, mkv": case("a.mkv", sound_codec="aac", sound_from=-1.0, picture_delay=1.0),
     # Time
     "edit list": case(
         "a.mp4", extra=PYRAMID, sound_codec="aac", first=31, remux_input=["-ss", "1.03"],
@@ -150,13 +150,13 @@ CASES: dict[str, Case] = {
     "variable rate, mkv": case("a.mkv", times_ms=VARIABLE, extra=x264("bframes=2")),
     "variable rate, mp4": case("a.mp4", times_ms=VARIABLE, extra=x264("bframes=2")),
     "freezes, mp4": case("a.mp4", times_ms=FREEZE, extra=x264("bframes=0")),
-    "29.97 pictures a second": case("a.mp4", fps=Fraction(30000, 1001)),
-    "23.976 pictures a second, mkv": case("a.mkv", fps=Fraction(24000, 1001)),
-    "60 pictures a second": case("a.mp4", fps=60),
-    "a picture every 2 seconds": case("a.mp4", fps=0.5, seconds=8),
-    "one picture": case("a.mp4", seconds=0.03),
+    "29.97 frames a second": case("a.mp4", fps=Fraction(30000, 1001)),
+    "23.976 frames a second, mkv": case("a.mkv", fps=Fraction(24000, 1001)),
+    "60 frames a second": case("a.mp4", fps=60),
+    "a frame every 2 seconds": case("a.mp4", fps=0.5, seconds=8),
+    "one frame": case("a.mp4", seconds=0.03),
     "0.3 s": case("a.mp4", seconds=0.3, sound_codec="aac", sound_until=0.0),
-    # Pictures
+    # Frames
     "turned by 90": case("a.mp4", rotation=90, size=(96, 160)),
     "turned by 180": case("a.mp4", rotation=180),
     "turned by 270": case("a.mov", rotation=270, size=(96, 160)),
@@ -198,8 +198,8 @@ def measure(reader_name: str, of: Case) -> frozenset[str]:
         grid = build_grid(probe.times, "mid", probe.average_fps)
         wanted = sorted(set(grid.index.tolist()))
         report = Report()
-        pictures = {p.index: p for p in reader.pictures(probe, wanted, report)}
-        wrong = set(_wrong_pictures(of, grid, pictures))
+        frames = {p.index: p for p in reader.frames(probe, wanted, report)}
+        wrong = set(_wrong_pictures(of, grid, frames))
         if report.corrupt or report.partial:
             wrong.add("report")
         if "sound_codec" in of.options and _wrong_sound(of, reader, probe):
@@ -209,7 +209,7 @@ def measure(reader_name: str, of: Case) -> frozenset[str]:
     return frozenset(wrong)
 
 
-def _wrong_pictures(of: Case, grid: Grid, pictures: dict[int, Picture]) -> Iterator[str]:
+def _wrong_pictures(of: Case, grid: Grid, frames: dict[int, Frame]) -> Iterator[str]:
     times = of.times()
     rows = max(1, int(of.duration() + Fraction(1, 2)))
     if len(grid) != rows:
@@ -218,10 +218,10 @@ def _wrong_pictures(of: Case, grid: Grid, pictures: dict[int, Picture]) -> Itera
         expected = max(i for i, t in enumerate(times) if i == 0 or t <= k + Fraction(1, 2) + MS)
         if abs(float(times[expected]) - pts) > 0.0021:
             yield "times"
-        if index not in pictures:
+        if index not in frames:
             yield "missing"
             continue
-        rgb = pictures[index].rgb
+        rgb = frames[index].rgb
         if rgb.shape[:2] != of.shape:
             yield "shape"
         try:
@@ -236,7 +236,7 @@ def _wrong_pictures(of: Case, grid: Grid, pictures: dict[int, Picture]) -> Itera
 
 def _levels_agree(rgb: NDArray[np.uint8], number: int, grey: bool) -> bool:
     """Whether the means of cells and colour patches are within 2 of what was drawn."""
-    drawn = clips.picture(number).astype(float)
+    drawn = clips.frame(number).astype(float)
     seen = rgb.astype(float)
     code = int(drawn.shape[0] * clips.CODE_HEIGHT) // clips.ROWS * clips.ROWS
     worst = 0.0
@@ -256,8 +256,8 @@ def _levels_agree(rgb: NDArray[np.uint8], number: int, grey: bool) -> bool:
 
 
 def picture_clock(reader: Reader, probe: Probe, seconds: float) -> tuple[NDArray[np.float32], int]:
-    """All sound from the first picture on, and its rate."""
-    runs = list(reader.sound(probe, Report()))
+    """All audio from the first frame on, and its rate."""
+    runs = list(reader.audio(probe, Report()))
     rate = runs[0].sample_rate
     wave = np.zeros(int((seconds + 1) * rate), np.float32)
     for run in runs:

@@ -1,6 +1,6 @@
-"""Small clips whose pictures carry their own number and whose sound carries its own second.
+"""Small clips whose frames carry their own number and whose audio carries its own second.
 
-Rendered by the bundled ffmpeg from raw pictures. `numbered_clip` writes one, `cached_clip` writes
+Rendered by the bundled ffmpeg from raw frames. `numbered_clip` writes one, `cached_clip` writes
 each distinct one once per test session, `read_number` and `read_second` read them back.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = (160, 96)
-"""Width and height of an upright picture."""
+"""Width and height of an upright frame."""
 SOUND_RATE = 48_000
 DARK, LIGHT = 40, 216
 PATCHES = ((200, 60, 60), (60, 180, 60), (60, 60, 200))
@@ -32,14 +32,14 @@ TONE_ON = 0.8
 """Each second's tone sounds for this long, then there is silence."""
 
 
-def picture(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    """Draw ``number`` (0 to 2047) as an upright picture [H, W, 3]."""
+def frame(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    """Draw ``number`` (0 to 2047) as an upright frame [H, W, 3]."""
     width, height = size
     y, x = np.mgrid[0:height, 0:width]
     row = np.minimum(y * ROWS // max(1, int(height * CODE_HEIGHT)), ROWS - 1)
     column = x * COLUMNS // width
     light = _cells(number)[row, column]
-    # A faint texture that moves, so that coders predict from other pictures.
+    # A faint texture that moves, so that coders predict from other frames.
     texture = 6 * np.sin((x + 3 * number) * 0.5) * np.cos((y + number) * 0.4)
     grey = np.where(light, LIGHT, DARK) + texture
     rgb = np.repeat(grey[..., None], 3, axis=2)
@@ -49,10 +49,10 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
 
 
 def read_number(rgb: NDArray[np.uint8]) -> int:
-    """Number drawn on a picture [H, W, 3] of any size.
+    """Number drawn on a frame [H, W, 3] of any size.
 
     Raises:
-        ValueError: if the picture is a blend, turned, or carries no number.
+        ValueError: if the frame is a blend, turned, or carries no number.
     """
     code = rgb[: max(1, int(rgb.shape[0] * CODE_HEIGHT))].astype(np.float64).mean(axis=2)
     height, width = code.shape
@@ -64,11 +64,11 @@ def read_number(rgb: NDArray[np.uint8]) -> int:
             level[r, c] = code[int(top) : int(bottom) + 1, int(left) : int(right) + 1].mean()
     middle = (DARK + LIGHT) / 2
     if np.abs(level - middle).min() < 30:
-        raise ValueError(f"blended or damaged picture: cell levels {level.round().tolist()}")
+        raise ValueError(f"blended or damaged frame: cell levels {level.round().tolist()}")
     cells = (level > middle).ravel()
     bits, inverse = cells[1 : 1 + BITS], cells[1 + BITS : -1]
     if not cells[0] or cells[-1] or not np.array_equal(bits, ~inverse):
-        raise ValueError(f"no number, or a turned picture: cells {cells.astype(int).tolist()}")
+        raise ValueError(f"no number, or a turned frame: cells {cells.astype(int).tolist()}")
     return int(bits @ (1 << np.arange(BITS)))
 
 
@@ -85,8 +85,8 @@ def tone_hertz(second: int) -> float:
     return 500.0 + 60.0 * second
 
 
-def sound(start: float, stop: float, rate: int = SOUND_RATE) -> NDArray[np.float32]:
-    """Mono samples of the clip's sound for seconds [start, stop) of the picture's clock."""
+def audio(start: float, stop: float, rate: int = SOUND_RATE) -> NDArray[np.float32]:
+    """Mono samples of the clip's audio for seconds [start, stop) of the frame's clock."""
     t = np.arange(round(start * rate), round(stop * rate)) / rate
     second = np.floor(t)
     wave = 0.5 * np.sin(2 * np.pi * (500.0 + 60.0 * second) * (t - second))
@@ -129,20 +129,20 @@ def numbered_clip(
     remux_input: Sequence[str] = (),
     remux: Sequence[str] | None = None,
 ) -> Path:
-    """Write a clip; picture n carries the number n.
+    """Write a clip; frame n carries the number n.
 
     Args:
         path: where; its extension chooses the container.
         codec: ffmpeg's name of the video encoder.
-        fps: pictures per second.
-        seconds: length of the picture stream.
+        fps: frames per second.
+        seconds: length of the video stream.
         size: coded width and height before rotation.
         pix_fmt: coded pixel format.
-        sound_codec: ffmpeg's name of the audio encoder; None for no sound.
-        sound_from: second of the picture's clock at which the sound starts.
-        sound_until: where it ends; default: with the picture.
-        picture_delay: start of the picture on the file's clock.
-        times_ms: a time in milliseconds for each picture, instead of ``fps`` and ``seconds``.
+        sound_codec: ffmpeg's name of the audio encoder; None for no audio.
+        sound_from: second of the frame's clock at which the audio starts.
+        sound_until: where it ends; default: with the frame.
+        picture_delay: start of the frame on the file's clock.
+        times_ms: a time in milliseconds for each frame, instead of ``fps`` and ``seconds``.
         rotation: degrees (90, 180, 270) by which a player must turn it counter-clockwise.
         filters: ffmpeg video filters, applied after the time stamps are set.
         extra: options of the output.
@@ -157,8 +157,8 @@ def numbered_clip(
     command += ["-s", f"{size[0]}x{size[1]}", "-r", str(rate), "-i", "pipe:0"]
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         if sound_codec is not None:
-            raw = Path(scratch) / "sound.f32"
-            raw.write_bytes(sound(sound_from, sound_until or length).tobytes())
+            raw = Path(scratch) / "audio.f32"
+            raw.write_bytes(audio(sound_from, sound_until or length).tobytes())
             late = sound_from + picture_delay
             command += ["-f", "f32le", "-ar", str(SOUND_RATE), "-ac", "1", "-i", str(raw)]
             command += ["-af", f"asetpts=PTS+{late}/TB", "-c:a", sound_codec]
@@ -196,7 +196,7 @@ def _video_options(
 
 def _coded(number: int, size: tuple[int, int], rotation: int) -> bytes:
     upright = size if rotation % 180 == 0 else (size[1], size[0])
-    return np.ascontiguousarray(np.rot90(picture(number, upright), -rotation // 90)).tobytes()
+    return np.ascontiguousarray(np.rot90(frame(number, upright), -rotation // 90)).tobytes()
 
 
 def _run(command: list[str], data: bytes | None = None) -> None:

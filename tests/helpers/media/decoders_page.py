@@ -22,12 +22,12 @@ Failures = Mapping[str, Mapping[str, frozenset[str]]]
 
 MEANING = {
     "rows": "the number of rows is wrong",
-    "pictures": "some row shows another second's picture",
-    "missing": "some row has no picture",
+    "pictures": "some row shows another second's frame",
+    "missing": "some row has no frame",
     "times": "some row's time stamp is wrong",
     "shape": "rotation or pixel aspect is not applied",
     "levels": "grey levels or colours are off by more than 2.5 of 255",
-    "sound": "the sound is shifted or cannot be placed",
+    "sound": "the audio is shifted or cannot be placed",
     "report": "reading errors are reported, though the file is whole",
     "no_decoder": "refused: it cannot open the codec",
 }
@@ -35,7 +35,7 @@ DEFAULT = Settings.__dataclass_fields__["decoder"].default
 INTRO = """\
 # Decoders
 
-Every reader reads the same clips, whose pictures carry their own number and whose sound carries
+Every reader reads the same clips, whose frames carry their own number and whose audio carries
 its own second. This page is written by the test suite from what each reader does with them
 (`tests/extract/readers/`); a clip it gets wrong is an expected failure there, and must fail.
 

@@ -1,11 +1,11 @@
 """A reader for tests of what comes after decoding: each "video" is a line of JSON.
 
-    {"seconds": 5, "seed": 1, "sound": true, "act": "crash"}
+    {"seconds": 5, "seed": 1, "audio": true, "act": "crash"}
 
-Pictures and sound follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
+Frames and audio follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
-``slow`` (0.1 s per picture), ``gated`` (waits while the file ``gate`` exists), ``bad_sound``,
-``half`` (only half of the pictures decode).
+``slow`` (0.1 s per frame), ``gated`` (waits while the file ``gate`` exists), ``bad_sound``,
+``half`` (only half of the frames decode).
 """
 
 import ctypes
@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from avqa.errors import MediaError
-from avqa.extract.media.types import Picture, Probe, Sound, TimeTable
+from avqa.extract.media.types import AudioSamples, Frame, Probe, TimeTable
 
 SIZE = (24, 32)
 RATE = 16_000
 DECODER = "helpers.media.fake_reader:READER"
 
 
-def write_video(path, *, seconds=3, seed=0, sound=True, act="", **more):
+def write_video(path, *, seconds=3, seed=0, audio=True, act="", **more):
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"seconds": seconds, "seed": seed, "sound": sound, "act": act, **more}
+    content = {"seconds": seconds, "seed": seed, "sound": audio, "act": act, **more}
     path.write_text(json.dumps(content))
     return path
 
@@ -49,14 +49,14 @@ class FakeReader:
             Fraction(2), info,
         )  # fmt: skip
 
-    def pictures(self, probe, wanted, report, *, full=False):
+    def frames(self, probe, wanted, report, *, full=False):
         report.planned = not full
         if probe.private["act"] == "half":
             wanted = [index for index in wanted if index < len(probe.times.pts) // 2]
         for count, index in enumerate(wanted):
             self._misbehave(probe, count)
             rng = np.random.default_rng((probe.private["seed"], index))
-            yield Picture(index, rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+            yield Frame(index, rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
 
     def _misbehave(self, probe, count):
         act, once = probe.private["act"], Path(probe.path + ".once")
@@ -74,15 +74,15 @@ class FakeReader:
             once.touch()
             ctypes.string_at(0)
 
-    def sound(self, probe, report):
+    def audio(self, probe, report):
         info = probe.private
         if info["act"] == "bad_sound":
-            raise MediaError("corrupt", "the fake sound was told so", stage="sound")
+            raise MediaError("corrupt", "the fake audio was told so", stage="sound")
         for second in range(info["seconds"]):
             rng = np.random.default_rng((info["seed"], 7, second))
             time_axis = np.arange(RATE) / RATE
             wave = np.sin(2 * np.pi * rng.uniform(200, 3000) * time_axis)
-            yield Sound(Fraction(second), RATE, wave.astype(np.float32))
+            yield AudioSamples(Fraction(second), RATE, wave.astype(np.float32))
 
 
 READER = FakeReader()

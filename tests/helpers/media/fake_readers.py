@@ -18,7 +18,7 @@ import numpy as np
 
 from avqa.errors import MediaError
 from avqa.extract import encoders
-from avqa.extract.media.types import Limits, Picture, Probe, Report, Sound, TimeTable
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 # Whoever loads these readers also finds the encoder made for them.
 encoders.__path__.append(str(Path(__file__).parent / "fake_encoders"))
@@ -29,7 +29,7 @@ RATE = 16_000
 
 @dataclass
 class Fake:
-    """Pictures [8, 8, 3] full of their own number, sound full of its second / 100.
+    """Frames [8, 8, 3] full of their own number, audio full of its second / 100.
 
     The path says how long and, by its words, what goes wrong.
     """
@@ -47,13 +47,13 @@ class Fake:
             raise MediaError("not_media", f"no container: path={path!r}", stage="probe")
         pts = np.arange(seconds * FPS, dtype=np.int64) + 7
         times = TimeTable(pts, int(pts[-1]) + 1, Fraction(1, FPS))
-        has_sound = "mute" not in words
+        has_audio = "mute" not in words
         fps = Fraction(97, 10) if "odd" in words else None
-        return Probe(path, self.name, 8, 8, "raw", float(seconds), times, has_sound, fps, words)
+        return Probe(path, self.name, 8, 8, "raw", float(seconds), times, has_audio, fps, words)
 
-    def pictures(
+    def frames(
         self, probe: Probe, wanted: Sequence[int], report: Report, *, full: bool = False
-    ) -> Iterator[Picture]:
+    ) -> Iterator[Frame]:
         words = probe.private
         report.planned = not full
         if self.prints:
@@ -65,16 +65,16 @@ class Fake:
             if "gap" in words and place == 3:
                 continue
             report.packets += 1
-            yield Picture(index, np.full((8, 8, 3), index % 256, np.uint8))
+            yield Frame(index, np.full((8, 8, 3), index % 256, np.uint8))
 
-    def sound(self, probe: Probe, report: Report) -> Iterator[Sound]:
+    def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
         first = int(probe.times.pts[0]) * probe.times.time_base
         seconds = len(probe.times.pts) // FPS
         for k in range(seconds):
             if k == 2:
                 misbehave([w.removeprefix("sound") for w in probe.private if w[:5] == "sound"])
             start = first + k
-            yield Sound(start, RATE, np.full(RATE, k / 100, np.float32))
+            yield AudioSamples(start, RATE, np.full(RATE, k / 100, np.float32))
 
 
 def misbehave(words: Sequence[str]) -> None:

@@ -100,6 +100,6 @@ def _record(name: str, row: int, seconds: int, features: tuple[FeatureRecord, ..
         pts=tuple(k + 0.5 for k in range(seconds)),
         audio_start=0.0,
         audio_end=float(seconds),
-        row_flags=RowFlag.HAS_SOUND,
+        row_flags=RowFlag.HAS_AUDIO,
         features=features,
     )

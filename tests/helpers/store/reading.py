@@ -35,7 +35,7 @@ class CountingStore(FeatureStore):
 
 
 def store_of(path: Path, lengths: dict[str, int]) -> CountingStore:
-    """A store of videos of these seconds with frames, patches and sound."""
+    """A store of videos of these seconds with frames, patches and audio."""
     stored.make_store(path, lengths)
     return CountingStore(path)
 
@@ -68,7 +68,7 @@ def ask(videos: list[str], **changes) -> list[Question]:
 
 
 def question_set(store: FeatureStore, videos: list[str], budget: int = EVERYTHING) -> QuestionSet:
-    """A question about each of these videos, for a head that reads sound, patches and words."""
+    """A question about each of these videos, for a head that reads audio, patches and words."""
     head = heads.build("late_fusion", width=16, audio_width=6, visual_width=8)
     names = {field: NAMES[field] for field in head.FEATURES}
     features = VideoFeatures(store, names, budget_bytes=budget)

@@ -62,8 +62,7 @@ def extract(
 def failure(video_id: str, row: int, specs: tuple[FeatureSpec, ...] = SPECS) -> VideoRecord:
     """A record of a video that could not be read."""
     features = tuple(
-        FeatureRecord(s.name, Status.FAILED, 0, (), "corrupt", "no picture", "decode")
-        for s in specs
+        FeatureRecord(s.name, Status.FAILED, 0, (), "corrupt", "no frame", "decode") for s in specs
     )
     return record(video_id, row, features, 0, 0)
 

@@ -50,7 +50,7 @@ def pstp(tmp_path, store):
 
 @pytest.fixture
 def avst(tmp_path, store):
-    """93 words, sound alone: the features that are made fastest."""
+    """93 words, audio alone: the features that are made fastest."""
     alone = {"modalities": "aq", "spatial": False}
     return asked_runs.write_run(
         tmp_path / "avst", "avst", store, settings={"stride_seconds": 1}, **alone
@@ -139,7 +139,7 @@ def test_the_second_question_extracts_nothing(pstp, avst, own_cache, monkeypatch
     assert again.made == ()
     assert again.answers == first.answers
     assert again.lines(1)[-1].endswith("s; features kept from before")
-    assert asking(avst).made == ()  # another head, the same sound
+    assert asking(avst).made == ()  # another head, the same audio
     assert asking(pstp, "Where is it?").made == ()
     assert len(own_cache) == 1
     assert encoded == [1, 1]  # two texts
@@ -255,8 +255,8 @@ def test_a_video_without_sound(avst):
         asking(avst, video=silent)
     assert refused.value.reason == "no_sound"
     assert str(refused.value) == (
-        f"video {str(silent)!r} has no sound stream; expected one: the head was trained with"
-        " vggish/audio; ask about a video with sound"
+        f"video {str(silent)!r} has no audio stream; expected one: the head was trained with"
+        " vggish/audio; ask about a video with audio"
     )
 
 
@@ -351,16 +351,16 @@ def row(template, slots, modality="Audio", kind="Counting"):
 
 
 TRAINING = [
-    row("Is there a <Object> sound? ", ("violin",)),
-    row("Is there a <Object> sound? ", ("tuba",)),
-    row("Is there a <Object> sound? ", ("piano",), "Visual", "Counting"),
+    row("Is there a <Object> audio? ", ("violin",)),
+    row("Is there a <Object> audio? ", ("tuba",)),
+    row("Is there a <Object> audio? ", ("piano",), "Visual", "Counting"),
     row("What is <BA> the <Object> (now)?", ("before", "flute"), "Audio-Visual", "Temporal"),
 ]
 
 
 def test_the_type_is_that_of_the_training_questions():
-    found = kind_of("Is there a flute sound", TRAINING)
-    assert found == Kind("Audio", "Counting", "Is there a <Object> sound? ", ("flute",))
+    found = kind_of("Is there a flute audio", TRAINING)
+    assert found == Kind("Audio", "Counting", "Is there a <Object> audio? ", ("flute",))
     found = kind_of("What is before the tuba (now)", TRAINING)
     assert (found.modality, found.kind) == ("Audio-Visual", "Temporal")
     assert found.slots == ("before", "tuba")
@@ -369,11 +369,11 @@ def test_the_type_is_that_of_the_training_questions():
 @pytest.mark.parametrize(
     "text",
     [
-        "Is there a before sound",  # a word of another slot
-        "Is there a kazoo sound",
-        "is there a flute sound",
-        "Is there a flute sound now",
-        "Is there a big flute sound",
+        "Is there a before audio",  # a word of another slot
+        "Is there a kazoo audio",
+        "is there a flute audio",
+        "Is there a flute audio now",
+        "Is there a big flute audio",
         "What is before the tuba now",
     ],
 )
@@ -383,16 +383,16 @@ def test_questions_of_no_training_form_have_no_type(text):
 
 def test_how_the_type_was_found_is_told(tmp_path, store):
     member = asked_runs.write_run(tmp_path / "mcd", "mcd", store)
-    answer = asking(member, "Is there a tuba sound?")
+    answer = asking(member, "Is there a tuba audio?")
     assert (answer.question.modality, answer.question.slots) == ("Audio", ("tuba",))
     assert answer.notes == (
-        "type of the question: Audio Counting, as training questions 'Is there a <Object> sound'",
+        "type of the question: Audio Counting, as training questions 'Is there a <Object> audio'",
     )
     (note,) = asking(member, "Is there a sound?").notes
     assert note == "type of the question: left empty, no training question has its form"
     path = member.path / "config.json"
     path.write_text(path.read_text().replace("/annotations", "/moved"))
-    (note,) = asking(member, "Is there a tuba sound?").notes
+    (note,) = asking(member, "Is there a tuba audio?").notes
     assert note.startswith("type of the question: left empty, the training questions are gone: ")
 
 
@@ -420,7 +420,7 @@ def test_what_is_printed(avst):
         "question   Is there a violin sound? ",
         "answer     two         70.0 %",
         "           seventeen   20.0 %",
-        "looked at  seconds 1 (60 %), 3 (35 %), 0 (5 %); pictures 25 %, sound 75 %",
+        "looked at  seconds 1 (60 %), 3 (35 %), 0 (5 %); frames 25 %, audio 75 %",
         "note       a note",
         "time       2.0 s; vggish/audio extracted",
     ]

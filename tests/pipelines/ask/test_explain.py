@@ -15,7 +15,7 @@ from PIL import Image
 
 from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
-from avqa.extract.encoders import _pictures
+from avqa.extract.encoders import _images
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.ask import explain, plots
@@ -40,7 +40,7 @@ def test_the_box_of_a_centre_crop_is_what_the_encoder_sees(width, height):
     across = np.broadcast_to(ramp[:width], (height, width))
     down = np.broadcast_to(ramp[:height, None], (height, width))
     picture = np.stack([across, down, down], -1).round().astype(np.uint8)
-    seen = _pictures.center(picture, 224, 224, "bicubic")
+    seen = _images.center(picture, 224, 224, "bicubic")
     box = grid_box("center", width, height)
     left, right = (np.interp(x, np.arange(len(ramp)), ramp) for x in (box.left, box.right - 1))
     top, bottom = (np.interp(y, np.arange(len(ramp)), ramp) for y in (box.top, box.bottom - 1))
@@ -116,8 +116,8 @@ def test_without_weights_rows_are_spread(count, rows):
 PATCHES = np.stack([hot(0), hot(8), np.zeros(49), hot(48)])
 EVIDENCE = {
     "seconds": np.array([0.2, 0.5, 0.0, 0.3]),
-    "sound_time": np.array([0.4, 0.0, 0.0, 0.6]),
-    "picture_time": np.array([0.0, 1.0, 0.0, 0.0]),
+    "audio_time": np.array([0.4, 0.0, 0.0, 0.6]),
+    "frame_time": np.array([0.0, 1.0, 0.0, 0.0]),
     "patches": PATCHES,
     "modality": np.array([0.5, 0.5]),
     "words": np.array([0.25, 0.75]),
@@ -213,8 +213,8 @@ def test_an_explanation_is_complete(tmp_path):
     assert numbers["rows"][1]["patches"] == PATCHES[1].tolist()
     for key, field in (
         ("weight", "seconds"),
-        ("sound", "sound_time"),
-        ("pictures", "picture_time"),
+        ("sound", "audio_time"),
+        ("pictures", "frame_time"),
     ):
         assert [row[key] for row in numbers["rows"]] == EVIDENCE[field].tolist()
 

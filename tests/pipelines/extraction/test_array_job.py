@@ -39,7 +39,7 @@ def videos(tmp_path, monkeypatch):
     folder = tmp_path / "videos"
     for seed in range(5):
         write(folder, f"v{seed}", seconds=1 + seed, seed=seed)
-    write(folder, "mute", seconds=3, seed=8, sound=False)
+    write(folder, "mute", seconds=3, seed=8, audio=False)
     write(folder, "bad", act="corrupt")
     return folder
 
@@ -101,7 +101,7 @@ def test_of_many_first_elements_one_fixes_the_videos_for_all(tmp_path):
 def test_an_element_makes_a_whole_store_of_its_share(tmp_path, videos):
     said = []
     report = stub.extract(videos, tmp_path / "S", part="1/3", say=said.append)
-    assert (report.taken, report.extracted, report.without_sound) == (2, 2, 1)
+    assert (report.taken, report.extracted, report.without_audio) == (2, 2, 1)
     assert said == ["element 1/3 is finished; when all are, run `avqa finalize`"]
     assert [path.name for path in (tmp_path / "S").iterdir()] == ["parts"]
     part = tmp_path / "S/parts/1-of-3"
@@ -258,7 +258,7 @@ def test_an_element_leaves_out_what_the_store_has(tmp_path, videos):
     assert "changed since they were extracted: 1 videos, done again" in said
     part = Store.open(store / "parts/0-of-1")
     rows = part.rows()
-    # Only the sound is new, but for the changed video; the failed one's pictures stay failed.
+    # Only the audio is new, but for the changed video; the failed one's frames stay failed.
     own = {name: int(part.status(POOL)[row]) for name, row in rows.items()}
     assert [name for name, status in own.items() if status == Status.OK] == ["v1"]
     assert part.length(AUDIO)[rows["torn"]] == 4

@@ -46,7 +46,7 @@ def write(folder, name, **content):
 def write_all(folder):
     for seed in range(5):
         write(folder, f"v{seed}", seconds=1 + seed, seed=seed)
-    write(folder, "mute", seconds=3, seed=8, sound=False)
+    write(folder, "mute", seconds=3, seed=8, audio=False)
     write(folder, "bad", act="corrupt")
 
 
@@ -86,14 +86,14 @@ def test_real_elements_give_the_bytes_of_one_run(tmp_path, extract, monkeypatch)
     folder = tmp_path / "videos"
     for seed in range(2):
         write(folder, f"v{seed}", seconds=3, seed=seed)
-    write(folder, "mute", seconds=2, sound=False)
+    write(folder, "mute", seconds=2, audio=False)
     write(folder, "bad", act="bad_sound")  # then mute, v0, v1
     extract("whole", features=(AUDIO,))
     for index in (1, 0):
         extract(features=(AUDIO,), partition=Partition(index, 2))
     report = finalize(tmp_path / "store")
     assert report.summary().startswith(
-        "4 videos: 3 from 2 parts, 0 already there, 1 failed, 1 without sound; 6 rows, "
+        "4 videos: 3 from 2 parts, 0 already there, 1 failed, 1 without audio; 6 rows, "
     )
     assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
     assert not verify(tmp_path / "store").problems
@@ -116,7 +116,7 @@ def test_everything_of_the_parts_is_in_the_store(made, parts):
     assert {run["state"] for run in store.runs.all()} == {"finished"}
     assert store.runs.checkpoint() == store.ledger.last == 1
     assert report.summary().startswith(
-        "7 videos: 6 from 3 parts, 0 already there, 1 failed, 1 without sound; 18 rows, 26."
+        "7 videos: 6 from 3 parts, 0 already there, 1 failed, 1 without audio; 18 rows, 26."
     )
     assert report.summary().endswith("; done")
     with pytest.raises(PartialFailure) as caught:

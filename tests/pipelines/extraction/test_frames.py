@@ -1,4 +1,4 @@
-"""`write_frames` on clips that number their pictures and seconds."""
+"""`write_frames` on clips that number their frames and seconds."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def numbers(out: Path) -> list[int]:
     return found
 
 
-def sound(out: Path) -> np.ndarray:
+def audio(out: Path) -> np.ndarray:
     with wave.open(str(out / "audio.wav")) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
         pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2")
@@ -54,9 +54,9 @@ def clip() -> Path:
 
 def test_the_first_rows_alone(clip: Path, tmp_path: Path) -> None:
     report = write_frames(clip, tmp_path, Settings(), Limits(), max_rows=2)
-    assert (report.num_rows, report.num_pictures) == (2, 2)
+    assert (report.num_rows, report.num_frames) == (2, 2)
     assert numbers(tmp_path) == [15, 45]
-    assert [clips.read_second(s, 16_000) for s in sound(tmp_path).reshape(2, -1)] == [0, 1]
+    assert [clips.read_second(s, 16_000) for s in audio(tmp_path).reshape(2, -1)] == [0, 1]
     assert index(tmp_path)["T"] == 2
 
 
@@ -70,7 +70,7 @@ def test_pictures_sound_and_times(clip: Path, tmp_path: Path) -> None:
     assert numbers(out) == [15, 45, 75, 105]
     with Image.open(out / "00000.png") as image:
         assert image.size == clips.SIZE
-    samples = sound(out)
+    samples = audio(out)
     assert samples.size == 4 * 16_000
     assert [clips.read_second(s, 16_000) for s in samples.reshape(4, -1)] == [0, 1, 2, 3]
     assert index(out) == {
@@ -93,8 +93,8 @@ def test_pictures_sound_and_times(clip: Path, tmp_path: Path) -> None:
         ],
     }
     assert index(out)["decoder"]["version"].startswith("pyav ")
-    assert (report.num_rows, report.num_pictures, report.sound) == (4, 4, "audio.wav")
-    assert report.summary() == f"wrote 4 pictures and audio.wav of 4.00 s to {out}"
+    assert (report.num_rows, report.num_frames, report.audio) == (4, 4, "audio.wav")
+    assert report.summary() == f"wrote 4 frames and audio.wav of 4.00 s to {out}"
 
 
 def test_mode_is_obeyed(clip: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_late_sound_lies_where_it_is_heard(clip: Path, tmp_path: Path) -> None:
     late = move_sound(clip, tmp_path / "late.mp4", 2.0)
     out = tmp_path / "out"
     frames(late, out)
-    seconds = [clips.read_second(s, 16_000) for s in sound(out).reshape(4, -1)]
+    seconds = [clips.read_second(s, 16_000) for s in audio(out).reshape(4, -1)]
     assert seconds == [None, None, 0, 1]
     assert index(out)["audio_start_seconds"] == pytest.approx(2, abs=0.05)
 
@@ -124,8 +124,8 @@ def test_no_sound_is_said(tmp_path: Path) -> None:
     clip = clips.cached_clip("mute.mp4")
     report = frames(clip, tmp_path)
     assert not (tmp_path / "audio.wav").exists()
-    assert index(tmp_path)["sound"] == report.sound == "no sound stream"
-    assert "4 pictures but no sound (no sound stream) of 4.00 s" in report.summary()
+    assert index(tmp_path)["sound"] == report.audio == "no audio stream"
+    assert "4 frames but no audio (no audio stream) of 4.00 s" in report.summary()
 
 
 def test_earlier_output_is_replaced(clip: Path, tmp_path: Path) -> None:
@@ -194,14 +194,14 @@ def test_bad_sound_leaves_pictures_and_no_half_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = fake("9_soundcorrupt", tmp_path, monkeypatch)
-    assert report.num_pictures == 9
-    assert report.sound == "corrupt: it is broken"
+    assert report.num_frames == 9
+    assert report.audio == "corrupt: it is broken"
     assert not (tmp_path / "out" / "audio.wav").exists()
 
 
 def test_file_that_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = fake("9_gap", tmp_path, monkeypatch)
-    assert (report.num_rows, report.num_pictures) == (9, 3)
+    assert (report.num_rows, report.num_frames) == (9, 3)
     assert report.summary().endswith("\nwarning: decoded 3 of 9 rows")
     found = index(tmp_path / "out")
     assert (found["T"], len(found["rows"]), found["partial"]) == (9, 3, True)
@@ -213,7 +213,7 @@ def test_full_disk_is_not_the_videos_fault(tmp_path: Path, monkeypatch: pytest.M
         fake("9_full", tmp_path, monkeypatch)
 
 
-# Torch takes seconds to import and a gigabyte; looking at pictures needs none of it.
+# Torch takes seconds to import and a gigabyte; looking at frames needs none of it.
 
 
 def test_torch_is_not_imported_here(clip: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_changed_file_is_extracted_again_with_all_its_features(tmp_path, extra
     store = avqa.open_store(tmp_path / "store")
     assert store.read("v1", POOL).shape == (2, 512)
     assert not np.array_equal(store.read("v1", POOL), old[:2])
-    # The sound of the old file must not stand beside the pictures of the new one.
+    # The audio of the old file must not stand beside the frames of the new one.
     assert store.status("v1", AUDIO) == Status.PENDING
     assert extract(features=(POOL, AUDIO)).extracted == 1
 
@@ -193,10 +193,10 @@ def test_sound_that_fails_does_not_harm_the_pictures(tmp_path, extract):
 
 
 def test_a_video_without_sound_is_finished_and_says_so(tmp_path, extract):
-    write(tmp_path, "mute", seconds=2, sound=False)
+    write(tmp_path, "mute", seconds=2, audio=False)
     report = extract(features=(POOL, AUDIO))
-    assert (report.extracted, report.failed, report.without_sound) == (1, 0, 1)
-    assert "1 without sound" in report.summary()
+    assert (report.extracted, report.failed, report.without_audio) == (1, 0, 1)
+    assert "1 without audio" in report.summary()
     store = avqa.open_store(tmp_path / "store")
     assert store.status("mute", AUDIO) == Status.ABSENT
     assert store.read("mute", POOL).shape == (2, 512)
@@ -249,7 +249,7 @@ def test_ids_and_limit(tmp_path, extract):
 
 def test_flags_and_durations_are_stored(tmp_path, extract):
     write(tmp_path, "loud", seconds=2)
-    write(tmp_path, "mute", seconds=3, sound=False)
+    write(tmp_path, "mute", seconds=3, audio=False)
     extract()
     store = avqa.open_store(tmp_path / "store")
     assert store.duration("mute") == 3.0
@@ -257,7 +257,7 @@ def test_flags_and_durations_are_stored(tmp_path, extract):
     import zarr
 
     flags = zarr.open_array(tmp_path / "store/features.zarr/index/row_flags", mode="r")[:]
-    assert [RowFlag(int(flag)) for flag in flags] == [RowFlag.HAS_SOUND, RowFlag(0)]
+    assert [RowFlag(int(flag)) for flag in flags] == [RowFlag.HAS_AUDIO, RowFlag(0)]
 
 
 def test_too_small_a_disk_is_refused_before_anything_runs(tmp_path, extract, monkeypatch):

@@ -33,7 +33,7 @@ def likely(report):
     return stream.likely.convention
 
 
-def sound(rows=60, seed=0):
+def audio(rows=60, seed=0):
     return np.maximum(rows_of("vggish", rows, seed), 0)
 
 
@@ -144,7 +144,7 @@ def test_stores_with_each_other(tmp_path):
 
 
 def test_one_wrong_row_is_found_and_named(tmp_path):
-    ours = sound()
+    ours = audio()
     theirs = ours.copy()
     theirs[17] = ours[18]
     report = two(tmp_path, ours, theirs)
@@ -163,7 +163,7 @@ def test_one_wrong_row_is_found_and_named(tmp_path):
 
 
 def test_the_tolerance_decides(tmp_path):
-    ours = sound()
+    ours = audio()
     noise = np.random.default_rng(1).standard_normal(ours.shape).astype(np.float32)
     left, right = save(tmp_path / "o.npy", ours), save(tmp_path / "t.npy", ours + 0.05 * noise)
     report = compare(left, right)
@@ -176,7 +176,7 @@ def test_the_tolerance_decides(tmp_path):
 
 
 def test_a_shift_is_a_difference(tmp_path):
-    track = sound(61)
+    track = audio(61)
     report = two(tmp_path, track[1:], track[:-1])
     assert (report.streams[0].shift, report.streams[0].cosine.min()) == (1, pytest.approx(1))
     assert report.lines()[-1] == "verdict: different: vggish/audio: rows are shifted by +1"
@@ -193,7 +193,7 @@ def test_a_row_at_a_shift_is_named_by_its_number_in_ours(tmp_path):
 
 
 def test_scale_is_a_difference_that_no_cosine_sees(tmp_path):
-    report = two(tmp_path, sound(), 3 * sound())
+    report = two(tmp_path, audio(), 3 * audio())
     assert report.streams[0].cosine.min() == pytest.approx(1)
     assert report.lines()[-1] == "verdict: different: vggish/audio: theirs are 3 times as long"
 
@@ -211,7 +211,7 @@ def test_normalised_rows(tmp_path):
 def test_rounded_to_8_bits(tmp_path):
     rng = np.random.default_rng(0)
     pca = rng.integers(0, 256, (60, 128)).astype(np.uint8)
-    report = two(tmp_path, sound(), pca)
+    report = two(tmp_path, audio(), pca)
     assert likely(report) == "PCA and rounding to 8 bits, torchvggish's default"
     assert report.streams[0].likely.recipe == "--features vggish/audio_pca8"
     assert "whole numbers from 0 to 255: rounded to 8 bits" in report.streams[0].theirs.notes()
@@ -226,7 +226,7 @@ def test_before_the_relu(tmp_path):
 
 
 def test_an_example_every_096_seconds(tmp_path):
-    report = two(tmp_path, sound(60), sound(62, seed=1))
+    report = two(tmp_path, audio(60), audio(62, seed=1))
     assert likely(report) == "one example every 0.96 s instead of every second"
     assert report.streams[0].likely.recipe == "--set vggish.audio_hop=0.96"
     assert "1 videos have other numbers of rows; the first: 'file' 60 and 62" in (
@@ -238,7 +238,7 @@ def test_two_rows_more_of_pictures_are_ffmpeg_r1(tmp_path):
     track = rows_of("res18", 62)
     report = two(tmp_path, track[2:], track, "res18")
     assert report.streams[0].shift == 2
-    assert likely(report).startswith("pictures by `ffmpeg -r 1`: two extra rows")
+    assert likely(report).startswith("frames by `ffmpeg -r 1`: two extra rows")
     assert report.streams[0].reasons == [
         "1 videos have other numbers of rows",
         "rows are shifted by +2",
@@ -304,7 +304,7 @@ def test_the_broken_patch_script(tmp_path):
 
 
 def test_constant_zero_and_bad_rows_are_told(tmp_path):
-    ours = sound()
+    ours = audio()
     theirs = np.repeat(ours[:1], 60, axis=0)
     assert (
         "1 videos repeat one row throughout"
@@ -334,7 +334,7 @@ def test_unrelated_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("res18", "other pictures of the same seconds, or another resizing"),
+        ("res18", "other frames of the same seconds, or another resizing"),
         ("vggish", "the same seconds by another resampler or reader"),
     ],
 )

@@ -108,8 +108,8 @@ def test_extracted_features_are_written_as_float32(tmp_path, layout, expected):
     tokens = np.load(tmp_path / "out" / list(expected)[-1] / "b.npy")
     np.testing.assert_array_equal(tokens[:, 0], stored["clip_vit_b32/frame"])
     np.testing.assert_array_equal(tokens[:, 1:], stored["clip_vit_b32/patch"])
-    sound = np.load(tmp_path / "out/vggish/b.npy")
-    np.testing.assert_array_equal(sound, stored["vggish/audio"])
+    audio = np.load(tmp_path / "out/vggish/b.npy")
+    np.testing.assert_array_equal(audio, stored["vggish/audio"])
 
 
 def test_extract_export_import_export_gives_the_same_bytes(tmp_path):
@@ -162,7 +162,7 @@ def test_padding_and_cutting_on_request(tmp_path):
         "vggish: 3 written, 0 already there; length=6: 1 padded, 1 cut",
         "clip_vit_b32: 3 written, 0 already there; length=6: 1 padded, 1 cut",
         "clip_patch-level_vit_b32: 3 written, 0 already there; length=6: 1 padded, 1 cut",
-        "length=6: pictures are padded with their last row, sound with zeros; nothing in the files"
+        "length=6: frames are padded with their last row, audio with zeros; nothing in the files"
         " tells padding from features",
     ]
     for folder in ("vggish", "clip_vit_b32", "clip_patch-level_vit_b32"):

@@ -125,7 +125,7 @@ def test_options_of_multiple_choice_are_texts_without_a_mark(tmp_path, store, fa
         "id": 1,
         "video_name": "00000001",
         "video_id": 5,
-        "question_text": "What makes the sound?",
+        "question_text": "What makes the audio?",
         "multi_choice": [" dog", "a cat ", None, "Where"],
         "answer": 1,
         "question_relation": "Both",
@@ -138,7 +138,7 @@ def test_options_of_multiple_choice_are_texts_without_a_mark(tmp_path, store, fa
     assert report.lines()[0] == "questions: 2, distinct texts: 2, 5 of options"
     held = FeatureStore(store)
     assert held.texts == (
-        "What makes the sound?", "Where?", "dog", "a cat", "x", "y", "One",
+        "What makes the audio?", "Where?", "dog", "a cat", "x", "y", "One",
     )  # fmt: skip
     np.testing.assert_array_equal(held.read_text("Where", WORD), asking.expected("Where?"))
     np.testing.assert_array_equal(held.read_text("a cat", WORD), asking.expected("a cat"))
@@ -214,9 +214,7 @@ def test_other_weights_than_the_pictures_only_on_request(tmp_path, annotations, 
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/clip_vit_b32.safetensors").write_bytes(b"some tensors")
     store = asking.video_store(tmp_path / "S", weights={"source": "file", "sha256": "ab" * 32})
-    told = (
-        "texts would have weights sha256=[0-9a-f]{12}, the store's CLIP pictures have sha256=abab"
-    )
+    told = "texts would have weights sha256=[0-9a-f]{12}, the store's CLIP frames have sha256=abab"
     with pytest.raises(RecipeMismatch, match=f"{told}.*give the folder of the latter"):
         ask(store, annotations)
     assert FeatureStore(store).text_features == ()
@@ -224,7 +222,7 @@ def test_other_weights_than_the_pictures_only_on_request(tmp_path, annotations, 
     ask(store, annotations, weights="pretrained", say=said.append)
     assert len(said) == 1
     assert said[0].startswith("warning: texts would have weights sha256=")
-    assert said[0].endswith(": pictures and texts cannot be compared")
+    assert said[0].endswith(": frames and texts cannot be compared")
 
 
 def test_values_that_do_not_fit_fail_their_texts(store, annotations, fakes, monkeypatch):

@@ -121,7 +121,7 @@ def test_report_and_status_say_what_was_done(original, made):
     text = summary(made.out).lines()
     assert text[0].endswith(": 7 videos, chunks of 5 s; a packed copy, read-only")
     assert "clip/patch: pending=2 ok=4 failed=1 deleted=0 absent=0; 64 rows" in "\n".join(text)
-    assert text[-1] == "failed: 'bad' all features: corrupt: no picture"
+    assert text[-1] == "failed: 'bad' all features: corrupt: no frame"
 
 
 def test_fewer_files(tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def remove(packed):
 
 
 def exchange(packed):
-    """Sound shards in each other's place."""
+    """Audio shards in each other's place."""
     folder = packed / "features.zarr/clip/frame"
     (folder / "c.0.3.0").replace(folder / "aside")
     (folder / "c.0.4.0").replace(folder / "c.0.3.0")

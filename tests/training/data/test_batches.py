@@ -175,7 +175,7 @@ def check(batch, stride=1):
     assert (inputs.video[:, None] == inputs.video).tolist() == same
 
 
-@pytest.mark.parametrize("budget", [0, 500, EVERYTHING])  # nothing, the sound, everything loaded
+@pytest.mark.parametrize("budget", [0, 500, EVERYTHING])  # nothing, the audio, everything loaded
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_has_the_rows_of_its_videos(store, budget, workers):
     questions = question_set(store, VIDEOS, budget)
@@ -206,7 +206,7 @@ def test_two_workers_read_every_video_once(tmp_path):
     before = store.reads.clone()
     assert len(rows_of(make_loader(questions, 16, shuffle=True, workers=2))) == 10
     reads = store.reads - before
-    assert reads.min() == 2  # sound and patches
+    assert reads.min() == 2  # audio and patches
     assert reads.sum() <= 1.2 * 2 * 40
 
 

@@ -196,7 +196,7 @@ ABSENT = FeatureRecord("vggish/audio", Status.ABSENT, 0, ())
 
 
 def partly(writer, rows):
-    """Video a has all; b failed; c has no sound."""
+    """Video a has all; b failed; c has no audio."""
     silent = stored.extract(writer, "c", rows["c"], 2, stored.SPECS[:2])
     return [
         stored.extract(writer, "a", rows["a"], 2),
@@ -251,8 +251,8 @@ def test_imported_features_are_to_be_imported(partial_store, monkeypatch):
 def test_videos_can_be_left_out(partial_store):
     reader = VideoFeatures(partial_store, NAMES)
     assert reader.require(["a", "b", "c", "d", "a"], "skip") == {"a"}
-    pictures = VideoFeatures(partial_store, {"frame": "clip/frame"})
-    assert pictures.require(["a", "b", "c"], "skip") == {"a", "c"}
+    frames = VideoFeatures(partial_store, {"frame": "clip/frame"})
+    assert frames.require(["a", "b", "c"], "skip") == {"a", "c"}
 
 
 @pytest.mark.parametrize("missing", ["error", "skip"])

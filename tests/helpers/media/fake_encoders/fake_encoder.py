@@ -6,13 +6,13 @@ from avqa.extract.encoders import Input, Tap
 
 WEIGHTS, OPTIONS = {}, {}
 INPUTS = {
-    "picture": Input("picture", (2,), "uint8"),
-    "sound": Input("sound", (2,), "float32", window=1000),
-    "whole": Input("picture", (96, 160, 3), "uint8"),
-    "tone": Input("sound", (15_600,), "float32", window=15_600),
-    "broken": Input("picture", (3,), "uint8"),
+    "frame": Input("frame", (2,), "uint8"),
+    "audio": Input("audio", (2,), "float32", window=1000),
+    "whole": Input("frame", (96, 160, 3), "uint8"),
+    "tone": Input("audio", (15_600,), "float32", window=15_600),
+    "broken": Input("frame", (3,), "uint8"),
 }
-TAPS = {"ends": Tap("picture", (2,), ("end",), sparse=False)}
+TAPS = {"ends": Tap("frame", (2,), ("end",), sparse=False)}
 BATCH = {"cpu": 1, "cuda": 1}
 
 
@@ -21,7 +21,7 @@ def recipe(tap: str) -> dict[str, str]:
 
 
 def prepare(name: str, seconds: np.ndarray, options: object) -> np.ndarray:
-    """First and last value of each picture or window, or all of it."""
+    """First and last value of each frame or window, or all of it."""
     if name == "whole":
         return np.resize(seconds, (1, 96, 160, 3))  # other sizes come out as nonsense
     if name == "tone":
