@@ -60,7 +60,7 @@ def finalize(
         bool, typer.Option("--steal-lock", help="Take over locks not renewed for 10 minutes.")
     ] = False,
 ) -> None:
-    """Make one store of the parts of `avqa extract --partition`, once all elements are finished.
+    """Make one store of the parts of `avqa extract --partition`, once all tasks are finished.
 
     Example: avqa finalize features
     """

@@ -1,11 +1,11 @@
-"""Array jobs: one extraction in n elements that know nothing of each other.
+"""Array jobs: one extraction in n tasks that know nothing of each other.
 
-    S/parts/videos.jsonl     the videos, fixed by whichever element comes first: a line with n,
-                             then one line per video; position p belongs to element p % n
-    S/parts/<i>-of-<n>/      what element i made: a whole store, with its own lock and ledger
+    S/parts/videos.jsonl     the videos, fixed by whichever task comes first: a line with n,
+                             then one line per video; position p belongs to task p % n
+    S/parts/<i>-of-<n>/      what task i made: a whole store, with its own lock and ledger
     S/parts/finished.json    everything is in S, and `avqa finalize` is removing the parts
 
-An element never writes to S itself. `avqa.pipelines.extraction.finalize` makes S of the parts.
+A task never writes to S itself. `avqa.pipelines.extraction.finalize` makes S of the parts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Partition:
-    """One element of an array job."""
+    """One task of an array job."""
 
     index: int
     count: int
@@ -46,11 +46,11 @@ class Partition:
         return f"{self.index}/{self.count}"
 
     def folder(self, store: StorePath) -> StorePath:
-        """Where this element's part of a store is made."""
+        """Where this task's part of a store is made."""
         return store / PARTS / f"{self.index}-of-{self.count}"
 
     def share(self, videos: Sequence[T]) -> Sequence[T]:
-        """This element's videos, of all."""
+        """This task's videos, of all."""
         return videos[self.index :: self.count]
 
 
@@ -71,10 +71,10 @@ def partition_of(text: str) -> Partition:
 
 @dataclass(frozen=True)
 class Videos:
-    """The list that all elements share."""
+    """The list that all tasks share."""
 
     count: int
-    """Number of elements."""
+    """Number of tasks."""
     relpaths: dict[str, str]
     """Video id → path below the videos folder, in the order of the list."""
 
@@ -83,7 +83,7 @@ class Videos:
         """In the order of the list."""
         return tuple(self.relpaths)
 
-    def elements(self) -> Iterator[Partition]:
+    def tasks(self) -> Iterator[Partition]:
         """All of them."""
         return (Partition(index, self.count) for index in range(self.count))
 
@@ -108,7 +108,7 @@ def read_videos(store: StorePath) -> Videos | None:
 
 
 def fixed_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
-    """The list of a store's elements; if no element came yet, the one that ``sources`` would make.
+    """The list of a store's tasks; if no task came yet, the one that ``sources`` would make.
 
     Raises:
         StoreError: S is being extracted in another number of parts, or finalized.
@@ -127,12 +127,12 @@ def fixed_videos(store: StorePath, partition: Partition, sources: Sequence[Sourc
 
 
 def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
-    """The list of videos that all elements share: the first one's, whoever that is.
+    """The list of videos that all tasks share: the first one's, whoever that is.
 
     Args:
         store: the store directory S.
-        partition: this element.
-        sources: what this element would take if it is the first one.
+        partition: this task.
+        sources: what this task would take if it is the first one.
 
     Raises:
         StoreError: S is being extracted in another number of parts, or finalized.
@@ -155,24 +155,24 @@ def assigned(
     found: Sequence[Source],
     chosen: Sequence[Source],
 ) -> tuple[list[Source], list[str]]:
-    """What this element extracts, and what is to be said about it.
+    """What this task extracts, and what is to be said about it.
 
     Args:
-        videos: the list of all elements.
-        partition: this element.
+        videos: the list of all tasks.
+        partition: this task.
         folder: the videos folder.
         found: all videos in it now.
         chosen: those of them that ``--ids`` and ``--limit`` leave.
 
     Raises:
-        ConfigError: the folder or the choice is evidently not that of the first element.
+        ConfigError: the folder or the choice is evidently not that of the first task.
     """
     here = {source.video_id: source for source in found}
     gone = [name for name in videos.ids if name not in here]
     if 2 * len(gone) > len(videos.ids):
         raise ConfigError(
             f"videos folder {printable(str(folder))!r} has {len(videos.ids) - len(gone)} of the"
-            f" {len(videos.ids)} videos that the first element found; expected the same folder;"
+            f" {len(videos.ids)} videos that the first task found; expected the same folder;"
             " check --videos, --ext and --id"
         )
     taken = {source.video_id for source in chosen}
@@ -180,17 +180,17 @@ def assigned(
     if left:
         raise ConfigError(
             f"--ids or --limit leave out {len(left)} of the {len(videos.ids)} videos that the"
-            f" first element took, one is {left[0]!r}; expected its choice; give the same, or"
+            f" first task took, one is {left[0]!r}; expected its choice; give the same, or"
             " neither: the videos are fixed until `avqa finalize`"
         )
     notes = []
     if late := [source.video_id for source in chosen if source.video_id not in videos.relpaths]:
         notes.append(
-            f"came after the first element began: {len(late)} videos, one is {late[0]!r};"
+            f"came after the first task began: {len(late)} videos, one is {late[0]!r};"
             " `avqa extract` takes them after `avqa finalize`"
         )
     if gone:
-        notes.append(f"gone since the first element began: {len(gone)} videos, one is {gone[0]!r}")
+        notes.append(f"gone since the first task began: {len(gone)} videos, one is {gone[0]!r}")
     root = os.path.abspath(folder)
     share = [
         here.get(name, Source(name, relpath, os.path.join(root, relpath)))
@@ -224,7 +224,7 @@ def _refuse_finished(store: StorePath) -> None:
 
 
 def refuse_held(store: StorePath, *, steal: bool) -> None:
-    """Make sure that no run holds the whole store, whose lock an element does not take.
+    """Make sure that no run holds the whole store, whose lock a task does not take.
 
     Raises:
         StoreLocked: one does.
@@ -247,29 +247,29 @@ def _is_busy(holder: Holder, *, steal: bool) -> bool:
 def unfinished(
     store: StorePath, videos: Videos, *, steal: bool = False, run_id: str = ""
 ) -> dict[Partition, str]:
-    """The elements that have not done their share, and what each of them lacks.
+    """The tasks that have not done their share, and what each of them lacks.
 
     Args:
         store: the store directory S, which may hold finished videos itself.
-        videos: the list of all elements.
+        videos: the list of all tasks.
         steal: see `_is_busy`.
         run_id: a run whose own locks do not count.
     """
     whole = Store.open(store, tolerant=True) if Store.exists(store) else None
-    found = {element: _lacks(store, whole, videos, element) for element in videos.elements()}
-    for element in videos.elements():
-        holder = read_holder(element.folder(store))
+    found = {task: _lacks(store, whole, videos, task) for task in videos.tasks()}
+    for task in videos.tasks():
+        holder = read_holder(task.folder(store))
         if holder is not None and holder.run_id != run_id and _is_busy(holder, steal=steal):
-            found[element] = f"in use by run_id={holder.run_id} host={holder.host} pid={holder.pid}"
-    return {element: lack for element, lack in found.items() if lack}
+            found[task] = f"in use by run_id={holder.run_id} host={holder.host} pid={holder.pid}"
+    return {task: lack for task, lack in found.items() if lack}
 
 
-def _lacks(store: StorePath, whole: Store | None, videos: Videos, element: Partition) -> str:
-    folder = element.folder(store)
+def _lacks(store: StorePath, whole: Store | None, videos: Videos, task: Partition) -> str:
+    folder = task.folder(store)
     if not Store.exists(folder):
         return "not begun"
     part = Store.open(folder, tolerant=True)
-    names = element.share(videos.ids)
+    names = task.share(videos.ids)
     left = set(names) - part.rows().keys()
     for feature in part.features():
         done = _with_status(part, feature)
@@ -292,20 +292,20 @@ def _with_status(store: Store, feature: str) -> set[str]:
 
 
 def in_words(lacks: Mapping[Partition, str]) -> str:
-    """Some of the elements with what they lack."""
-    shown = [f"{element} ({lack})" for element, lack in list(lacks.items())[:MOST_SHOWN]]
+    """Some of the tasks with what they lack."""
+    shown = [f"{task} ({lack})" for task, lack in list(lacks.items())[:MOST_SHOWN]]
     more = f" and {len(lacks) - MOST_SHOWN} more" if len(lacks) > MOST_SHOWN else ""
     return ", ".join(shown) + more
 
 
 def part_lines(store: StorePath) -> list[str]:
-    """How far the elements are, for `avqa status`; nothing if a store has no parts."""
+    """How far the tasks are, for `avqa status`; nothing if a store has no parts."""
     videos = read_videos(store)
     if videos is None:
         return []
     lacks = unfinished(store, videos)
     line = (
-        f"parts of {str(store)!r}: {videos.count - len(lacks)} of {videos.count} elements are"
+        f"parts of {str(store)!r}: {videos.count - len(lacks)} of {videos.count} tasks are"
         f" finished; {len(videos.ids)} videos in all"
     )
     if lacks:

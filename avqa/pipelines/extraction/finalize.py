@@ -99,14 +99,14 @@ class FinalizeReport(RunReport):
 def finalize(
     path: StorePath, say: Callable[[str], None] = lambda line: None, *, steal_lock: bool = False
 ) -> FinalizeReport | None:
-    """Move everything that the elements of an array job extracted into the store ``path``.
+    """Move everything that the tasks of an array job extracted into the store ``path``.
 
     The store's bytes are those of one extraction of all videos. None if the store is there and
     has no parts.
 
     Raises:
         StoreNotFound: there are neither parts nor a store.
-        StoreError: elements are not finished, or differ in what they extracted.
+        StoreError: tasks are not finished, or differ in what they extracted.
         StoreLocked, RecipeMismatch: the store refuses.
         StorageFailure: the disk is full or read-only.
         Stopped: a signal came; run it again.
@@ -130,8 +130,8 @@ def finalize(
         contextlib.ExitStack() as locks,
     ):
         if videos is not None and not end.exists():
-            for element in videos.elements():
-                locks.enter_context(Lock.acquire(element.folder(path), run_id, steal=steal_lock))
+            for task in videos.tasks():
+                locks.enter_context(Lock.acquire(task.folder(path), run_id, steal=steal_lock))
             report = _Merger(path, videos, lock, signals, say).run()
             end.write_json(plain(report))
         report = _read_report(end)
@@ -142,10 +142,10 @@ def finalize(
 
 def _refuse_unfinished(path: StorePath, lacks: Mapping[Partition, str]) -> None:
     if lacks:
-        numbers = ",".join(str(element.index) for element in lacks)
+        numbers = ",".join(str(task.index) for task in lacks)
         raise StoreError(
-            f"store {str(path)!r}: {len(lacks)} elements are not finished: {in_words(lacks)};"
-            f" expected all to be; run elements {numbers} of `avqa extract --partition` again,"
+            f"store {str(path)!r}: {len(lacks)} tasks are not finished: {in_words(lacks)};"
+            f" expected all to be; run tasks {numbers} of `avqa extract --partition` again,"
             " then `avqa finalize`"
         )
 
@@ -192,7 +192,7 @@ class _Merger:
         """Everything but the removal of the parts."""
         started = time.monotonic()
         report = self._report
-        parts = [Store.open(element.folder(self._path)) for element in self._videos.elements()]
+        parts = [Store.open(task.folder(self._path)) for task in self._videos.tasks()]
         recipes = _common_recipes(parts)
 
         def ended(reason: str) -> dict[str, Any]:
@@ -230,8 +230,8 @@ class _Merger:
         rows = store.rows()
         items = [
             _Item(part, made, replace(made, row=rows[made.video_id]))
-            for element, part in zip(self._videos.elements(), parts, strict=True)
-            for made in _records(part, element.share(self._videos.ids))
+            for task, part in zip(self._videos.tasks(), parts, strict=True)
+            for made in _records(part, task.share(self._videos.ids))
         ]
         there = _committed(store)
         outstanding = [i for i in items if (i.made.video_id, i.made.run_id) not in there]
@@ -345,7 +345,7 @@ def _common_recipes(parts: Sequence[Store]) -> dict[str, dict[str, Any]]:
         differing = diff_features(first.recipes(), part.recipes())
         others = sorted(first.recipes().keys() ^ part.recipes().keys())
         what = f"parts {str(first.path)!r} (first) and {str(part.path)!r} (second)"
-        advice = "remove the wrong one and run its element again"
+        advice = "remove the wrong one and run its task again"
         require_same(what, differing, advice, sides=("first", "second"))
         if others:
             raise RecipeMismatch(

@@ -72,7 +72,7 @@ def remove_videos(path: StorePath, ids: Path, *, steal_lock: bool = False) -> Re
         return {"reason": reason, "removed": report.removed, "n_bytes": report.n_bytes}
 
     with Lock.acquire(path, new_run_id(), steal=steal_lock) as lock:
-        refuse_parts(path)  # with the lock held, no element can begin any more
+        refuse_parts(path)  # with the lock held, no task can begin any more
         with running(path, lock, {"argv": sys.argv}, ended) as store:
             _remove(store, asked, report)
     return report

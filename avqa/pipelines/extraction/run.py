@@ -64,7 +64,7 @@ class ExtractOptions:
     scheduler: str = "local"
     slurm: ClusterConfig | None = None
     partition: Partition | None = None
-    """Extract this element's share of the videos, into a part of ``store``."""
+    """Extract this task's share of the videos, into a part of ``store``."""
     ids: Path | None = None
     limit: int | None = None
     extensions: tuple[str, ...] = EXTENSIONS
@@ -192,7 +192,7 @@ def extract_folder(
 
     with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
         if options.partition is None:
-            refuse_parts(options.store)  # with the lock held, no element can begin any more
+            refuse_parts(options.store)  # with the lock held, no task can begin any more
         asked = {"argv": sys.argv, "environment": machine(), **plain(options)}
         create = functools.partial(_create, options, recipes, lock, len(sources))
         with running(options.store, lock, asked, ended, create=create) as store:
@@ -215,12 +215,12 @@ def extract_folder(
                 _check_space(options, work)
                 _run(options, source, store, work, report, say, note, run_id)
     if options.partition is not None:
-        note(f"element {options.partition} is finished; when all are, run `avqa finalize`")
+        note(f"task {options.partition} is finished; when all are, run `avqa finalize`")
     return report
 
 
 def _check_whole(options: ExtractOptions, recipes: dict[str, Any]) -> Held | None:
-    """What the store that the parts are for holds already: no element writes to it."""
+    """What the store that the parts are for holds already: no task writes to it."""
     refuse_held(options.store, steal=options.steal_lock)
     if not Store.exists(options.store):
         return None
@@ -232,7 +232,7 @@ def _check_whole(options: ExtractOptions, recipes: dict[str, Any]) -> Held | Non
 def _take_share(
     options: ExtractOptions, found: list[Source], chosen: list[Source], note: Callable[[str], None]
 ) -> tuple[ExtractOptions, list[Source]]:
-    """An element is an ordinary extraction of its share into its part."""
+    """A task is an ordinary extraction of its share into its part."""
     assert options.partition is not None
     videos = fix_videos(options.store, options.partition, chosen)
     refuse_held(options.store, steal=options.steal_lock)  # one that began at the same moment

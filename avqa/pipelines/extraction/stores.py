@@ -12,7 +12,7 @@ from avqa.store.places.files import StorePath
 
 
 def status_lines(path: StorePath) -> list[str]:
-    """What a store holds, and how far the elements of an array job are; one fact per line.
+    """What a store holds, and how far the tasks of an array job are; one fact per line.
 
     Raises:
         StoreNotFound: there is neither a store nor a part of one.

@@ -141,7 +141,7 @@ def extract(videos, store, *, wanted=(POOL, AUDIO), part=None, say=lambda line: 
 
 
 def extract_parts(videos, store, count, **options):
-    """Run every element, the last one first; their reports."""
+    """Run every task, the last one first; their reports."""
     numbers = reversed(range(count))
     return [extract(videos, store, part=f"{number}/{count}", **options) for number in numbers]
 

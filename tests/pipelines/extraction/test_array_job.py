@@ -1,4 +1,4 @@
-"""Array jobs: which videos are whose, what elements refuse, and that they touch only their part."""
+"""Array jobs: which videos are whose, what tasks refuse, and that they touch only their part."""
 
 import json
 import os
@@ -102,7 +102,7 @@ def test_an_element_makes_a_whole_store_of_its_share(tmp_path, videos):
     said = []
     report = stub.extract(videos, tmp_path / "S", part="1/3", say=said.append)
     assert (report.taken, report.extracted, report.without_audio) == (2, 2, 1)
-    assert said == ["element 1/3 is finished; when all are, run `avqa finalize`"]
+    assert said == ["task 1/3 is finished; when all are, run `avqa finalize`"]
     assert [path.name for path in (tmp_path / "S").iterdir()] == ["parts"]
     part = tmp_path / "S/parts/1-of-3"
     assert ids(part) == ["mute", "v2"]  # bad, MUTE, v0, v1, V2, v3, v4
@@ -126,9 +126,9 @@ def test_videos_that_came_or_went_after_the_first_element(tmp_path, videos):
     said = []
     report = stub.extract(videos, tmp_path / "S", part="1/2", say=said.append)
     assert said[:2] == [
-        "came after the first element began: 1 videos, one is 'a_late_one'; `avqa extract` takes"
+        "came after the first task began: 1 videos, one is 'a_late_one'; `avqa extract` takes"
         " them after `avqa finalize`",
-        "gone since the first element began: 1 videos, one is 'v0'",
+        "gone since the first task began: 1 videos, one is 'v0'",
     ]
     assert (report.taken, report.extracted) == (3, 3)  # mute, v1, v3
     assert ids(tmp_path / "S/parts/1-of-2") == ["mute", "v1", "v3"]
@@ -143,7 +143,7 @@ def test_another_choice_of_videos_is_refused(tmp_path, videos):
     with pytest.raises(ConfigError) as caught:
         stub.extract(videos, tmp_path / "S", part="1/2", limit=5)
     assert str(caught.value) == (
-        "--ids or --limit leave out 2 of the 7 videos that the first element took, one is 'v3';"
+        "--ids or --limit leave out 2 of the 7 videos that the first task took, one is 'v3';"
         " expected its choice; give the same, or neither: the videos are fixed until"
         " `avqa finalize`"
     )
@@ -153,7 +153,7 @@ def test_another_choice_of_videos_is_refused(tmp_path, videos):
     with pytest.raises(ConfigError) as caught:
         stub.extract(other, tmp_path / "S", part="1/2")
     assert str(caught.value) == (
-        f"videos folder '{other}' has 2 of the 7 videos that the first element found; expected the"
+        f"videos folder '{other}' has 2 of the 7 videos that the first task found; expected the"
         " same folder; check --videos, --ext and --id"
     )
     assert not (tmp_path / "S/parts/1-of-2").exists()
@@ -228,7 +228,7 @@ def test_a_run_on_the_whole_store_refuses_elements(tmp_path, videos):
         else:
             with pytest.raises(StoreLocked, match="run_id=dead host=elsewhere"):
                 stub.extract(videos, store, part="0/2", steal_lock=steal)
-    assert "dead" in (store / "lock.json").read_text()  # no element touches it
+    assert "dead" in (store / "lock.json").read_text()  # no task touches it
 
 
 def test_another_recipe_is_refused_before_anything_is_fixed(tmp_path, videos):
@@ -290,15 +290,13 @@ def test_status_says_how_far_the_elements_are(tmp_path, videos):
     stub.extract(videos, store, part="1/3")
     with Lock.acquire(store / "parts/2-of-3", "running"):
         lines = part_lines(store)
-    assert lines[0] == f"parts of '{store}': 1 of 3 elements are finished; 7 videos in all"
+    assert lines[0] == f"parts of '{store}': 1 of 3 tasks are finished; 7 videos in all"
     assert lines[1].startswith("not finished: 0/3 (not begun), 2/3 (in use by run_id=running host=")
     code, out, _ = stub.complete("status", store)
     assert (code, out) == (0, f"{lines[0]}\nnot finished: 0/3 (not begun), 2/3 (not begun)\n")
     stub.extract_parts(videos, store, 3)
     (line,) = part_lines(store)
-    assert line.endswith(
-        f"3 of 3 elements are finished; 7 videos in all; next: avqa finalize {store}"
-    )
+    assert line.endswith(f"3 of 3 tasks are finished; 7 videos in all; next: avqa finalize {store}")
 
 
 def test_the_plan_is_that_of_the_element(tmp_path, videos, monkeypatch):
@@ -367,8 +365,8 @@ def test_an_element_that_was_killed_is_run_again(tmp_path, videos):
     code, _, errors = stub.complete("finalize", store)
     assert code == 4
     assert (
-        f"store '{store}': 2 elements are not finished: 0/2 (4 of 4 videos left), 1/2 (not begun);"
-        " expected all to be; run elements 0,1 of `avqa extract --partition` again, then"
+        f"store '{store}': 2 tasks are not finished: 0/2 (4 of 4 videos left), 1/2 (not begun);"
+        " expected all to be; run tasks 0,1 of `avqa extract --partition` again, then"
         " `avqa finalize`" in errors
     )
     reports = stub.extract_parts(videos, store, 2)

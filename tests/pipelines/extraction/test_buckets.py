@@ -124,7 +124,7 @@ def test_an_array_job_and_a_packed_copy_in_a_bucket(s3, videos, in_a_folder):
         run(
             *extraction(videos, store, "sync"), "--partition", f"{index}/2", expect=3 * (index == 0)
         )
-    assert "2 of 2 elements are finished" in run("status", store)
+    assert "2 of 2 tasks are finished" in run("status", store)
     assert "4 from 2 parts, 0 already there, 1 failed" in run("finalize", store, expect=3)
     assert bucket_bytes(store) == in_a_folder
     assert not store_path(f"{store}/parts").listed()

@@ -242,20 +242,18 @@ def test_unfinished_elements_are_named(parts):
         finalize(parts)
     assert caught.value.exit_code == 4
     assert str(caught.value) == (
-        f"store '{parts}': 3 elements are not finished: 0/3 (not begun), 1/3 (its last run did not"
-        " come to its end), 2/3 (1 of 2 videos left); expected all to be; run elements 0,1,2 of"
+        f"store '{parts}': 3 tasks are not finished: 0/3 (not begun), 1/3 (its last run did not"
+        " come to its end), 2/3 (1 of 2 videos left); expected all to be; run tasks 0,1,2 of"
         " `avqa extract --partition` again, then `avqa finalize`"
     )
     assert sorted(path.name for path in parts.iterdir()) == ["parts"]
 
 
 def test_an_element_that_runs_is_named(parts):
-    with Lock.acquire(parts / "parts/1-of-3", "element"):
+    with Lock.acquire(parts / "parts/1-of-3", "task"):
         with pytest.raises(StoreError) as caught:
             finalize(parts)
-    message = (
-        f"1 elements are not finished: 1/3 (in use by run_id=element host={os.uname().nodename}"
-    )
+    message = f"1 tasks are not finished: 1/3 (in use by run_id=task host={os.uname().nodename}"
     assert message in str(caught.value)
     assert f" pid={os.getpid()}); expected all" in str(caught.value)
     with Lock.acquire(parts, "whole"), pytest.raises(StoreLocked, match="by run_id=whole"):
@@ -282,7 +280,7 @@ def test_parts_of_other_recipes_are_refused(tmp_path, videos):
     assert str(caught.value) == (
         f"parts '{store}/parts/0-of-2' (first) and '{store}/parts/1-of-2' (second): another recipe:"
         ' grid.frame_at: first="mid" second="start" (resnet18/pool, vggish/audio);'
-        " expected the same; remove the wrong one and run its element again"
+        " expected the same; remove the wrong one and run its task again"
     )
     shutil.rmtree(store / "parts/1-of-2")
     stub.extract(videos, store, part="1/2", wanted=(POOL,))

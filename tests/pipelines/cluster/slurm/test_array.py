@@ -1,4 +1,4 @@
-"""examples/slurm/array.sbatch on a real SLURM: an element that is cancelled is submitted again."""
+"""examples/slurm/array.sbatch on a real SLURM: a task that is cancelled is submitted again."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
     extract = stub.arguments(videos, store)[5:]  # without the command, --videos and --out
 
     def submit(array):
-        options = (*common, f"--array={array}", "--output=element-%a.log")
+        options = (*common, f"--array={array}", "--output=task-%a.log")
         return slurm.ask("sbatch", *options, str(SCRIPT), str(videos), str(store), *extract).strip()
 
     def finalize(after, log):
@@ -54,12 +54,12 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
     wait(lambda: list(store.glob(chunks)), lambda: f"{slurm.jobs()} {slurm.log()}")
     slurm.ask("scancel", f"{job}_1")
     refused = finalize(job, "refused.log")
-    assert refused.startswith(f"avqa: store '{store}': 1 elements are not finished: 1/3 (")
+    assert refused.startswith(f"avqa: store '{store}': 1 tasks are not finished: 1/3 (")
     assert (
-        " of 2 videos left); expected all to be; run elements 1 of `avqa extract --partition` again"
+        " of 2 videos left); expected all to be; run tasks 1 of `avqa extract --partition` again"
         in refused
     )
-    assert "1 of 2 videos failed" in (logs / "element-0.log").read_text()
+    assert "1 of 2 videos failed" in (logs / "task-0.log").read_text()
     monkeypatch.setitem(slurm.env, "STUB_PAUSE", "0")
     assert "6 videos: 5 from 3 parts, 0 already there, 1 failed; 15" in finalize(
         submit("1"), "finalized.log"
