@@ -72,7 +72,7 @@ class FrameClockAudio:
         self._num_seconds = num_seconds
         self._resample = resample
         self._report = report
-        self._lanes: dict[int, _Lane] = {}
+        self._by_rate: dict[int, _OneRate] = {}
         self._first_second = 0
         self._end: Fraction | None = None
         self._dropped = Fraction(0)
@@ -87,7 +87,7 @@ class FrameClockAudio:
         for run in self._runs:
             position, samples = self._place(run)
             while samples.size:
-                written = self._lane(run.sample_rate).write(position, samples)
+                written = self._of_rate(run.sample_rate).write(position, samples)
                 position, samples = position + written, samples[written:]
                 if samples.size and not self._done():
                     yield self._emit()
@@ -141,20 +141,20 @@ class FrameClockAudio:
         self._mended += int(samples.size - np.count_nonzero(finite))
         return np.where(finite, samples, np.float32(0))
 
-    def _lane(self, rate: int) -> _Lane:
-        if rate not in self._lanes:
-            self._lanes[rate] = _Lane(rate, self._first_second)
-        return self._lanes[rate]
+    def _of_rate(self, rate: int) -> _OneRate:
+        if rate not in self._by_rate:
+            self._by_rate[rate] = _OneRate(rate, self._first_second)
+        return self._by_rate[rate]
 
     def _emit(self) -> Waveform:
         seconds = min(BLOCK_SECONDS, self._num_seconds - self._first_second)
         block = np.zeros(seconds * SAMPLE_RATE, np.float32)
-        for rate, lane in list(self._lanes.items()):
-            if lane.silent():
-                del self._lanes[rate]
+        for rate, one_rate in list(self._by_rate.items()):
+            if one_rate.silent():
+                del self._by_rate[rate]
                 continue
-            block += lane.resampled(seconds, self._resample)
-            lane.advance()
+            block += one_rate.resampled(seconds, self._resample)
+            one_rate.advance()
         self._first_second += BLOCK_SECONDS
         return block
 
@@ -167,11 +167,11 @@ class FrameClockAudio:
             self._report.warnings.append(f"audio holds {self._mended} samples that are no number")
 
 
-class _Lane:
+class _OneRate:
     """Audio of one sample rate around the current block: [block − 1 s, block + 61 s).
 
-    Almost every file has one lane. Some change their rate on the way; as resampling is linear,
-    the sum of the lanes is the whole.
+    Almost every file has one rate. Some change it on the way; as resampling is linear,
+    the sum over the rates is the whole.
     """
 
     def __init__(self, rate: int, first_second: int) -> None:

@@ -76,17 +76,17 @@ def evaluate(options: EvaluateOptions, say: Say) -> ResultTable:
             " answer; expected at least one to score; give others with --annotations, or use"
             " `avqa predict`"
         )
-    desk = _Desk(run.members, answered, options.store, say)
+    answering = _Answering(run.members, answered, options.store, say)
     answers = {}
     for member in run.members:
         name = f"{member.config.variant}/seed-{member.config.seed}"
-        say(f"{name}: answering {len(desk.questions)} questions of {options.split}")
-        answers[member.path] = desk.answers(member)
+        say(f"{name}: answering {len(answering.questions)} questions of {options.split}")
+        answers[member.path] = answering.answers(member)
     return result_table(
         run,
         asked.fit,
         asked.questions,
-        seconds=desk.seconds,
+        seconds=answering.seconds,
         answers=answers,
         version=asked.version,
     )
@@ -145,7 +145,7 @@ def answers(options: EvaluateOptions, say: Say) -> Answers:
     run = Run.load(options.run)
     member = next(iter([*run.of_variant(DEFAULT), *run.members]))
     asked = _asked(member.config, options)
-    rows = _Desk([member], asked.questions, options.store, say).answers(member)
+    rows = _Answering([member], asked.questions, options.store, say).answers(member)
     ids = Counter(row.question_id for row in rows)
     # A key is 64 hexadecimal digits, which no question id is.
     names = [
@@ -211,7 +211,7 @@ def _training_questions(config: MemberConfig) -> Sequence[Question]:
     return read_splits(config.dataset, config.annotations, config.settings.split).train
 
 
-class _Desk:
+class _Answering:
     """Puts the same questions to the members of a run; features are read once."""
 
     def __init__(
