@@ -21,7 +21,7 @@ from avqa.heads._parts.grounding import (
     audio_layer,
     draw_negatives,
     match_loss,
-    visual_layer,
+    picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
@@ -206,7 +206,7 @@ class Head(BaseHead):
         if self.hears:
             self.audio = audio_layer(options)
         if self.sees:
-            self.picture = visual_layer(options)
+            self.picture = picture_layer(options)
             self.visual = nn.Linear(2 * width if options.spatial else width, width)
         if options.spatial:
             self.match = MatchClassifier(width)

@@ -25,7 +25,7 @@ from avqa.heads._parts.grounding import (
     audio_layer,
     draw_negatives,
     match_loss,
-    visual_layer,
+    picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
@@ -394,7 +394,7 @@ class Head(BaseHead):
         reads_words = options.target_aware and options.target != "hidden"
         self.question = question_encoder(options, words=reads_words)
         self.audio = audio_layer(options)
-        self.picture = visual_layer(options)
+        self.picture = picture_layer(options)
         if options.target_aware:
             self.target = TargetAware(options)
         self.visual = nn.Linear(2 * width, width)

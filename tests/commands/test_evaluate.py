@@ -51,7 +51,10 @@ def test_what_cannot_be_is_one_line_and_a_code(made, tmp_path):
         ("evaluate", made / "run", "--split", "dev"): (2, "avqa: no split 'dev';"),
         ("evaluate", tmp_path): (2, "avqa: no run.json in "),
         ("evaluate", made / "run", "--store", tmp_path / "no"): (2, "avqa: "),
-        ("evaluate", made / "run", "--store", other): (4, f"avqa: store '{other}' was made by"),
+        ("evaluate", made / "run", "--store", other): (
+            4,
+            f"avqa: store '{other}': another recipe: ",
+        ),
         ("predict", made / "run", "--out", tmp_path): (2, f"avqa: out='{tmp_path}' is a folder;"),
     }
     for arguments, (expected, start) in asked.items():

@@ -156,7 +156,7 @@ def test_grounding_of_another_shape_is_refused():
         ValueError, match=r"audio\.0\.weight has shape \(8, 6\); expected \(8, 4\), the widths"
     ):
         load_grounding(small(audio_width=4), state)
-    with pytest.raises(ValueError, match=r"avqa\.heads\.avst in frame\.bias and 1 more"):
+    with pytest.raises(ValueError, match=r"head=avst in picture\.bias and 1 more"):
         load_grounding(small(visual_width=4), state)
     with pytest.raises(ValueError, match=r"late_fusion in audio\.0\.bias and 13 more"):
         load_grounding(small("late_fusion"), state)

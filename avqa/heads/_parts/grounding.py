@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from avqa.heads._parts.head import Head, HeadInput, HeadOptions
 
-GROUNDING_PREFIXES = ("audio.", "frame.", "visual.", "match.")
+GROUNDING_PREFIXES = ("audio.", "picture.", "visual.", "match.")
 """Parameters that AVST's grounding pre-training (stage I) trains, by the names they have in every
-head that can start from it: `audio_layer`, `visual_layer`, the layer after the grounding
+head that can start from it: `audio_layer`, `picture_layer`, the layer after the grounding
 ([mean; grounded] 2D→D) and the `MatchClassifier`."""
 
 
@@ -26,7 +26,7 @@ def audio_layer(options: HeadOptions) -> nn.Sequential:
     )
 
 
-def visual_layer(options: HeadOptions) -> nn.Module:
+def picture_layer(options: HeadOptions) -> nn.Module:
     """Nothing where maps are as wide as the head, as in the papers; else a layer to D."""
     if options.visual_width == options.width:
         return nn.Identity()

@@ -14,7 +14,7 @@ from avqa.heads._parts.grounding import (
     audio_layer,
     draw_negatives,
     match_loss,
-    visual_layer,
+    picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
@@ -71,7 +71,7 @@ class Head(BaseHead):
         self.shortcut = "vsa" if official else options.shortcut
         self.question = question_encoder(options, words=False)
         self.audio = audio_layer(options)
-        self.picture = visual_layer(options)
+        self.picture = picture_layer(options)
         self.sources = OfficialSources(options) if official else PaperSources(options)
         if options.sa:
             self.visual = nn.Linear(2 * width, width)

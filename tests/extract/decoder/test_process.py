@@ -259,7 +259,7 @@ def test_bad_sound_never_harms_pictures(
     assert footer.audio_error is not None
     assert footer.audio_error.reason == reason
     assert re.search(
-        message.replace("'decode'", "'sound'").replace("9_hog", "9_soundhog"),
+        message.replace("'decode'", "'sound'").replace("9_hog", "9_audiohog"),
         str(footer.audio_error),
     )
     assert footer.report.packets == int(seconds)

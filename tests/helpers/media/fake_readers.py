@@ -72,7 +72,7 @@ class Fake:
         seconds = len(probe.times.pts) // FPS
         for k in range(seconds):
             if k == 2:
-                misbehave([w.removeprefix("sound") for w in probe.private if w[:5] == "sound"])
+                misbehave([w.removeprefix("audio") for w in probe.private if w[:5] == "audio"])
             start = first + k
             yield AudioSamples(start, RATE, np.full(RATE, k / 100, np.float32))
 
