@@ -144,7 +144,7 @@ def test_heads_start_from_trained_grounding(name):
     before = {k: v.clone() for k, v in head.state_dict().items()}
     load_grounding(head, grounding_state(trained))
     for key, value in head.state_dict().items():
-        own = key.startswith(("audio.", "frame.", "visual.", "match."))
+        own = key.startswith(("audio.", "picture.", "visual.", "match."))
         torch.testing.assert_close(value, trained.state_dict()[key] if own else before[key])
     inputs = with_negatives(head)
     torch.testing.assert_close(head.audio(inputs.audio), trained.audio(inputs.audio))

@@ -36,7 +36,7 @@ def sound(p, audio):
 
 
 def picture(p, rows):
-    return linear(at(p, "frame."), rows) if "picture.weight" in p else rows
+    return linear(at(p, "picture."), rows) if "picture.weight" in p else rows
 
 
 def cosines(rows, vector):
