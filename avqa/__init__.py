@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from avqa import _moved
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ __all__ = [
     "questions",
     "train",
 ]
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> object:

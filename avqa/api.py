@@ -16,7 +16,7 @@ from avqa.store.places.files import store_path
 from avqa.store.reader import open_store
 
 if TYPE_CHECKING:
-    from avqa.pipelines.ask.ask import Answer
+    from avqa.pipelines.ask.answer import Answer
     from avqa.pipelines.extraction.run import RunReport
     from avqa.pipelines.npy.compare import CompareReport
     from avqa.pipelines.questions.encode import QuestionReport
@@ -292,7 +292,7 @@ def ask(
         RecipeMismatch: features cannot be made here as the run's were.
         MediaError: the video cannot be read.
     """
-    from avqa.pipelines.ask import ask as asking
+    from avqa.pipelines.ask import answer as asking
 
     return asking.ask(
         asking.AskOptions(Path(run), Path(video), question, tuple(choices), device), say

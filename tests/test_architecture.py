@@ -58,7 +58,7 @@ LOADS_DASK = {
 }
 DASK = set().union(*LOADS_DASK.values())
 WITHOUT_DASK = {
-    "ask": ["avqa.pipelines.ask.ask", "avqa.pipelines.ask.explain"],
+    "ask": ["avqa.pipelines.ask.answer", "avqa.pipelines.ask.explain"],
     "verify": ["avqa.pipelines.extraction.verify"],
     "questions": ["avqa.pipelines.questions.encode", "avqa.pipelines.questions.show"],
     "compare": ["avqa.pipelines.npy.compare"],

@@ -33,7 +33,7 @@ def ask(
 
     Example: avqa ask runs/pstp clip.mp4 "How many instruments are sounding in the video?"
     """
-    from avqa.pipelines.ask import ask as asking
+    from avqa.pipelines.ask import answer as asking
     from avqa.pipelines.ask import explain as explaining
 
     if explain is not None:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
-from avqa.pipelines.ask.ask import Answer
+from avqa.pipelines.ask.answer import Answer
 from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
 from avqa.pipelines.ask.plots import Page, TimeView, draw_page, draw_time, spectrum_of
 from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, write_frames

@@ -14,7 +14,7 @@ from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders
 from avqa.pipelines.ask import features
-from avqa.pipelines.ask.ask import Answer, AskOptions, ask
+from avqa.pipelines.ask.answer import Answer, AskOptions, ask
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.question import Kind, kind_of
 from avqa.training.data.features import VideoFeatures
@@ -88,7 +88,7 @@ def test_a_video_of_the_store_gets_the_answer_of_training(
     member = asked_runs.write_run(tmp_path / "run", head, store, settings=settings, **options)
     seen = []
     monkeypatch.setattr(
-        "avqa.pipelines.ask.ask.infer",
+        "avqa.pipelines.ask.answer.infer",
         lambda h, q, **o: seen.append(q[0].inputs) or infer(h, q, **o),
     )
     answer = asking(member)

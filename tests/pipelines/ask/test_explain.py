@@ -19,7 +19,7 @@ from avqa.extract.encoders import _images
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.ask import explain, plots
-from avqa.pipelines.ask.ask import Answer
+from avqa.pipelines.ask.answer import Answer
 from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
 from avqa.pipelines.extraction.frames import write_frames
 from avqa.training.run import Member
