@@ -176,7 +176,7 @@ def extract(
 
 def _encoder_options(assigned: list[str], **deprecated: object) -> dict[str, object]:
     """What ``--set`` says over what the options of before say, which go with the next release."""
-    from avqa.commands.train import parse_assignments
+    from avqa.assignments import parse_assignments
     from avqa.extract import encoders
 
     options: dict[str, object] = {}

@@ -28,7 +28,9 @@ StoreArgument = Annotated[
 Run = Annotated[
     Path, typer.Argument(help="Folder of `avqa train-head`, or one <variant>/seed-<n> of it.")
 ]
-Ids = Annotated[Path | None, typer.Option("--ids", help="File of video ids, one per line.")]
+_IDS = "File of video ids, one per line."
+Ids = Annotated[Path | None, typer.Option("--ids", help=_IDS)]
+RequiredIds = Annotated[Path, typer.Option("--ids", help=_IDS)]
 StealLock = Annotated[
     bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
 ]

@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
+from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
-
-Store = Annotated[
-    str, typer.Argument(help="The store: a folder, or s3://bucket/prefix.", metavar="STORE")
-]
 
 
 @reports_errors
-def status(store: Store) -> None:
+def status(store: option.StoreArgument) -> None:
     """What a store holds: counts per feature, bytes, recipes, the last runs.
 
     Example: avqa status features
@@ -28,7 +25,7 @@ def status(store: Store) -> None:
 
 @reports_errors
 def verify(
-    store: Store,
+    store: option.StoreArgument,
     level: Annotated[str, typer.Option(help="size, crc, or sample (extracts again).")] = "crc",
     videos: Annotated[
         Path | None, typer.Option(help="The videos folder; needed by --level sample.")
@@ -55,10 +52,8 @@ def verify(
 
 @reports_errors
 def finalize(
-    store: Store,
-    steal_lock: Annotated[
-        bool, typer.Option("--steal-lock", help="Take over locks not renewed for 10 minutes.")
-    ] = False,
+    store: option.StoreArgument,
+    steal_lock: option.StealLock = False,
 ) -> None:
     """Make one store of the parts of `avqa extract --partition`, once all tasks are finished.
 
@@ -80,11 +75,9 @@ def finalize(
 
 @reports_errors
 def remove(
-    store: Store,
-    ids: Annotated[Path, typer.Option(help="File of video ids, one per line.")],
-    steal_lock: Annotated[
-        bool, typer.Option("--steal-lock", help="Take over a lock not renewed for 10 minutes.")
-    ] = False,
+    store: option.StoreArgument,
+    ids: option.RequiredIds,
+    steal_lock: option.StealLock = False,
 ) -> None:
     """Remove videos from a store and give their space back; `avqa extract` takes them in again.
 
@@ -98,7 +91,7 @@ def remove(
 
 @reports_errors
 def pack(
-    store: Store,
+    store: option.StoreArgument,
     out: Annotated[str, typer.Argument(help="Folder or s3:// prefix to make.", metavar="OUT")],
 ) -> None:
     """Copy a store into a few large files, verified and read-only: for sharing and archives.

@@ -43,6 +43,7 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
+    from avqa.assignments import parse_assignments
     from avqa.pipelines.train.train import TrainOptions, train_head
     from avqa.store.places.files import store_path
 
@@ -87,6 +88,7 @@ def pretrain_grounding(
     Example: avqa pretrain-grounding --store features --dataset music-avqa --annotations json
     --out grounding.safetensors
     """
+    from avqa.assignments import parse_assignments
     from avqa.pipelines.train.grounding import GroundingOptions, pretrain_grounding
     from avqa.store.places.files import store_path
 
@@ -100,19 +102,3 @@ def pretrain_grounding(
     )
     loss = pretrain_grounding(options, say)
     typer.echo(f"{out}: match loss {loss:.4f}; use it with --init-grounding {out}")
-
-
-def parse_assignments(texts: list[str]) -> dict[str, str]:
-    """``key=value`` texts as a mapping; a later one of a key wins.
-
-    Raises:
-        ConfigError: names those without ``=``.
-    """
-    from avqa.errors import ConfigError
-
-    wrong = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
-    if wrong:
-        raise ConfigError(
-            f"--set {' '.join(wrong)}; expected key=value, such as epochs=10; check --set"
-        )
-    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in texts)}

@@ -27,17 +27,13 @@ def commands(group, name):
             yield f"{name} {word}", command
 
 
-# To be emptied: `avqa finalize` takes over several locks.
-OTHER_WORDS = {("avqa finalize", "--steal-lock")}
-
-
 def test_shared_options_have_the_same_help_everywhere():
     texts, seen, differing = shared(), set(), {}
     for name, command in commands(typer.main.get_command(app), "avqa"):
         for parameter in command.params:
             for flag in texts.keys() & set(parameter.opts):
                 seen.add(flag)
-                if parameter.help != texts[flag] and (name, flag) not in OTHER_WORDS:
+                if parameter.help != texts[flag]:
                     differing[name, flag] = parameter.help
     assert differing == {}
     assert seen == texts.keys()  # each has a command
