@@ -23,8 +23,8 @@ NUM_QUESTIONS, NUM_VIDEOS = 32_000, 9_288
 TEMPLATES = (
     # share in a thousand, type, text
     (48, "Audio", "Counting", "How many musical instruments were heard throughout the video?"),
-    (26, "Audio", "Counting", "Is there a <Object> audio?"),
-    (25, "Audio", "Counting", "Are there <Object> and <Object> audio? "),
+    (26, "Audio", "Counting", "Is there a <Object> sound?"),
+    (25, "Audio", "Counting", "Are there <Object> and <Object> sound? "),
     (95, "Audio", "Comparative", "Is the <Object> louder than the <Object>?"),
     (66, "Visual", "Counting", "How many types of musical instruments appeared in the video?"),
     (50, "Visual", "Counting", "How many <Object> are in the entire video?"),

@@ -41,3 +41,9 @@ def gpus(tmp_path, monkeypatch):
         return machine.visible_gpus()
 
     return pretend
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    slow = ("pipelines/cluster", "pipelines/extraction", "tests/test_cli", "readers")
+    items.sort(key=lambda item: not any(part in item.path.as_posix() for part in slow))

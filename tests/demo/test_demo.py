@@ -59,7 +59,7 @@ def test_every_step_is_a_command_that_is_shown(calls, tmp_path, capsys):
     shown = capsys.readouterr().err
     for words in calls[:5]:
         assert f"$ avqa {' '.join(words)}" in shown
-    assert f"frames  {tmp_path / 'demo' / 'explained'}: time.png" in shown
+    assert f"pictures  {tmp_path / 'demo' / 'explained'}: time.png" in shown
     assert "render 0:00; extract 0:00; questions 0:00; train pstp 0:00" in shown
 
 

@@ -125,7 +125,7 @@ def test_sound_only_decodes_no_picture(decoder: DecoderProcess) -> None:
 
 
 def test_nothing_asked_gives_header_and_footer(decoder: DecoderProcess) -> None:
-    header, blocks, footer = read(decoder, "/x/9_raise_soundraise")
+    header, blocks, footer = read(decoder, "/x/9_raise_audioraise")
     assert (header.num_rows, blocks, footer.audio_error) == (9, [], None)
 
 

@@ -25,9 +25,9 @@ FEATURES = ("clip_vit_b32/frame", "clip_vit_b32/patch", "vggish/audio")
 VIDEO = "00000001"
 ROWS = [
     ("Where is the <LL> instrument?", ["loudest"], ["Audio-Visual", "Location"]),
-    ("Is there a <Object> audio?", ["violin"], ["Audio", "Counting"]),
-    ("Is there a <Object> audio?", ["tuba"], ["Audio", "Counting"]),
-    ("Is there a <Object> audio?", ["piano"], ["Audio-Visual", "Existential"]),
+    ("Is there a <Object> sound?", ["violin"], ["Audio", "Counting"]),
+    ("Is there a <Object> sound?", ["tuba"], ["Audio", "Counting"]),
+    ("Is there a <Object> sound?", ["piano"], ["Audio-Visual", "Existential"]),
 ]
 SIZES = {"audio_width": 128, "visual_width": 512, "text_width": 512, "width": 16}
 

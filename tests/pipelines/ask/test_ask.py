@@ -351,16 +351,16 @@ def row(template, slots, modality="Audio", kind="Counting"):
 
 
 TRAINING = [
-    row("Is there a <Object> audio? ", ("violin",)),
-    row("Is there a <Object> audio? ", ("tuba",)),
-    row("Is there a <Object> audio? ", ("piano",), "Visual", "Counting"),
+    row("Is there a <Object> sound? ", ("violin",)),
+    row("Is there a <Object> sound? ", ("tuba",)),
+    row("Is there a <Object> sound? ", ("piano",), "Visual", "Counting"),
     row("What is <BA> the <Object> (now)?", ("before", "flute"), "Audio-Visual", "Temporal"),
 ]
 
 
 def test_the_type_is_that_of_the_training_questions():
-    found = kind_of("Is there a flute audio", TRAINING)
-    assert found == Kind("Audio", "Counting", "Is there a <Object> audio? ", ("flute",))
+    found = kind_of("Is there a flute sound", TRAINING)
+    assert found == Kind("Audio", "Counting", "Is there a <Object> sound? ", ("flute",))
     found = kind_of("What is before the tuba (now)", TRAINING)
     assert (found.modality, found.kind) == ("Audio-Visual", "Temporal")
     assert found.slots == ("before", "tuba")
@@ -369,11 +369,11 @@ def test_the_type_is_that_of_the_training_questions():
 @pytest.mark.parametrize(
     "text",
     [
-        "Is there a before audio",  # a word of another slot
-        "Is there a kazoo audio",
-        "is there a flute audio",
-        "Is there a flute audio now",
-        "Is there a big flute audio",
+        "Is there a before sound",  # a word of another slot
+        "Is there a kazoo sound",
+        "is there a flute sound",
+        "Is there a flute sound now",
+        "Is there a big flute sound",
         "What is before the tuba now",
     ],
 )
@@ -383,16 +383,16 @@ def test_questions_of_no_training_form_have_no_type(text):
 
 def test_how_the_type_was_found_is_told(tmp_path, store):
     member = asked_runs.write_run(tmp_path / "mcd", "mcd", store)
-    answer = asking(member, "Is there a tuba audio?")
+    answer = asking(member, "Is there a tuba sound?")
     assert (answer.question.modality, answer.question.slots) == ("Audio", ("tuba",))
     assert answer.notes == (
-        "type of the question: Audio Counting, as training questions 'Is there a <Object> audio'",
+        "type of the question: Audio Counting, as training questions 'Is there a <Object> sound'",
     )
     (note,) = asking(member, "Is there a sound?").notes
     assert note == "type of the question: left empty, no training question has its form"
     path = member.path / "config.json"
     path.write_text(path.read_text().replace("/annotations", "/moved"))
-    (note,) = asking(member, "Is there a tuba audio?").notes
+    (note,) = asking(member, "Is there a tuba sound?").notes
     assert note.startswith("type of the question: left empty, the training questions are gone: ")
 
 

@@ -193,7 +193,7 @@ def fake(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> FramesRepo
 def test_bad_sound_leaves_pictures_and_no_half_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = fake("9_soundcorrupt", tmp_path, monkeypatch)
+    report = fake("9_audiocorrupt", tmp_path, monkeypatch)
     assert report.num_frames == 9
     assert report.audio == "corrupt: it is broken"
     assert not (tmp_path / "out" / "audio.wav").exists()

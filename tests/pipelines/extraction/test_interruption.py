@@ -22,7 +22,7 @@ from avqa.store.format.records import Status
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 TESTS = Path(__file__).resolve().parents[2]
-POOL = "resnet18/pool"
+POOL, AUDIO = "resnet18/pool", "vggish/audio"
 
 
 def command(folder, store, *, features=POOL, decoder=fake_reader.DECODER, scheduler="local"):
@@ -118,7 +118,10 @@ def kill_at_random(arguments, log, times, chooser, latest):
         assert_all_gone(everyone)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak)],
+)
 def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, uninterrupted, signum, code):
     store, log = tmp_path / "store", tmp_path / "log"
     run = start(command(slow_videos, store), log)
@@ -162,12 +165,15 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     assert_all_gone(everyone)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.soak)])
-def test_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path, kills):
+@pytest.mark.parametrize(
+    ("kills", "features"),
+    [(1, (POOL, AUDIO)), pytest.param(10, DEFAULT_FEATURES, marks=pytest.mark.soak)],
+)
+def test_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path, kills, features):
     folder = tmp_path / "videos"
     for clip in render_sample(folder)[:3]:
         clip.unlink()
-    features = ",".join(DEFAULT_FEATURES)
+    features = ",".join(features)
     whole = command(folder, tmp_path / "whole", features=features, decoder="pyav")
     started = time.monotonic()
     complete(whole)

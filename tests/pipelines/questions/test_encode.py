@@ -125,7 +125,7 @@ def test_options_of_multiple_choice_are_texts_without_a_mark(tmp_path, store, fa
         "id": 1,
         "video_name": "00000001",
         "video_id": 5,
-        "question_text": "What makes the audio?",
+        "question_text": "What makes the sound?",
         "multi_choice": [" dog", "a cat ", None, "Where"],
         "answer": 1,
         "question_relation": "Both",
@@ -138,7 +138,7 @@ def test_options_of_multiple_choice_are_texts_without_a_mark(tmp_path, store, fa
     assert report.lines()[0] == "questions: 2, distinct texts: 2, 5 of options"
     held = FeatureStore(store)
     assert held.texts == (
-        "What makes the audio?", "Where?", "dog", "a cat", "x", "y", "One",
+        "What makes the sound?", "Where?", "dog", "a cat", "x", "y", "One",
     )  # fmt: skip
     np.testing.assert_array_equal(held.read_text("Where", WORD), asking.expected("Where?"))
     np.testing.assert_array_equal(held.read_text("a cat", WORD), asking.expected("a cat"))

@@ -72,7 +72,7 @@ def test_multiple_choice(tmp_path):
     assert lines[3] == "options: 5 are missing; 1 questions have no right one"
     assert lines[6].split() == ["type", "train", "val", "position", "option"]
     assert lines[7].split() == ["Which", "3", "2", "100.00", "100.00"]
-    question = "-HG3Omg_89c_000030 [Both, Which] What makes the audio in the video?"
+    question = "-HG3Omg_89c_000030 [Both, Which] What makes the sound in the video?"
     assert f"train {question} Cat (of dog | Cat | – | 3)" in lines
     assert f"val {question} no answer (of dog | Cat | – | 3)" in lines
 

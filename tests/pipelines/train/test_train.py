@@ -427,7 +427,7 @@ def test_multiple_choice_is_trained_on_options_and_tested_on_val(tmp_path):
     )
     with pytest.raises(FeatureMissing, match="avqa questions --dataset"):
         train_head(asked)
-    add_texts(store, ["What makes the audio in the video", "dog", "Cat", "3"])
+    add_texts(store, ["What makes the sound in the video", "dog", "Cat", "3"])
     assert not (tmp_path / "out").exists()
     lines = []
     train_head(asked, lines.append)

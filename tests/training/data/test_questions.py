@@ -244,7 +244,7 @@ def test_heads_and_questions_must_agree_on_options(texts):
 def test_instruments_of_the_training_videos():
     training = [
         ask("Is there a violin sound", answer="yes", video_id="a", template="Is there a <Object>"),
-        ask("Is there a flute audio", answer="no", video_id="a", template="Is there a <Object>"),
+        ask("Is there a flute sound", answer="no", video_id="a", template="Is there a <Object>"),
         ask("What is it", answer="one", video_id="b", template="What is it"),
     ]
     labels = instrument_labels(training)
