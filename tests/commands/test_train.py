@@ -7,8 +7,8 @@ from helpers.questions import question_files
 from helpers.runs import run_folders
 from typer.testing import CliRunner
 
+from avqa.assignments import parse_assignments
 from avqa.cli import app
-from avqa.commands.train import parse_assignments
 from avqa.errors import ConfigError
 
 
