@@ -1,6 +1,8 @@
 """Fixtures that several parts share."""
 
 import pytest
+from helpers.extraction import light as light_encoder
+from helpers.extraction import reused_children as children
 from helpers.store import s3_server
 
 from avqa import machine
@@ -22,6 +24,19 @@ def s3(s3_session, monkeypatch):
     for name, value in s3_session.environment().items():
         monkeypatch.setenv(name, value)
     return s3_session
+
+
+@pytest.fixture(scope="module")
+def light():
+    """The encoder `light` is there."""
+    with light_encoder.installed():
+        yield
+
+
+@pytest.fixture
+def reused_children(monkeypatch):
+    """Decoder processes of this process serve one engine after the other."""
+    children.install(monkeypatch)
 
 
 @pytest.fixture

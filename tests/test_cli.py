@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.extraction.light import POOL
 from helpers.media import fake_reader
 from typer.testing import CliRunner
 
@@ -16,7 +17,10 @@ from avqa.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = ROOT.parent / "shared" / "media"
 real_media = pytest.mark.skipif(not MEDIA.is_dir(), reason="needs ../shared/media")
-pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning"),
+    pytest.mark.usefixtures("light", "reused_children"),
+]
 
 
 def avqa(*arguments):
@@ -28,7 +32,7 @@ def avqa(*arguments):
 def extract(folder, store, *more):
     return avqa(
         *("extract", "--videos", folder, "--out", store, "--decoder", fake_reader.DECODER),
-        *("--features", "resnet18/pool", "--weights", "random:0", "--scheduler", "sync", *more),
+        *("--features", POOL, "--weights", "random:0", "--scheduler", "sync", *more),
     )
 
 
@@ -52,7 +56,7 @@ def store(tmp_path, videos):
         (("--frame-at", "middle"), "frame_at='middle'; expected one of mid, start, music-avqa"),
         (("--decoder", "opencv"), "no decoder 'opencv'; available: decord, ffmpeg, pyav"),
         (("--features", "clip/frame"), "no feature 'clip/frame'; did you mean"),
-        (("--features", "resnet18/pool,resnet18/pool"), "expected each feature once"),
+        (("--features", "light/pool,light/pool"), "expected each feature once"),
         (("--profile", "psptp"), "no profile 'psptp'; did you mean 'pstp'? available: avaf"),
         (("--weights", "imagenet"), "weights='imagenet' is no folder; expected pretrained"),
         (("--precision", "int8"), "precision='int8'; expected one of fp32, bf16, fp16"),
@@ -133,7 +137,8 @@ def test_another_recipe_exits_4(videos, store):
 
 def test_missing_weights_exit_5_and_name_both_ways(tmp_path, videos, monkeypatch):
     monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
-    code, _, err = extract(videos, tmp_path / "store", "--weights", "pretrained")
+    options = ("--weights", "pretrained", "--features", "resnet18/pool")
+    code, _, err = extract(videos, tmp_path / "store", *options)
     assert code == 5
     assert "avqa weights fetch resnet18" in err
     assert "avqa weights import resnet18 FILE" in err
@@ -165,13 +170,13 @@ def test_verify_exits_6_and_repair_makes_it_right(videos, store):
     code, out, _ = avqa("verify", store)
     assert code == 0
     assert out.splitlines()[-1].startswith("RANDOM WEIGHTS: the store is in order, but")
-    chunk = next((store / "features.zarr/resnet18/pool").glob("c.*"))
+    chunk = next((store / "features.zarr/light/pool").glob("c.*"))
     data = bytearray(chunk.read_bytes())
     data[100] ^= 1
     chunk.write_bytes(data)
     code, out, err = avqa("verify", store)
     assert code == 6
-    assert "crc: resnet18/pool video=" in out
+    assert "crc: light/pool video=" in out
     assert "problems=1; expected none; mark them for extraction with --repair" in err
     assert avqa("verify", store, "--repair")[0] == 0
     code, out, _ = extract(videos, store)
@@ -187,7 +192,7 @@ def test_verify_by_sample_extracts_again(videos, store):
     fake_reader.write_video(videos / "b.mp4", seconds=2, seed=98)
     code, out, _ = avqa("verify", store, "--level", "sample", "--videos", videos, "--n", "2")
     assert code == 6
-    assert "sample: resnet18/pool video='a'" in out
+    assert "sample: light/pool video='a'" in out
     code, _, err = avqa("verify", store, "--level", "sample")
     assert code == 2
     assert "give it with --videos" in err
@@ -204,13 +209,13 @@ def test_no_store_exits_2(tmp_path):
 def test_status_prints_counts_and_recipes(store):
     code, out, _ = avqa("status", store)
     assert code == 0
-    assert "resnet18/pool: pending=0 ok=2 failed=0" in out
+    assert "light/pool: pending=0 ok=2 failed=0" in out
     assert "frame_at" in out
     assert "random:0" in out
 
 
 def test_plan_runs_nothing(tmp_path, videos):
-    code, out, _ = extract(videos, tmp_path / "store", "--plan")
+    code, out, _ = extract(videos, tmp_path / "store", "--features", "resnet18/pool", "--plan")
     assert code == 0
     assert "videos: 2, 0.00 hours (mean of 2 probed: 2.0 s)" in out
     assert "bottleneck: the networks" in out
@@ -264,7 +269,8 @@ def test_real_clips_end_to_end(tmp_path):
     rows = {name: len(held.read(name, "clip_vit_b32/patch")) for name in held.video_ids}
     assert rows == {"v_GGSY1Qvo990": 18, "v_ZNVhz7ctTq0": 14, "vid1": 2, "vid2": 5}
     assert {name: len(held.read(name, "vggish/audio")) for name in held.video_ids} == rows
-    assert avqa("verify", tmp_path / "S")[0] == 0
+    sample = ("--level", "sample", "--videos", MEDIA, "--n", "1")
+    assert avqa("verify", tmp_path / "S", *sample)[0] == 0
     second = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert second.returncode == 0
     assert "4 videos: 0 extracted, 4 already there; 0 rows" in second.stdout

@@ -1,6 +1,7 @@
 """Shared by the pipeline tests: runs of the real driver on scripted videos."""
 
 import pytest
+from helpers.extraction.light import POOL
 from helpers.media import fake_reader
 
 from avqa.extract.media.types import Limits
@@ -9,10 +10,10 @@ from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 
 
 @pytest.fixture
-def extract(tmp_path):
+def extract(tmp_path, light, reused_children):
     """Run `extract_folder` on tmp_path/videos; keyword arguments replace the options."""
 
-    def run(store="store", *, features=("resnet18/pool",), say=lambda line: None, **options):
+    def run(store="store", *, features=(POOL,), say=lambda line: None, **options):
         choices = {
             name: options.pop(name)
             for name in ("frame_at", "precision", "dtype", "chunk_seconds", "weights")

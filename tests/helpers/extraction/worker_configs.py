@@ -1,5 +1,6 @@
 """What a run tells its workers, as tests need it."""
 
+from helpers.extraction.light import POOL
 from helpers.media import fake_reader
 
 from avqa.extract import weights
@@ -7,8 +8,6 @@ from avqa.extract.profiles import profile
 from avqa.pipelines.cluster.worker import WorkerConfig
 from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.extraction.run import feature_specs
-
-POOL = "resnet18/pool"
 
 
 def config_of(store, run_id="run", expected=None, **settings):

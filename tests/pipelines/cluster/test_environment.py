@@ -25,7 +25,7 @@ def refusal(config, path):
 
 
 @pytest.fixture(scope="module")
-def here():
+def here(light):
     config = config_of(Path("store"))
     return environment.environment(config.engine.settings, config.engine.weights)
 
@@ -57,7 +57,7 @@ def test_a_worker_of_another_recipe_or_without_a_gpu_is_refused(tmp_path, here, 
         assert error.exit_code == 4
         told = (
             'features: another recipe: decoder.version: driver="pyav 99" worker="1"'
-            " (resnet18/pool); expected the same; use the same environment on all machines"
+            " (light/pool); expected the same; use the same environment on all machines"
         )
         assert str(error).endswith(told)
         builds = {**here.versions, "torch": here.versions["torch"].partition("+")[0] + "+cu999"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers.extraction.light import POOL, environment
 from helpers.extraction.worker_configs import config_of
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
@@ -22,8 +23,6 @@ from avqa.pipelines.cluster import on_dask
 from avqa.pipelines.cluster.connect import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
-TESTS = Path(__file__).resolve().parents[2]
-POOL = "resnet18/pool"
 
 
 def slow(folder, count, act="slow"):
@@ -122,7 +121,7 @@ class Nodes:
         with (self.folder / f"{len(self.processes)}.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments, *options],
-                env=subprocess_environment(),
+                env=environment(),
                 cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -159,11 +158,6 @@ class Nodes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def subprocess_environment():
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +198,7 @@ def command(folder, store, address):
 def running(arguments):
     run = subprocess.Popen(
         arguments,
-        env=subprocess_environment(),
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -224,7 +218,7 @@ def ended(run):
 
 
 def num_chunks(store):
-    return len(list((store / "features.zarr").glob("resnet18/pool/c.*")))
+    return len(list((store / "features.zarr").glob(f"{POOL}/c.*")))
 
 
 def leftovers(client):

@@ -10,16 +10,17 @@ import time
 
 import numpy as np
 import pytest
+from helpers.extraction import light as light_encoder
+from helpers.extraction.light import POOL
 from helpers.media import fake_reader
 from helpers.store import s3_server
 from helpers.store.stores import store_bytes
-from pipelines.extraction.test_interruption import TESTS, assert_all_gone, members
+from pipelines.extraction.test_interruption import assert_all_gone, members
 
 import avqa
 from avqa.store.places.files import store_path
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
-POOL = "resnet18/pool"
 
 
 def run(*arguments, expect=0, **environment):
@@ -35,8 +36,7 @@ def run(*arguments, expect=0, **environment):
 
 
 def with_path(environment):
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", **environment}
+    return {**light_encoder.environment(), **environment}
 
 
 def extraction(videos, store, scheduler="local"):

@@ -21,6 +21,7 @@ from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.extraction.frames import FramesReport, write_frames
 
+pytestmark = pytest.mark.usefixtures("reused_children")
 FAKES = Path(__file__).parents[2] / "helpers" / "media"
 
 

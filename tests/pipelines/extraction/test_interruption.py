@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from helpers.extraction.light import POOL, environment
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
 
@@ -21,8 +21,6 @@ from avqa.store.checks.verify import verify
 from avqa.store.format.records import Status
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
-TESTS = Path(__file__).resolve().parents[2]
-POOL, AUDIO = "resnet18/pool", "vggish/audio"
 
 
 def command(folder, store, *, features=POOL, decoder=fake_reader.DECODER, scheduler="local"):
@@ -31,11 +29,6 @@ def command(folder, store, *, features=POOL, decoder=fake_reader.DECODER, schedu
         *("--out", str(store), "--features", features, "--decoder", decoder),
         *("--weights", "random:0", "--scheduler", scheduler),
     ]
-
-
-def environment():
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
 
 
 def start(arguments, log):
@@ -76,7 +69,7 @@ def assert_all_gone(processes, seconds=5.0):
 def wait_for_chunks(store, count, run, timeout=90):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if len(list((store / "features.zarr").glob("resnet18/pool/c.*"))) >= count:
+        if len(list((store / "features.zarr").glob(f"{POOL}/c.*"))) >= count:
             return
         assert run.poll() is None, "the run ended before it could be interrupted"
         time.sleep(0.05)
@@ -167,7 +160,7 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
 
 @pytest.mark.parametrize(
     ("kills", "features"),
-    [(1, (POOL, AUDIO)), pytest.param(10, DEFAULT_FEATURES, marks=pytest.mark.soak)],
+    [(1, ("resnet18/pool",)), pytest.param(10, DEFAULT_FEATURES, marks=pytest.mark.soak)],
 )
 def test_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path, kills, features):
     folder = tmp_path / "videos"

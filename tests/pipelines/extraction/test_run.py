@@ -5,19 +5,21 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from helpers.extraction.light import AUDIO, POOL
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
 
 import avqa
 from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, StoreLocked
+from avqa.extract import encoders
 from avqa.extract.media.types import Limits
+from avqa.pipelines.engine import engine
 from avqa.store.checks.verify import verify
 from avqa.store.format.records import RowFlag, Status
 from avqa.store.lock import Lock
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
-AUDIO = "vggish/audio"
-POOL = "resnet18/pool"
 
 
 def write(tmp_path, name, **content):
@@ -70,7 +72,7 @@ def test_an_existing_scheduler_by_address(tmp_path, extract):
     three(tmp_path)
     extract("one")
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         report = extract("two", scheduler=cluster.scheduler_address)
     assert report.extracted == 3
@@ -80,7 +82,7 @@ def test_an_existing_scheduler_by_address(tmp_path, extract):
 def test_new_videos_are_appended_and_longer_ones_grow_the_store(tmp_path, extract):
     write(tmp_path, "b", seconds=2, seed=1)
     extract(chunk_seconds=4)
-    chunk = next((tmp_path / "store/features.zarr/resnet18/pool").glob("c.*"))
+    chunk = next((tmp_path / "store/features.zarr/light/pool").glob("c.*"))
     before = chunk.read_bytes()
     write(tmp_path, "a", seconds=9, seed=2)
     report = extract(chunk_seconds=4)
@@ -209,12 +211,12 @@ def test_another_recipe_is_refused_with_the_keys_and_the_option(tmp_path, extrac
     with pytest.raises(RecipeMismatch) as caught:
         extract(frame_at="start")
     message = str(caught.value)
-    assert 'grid.frame_at: store="mid" asked="start" (resnet18/pool)' in message
+    assert 'grid.frame_at: store="mid" asked="start" (light/pool)' in message
     assert "set --frame-at as the store has it, or give another --out" in message
-    with pytest.raises(RecipeMismatch, match=r"weights.resnet18.source: .*set --weights as"):
+    with pytest.raises(RecipeMismatch, match=r"weights.light.source: .*set --weights as"):
         extract(weights="random:1")
     # A new feature must share the grid, too.
-    with pytest.raises(RecipeMismatch, match=r"grid.frame_at: .*vggish/audio"):
+    with pytest.raises(RecipeMismatch, match=r"grid.frame_at: .*light/audio"):
         extract(features=(AUDIO,), frame_at="start")
     assert extract().finished_before == 1
 
@@ -314,7 +316,18 @@ def test_a_refused_run_is_not_left_open(tmp_path, extract):
     assert [run["state"] for run in runs] == ["finished", "finished"]
 
 
-def test_a_profile_chooses_the_features_of_one_video(tmp_path):
+class Zeros:
+    """In place of a network: what is chosen is tested here, not what comes out."""
+
+    def __init__(self, encoder):
+        self.taps = encoders.load(encoder).TAPS
+
+    def forward(self, name, batch, taps):
+        return {tap: torch.zeros(len(batch), *self.taps[tap].shape) for tap in taps}
+
+
+def test_a_profile_chooses_the_features_of_one_video(tmp_path, reused_children, monkeypatch):
+    monkeypatch.setattr(engine._Networks, "get", lambda self, encoder: Zeros(encoder))
     write(tmp_path, "v", seconds=1)
     arrays = avqa.extract_video(
         tmp_path / "videos/v.mp4", profile="music-avqa", decoder=fake_reader.DECODER,

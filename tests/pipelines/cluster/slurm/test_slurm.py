@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.extraction import light as light_encoder
+from helpers.extraction.light import POOL
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
 
@@ -22,7 +24,6 @@ from avqa.store.format.records import Status
 pytest.importorskip("dask_jobqueue")
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 ROOT = Path(__file__).resolve().parents[4]
-POOL = "resnet18/pool"
 NUM_VIDEOS = 8
 CONFIG = """
 walltime: 00:10:00
@@ -56,9 +57,8 @@ def gate(videos, uninterrupted):
 @pytest.fixture
 def environment(slurm):
     """Of commands: this SLURM, and the fake reader; jobs inherit it."""
-    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     bin_ = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**slurm.env, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "PATH": bin_}
+    return {**light_encoder.environment(), "SLURM_CONF": slurm.env["SLURM_CONF"], "PATH": bin_}
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def cluster_config(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(videos):
+def uninterrupted(videos, light):
     """Bytes of the store that one process makes in one go."""
     store = videos.parent / "store"
     extract_folder(ExtractOptions(videos, store, settings(), scheduler="sync"))
@@ -100,7 +100,7 @@ def wait(ready, what, seconds=90):
 
 
 def chunks(store):
-    return len(list((store / "features.zarr").glob("resnet18/pool/c.*")))
+    return len(list((store / "features.zarr").glob(f"{POOL}/c.*")))
 
 
 def worker_jobs(slurm):

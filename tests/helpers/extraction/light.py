@@ -1,0 +1,42 @@
+"""Extraction with everything real but the networks: the encoder `light`, as a package brings one.
+
+It is found where its folder is on the path: in a test's own process by the fixture `light`, in
+others by ``PYTHONPATH``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from avqa import plugins
+
+POOL, AUDIO = "light/pool", "light/audio"
+FOLDER = Path(__file__).parent / "light_encoder"
+TESTS = Path(__file__).resolve().parents[2]
+
+
+def environment() -> dict[str, str]:
+    """Of commands: they find this encoder and the readers of the tests."""
+    path = [str(FOLDER), str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"}
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Find the encoder in this process and those that it starts."""
+    sys.path.append(str(FOLDER))
+    _forget()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(FOLDER))
+        _forget()
+
+
+def _forget() -> None:
+    plugins._entry_points.cache_clear()
+    plugins._load.cache_clear()

@@ -1,0 +1,64 @@
+"""Encoder of tests of what is around the networks: its rows follow from what was read.
+
+Shapes and batches are those of ``resnet18/pool`` and ``vggish/audio``, but a row is made in no
+time, and its decoder process needs neither torch nor librosa.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avqa.extract.encoders import Input, Tap, Weights
+
+WINDOW = 15_600
+
+
+def random():
+    import torch
+
+    return {"mix": torch.rand(64, 512), "bend": torch.rand(64, 128)}
+
+
+WEIGHTS = {
+    "light": Weights(
+        random=random, address="https://example.org/light.pth", digest="0123abcd", licence="MIT"
+    )
+}
+INPUTS = {
+    "corner": Input("frame", (64,), "uint8"),
+    "wave": Input("audio", (64,), "float32", window=WINDOW),
+}
+TAPS = {
+    "pool": Tap("corner", (512,), ("channel",), sparse=False),
+    "audio": Tap("wave", (128,), ("sound",), sparse=True),
+}
+BATCH = {"cpu": 16, "cuda": 128}
+OPTIONS = {}
+
+
+def recipe(tap):
+    return {"network": "light 1", "tap": tap}
+
+
+def prepare(name, seconds, options):
+    """The first values of every frame, and of every 200th of a second of audio."""
+    if name == "wave":
+        return np.ascontiguousarray(seconds[:, :: WINDOW // 64][:, :64])
+    return np.stack([np.resize(frame, 64) for frame in seconds])
+
+
+def build(state, options, device, precision):
+    return Light(state)
+
+
+class Light:
+    def __init__(self, state):
+        self.state = state
+
+    def forward(self, name, batch, taps):
+        import torch
+
+        with torch.inference_mode():
+            if name == "wave":
+                return {"audio": torch.relu(batch @ self.state["bend"])}
+            return {"pool": batch.float() / 255 @ self.state["mix"]}
