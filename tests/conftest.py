@@ -1,11 +1,14 @@
 """Fixtures that several parts share."""
 
+import functools
+
 import pytest
 from helpers.extraction import light as light_encoder
 from helpers.extraction import reused_children as children
 from helpers.store import s3_server
 
 from avqa import machine
+from avqa.extract import weights
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,20 @@ def light():
 def reused_children(monkeypatch):
     """Decoder processes of this process serve one engine after the other."""
     children.install(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def kept_weights():
+    """Random weights are drawn once for all tests of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "_random_state", functools.cache(weights._random_state))
+        yield
+
+
+@pytest.fixture(params=[3, pytest.param(1, marks=pytest.mark.soak)], ids=["third", "every"])
+def step(request):
+    """Before which changes of the disk something is killed: every third one, or all."""
+    return request.param
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ EXTRACT = (
     *("--weights", "random:0", "--scheduler", "sync", "--device", "cpu"),
 )
 QUESTIONS = ("--dataset", "music-avqa", "--annotations", "annotations")
-pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning"),
+    pytest.mark.usefixtures("kept_weights", "reused_children"),
+]
 
 
 @pytest.fixture(autouse=True)

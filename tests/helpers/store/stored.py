@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from avqa.store.commit import Store
+from avqa.store.format import layout
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
+from avqa.store.places.files import store_path
 from avqa.store.writer import ChunkWriter
 
 CHUNK_SECONDS = 5
@@ -85,12 +91,34 @@ def record(
 
 
 def make_store(path: Path, lengths: dict[str, int], run_id: str = "first") -> Store:
-    """A store with these videos, committed; the lock is given back."""
+    """A store with these videos, committed; the lock is given back.
+
+    Made once per test process, and copied: a store is a folder that knows no place of its own.
+    """
+    folder = store_path(path).local
+    if folder is None:
+        _make(path, lengths, run_id)
+    else:
+        template = _template(tuple(lengths.items()), run_id)
+        reserve = shutil.ignore_patterns(".reserve")
+        shutil.copytree(template, folder, ignore=reserve, dirs_exist_ok=True)
+        layout.allocate_reserve(store_path(path))
+    return Store.open(path)
+
+
+@functools.cache
+def _template(lengths: tuple[tuple[str, int], ...], run_id: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="avqa-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _make(folder / "S", dict(lengths), run_id)
+    return folder / "S"
+
+
+def _make(path: Path, lengths: dict[str, int], run_id: str) -> None:
     with Lock.acquire(path, run_id) as lock:
         store = new_store(path, lock)
         add_videos(store, lengths)
         store.finish_run({"reason": "done"})
-    return Store.open(path)
 
 
 def new_store(path: Path, lock: Lock) -> Store:

@@ -213,14 +213,14 @@ class Cut(Exception):
 
 
 def test_cut_before_changes_of_the_disk_it_resumes_to_the_same_bytes(
-    tmp_path, full, videos, monkeypatch
+    tmp_path, full, videos, monkeypatch, step
 ):
-    """Some changes of a first run, and every one of a run that fills up a chunk."""
+    """Some changes of a first run, and more of a run that fills up a chunk."""
     partly = copied(videos, tmp_path / "partly")
     add_texts(partly, named(200))
     states = set()
-    for start, step in ((videos, 6), (partly, 1)):
-        for change in range(0, 200, step):
+    for start, each in ((videos, 3 * step), (partly, step)):
+        for change in range(0, 200, each):
             path = copied(start, tmp_path / f"{start.name}-{change}")
             finished = add_until(path, change, monkeypatch)
             store = FeatureStore(path)  # opens, and what is ok is right
