@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -256,24 +257,29 @@ def test_an_unexpected_error_exits_1_and_debug_shows_the_traceback(videos, tmp_p
 
 @real_media
 def test_real_clips_end_to_end(tmp_path):
-    command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(MEDIA)]
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for file in MEDIA.iterdir():
+        if file.name != "v_GGSY1Qvo990.mp4":  # the longest
+            shutil.copy(file, folder)
+    command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)]
     command += ["--out", str(tmp_path / "S"), "--weights", "random:0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert first.returncode == 0, first.stderr
     assert "ignored: 1 file (.wav)" in first.stderr
-    assert "4 videos: 4 extracted, 0 already there; 39 rows" in first.stdout
+    assert "3 videos: 3 extracted, 0 already there; 21 rows" in first.stdout
     import avqa as package
 
     held = package.open_store(tmp_path / "S")
     rows = {name: len(held.read(name, "clip_vit_b32/patch")) for name in held.video_ids}
-    assert rows == {"v_GGSY1Qvo990": 18, "v_ZNVhz7ctTq0": 14, "vid1": 2, "vid2": 5}
+    assert rows == {"v_ZNVhz7ctTq0": 14, "vid1": 2, "vid2": 5}
     assert {name: len(held.read(name, "vggish/audio")) for name in held.video_ids} == rows
-    sample = ("--level", "sample", "--videos", MEDIA, "--n", "1")
+    sample = ("--level", "sample", "--videos", folder, "--n", "1")
     assert avqa("verify", tmp_path / "S", *sample)[0] == 0
     second = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert second.returncode == 0
-    assert "4 videos: 0 extracted, 4 already there; 0 rows" in second.stdout
+    assert "3 videos: 0 extracted, 3 already there; 0 rows" in second.stdout
 
 
 @real_media

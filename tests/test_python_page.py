@@ -16,9 +16,7 @@ FUNCTIONS = [name for name in avqa.__all__ if name != "__version__"]
 
 
 @pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
-def test_every_block_of_the_page_runs(
-    tmp_path, monkeypatch, capsys, kept_weights, reused_children
-):
+def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys, kept_weights, reused_children):
     unpack(tmp_path, "videos", "annotations")
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -1,11 +1,11 @@
 """Killed at any moment and run again, a store's arrays end up byte for byte the same."""
 
-import multiprocessing
 import pathlib
 import random
 import signal
 
 import pytest
+from helpers.killed import exit_code, start
 from helpers.store import crashing
 from helpers.store.stored import (
     CHUNK_SECONDS,
@@ -27,23 +27,12 @@ from avqa.store.lock import Lock
 from avqa.store.places.files import LocalPath, read_json
 from avqa.store.writer import ChunkWriter
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["avqa.store.commit"])
-
-
-def spawn(target, *args):
-    child = PROCESSES.Process(target=target, args=args)
-    child.start()
-    return child
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The bytes of a store that nobody interrupted."""
     path = tmp_path_factory.mktemp("whole") / "S"
-    child = spawn(crashing.run, path, "only")
-    child.join()
-    assert child.exitcode == 0
+    assert exit_code(crashing.run, path, "only") == 0
     assert Store.open(path).status("clip/frame").tolist() == [1, 1, 2, 1, 1]
     return store_bytes(path)
 
@@ -52,14 +41,11 @@ def test_killed_before_changes_of_the_disk(tmp_path, whole):
     """Every 29th of the about 240 changes of a run, from making the store to closing the run."""
     for change in range(0, 1000, 29):
         path = tmp_path / str(change)
-        child = spawn(crashing.run_and_die, str(path), "killed", change)
-        child.join()
-        if child.exitcode == 0:
+        ended = exit_code(crashing.run_and_die, str(path), "killed", change)
+        if ended == 0:
             break
-        assert child.exitcode == -signal.SIGKILL
-        resumed = spawn(crashing.run, path, "resumed")
-        resumed.join()
-        assert resumed.exitcode == 0, f"resume after change {change}"
+        assert ended == -signal.SIGKILL
+        assert exit_code(crashing.run, path, "resumed") == 0, f"resume after change {change}"
         assert store_bytes(path) == whole, f"after change {change}"
         assert verify(path).problems == [], f"after change {change}"
         assert not list(path.rglob("*.partial")), f"after change {change}"
@@ -130,13 +116,11 @@ def commit_until(path, records, change, monkeypatch):
 def test_killed_again_and_again_at_random_times(tmp_path, whole):
     clock = random.Random(0)
     for number in range(8):
-        child = spawn(crashing.run, tmp_path / "S", f"killed-{number}")
+        child = start(crashing.run, tmp_path / "S", f"killed-{number}")
         child.join(0.1 + 0.25 * clock.random())
         child.kill()
         child.join()
-    last = spawn(crashing.run, tmp_path / "S", "last")
-    last.join()
-    assert last.exitcode == 0
+    assert exit_code(crashing.run, tmp_path / "S", "last") == 0
     assert store_bytes(tmp_path / "S") == whole
 
 

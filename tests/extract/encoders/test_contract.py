@@ -129,14 +129,15 @@ def test_a_row_does_not_depend_on_its_neighbours_or_place(
     among = networks.output(name, key, precision)
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(1))
     exact = precision == "fp32"  # the rest is a matter of the network, not of its numbers
-    moved = network.forward(key, batch[order], taps) if exact else {t: among[t][order] for t in taps}
+    moved = network.forward(key, batch[order], taps) if exact else None
     alone_at = {}
     for row, place in ((rows - 1, 0), (3, rows - 1))[: 2 if exact else 1]:
         lonely = torch.zeros_like(batch)
         lonely[place] = batch[row]
         alone_at[row] = {t: v[place] for t, v in network.forward(key, lonely, taps).items()}
     for tap in taps:
-        assert torch.equal(moved[tap], among[tap][order]), f"{tap}: another place"
+        if moved is not None:
+            assert torch.equal(moved[tap], among[tap][order]), f"{tap}: another place"
         for row, alone in alone_at.items():
             assert torch.equal(alone[tap], among[tap][row]), f"{tap}: row {row} alone"
 

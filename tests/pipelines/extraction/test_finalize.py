@@ -1,7 +1,6 @@
 """`avqa finalize`: the parts of an array job give the bytes of one extraction, whatever happens."""
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -10,8 +9,10 @@ import signal
 import time
 
 import pytest
+from helpers.extraction import light, reused_children
 from helpers.extraction import stub_extraction as stub
 from helpers.extraction.dying_finalize import run_and_die
+from helpers.killed import exit_code
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
 from helpers.store.written import add_texts, copied
@@ -35,8 +36,6 @@ from avqa.store.lock import Lock
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 POOL, AUDIO = stub.POOL, stub.AUDIO
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["helpers.extraction.dying_finalize"])
 
 
 def write(folder, name, **content):
@@ -82,22 +81,23 @@ def parts(made, tmp_path):
 
 
 def test_real_elements_give_the_bytes_of_one_run(tmp_path, extract, monkeypatch):
-    monkeypatch.undo()  # decoder and network, too
+    monkeypatch.undo()  # extraction is no stub
+    reused_children.install(monkeypatch)
     folder = tmp_path / "videos"
     for seed in range(2):
         write(folder, f"v{seed}", seconds=3, seed=seed)
     write(folder, "mute", seconds=2, audio=False)
     write(folder, "bad", act="bad_sound")  # then mute, v0, v1
-    extract("whole", features=(AUDIO,))
+    extract("whole", features=(light.AUDIO,))
     for index in (1, 0):
-        extract(features=(AUDIO,), partition=Partition(index, 2))
+        extract(features=(light.AUDIO,), partition=Partition(index, 2))
     report = finalize(tmp_path / "store")
     assert report.summary().startswith(
         "4 videos: 3 from 2 parts, 0 already there, 1 failed, 1 without audio; 6 rows, "
     )
     assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
     assert not verify(tmp_path / "store").problems
-    assert avqa.open_store(tmp_path / "store").read("v1", AUDIO).shape == (3, 128)
+    assert avqa.open_store(tmp_path / "store").read("v1", light.AUDIO).shape == (3, 128)
 
 
 def test_everything_of_the_parts_is_in_the_store(made, parts):
@@ -336,23 +336,16 @@ def test_chunks_that_moved_already_count_if_they_are_the_right_ones(made, parts)
     assert finalize(parts.parent / "other").pending == 1
 
 
-def in_a_process(target, *args):
-    child = PROCESSES.Process(target=target, args=args)
-    child.start()
-    child.join()
-    return child.exitcode
-
-
 def test_killed_before_changes_of_the_disk(made, tmp_path):
     """Every 23rd of them, and each of the last ones, in which the parts are removed."""
     whole = store_bytes(made / "whole")
     counted = tmp_path / "counted"
-    assert in_a_process(run_and_die, copied(made / "S", tmp_path / "S"), -1, counted) == 0
+    assert exit_code(run_and_die, copied(made / "S", tmp_path / "S"), -1, counted) == 0
     total = int(counted.read_text())
     assert total > 120
     for change in [*range(0, total, 23), *range(total - 4, total)]:
         path = copied(made / "S", tmp_path / str(change))
-        assert in_a_process(run_and_die, path, change) == -signal.SIGKILL
+        assert exit_code(run_and_die, path, change) == -signal.SIGKILL
         if (path / "parts/videos.jsonl").exists() or (path / "parts/finished.json").exists():
             report = finalize(path)
             assert (report.extracted, report.failed, report.pending) == (6, 1, 0), change
@@ -379,7 +372,7 @@ def test_the_command_killed_at_random_moments(made, tmp_path):
 
 def test_what_is_damaged_after_its_commit_is_not_committed_again(made, tmp_path):
     path = copied(made / "S", tmp_path / "S")
-    assert in_a_process(run_and_die, path, 110) == -signal.SIGKILL
+    assert exit_code(run_and_die, path, 110) == -signal.SIGKILL
     assert (path / "parts/videos.jsonl").exists()
     store = Store.open(path)
     row = (store.status(AUDIO) == Status.OK).nonzero()[0][0]
@@ -392,7 +385,7 @@ def test_what_is_damaged_after_its_commit_is_not_committed_again(made, tmp_path)
 def test_an_element_may_be_run_again_after_a_killed_finalize(made, tmp_path):
     """What moved already is missing from its part: it is extracted again, to the same bytes."""
     path = copied(made / "S", tmp_path / "S")
-    assert in_a_process(run_and_die, path, 90) == -signal.SIGKILL
+    assert exit_code(run_and_die, path, 90) == -signal.SIGKILL
     moved = list(path.glob("features.zarr/*/*/c.*.*"))
     assert moved
     assert (path / "parts/videos.jsonl").exists()
@@ -406,12 +399,12 @@ def test_an_element_may_be_run_again_after_a_killed_finalize(made, tmp_path):
 
 def test_a_removal_that_was_killed_refuses_everything_else(made, tmp_path):
     path = copied(made / "S", tmp_path / "S")
-    in_a_process(run_and_die, path, 3)
+    exit_code(run_and_die, path, 3)
     shutil.rmtree(path)
     copied(made / "S", path)
     counted = tmp_path / "counted"
-    in_a_process(run_and_die, copied(made / "S", tmp_path / "T"), -1, counted)
-    assert in_a_process(run_and_die, path, int(counted.read_text()) - 3) == -signal.SIGKILL
+    exit_code(run_and_die, copied(made / "S", tmp_path / "T"), -1, counted)
+    assert exit_code(run_and_die, path, int(counted.read_text()) - 3) == -signal.SIGKILL
     assert (path / "parts/finished.json").exists()
     message = f"store '{path}': an `avqa finalize` that was killed left parts behind; expected none"
     for part in (None, "0/3", "0/4"):

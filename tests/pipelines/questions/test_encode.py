@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -10,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 from helpers.extraction import networks
+from helpers.killed import exit_code
 from helpers.questions import asking
 from helpers.store.stores import store_bytes
 from helpers.store.written import copied
@@ -277,26 +277,17 @@ def test_a_signal_keeps_what_is_encoded_and_the_next_run_goes_on(tmp_path, store
     assert store_bytes(store) == store_bytes(whole)
 
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["asking"])
-
-
-def in_process(*args):
-    child = PROCESSES.Process(target=asking.run, args=args)
-    child.start()
-    child.join()
-    return child.exitcode
-
-
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path, store):
     annotations = asking.many(tmp_path / "many", 300)
     whole = copied(store, tmp_path / "whole")
-    assert in_process(whole, annotations) == 0
+    assert exit_code(asking.run, whole, annotations) == 0
     counts = set()
     # Making the arrays, adding the texts, between the chunks and their statuses.
     for change in (15, 31, 41, 43, 47):
         path = copied(store, tmp_path / str(change))
-        assert in_process(path, annotations, change) == -signal.SIGKILL, f"change {change}"
+        assert exit_code(asking.run, path, annotations, change) == -signal.SIGKILL, (
+            f"change {change}"
+        )
         held = FeatureStore(path)
         ok = 0
         for text in held.texts:
@@ -308,7 +299,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path, store):
             if ok % 50 == 1:
                 np.testing.assert_array_equal(words, asking.expected(text))
         counts.add((len(held.texts), ok))
-        assert in_process(path, annotations) == 0
+        assert exit_code(asking.run, path, annotations) == 0
         assert store_bytes(path) == store_bytes(whole), f"after change {change}"
         assert not list(path.rglob("*.partial"))
         assert Runs(path / "runs").all()[-2]["state"] == "interrupted"

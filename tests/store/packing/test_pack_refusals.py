@@ -2,13 +2,13 @@
 
 import errno
 import json
-import multiprocessing
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import zarr
+from helpers.killed import exit_code
 from helpers.store import crashing, packkill
 from helpers.store.packed import damage
 from helpers.store.stored import add_videos, make_store
@@ -30,7 +30,6 @@ from avqa.store.packing.pack import pack
 from avqa.store.places.files import LocalPath, write_json
 
 pytestmark = pytest.mark.usefixtures("few_videos_per_shard")
-PROCESSES = multiprocessing.get_context("forkserver")
 
 
 def nothing_made(out):
@@ -260,21 +259,15 @@ def test_killed_at_any_moment(original, tmp_path, monkeypatch):
     last = len(changes) - 1
     assert last > 100
 
-    def killed(change):
-        child = PROCESSES.Process(target=packkill.pack_and_die, args=(original, out, change))
-        child.start()
-        child.join()
-        assert child.exitcode == -signal.SIGKILL
-
     for change in (0, last // 3, 2 * last // 3, last - 1):
-        killed(change)
+        assert exit_code(packkill.pack_and_die, original, out, change) == -signal.SIGKILL
         assert not out.exists(), change
     pack(original, out)
     assert store_bytes(out) == store_bytes(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
     # Once it is there, it is there whole; the next run refuses, and removes the lock beside it.
     shutil.rmtree(out)
-    killed(last)
+    assert exit_code(packkill.pack_and_die, original, out, last) == -signal.SIGKILL
     assert store_bytes(out) == store_bytes(tmp_path / "whole")
     assert (tmp_path / "out.packing/lock.json").exists()
     with pytest.raises(StoreError, match="exists; expected a new folder"):
