@@ -36,7 +36,7 @@ demo: setup
 	@$(BIN)/python -m avqa.demo.demo "$(DEMO)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: setup
 	$(BIN)/python -m pytest -n 3 -m soak $(ARGS)

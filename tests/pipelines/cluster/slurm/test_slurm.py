@@ -140,7 +140,7 @@ def test_cancelled_and_timed_out_jobs_cost_no_byte(
     # SLURM looks at limits every half a minute, and knows none below a minute.
     slurm.ask("scontrol", "update", f"jobid={first}", "EndTime=now")
     slurm.ask("scancel", str(second))
-    wait(lambda: f"Time limit exhausted for JobId={first}" in slurm.log(), log.read_text)
+    wait(lambda: f"Time limit exhausted for JobId={first}" in slurm.log(), log.read_text, 180)
     replaced = re.compile(r"slurm: (\d) ended, \1 submitted as avqa-")
     wait(lambda: sum(map(int, replaced.findall(log.read_text()))) == 2, log.read_text)
     assert chunks(store) == 2
