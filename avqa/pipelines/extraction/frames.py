@@ -19,6 +19,8 @@ from avqa.extract.settings import Settings
 INDEX_FILE = "frames.json"
 SCRATCH = ".frames-"
 """Start of the name of the folder that files are written to first; a kill leaves it behind."""
+JOURNAL = ".frames.json"
+"""While an earlier output is replaced: names of the files of both."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,7 @@ def write_frames(
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
             report = _write(video, out, Path(scratch), settings, limits, max_rows)
-            _remove_earlier(out, keep=Path(scratch))
-            for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == INDEX_FILE):
-                os.replace(file, out / file.name)
+            _replace_earlier(out, Path(scratch))
     except OSError as error:
         raise StorageFailure(
             f"cannot write frames: out={str(out)!r}: {error.strerror or error}; expected a "
@@ -83,7 +83,12 @@ def write_frames(
 def _check_folder(out: Path) -> None:
     """Refuse to mix our files with others'."""
     if out.is_dir():
-        strange = sorted(entry.name for entry in out.iterdir() if not _is_ours(entry))
+        ours = {*_listed(out / JOURNAL), *_earlier(out)}
+        strange = sorted(
+            entry.name
+            for entry in out.iterdir()
+            if entry.name not in ours and not _is_scratch(entry)
+        )
         if not strange:
             return
         what = f"holds {strange[0]!r}" + (f" and {len(strange) - 1} more" if strange[1:] else "")
@@ -97,23 +102,55 @@ def _check_folder(out: Path) -> None:
     )
 
 
-def _remove_earlier(out: Path, keep: Path) -> None:
-    for entry in out.iterdir():
-        if entry == keep or not _is_ours(entry):
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+def _is_scratch(entry: Path) -> bool:
+    return entry.name.startswith(SCRATCH) and entry.is_dir() and not entry.is_symlink()
 
 
-def _is_ours(entry: Path) -> bool:
-    """Whether `write_frames` writes a file of this name."""
-    if entry.is_dir():
-        return entry.name.startswith(SCRATCH)
-    if entry.name in (AUDIO_FILE, INDEX_FILE):
+def _earlier(out: Path) -> set[str]:
+    """Names of an earlier output's files, as its index has them: others' are never ours."""
+    try:
+        index = json.loads((out / INDEX_FILE).read_text(encoding="utf-8"))
+        names = {str(row["file"]) for row in index["rows"]} | {str(index["sound"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {INDEX_FILE, *filter(_may_be_ours, names)}
+
+
+def _listed(journal: Path) -> set[str]:
+    """Names of the files that a run was about to change when it was killed."""
+    try:
+        names = json.loads(journal.read_text(encoding="utf-8"))
+        return {journal.name, *(str(name) for name in names if _may_be_ours(str(name)))}
+    except (OSError, ValueError, TypeError):
+        return set()
+
+
+def _may_be_ours(name: str) -> bool:
+    """Whether `write_frames` writes files of this name."""
+    if name in (AUDIO_FILE, INDEX_FILE):
         return True
-    return entry.suffix == ".png" and entry.stem.isdecimal() and len(entry.stem) >= 5
+    stem, _, end = name.rpartition(".")
+    return end == "png" and stem.isascii() and stem.isdecimal() and len(stem) >= 5
+
+
+def _replace_earlier(out: Path, scratch: Path) -> None:
+    """Let the new output, which is whole, stand in ``out``; then remove what only others had.
+
+    Until then a list says which files are ours, so that a kill leaves none that nobody knows.
+    """
+    new = {file.name for file in scratch.iterdir()}
+    old = {*_listed(out / JOURNAL), *_earlier(out)} - {JOURNAL}
+    (scratch / JOURNAL).write_text(json.dumps(sorted(new | old)), encoding="ascii")
+    os.replace(scratch / JOURNAL, out / JOURNAL)
+    (out / INDEX_FILE).unlink(missing_ok=True)  # what it says is true no more
+    for name in sorted(new, key=lambda name: name == INDEX_FILE):
+        os.replace(scratch / name, out / name)
+    for name in old - new:
+        (out / name).unlink(missing_ok=True)
+    for entry in out.iterdir():
+        if _is_scratch(entry) and entry.name != scratch.name:  # a killed run's
+            shutil.rmtree(entry)
+    (out / JOURNAL).unlink()
 
 
 def _write(

@@ -1,11 +1,15 @@
 """`write_frames` on clips that number their frames and seconds."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import wave
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +152,111 @@ def test_other_files_are_never_mixed_with_ours(clip: Path, tmp_path: Path) -> No
         "earlier output of `avqa frames`; choose another --out"
     )
     assert sorted(file.name for file in tmp_path.iterdir()) == ["holiday.png", "z.txt"]
+
+
+def test_frames_of_somebody_else_are_never_ours(clip: Path, tmp_path: Path) -> None:
+    """Numbered pictures are what everybody has, and some have a `frames.json` too."""
+    for name in ("00000.png", "000123.png", "audio.wav"):
+        (tmp_path / name).write_text("precious")
+    with pytest.raises(ConfigError, match=r"holds '00000.png' and 2 more; expected an empty fold"):
+        frames(clip, tmp_path)
+    (tmp_path / "frames.json").write_text('{"frames": ["00000.png"]}')
+    with pytest.raises(ConfigError, match="holds '00000.png' and 3 more"):
+        frames(clip, tmp_path)
+    strange = {"rows": [{"file": "../precious.png"}, {"file": "notes.txt"}], "sound": "."}
+    (tmp_path / "frames.json").write_text(json.dumps(strange))
+    with pytest.raises(ConfigError, match="holds '00000.png' and 2 more"):
+        frames(clip, tmp_path)
+    assert {(tmp_path / n).read_text() for n in ("00000.png", "000123.png")} == {"precious"}
+
+
+def test_a_picture_beside_an_earlier_output_is_refused(clip: Path, tmp_path: Path) -> None:
+    frames(clip, tmp_path)
+    (tmp_path / "00007.png").write_text("precious")  # there are four
+    with pytest.raises(ConfigError, match=r"holds '00007.png'; expected"):
+        frames(clip, tmp_path)
+    assert numbers_but(tmp_path, "00007.png") == [15, 45, 75, 105]
+
+
+def numbers_but(out: Path, other: str) -> list[int]:
+    kept = (out / other).read_bytes()
+    (out / other).unlink()
+    found = numbers(out)
+    (out / other).write_bytes(kept)
+    return found
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_relative_folder(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    """Temporary folders have absolute names since Python 3.12, before it those they were given."""
+    monkeypatch.chdir(tmp_path)
+    made = tempfile.mkdtemp
+    if absolute:
+        monkeypatch.setattr(tempfile, "mkdtemp", lambda *a, **o: os.path.abspath(made(*a, **o)))
+    for _ in range(2):
+        frames(clip, Path("out"))
+        assert numbers(tmp_path / "out") == [15, 45, 75, 105]
+        assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+class Killed(Exception):
+    """The process ends here, as far as the folder can tell."""
+
+
+def test_killed_at_any_change_the_next_run_makes_it_right(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long output gives way to a short one, and that to the long one again."""
+    short = clips.cached_clip("short.mp4", seconds=1.0)
+    kept = {}
+    for name, video in (("long", clip), ("short", short)):
+        frames(video, tmp_path / name)
+        kept[name] = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
+    for before, after, video in (("long", "short", short), ("short", "long", clip)):
+        for change in range(50):
+            out = tmp_path / f"{before}-{change}"
+            shutil.copytree(tmp_path / before, out)
+            if killed_before(change, video, out, monkeypatch):
+                break
+            if (out / "frames.json").exists():  # then all of what it lists is there
+                listed = index(out)
+                whole = kept["long" if listed["T"] == 4 else "short"]
+                assert {n: (out / n).read_bytes() for n in whole} == whole, change
+            frames(video, out)
+            assert {p.name: p.read_bytes() for p in out.iterdir()} == kept[after], change
+        assert change >= 5
+
+
+@contextlib.contextmanager
+def left_behind(prefix: str, dir: Path) -> Iterator[str]:
+    """A kill cleans nothing up."""
+    yield tempfile.mkdtemp(prefix=prefix, dir=dir)
+
+
+def killed_before(change: int, video: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Write frames, cut off before a change of the folder; whether it came to its end."""
+    left = [change]
+
+    def guarded(work: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **options: object) -> object:
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return work(*args, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", guarded(os.replace))
+        patch.setattr(Path, "unlink", guarded(Path.unlink))
+        patch.setattr(tempfile, "TemporaryDirectory", left_behind)
+        try:
+            frames(video, out)
+        except Killed:
+            return False
+    return True
 
 
 def test_out_must_be_a_folder(clip: Path, tmp_path: Path) -> None:
