@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,6 +33,7 @@ from avqa.store.places.files import storage_errors, write_atomic, write_json
 
 NUM_PICTURES = 4
 PICTURES = "frames"
+NUMBERS = "explanation.json"
 _CURVES = {"audio_time": "audio", "frame_time": "frames"}
 
 
@@ -100,13 +102,16 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         footer=_footer(answer, rows, strongest),
     )
     with storage_errors(str(folder)):
+        earlier = _earlier_pictures(folder)
         files = _write_frames(folder / PICTURES, rows, drawn)
         named = [str(file.relative_to(folder)) for file in files]
         numbers = _numbers(answer, seconds, rows, index) | {"pictures": named}
         write_atomic(folder / "time.png", draw_time(view, page.question), durable=False)
         write_atomic(folder / "explanation.png", draw_page(page), durable=False)
-        write_json(folder / "explanation.json", numbers, durable=False)
-    written = [folder / name for name in ("explanation.png", "explanation.json", "time.png")]
+        write_json(folder / NUMBERS, numbers, durable=False)
+        for name in earlier - set(named):
+            (folder / name).unlink(missing_ok=True)
+    written = [folder / name for name in ("explanation.png", NUMBERS, "time.png")]
     return [*written, *files]
 
 
@@ -171,9 +176,16 @@ def _footer(answer: Answer, rows: list[_Row], strongest: float | None) -> str:
     return f"{looked}      {tint}{'; dark: outside what the encoder sees' if cut else ''}"
 
 
+def _earlier_pictures(folder: Path) -> set[str]:
+    """Those that an earlier explanation there names; others beside them are not ours."""
+    try:
+        names = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))["pictures"]
+        return {name for name in names if re.fullmatch(rf"{PICTURES}/second-\d{{4,}}\.png", name)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def _write_frames(folder: Path, rows: list[_Row], drawn: list[Image.Image]) -> list[Path]:
-    for old in folder.glob("second-*.png"):
-        old.unlink()
     files = []
     for row, image in zip(rows, drawn, strict=True):
         file = BytesIO()

@@ -237,12 +237,16 @@ def test_pictures_are_those_of_the_rows(tmp_path):
 @pytest.mark.usefixtures("quick_frames")
 def test_a_head_that_tells_nothing_is_shown_all_the_same(tmp_path):
     (tmp_path / "out" / "frames").mkdir(parents=True)
-    old, other = (tmp_path / "out" / "frames" / n for n in ("second-0009.png", "mine.png"))
-    old.touch()
-    other.touch()
+    names = ("second-0009.png", "mine.png", "second-0008.png")
+    old, *others = (tmp_path / "out" / "frames" / name for name in names)
+    for file in (old, *others):
+        file.touch()
+    named = [f"frames/{old.name}", "frames/mine.png", "../run.json"]
+    (tmp_path / "out" / "explanation.json").write_text(json.dumps({"pictures": named}))
+    (tmp_path / "run.json").touch()
     explain.explain(answer(tmp_path, {}, num_rows=None), tmp_path / "out")
-    assert not old.exists()
-    assert other.exists()
+    assert not old.exists()  # it was named, by what only our files are called
+    assert all(file.exists() for file in (*others, tmp_path / "run.json"))
     numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
     assert numbers["shown_seconds"] == [0, 1, 2, 3]
     assert numbers["rows"][0] == {
