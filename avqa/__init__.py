@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avqa import _moved
+from avqa import _moved, caches
 
 __version__ = "0.1.0"
 
@@ -45,6 +45,7 @@ __all__ = [
 
 
 _moved.install()
+caches.settle()
 
 
 def __getattr__(name: str) -> object:

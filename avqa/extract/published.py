@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,16 +56,6 @@ def published(name: str) -> Weights:
     if name not in known:
         raise UnknownName("weights", name, known)
     return known[name]
-
-
-def cache_dir(cache: Path | None = None) -> Path:
-    """``cache``, else $AVQA_CACHE, else $XDG_CACHE_HOME/avqa, else ~/.cache/avqa."""
-    if cache is not None:
-        return cache
-    if own := os.environ.get("AVQA_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "avqa"
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

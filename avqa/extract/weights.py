@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avqa.caches import cache_dir
 from avqa.errors import ConfigError, WeightsUnavailable
 from avqa.extract import encoders
 from avqa.extract.published import (
     both_ways,
-    cache_dir,
     default_weights,
     hash_file,
     read_record,

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avqa.caches import cache_dir
 from avqa.errors import DifferenceFound, StorageFailure, WeightsUnavailable
 from avqa.extract.published import (
     both_ways,
-    cache_dir,
     expected_shapes,
     hash_file,
     published,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from avqa.errors import PluginError
@@ -37,22 +35,3 @@ def test_weights_of_two_encoders_have_two_names(monkeypatch: pytest.MonkeyPatch)
         "encoder 'resnet18': weights 'resnet18' are another encoder's, too; expected a name of its"
         " own; rename them"
     )
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"AVQA_CACHE": "/a", "XDG_CACHE_HOME": "/x"}, "/a"),
-        ({"XDG_CACHE_HOME": "/x"}, "/x/avqa"),
-        ({"AVQA_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/avqa"),
-    ],
-)
-def test_cache_is_where_the_environment_says(
-    environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("AVQA_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert weights.cache_dir() == Path(expected)
-    assert weights.cache_dir(Path("/given")) == Path("/given")

@@ -13,12 +13,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from avqa.errors import ConfigError, LibraryMissing
+from avqa.errors import AvqaError, ConfigError, EnvironmentFailure, LibraryMissing
 from avqa.extract.decoder.link import Link
 from avqa.extract.media.types import Limits, Reader
 from avqa.extract.parent_death import die_with_parent
 from avqa.extract.settings import Settings
+
+if TYPE_CHECKING:
+    from avqa.extract.decoder.work import Work
 
 
 def outlive_interrupts() -> None:
@@ -101,7 +105,7 @@ def serve(link: Link, reader: Reader, memory: Memory) -> None:
         work = Work(link, reader, request["path"], settings, limits)
         try:
             with memory.imports():
-                work.load(request, loaded)
+                _load(work, request, loaded)
             link.send("ready")
             memory.limit(limits.memory_bytes)
             work.run(request)
@@ -111,6 +115,24 @@ def serve(link: Link, reader: Reader, memory: Memory) -> None:
             link.send("error", **answer)
             if not answer.get("clean", True):
                 os._exit(0)
+
+
+def _load(work: Work, request: dict[str, Any], loaded: set[str]) -> None:
+    """Import what the request needs; what fails there is nobody's video's fault.
+
+    Raises:
+        EnvironmentFailure: a library cannot be imported or used.
+    """
+    try:
+        work.load(request, loaded)
+    except AvqaError:
+        raise
+    except Exception as error:
+        raise EnvironmentFailure(
+            f"the decoder process cannot prepare {', '.join(request.get('inputs', ['audio']))}:"
+            f" {type(error).__name__}: {' '.join(str(error).split())}; expected its libraries to"
+            " load; repair the installation, or set AVQA_CACHE to a folder that can be written"
+        ) from error
 
 
 def main() -> None:

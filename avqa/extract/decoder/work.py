@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError, MediaError, UnknownName
+from avqa.errors import ConfigError, EnvironmentFailure, MediaError, PluginError, UnknownName
 from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
@@ -34,6 +34,7 @@ from avqa.extract.media.audio import (
 from avqa.extract.media.grid import Grid, build_grid
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
+from avqa.plugins import PAGE
 
 FRAME_ROWS = 16
 """Rows of a frame block; see `Block`."""
@@ -61,13 +62,14 @@ class Prepared:
         """Prepare one second [1, …]: alone, so that it cannot depend on its neighbours.
 
         Raises:
-            ValueError: if the encoder breaks its own declaration.
+            PluginError: if the encoder breaks its own declaration.
         """
         row: NDArray[Any] = np.asarray(self.encoder.prepare(self.name, data, self.options))
         if row.shape != (1, *self.input.shape) or row.dtype != self.input.dtype:
-            raise ValueError(
-                f"input {self.full_name!r} prepared as {row.shape} {row.dtype}; "
-                f"expected {(1, *self.input.shape)} {self.input.dtype}"
+            raise PluginError(
+                f"encoder {self.full_name.partition('/')[0]!r} ({vars(self.encoder)['__file__']}):"
+                f" input {self.full_name!r} prepared as {row.shape} {row.dtype};"
+                f" expected {(1, *self.input.shape)} {self.input.dtype}; see {PAGE}"
             )
         return row
 
@@ -356,6 +358,8 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
     where = f"stage={stage!r}, path={path!r}"
     if isinstance(error, ConfigError):
         return {"error": "config", "message": str(error)}
+    if isinstance(error, EnvironmentFailure):
+        return {"error": "environment", "message": str(error), "clean": False}
     if isinstance(error, MediaError):
         found = {"error": "media", "reason": error.reason, "message": str(error)}
         return {**found, "stage": error.stage, "clean": error.reason != "memory"}

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avqa.caches import cache_dir
 from avqa.errors import StorageFailure
-from avqa.extract.weights import cache_dir
 from avqa.store.places.files import storage_errors, write_atomic
 
 FOLDER = "asked"
@@ -35,6 +35,7 @@ class AskCache:
         """Use the cache folder of the environment; ``say`` is told when it cannot be written."""
         self._folder = cache_dir() / FOLDER
         self._say = say
+        self._complained = False
 
     def path(self, *facts: object) -> Path:
         """The file of what follows from ``facts``, plain data."""
@@ -60,4 +61,9 @@ class AskCache:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, buffer.getvalue(), durable=False)
         except (StorageFailure, OSError) as error:
-            self._say(f"warning: features are not kept for the next question: {error}")
+            if not self._complained:
+                self._say(
+                    f"warning: features are not kept for the next question: {error};"
+                    " set AVQA_CACHE to a folder that can be written"
+                )
+            self._complained = True

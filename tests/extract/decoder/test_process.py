@@ -456,9 +456,23 @@ def test_unknown_input(decoder: DecoderProcess) -> None:
 
 
 def test_encoder_that_breaks_its_declaration(decoder: DecoderProcess) -> None:
-    message = r"input 'fake_encoder/broken' prepared as \(1, 2\) uint8; expected \(1, 3\) uint8"
-    with pytest.raises(MediaError, match=message):
+    message = (
+        r"encoder 'fake_encoder' \(/.*/fake_encoder.py\): input 'fake_encoder/broken' prepared as"
+        r" \(1, 2\) uint8; expected \(1, 3\) uint8; see docs/plugins.md"
+    )
+    with pytest.raises(ConfigError, match=message):
         read(decoder, "/x/3_ok", "fake_encoder/broken")
+
+
+def test_what_cannot_be_loaded_is_no_videos_fault(decoder: DecoderProcess) -> None:
+    with pytest.raises(EnvironmentFailure) as caught:
+        read(decoder, "/x/3_ok", FRAME, "fake_encoder/unloadable")
+    assert str(caught.value) == (
+        "the decoder process cannot prepare fake_encoder/frame, fake_encoder/unloadable:"
+        " RuntimeError: cannot cache function: no locator available; expected its libraries to"
+        " load; repair the installation, or set AVQA_CACHE to a folder that can be written"
+    )
+    assert read(decoder, "/x/3_ok", FRAME)[0].num_rows == 3
 
 
 def test_unknown_reader() -> None:

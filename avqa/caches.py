@@ -1,0 +1,83 @@
+"""Where avqa and the libraries that it uses keep files of their own.
+
+A numeric user in a container has no home, and a cluster's home may be read-only: numba, matplotlib
+and others then fail while they are imported. `settle` gives them another place before that, in
+every process, since every process imports avqa first.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+
+_LIBRARIES = {
+    "NUMBA_CACHE_DIR": "numba",
+    "MPLCONFIGDIR": "matplotlib",
+    "TORCH_HOME": "torch",
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
+    "HF_HOME": "huggingface",
+}
+"""Variable that a library reads → its folder."""
+
+
+def cache_dir(cache: Path | None = None) -> Path:
+    """``cache``, else $AVQA_CACHE, else $XDG_CACHE_HOME/avqa, else ~/.cache/avqa.
+
+    Where there is no home either, a folder of this user's beside other temporary files.
+    """
+    if cache is not None:
+        return cache
+    if own := os.environ.get("AVQA_CACHE"):
+        return Path(own)
+    shared = _users_cache()
+    return _temporary() if shared is None else shared / "avqa"
+
+
+def settle() -> None:
+    """Where the user's cache cannot be written, let libraries use a folder that can.
+
+    It is ``libraries`` in $AVQA_CACHE, or in a temporary folder. What the user has set stays;
+    weights that lie in a cache that can only be read are still found.
+    """
+    shared = _users_cache()
+    if shared is not None and _is_writable(shared):
+        return
+    own = os.environ.get("AVQA_CACHE")
+    folder = (Path(own) if own and _is_writable(Path(own)) else _temporary()) / "libraries"
+    if shared is not None:
+        os.environ.setdefault("AVQA_CACHE", str(shared / "avqa"))
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    for variable, name in _LIBRARIES.items():
+        os.environ.setdefault(variable, str(folder / name))
+
+
+def _users_cache() -> Path | None:
+    """The folder that all programs of this user share; None without a home."""
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # neither $HOME nor an entry among the system's users
+        return None
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made there, or the folder itself."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+@functools.cache
+def _temporary() -> Path:
+    """A folder of this user's own; nobody else may have put anything there."""
+    folder = Path(tempfile.gettempdir()) / f"avqa-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if status.st_uid == os.getuid() and not status.st_mode & 0o022 and not folder.is_symlink():
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="avqa-"))
