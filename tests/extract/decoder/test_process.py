@@ -16,11 +16,8 @@ import psutil
 import pytest
 
 from avqa.errors import ConfigError, EnvironmentFailure, MediaError
-from avqa.extract.decoder import ring as _ring
 from avqa.extract.decoder import spawn
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
-from avqa.extract.decoder.work import Prepared, RowsInOrder
-from avqa.extract.encoders import Input
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 
@@ -180,42 +177,6 @@ def test_frames_up_to_a_gap_are_written(decoder: DecoderProcess, tmp_path: Path)
     assert isinstance(footer, Footer)
     assert (footer.report.partial, footer.report.packets) == (True, 4)
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"0000{k}.png" for k in range(3)]
-
-
-class Sink:
-    """Takes blocks in place of the parent."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-
-    def send_block(self, name: str, first_row: int, rows: np.ndarray) -> None:
-        assert first_row == len(self.rows)
-        self.rows += rows[:, 0].tolist()
-
-
-def in_order(index: list[int], passed_over: int) -> tuple[list[int], int]:
-    """Rows sent, and the most that were kept, of a grid one of whose frames never comes."""
-    sink, most = Sink(), 0
-    inputs = [Prepared("p", np, "p", Input("frame", (1,), "uint8"), {})]
-    rows = RowsInOrder(np.array(index), inputs, sink)  # type: ignore[arg-type]
-    for value in sorted(set(index) - {passed_over}):
-        rows.add(value, {"p": np.array([value])})
-        most = max(most, len(rows._kept))
-        if rows.stuck:
-            break
-    rows.flush()
-    return sink.rows, most
-
-
-def test_rows_kept_after_a_gap_are_bounded() -> None:
-    assert in_order(list(range(1000)), passed_over=20) == (list(range(20)), 1)
-
-
-def test_a_grid_that_comes_back_gets_all_rows_before_the_gap() -> None:
-    """Frame 35 is passed over before 38 comes, but its row is after that of 38."""
-    index = [0, 10, 20, 30, 38, 32, 35, 38]
-    assert in_order(index, passed_over=35) == ([0, 10, 20, 30, 38, 32], 1)
-    assert in_order(index, passed_over=-1) == (index, 2)
 
 
 # Failures. Each is followed by a good video.
@@ -492,20 +453,3 @@ def test_child_that_does_not_start() -> None:
     with DecoderProcess("fake_readers:NOBODY") as decoder:
         with pytest.raises(EnvironmentFailure, match=message):
             decoder.start()
-
-
-def test_ring_refuses_what_does_not_fit() -> None:
-    fd = _ring.new_file()
-    ring = _ring.Ring(fd)
-    with pytest.raises(
-        ValueError, match=r"a block takes 67108864 bytes; got array.nbytes=67108865"
-    ):
-        ring.put(0, np.zeros(_ring.SLOT_BYTES + 1, np.uint8))
-    with pytest.raises(ValueError, match="no such block: slot=2"):
-        ring.take(2, "|u1", [1])
-    with pytest.raises(ValueError, match="no such block: slot=0, dtype='<f8'"):
-        ring.take(0, "<f8", [1 << 30])
-    ring.put(1, np.arange(6, dtype=np.int16).reshape(2, 3))
-    np.testing.assert_array_equal(ring.take(1, "<i2", [2, 3]), [[0, 1, 2], [3, 4, 5]])
-    ring.close()
-    os.close(fd)
