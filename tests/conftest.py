@@ -1,6 +1,10 @@
 """Fixtures that several parts share."""
 
+import contextlib
+import ctypes
 import functools
+import gc
+import sys
 
 import pytest
 from helpers.extraction import light as light_encoder
@@ -9,6 +13,18 @@ from helpers.store import s3_server
 
 from avqa import machine
 from avqa.extract import weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_is_given_back():
+    """Networks take gigabytes that the C library keeps, and several files are tested at a time."""
+    yield
+    if networks := sys.modules.get("helpers.extraction.networks"):
+        for kept in (networks.output, networks.network, networks.state):
+            kept.cache_clear()
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
