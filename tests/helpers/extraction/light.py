@@ -7,10 +7,14 @@ others by ``PYTHONPATH``.
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from avqa import plugins
 
@@ -23,6 +27,25 @@ def environment() -> dict[str, str]:
     """Of commands: they find this encoder and the readers of the tests."""
     path = [str(FOLDER), str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"}
+
+
+def finished(arguments: Sequence[str], **environ: str) -> tuple[int, str, str]:
+    """Exit code and what a command printed; one that hangs shows where each of its threads is."""
+    command = subprocess.Popen(
+        arguments,
+        env={**environment(), "PYTHONFAULTHANDLER": "1", **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, err = command.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        for process in [command, *psutil.Process(command.pid).children(recursive=True)]:
+            process.send_signal(signal.SIGABRT)
+        out, err = command.communicate(timeout=30)
+        raise AssertionError(f"{arguments} did not end; it said:\n{out}\n{err}") from None
+    return command.returncode, out, err
 
 
 @contextmanager

@@ -25,18 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeights
 
 def run(*arguments, expect=0, **environment):
     """Run a command to its end; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "avqa.cli", *map(str, arguments)],
-        env=with_path(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == expect, done.stderr
-    return done.stdout + done.stderr
-
-
-def with_path(environment):
-    return {**light_encoder.environment(), **environment}
+    command = [sys.executable, "-m", "avqa.cli", *map(str, arguments)]
+    code, out, err = light_encoder.finished(command, **environment)
+    assert code == expect, err
+    return out + err
 
 
 def extraction(videos, store, scheduler="local"):
@@ -84,7 +76,7 @@ def test_killed_again_and_again_the_bucket_ends_with_the_same_bytes(
         with (tmp_path / "log").open("w") as log:
             one = subprocess.Popen(
                 [sys.executable, "-m", "avqa.cli", *extraction(videos, store)],
-                env=with_path({}), stdout=log, stderr=log, process_group=0,
+                env=light_encoder.environment(), stdout=log, stderr=log, process_group=0,
             )  # fmt: skip
         time.sleep(chooser.uniform(1.0, 6.0))
         everyone = members(one.pid)

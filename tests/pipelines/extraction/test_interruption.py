@@ -10,7 +10,7 @@ import time
 
 import psutil
 import pytest
-from helpers.extraction.light import POOL, environment
+from helpers.extraction.light import POOL, environment, finished
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
 
@@ -95,9 +95,9 @@ def uninterrupted(slow_videos):
 
 def complete(arguments):
     """Run the command to its end; its standard output."""
-    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, out, err = finished(arguments)
+    assert code == 0, err
+    return out
 
 
 def kill_at_random(arguments, log, times, chooser, latest):
