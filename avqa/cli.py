@@ -31,6 +31,15 @@ app = typer.Typer(
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option(help="Show a traceback with every error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda asked: asked and listings.show_version(),
+            is_eager=True,
+            help="Show what a report of a bug should name.",
+        ),
+    ] = False,
 ) -> None:
     """Nothing but the options that every command shares."""
     if debug:

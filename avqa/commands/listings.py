@@ -29,3 +29,11 @@ def list_heads() -> None:
     from avqa.pipelines.listings import head_lines
 
     typer.echo("\n".join(head_lines()))
+
+
+def show_version() -> None:
+    """The version, and those of what it stands on; ends the program."""
+    from avqa.pipelines.listings import version_line
+
+    typer.echo(version_line())
+    raise typer.Exit

@@ -1,0 +1,5 @@
+"""``python -m avqa``: the command line."""
+
+from avqa.cli import main
+
+main()
