@@ -35,7 +35,7 @@ def root(
         bool,
         typer.Option(
             "--version",
-            callback=lambda asked: asked and listings.show_version(),
+            callback=listings.show_version,
             is_eager=True,
             help="Show what a report of a bug should name.",
         ),

@@ -31,9 +31,10 @@ def list_heads() -> None:
     typer.echo("\n".join(head_lines()))
 
 
-def show_version() -> None:
-    """The version, and those of what it stands on; ends the program."""
-    from avqa.pipelines.listings import version_line
+def show_version(context: typer.Context, asked: bool) -> None:
+    """The version, and those of what it stands on, if they are asked for: then nothing follows."""
+    if asked:
+        from avqa.pipelines.listings import version_line
 
-    typer.echo(version_line())
-    raise typer.Exit
+        typer.echo(version_line())
+        context.exit()
