@@ -65,8 +65,9 @@ def _users_cache() -> Path | None:
 
 def _is_writable(folder: Path) -> bool:
     """Whether files can be made there, or the folder itself."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    # os.path: a folder that may not be looked into is an error for `Path.exists`.
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 @functools.cache

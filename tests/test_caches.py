@@ -132,30 +132,45 @@ def test_the_users_own_folder_serves_libraries_too(monkeypatch, tmp_path):
     assert caches.cache_dir() == tmp_path / "own"
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
-)
-def test_a_user_without_a_name_and_a_home_reads_audio(clip):
-    """Its import of librosa fails where numba finds no place for its cache."""
+@pytest.fixture
+def stranger():
+    """Run Python as a user without a name, in a folder of its own: (folder, run)."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root and setpriv")
     with tempfile.TemporaryDirectory(prefix="avqa-user-", dir="/tmp") as folder:
         place = Path(folder)
-        place.chmod(0o777)
-        shutil.copy(clip, place / "clip.mp4")
-        (place / "clip.mp4").chmod(0o644)
         (place / "tmp").mkdir()
-        (place / "tmp").chmod(0o1777)
+        for open_to_all in (place, place / "tmp"):
+            open_to_all.chmod(0o777)
         user = ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups"]
-        bare = ["env", "-i", "PATH=/usr/bin:/bin", f"PYTHONPATH={ROOT}", f"TMPDIR={place}/tmp"]
-        python = [*user, *bare, sys.executable]
-        if subprocess.run([*python, "-c", "import avqa"], capture_output=True).returncode:
-            pytest.skip("another user cannot read this checkout or its Python")
-        done = subprocess.run(
-            [*python, "-m", "avqa.cli", "frames", "clip.mp4", "--out", "frames"],
-            cwd=place,
-            capture_output=True,
-            text=True,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "and audio.wav of 4.00 s" in done.stdout
-        (used,) = (place / "tmp").iterdir()
-        assert (used.name, used.stat().st_uid) == (f"avqa-{USER}", USER)
+
+        def run(*arguments, **environ):
+            environ |= {"PATH": "/usr/bin:/bin", "PYTHONPATH": ROOT, "TMPDIR": place / "tmp"}
+            bare = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
+            command = [*user, *bare, sys.executable, *arguments]
+            return subprocess.run(command, cwd=place, capture_output=True, text=True)
+
+        if run("-c", "import encodings, numpy").returncode:
+            pytest.skip("another user cannot use this Python")
+        yield place, run
+
+
+def test_a_user_without_a_name_and_a_home_reads_audio(clip, stranger):
+    """Its import of librosa fails where numba finds no place for its cache."""
+    place, run = stranger
+    shutil.copy(clip, place / "clip.mp4")
+    (place / "clip.mp4").chmod(0o644)
+    done = run("-m", "avqa", "frames", "clip.mp4", "--out", "frames")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "and audio.wav of 4.00 s" in done.stdout
+    (used,) = (place / "tmp").iterdir()
+    assert (used.name, used.stat().st_uid) == (f"avqa-{USER}", USER)
+
+
+def test_a_home_that_may_not_be_looked_into_is_none(stranger):
+    place, run = stranger
+    closed = place / "home"
+    (closed / "user").mkdir(parents=True)
+    closed.chmod(0o700)
+    done = run("-c", "import avqa, os; print(os.environ['NUMBA_CACHE_DIR'])", HOME=closed / "user")
+    assert done.stdout == f"{place}/tmp/avqa-{USER}/libraries/numba\n", done.stderr
