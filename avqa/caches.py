@@ -45,9 +45,12 @@ def settle() -> None:
     if shared is not None and _is_writable(shared):
         return
     own = os.environ.get("AVQA_CACHE")
-    folder = (Path(own) if own and _is_writable(Path(own)) else _temporary()) / "libraries"
-    if shared is not None:
-        os.environ.setdefault("AVQA_CACHE", str(shared / "avqa"))
+    try:
+        folder = (Path(own) if own and _is_writable(Path(own)) else _temporary()) / "libraries"
+    except OSError:  # there is no place for temporary files either
+        return
+    if shared is not None and not own:
+        os.environ["AVQA_CACHE"] = str(shared / "avqa")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     for variable, name in _LIBRARIES.items():
         os.environ.setdefault(variable, str(folder / name))

@@ -117,8 +117,17 @@ def test_libraries_get_a_place_where_there_is_none(no_home, tmp_path):
     assert "AVQA_CACHE" not in os.environ
 
 
+def test_where_nothing_can_be_written_nothing_is_set(no_home, monkeypatch):
+    def missing():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", missing)
+    assert set(settled().values()) == {None}
+
+
 def test_what_the_user_set_stays_and_old_weights_are_found(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(unwritable(tmp_path)))
+    monkeypatch.setenv("AVQA_CACHE", "")  # as good as none
     monkeypatch.setenv("HF_HOME", "/mine")
     folder = tmp_path / "tmp" / f"avqa-{os.getuid()}"
     assert settled() == {**expected_below(folder), "HF_HOME": "/mine"}

@@ -129,7 +129,7 @@ def _load(work: Work, request: dict[str, Any], loaded: set[str]) -> None:
         raise
     except Exception as error:
         raise EnvironmentFailure(
-            f"the decoder process cannot prepare {', '.join(request.get('inputs', ['audio']))}:"
+            f"the decoder process cannot prepare {', '.join(request.get('inputs') or ['audio'])}:"
             f" {type(error).__name__}: {' '.join(str(error).split())}; expected its libraries to"
             " load; repair the installation, or set AVQA_CACHE to a folder that can be written"
         ) from error
