@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.extraction.light import POOL
+from helpers.extraction.light import AUDIO, POOL
 from helpers.media import fake_reader
 from typer.testing import CliRunner
 
@@ -119,6 +119,23 @@ def test_failed_videos_exit_3_and_name_the_report(tmp_path, videos):
     report = last.split("see ")[1].split(";")[0]
     assert "1 of 3 videos failed" in last
     assert "not_media" in Path(report).read_text()
+
+
+def test_a_library_that_cannot_be_loaded_exits_5_and_no_video_failed(tmp_path, videos, monkeypatch):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "librosa.py").write_text("raise RuntimeError('no locator available')")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path / "broken")  # the decoder process looks where we do
+        code, _, err = extract(videos, tmp_path / "store", "--features", AUDIO)
+    assert code == 5
+    assert err.splitlines()[-1] == (
+        "avqa: the decoder process cannot prepare light/wave: RuntimeError: no locator available;"
+        " expected its libraries to load; repair the installation, or set AVQA_CACHE to a folder"
+        " that can be written"
+    )
+    assert "light/audio: pending=2 ok=0 failed=0" in avqa("status", tmp_path / "store")[1]
+    code, out, _ = extract(videos, tmp_path / "store", "--features", AUDIO)
+    assert (code, "2 extracted" in out) == (0, True)
 
 
 def test_a_locked_store_exits_4(tmp_path, videos):

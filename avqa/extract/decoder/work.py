@@ -66,8 +66,9 @@ class Prepared:
         """
         row: NDArray[Any] = np.asarray(self.encoder.prepare(self.name, data, self.options))
         if row.shape != (1, *self.input.shape) or row.dtype != self.input.dtype:
+            file = getattr(self.encoder, "__file__", "?")
             raise PluginError(
-                f"encoder {self.full_name.partition('/')[0]!r} ({vars(self.encoder)['__file__']}):"
+                f"encoder {self.full_name.partition('/')[0]!r} ({file}):"
                 f" input {self.full_name!r} prepared as {row.shape} {row.dtype};"
                 f" expected {(1, *self.input.shape)} {self.input.dtype}; see {PAGE}"
             )

@@ -163,11 +163,23 @@ def test_frames_of_somebody_else_are_never_ours(clip: Path, tmp_path: Path) -> N
     (tmp_path / "frames.json").write_text('{"frames": ["00000.png"]}')
     with pytest.raises(ConfigError, match="holds '00000.png' and 3 more"):
         frames(clip, tmp_path)
-    strange = {"rows": [{"file": "../precious.png"}, {"file": "notes.txt"}], "sound": "."}
-    (tmp_path / "frames.json").write_text(json.dumps(strange))
-    with pytest.raises(ConfigError, match="holds '00000.png' and 2 more"):
-        frames(clip, tmp_path)
     assert {(tmp_path / n).read_text() for n in ("00000.png", "000123.png")} == {"precious"}
+
+
+def test_an_index_claims_no_files_that_are_never_written(clip: Path, tmp_path: Path) -> None:
+    """Neither files of other names, nor any outside the folder."""
+    out, outside = tmp_path / "out", tmp_path / "00000.png"
+    out.mkdir()
+    outside.write_text("precious")
+    (out / "notes.txt").write_text("precious")
+    strange = {"rows": [{"file": "../00000.png"}, {"file": "notes.txt"}], "sound": "."}
+    (out / "frames.json").write_text(json.dumps(strange))
+    with pytest.raises(ConfigError, match=r"holds 'notes.txt'; expected an empty folder"):
+        frames(clip, out)
+    (out / "notes.txt").rename(tmp_path / "notes.txt")
+    frames(clip, out)
+    assert numbers(out) == [15, 45, 75, 105]
+    assert outside.read_text() == (tmp_path / "notes.txt").read_text() == "precious"
 
 
 def test_a_picture_beside_an_earlier_output_is_refused(clip: Path, tmp_path: Path) -> None:

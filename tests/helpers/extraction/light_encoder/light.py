@@ -30,7 +30,7 @@ INPUTS = {
 }
 TAPS = {
     "pool": Tap("corner", (512,), ("channel",), sparse=False),
-    "audio": Tap("wave", (128,), ("sound",), sparse=True),
+    "audio": Tap("wave", (128,), ("band",), sparse=True),
 }
 BATCH = {"cpu": 16, "cuda": 128}
 OPTIONS = {}
