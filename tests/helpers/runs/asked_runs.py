@@ -11,7 +11,6 @@ from helpers.media import clips
 from helpers.runs import run_folders
 
 from avqa import heads
-from avqa.extract import weights
 from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.profiles import profile
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
@@ -34,8 +33,7 @@ SIZES = {"audio_width": 128, "visual_width": 512, "text_width": 512, "width": 16
 
 @contextlib.contextmanager
 def asked_once():
-    """Random weights are drawn, and the reader asked for its version, once and not every time."""
-    drawn = functools.cache(weights._random_state)
+    """The reader is asked for its version once and not every time."""
     version = DecoderProcess.version
 
     @functools.cache
@@ -43,10 +41,7 @@ def asked_once():
         with DecoderProcess(reader) as child:
             return version(child)
 
-    with (
-        mock.patch.object(weights, "_random_state", drawn),
-        mock.patch.object(DecoderProcess, "version", lambda self: ask_child(self.reader)),
-    ):
+    with mock.patch.object(DecoderProcess, "version", lambda self: ask_child(self.reader)):
         yield
 
 

@@ -27,7 +27,7 @@ ASKED = "Where is the loudest instrument?"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_cache(tmp_path_factory):
+def _one_cache(tmp_path_factory, kept_weights):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch, asked_runs.asked_once():
