@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -197,26 +197,39 @@ def extract_folder(
         create = functools.partial(_create, options, recipes, lock, len(sources))
         with running(options.store, lock, asked, ended, create=create) as store:
             _add(store, options.settings, recipes, sources)
-            work = find_work(
-                store,
-                sources,
-                options.settings.features,
-                retry_failed=options.retry_failed,
-                earlier=earlier,
-            )
-            store.set_pending(work.pending)
-            report.finished_before = work.finished
-            report.failed_before = len(work.failed_before)
-            if work.changed:
-                note(f"changed since they were extracted: {len(work.changed)} videos, done again")
-            if work.returned:
-                note(f"removed before: {len(work.returned)} videos, taken in again")
+            work = _take_up(store, options, sources, earlier, report, note)
             if work.jobs:
                 _check_space(options, work)
                 _run(options, source, store, work, report, say, note, run_id)
     if options.partition is not None:
         note(f"task {options.partition} is finished; when all are, run `avqa finalize`")
     return report
+
+
+def _take_up(
+    store: Store,
+    options: ExtractOptions,
+    sources: Sequence[Source],
+    earlier: Held | None,
+    report: RunReport,
+    note: Callable[[str], None],
+) -> Work:
+    """What is left to do, marked so in the store; tells of what is done again."""
+    work = find_work(
+        store,
+        sources,
+        options.settings.features,
+        retry_failed=options.retry_failed,
+        earlier=earlier,
+    )
+    store.set_pending(work.pending)
+    report.finished_before = work.finished
+    report.failed_before = len(work.failed_before)
+    if work.changed:
+        note(f"changed since they were extracted: {len(work.changed)} videos, done again")
+    if work.returned:
+        note(f"removed before: {len(work.returned)} videos, taken in again")
+    return work
 
 
 def _check_whole(options: ExtractOptions, recipes: dict[str, Any]) -> Held | None:
