@@ -121,6 +121,12 @@ class SlurmNode:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
         return done.stdout if done.returncode == 0 else ""
 
+    def tell(self, *command: str) -> str:
+        """Standard output of one of SLURM's commands that has to work: what changes a job."""
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
+        return done.stdout
+
     def jobs(self) -> dict[str, str]:
         """State (PENDING, RUNNING, COMPLETING, …) of every job that has not ended, by id."""
         lines = self.ask("squeue", "-h", "-r", "-o", "%i %T").splitlines()

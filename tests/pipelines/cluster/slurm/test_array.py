@@ -40,11 +40,12 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
 
     def submit(array):
         options = (*common, f"--array={array}", "--output=task-%a.log")
-        return slurm.ask("sbatch", *options, str(SCRIPT), str(videos), str(store), *extract).strip()
+        words = (*options, str(SCRIPT), str(videos), str(store), *extract)
+        return slurm.tell("sbatch", *words).strip()
 
     def finalize(after, log):
         options = (*common, f"--dependency=afterany:{after}", f"--output={log}")
-        assert slurm.ask("sbatch", *options, "--wrap", f"avqa finalize {store}")
+        assert slurm.tell("sbatch", *options, "--wrap", f"avqa finalize {store}")
         wait(lambda: not slurm.jobs(), lambda: f"{slurm.jobs()} {slurm.log()}")
         return (logs / log).read_text()
 
@@ -52,7 +53,7 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
     job = submit("0-2")
     chunks = "parts/1-of-3/features.zarr/*/*/c.*.*"
     wait(lambda: list(store.glob(chunks)), lambda: f"{slurm.jobs()} {slurm.log()}")
-    slurm.ask("scancel", f"{job}_1")
+    slurm.tell("scancel", f"{job}_1")
     refused = finalize(job, "refused.log")
     assert refused.startswith(f"avqa: store '{store}': 1 tasks are not finished: 1/3 (")
     assert (
