@@ -6,10 +6,16 @@ VIDEOS ?= build/sample
 STORE ?= build/features
 DEMO ?= build/demo
 WEIGHTS ?=
+TORCH ?=
+TORCH_INDEX ?=
 ARGS ?=
+# A Python that somebody named has to be the environment's; else that of an environment that is there.
+NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,$(PYTHON))
+SETUP_PYTHON := $(if $(shell test -x "$(BIN)/python" && echo there),$(BIN)/python,$(PYTHON))
 
 .PHONY: help setup features demo test soak check bench clean
 help:
+	@echo "make setup [PYTHON=python3.11] [VENV=.venv] [TORCH=cpu TORCH_INDEX=address]  the environment"
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
 	@echo "make demo [DEMO=dir] [WEIGHTS=random:0]  from nothing to trained heads and an explained answer"
 	@echo "make test      run the tests"
@@ -17,13 +23,10 @@ help:
 	@echo "make check     formatting, lint, types"
 	@echo "make bench     measure on this machine, write docs/benchmarks.md"
 
-setup: $(VENV)/.complete
-
-$(VENV)/.complete: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "avqa: $$($(PYTHON) --version); expected Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check,bench]'
-	@touch $@
+setup:
+	@command -v "$(SETUP_PYTHON)" > /dev/null || { echo "avqa: PYTHON=$(PYTHON): there is no such program; expected Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@"$(SETUP_PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "avqa: PYTHON=$(PYTHON) is $$("$(SETUP_PYTHON)" --version 2>&1); expected Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@"$(SETUP_PYTHON)" portability/venv.py "$(VENV)" --python "$(NAMED)" --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)" --goal "$(MAKECMDGOALS)"
 
 features: setup
 ifeq ($(VIDEOS),build/sample)
