@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from avqa.caches import cache_dir
 from avqa.errors import ConfigError, WeightsUnavailable
-from avqa.extract import encoders
+from avqa.extract import builds, encoders
 from avqa.extract.published import (
     both_ways,
     default_weights,
@@ -103,7 +103,9 @@ def resolve(source: str, needed: Iterable[str] = (), *, cache: Path | None = Non
     Raises:
         ConfigError: if ``source`` is none of the three.
         WeightsUnavailable: if one of ``needed`` is missing, or was changed since its import.
+        EnvironmentFailure: torch and torchvision do not fit together: no network could be built.
     """
+    builds.check()
     if match := re.fullmatch(r"random:(\d+)", source):
         return WeightsSource(source, seed=int(match[1]))
     folder = cache_dir(cache) if source == "pretrained" else Path(source).absolute()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avqa.extract import builds
 from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _images
 from avqa.extract.encoders._weights import read_torchscript
 
@@ -73,6 +74,7 @@ def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -
 
 def architecture() -> nn.Module:
     """open_clip's whole model, both towers, with its own initialisation."""
+    builds.load()  # open_clip imports it
     import open_clip
 
     config = open_clip.get_model_config(MODEL)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avqa.extract import builds
 from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _images
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -
 
 def architecture() -> nn.Module:
     """Torchvision's network with its own initialisation."""
+    builds.load()
     from torchvision.models import resnet18
 
     network: nn.Module = resnet18(weights=None)
