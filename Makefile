@@ -8,18 +8,21 @@ DEMO ?= build/demo
 WEIGHTS ?=
 TORCH ?=
 TORCH_INDEX ?=
+ONLY ?=
 ARGS ?=
 # A Python that somebody named has to be the environment's; else that of an environment that is there.
 NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,$(PYTHON))
 SETUP_PYTHON := $(if $(shell test -x "$(BIN)/python" && echo there),$(BIN)/python,$(PYTHON))
 
-.PHONY: help setup features demo test soak check bench clean
+.PHONY: help setup features demo test soak portability lowest check bench clean
 help:
 	@echo "make setup [PYTHON=python3.11] [VENV=.venv] [TORCH=cpu TORCH_INDEX=address]  the environment"
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
 	@echo "make demo [DEMO=dir] [WEIGHTS=random:0]  from nothing to trained heads and an explained answer"
 	@echo "make test      run the tests"
 	@echo "make soak      kill what writes at random moments, again and again"
+	@echo "make portability [ONLY=name]  the main path on other Pythons, without a home, on one core, ..."
+	@echo "make lowest    the main path with the lowest versions of every dependency"
 	@echo "make check     formatting, lint, types"
 	@echo "make bench     measure on this machine, write docs/benchmarks.md"
 
@@ -43,6 +46,12 @@ test: setup
 
 soak: setup
 	$(BIN)/python -m pytest -n 3 -m soak $(ARGS)
+
+portability: setup
+	$(BIN)/python -m portability $(ONLY)
+
+lowest: setup
+	$(BIN)/python -m portability lowest
 
 check: setup
 	$(BIN)/ruff format --check .

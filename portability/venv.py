@@ -30,7 +30,7 @@ UNREACHABLE = re.compile(
     "|Max retries exceeded|ProxyError|SSLError|Failed to establish"
 )
 UNSATISFIABLE = re.compile(
-    r"(?:No matching distribution found for|satisfies the requirement|requested \(constraint\)) (\S+)"
+    r"(?:distribution found for|satisfies the requirement|requested \(constraint\)) (\S+)"
 )
 ASK_TORCH = "import torch; print(torch.__version__, torch.version.cuda or 'cpu')"
 ASK_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
