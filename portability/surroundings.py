@@ -139,7 +139,7 @@ def path(folder: Path, avqa: list[str], environ: dict[str, str] | None = None) -
     out.chmod(0o777)
     seconds = go(out, avqa, environ)
     done = subprocess.run([*avqa, "--version"], env=environ, capture_output=True, text=True)
-    return f"{seconds:.0f} s; {done.stdout.strip()}"
+    return f"{seconds:.0f} s; {done.stdout.partition(';')[0]})"
 
 
 def here() -> list[str]:
