@@ -25,10 +25,11 @@ PARTS = {
     "signals": BASE,
     "plugins": BASE,
     "machine": BASE,
+    "programs": BASE,
     "caches": set(),
-    "extract": {*BASE, "caches", "plugins"},
+    "extract": {*BASE, "caches", "plugins", "programs"},
     "store": {*BASE, "units"},
-    "datasets": {*BASE, "plugins"},
+    "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
 }
 PARTS["training"] = {*PARTS}

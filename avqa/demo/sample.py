@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg
-import imageio_ffmpeg
 import typer
 
+from avqa import programs
 from avqa.cli import app
 from avqa.commands.reporting import reports_errors
 from avqa.errors import EnvironmentFailure, WeightsUnavailable
@@ -68,7 +68,7 @@ def _render(clip: Clip, path: Path) -> Path:
         ffmpeg.output(*streams, str(unfinished), **options)
         .global_args("-nostdin", "-v", "error")
         .overwrite_output()
-        .compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+        .compile(cmd=programs.ffmpeg())
     )
     done = subprocess.run(command, capture_output=True, timeout=300, check=False)
     if done.returncode:

@@ -51,7 +51,7 @@ def decoder_lines() -> list[str]:
         try:
             version = readers.load(name).READER.version()
         except LibraryMissing as error:
-            version = f"not usable here: {error.__cause__}"
+            version = f"not usable here: {error.__cause__ or error}"
         except PluginError as error:
             version = f"not usable: {error}"
         lines.append(f"{name + default:<16}  {version}")

@@ -8,8 +8,8 @@ import wave
 from pathlib import Path
 
 import ffmpeg
-import imageio_ffmpeg
 
+from avqa import programs
 from avqa.datasets._synth.drawing import FPS, SIZE, pictures
 from avqa.datasets._synth.score import Settings, compose
 from avqa.datasets._synth.sound import RATE, to_pcm16, waveform
@@ -77,6 +77,6 @@ def _command(sound: Path, out: Path) -> list[str]:
         )
         .global_args("-v", "error")
         .overwrite_output()
-        .compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+        .compile(cmd=programs.ffmpeg())
     )
     return command

@@ -1,10 +1,11 @@
-"""Running the bundled ffmpeg program: bounded output, killed with us, no shell."""
+"""Running the ffmpeg program, bundled or the user's: bounded output, killed with us, no shell."""
 
 from __future__ import annotations
 
 import functools
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -13,22 +14,59 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 import ffmpeg
-import imageio_ffmpeg
 
+from avqa import programs
+from avqa.errors import LibraryMissing, MediaError
 from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits
 from avqa.extract.parent_death import die_with_parent
 
+OLDEST = (7, 0)
+"""The first that takes ``-/filter`` from a file; time bases by name and frame modes are older."""
 KEPT_LINES = 20
 LINE_BYTES = 4096
 _INPUT = "input"
 _COLOURS = {"AV_LOG_FORCE_NOCOLOR": "1"}
 
 
-def program() -> str:
-    """Path of the bundled program."""
-    found: str = imageio_ffmpeg.get_ffmpeg_exe()
-    return found
+def version() -> str:
+    """The program's own word for its version, as ``7.0.2-static``.
+
+    Raises:
+        LibraryMissing: it does not run, or lacks what the command lines here say.
+    """
+    path = programs.ffmpeg()
+    command = [path, "-version"]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+        word = done.stdout.decode(errors="replace").split()[2]
+    except (OSError, IndexError) as error:
+        raise _unusable(f"ffmpeg program {path!r} does not run: {error}") from error
+    found = re.match(r"n?(\d+)\.(\d+)", word)  # builds of a day have a hash for a number
+    if found and (int(found[1]), int(found[2])) < OLDEST:
+        raise _unusable(f"ffmpeg program {path!r} is version {word}")
+    return word
+
+
+def _unusable(what: str) -> LibraryMissing:
+    oldest = ".".join(map(str, OLDEST))
+    return LibraryMissing(
+        f"{what}; expected ffmpeg {oldest} or newer; unset IMAGEIO_FFMPEG_EXE or let it name"
+        " another, or choose another --decoder"
+    )
+
+
+def crashed(path: str, code: int) -> MediaError | None:
+    """The error of a video at which the program died by a signal; None for another exit code."""
+    if code >= 0:
+        return None
+    name = signal.Signals(-code).name
+    return MediaError(
+        "crash",
+        f"the ffmpeg program {programs.ffmpeg()!r} died by {name} at path={path!r}; expected it to"
+        " read or refuse the file; let IMAGEIO_FFMPEG_EXE name another, or choose another"
+        " --decoder",
+    )
 
 
 def source(limits: Limits) -> Any:
@@ -48,7 +86,7 @@ def arguments(path: str, output: Any) -> list[str]:
     ``-copyts`` keeps the file's own clock; the level is printed before every message. The path
     is put in here because ffmpeg-python takes UTF-8 only.
     """
-    made: list[str] = ffmpeg.compile(output, cmd=program())
+    made: list[str] = ffmpeg.compile(output, cmd=programs.ffmpeg())
     made[made.index("-i") + 1] = f"file:{path}"
     return [made[0], "-nostdin", "-hide_banner", "-copyts", "-loglevel", "level+info", *made[1:]]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -83,11 +82,8 @@ class FfmpegReader:
     name = NAME
 
     def version(self) -> str:
-        """First line of the program's own account."""
-        done = subprocess.run(
-            [ffmpeg_program.program(), "-version"], capture_output=True, stdin=subprocess.DEVNULL
-        )
-        return "ffmpeg " + done.stdout.decode(errors="replace").split()[2]
+        """Name and version; see `avqa.extract.media.ffmpeg_program.version`."""
+        return f"ffmpeg {ffmpeg_program.version()}"
 
     def probe(self, path: str, limits: Limits) -> Probe:
         """Read the header, then decode everything for its time stamps.
@@ -210,8 +206,10 @@ def _header(path: str, limits: Limits) -> _Header:
         path, ffmpeg_program.source(limits).output("x", format="null")
     )[:-3]
     with ffmpeg_program.running(command, header.take) as program:
-        program.finish()
+        died = ffmpeg_program.crashed(path, program.finish())
         errors = [e for e in program.errors if "At least one output" not in e]
+    if died is not None:
+        raise died
     if not header.video and not header.audio:
         raise file_checks.not_media(path, errors[-1] if errors else "no stream found")
     if not header.video:
@@ -266,8 +264,10 @@ class _Table:
             command += ["-map", f"0:{audio}", "-c", "copy", "-f", "framecrc", "pipe:1"]
         with ffmpeg_program.running(command, self._take) as program:
             self._take_audio(program.output)
-            program.finish()
+            died = ffmpeg_program.crashed(self._path, program.finish())
             self.num_errors = program.num_errors
+        if died is not None:
+            raise died
         if not self._pts:
             raise file_checks.no_frames(
                 self._path, program.errors[-1] if program.errors else "none"

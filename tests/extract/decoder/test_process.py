@@ -352,8 +352,9 @@ def test_program_of_the_ffmpeg_reader_dies_with_its_parent() -> None:
     """By kill -9, one that reads and writes no pipe that its parent's end would break."""
     program = """
         import sys, time
+        from avqa import programs
         from avqa.extract.media import ffmpeg_program
-        command = [ffmpeg_program.program(), "-loglevel", "quiet", "-re", "-f", "lavfi", "-i",
+        command = [programs.ffmpeg(), "-loglevel", "quiet", "-re", "-f", "lavfi", "-i",
                    "testsrc=r=1", "-f", "null", "-"]
         with ffmpeg_program.running(command, print) as running:
             print(running._process.pid, flush=True)
