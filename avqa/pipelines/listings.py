@@ -6,6 +6,7 @@ import platform
 from importlib import metadata
 
 import avqa
+from avqa.addresses import page
 from avqa.errors import LibraryMissing, PluginError
 from avqa.extract import encoders, readers
 from avqa.extract.settings import DEFAULT_FEATURES
@@ -55,7 +56,7 @@ def decoder_lines() -> list[str]:
         except PluginError as error:
             version = f"not usable: {error}"
         lines.append(f"{name + default:<16}  {version}")
-    return lines + ["what each one cannot read: docs/decoders.md"]
+    return lines + [f"what each one cannot read: {page('docs/decoders.md')}"]
 
 
 LISTED_SECONDS, LISTED_PATCHES = 60, 49
