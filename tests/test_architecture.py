@@ -53,6 +53,7 @@ ROOMS = {
     "train": set(),
     "synth": set(),
     "listings": set(),
+    "info": set(),
 }
 """Folder or file of avqa/pipelines → those that it may import."""
 
