@@ -37,7 +37,9 @@ def list_heads() -> None:
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
-    """What a report of a bug should hold: versions, machine, caches, weights; reads no video.
+    """What a report of a bug should hold.
+
+    Versions, cores, memory, GPUs, caches and weights; what is missing or broken is a line, too.
 
     Example: avqa info > info.txt
     """
