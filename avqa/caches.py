@@ -42,11 +42,11 @@ def settle() -> None:
     weights that lie in a cache that can only be read are still found.
     """
     shared = _users_cache()
-    if shared is not None and _is_writable(shared):
+    if shared is not None and is_writable(shared):
         return
     own = os.environ.get("AVQA_CACHE")
     try:
-        folder = (Path(own) if own and _is_writable(Path(own)) else _temporary()) / "libraries"
+        folder = (Path(own) if own and is_writable(Path(own)) else _temporary()) / "libraries"
     except OSError:  # there is no place for temporary files either
         return
     if shared is not None and not own:
@@ -54,6 +54,20 @@ def settle() -> None:
     os.environ["XDG_CACHE_HOME"] = str(folder)
     for variable, name in _LIBRARIES.items():
         os.environ.setdefault(variable, str(folder / name))
+
+
+def in_use() -> dict[str, Path | None]:
+    """Variable → the folder that it, or else its default, stands for.
+
+    None where a library has no single folder of its own: numba keeps files beside the code.
+    """
+    shared = _users_cache()
+    found: dict[str, Path | None] = {"AVQA_CACHE": cache_dir()}
+    for variable, name in _LIBRARIES.items():
+        has_default = shared is not None and name not in ("numba", "torchinductor")
+        default = shared / name if shared and has_default else None
+        found[variable] = Path(os.environ[variable]) if os.environ.get(variable) else default
+    return found
 
 
 def _users_cache() -> Path | None:
@@ -66,7 +80,7 @@ def _users_cache() -> Path | None:
         return None
 
 
-def _is_writable(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
     """Whether files can be made there, or the folder itself."""
     # os.path: a folder that may not be looked into is an error for `Path.exists`.
     there = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))

@@ -67,6 +67,7 @@ for command in (
 app.command("encoders")(listings.list_encoders)
 app.command("decoders")(listings.list_decoders)
 app.command("heads")(listings.list_heads)
+app.command()(listings.info)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")
 app.add_typer(weights.app, name="weights")

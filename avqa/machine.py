@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from avqa.errors import ConfigError
 
 DEVICES = Path("/dev")
+_MEMORY = (
+    # controller, limit, use, part of the use that can be freed; of both versions of control groups
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 def num_cores() -> int:
@@ -18,6 +24,85 @@ def num_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     of_job = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return min(cores, int(of_job)) if of_job.isdecimal() else cores
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process can have without swapping, within the limits of its job.
+
+    Args:
+        root: of the file system.
+    """
+    try:
+        of_machine = _field(root / "proc/meminfo", "MemAvailable:") * 1024
+    except OSError:  # not Linux
+        of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    left = (
+        _left(group, limit, use, freeable)
+        for controller, limit, use, freeable in _MEMORY
+        for group in _groups(root, controller)
+        if (group / limit).exists()
+    )
+    return max(0, min([of_machine, *left]))
+
+
+def _left(group: Path, limit: str, use: str, freeable: str) -> int:
+    most = (group / limit).read_text().strip()
+    if most == "max":
+        return 2**62
+    return int(most) - int((group / use).read_text()) + _field(group / "memory.stat", freeable)
+
+
+def _field(file: Path, name: str) -> int:
+    found = (line.split() for line in file.read_text().splitlines())
+    return next(int(words[1]) for words in found if words[0] == name)
+
+
+def core_limit(root: Path = Path("/")) -> float | None:
+    """Cores whose time this process may use: a container's limit, below `num_cores`; None without.
+
+    Args:
+        root: of the file system.
+    """
+    limits = [
+        int(quota) / int(period)
+        for quota, period in _quotas(root)
+        if quota.isdecimal()  # else "max" or -1
+    ]
+    return min(limits, default=None)
+
+
+def _quotas(root: Path) -> Iterator[tuple[str, str]]:
+    for group in _groups(root, ""):
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+            yield quota, period
+    for group in _groups(root, "cpu"):
+        if (group / "cpu.cfs_quota_us").exists():
+            quota, period = (
+                (group / name).read_text().strip()
+                for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            )
+            yield quota, period
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of the control groups that hold this process: containers, batch systems.
+
+    Args:
+        root: of the file system.
+        controller: as a line of /proc/self/cgroup has it; empty for groups of version 2.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    base = root / "sys/fs/cgroup" / controller
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            folder = base / path.lstrip("/")
+            # Inside a container the path may be the host's, of which only the base exists.
+            yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))
 
 
 def visible_gpus() -> tuple[str, ...]:

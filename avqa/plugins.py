@@ -22,11 +22,12 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
+from avqa.addresses import page
 from avqa.errors import LibraryMissing, PluginError, UnknownName
 
 T = TypeVar("T")
 
-PAGE = "docs/plugins.md"
+PAGE = page("docs/plugins.md")
 _TYPES: dict[str, type] = {
     "str": str,
     "tuple": tuple,

@@ -16,8 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "avqa"
 
-BASE = {"errors"}
+BASE = {"errors", "addresses"}
 PARTS = {
+    "addresses": set(),
     "errors": set(),
     "units": BASE,
     "assignments": BASE,
@@ -53,6 +54,7 @@ ROOMS = {
     "train": set(),
     "synth": set(),
     "listings": set(),
+    "info": set(),
 }
 """Folder or file of avqa/pipelines → those that it may import."""
 

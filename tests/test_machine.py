@@ -1,9 +1,13 @@
-"""What a machine has: GPUs as CUDA names them, cores of a job."""
+"""What a machine has: GPUs as CUDA names them, cores and memory of a job."""
+
+import os
 
 import pytest
 
 from avqa import machine
-from avqa.machine import num_cores
+from avqa.machine import core_limit, free_memory, num_cores
+
+GB = 2**30
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,78 @@ def test_cores_are_those_of_the_job(monkeypatch):
     assert num_cores() == 8
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")
     assert num_cores() == 64
+
+
+def file_system(root, available, cgroup, **files):
+    """A file system that tells of memory; names of files have | for /."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable: {available // 1024} kB\n")
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, text in files.items():
+        file = root / "sys/fs/cgroup" / name.replace("|", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+def limits(folder, most, used, freeable):
+    return {
+        f"{folder}memory.max": f"{most}\n",
+        f"{folder}memory.current": f"{used}\n",
+        f"{folder}memory.stat": f"anon 5\ninactive_file {freeable}\n",
+    }
+
+
+def test_without_limits_the_machine_says(tmp_path):
+    root = file_system(tmp_path, 8 * GB, "0::/\n", **limits("", "max", 3 * GB, 0))
+    assert free_memory(root) == 8 * GB
+
+
+@pytest.mark.parametrize("limited", ["", "job|", "job|step|"])
+def test_the_tightest_limit_counts(tmp_path, limited):
+    files = limits(limited, 4 * GB, 3 * GB, GB // 2)
+    root = file_system(tmp_path, 8 * GB, "0::/job/step\n", **files)
+    assert free_memory(root) == 4 * GB - 3 * GB + GB // 2
+
+
+def test_limits_of_the_older_kind_count(tmp_path):
+    files = {
+        "memory|memory.limit_in_bytes": f"{4 * GB}\n",
+        "memory|memory.usage_in_bytes": f"{3 * GB}\n",
+        "memory|memory.stat": f"inactive_file 1\ntotal_inactive_file {GB // 4}\n",
+    }
+    root = file_system(tmp_path, 8 * GB, "5:cpu,memory:/docker/ab\n4:devices:/\n0::/\n", **files)
+    assert free_memory(root) == GB + GB // 4
+
+
+def test_nothing_is_left_beyond_a_limit(tmp_path):
+    root = file_system(tmp_path, 8 * GB, "0::/\n", **limits("", GB, 2 * GB, 0))
+    assert free_memory(root) == 0
+
+
+def test_elsewhere_half_of_the_memory_counts_as_free(tmp_path):
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert free_memory(tmp_path) == whole // 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/job/step\n", {}, None),
+        ("0::/job/step\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/job/step\n", {"cpu.max": "max 100000\n", "job|cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/x\n", {"cpu.max": "400000 100000\n", "x|cpu.max": "50000 100000\n"}, 0.5),
+        ("4:cpu:/d\n", {"cpu|cpu.cfs_quota_us": "-1\n", "cpu|cpu.cfs_period_us": "100\n"}, None),
+        (
+            "4:cpu,cpuacct:/d\n",
+            {"cpu|cpu.cfs_quota_us": "300\n", "cpu|cpu.cfs_period_us": "100\n"},
+            3.0,
+        ),
+    ],
+)
+def test_the_limit_of_a_container_counts_in_cores(tmp_path, groups, files, expected):
+    assert core_limit(file_system(tmp_path, GB, groups, **files)) == expected
+
+
+def test_elsewhere_there_is_no_limit(tmp_path):
+    assert core_limit(tmp_path) is None

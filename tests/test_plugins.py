@@ -13,6 +13,7 @@ from avqa.cli import app
 from avqa.errors import LibraryMissing, PluginError, UnknownName
 from avqa.extract import readers
 
+PAGE = plugins.PAGE
 KINDS = {kind.group: kind for kind in (readers.READERS, datasets.DATASETS, heads.HEADS)}
 UNPLANNED = example("avqa.readers", "unplanned")
 CLIPS = example("avqa.datasets", "clips")
@@ -210,7 +211,7 @@ BROKEN = [
 def test_a_broken_contract_is_told_with_file_member_and_page(site, plugin, old, new, complaint):
     kind, file = install(site, plugin, old, new)
     assert refused(kind, plugin.name) == (
-        f"{kind.word} {plugin.name!r} ({file}): {complaint}; see docs/plugins.md"
+        f"{kind.word} {plugin.name!r} ({file}): {complaint}; see {PAGE}"
     )
 
 
@@ -226,7 +227,7 @@ def test_a_name_that_two_packages_bring_is_refused_and_the_others_stay(site):
     assert refused(kind, "clips") == (
         "data set 'clips' is there 2 times: dropped.clips of package dropped, dropped2.clips of"
         " package dropped2; expected it once; uninstall a package, or rename its entry point; see"
-        " docs/plugins.md"
+        f" {PAGE}"
     )
     assert kind.names().count("clips") == 1
     assert kind.load("avqa").__name__ == "avqa.datasets.avqa"
@@ -245,7 +246,7 @@ def test_an_entry_point_must_name_a_module_that_is_there(site):
     assert refused(kind, "audio_alone") == (
         "head 'audio_alone' (dropped.audio of package dropped) cannot be imported:"
         " ModuleNotFoundError: No module named 'dropped.audio'; expected a module that can be;"
-        " correct it; see docs/plugins.md"
+        f" correct it; see {PAGE}"
     )
 
 
@@ -253,7 +254,7 @@ def test_an_entry_point_names_a_module_alone(site):
     kind, _ = install(site, AUDIO, value="dropped.audio_alone:Head")
     assert refused(kind, "audio_alone") == (
         "head 'audio_alone': entry point 'dropped.audio_alone:Head' of package dropped names more"
-        " than a module; expected 'dropped.audio_alone'; see docs/plugins.md"
+        f" than a module; expected 'dropped.audio_alone'; see {PAGE}"
     )
 
 
@@ -296,7 +297,7 @@ def test_commands_end_in_that_line(site, tmp_path):
     _, file = install(site, UNPLANNED, "def audio", "def sound")
     complaint = (
         f"decoder 'unplanned' ({file}): READER.audio is missing; expected audio(probe, report); see"
-        " docs/plugins.md"
+        f" {PAGE}"
     )
     code, listed, _ = avqa("decoders")
     assert code == 0
@@ -314,7 +315,7 @@ def test_heads_are_listed_beside_one_that_is_broken(site, monkeypatch):
     assert listed.splitlines()[-2].startswith("question_only ")
     assert listed.splitlines()[-1] == (
         f"audio_alone    not usable: head 'audio_alone' ({file}): ABLATIONS is missing; expected"
-        " ABLATIONS: dict[str, Ablation]; see docs/plugins.md"
+        f" ABLATIONS: dict[str, Ablation]; see {PAGE}"
     )
 
 
@@ -324,8 +325,7 @@ def test_commands_end_in_that_line_for_questions_too(site, tmp_path):
     assert given == (
         2,
         "",
-        f"avqa: data set 'clips' ({file}): LICENSE is missing; expected LICENSE: str; see"
-        " docs/plugins.md\n",
+        f"avqa: data set 'clips' ({file}): LICENSE is missing; expected LICENSE: str; see {PAGE}\n",
     )
 
 

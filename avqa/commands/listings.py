@@ -1,6 +1,8 @@
-"""`avqa encoders` and its like: what there is to choose from."""
+"""`avqa encoders` and its like: what there is to choose from, and what there is here."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -31,10 +33,28 @@ def list_heads() -> None:
     typer.echo("\n".join(head_lines()))
 
 
+@reports_errors
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """What a report of a bug should hold.
+
+    Versions, cores, memory, GPUs, caches and weights; what is missing or broken is a line, too.
+
+    Example: avqa info > info.txt
+    """
+    import json
+
+    from avqa.pipelines.info import report, report_lines
+
+    found = report()
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(report_lines(found)))
+
+
 def show_version(context: typer.Context, asked: bool) -> None:
     """The version, and those of what it stands on, if they are asked for: then nothing follows."""
     if asked:
-        from avqa.pipelines.listings import version_line
+        from avqa.pipelines.info import version_line
 
         typer.echo(version_line())
         context.exit()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from avqa.addresses import ISSUES
 from avqa.errors import AvqaError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +40,8 @@ def reports_errors(command: F) -> F:
             _show(
                 error,
                 f"internal error: {type(error).__name__}: {error}; expected no such thing;"
-                " run again as `avqa --debug ...` and report the traceback",
+                " run again as `avqa --debug ...`, and report the traceback with what `avqa info`"
+                f" prints: {ISSUES}",
             )
             raise typer.Exit(1) from error
 

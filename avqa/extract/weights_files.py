@@ -36,7 +36,7 @@ def list_weights(*, cache: Path | None = None) -> list[str]:
     """One line per known weights: name, whether it is here, digest, licence, address."""
     lines = []
     for name, entry in registry().items():
-        here = _cached(name, cache).is_file()
+        here = cached(name, cache).is_file()
         lines.append(
             f"{name:<13} {'cached' if here else 'absent':<7} sha256 {entry.digest[:8]}…"
             f"  {entry.licence}  {entry.address}"
@@ -51,7 +51,7 @@ def ensure(name: str, *, cache: Path | None = None) -> Path:
         UnknownName, WeightsUnavailable, StorageFailure: as `fetch`.
     """
     published(name)
-    path = _cached(name, cache)
+    path = cached(name, cache)
     return path if path.is_file() else fetch(name, cache=cache)
 
 
@@ -91,7 +91,7 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
             f" nothing of it was read; {both_ways(name)}"
         )
     tensors = _convert(name, Path(path))
-    target = _cached(name, cache)
+    target = cached(name, cache)
     with _temporary(target.parent, target.name) as unfinished:
         try:
             save_file(tensors, unfinished, metadata={"avqa": name, "sha256": digest})
@@ -120,7 +120,7 @@ def verify(names: Iterable[str] | None = None, *, cache: Path | None = None) -> 
         WeightsUnavailable: if one is not cached, or none is.
         DifferenceFound: if one is not what it should be.
     """
-    wanted = list(names) if names else [n for n in registry() if _cached(n, cache).is_file()]
+    wanted = list(names) if names else [n for n in registry() if cached(n, cache).is_file()]
     if not wanted:
         raise WeightsUnavailable(
             f"no weights in {cache_dir(cache)}; expected at least one; run"
@@ -131,7 +131,7 @@ def verify(names: Iterable[str] | None = None, *, cache: Path | None = None) -> 
 
 def _verify(name: str, cache: Path | None) -> str:
     entry = published(name)
-    path = _cached(name, cache)
+    path = cached(name, cache)
     if not path.is_file():
         raise WeightsUnavailable(f"weights {name} are not cached: no {path}; {both_ways(name)}")
     record, digest = read_record(path), hash_file(path)
@@ -192,7 +192,8 @@ def check_shapes(name: str, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def _cached(name: str, cache: Path | None) -> Path:
+def cached(name: str, cache: Path | None = None) -> Path:
+    """Where the converted weights ``name`` are, if they are there."""
     return cache_dir(cache) / f"{name}.safetensors"
 
 

@@ -1,11 +1,8 @@
-"""What `avqa encoders` and its like print, and `avqa --version`."""
+"""What `avqa encoders` and its like print."""
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-
-import avqa
+from avqa.addresses import page
 from avqa.errors import LibraryMissing, PluginError
 from avqa.extract import encoders, readers
 from avqa.extract.settings import DEFAULT_FEATURES
@@ -55,7 +52,7 @@ def decoder_lines() -> list[str]:
         except PluginError as error:
             version = f"not usable: {error}"
         lines.append(f"{name + default:<16}  {version}")
-    return lines + ["what each one cannot read: docs/decoders.md"]
+    return lines + [f"what each one cannot read: {page('docs/decoders.md')}"]
 
 
 LISTED_SECONDS, LISTED_PATCHES = 60, 49
@@ -96,15 +93,3 @@ def head_lines() -> list[str]:
             + "; ".join([needs, *rows])
         )
     return lines
-
-
-def version_line() -> str:
-    """What a report of a bug should name; imports none of the libraries."""
-    libraries = ("torch", "torchvision", "av", "zarr", "dask", "numpy")
-    found = [f"Python {platform.python_version()}"]
-    for name in libraries:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            found.append(f"no {name}")
-    return f"avqa {avqa.__version__} ({', '.join(found)}; {platform.platform()})"

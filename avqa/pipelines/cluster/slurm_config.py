@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avqa.addresses import page
 from avqa.errors import ConfigError, UnknownName
 from avqa.pipelines.cluster.executor import THREADS_PER_WORKER
 
 WORKER_TIMEOUT = "12:00:00"
+_EXAMPLE = page("examples/slurm/cluster.yaml")
 
 _TEXT = ("queue", "account", "walltime", "memory", "job_mem", "interface", "local_directory",
          "log_directory", "shebang", "python", "worker_timeout")  # fmt: skip
@@ -108,18 +110,17 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cluster config {str(path)!r}: cannot be read; expected a YAML file like"
-            " examples/slurm/cluster.yaml; check --cluster-config"
+            f" {_EXAMPLE}; check --cluster-config"
         ) from error
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
         raise ConfigError(
-            f"cluster config {str(path)!r}: {where}; expected YAML like"
-            " examples/slurm/cluster.yaml; correct it"
+            f"cluster config {str(path)!r}: {where}; expected YAML like {_EXAMPLE}; correct it"
         ) from error
     if not isinstance(loaded, dict):
         raise ConfigError(
             f"cluster config {str(path)!r}: expected `name: value` lines like those of"
-            " examples/slurm/cluster.yaml; correct it"
+            f" {_EXAMPLE}; correct it"
         )
     return {name: _value(path, name, value) for name, value in loaded.items() if value != ""}
 

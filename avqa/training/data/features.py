@@ -21,9 +21,10 @@ from torch import Tensor
 
 from avqa.errors import ConfigError, FeatureMissing
 from avqa.extract import encoders
+from avqa.machine import free_memory
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
-from avqa.training.data.memory import free_memory, shared
+from avqa.training.data.memory import shared
 
 AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
 """Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""

@@ -420,7 +420,7 @@ def test_unknown_input(decoder: DecoderProcess) -> None:
 def test_encoder_that_breaks_its_declaration(decoder: DecoderProcess) -> None:
     message = (
         r"encoder 'fake_encoder' \(/.*/fake_encoder.py\): input 'fake_encoder/broken' prepared as"
-        r" \(1, 2\) uint8; expected \(1, 3\) uint8; see docs/plugins.md"
+        r" \(1, 2\) uint8; expected \(1, 3\) uint8; see https://.*/docs/plugins.md$"
     )
     with pytest.raises(ConfigError, match=message):
         read(decoder, "/x/3_ok", "fake_encoder/broken")

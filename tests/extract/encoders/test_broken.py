@@ -13,6 +13,7 @@ from avqa.errors import PluginError
 from avqa.extract import encoders, weights
 from avqa.extract.recipe import feature_recipe, settings_from
 from avqa.extract.settings import Settings
+from avqa.plugins import PAGE
 
 BROKEN = {
     "no_batch": (r"BATCH = .*\n", "", "BATCH is missing; expected BATCH: Mapping[str, int]"),
@@ -100,7 +101,7 @@ def test_each_break_of_the_contract_is_told(name, tmp_path):
     told = str(caught.value)
     assert told.startswith(f"encoder 'coarse' ({tmp_path / 'coarse.py'}): ")
     assert message in told
-    assert told.endswith("; see docs/plugins.md")
+    assert told.endswith(f"; see {PAGE}")
     assert "\n" not in told
 
 
@@ -113,7 +114,7 @@ def test_the_command_line_ends_in_that_line(tmp_path):
         listed = CliRunner().invoke(app, ["encoders"])
     told = (
         f"encoder 'coarse' ({tmp_path / 'coarse.py'}): BATCH is missing; expected BATCH:"
-        " Mapping[str, int]; see docs/plugins.md\n"
+        f" Mapping[str, int]; see {PAGE}\n"
     )
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"avqa: {told}")
     assert listed.exit_code == 0

@@ -7,6 +7,7 @@ ended as ever; starts and ends themselves are tested by `tests/extract/decoder` 
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class _Rested:
     hello: dict[str, Any]
 
 
-_idle: dict[tuple[str, str], list[_Rested]] = defaultdict(list)
+_idle: dict[tuple[str, str, str], list[_Rested]] = defaultdict(list)
 
 
 @atexit.register
@@ -35,8 +36,8 @@ class Lease:
     """In place of `avqa.extract.decoder.spawn.Child`: one at rest, or a new one."""
 
     def __init__(self, reader: str) -> None:
-        # Whoever finds other modules needs another one.
-        self._kind = (reader, spawn._environment()["PYTHONPATH"])
+        # Whoever finds other modules, or means other files by a relative path, needs another one.
+        self._kind = (reader, spawn._environment()["PYTHONPATH"], os.getcwd())
         self._lock = threading.Lock()
         self._over = False
         self._hello: dict[str, Any] | None = None
