@@ -20,7 +20,6 @@ def test_all_are_of_the_place_that_the_project_file_names():
         name for name, url in PROJECT["urls"].items() if not url.startswith(addresses.SOURCE)
     ] == []
     assert PROJECT["urls"]["Issues"] == addresses.ISSUES
-    assert plugins.PAGE.removeprefix(addresses.SOURCE) == "/blob/main/docs/plugins.md"
 
 
 def test_what_the_project_file_names_is_there():
@@ -28,6 +27,15 @@ def test_what_the_project_file_names_is_there():
     paths = [found[1] for url in PROJECT["urls"].values() if (found := place.fullmatch(url))]
     assert sorted(paths) == ["CHANGELOG.md", "docs"]
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_a_page_is_read_where_it_lies(monkeypatch, tmp_path):
+    assert str(ROOT / "docs" / "plugins.md") == plugins.PAGE  # in a repository
+    monkeypatch.setattr(addresses, "HERE", tmp_path / "avqa")
+    assert addresses.page("docs/a.md") == f"{addresses.SOURCE}/blob/main/docs/a.md"
+    (tmp_path / "avqa" / "docs").mkdir(parents=True)
+    (tmp_path / "avqa" / "docs" / "a.md").touch()
+    assert addresses.page("docs/a.md") == str(tmp_path / "avqa" / "docs" / "a.md")  # in a wheel
 
 
 def strings(tree):
@@ -65,7 +73,9 @@ def test_messages_name_addresses_not_files_that_only_the_repository_has():
         offenders += [
             f"{file.relative_to(ROOT)}:{text.lineno}: {text.value!r}"
             for text in strings(tree)
-            if OF_THE_REPOSITORY.search(text.value) and id(text) not in given
+            if OF_THE_REPOSITORY.search(text.value)
+            and id(text) not in given
+            and file.name != "paper.py"  # a table says the same on every machine
         ]
     assert offenders == []
 

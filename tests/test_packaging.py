@@ -73,8 +73,10 @@ def test_the_source_distribution_is_the_repository(built, tracked):
 
 def test_the_wheel_is_the_package_with_all_its_files(wheel, tracked):
     found = {name for name in wheel if ".dist-info/" not in name}
-    assert found == {name for name in tracked if name.startswith("avqa/")}
-    assert "avqa/py.typed" in found
+    pages = {name for name in tracked if name.startswith(("docs/", "examples/"))}
+    modules = {name for name in tracked if name.startswith("avqa/")}
+    assert found == modules | {f"avqa/{name}" for name in pages}
+    assert found >= {"avqa/py.typed", "avqa/docs/plugins.md", "avqa/examples/slurm/cluster.yaml"}
 
 
 def test_every_link_of_an_index_leads_to_what_is_there(wheel):

@@ -10,6 +10,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
+from avqa.addresses import page
 from avqa.errors import EnvironmentFailure
 
 
@@ -43,7 +44,7 @@ def load() -> None:
         raise EnvironmentFailure(
             f"torch {_version('torch')} and torchvision {_version('torchvision')} do not fit"
             f" together ({what}); expected one release of both, and one kind (CPU or CUDA);"
-            " install both anew in one command, see docs/install.md"
+            f" install both anew in one command, see {page('docs/install.md')}"
         ) from error
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import avqa
-from avqa import caches, machine
+from avqa import caches, machine, programs
 from avqa.errors import LibraryMissing, PluginError
 from avqa.units import size
 
@@ -180,11 +180,9 @@ _MARK = "avqa info: "
 
 
 def _ffmpeg() -> Fields:
-    import imageio_ffmpeg
-
     from avqa.extract.media import ffmpeg_program
 
-    return {"version": imageio_ffmpeg.get_ffmpeg_version(), "path": ffmpeg_program.program()}
+    return {"version": ffmpeg_program.version(), "path": programs.ffmpeg()}
 
 
 def _cores() -> Fields:

@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from helpers.extraction import light
@@ -10,6 +11,7 @@ from helpers.media import fake_reader
 
 from avqa.extract import builds
 
+ROOT = Path(__file__).resolve().parents[2]
 WHY = "operator torchvision::nms does not exist"
 
 
@@ -45,7 +47,7 @@ def test_builds_that_do_not_fit_are_named(extract, tmp_path, local):
     assert err.splitlines()[-1].removeprefix("avqa: ") == (
         f"torch {metadata.version('torch')} and torchvision 0.99.0{local} do not fit together"
         f" ({WHY}); expected one release of both, and one kind (CPU or CUDA); install both anew in"
-        " one command, see docs/install.md"
+        f" one command, see {ROOT / 'docs' / 'install.md'}"
     )
     assert "failed" not in out
     # Where the versions tell, nothing was begun.

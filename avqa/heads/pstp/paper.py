@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from avqa.addresses import page
 from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
 
 _PRINTED = row(
@@ -48,7 +47,7 @@ PAPER = Paper(
     gflops=1.223,
     parameters_note="as thop counts: attention weights left out, only what ran; of a network"
     " without AVF, with word tokens and self-attention, and (FLOPs) with K/k/m = 12/2/25;"
-    f" this reading has 11,388,458: see {page('docs/heads/pstp.md')}",
+    " see docs/heads/pstp.md. This reading has 11,388,458",
 )
 
 _WORDS = {"fusion": "selfattn_words"}

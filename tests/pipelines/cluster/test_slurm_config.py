@@ -49,10 +49,10 @@ def test_times_are_read_as_slurm_reads_them(config, text, seconds):
         ("job_extra_directives: --gres=gpu:1\n", "expected a list, one item per line with a dash"),
         ("scheduler_options: 1\n", "scheduler_options='1'; expected `name: value` lines"),
         ("queue: [a]\n", r"queue=\['a'\]; expected a single value; correct it"),
-        ("- a\n", "c.yaml': expected `name: value` lines like those of https://.*/examples/slurm"),
+        ("- a\n", "c.yaml': expected `name: value` lines like those of /.*/examples/slurm"),
         (
             "a: [b\n",
-            "c.yaml': while parsing a flow sequence .* expected YAML like https://.*/examples/slurm",
+            "c.yaml': while parsing a flow sequence .* expected YAML like /.*/examples/slurm",
         ),
     ],
 )
