@@ -50,6 +50,9 @@ def choose_device(
 ) -> Literal["cpu", "cuda"]:
     """``auto | cpu | cuda`` → the kind of device the networks run on.
 
+    Apple's GPU, torch's ``mps``, is none of them: nobody has compared what it computes with what
+    stores and runs of other machines hold, and it has no float64. ``auto`` is the CPU there.
+
     Args:
         asked: ``auto`` goes by this machine.
         gpus: how many it has, from who has asked torch; without, `num_gpus`.

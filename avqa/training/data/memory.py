@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import threading
 import weakref
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -35,7 +35,7 @@ def free_memory(root: Path = Path("/")) -> int:
     try:
         of_machine = _field(root / "proc/meminfo", "MemAvailable:") * 1024
     except OSError:  # not Linux
-        of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        of_machine = psutil.virtual_memory().available
     return max(0, min([of_machine, *_within_limits(root)]))
 
 
