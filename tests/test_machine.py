@@ -3,6 +3,7 @@
 import pytest
 
 from avqa import machine
+from avqa.errors import ConfigError
 from avqa.machine import num_cores
 
 
@@ -35,3 +36,17 @@ def test_cores_are_those_of_the_job(monkeypatch):
     assert num_cores() == 8
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")
     assert num_cores() == 64
+
+
+def test_cores_where_processes_are_bound_to_none(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 10)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert num_cores() == 10
+
+
+def test_the_gpu_of_a_mac_is_not_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "DEVICES", tmp_path)
+    assert machine.choose_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match="device='mps'; expected auto, cpu or cuda; check"):
+        machine.choose_device("mps")
