@@ -128,7 +128,7 @@ def test_a_reader_without_a_wheel_is_refused_and_the_others_work(folder):
 
 
 def test_a_head_is_trained_and_asked(folder, store):
-    chosen = ("visual=light", "audio=light", "question=lstm", "width=8", "epochs=1", "workers=1")
+    chosen = ("visual=light", "audio=light", "question=lstm", "width=8", "epochs=1", "workers=0")
     code, _, err = elsewhere.avqa(
         *("train-head", "mcd", "--store", store, "--dataset", "music-avqa"),
         *("--annotations", folder / "annotations", "--out", folder / "run", "--device", "auto"),
