@@ -35,7 +35,9 @@ def free_memory(root: Path = Path("/")) -> int:
     try:
         of_machine = _field(root / "proc/meminfo", "MemAvailable:") * 1024
     except OSError:  # not Linux
-        of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        import psutil
+
+        of_machine = psutil.virtual_memory().available
     left = (
         _left(group, limit, use, freeable)
         for controller, limit, use, freeable in _MEMORY
@@ -134,6 +136,9 @@ def choose_device(
     asked: str, *, gpus: int | None = None, remote: bool = False
 ) -> Literal["cpu", "cuda"]:
     """``auto | cpu | cuda`` → the kind of device the networks run on.
+
+    Apple's GPU, torch's ``mps``, is none of them: nobody has compared what it computes with what
+    stores and runs of other machines hold, and it has no float64. ``auto`` is the CPU there.
 
     Args:
         asked: ``auto`` goes by this machine.

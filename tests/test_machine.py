@@ -1,10 +1,11 @@
 """What a machine has: GPUs as CUDA names them, cores and memory of a job."""
 
-import os
+from types import SimpleNamespace
 
 import pytest
 
 from avqa import machine
+from avqa.errors import ConfigError
 from avqa.machine import core_limit, free_memory, num_cores
 
 GB = 2**30
@@ -88,9 +89,9 @@ def test_nothing_is_left_beyond_a_limit(tmp_path):
     assert free_memory(root) == 0
 
 
-def test_elsewhere_half_of_the_memory_counts_as_free(tmp_path):
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert free_memory(tmp_path) == whole // 2
+def test_elsewhere_psutil_says_what_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=5 * GB))
+    assert free_memory(tmp_path) == 5 * GB
 
 
 @pytest.mark.parametrize(
@@ -114,3 +115,17 @@ def test_the_limit_of_a_container_counts_in_cores(tmp_path, groups, files, expec
 
 def test_elsewhere_there_is_no_limit(tmp_path):
     assert core_limit(tmp_path) is None
+
+
+def test_cores_where_processes_are_bound_to_none(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 10)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert num_cores() == 10
+
+
+def test_the_gpu_of_a_mac_is_not_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "DEVICES", tmp_path)
+    assert machine.choose_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match="device='mps'; expected auto, cpu or cuda; check"):
+        machine.choose_device("mps")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
 
-# Found on import: a fresh fork must not load anything.
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Found on import: a fresh fork must not load anything. None where the system has no such call.
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -19,10 +18,14 @@ def die_with_parent(parent: int) -> None:
     a program it starts, it is the main thread. The kernel's signal also reaches a process whose
     interpreter lock is held by a native loop, which a watch on standard input cannot.
 
+    Only Linux has the call. Elsewhere a decoder ends when its standard input does (`decoder.link`),
+    a program it started when nobody reads its output any more; one in a native loop, when that
+    is over.
+
     Args:
         parent: process id of the parent.
     """
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)

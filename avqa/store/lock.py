@@ -31,7 +31,7 @@ class Holder:
     host: str
     pid: int
     process_start: str
-    """Boot and clock tick of the process's start: a reused pid has another."""
+    """Of the process, by `process_start`; empty where nobody could tell."""
     started: str
     heartbeat: str
 
@@ -43,7 +43,11 @@ class Holder:
 
     def is_gone(self) -> bool:
         """Whether the process is known to be dead: only this host's can be."""
-        return self.host == socket.gethostname() and process_start(self.pid) != self.process_start
+        if self.host != socket.gethostname():
+            return False
+        start = process_start(self.pid)
+        # Who cannot be told from another process with that number may live still.
+        return start is None or bool(start and self.process_start and start != self.process_start)
 
     def heartbeat_age(self) -> float:
         """Seconds since the last sign of life."""
@@ -174,18 +178,32 @@ def read_holder(store: StorePath) -> Holder | None:
 
 
 def process_start(pid: int) -> str | None:
-    """Boot id and start tick of a live process; None if it is dead or a zombie.
+    """What tells a live process from another with its number; None if it is dead or a zombie.
 
-    Where there is no ``/proc``, live processes all give the empty string.
+    Linux: id of the boot and tick of the start. Where there is no ``/proc``: nothing of the boot,
+    whose time moves with the clock there, and the second of the start; where that is hidden, too,
+    all live processes give the empty string.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return "" if not Path("/proc/self/stat").exists() and _answers(pid) else None
+        return None if Path("/proc/self/stat").exists() else _start_without_proc(pid)
     # The command in parentheses may hold spaces; state and start follow it.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+
+
+def _start_without_proc(pid: int) -> str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        return f":{process.create_time():.0f}"
+    except (psutil.Error, OSError):  # gone, or psutil is not told either
+        return "" if _answers(pid) else None
 
 
 def _answers(pid: int) -> bool:

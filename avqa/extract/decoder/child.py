@@ -50,29 +50,34 @@ class Memory:
         try:
             yield
         finally:
-            self._base += max(0, _data_bytes() - before)
+            after = _data_bytes()
+            if self._base is not None and before is not None and after is not None:
+                self._base += max(0, after - before)
 
     def limit(self, limit_bytes: int) -> None:
-        """Let allocations fail beyond ``limit_bytes`` more than what is ours."""
-        _limit_data(self._base + limit_bytes)
+        """Let allocations fail beyond ``limit_bytes`` more than what is ours.
+
+        Only Linux counts and limits them; elsewhere a video may take what there is.
+        """
+        if self._base is not None:
+            _limit_data(self._base + limit_bytes)
 
     def lift(self) -> None:
         """Take the limit away."""
-        _limit_data(None)
+        if self._base is not None:
+            _limit_data(None)
 
 
-def _data_bytes() -> int:
-    """Private writable memory of this process, as the kernel counts it for the limit."""
+def _data_bytes() -> int | None:
+    """Private writable memory of this process, as Linux counts it for the limit; else None."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[5]) * resource.getpagesize()
-    except OSError:  # no Linux, no limit
-        return 0
+    except OSError:
+        return None
 
 
 def _limit_data(soft: int | None) -> None:
-    if sys.platform != "linux":
-        return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     value = hard if soft is None else soft
     if hard != resource.RLIM_INFINITY and value != hard:

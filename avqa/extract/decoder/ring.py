@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from math import prod
@@ -23,7 +22,7 @@ def new_file() -> int:
     A memory file where the system has them, else an unlinked temporary file. Not ``/dev/shm``,
     which is 64 MB in many containers.
     """
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         fd = os.memfd_create("avqa-ring", os.MFD_CLOEXEC)
     else:
         with tempfile.TemporaryFile() as file:

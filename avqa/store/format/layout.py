@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from zarr.storage import MemoryStore
 from avqa.errors import ConfigError, StoreError, StoreNotFound
 from avqa.store.format import schema
 from avqa.store.format.recipe_diff import recipe_hash
-from avqa.store.places.files import StorePath, store_path
+from avqa.store.places.files import StorePath, store_path, take_room
 
 RESERVE = "ledger/.reserve"
 RESERVE_BYTES = 64 * 2**20
@@ -176,7 +175,7 @@ def allocate_reserve(path: StorePath) -> None:
     reserve.parent.mkdir(exist_ok=True)
     with reserve.open("wb") as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            take_room(file.fileno(), RESERVE_BYTES)
         except OSError:
             reserve.unlink()
             raise

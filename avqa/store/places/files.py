@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import time
@@ -20,6 +21,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _PASSING = frozenset({errno.EIO, errno.ESTALE})
 _TRIES = 3
+_NOT_THERE = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY})
+"""What a file system answers that has no such call."""
 T = TypeVar("T")
 
 
@@ -36,6 +39,39 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) ->
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, as `StorePath.read_json` does."""
     return LocalPath(path).read_json()
+
+
+def to_disk(handle: int) -> None:
+    """Return when what was written to an open file or folder outlasts a power loss."""
+    # On macOS fsync stops at the drive's own memory, and only this goes on to the disk.
+    if through := getattr(fcntl, "F_FULLFSYNC", None):
+        try:
+            fcntl.fcntl(handle, through)
+            return
+        except OSError as error:  # network mounts and foreign disks
+            if error.errno not in _NOT_THERE:
+                raise
+    os.fsync(handle)
+
+
+def take_room(handle: int, n_bytes: int) -> None:
+    """Give an empty open file so many bytes of the disk, so that they can be given back later.
+
+    Raises:
+        OSError: they are not there.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, n_bytes)
+            return
+        except OSError as error:  # C libraries that do not write the bytes themselves
+            if error.errno not in _NOT_THERE:
+                raise
+    block = bytes(2**20)  # macOS has no such call
+    with os.fdopen(handle, "wb", closefd=False) as file:
+        for start in range(0, n_bytes, len(block)):
+            file.write(block[: n_bytes - start])
+    os.fsync(handle)  # only then are they taken from the disk
 
 
 class LocalPath(PosixPath, StorePath):
@@ -55,7 +91,7 @@ class LocalPath(PosixPath, StorePath):
                 file.write(data)
                 file.flush()
                 if durable:
-                    os.fsync(file.fileno())
+                    to_disk(file.fileno())
             partial.replace(self)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -69,17 +105,22 @@ class LocalPath(PosixPath, StorePath):
         partial = self._aside()
         partial.write(data)
         try:
+            return self._link(partial, data)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _link(self, partial: LocalPath, data: bytes) -> bool:
+        """Have a file with these data under this name, too, if there is none."""
+        try:
             os.link(partial, self)
         except FileExistsError:
             return False
         except OSError:
             return self._create_without_links(data)
-        finally:
-            partial.unlink(missing_ok=True)
         return True
 
     def _create_without_links(self, data: bytes) -> bool:
-        """For file systems without hard links."""
+        """For file systems without hard links: exFAT, some network mounts."""
         try:
             handle = os.open(self, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
@@ -96,8 +137,9 @@ class LocalPath(PosixPath, StorePath):
         except FileNotFoundError:
             return False
         try:
-            if taken.read_bytes() != old:  # one that another run just put in its place
-                os.link(taken, self)
+            content = taken.read_bytes()
+            if content != old:  # one that another run just put in its place
+                self._link(taken, content)
                 return False
         finally:
             taken.unlink(missing_ok=True)
@@ -161,7 +203,7 @@ class LocalPath(PosixPath, StorePath):
         """See `StorePath.sync`."""
         handle = os.open(self, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            to_disk(handle)
         finally:
             os.close(handle)
 

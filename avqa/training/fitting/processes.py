@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -127,6 +129,11 @@ def _check_alive(task: Task, processes: dict[Connection, SpawnProcess], patience
             )
 
 
+def _loopback() -> str:
+    """Name of the loopback device: ``lo`` on Linux, ``lo0`` on macOS."""
+    return next((name for _, name in socket.if_nameindex() if re.fullmatch(r"lo\d*", name)), "lo")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Child:
     """What one process is given and does."""
@@ -164,7 +171,7 @@ class _Child:
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # else Fabric chooses
         os.environ["LOCAL_RANK"] = str(self.rank)  # tells Fabric that the processes are started
-        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = _loopback()
         distributed.init_process_group(
             "nccl" if task.device == "cuda" else "gloo",
             init_method=f"file://{self.meeting}",

@@ -61,3 +61,19 @@ def test_ring_refuses_what_does_not_fit() -> None:
     np.testing.assert_array_equal(ring.take(1, "<i2", [2, 3]), [[0, 1, 2], [3, 4, 5]])
     ring.close()
     os.close(fd)
+
+
+def test_a_ring_without_a_memory_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    fd = _ring.new_file()
+    try:
+        status = os.fstat(fd)
+        assert (status.st_nlink, status.st_size) == (0, _ring.SLOTS * _ring.SLOT_BYTES)
+        ours, theirs = _ring.Ring(fd), _ring.Ring(fd)
+        rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+        ours.put(1, rows)
+        np.testing.assert_array_equal(theirs.take(1, "<f4", (3, 4)), rows)
+        ours.close()
+        theirs.close()
+    finally:
+        os.close(fd)

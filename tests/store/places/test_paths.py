@@ -1,11 +1,13 @@
 """The same of a folder and of a bucket: what stores ask of the place they lie in."""
 
+import errno
 import pickle
 from pathlib import Path
 
 import pytest
 from helpers.store import s3_server
 
+from avqa.store.places import files
 from avqa.store.places.files import LocalPath, free_bytes, store_path
 from avqa.store.places.objects import ObjectPath
 
@@ -75,3 +77,73 @@ def test_what_a_user_gives(tmp_path):
     assert free_bytes(tmp_path / "not" / "there") == free_bytes(here) > 0
     there = store_path("s3://bucket/prefix")
     assert (type(there), there.local, free_bytes(there)) == (ObjectPath, None, None)
+
+
+def without_links(source, target):
+    raise OSError(errno.ENOTSUP, "no links here")
+
+
+def test_a_file_system_without_links_creates_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.link", without_links)
+    file = store_path(tmp_path / "lock.json")
+    assert file.create(b"mine")
+    assert not file.create(b"theirs")
+    assert not file.replace_if(b"other", b"new")
+    assert file.read_bytes() == b"mine"  # what was taken aside is there again
+    assert file.replace_if(b"mine", b"new")
+    assert file.read_bytes() == b"new"
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(None, ["through"]), (errno.ENOTSUP, ["through", "sync"]), (errno.EIO, ["through", "EIO"])],
+    ids=["a disk", "a network mount", "a broken disk"],
+)
+def test_what_is_durable_goes_through_the_drives_memory(tmp_path, monkeypatch, answer, expected):
+    """On macOS; a disk that failed is not asked again, it would say that all is well."""
+    called = []
+
+    def control(handle, command):
+        assert command == 51
+        called.append("through")
+        if answer is not None:
+            raise OSError(answer, "no")
+
+    monkeypatch.setattr(files.fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(files.fcntl, "fcntl", control)
+    monkeypatch.setattr(files.os, "fsync", lambda handle: called.append("sync"))
+    with (tmp_path / "a").open("wb") as file:
+        try:
+            files.to_disk(file.fileno())
+        except OSError as error:
+            called.append(errno.errorcode[error.errno])
+    assert called == expected
+
+
+def refused(*_):
+    raise OSError(errno.EINVAL, "not on this file system")
+
+
+@pytest.mark.parametrize("fallocate", [None, refused], ids=["no such call", "it refuses"])
+@pytest.mark.parametrize("n_bytes", [3 * 2**20 + 17, 0])
+def test_room_is_taken_without_a_call_for_it(tmp_path, monkeypatch, fallocate, n_bytes):
+    if fallocate is None:
+        monkeypatch.delattr("os.posix_fallocate", raising=False)
+    else:
+        monkeypatch.setattr("os.posix_fallocate", fallocate, raising=False)
+    with (tmp_path / "a").open("wb") as file:
+        files.take_room(file.fileno(), n_bytes)
+    found = (tmp_path / "a").stat()
+    assert found.st_size == n_bytes
+    assert found.st_blocks * 512 >= n_bytes  # not a hole
+
+
+def test_room_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with (tmp_path / "a").open("wb") as file, pytest.raises(OSError, match="full"):
+        files.take_room(file.fileno(), 100)
+    assert (tmp_path / "a").stat().st_size == 0

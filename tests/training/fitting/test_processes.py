@@ -153,3 +153,12 @@ def test_shares_of_a_batch_have_the_gradient_of_the_batch(name):
     parts = [[len(share) / 7 * g for g in gradients(share)] for share in shares]
     for exact, *summed in zip(whole, *parts, strict=True):
         assert torch.allclose(sum(summed), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(["lo", "eth0"], "lo"), (["gif0", "lo0", "en0"], "lo0"), (["lowpan0", "eth0"], "lo")],
+)
+def test_processes_talk_through_the_loopback_device(monkeypatch, devices, expected):
+    monkeypatch.setattr("socket.if_nameindex", lambda: [*enumerate(devices, 1)])
+    assert processes._loopback() == expected
