@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from avqa.extract.media.types import Limits
 MICROSECONDS = 1_000_000
 DECLARES_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf", "gif"})
 """Containers whose header says how long they are; others are measured from what is there."""
+CONTAINER_LENGTHS = frozenset({"asf", "flv", "gif"})
+"""Containers whose streams are given the length of the whole."""
 BAD_PACKETS = 100
 """Reading errors in a row after which the rest of a file is given up."""
 
@@ -105,7 +108,37 @@ def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 def declared_seconds(container: Any) -> float | None:
     """Length as the container declares it, or as FFmpeg estimates it."""
-    return None if container.duration is None else container.duration / MICROSECONDS
+    if container.duration is None:
+        return None
+    return _since_start(container, container.duration / MICROSECONDS)
+
+
+def _since_start(container: Any, seconds: float) -> float:
+    """Matroska's writers put the time of the end where the length belongs."""
+    start = (container.start_time or 0) / MICROSECONDS
+    late = "matroska" in container.format.name and 0 < start < seconds
+    return seconds - start if late else seconds
+
+
+def declared_of(container: Any, streams: list[Any]) -> float | None:
+    """Length that the chosen streams declare themselves; None where one of them does not.
+
+    Another track may be longer than they are, and the container as long as that.
+    """
+    lengths = [_own_seconds(container, stream) for stream in streams]
+    known = [seconds for seconds in lengths if seconds is not None]
+    return max(known) if len(known) == len(lengths) else None
+
+
+def _own_seconds(container: Any, stream: Any) -> float | None:
+    if stream.duration and container.format.name not in CONTAINER_LENGTHS:
+        return float(stream.duration * stream.time_base)
+    tags = (value for key, value in stream.metadata.items() if key.startswith("DURATION"))
+    found = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", next(tags, ""))
+    if found is None:
+        return None
+    hours, minutes, seconds = found.groups()
+    return _since_start(container, int(hours) * 3600 + int(minutes) * 60 + float(seconds))
 
 
 @dataclass
@@ -117,12 +150,14 @@ class Demuxed:
     first: Fraction | None
     """Start in seconds of the earliest packet of frame or audio."""
     last: Fraction | None
-    """End of the latest one."""
+    """End of the latest one, in any track if the chosen ones do not declare their length."""
+    declared_seconds: float | None
+    """Length of what ``last`` is about, as it is declared."""
 
     def is_short_of(self, container: Any) -> bool:
         """Whether packets end clearly before the length that the header declares."""
         name = container.format.name.split(",")[0]
-        declared = declared_seconds(container)
+        declared = self.declared_seconds
         if declared is None or name not in DECLARES_LENGTH or self.last is None:
             return False
         start = min(self.first or Fraction(0), Fraction(0))
@@ -137,14 +172,17 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         MediaError: ``too_long`` if time stamps go beyond the limit.
     """
     audio = audio_stream(container)
+    chosen = [stream, audio] if audio else [stream]
+    declared = declared_of(container, chosen)
+    streams = chosen if declared is not None else [*chosen, *_others(container, chosen)]
     for other in container.streams:
-        if other.index not in (stream.index, getattr(audio, "index", None)):
+        if other not in streams:
             other.discard = Discard.all
     columns = array("q"), array("q"), array("b"), array("b")
     traits = Traits()
     look = _Look(stream, traits)
     extents: dict[int, _Extent] = {}
-    for packet in packets_of(container, [stream, audio] if audio else [stream], traits.warnings):
+    for packet in packets_of(container, streams, traits.warnings):
         index = packet.stream_index
         if index not in extents:
             extents[index] = _Extent(packet.time_base, limits)
@@ -166,7 +204,19 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         traits,
         first=min((e.first * e.time_base for e in timed if e.first is not None), default=None),
         last=max((e.last * e.time_base for e in timed), default=None),
+        declared_seconds=declared_seconds(container) if declared is None else declared,
     )
+
+
+def _others(container: Any, chosen: list[Any]) -> list[Any]:
+    """Tracks that may be as long as the container says: its length is that of the longest."""
+    return [
+        other
+        for other in container.streams
+        if other.type in ("video", "audio", "subtitle", "data")
+        and other not in chosen
+        and not other.disposition & Disposition.attached_pic
+    ]
 
 
 class _Extent:
@@ -226,6 +276,8 @@ def packets_of(container: Any, streams: list[Any], warnings: list[str]) -> Itera
             return
         except FFmpegMemoryError:
             raise
+        except BlockingIOError:  # some kilobytes in which no packet begins: go on behind them
+            continue
         except OSError as error:
             raise MediaError(
                 "unreadable",

@@ -25,6 +25,8 @@ OLDEST = (7, 0)
 """The first that takes ``-/filter`` from a file; time bases by name and frame modes are older."""
 KEPT_LINES = 20
 LINE_BYTES = 4096
+_HARMLESS = re.compile(r"\[null @|could not find sync byte")
+"""The null output complains about frames at one time, TS about zeros between its packets."""
 _INPUT = "input"
 _COLOURS = {"AV_LOG_FORCE_NOCOLOR": "1"}
 
@@ -114,8 +116,7 @@ class Running:
         # A message without an end must not fill the memory.
         while line := self._process.stderr.readline(LINE_BYTES):
             text = line.decode("utf-8", "surrogateescape").rstrip()
-            # The null output complains about frames at one time; that is no damage.
-            if ("[error]" in text or "[fatal]" in text) and "[null @" not in text:
+            if ("[error]" in text or "[fatal]" in text) and not _HARMLESS.search(text):
                 self.num_errors += 1
                 self.errors.append(re.sub(r"\[[^]]*\] ?", "", text))
             self._take(text)

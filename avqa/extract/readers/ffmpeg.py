@@ -30,7 +30,8 @@ _SCALE = (
 _STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)[^:]*: (Video|Audio): (\w+)(.*)$")
 _SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
 _RATE = re.compile(r", ([\d.]+)(k?) fps")
-_DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)")
+_INPUT = re.compile(r"^\[info\] Input #0, ([\w,]+), from")
+_DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)(?:, start: ([\d.]+))?")
 # These are searched anywhere in a line: another thread's unfinished message may come before.
 _TIME_BASE = re.compile(r"\[Parsed_showinfo.*config in time_base: (\d+)/(\d+)")
 _SHOWN = re.compile(r"\[Parsed_showinfo\S* @ \S+ \[info\] n: *\d+ pts: *(\S+) .*?duration: *(\S+)")
@@ -51,16 +52,23 @@ class _Header:
     """Index, codec and rest of the line, of each video stream that is no cover image."""
     audio: list[tuple[int, str, str]] = field(default_factory=list)
     declared_seconds: float | None = None
+    container: str = ""
 
     def take(self, line: str) -> None:
-        if found := _STREAM.match(line):
+        if found := _INPUT.match(line):
+            self.container = found[1]
+        elif found := _STREAM.match(line):
             stream = (int(found[1]), found[3], found[4])
             if found[2] == "Audio":
                 self.audio.append(stream)
             elif "(attached pic)" not in found[4]:
                 self.video.append(stream)
         elif found := _DURATION.match(line):
-            self.declared_seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+            seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+            start = float(found[4] or 0)
+            # Matroska's writers put the time of the end where the length belongs.
+            late = "matroska" in self.container and start < seconds
+            self.declared_seconds = seconds - start if late else seconds
 
 
 def _default(streams: list[tuple[int, str, str]]) -> tuple[int, str, str]:
@@ -100,7 +108,7 @@ class FfmpegReader:
         table = _Table(path, limits)
         rate = _RATE.search(rest)
         fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None
-        table.fill(index, audio)
+        table.fill(index)
         times = table.times(fps)
         return Probe(
             path=path,
@@ -239,7 +247,7 @@ def _exact_rate(fps: float) -> Fraction:
 
 
 class _Table:
-    """Time stamps of all frames, and the extent of the audio, from one full decode."""
+    """Time stamps of all frames, and the extent of all tracks, from one full decode."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self._path = path
@@ -247,11 +255,11 @@ class _Table:
         self._pts: list[int] = []
         self._length = 0
         self._time_base = Fraction(1)
-        self._audio_end = Fraction(0)
+        self._ends: list[Fraction] = [Fraction(0)]
         self._started = False
         self.num_errors = 0
 
-    def fill(self, frame: int, audio: int | None) -> None:
+    def fill(self, frame: int) -> None:
         """Run the program."""
         command = ffmpeg_program.arguments(
             self._path,
@@ -260,10 +268,11 @@ class _Table:
                 format="null", enc_time_base="demux", **_QUIET,
             )
         )  # fmt: skip
-        if audio is not None:
-            command += ["-map", f"0:{audio}", "-c", "copy", "-f", "framecrc", "pipe:1"]
+        # The declared length is that of the longest track, whichever it is.
+        tracks = [word for kind in "avsd" for word in ("-map", f"0:{kind}?")]
+        command += [*tracks, "-c", "copy", "-copy_unknown", "-f", "framecrc", "pipe:1"]
         with ffmpeg_program.running(command, self._take) as program:
-            self._take_audio(program.output)
+            self._take_ends(program.output)
             died = ffmpeg_program.crashed(self._path, program.finish())
             self.num_errors = program.num_errors
         if died is not None:
@@ -285,16 +294,18 @@ class _Table:
         elif found := _TIME_BASE.search(line):
             self._time_base = Fraction(int(found[1]), int(found[2]))
 
-    def _take_audio(self, lines: IO[bytes]) -> None:
-        time_base = Fraction(1)
-        end = 0
+    def _take_ends(self, lines: IO[bytes]) -> None:
+        time_bases: dict[int, Fraction] = {}
+        ends: dict[int, int] = {}
         for line in lines:
-            if line.startswith(b"#tb 0:"):
-                time_base = Fraction(line.split(b":")[1].strip().decode())
+            if line.startswith(b"#tb "):
+                track, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
+                time_bases[int(track)] = Fraction(time_base.strip())
             elif not line.startswith(b"#"):
                 fields = line.split(b",")
-                end = max(end, int(fields[2]) + int(fields[3]))
-        self._audio_end = end * time_base
+                end = int(fields[2]) + int(fields[3])
+                ends[int(fields[0])] = max(end, ends.get(int(fields[0]), 0))
+        self._ends += [end * time_bases[track] for track, end in ends.items()]
 
     def times(self, fps: Fraction | None) -> TimeTable:
         """The time table."""
@@ -304,12 +315,12 @@ class _Table:
         return table
 
     def is_short(self, declared: float | None) -> bool:
-        """Whether frame and audio both end clearly before the declared length."""
+        """Whether all tracks end clearly before the declared length."""
         if declared is None:
             return False
         frame_end = (self._pts[-1] + self._length) * self._time_base
         start = min(self._pts[0] * self._time_base, Fraction(0))
-        end = float(max(frame_end, self._audio_end) - start)
+        end = float(max(frame_end, *self._ends) - start)
         return end < declared - max(0.5, 0.01 * declared)
 
 
