@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from portability.path import Failed
@@ -48,6 +49,8 @@ def run(name: str) -> tuple[str, str]:
         return f"not run: {reason}", ""
     except Failed as error:
         return f"FAILED {today}", str(error)
+    except Exception:  # a fault of these scripts must not hide what comes after
+        return f"FAILED {today}", traceback.format_exc()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

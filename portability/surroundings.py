@@ -60,8 +60,9 @@ def lowest(folder: Path) -> str:
 
 def wheel(folder: Path) -> str:
     """The wheel alone, in an empty environment."""
-    venv, built = folder / "venv", folder / "dist"
-    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), ".")
+    venv, built, clone = folder / "venv", folder / "dist", folder / "clone"
+    call("git", "clone", "-q", str(ROOT), str(clone))  # a build leaves files where it is made
+    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), str(clone))
     call(find_python("3.11"), "-m", "venv", str(venv))
     (file,) = built.glob("avqa-*.whl")
     call(f"{venv}/bin/python", "-m", "pip", "install", "-q", "-c", "constraints.txt", str(file))
@@ -89,15 +90,15 @@ def one_core(folder: Path) -> str:
 
 def no_decord(folder: Path) -> str:
     """No decord, as where it has no wheel."""
-    return path(folder, here(), {**os.environ, "PYTHONPATH": str(TAKEN_AWAY)})
+    return path(folder, here(), {**plain(), "PYTHONPATH": str(TAKEN_AWAY)})
 
 
 def other_locale(folder: Path) -> str:
     """An ASCII locale, and a time zone that is 45 minutes off the hour."""
-    plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     home = folder / "дом мой"
     home.mkdir()
-    return path(home, here(), {**os.environ, **plain, "TZ": "Pacific/Chatham"})
+    return path(home, here(), {**plain(), **ascii_only, "TZ": "Pacific/Chatham"})
 
 
 def fresh_clone(version: str) -> Callable[[Path], str]:
@@ -131,9 +132,14 @@ ALL: dict[str, tuple[str, Callable[[Path], str]]] = {
 """Name → what it is, for the table; what makes it."""
 
 
+def plain() -> dict[str, str]:
+    """This process' environment, without what would lead another Python to this checkout."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def path(folder: Path, avqa: list[str], environ: dict[str, str] | None = None) -> str:
     """Go the main path with this command: the time it took, and with which versions."""
-    environ = dict(os.environ) if environ is None else environ
+    environ = plain() if environ is None else environ
     out = folder / "path"
     out.mkdir()
     out.chmod(0o777)
@@ -182,7 +188,7 @@ def call(*command: str) -> str:
     Raises:
         Failed: with all it said.
     """
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=plain(), capture_output=True, text=True)
     if done.returncode:
         raise Failed(
             f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
