@@ -138,6 +138,23 @@ def test_a_library_that_cannot_be_loaded_exits_5_and_no_video_failed(tmp_path, v
     assert (code, "2 extracted" in out) == (0, True)
 
 
+def test_libraries_that_do_not_load_in_time_exit_5_and_no_video_failed(
+    tmp_path, videos, monkeypatch
+):
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "librosa.py").write_text("import time\ntime.sleep(60)")
+    monkeypatch.syspath_prepend(tmp_path / "slow")
+    monkeypatch.setattr("avqa.extract.decoder.process.START_SECONDS", 3.0)
+    code, _, err = extract(videos, tmp_path / "store", "--features", AUDIO)
+    assert code == 5
+    assert err.splitlines()[-1] == (
+        "avqa: the decoder process has not loaded its libraries within 3 s; expected a few seconds;"
+        " the machine or the disk of the installation is overloaded, or a library hangs: run it"
+        " again, with fewer --decoders"
+    )
+    assert "light/audio: pending=2 ok=0 failed=0" in avqa("status", tmp_path / "store")[1]
+
+
 def test_a_locked_store_exits_4(tmp_path, videos):
     from avqa.store.lock import Lock
 

@@ -18,7 +18,8 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits, Report
 from avqa.extract.settings import Settings
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+"""To load libraries, from disks that many jobs share."""
 """How long a child may take to start; imports from a cold network disk are slow."""
 
 
@@ -255,7 +256,7 @@ class _Conversation:
     def run(self, message: Message) -> Iterator[Header | Block | Footer]:
         try:
             self._child.send(message)
-            answer, _ = self._child.receive(START_SECONDS)  # imports are not the video's fault
+            answer = self._first_answer()
             while True:
                 item = self._take(answer)
                 if item is not None:
@@ -270,6 +271,23 @@ class _Conversation:
                 raise failure from error
         # The frames have all been handed over; only the audio is lost.
         yield _footer({**self._so_far, "audio_error": _message(failure)})
+
+    def _first_answer(self) -> Message:
+        """The child has loaded what the request needs: that is never the video's fault.
+
+        Raises:
+            EnvironmentFailure: it has not, in all that time.
+            ChildDied: the process ended.
+        """
+        try:
+            answer, _ = self._child.receive(START_SECONDS)
+        except ChildSilent as error:
+            raise EnvironmentFailure(
+                f"the decoder process has not loaded its libraries within {START_SECONDS:g} s;"
+                " expected a few seconds; the machine or the disk of the installation is"
+                " overloaded, or a library hangs: run it again, with fewer --decoders"
+            ) from error
+        return answer
 
     def _take(self, answer: Message) -> Header | Block | Footer | None:
         kind = answer["kind"]
