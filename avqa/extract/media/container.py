@@ -65,8 +65,13 @@ def video_stream(container: Any, path: str) -> Any:
 
 
 def audio_stream(container: Any) -> Any:
-    """The audio stream flagged as default, else the first, else None."""
-    return _default(list(container.streams.audio)) if container.streams.audio else None
+    """The audio stream flagged as default, else the first, else None.
+
+    One that has no decoder is passed over where another has one.
+    """
+    streams = list(container.streams.audio)
+    known = [stream for stream in streams if stream.codec_context is not None]
+    return _default(known or streams) if streams else None
 
 
 def _default(streams: list[Any]) -> Any:
@@ -151,6 +156,8 @@ class Demuxed:
     """Start in seconds of the earliest packet of frame or audio."""
     last: Fraction | None
     """End of the latest one, in any track if the chosen ones do not declare their length."""
+    has_audio: bool
+    """Whether the audio has packets: a recording that was muted declares it and has none."""
     declared_seconds: float | None
     """Length of what ``last`` is about, as it is declared."""
 
@@ -180,6 +187,10 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
             other.discard = Discard.all
     columns = array("q"), array("q"), array("b"), array("b")
     traits = Traits()
+    if audio is not None and audio is not _default(list(container.streams.audio)):
+        traits.warnings.append(
+            f"an audio stream has no decoder: stream {audio.index} is read in its place"
+        )
     look = _Look(stream, traits)
     extents: dict[int, _Extent] = {}
     for packet in packets_of(container, streams, traits.warnings):
@@ -204,6 +215,7 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         traits,
         first=min((e.first * e.time_base for e in timed if e.first is not None), default=None),
         last=max((e.last * e.time_base for e in timed), default=None),
+        has_audio=audio is not None and audio.index in extents,
         declared_seconds=declared_seconds(container) if declared is None else declared,
     )
 

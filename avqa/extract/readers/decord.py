@@ -81,7 +81,7 @@ class DecordReader:
                 codec=codec.codec.canonical_name,
                 declared_seconds=_container.declared_seconds(container),
                 times=times,
-                has_audio=_container.audio_stream(container) is not None,
+                has_audio=found.has_audio,
                 average_fps=fps,
                 private=_Private(dropped, aspect, short, limits),
             )

@@ -104,7 +104,8 @@ class FfmpegReader:
         index, codec, rest = _default(header.video)
         width, height = _declared_size(path, rest, limits)
         file_checks.check_length(path, header.declared_seconds, limits)
-        audio = _default(header.audio)[0] if header.audio else None
+        known = [stream for stream in header.audio if stream[1] != "none"] or header.audio
+        audio = _default(known) if known else None
         table = _Table(path, limits)
         rate = _RATE.search(rest)
         fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None
@@ -118,10 +119,14 @@ class FfmpegReader:
             codec=codec,
             declared_seconds=header.declared_seconds,
             times=times,
-            has_audio=audio is not None,
+            has_audio=audio is not None and table.has_audio(header.audio.index(audio)),
             average_fps=fps,
             private=_Private(
-                index, audio, table.num_errors, table.is_short(header.declared_seconds), limits
+                index,
+                audio and audio[0],
+                table.num_errors,
+                table.is_short(header.declared_seconds),
+                limits,
             ),
         )
 
@@ -255,7 +260,7 @@ class _Table:
         self._pts: list[int] = []
         self._length = 0
         self._time_base = Fraction(1)
-        self._ends: list[Fraction] = [Fraction(0)]
+        self._ends: dict[int, Fraction] = {}
         self._started = False
         self.num_errors = 0
 
@@ -305,7 +310,11 @@ class _Table:
                 fields = line.split(b",")
                 end = int(fields[2]) + int(fields[3])
                 ends[int(fields[0])] = max(end, ends.get(int(fields[0]), 0))
-        self._ends += [end * time_bases[track] for track, end in ends.items()]
+        self._ends = {track: end * time_bases[track] for track, end in ends.items()}
+
+    def has_audio(self, number: int) -> bool:
+        """Whether audio stream ``number`` has packets; the audio streams were mapped first."""
+        return number in self._ends
 
     def times(self, fps: Fraction | None) -> TimeTable:
         """The time table."""
@@ -320,7 +329,7 @@ class _Table:
             return False
         frame_end = (self._pts[-1] + self._length) * self._time_base
         start = min(self._pts[0] * self._time_base, Fraction(0))
-        end = float(max(frame_end, *self._ends) - start)
+        end = float(max(frame_end, *self._ends.values()) - start)
         return end < declared - max(0.5, 0.01 * declared)
 
 

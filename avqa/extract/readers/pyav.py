@@ -98,7 +98,7 @@ class PyavReader:
                 codec=name,
                 declared_seconds=_container.declared_seconds(container),
                 times=times,
-                has_audio=_container.audio_stream(container) is not None,
+                has_audio=found.has_audio,
                 average_fps=fps,
                 private=private,
             )

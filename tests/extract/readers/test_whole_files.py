@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
 import pytest
 from helpers.media import clips
@@ -77,6 +78,36 @@ def test_another_track_is_longer(reader, track, extension, tmp_path):
     numbers, report = read(reader, path)
     assert numbers == MIDDLES
     assert (report.partial, report.corrupt) == (False, 0)
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize("reader", readers.names())
+def test_a_muted_recording_is_a_video_without_audio(reader, extension, tmp_path):
+    path = tmp_path / f"a{extension}"
+    declared = () if extension == ".mkv" else ("-movflags", "empty_moov+frag_keyframe")
+    ffmpeg("-i", base(".mp4"), "-c", "copy", "-bsf:a", "noise=drop=1", *declared, path)
+    with av.open(str(path)) as container:
+        assert len(container.streams.audio) == 1
+    loaded = readers.load(reader).READER
+    probe = loaded.probe(str(path), Limits())
+    assert not probe.has_audio
+    report = Report()
+    assert len(list(loaded.frames(probe, [12, 37], report))) == 2
+    assert not report.partial
+
+
+@pytest.mark.parametrize("reader", readers.names())
+def test_of_two_audio_streams_the_one_that_decodes_is_read(reader, tmp_path):
+    whole, path = tmp_path / "whole.mp4", tmp_path / "a.mp4"
+    tracks = ("-map", "1", "-map", "0", "-c", "copy", "-c:a:0", "ac3", "-disposition:a", "0")
+    ffmpeg("-i", base(".mp4"), *sound(tmp_path), *tracks, whole)
+    content = whole.read_bytes()
+    assert content.count(b"ac-3") == 1
+    path.write_bytes(content.replace(b"ac-3", b"zz-9"))
+    numbers, report = read(reader, path)
+    assert numbers == MIDDLES
+    if reader == "pyav":
+        assert report.warnings == ["an audio stream has no decoder: stream 2 is read in its place"]
 
 
 @pytest.mark.parametrize("reader", readers.names())
