@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +14,51 @@ from avqa.errors import ConfigError
 DEVICES = Path("/dev")
 
 
-def num_cores() -> int:
-    """Cores this process may use; those of its job where SLURM does not bind it to them."""
+def num_cores(root: Path = Path("/")) -> int:
+    """Cores this process may use; those of its job where SLURM does not bind it to them.
+
+    A container that may use so much processor time (``docker --cpus``) has as many cores, and one
+    for what is left over.
+
+    Args:
+        root: of the file system.
+    """
     has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    cores = [len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1]
     of_job = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(cores, int(of_job)) if of_job.isdecimal() else cores
+    if of_job.isdecimal():
+        cores.append(int(of_job))
+    return min([*cores, *_cores_of_groups(root)])
+
+
+def _cores_of_groups(root: Path) -> Iterator[int]:
+    for group in control_groups("cpu", root):
+        found = [group / "cpu.max"], [group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us"]
+        for files in found:
+            if all(file.exists() for file in files):
+                quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()
+                if quota not in ("max", "-1"):
+                    yield max(1, math.ceil(int(quota) / int(period)))
+
+
+def control_groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
+    """Folders of the control groups that hold this process, each before the one around it.
+
+    Args:
+        controller: ``cpu`` or ``memory``, for groups of version 1, where each has its own.
+        root: of the file system.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or controller in controllers.split(","):
+            base = root / "sys/fs/cgroup" / (controller if controllers else "")
+            folder = base / path.lstrip("/")
+            # Inside a container the path may be the host's, of which only the base exists.
+            yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -27,7 +27,7 @@ PARTS = {
     "machine": BASE,
     "caches": set(),
     "extract": {*BASE, "caches", "plugins"},
-    "store": {*BASE, "units"},
+    "store": {*BASE, "machine", "units"},
     "datasets": {*BASE, "plugins"},
     "heads": {*BASE, "plugins"},
 }

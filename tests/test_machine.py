@@ -35,3 +35,28 @@ def test_cores_are_those_of_the_job(monkeypatch):
     assert num_cores() == 8
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")
     assert num_cores() == 64
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 64),
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/job/step\n", {"job/cpu.max": "150000 100000\n", "job/step/cpu.max": "max 100000"}, 2),
+        ("0::/of/the/host\n", {"cpu.max": "10000 100000\n"}, 1),
+        (
+            "4:devices:/\n3:cpu,cpuacct:/docker/ab\n0::/\n",
+            {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+        ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+    ],
+)
+def test_cores_are_those_of_the_container(tmp_path, monkeypatch, group, files, cores):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    files = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in {"proc/self/cgroup": group, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert num_cores(tmp_path) == cores

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avqa.machine import control_groups
+
 SHARED_MEMORY = Path("dev/shm")
 _GROUPS = (
-    # what the line of /proc/self/cgroup has, folder, limit, use, part of the use that can be freed
-    ("", "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    (
-        *("memory", "sys/fs/cgroup/memory"),
-        *("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ),
+    # limit, use, part of the use that can be freed; in control groups of version 2 and 1
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -41,19 +40,10 @@ def free_memory(root: Path = Path("/")) -> int:
 
 def _within_limits(root: Path) -> Iterator[int]:
     """Bytes left in every control group that holds this process: containers, batch systems."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for name, base, limit, use, freeable in _GROUPS:
-            if name in controllers.split(","):
-                folder = root / base / path.lstrip("/")
-                # Inside a container the path may be the host's, of which only the base exists.
-                for group in (folder, *folder.parents):
-                    if group.is_relative_to(root / base) and (group / limit).exists():
-                        yield _left(group, limit, use, freeable)
+    for group in control_groups("memory", root):
+        for limit, use, freeable in _GROUPS:
+            if (group / limit).exists():
+                yield _left(group, limit, use, freeable)
 
 
 def _left(group: Path, limit: str, use: str, freeable: str) -> int:

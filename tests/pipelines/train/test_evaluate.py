@@ -15,6 +15,7 @@ from avqa import datasets
 from avqa.datasets._parts.vocabulary import ANSWERS, encode_words
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
 from avqa.heads import HeadInput
+from avqa.pipelines.train import evaluate as evaluating
 from avqa.pipelines.train.evaluate import EvaluateOptions, evaluate, predict
 from avqa.store.places.files import write_json
 from avqa.store.reader import FeatureStore
@@ -221,3 +222,19 @@ def test_an_out_that_cannot_be_written_is_refused_first(run, tmp_path, name, wha
     assert str(error.value) == (
         f"out='{tmp_path / name}' {what}; expected a file to write; change --out"
     )
+
+
+def test_workers_of_the_machine_that_trained_are_no_more_than_cores_here(
+    run, tmp_path, monkeypatch
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    for file in copy.rglob("config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["settings"]["workers"] = 64
+        file.write_text(json.dumps(config), encoding="utf-8")
+    given = []
+    monkeypatch.setattr(evaluating, "num_cores", lambda: 3)
+    monkeypatch.setattr(evaluating, "infer", lambda *_, workers, **__: given.append(workers) or [])
+    predict(options(copy), tmp_path / "answers.json", print)
+    assert given == [3]

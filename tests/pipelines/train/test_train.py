@@ -24,7 +24,7 @@ from avqa.store.text_writer import Texts
 from avqa.training.data import building
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
-from avqa.training.fitting.fit import infer
+from avqa.training.fitting.fit import infer, too_many_workers
 from avqa.training.run import Member, Run, member_path
 from avqa.training.scoring import predictions, read_predictions
 from avqa.training.settings import resolve
@@ -180,6 +180,34 @@ def test_devices_reach_the_fit_and_are_written_down(data, tmp_path, monkeypatch)
         train_head(options(data, tmp_path, devices=2))
     path = member_path(tmp_path, "default", 0) / "environment.json"
     assert json.loads(path.read_text())["devices"] == 2
+
+
+def test_workers_above_the_cores_are_said_once(data, tmp_path, monkeypatch):
+    """With torch's own warning it would be one for every loader, and an error here."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
+    said = []
+    assignments = TINY | {"epochs": "1", "workers": "2"}
+    train_head(options(data, tmp_path / "run", seeds=2, assignments=assignments), said.append)
+    assert [line for line in said if "workers" in line] == [
+        "workers=2; expected at most 1, as cores=1 can be used; trains all the same, maybe slower;"
+        " use --set workers=1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "devices", "line"),
+    [
+        (8, 1, None),
+        (9, 1, "workers=9; expected at most 8, as cores=8"),
+        (2, 4, None),
+        (3, 4, "workers=3 in each of devices=4; expected at most 2, as cores=8"),
+    ],
+)
+def test_workers_count_in_every_device(monkeypatch, workers, devices, line):
+    monkeypatch.setattr("avqa.training.fitting.fit.num_cores", lambda: 8)
+    settings, _ = resolve("avst", {"workers": str(workers)})
+    said = too_many_workers(settings, devices)
+    assert said is None if line is None else said.startswith(line + " can be used; ")
 
 
 def test_random_weights_are_said_once_and_above_the_table(run):
