@@ -9,6 +9,7 @@ import sys
 import pytest
 from helpers.extraction import light as light_encoder
 from helpers.extraction import reused_children as children
+from helpers.media import clips
 from helpers.store import s3_server
 
 from avqa import machine
@@ -25,6 +26,12 @@ def _memory_is_given_back():
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """The bundled program works; else who needs it is skipped, and `test_clips.py` says why."""
+    return clips.program()
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +96,14 @@ def gpus(tmp_path, monkeypatch):
         return machine.visible_gpus()
 
     return pretend
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Nothing has passed where everything that needs a clip was skipped, whatever was selected."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if exitstatus == 0 and any(clips.NONE in str(report.longrepr) for report in skipped):
+        session.exitstatus = 1
 
 
 def pytest_collection_modifyitems(items):

@@ -262,6 +262,7 @@ def test_the_version_is_that_of_all_that_matters():
     assert avqa("--version")[1] == done.stdout
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_encoders_and_decoders_are_listed():
     _, out, _ = avqa("encoders")
     assert "resnet18/map                14×14×512            12.04  yes" in out

@@ -28,7 +28,7 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, ffmpeg):
     out = tmp_path_factory.mktemp("synth") / "benchmark"
     options = ("--videos", 3, "--seconds", 2, "--instruments", 4, "--seed", 1)
     return out, synth(out, *options), contents(out)
@@ -99,6 +99,7 @@ def test_a_second_run_renders_only_what_is_missing(made):
     assert contents(out) == files
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_the_number_of_processes_changes_no_byte(tmp_path):
     settings = check_settings(4, 2, "4", 1)  # enough clips for a pool
     for processes in (1, 2):

@@ -348,6 +348,7 @@ def test_child_dies_with_its_parent(name: str) -> None:
         assert wait_until_gone(pid)
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_program_of_the_ffmpeg_reader_dies_with_its_parent() -> None:
     """By kill -9, one that reads and writes no pipe that its parent's end would break."""
     program = """

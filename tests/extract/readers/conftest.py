@@ -11,7 +11,7 @@ DEFAULT = Settings().decoder
 
 
 @pytest.fixture(params=readers.names())
-def reader(request: pytest.FixtureRequest) -> Reader:
+def reader(request: pytest.FixtureRequest, ffmpeg: str) -> Reader:
     """Not the default one: without that nothing works, and it must not be passed over."""
     try:
         return readers.load(request.param).READER

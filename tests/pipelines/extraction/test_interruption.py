@@ -158,6 +158,7 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     assert_all_gone(everyone)
 
 
+@pytest.mark.usefixtures("ffmpeg")
 @pytest.mark.parametrize(
     ("kills", "features"),
     [(1, ("resnet18/pool",)), pytest.param(10, DEFAULT_FEATURES, marks=pytest.mark.soak)],
