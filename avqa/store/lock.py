@@ -179,8 +179,8 @@ def process_start(pid: int) -> str | None:
     Where there is no ``/proc``, live processes all give the empty string.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return "" if not Path("/proc/self/stat").exists() and _answers(pid) else None
     # The command in parentheses may hold spaces; state and start follow it.

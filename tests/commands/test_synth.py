@@ -122,7 +122,7 @@ def test_another_benchmarks_folder_is_refused(made):
 
 @pytest.mark.parametrize("name", ["notes.txt", "truth.json"])
 def test_a_folder_of_something_else_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("[]")
+    (tmp_path / name).write_text("[]", encoding="utf-8")
     code, _, said = synth(tmp_path)
     assert code == 2
     assert "is not empty and has no truth.json of a benchmark; expected a new folder" in said
@@ -130,7 +130,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, name):
 
 
 def test_a_file_is_refused(tmp_path):
-    (tmp_path / "out").write_text("")
+    (tmp_path / "out").write_text("", encoding="utf-8")
     assert synth(tmp_path / "out")[::2] == (
         2,
         f"avqa: '{tmp_path / 'out'}' is a file; expected a folder; give another OUT\n",

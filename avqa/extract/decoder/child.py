@@ -64,7 +64,7 @@ class Memory:
 def _data_bytes() -> int:
     """Private writable memory of this process, as the kernel counts it for the limit."""
     try:
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[5]) * resource.getpagesize()
     except OSError:  # no Linux, no limit
         return 0

@@ -47,15 +47,19 @@ def _within_limits(root: Path) -> Iterator[int]:
 
 
 def _left(group: Path, limit: str, use: str, freeable: str) -> int:
-    most = (group / limit).read_text().strip()
+    most = _text(group / limit)
     if most == "max":
         return 2**62
-    return int(most) - int((group / use).read_text()) + _field(group / "memory.stat", freeable)
+    return int(most) - int(_text(group / use)) + _field(group / "memory.stat", freeable)
 
 
 def _field(file: Path, name: str) -> int:
-    found = (line.split() for line in file.read_text().splitlines())
+    found = (line.split() for line in _text(file).splitlines())
     return next(int(words[1]) for words in found if words[0] == name)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip()
 
 
 def shared(tensor: Tensor, root: Path = Path("/")) -> Tensor:

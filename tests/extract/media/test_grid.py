@@ -210,7 +210,9 @@ def _ppm(data: bytes) -> np.ndarray:
 def _end_ms(path: Path) -> int:
     """End of the last frame, which the muxer chooses when rates vary."""
     command = [clips.program(), "-nostdin", "-i", str(path), "-vf", "showinfo"]
-    done = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "-f", "null", "-"], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     last = [line for line in done.stderr.splitlines() if " duration_time:" in line][-1]
     begin = float(last.split(" pts_time:")[1].split()[0])
     return round(1000 * (begin + float(last.split(" duration_time:")[1].split()[0])))

@@ -101,7 +101,7 @@ def test_folder(decoder: DecoderProcess, tmp_path: Path) -> None:
 
 def test_text_renamed(decoder: DecoderProcess, tmp_path: Path) -> None:
     path = tmp_path / "readme.mp4"
-    path.write_text("This is a text about videos.\n" * 100)
+    path.write_text("This is a text about videos.\n" * 100, encoding="utf-8")
     error = refusal(decoder, path)
     assert error.reason == "not_media"
     assert "convert or remove it" in str(error)
@@ -155,7 +155,7 @@ def beside(clip: Path, tmp_path: Path) -> Path:
 
 def test_ffconcat_renamed(decoder: DecoderProcess, beside: Path) -> None:
     path = beside / "script.mp4"
-    path.write_text("ffconcat version 1.0\nfile target.mp4\n")
+    path.write_text("ffconcat version 1.0\nfile target.mp4\n", encoding="utf-8")
     assert plays(path)
     error = refusal(decoder, path)
     assert error.reason == "refused_protocol"
@@ -164,7 +164,10 @@ def test_ffconcat_renamed(decoder: DecoderProcess, beside: Path) -> None:
 
 def test_hls_renamed(decoder: DecoderProcess, beside: Path) -> None:
     path = beside / "list.mp4"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:4,\ntarget.ts\n#EXT-X-ENDLIST\n")
+    path.write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:4,\ntarget.ts\n#EXT-X-ENDLIST\n",
+        encoding="utf-8",
+    )
     assert plays(path, format="hls")
     error = refusal(decoder, path)
     assert error.reason == "refused_protocol"
@@ -174,7 +177,7 @@ def test_hls_renamed(decoder: DecoderProcess, beside: Path) -> None:
 def test_script_with_a_head_we_do_not_know(decoder: DecoderProcess, beside: Path) -> None:
     """The white list of containers is what refuses it, not the list of heads."""
     path = beside / "script.mp4"
-    path.write_text("\n" * 5000 + "ffconcat version 1.0\nfile target.mp4\n")
+    path.write_text("\n" * 5000 + "ffconcat version 1.0\nfile target.mp4\n", encoding="utf-8")
     assert refusal(decoder, path).reason in ("not_media", "refused_protocol")
 
 
@@ -187,7 +190,7 @@ def test_addresses_are_no_files(decoder: DecoderProcess, clip: Path) -> None:
 
 
 def peak_bytes(decoder: DecoderProcess) -> int:
-    status = Path(f"/proc/{decoder.pid}/status").read_text()
+    status = Path(f"/proc/{decoder.pid}/status").read_text(encoding="utf-8")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

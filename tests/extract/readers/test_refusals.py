@@ -163,7 +163,7 @@ def test_gigantic_picture_is_refused_in_little_memory(reader: Reader, gigantic_c
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, reader.name, str(gigantic_clip)],
         capture_output=True, text=True, cwd=Path(__file__).parents[3],
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     reason, grown_kb, child_kb = done.stdout.split()
     assert reason == "too_large", done.stderr
     # One such frame takes 384 MB.

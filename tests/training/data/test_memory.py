@@ -11,12 +11,14 @@ GB = 2**30
 def machine(root, available, cgroup, **files):
     """A file system that tells of memory; names of files have | for /."""
     (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable: {available // 1024} kB\n")
-    (root / "proc/self/cgroup").write_text(cgroup)
+    (root / "proc/meminfo").write_text(
+        f"MemTotal: 9 kB\nMemAvailable: {available // 1024} kB\n", encoding="utf-8"
+    )
+    (root / "proc/self/cgroup").write_text(cgroup, encoding="utf-8")
     for name, text in files.items():
         file = root / "sys/fs/cgroup" / name.replace("|", "/")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     return root
 
 
