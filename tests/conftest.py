@@ -1,7 +1,5 @@
 """Fixtures that several parts share."""
 
-import contextlib
-import ctypes
 import functools
 import gc
 import sys
@@ -21,11 +19,9 @@ def _memory_is_given_back():
     """Networks take gigabytes that the C library keeps, and several files are tested at a time."""
     yield
     if networks := sys.modules.get("helpers.extraction.networks"):
-        for kept in (networks.output, networks.network, networks.state):
-            kept.cache_clear()
+        networks.keep_only("")
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    machine.give_memory_back()
 
 
 @pytest.fixture(scope="session")

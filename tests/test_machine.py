@@ -1,6 +1,14 @@
 """What a machine has: GPUs as CUDA names them, cores of a job."""
 
+import platform
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
 import pytest
+from helpers.media import clips
 
 from avqa import machine
 from avqa.machine import num_cores
@@ -60,3 +68,54 @@ def test_cores_are_those_of_the_container(tmp_path, monkeypatch, group, files, c
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert num_cores(tmp_path) == cores
+
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
+
+def resident_mb():
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+@glibc
+def test_what_threads_freed_is_given_back():
+    """Blocks below the size that gets pages of its own; the last ones lie on top of the others."""
+    kept = []
+
+    def use():
+        blocks = [b"x" * (100_000 + size) for size in range(2000)]
+        kept.append(blocks[-1])
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    before = resident_mb()
+    machine.give_memory_back()
+    assert before - resident_mb() > 100
+
+
+LONG_LIVED = """
+import sys, warnings
+sys.path.insert(0, "tests")
+warnings.simplefilter("ignore")
+import avqa
+from test_machine import resident_mb
+if __name__ == "__main__":
+    for _ in range(3):
+        avqa.extract_video(sys.argv[1], ["clip_vit_b32/frame"], weights="random:0")
+        print(resident_mb())
+"""
+
+
+@glibc
+def test_a_process_that_lives_on_keeps_nothing_of_a_call():
+    """A call builds a network of 350 MB in threads of its own, from weights of 600 MB."""
+    clip = clips.cached_clip("a.mp4", seconds=2.0)
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_LIVED, str(clip)],
+        capture_output=True, check=True, text=True, encoding="utf-8",
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    first, _, third = (float(line) for line in done.stdout.split())
+    assert third - first < 300
