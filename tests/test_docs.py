@@ -1,5 +1,6 @@
 """The documentation says what the program does."""
 
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_command_reference_is_up_to_date(tmp_path):
     made = tmp_path / "commands.md"
     command = [sys.executable, "-m", "typer", "avqa.cli", "utils", "docs", "--name", "avqa"]
-    subprocess.run([*command, "--output", str(made)], check=True, cwd=ROOT, capture_output=True)
+    utf_8 = {**os.environ, "PYTHONUTF8": "1"}  # typer writes in the locale's encoding
+    command += ["--output", str(made)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True, env=utf_8)
     assert made.read_text(encoding="utf-8") == (ROOT / "docs" / "commands.md").read_text(
         encoding="utf-8"
     ), "renew it: python -m typer avqa.cli utils docs --name avqa --output docs/commands.md"
