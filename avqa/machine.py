@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -12,18 +15,81 @@ from avqa.errors import ConfigError
 
 DEVICES = Path("/dev")
 _MEMORY = (
-    # controller, limit, use, part of the use that can be freed; of both versions of control groups
-    ("", "memory.max", "memory.current", "inactive_file"),
-    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    # limit, use, part of the use that can be freed; of both versions of control groups
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
-def num_cores() -> int:
-    """Cores this process may use; those of its job where SLURM does not bind it to them."""
+def num_cores(root: Path = Path("/")) -> int:
+    """Cores this process may use; those of its job where SLURM does not bind it to them.
+
+    A container that may use so much processor time (``docker --cpus``) has as many cores, and one
+    for what is left over.
+
+    Args:
+        root: of the file system.
+    """
     has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    cores = [len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1]
     of_job = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(cores, int(of_job)) if of_job.isdecimal() else cores
+    if of_job.isdecimal():
+        cores.append(int(of_job))
+    limit = core_limit(root)
+    if limit is not None:
+        cores.append(max(1, math.ceil(limit)))
+    return min(cores)
+
+
+def core_limit(root: Path = Path("/")) -> float | None:
+    """Cores whose time this process may use by a container's limit; None without one.
+
+    Args:
+        root: of the file system.
+    """
+    limits = [
+        int(quota) / int(period)
+        for quota, period in _quotas(root)
+        if quota.isdecimal()  # else "max" or -1
+    ]
+    return min(limits, default=None)
+
+
+def _quotas(root: Path) -> Iterator[list[str]]:
+    for group in control_groups("cpu", root):
+        for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            if all((group / name).exists() for name in names):
+                yield " ".join(_text(group / name) for name in names).split()
+
+
+def control_groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
+    """Folders of the control groups that hold this process, each before the one around it.
+
+    Args:
+        controller: ``cpu`` or ``memory``, for groups of version 1, where each has its own.
+        root: of the file system.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or controller in controllers.split(","):
+            base = root / "sys/fs/cgroup" / (controller if controllers else "")
+            folder = base / path.lstrip("/")
+            # Inside a container the path may be the host's, of which only the base exists.
+            yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))
+
+
+def give_memory_back() -> None:
+    """Hand memory that was freed to the system.
+
+    The C library (glibc) keeps it, for every thread that ran apart: networks that are built in new
+    threads at each call would take gigabytes more each time in a process that lives on.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory(root: Path = Path("/")) -> int:
@@ -40,71 +106,27 @@ def free_memory(root: Path = Path("/")) -> int:
         of_machine = psutil.virtual_memory().available
     left = (
         _left(group, limit, use, freeable)
-        for controller, limit, use, freeable in _MEMORY
-        for group in _groups(root, controller)
+        for group in control_groups("memory", root)
+        for limit, use, freeable in _MEMORY
         if (group / limit).exists()
     )
     return max(0, min([of_machine, *left]))
 
 
 def _left(group: Path, limit: str, use: str, freeable: str) -> int:
-    most = (group / limit).read_text().strip()
+    most = _text(group / limit)
     if most == "max":
         return 2**62
-    return int(most) - int((group / use).read_text()) + _field(group / "memory.stat", freeable)
+    return int(most) - int(_text(group / use)) + _field(group / "memory.stat", freeable)
 
 
 def _field(file: Path, name: str) -> int:
-    found = (line.split() for line in file.read_text().splitlines())
+    found = (line.split() for line in _text(file).splitlines())
     return next(int(words[1]) for words in found if words[0] == name)
 
 
-def core_limit(root: Path = Path("/")) -> float | None:
-    """Cores whose time this process may use: a container's limit, below `num_cores`; None without.
-
-    Args:
-        root: of the file system.
-    """
-    limits = [
-        int(quota) / int(period)
-        for quota, period in _quotas(root)
-        if quota.isdecimal()  # else "max" or -1
-    ]
-    return min(limits, default=None)
-
-
-def _quotas(root: Path) -> Iterator[tuple[str, str]]:
-    for group in _groups(root, ""):
-        if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text().split()
-            yield quota, period
-    for group in _groups(root, "cpu"):
-        if (group / "cpu.cfs_quota_us").exists():
-            quota, period = (
-                (group / name).read_text().strip()
-                for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            )
-            yield quota, period
-
-
-def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of the control groups that hold this process: containers, batch systems.
-
-    Args:
-        root: of the file system.
-        controller: as a line of /proc/self/cgroup has it; empty for groups of version 2.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    base = root / "sys/fs/cgroup" / controller
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            folder = base / path.lstrip("/")
-            # Inside a container the path may be the host's, of which only the base exists.
-            yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip()
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -61,8 +61,8 @@ def main() -> None:
             print(f"measuring: round {number + 1} of {arguments.rounds}", flush=True)
             side_by_side(figures["steady"], folder, clips, out, bf16)
             figures["whole"].append(steady.whole_run(folder, out / "whole"))
-            (work / "figures.json").write_text(json.dumps(figures, indent=1))
-            (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
+            (work / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+            (ROOT / "docs" / "benchmarks.md").write_text(page(figures), encoding="utf-8")
     print("wrote docs/benchmarks.md")
 
 
@@ -130,7 +130,7 @@ def short_clips() -> Path:
 def has_bf16() -> bool:
     """Whether the processor has bf16 instructions."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags.split()
@@ -140,7 +140,7 @@ def machine() -> str:
     """Processor, cores, memory, versions: what the figures belong to."""
     name = platform.processor() or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass

@@ -39,10 +39,10 @@ def main() -> None:
     for name in heads.names():
         command = [sys.executable, "-m", "benchmarks.heads", "--only", name]
         command += ["--rounds", str(arguments.rounds)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")
         figures[name] = json.loads(done.stdout)
         print(name, figures[name], flush=True)
-    PAGE.write_text(page(figures, machine(), arguments.rounds))
+    PAGE.write_text(page(figures, machine(), arguments.rounds), encoding="utf-8")
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def main() -> None:
     )
     report = extract_folder(ExtractOptions(asked.out / VIDEOS, asked.out / "features", choices))
     print(report.summary(), flush=True)
-    truth = json.loads((asked.out / TRUTH).read_text())
+    truth = json.loads((asked.out / TRUTH).read_text(encoding="utf-8"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)
         store = open_store(asked.out / "features")

@@ -38,14 +38,14 @@ class Results:
     @classmethod
     def load(cls) -> Results:
         """Those of earlier calls."""
-        return cls(json.loads(KEPT.read_text()) if KEPT.exists() else {})
+        return cls(json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {})
 
     def keep(self, key: str, figures: dict[str, Any]) -> None:
         """Add one run."""
         self.runs[key] = figures
         KEPT.parent.mkdir(exist_ok=True)
         unfinished = KEPT.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(self.runs, indent=1))
+        unfinished.write_text(json.dumps(self.runs, indent=1), encoding="utf-8")
         unfinished.replace(KEPT)
 
 
@@ -129,9 +129,9 @@ def write_table(results: Results) -> None:
         lines.append(
             f"| {case.head} | {case.task} | {case.form} | {case.steps} | {accuracy} | {told} |"
         )
-    before, _, rest = PAGE.read_text().partition(START)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     after = rest.partition(END)[2]
-    PAGE.write_text(before + "\n".join([*lines, "", END]) + after)
+    PAGE.write_text(before + "\n".join([*lines, "", END]) + after, encoding="utf-8")
 
 
 def spread(values: list[float], form: str) -> str:

@@ -76,7 +76,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "avqa-train.json"
-        file.write_text(json.dumps(invented_rows(), indent=1))
+        file.write_text(json.dumps(invented_rows(), indent=1), encoding="utf-8")
         seconds = []
         for _ in range(rounds):
             start = time.perf_counter()

@@ -144,7 +144,7 @@ def write(bench: Bench, wanted: Sequence[Unit]) -> None:
         "progress": f"{len(done)} of {len(wanted)} trainings done.",
     }
     unfinished = PAGE.with_name(f"unfinished-{PAGE.name}")
-    unfinished.write_text(page(about, done, bench.rows))
+    unfinished.write_text(page(about, done, bench.rows), encoding="utf-8")
     unfinished.replace(PAGE)
 
 

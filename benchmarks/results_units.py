@@ -108,7 +108,7 @@ class Done:
     @classmethod
     def read(cls, path: Path) -> Done:
         """From the file that `Bench.run` wrote."""
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
         value["unit"] = Unit(**value["unit"])
         value["scores"] = {column: Score(*pair) for column, pair in value["scores"].items()}
         value["hits"] = {kind: Hits(**entry) for kind, entry in value["hits"].items()}
@@ -126,7 +126,9 @@ class Bench:
     @cached_property
     def truth(self) -> dict[str, Any]:
         """Who, where, when, how loud."""
-        value: dict[str, Any] = json.loads((self.root / "bench" / "truth.json").read_text())
+        value: dict[str, Any] = json.loads(
+            (self.root / "bench" / "truth.json").read_text(encoding="utf-8")
+        )
         return value
 
     def questions(self) -> dict[str, list[Question]]:

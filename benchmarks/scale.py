@@ -52,9 +52,9 @@ def main() -> None:
     table = rows([measure(videos, seconds) for videos, seconds in sizes])
     print("\n".join(table))
     if arguments.videos is None:
-        before, _, rest = PAGE.read_text().partition(START)
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
         after = rest.partition(END)[2]
-        PAGE.write_text(before + "\n".join([START, "", *table, "", END]) + after)
+        PAGE.write_text(before + "\n".join([START, "", *table, "", END]) + after, encoding="utf-8")
 
 
 def measure(videos: int, seconds: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def measure(videos: int, seconds: int) -> dict[str, Any]:
     shutil.rmtree(PLACE, ignore_errors=True)
     (PLACE / "videos").mkdir(parents=True)
     for number in range(videos):
-        (PLACE / "videos" / f"v{number:06d}.mp4").write_text(f"stub {number}")
+        (PLACE / "videos" / f"v{number:06d}.mp4").write_text(f"stub {number}", encoding="utf-8")
     try:
         killed_at = kill_half_way(videos, seconds)
         found = {name: step(name, seconds) for name in ("resume", "again", "open", "size", "crc")}
@@ -99,6 +99,7 @@ def step(name: str, seconds: int) -> dict[str, float]:
         stdout=subprocess.PIPE,
         cwd=ROOT,
         text=True,
+        encoding="utf-8",
     )
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures

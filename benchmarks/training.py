@@ -88,11 +88,15 @@ def main() -> None:
         for name in heads.names():
             command = [sys.executable, "-m", "benchmarks.training", "--only", name]
             done = subprocess.run(
-                [*command, "--folder", scratch], check=True, capture_output=True, text=True
+                [*command, "--folder", scratch],
+                check=True,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
             )
             learning[name] = json.loads(done.stdout)
             print(name, learning[name], flush=True)
-    PAGE.write_text(page(reading, learning, machine(), busy, arguments.rounds))
+    PAGE.write_text(page(reading, learning, machine(), busy, arguments.rounds), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 

@@ -64,7 +64,7 @@ def _questions(file: Path, num_videos: int) -> list[Question]:
     rows = invented_rows()[: round(QUESTIONS_PER_VIDEO * num_videos)]
     for row in rows:
         row["video_id"] = f"{int(str(row['video_id'])) % num_videos:08d}"
-    file.write_text(json.dumps(rows))
+    file.write_text(json.dumps(rows), encoding="utf-8")
     return datasets.read("music-avqa", file, ["train"])
 
 

@@ -144,7 +144,9 @@ def path(folder: Path, avqa: list[str], environ: dict[str, str] | None = None) -
     out.mkdir()
     out.chmod(0o777)
     seconds = go(out, avqa, environ)
-    done = subprocess.run([*avqa, "--version"], env=environ, capture_output=True, text=True)
+    done = subprocess.run(
+        [*avqa, "--version"], env=environ, capture_output=True, text=True, encoding="utf-8"
+    )
     return f"{seconds:.0f} s; {done.stdout.partition(';')[0]})"
 
 
@@ -188,7 +190,9 @@ def call(*command: str) -> str:
     Raises:
         Failed: with all it said.
     """
-    done = subprocess.run(command, cwd=ROOT, env=plain(), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=plain(), capture_output=True, text=True, encoding="utf-8"
+    )
     if done.returncode:
         raise Failed(
             f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"

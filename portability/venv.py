@@ -74,7 +74,9 @@ class Environment:
             Refusal: it failed; `explain_pip` says why.
         """
         pip = (self.python, "-m", "pip", "install", "--disable-pip-version-check")
-        done = subprocess.run([*pip, *words], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [*pip, *words], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+        )
         if done.returncode:
             log = self.folder / "pip.log"
             said = done.stdout + done.stderr
@@ -112,7 +114,11 @@ def prepare(environment: Environment, chosen: argparse.Namespace) -> None:
     complete = folder / COMPLETE
     kept = {}
     if environment.python.exists():
-        if not chosen.torch and complete.exists() and complete.read_text() == made_from():
+        if (
+            not chosen.torch
+            and complete.exists()
+            and complete.read_text(encoding="utf-8") == made_from()
+        ):
             return
         kept = environment.cpu_torch()
         if chosen.torch and not kept and environment.ask(ASK_TORCH):
@@ -220,7 +226,7 @@ def create(environment: Environment) -> None:
     if environment.python.exists():
         return
     made = [sys.executable, "-m", "venv", str(environment.folder)]
-    done = subprocess.run(made, capture_output=True, text=True)
+    done = subprocess.run(made, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         words = (done.stdout + done.stderr).strip().splitlines() or ["no word"]
         raise Refusal(
@@ -266,7 +272,7 @@ def python_version(program: str | Path) -> str:
 def asked(*command: str | Path) -> str:
     """What a command prints; empty if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

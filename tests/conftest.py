@@ -1,7 +1,5 @@
 """Fixtures that several parts share."""
 
-import contextlib
-import ctypes
 import functools
 import gc
 import sys
@@ -9,6 +7,7 @@ import sys
 import pytest
 from helpers.extraction import light as light_encoder
 from helpers.extraction import reused_children as children
+from helpers.media import clips
 from helpers.store import s3_server
 
 from avqa import machine
@@ -20,11 +19,15 @@ def _memory_is_given_back():
     """Networks take gigabytes that the C library keeps, and several files are tested at a time."""
     yield
     if networks := sys.modules.get("helpers.extraction.networks"):
-        for kept in (networks.output, networks.network, networks.state):
-            kept.cache_clear()
+        networks.keep_only("")
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    machine.give_memory_back()
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """The bundled program works; else who needs it is skipped, and `test_clips.py` says why."""
+    return clips.program()
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +92,14 @@ def gpus(tmp_path, monkeypatch):
         return machine.visible_gpus()
 
     return pretend
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Nothing has passed where everything that needs a clip was skipped, whatever was selected."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if exitstatus == 0 and any(clips.NONE in str(report.longrepr) for report in skipped):
+        session.exitstatus = 1
 
 
 def pytest_collection_modifyitems(items):

@@ -9,7 +9,7 @@ import avqa
 from avqa import addresses, plugins
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = sorted((ROOT / "avqa").rglob("*.py"))
 OF_THE_REPOSITORY = re.compile(r"\b(docs|examples|benchmarks|tests)/|\b[A-Z]+\.md\b")
 
@@ -59,7 +59,9 @@ def pages(tree):
 
 def test_every_page_that_a_message_names_is_there():
     named = {
-        ast.literal_eval(page) for file in FILES for page in pages(ast.parse(file.read_text()))
+        ast.literal_eval(page)
+        for file in FILES
+        for page in pages(ast.parse(file.read_text(encoding="utf-8")))
     }
     assert named >= {"docs/plugins.md", "docs/decoders.md", "examples/slurm/cluster.yaml"}
     assert sorted(path for path in named if not (ROOT / path).is_file()) == []
@@ -68,7 +70,7 @@ def test_every_page_that_a_message_names_is_there():
 def test_messages_name_addresses_not_files_that_only_the_repository_has():
     offenders = []
     for file in FILES:
-        tree = ast.parse(file.read_text())
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         given = {id(page) for page in pages(tree)}
         offenders += [
             f"{file.relative_to(ROOT)}:{text.lineno}: {text.value!r}"
@@ -82,5 +84,5 @@ def test_messages_name_addresses_not_files_that_only_the_repository_has():
 
 def test_one_version_is_written_everywhere():
     assert PROJECT["version"] == avqa.__version__
-    citation = (ROOT / "CITATION.cff").read_text()
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [avqa.__version__]

@@ -29,7 +29,7 @@ PARTS = {
     "programs": BASE,
     "caches": set(),
     "extract": {*BASE, "caches", "plugins", "programs"},
-    "store": {*BASE, "units"},
+    "store": {*BASE, "machine", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
 }
@@ -101,7 +101,7 @@ FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 def imports(module):
     """All modules that a module imports, also inside functions and for types alone."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -193,7 +193,11 @@ def loaded():
         script += [code, f"loaded[{name!r}] = sorted({HEAVY} & sys.modules.keys())"]
     script.append("print(json.dumps(loaded))")
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(script)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "\n".join(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     return {name: set(found) for name, found in json.loads(done.stdout.splitlines()[-1]).items()}
 
@@ -223,7 +227,7 @@ def test_commands_refuse_nothing_themselves():
         module
         for module, path in FILES.items()
         if module.startswith("avqa.commands.") and module != "avqa.commands.reporting"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Raise | ast.Try | ast.While | ast.ClassDef)
     }
     assert sorted(deciding) == []
@@ -233,7 +237,10 @@ def test_files_stay_short():
     sources = [
         path for part in ("avqa", "benchmarks", "tests") for path in (ROOT / part).rglob("*.py")
     ]
-    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources}
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in sources
+    }
     assert {name: count for name, count in lines.items() if count > 500} == {}
 
 

@@ -157,7 +157,9 @@ def stranger():
             environ |= {"PATH": "/usr/bin:/bin", "PYTHONPATH": ROOT, "TMPDIR": place / "tmp"}
             bare = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
             command = [*user, *bare, sys.executable, *arguments]
-            return subprocess.run(command, cwd=place, capture_output=True, text=True)
+            return subprocess.run(
+                command, cwd=place, capture_output=True, text=True, encoding="utf-8"
+            )
 
         if run("-c", "import encodings, numpy").returncode:
             pytest.skip("another user cannot use this Python")

@@ -111,19 +111,21 @@ def test_done_exits_0_and_ends_with_counts_time_bytes_reason(tmp_path, videos):
 
 
 def test_failed_videos_exit_3_and_name_the_report(tmp_path, videos):
-    (videos / "c.mp4").write_text("no JSON")
+    (videos / "c.mp4").write_text("no JSON", encoding="utf-8")
     code, out, err = extract(videos, tmp_path / "store")
     assert code == 3
     assert "2 extracted, 0 already there, 1 failed" in out
     last = err.splitlines()[-1]
     report = last.split("see ")[1].split(";")[0]
     assert "1 of 3 videos failed" in last
-    assert "not_media" in Path(report).read_text()
+    assert "not_media" in Path(report).read_text(encoding="utf-8")
 
 
 def test_a_library_that_cannot_be_loaded_exits_5_and_no_video_failed(tmp_path, videos, monkeypatch):
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "librosa.py").write_text("raise RuntimeError('no locator available')")
+    (tmp_path / "broken" / "librosa.py").write_text(
+        "raise RuntimeError('no locator available')", encoding="utf-8"
+    )
     with monkeypatch.context() as patch:
         patch.syspath_prepend(tmp_path / "broken")  # the decoder process looks where we do
         code, _, err = extract(videos, tmp_path / "store", "--features", AUDIO)
@@ -142,7 +144,7 @@ def test_libraries_that_do_not_load_in_time_exit_5_and_no_video_failed(
     tmp_path, videos, monkeypatch
 ):
     (tmp_path / "slow").mkdir()
-    (tmp_path / "slow" / "librosa.py").write_text("import time\ntime.sleep(60)")
+    (tmp_path / "slow" / "librosa.py").write_text("import time\ntime.sleep(60)", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "slow")
     monkeypatch.setattr("avqa.extract.decoder.process.START_SECONDS", 3.0)
     code, _, err = extract(videos, tmp_path / "store", "--features", AUDIO)
@@ -261,7 +263,7 @@ def test_plan_runs_nothing(tmp_path, videos):
 
 def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatch):
     monkeypatch.setattr("avqa.pipelines.extraction.progress.INTERVAL_SECONDS", 0.0)
-    (videos / "c.mp4").write_text("no JSON")
+    (videos / "c.mp4").write_text("no JSON", encoding="utf-8")
     _, _, err = extract(videos, tmp_path / "store", "--log-json")
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert {event["event"] for event in events} >= {"progress", "failed"}
@@ -273,12 +275,15 @@ def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatc
 def test_the_version_is_that_of_all_that_matters():
     named = r"avqa 0\.1\.0 \(Python 3\.\d+\.\d+, torch \S+, torchvision \S+, av \S+, zarr \S+, "
     command = [sys.executable, "-m", "avqa", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=ROOT, encoding="utf-8"
+    )
     assert re.match(named, done.stdout)
     assert done.stdout.count("\n") == 1
     assert avqa("--version")[1] == done.stdout
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_encoders_and_decoders_are_listed():
     _, out, _ = avqa("encoders")
     assert "resnet18/map                14×14×512            12.04  yes" in out
@@ -308,7 +313,9 @@ def test_real_clips_end_to_end(tmp_path):
     command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)]
     command += ["--out", str(tmp_path / "S"), "--weights", "random:0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.run(command, capture_output=True, text=True, env=environment)
+    first = subprocess.run(
+        command, capture_output=True, text=True, env=environment, encoding="utf-8"
+    )
     assert first.returncode == 0, first.stderr
     assert "ignored: 1 file (.wav)" in first.stderr
     assert "3 videos: 3 extracted, 0 already there; 21 rows" in first.stdout
@@ -320,7 +327,9 @@ def test_real_clips_end_to_end(tmp_path):
     assert {name: len(held.read(name, "vggish/audio")) for name in held.video_ids} == rows
     sample = ("--level", "sample", "--videos", folder, "--n", "1")
     assert avqa("verify", tmp_path / "S", *sample)[0] == 0
-    second = subprocess.run(command, capture_output=True, text=True, env=environment)
+    second = subprocess.run(
+        command, capture_output=True, text=True, env=environment, encoding="utf-8"
+    )
     assert second.returncode == 0
     assert "3 videos: 0 extracted, 3 already there; 0 rows" in second.stdout
 
@@ -330,4 +339,4 @@ def test_frames_of_a_real_clip(tmp_path):
     code, out, _ = avqa("frames", MEDIA / "vid2.mp4", "--out", tmp_path / "frames")
     assert code == 0
     assert len(list((tmp_path / "frames").glob("*.png"))) == 5
-    assert json.loads((tmp_path / "frames" / "frames.json").read_text())["T"] == 5
+    assert json.loads((tmp_path / "frames" / "frames.json").read_text(encoding="utf-8"))["T"] == 5

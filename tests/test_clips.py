@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from helpers.media import clips
@@ -42,6 +45,42 @@ def test_silence_stands_for_no_second() -> None:
 def test_onset_follows_silence() -> None:
     # The tone of second 0 stops at 0.8 s; that of second 1 starts at 1 s.
     assert clips.onset(clips.audio(0.5, 2), clips.SOUND_RATE) == pytest.approx(0.5, abs=0.003)
+
+
+def test_clips_can_be_made() -> None:
+    """Where this fails, everything that needs a clip is skipped: mend the cause named here."""
+    why = clips.why_none()
+    if why:
+        pytest.fail(f"{why}; expected a clip of 0.1 s; check imageio-ffmpeg and the disk", False)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A session in which ffmpeg makes nothing."""
+    clips.why_none.cache_clear()
+    monkeypatch.setattr(clips, "_CACHE", {})
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: "/bin/false")
+    yield monkeypatch
+    clips.why_none.cache_clear()
+
+
+def test_without_any_clip_who_needs_one_is_skipped(broken: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        with pytest.raises(pytest.skip.Exception, match="see test_clips_can_be_made"):
+            clips.cached_clip("a.mp4", seconds=0.5)
+    assert "/bin/false -v error" in clips.why_none()
+
+
+def test_a_clip_that_failed_is_made_when_it_can_be(broken: pytest.MonkeyPatch) -> None:
+    """Its own error, the first time; nothing of it is in the way of the second."""
+    with broken.context() as working:
+        working.setattr(clips, "why_none", functools.cache(str))
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="^/bin/false -v error"):
+                clips.cached_clip("a.mp4", seconds=0.5)
+    broken.undo()
+    clips.why_none.cache_clear()
+    assert clips.cached_clip("a.mp4", seconds=0.5).stat().st_size > 1000
 
 
 def test_clip_is_written_once() -> None:

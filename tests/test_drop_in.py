@@ -67,7 +67,7 @@ def test_a_reader_reads_frames_and_features(used):
     listed = {line.split()[0]: line for line in used.decoders.out.splitlines()}
     assert listed["unplanned"].split(None, 1)[1].startswith("unplanned 1, by pyav ")
     assert (used.frames.code, used.extract.code) == (0, 0), used.frames.err + used.extract.err
-    index = json.loads((used.root / "frames" / "frames.json").read_text())
+    index = json.loads((used.root / "frames" / "frames.json").read_text(encoding="utf-8"))
     probe = pyav.READER.probe(str(used.video), Limits())
     wanted = [row["index"] for row in index["rows"]]
     for row, frame in zip(index["rows"], pyav.READER.frames(probe, wanted, Report()), strict=True):
@@ -89,7 +89,9 @@ def test_a_data_set_gives_questions_and_its_own_table(used):
 def test_a_head_is_trained_evaluated_and_asked(used):
     assert used.train.code == 0, used.train.err
     assert "ours: audio_alone" in used.train.out
-    config = json.loads((used.run / "default" / "seed-0" / "config.json").read_text())
+    config = json.loads(
+        (used.run / "default" / "seed-0" / "config.json").read_text(encoding="utf-8")
+    )
     assert (config["head"], config["dataset"]) == ("audio_alone", "clips")
     assert config["options"]["attend"] is True
     assert config["features"]["audio"]["recipe"]["decoder"]["name"] == "unplanned"

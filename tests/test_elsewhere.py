@@ -136,7 +136,9 @@ def test_a_head_is_trained_and_asked(folder, store):
     )
     assert code == 0, err
     assert "mcd default seed 0: epoch 1/1 done" in err
-    assert json.loads((folder / "run" / "default" / "seed-0" / "config.json").read_text())
+    assert json.loads(
+        (folder / "run" / "default" / "seed-0" / "config.json").read_text(encoding="utf-8")
+    )
     video = min((folder / "videos").iterdir())
     code, out, err = elsewhere.avqa(
         *("ask", folder / "run", video, "Is the flute always playing?"),
@@ -174,7 +176,9 @@ def test_a_lock_is_held_while_its_process_lives(tmp_path):
     try:
         assert holder.stdout.readline() == b"held\n"
         # The holder, run from a string, is no code of avqa, but what it calls is.
-        assert json.loads((tmp_path / LOCK).read_text())["process_start"].startswith(":")
+        assert json.loads((tmp_path / LOCK).read_text(encoding="utf-8"))[
+            "process_start"
+        ].startswith(":")
         assert elsewhere.python(TAKE, tmp_path) == "refused\n"
         holder.send_signal(signal.SIGKILL)
         os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # dead, not yet reaped
@@ -194,5 +198,7 @@ def test_a_lock_is_held_while_its_process_lives(tmp_path):
 def test_a_number_that_another_process_got_is_told_by_its_start(tmp_path, start, said):
     me = Holder.me("theirs")
     assert process_start(me.pid)
-    (tmp_path / LOCK).write_text(json.dumps({**asdict(me), "process_start": start}))
+    (tmp_path / LOCK).write_text(
+        json.dumps({**asdict(me), "process_start": start}), encoding="utf-8"
+    )
     assert elsewhere.python(TAKE, tmp_path) == said

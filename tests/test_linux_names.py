@@ -37,8 +37,8 @@ ALLOWED = {
     ("extract.readers.decord", "_video", "/proc/self/fd/"): "decord has no wheel elsewhere",
     ("machine", "", "/dev"): "no GPU files: no GPU of NVIDIA's",
     ("machine", "num_cores", "sched_getaffinity"): "os.cpu_count",
-    ("machine", "_groups", "proc/self/cgroup"): "no groups, no limits",
-    ("machine", "_groups", "sys/fs/cgroup"): "no groups without /proc/self/cgroup",
+    ("machine", "control_groups", "proc/self/cgroup"): "no groups, no limits",
+    ("machine", "control_groups", "sys/fs/cgroup"): "no groups without /proc/self/cgroup",
     ("machine", "free_memory", "proc/meminfo"): "psutil",
     ("store.lock", "process_start", "/proc/"): "_start_without_proc",
     ("store.lock", "process_start", "/proc/self/stat"): "_start_without_proc",
@@ -122,7 +122,7 @@ def test_what_other_systems_lack_has_its_other_branch_named():
     found = {
         (module.removeprefix("avqa."), *use)
         for module, path in FILES.items()
-        for use in used(path.read_text())
+        for use in used(path.read_text(encoding="utf-8"))
     }
     assert sorted(found - ALLOWED.keys()) == []
     assert sorted(ALLOWED.keys() - found) == []

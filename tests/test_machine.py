@@ -1,8 +1,15 @@
 """What a machine has: GPUs as CUDA names them, cores and memory of a job."""
 
+import platform
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.media import clips
 
 from avqa import machine
 from avqa.errors import ConfigError
@@ -45,12 +52,14 @@ def test_cores_are_those_of_the_job(monkeypatch):
 def file_system(root, available, cgroup, **files):
     """A file system that tells of memory; names of files have | for /."""
     (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable: {available // 1024} kB\n")
-    (root / "proc/self/cgroup").write_text(cgroup)
+    (root / "proc/meminfo").write_text(
+        f"MemTotal: 9 kB\nMemAvailable: {available // 1024} kB\n", encoding="utf-8"
+    )
+    (root / "proc/self/cgroup").write_text(cgroup, encoding="utf-8")
     for name, text in files.items():
         file = root / "sys/fs/cgroup" / name.replace("|", "/")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     return root
 
 
@@ -129,3 +138,84 @@ def test_the_gpu_of_a_mac_is_not_chosen(tmp_path, monkeypatch):
     assert machine.choose_device("auto") == "cpu"
     with pytest.raises(ConfigError, match="device='mps'; expected auto, cpu or cuda; check"):
         machine.choose_device("mps")
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 64),
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/job/step\n", {"job/cpu.max": "150000 100000\n", "job/step/cpu.max": "max 100000"}, 2),
+        ("0::/of/the/host\n", {"cpu.max": "10000 100000\n"}, 1),
+        (
+            "4:devices:/\n3:cpu,cpuacct:/docker/ab\n0::/\n",
+            {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+        ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+    ],
+)
+def test_cores_are_those_of_the_container(tmp_path, monkeypatch, group, files, cores):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    files = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in {"proc/self/cgroup": group, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert num_cores(tmp_path) == cores
+
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
+
+def resident_mb():
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+@glibc
+def test_what_threads_freed_is_given_back():
+    """Blocks below the size that gets pages of its own; the last ones lie on top of the others."""
+    kept = []
+
+    def use():
+        blocks = [b"x" * (100_000 + size) for size in range(2000)]
+        kept.append(blocks[-1])
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    before = resident_mb()
+    machine.give_memory_back()
+    assert before - resident_mb() > 100
+
+
+LONG_LIVED = """
+import sys, warnings
+sys.path.insert(0, "tests")
+warnings.simplefilter("ignore")
+import avqa
+from avqa import machine
+from test_machine import resident_mb
+if __name__ == "__main__":
+    for _ in range(2):
+        features = ["clip_vit_b32/frame", "resnet18/pool", "vggish/audio"]
+        avqa.extract_video(sys.argv[1], features, weights="random:0")
+        print(resident_mb())
+    machine.give_memory_back()
+    print(resident_mb())
+"""
+
+
+@glibc
+def test_a_process_that_lives_on_keeps_nothing_of_a_call():
+    """Several networks, built in threads of their own: 1.2 GB would be kept after two calls."""
+    clip = clips.cached_clip("a.mp4", seconds=2.0, sound_codec="aac")
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_LIVED, str(clip)],
+        capture_output=True, check=True, text=True, encoding="utf-8",
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    first, second, given_back = (float(line) for line in done.stdout.split())
+    assert second - first < 300
+    assert second - given_back < 200

@@ -25,6 +25,7 @@ def test_asking_by_its_old_name_warns():
         [sys.executable, "-W", "always::DeprecationWarning", "-c", code],
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.stdout == "ask <class 'avqa.pipelines.ask.answer.AskOptions'>\n", done.stderr
     assert "avqa.pipelines.ask.ask is now avqa.ask" in done.stderr

@@ -28,7 +28,7 @@ def tracked():
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("no git checkout: nothing says which files there are")
     command = ["git", "ls-files", "-z"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         pytest.skip(f"git does not say which files there are: {done.stderr.strip()}")
     return {name for name in done.stdout.split("\0") if name and (ROOT / name).exists()}
@@ -37,7 +37,7 @@ def tracked():
 @pytest.fixture(scope="module")
 def built(tracked, tmp_path_factory):
     """Folder of both distributions, built from those files and nothing else."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     least = int(project["build-system"]["requires"][0].removeprefix("setuptools>="))
     try:
         found = metadata.version("setuptools")
@@ -49,7 +49,9 @@ def built(tracked, tmp_path_factory):
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, copy / name)
-    done = subprocess.run([sys.executable, "-c", BUILD], cwd=copy, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD], cwd=copy, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return copy / "dist"
 

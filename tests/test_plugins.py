@@ -44,7 +44,7 @@ def install(site, plugin, old="", new="", package="dropped", value=None):
     assert old in plugin.text
     (site / package).mkdir()
     file = site / package / f"{plugin.name}.py"
-    file.write_text(plugin.text.replace(old, new, 1) if old else plugin.text)
+    file.write_text(plugin.text.replace(old, new, 1) if old else plugin.text, encoding="utf-8")
     entry = {plugin.name: value or f"{package}.{plugin.name}"}
     write_distribution(site, package, {plugin.group: entry})
     return KINDS[plugin.group], file
@@ -86,7 +86,7 @@ def test_readers_and_data_sets_are_listed_without_what_they_need():
         " datasets.names(); readers.names(); print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, encoding="utf-8"
     )
     assert not {"torch", "av", "decord", "avqa.datasets.avqa"} & set(done.stdout.split())
 

@@ -7,7 +7,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SYSTEMS = {
     "linux x86_64": {"sys_platform": "linux", "platform_machine": "x86_64"},
     "linux aarch64": {"sys_platform": "linux", "platform_machine": "aarch64"},

@@ -106,10 +106,10 @@ def test_stores_are_verified_and_nothing_is_done_again(old):
 @pytest.mark.parametrize("store", ["store", "packed"])
 def test_a_run_is_evaluated(old, store):
     given = ("--store", store, "--annotations", "annotations")
-    assert avqa("evaluate", "run", *given) == (old / "evaluated.txt").read_text()
+    assert avqa("evaluate", "run", *given) == (old / "evaluated.txt").read_text(encoding="utf-8")
     avqa("predict", "run", "--out", "again.json", *given)
-    assert json.loads((old / "again.json").read_text()) == json.loads(
-        (old / "predictions.json").read_text()
+    assert json.loads((old / "again.json").read_text(encoding="utf-8")) == json.loads(
+        (old / "predictions.json").read_text(encoding="utf-8")
     )
 
 
@@ -122,7 +122,7 @@ def answers(text):
 def test_a_run_is_asked(old, monkeypatch):
     monkeypatch.setenv("AVQA_CACHE", str(old / "cache"))
     asked = avqa("ask", "run", "videos/00000001.mp4", "Is the flute always playing?")
-    expected = answers((old / "asked.txt").read_text())
+    expected = answers((old / "asked.txt").read_text(encoding="utf-8"))
     assert len(expected) == 5
     assert answers(asked) == pytest.approx(expected, abs=0.11)
 

@@ -61,7 +61,7 @@ def published(name: str) -> Weights:
 def read_record(path: Path) -> dict[str, Any] | None:
     """What was written beside a safetensors file at its conversion; None if nothing (legible)."""
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     known = isinstance(record, dict) and {"size", "mtime_ns", "sha256"} <= record.keys()

@@ -100,7 +100,9 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
         record = _record(unfinished) | {"published_sha256": digest}
         # The record goes first: a file without its record would be believed unchecked.
         target.unlink(missing_ok=True)
-        target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+        target.with_suffix(".json").write_text(
+            json.dumps(record, indent=2) + "\n", encoding="utf-8"
+        )
         unfinished.rename(target)
     return target
 

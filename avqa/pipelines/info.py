@@ -134,7 +134,12 @@ def _loaded(name: str) -> Fields:
     command = [sys.executable, "-c", code]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=LOAD_SECONDS
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LOAD_SECONDS,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired:
         return {"problem": f"not loaded within {LOAD_SECONDS:.0f} s"}
@@ -203,7 +208,9 @@ def _memory() -> Fields:
 
 
 def _driver() -> Fields:
-    found = re.search(r"\d+\.[\d.]+", DRIVER.read_text()) if DRIVER.exists() else None
+    found = (
+        re.search(r"\d+\.[\d.]+", DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
+    )
     return {"version": found and found[0]}
 
 

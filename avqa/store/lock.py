@@ -185,8 +185,8 @@ def process_start(pid: int) -> str | None:
     all live processes give the empty string.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return None if Path("/proc/self/stat").exists() else _start_without_proc(pid)
     # The command in parentheses may hold spaces; state and start follow it.

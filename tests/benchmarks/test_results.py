@@ -185,7 +185,7 @@ def test_a_training_is_done_if_it_was_of_these_settings(tmp_path, monkeypatch):
     bench, result = Bench(tmp_path), done("paper", 41)
     path = bench.result_path(result.unit)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(dataclasses.asdict(result)))
+    path.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
     assert results.finished(bench, result.unit) == result
     monkeypatch.setitem(results.SLOW, "pstp", {"precision": "bf16"})
     assert results.finished(bench, result.unit) is None

@@ -31,7 +31,9 @@ def write_run(root, head, **options):
     config = run_folders.config(head, features={}, weights="none")
     config = dataclasses.replace(config, options={**config.options, **options})
     member = run_folders.write_member(root, config)
-    (root / RUN).write_text(json.dumps({"head": head, "variants": ["default"], "seeds": 1}))
+    (root / RUN).write_text(
+        json.dumps({"head": head, "variants": ["default"], "seeds": 1}), encoding="utf-8"
+    )
     return member
 
 
@@ -51,8 +53,10 @@ def hearing(tmp_path):
     settings = profile("default", features=("vggish/audio",), weights="random:0")
     (recipe,) = build_recipes(settings, weights.resolve("random:0")).values()
     entry = {"name": "vggish/audio", "recipe": recipe, "recipe_hash": recipe_hash(recipe)}
-    config = json.loads((member.path / "config.json").read_text()) | {"features": {"audio": entry}}
-    (member.path / "config.json").write_text(json.dumps(config))
+    config = json.loads((member.path / "config.json").read_text(encoding="utf-8")) | {
+        "features": {"audio": entry}
+    }
+    (member.path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return member
 
 
@@ -82,7 +86,7 @@ def test_an_explanation_is_written(blind, video, tmp_path):
     code, out, _ = avqa("ask", blind, video, "Where is it?", "--explain", tmp_path / "why")
     assert code == 0
     assert out.splitlines()[-1] == f"explained  {tmp_path / 'why' / 'explanation.png'}"
-    numbers = json.loads((tmp_path / "why" / "explanation.json").read_text())
+    numbers = json.loads((tmp_path / "why" / "explanation.json").read_text(encoding="utf-8"))
     assert numbers["shown_seconds"] == [0, 1]
 
 
@@ -110,16 +114,16 @@ def test_mistakes_are_told_with_their_codes(blind, video, tmp_path):
 
 def test_a_video_that_cannot_be_read_is_3(hearing, tmp_path, monkeypatch):
     monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "text.mp4").write_text("no video", encoding="utf-8")
     code, out, err = avqa("ask", hearing.path, tmp_path / "text.mp4", "Is there a violin sound?")
     assert (code, out) == (3, "")
     assert "text.mp4" in err.splitlines()[-1]
 
 
 def test_another_recipe_is_4(hearing, video):
-    config = json.loads((hearing.path / "config.json").read_text())
+    config = json.loads((hearing.path / "config.json").read_text(encoding="utf-8"))
     config["features"]["audio"]["recipe"]["decoder"]["version"] = "0"
-    (hearing.path / "config.json").write_text(json.dumps(config))
+    (hearing.path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code, _, err = avqa("ask", hearing.path, video, "Is there a violin sound?")
     assert code == 4
     assert 'decoder.version: run="0" here=' in err
@@ -127,10 +131,10 @@ def test_another_recipe_is_4(hearing, video):
 
 def test_weights_that_are_not_there_are_5(hearing, video, tmp_path, monkeypatch):
     monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "empty"))
-    config = json.loads((hearing.path / "config.json").read_text())
+    config = json.loads((hearing.path / "config.json").read_text(encoding="utf-8"))
     source = {"vggish": {"source": "file", "sha256": "ab" * 32}}
     config["features"]["audio"]["recipe"]["weights"] = source
-    (hearing.path / "config.json").write_text(json.dumps(config))
+    (hearing.path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code, _, err = avqa("ask", hearing.path, video, "Is there a violin sound?")
     assert code == 5
     assert err.startswith("avqa: weights vggish are missing; expected vggish.safetensors; ")

@@ -41,7 +41,9 @@ def test_answers_go_to_a_file(made, tmp_path):
     code, text, _ = avqa("predict", made / "run", "--split", "val", "--out", out)
     assert code == 0
     assert text.splitlines()[0] == f"9 answers of avst, default, seed 0: '{out}'"
-    assert list(json.loads(out.read_text())) == [str(n) for n in range(40, 52) if n % 4 != 3]
+    assert list(json.loads(out.read_text(encoding="utf-8"))) == [
+        str(n) for n in range(40, 52) if n % 4 != 3
+    ]
 
 
 def test_what_cannot_be_is_one_line_and_a_code(made, tmp_path):

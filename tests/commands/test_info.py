@@ -23,7 +23,9 @@ def typed(*more, **environ):
     """What the command prints in a process of its own."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     command = [sys.executable, "-m", "avqa", "info", *more]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, encoding="utf-8"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -64,7 +66,9 @@ def test_versions_are_those_that_are_used(text):
 def test_the_ffmpeg_program_is_the_one_that_readers_run(text):
     from avqa.extract.media import ffmpeg_program
 
-    said = subprocess.run([ffmpeg_program.program(), "-version"], capture_output=True, text=True)
+    said = subprocess.run(
+        [ffmpeg_program.program(), "-version"], capture_output=True, text=True, encoding="utf-8"
+    )
     version = said.stdout.split()[2]
     assert line_of(text, "ffmpeg program") == f"{version}, path={ffmpeg_program.program()}"
 
@@ -98,7 +102,7 @@ def broken(tmp_path, monkeypatch):
     """Put a module of that text before the library of that name."""
 
     def put(name, source):
-        (tmp_path / f"{name}.py").write_text(source)
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
 
     return put
@@ -187,7 +191,8 @@ def test_without_a_gpu_there_is_none(gpus, broken):
 def test_the_driver_is_the_kernels(tmp_path, monkeypatch):
     file = tmp_path / "version"
     file.write_text(
-        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan\nGCC 12.2\n"
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan\nGCC 12.2\n",
+        encoding="utf-8",
     )
     monkeypatch.setattr(info, "DRIVER", file)
     assert info._driver() == {"version": "570.86.15"}

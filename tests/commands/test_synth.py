@@ -28,7 +28,7 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, ffmpeg):
     out = tmp_path_factory.mktemp("synth") / "benchmark"
     options = ("--videos", 3, "--seconds", 2, "--instruments", 4, "--seed", 1)
     return out, synth(out, *options), contents(out)
@@ -99,6 +99,7 @@ def test_a_second_run_renders_only_what_is_missing(made):
     assert contents(out) == files
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_the_number_of_processes_changes_no_byte(tmp_path):
     settings = check_settings(4, 2, "4", 1)  # enough clips for a pool
     for processes in (1, 2):
@@ -121,7 +122,7 @@ def test_another_benchmarks_folder_is_refused(made):
 
 @pytest.mark.parametrize("name", ["notes.txt", "truth.json"])
 def test_a_folder_of_something_else_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("[]")
+    (tmp_path / name).write_text("[]", encoding="utf-8")
     code, _, said = synth(tmp_path)
     assert code == 2
     assert "is not empty and has no truth.json of a benchmark; expected a new folder" in said
@@ -129,7 +130,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, name):
 
 
 def test_a_file_is_refused(tmp_path):
-    (tmp_path / "out").write_text("")
+    (tmp_path / "out").write_text("", encoding="utf-8")
     assert synth(tmp_path / "out")[::2] == (
         2,
         f"avqa: '{tmp_path / 'out'}' is a file; expected a folder; give another OUT\n",

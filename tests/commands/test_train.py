@@ -34,15 +34,17 @@ def train_head(data, out, head="question_only", *more, **changes):
 
 def test_the_table_is_the_output_and_progress_is_not(data, tmp_path):
     config = tmp_path / "settings.toml"
-    config.write_text("epochs = 2\nwidth = 16\n")
+    config.write_text("epochs = 2\nwidth = 16\n", encoding="utf-8")
     sets = ("--set", "epochs=1", "--set", "batch_size=4", "--device", "cpu", "--seeds", 2)
     code, printed, said = train_head(data, tmp_path / "run", "question_only", *sets, config=config)
     assert code == 0, said
-    assert printed.rstrip("\n") == (tmp_path / "run" / "table.txt").read_text().rstrip("\n")
+    assert printed.rstrip("\n") == (tmp_path / "run" / "table.txt").read_text(
+        encoding="utf-8"
+    ).rstrip("\n")
     assert "ours: question_only" in printed
     assert "question_only default seed 1: test " in said
     assert said.endswith(f"run: {tmp_path / 'run'}\n")
-    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    about = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     settings = {**about["settings"], **about["options"]}
     expected = {"epochs": 1, "batch_size": 4, "device": "cpu", "width": 16}
     assert {name: settings[name] for name in expected} == expected

@@ -115,6 +115,7 @@ def test_who_is_off_screen_is_not_seen():
     assert not coloured(pictures(player(box=None, sounds=((0, 1),)), seconds=1)[5], "violin").any()
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_a_clip_is_a_real_mp4_and_the_same_every_time(tmp_path):
     for name in ("one.mp4", "two.mp4"):
         render(SETTINGS, 3, tmp_path / name)
@@ -130,6 +131,7 @@ def test_a_clip_is_a_real_mp4_and_the_same_every_time(tmp_path):
         assert np.abs(decoded[number].astype(int) - original).mean() < 4
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_sound_stays_in_its_seconds_through_the_coder(tmp_path):
     number = next(
         n

@@ -35,10 +35,10 @@ def calls(tmp_path, monkeypatch, capsys):
         if words[0] == "synth":
             (folder / "bench" / "annotations").mkdir(parents=True, exist_ok=True)
             path = folder / "bench" / "annotations" / "avqa-test.json"
-            path.write_text(json.dumps([ROW, ASKED]))
+            path.write_text(json.dumps([ROW, ASKED]), encoding="utf-8")
         if words[0] == "train-head":
             (folder / words[1]).mkdir(exist_ok=True)
-            (folder / words[1] / "run.json").write_text("{}")
+            (folder / words[1] / "run.json").write_text("{}", encoding="utf-8")
         if words[0] == "ask":
             (folder / "explained").mkdir(exist_ok=True)
             (folder / "explained" / "time.png").write_bytes(b"")

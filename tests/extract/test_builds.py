@@ -25,9 +25,12 @@ def extract(tmp_path):
         info = broken / f"torchvision-{version}.dist-info"
         info.mkdir(parents=True)
         (broken / "torchvision").mkdir()
-        (broken / "torchvision" / "__init__.py").write_text(f"raise RuntimeError({WHY!r})")
+        (broken / "torchvision" / "__init__.py").write_text(
+            f"raise RuntimeError({WHY!r})", encoding="utf-8"
+        )
         (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: torchvision\nVersion: {version}\nRequires-Dist: torch\n"
+            f"Metadata-Version: 2.1\nName: torchvision\nVersion: {version}\nRequires-Dist: torch\n",
+            encoding="utf-8",
         )
         path = os.pathsep.join([str(broken), light.environment()["PYTHONPATH"]])
         options = ("--decoder", fake_reader.DECODER, "--features", "resnet18/pool")

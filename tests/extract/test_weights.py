@@ -421,7 +421,7 @@ def test_fetch_downloads_checks_and_converts(
     path = weights.ensure("resnet18")
     assert path == cache / "resnet18.safetensors"
     assert sorted(p.name for p in cache.iterdir()) == ["resnet18.json", "resnet18.safetensors"]
-    assert json.loads((cache / "resnet18.json").read_text())["published_sha256"]
+    assert json.loads((cache / "resnet18.json").read_text(encoding="utf-8"))["published_sha256"]
     (tmp_path / "served" / "a.pth").unlink()
     assert weights.ensure("resnet18") == path  # nothing is fetched twice
 

@@ -316,8 +316,10 @@ def test_sweeps_of_the_paper_are_there():
 
 def test_the_page_names_equations_rows_and_tests_that_exist():
     root = Path(__file__).parents[2]
-    page = (root / "docs" / "heads" / "avaf.md").read_text()
-    source = "".join(p.read_text() for p in (root / "avqa" / "heads" / "avaf").glob("*.py"))
+    page = (root / "docs" / "heads" / "avaf.md").read_text(encoding="utf-8")
+    source = "".join(
+        p.read_text(encoding="utf-8") for p in (root / "avqa" / "heads" / "avaf").glob("*.py")
+    )
     table = page.split("## Equations")[1].split("## Options")[0]
     assert all(f"{eq} " in source for eq in re.findall(r"Eq\. [\d–]+", table))
     assert all(name in globals() for name in re.findall(r"\x60(test_\w+)\x60", table))

@@ -30,7 +30,7 @@ def python(code, *arguments):
     start = "import sys; exec(compile(sys.stdin.read(), '<avqa>', 'exec'))"
     done = subprocess.run(
         [sys.executable, "-c", start, *map(str, arguments)],
-        input=code, capture_output=True, text=True, env=environment(), check=False,
+        input=code, capture_output=True, text=True, env=environment(), check=False, encoding="utf-8"
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -85,7 +85,8 @@ class SlurmNode:
                 cpus=NUM_CPUS,
                 controller_port=controller_port,
                 node_port=node_port,
-            )
+            ),
+            encoding="utf-8",
         )
         try:
             files = {"key-file": key, "socket": self.folder / "munge.socket"}
@@ -118,12 +119,16 @@ class SlurmNode:
 
     def ask(self, *command: str) -> str:
         """Standard output of one of SLURM's commands; empty if it failed."""
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=60, encoding="utf-8"
+        )
         return done.stdout if done.returncode == 0 else ""
 
     def tell(self, *command: str) -> str:
         """Standard output of one of SLURM's commands that has to work: what changes a job."""
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=60, encoding="utf-8"
+        )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
         return done.stdout
 
@@ -134,7 +139,9 @@ class SlurmNode:
 
     def log(self) -> str:
         """What the daemons wrote, for the message of a failed test."""
-        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+        return "\n".join(
+            path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("*.log"))
+        )
 
     def _start(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.log").open("ab") as log:

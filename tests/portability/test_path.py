@@ -26,7 +26,8 @@ def avqa(tmp_path):
             f"for name in {sorted(leaves | {path.CLIP})}:\n"
             "    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)\n"
             "    pathlib.Path(name).touch()\n"
-            f"print({' '.join(step.prints for step in path.STEPS)!r})\n"
+            f"print({' '.join(step.prints for step in path.STEPS)!r})\n",
+            encoding="utf-8",
         )
         script.chmod(0o755)
         return script
@@ -39,6 +40,7 @@ def go(avqa, tmp_path):
         [sys.executable, ROOT / "portability" / "path.py", tmp_path / "out", "--avqa", str(avqa)],
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -74,11 +76,11 @@ def test_a_step_must_print_what_it_promises(avqa, tmp_path):
 
 def test_the_table_keeps_the_results_of_the_others(tmp_path, monkeypatch):
     page = tmp_path / "install.md"
-    page.write_text(f"before\n{command.BEGIN}{command.END}after\n")
+    page.write_text(f"before\n{command.BEGIN}{command.END}after\n", encoding="utf-8")
     command.write(page, "one-core", "passed 2030-01-02: 5 s")
     command.write(page, "lowest", "FAILED 2030-01-03")
     command.write(page, "lowest", "passed 2030-01-04: 6 s | 7 s")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "| `one-core` | ... on one core | passed 2030-01-02: 5 s |" in text

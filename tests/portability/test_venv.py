@@ -44,9 +44,11 @@ def checkout(tmp_path):
     (folder / "portability").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "portability" / "venv.py", folder / "portability")
-    (folder / "backend.py").write_text(BACKEND)
-    (folder / "pyproject.toml").write_text(PYPROJECT)
-    (folder / "constraints.txt").write_text("torch==2.15.0\ntorchvision==0.29.2\ntriton==3.9.0\n")
+    (folder / "backend.py").write_text(BACKEND, encoding="utf-8")
+    (folder / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
+    (folder / "constraints.txt").write_text(
+        "torch==2.15.0\ntorchvision==0.29.2\ntriton==3.9.0\n", encoding="utf-8"
+    )
     return folder
 
 
@@ -60,7 +62,7 @@ def setup(checkout, indexes):
         named = (f"PYTHON={python}",) if python else ()
         done = subprocess.run(
             ["make", "setup", *named, *words],
-            cwd=checkout, env=clean, capture_output=True, text=True,
+            cwd=checkout, env=clean, capture_output=True, text=True, encoding="utf-8"
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
@@ -80,7 +82,9 @@ def test_an_environment_is_made_once(setup, checkout):
     before = (checkout / ".venv" / ".complete").stat().st_mtime_ns
     assert setup() == (0, "")
     assert (checkout / ".venv" / ".complete").stat().st_mtime_ns == before
-    (checkout / "constraints.txt").write_text("torch==2.14.0\ntorchvision==0.28.0\n")
+    (checkout / "constraints.txt").write_text(
+        "torch==2.14.0\ntorchvision==0.28.0\n", encoding="utf-8"
+    )
     assert setup()[0] == 0
     assert torch_in(checkout) == ["torch-2.14.0", "torchvision-0.28.0"]
 
@@ -90,7 +94,9 @@ def test_the_small_torch_comes_from_the_address_given_and_stays(setup, checkout,
     code, said = setup("TORCH=cpu", f"TORCH_INDEX={indexes['cpu']}")
     assert (code, torch_in(checkout)) == (0, small), said
     # Also where neither is said again, and where the project's pins have gone on.
-    (checkout / "constraints.txt").write_text("torch==2.14.0\ntorchvision==0.28.0\n")
+    (checkout / "constraints.txt").write_text(
+        "torch==2.14.0\ntorchvision==0.28.0\n", encoding="utf-8"
+    )
     assert setup()[0] == 0
     assert torch_in(checkout) == small
     assert setup("TORCH=cpu")[0] == 0
@@ -119,7 +125,7 @@ def test_the_small_torch_is_never_the_large_one(setup, checkout, made, indexes):
 
 def test_another_python_than_the_environments_is_named(setup, checkout, begun):
     other = checkout / "python3.99"
-    other.write_text("#!/bin/sh\necho 3.99.1\n")
+    other.write_text("#!/bin/sh\necho 3.99.1\n", encoding="utf-8")
     other.chmod(0o755)
     code, said = setup(python=str(other))
     assert code == 2
@@ -136,7 +142,9 @@ def test_a_python_that_is_missing_or_too_old_is_named(setup, checkout):
         in said
     )
     old = checkout / "old"
-    old.write_text('#!/bin/sh\ntest "$1" = --version && echo Python 3.10.13 || exit 1\n')
+    old.write_text(
+        '#!/bin/sh\ntest "$1" = --version && echo Python 3.10.13 || exit 1\n', encoding="utf-8"
+    )
     old.chmod(0o755)
     code, said = setup(python=str(old))
     assert code == 2
@@ -170,18 +178,21 @@ def test_an_index_out_of_reach_is_not_a_missing_version(setup, begun):
 
 
 def test_versions_that_this_python_cannot_have(setup, checkout, begun):
-    (checkout / "constraints.txt").write_text("torch==9.9\n")
+    (checkout / "constraints.txt").write_text("torch==9.9\n", encoding="utf-8")
     code, said = setup()
     assert code == 2
     assert "avqa: pip found no torch==9.9 for Python 3." in said
     assert "use a Python of docs/install.md's table" in said
-    assert "torch==9.9" in (begun / "pip.log").read_text()
+    assert "torch==9.9" in (begun / "pip.log").read_text(encoding="utf-8")
 
 
 def test_no_room_is_said_before_the_download(setup, checkout):
     venv = checkout / "portability" / "venv.py"
     venv.write_text(
-        venv.read_text().replace('"": 7.0', '"": 7e9').replace('"cpu": 2.5', '"cpu": 5e9')
+        venv.read_text(encoding="utf-8")
+        .replace('"": 7.0', '"": 7e9')
+        .replace('"cpu": 2.5', '"cpu": 5e9'),
+        encoding="utf-8",
     )
     code, said = setup()
     assert code == 2

@@ -179,7 +179,7 @@ def test_failure_after_success_removes_the_old_objects(tmp_path):
     assert Store.open(path).length("clip/frame").tolist() == [0, 3]
     assert np.isnan(FeatureStore(path).duration("a"))
     assert verify(path).problems == []
-    rows = list(csv.DictReader(report.read_text().splitlines()))
+    rows = list(csv.DictReader(report.read_text(encoding="utf-8").splitlines()))
     assert [(r["video_id"], r["feature"], r["reason"]) for r in rows] == [
         ("a", feature, "corrupt") for feature in FEATURES
     ]
@@ -233,7 +233,10 @@ def test_messages_of_opening(tmp_path):
     with pytest.raises(UnknownName, match="no feature 'clip/fram'; did you mean 'clip/frame'"):
         Store.open(path).status("clip/fram")
     file = path / "features.zarr/zarr.json"
-    file.write_text(file.read_text().replace("avqa.features/1", "avqa.features/9"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("avqa.features/1", "avqa.features/9"),
+        encoding="utf-8",
+    )
     with pytest.raises(StoreError, match="has schema='avqa.features/9'; expected"):
         Store.open(path)
 
@@ -303,7 +306,7 @@ def test_a_damaged_run_file_is_named_and_the_ledger_read_again(tmp_path):
     path = make_store(tmp_path / "S", {"a": 3, "b": 5}).path
     good = store_bytes(path)
     for name, content in {"first": "{half", "list": "[]", "other": "{}"}.items():
-        (path / f"runs/{name}.json").write_text(content)
+        (path / f"runs/{name}.json").write_text(content, encoding="utf-8")
     runs = {run["run_id"]: run["state"] for run in Store.open(path).runs.all()}
     assert runs == {"first": "damaged", "list": "damaged", "other": "damaged"}
     with Lock.acquire(path, "second") as lock:
@@ -322,7 +325,7 @@ def test_after_a_damaged_run_file_old_rows_are_checked_too(tmp_path):
         ChunkWriter(path, SPECS, CHUNK_SECONDS).write("clip/frame", 0, 0, np.ones((2, 8)))
     old = path / "ledger/first/000001.jsonl"
     os.utime(old, (old.stat().st_mtime - 5000,) * 2)
-    (path / "runs/first.json").write_text("")
+    (path / "runs/first.json").write_text("", encoding="utf-8")
     with Lock.acquire(path, "third") as lock:
         store = Store.open(path, lock)
         assert store.recover().bad == [(0, "clip/frame")]

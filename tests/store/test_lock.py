@@ -45,7 +45,7 @@ def holder(tmp_path):
 def place(path, **changes):
     """A lock file of another holder."""
     held = replace(Holder.me("theirs"), **changes)
-    (path / LOCK).write_text(json.dumps(asdict(held)))
+    (path / LOCK).write_text(json.dumps(asdict(held)), encoding="utf-8")
     return held
 
 
@@ -157,7 +157,7 @@ def test_heartbeat_moves_and_keeps_the_start(tmp_path):
 
 
 def test_damaged_lock_is_refused(tmp_path):
-    (tmp_path / LOCK).write_text("")
+    (tmp_path / LOCK).write_text("", encoding="utf-8")
     with pytest.raises(StoreLocked, match="is damaged; .* remove the file if no run is active"):
         Lock.acquire(tmp_path, "mine")
 

@@ -236,7 +236,7 @@ def test_summary_lists_what_failed(path):
 
 
 def test_summary_shows_damaged_run_files(path):
-    (path / "runs/broken.json").write_text("{")
+    (path / "runs/broken.json").write_text("{", encoding="utf-8")
     text = summary(path).lines()
     assert "run broken: damaged, broken.json cannot be read; remove it" in text
 

@@ -22,7 +22,7 @@ BELOW = {
 def arrows(folder):
     """(file, part of the store that it imports), also those for types alone."""
     for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("avqa.store"):
                 parts = node.module.split(".")[2:]
                 names = [parts[0]] if parts else [alias.name for alias in node.names]

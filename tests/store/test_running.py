@@ -51,7 +51,10 @@ def test_a_store_that_is_there_is_healed_and_not_made_again(tmp_path):
         store.add_rows(["a"])
     (path / "runs/x.partial").write_bytes(b"left")
     Lock.acquire(path, "dead")
-    (path / "lock.json").write_text((path / "lock.json").read_text().replace('"pid": ', '"pid": 9'))
+    (path / "lock.json").write_text(
+        (path / "lock.json").read_text(encoding="utf-8").replace('"pid": ', '"pid": 9'),
+        encoding="utf-8",
+    )
     with Lock.acquire(path, "next") as lock:
         assert lock.took_over
         with running(path, lock, {}, create=pytest.fail) as store:

@@ -57,7 +57,7 @@ def test_all_zero_chunk_exists(store, writer):
 def test_rows_and_seconds_beyond_the_shape_become_readable_when_the_array_grows(store, writer):
     values = np.full((2, 3, 8), 7, np.float16)
     writer.write("clip/patch", 40, 9, values)
-    metadata = (store / "features.zarr/clip/patch/zarr.json").read_text()
+    metadata = (store / "features.zarr/clip/patch/zarr.json").read_text(encoding="utf-8")
     assert '"shape": [\n    2,\n    5,' in metadata
     array = zarr.open_array(store / "features.zarr/clip/patch", mode="r+")
     array.resize((41, 50, 3, 8))

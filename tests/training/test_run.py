@@ -107,18 +107,20 @@ def test_weights_of_other_shapes_are_refused(member):
 
 
 def change(path, **values):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8"
+    )
 
 
 def test_a_config_of_before_other_encoders_of_sound_is_read(member):
-    config = json.loads((member.path / "config.json").read_text())
+    config = json.loads((member.path / "config.json").read_text(encoding="utf-8"))
     assert config["settings"].pop("audio") == "vggish"
-    (member.path / "config.json").write_text(json.dumps(config))
+    (member.path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert Member.load(member.path).config == member.config
 
 
 def test_an_encoder_that_is_not_here_is_named(member):
-    settings = json.loads((member.path / "config.json").read_text())["settings"]
+    settings = json.loads((member.path / "config.json").read_text(encoding="utf-8"))["settings"]
     change(member.path / "config.json", settings={**settings, "visual": "other"})
     with pytest.raises(ConfigError, match="visual='other'; expected one of clip_vit_b32, resnet18"):
         Member.load(member.path)
@@ -152,7 +154,7 @@ def test_a_run_lists_its_finished_members_in_order(tmp_path):
             of = run_folders.config("late_fusion", variant=variant, seed=seed)
             run_folders.write_member(root, of)
     about = {"variants": ["default", "w/o slt", "question_only"], "seeds": 3}
-    (root / "run.json").write_text(json.dumps(about))
+    (root / "run.json").write_text(json.dumps(about), encoding="utf-8")
     (member_path(root, "default", 0) / "result.json").unlink()
     run = Run.load(root)
     assert [(m.config.variant, m.config.seed) for m in run.members] == [
@@ -165,7 +167,7 @@ def test_a_run_lists_its_finished_members_in_order(tmp_path):
 
 def test_one_member_is_a_run_of_its_own(member):
     root = member.path.parents[1]
-    (root / "run.json").write_text(json.dumps({"notes": ["said"]}))
+    (root / "run.json").write_text(json.dumps({"notes": ["said"]}), encoding="utf-8")
     run = Run.load(member.path)
     assert [m.path for m in run.members] == [member.path]
     assert run.about == {"notes": ["said"]}
@@ -176,11 +178,19 @@ def test_one_member_is_a_run_of_its_own(member):
     [
         (lambda root: None, "no run.json in .*; expected a folder of `avqa train-head`"),
         (
-            lambda root: (root / "run.json").write_text('{"variants": ["default"], "seeds": 1}'),
+            lambda root: (root / "run.json").write_text(
+                '{"variants": ["default"], "seeds": 1}', encoding="utf-8"
+            ),
             "nothing is trained to its end; expected a finished member; finish it with the same",
         ),
-        (lambda root: (root / "run.json").write_text("{"), "run.json' cannot be used"),
-        (lambda root: (root / "run.json").write_text("[]"), "expected a JSON object"),
+        (
+            lambda root: (root / "run.json").write_text("{", encoding="utf-8"),
+            "run.json' cannot be used",
+        ),
+        (
+            lambda root: (root / "run.json").write_text("[]", encoding="utf-8"),
+            "expected a JSON object",
+        ),
     ],
 )
 def test_what_is_no_run_is_refused(tmp_path, prepare, message):

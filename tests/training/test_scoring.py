@@ -129,7 +129,7 @@ def test_a_file_holds_every_row(tmp_path):
 def test_a_file_that_is_none_is_refused(tmp_path, content, why):
     path = tmp_path / "predictions.json"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError) as error:
         read_predictions(path)
     assert str(error.value).startswith(f"predictions='{path}' cannot be read: ")

@@ -71,7 +71,7 @@ class Memory:
 def _data_bytes() -> int | None:
     """Private writable memory of this process, as Linux counts it for the limit; else None."""
     try:
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[5]) * resource.getpagesize()
     except OSError:
         return None

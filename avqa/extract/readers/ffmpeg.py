@@ -142,7 +142,9 @@ class FfmpegReader:
         report.corrupt += private.num_errors
         if not wanted:
             return
-        with tempfile.NamedTemporaryFile("w", prefix="avqa-", suffix=".filter") as script:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="avqa-", suffix=".filter", encoding="utf-8"
+        ) as script:
             script.write(f"select='{_choose(list(wanted))}',{_SCALE}")
             script.flush()
             output = ffmpeg_program.source(private.limits).output(

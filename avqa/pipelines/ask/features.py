@@ -20,7 +20,7 @@ from avqa.extract.media.types import Limits
 from avqa.extract.recipe import settings_from
 from avqa.extract.settings import Settings
 from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, tokenise
-from avqa.machine import choose_device
+from avqa.machine import choose_device, give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.engine.job import fingerprint
@@ -267,6 +267,8 @@ def asked_texts(
     if any(values is None for values in found.values()):
         encoder = TextEncoder(settings, weights.load_state(ENCODER, source))
         rows = {f: stored(x, settings.dtype, f) for f, x in _encoded(encoder, tokens, ends).items()}
+        del encoder
+        give_memory_back()
         for place, key in enumerate(contents):
             for feature in here:
                 found[feature, key] = rows[feature][place]

@@ -106,7 +106,7 @@ def _load(path: Path) -> dict[str, Any]:
 
     try:
         # Everything is text: YAML's own types would make 36000 of the time 10:00:00.
-        loaded = yaml.load(path.read_text(), yaml.BaseLoader)  # noqa: S506  makes only text
+        loaded = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506  makes only text
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cluster config {str(path)!r}: cannot be read; expected a YAML file like"

@@ -274,7 +274,13 @@ def _slurm(*command: str, script: str | None = None) -> tuple[int, str]:
     """Run one of SLURM's commands: exit code, and its output or else what it complained of."""
     try:
         done = subprocess.run(
-            command, input=script, capture_output=True, text=True, timeout=COMMAND_SECONDS
+            command,
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            encoding="utf-8",
+            errors="surrogateescape",
         )
     except FileNotFoundError as error:
         raise EnvironmentFailure(

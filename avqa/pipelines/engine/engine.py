@@ -25,7 +25,7 @@ from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, 
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource, load_state
-from avqa.machine import num_cores
+from avqa.machine import give_memory_back, num_cores
 from avqa.pipelines.engine.batching import Batch, Batcher
 from avqa.pipelines.engine.job import VideoJob
 from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, input_kind, inputs_of
@@ -341,6 +341,7 @@ class _Networks:
         """Free their memory now: threads refer to the engine, so reference counts do not."""
         with self._lock:
             self._built.clear()
+        give_memory_back()
 
 
 def _explained(error: BaseException, batch: Batch) -> BaseException:

@@ -40,7 +40,7 @@ from avqa.extract.text import (
     text_recipe,
     tokenise,
 )
-from avqa.machine import choose_device, num_cores
+from avqa.machine import choose_device, give_memory_back, num_cores
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.signals import Signals
 from avqa.store.format.runs import new_run_id, plain
@@ -224,6 +224,7 @@ def encode_questions(
         if texts.num_pending():
             _check_space(options, texts.num_pending())
             _encode(texts, options.settings, source, report, say)
+            give_memory_back()
         report.failed = texts.num_failed()
     report.wall_seconds = time.monotonic() - started
     return report

@@ -14,6 +14,7 @@ from avqa.datasets import Question
 from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
+from avqa.machine import num_cores
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
@@ -257,7 +258,7 @@ class _Answering:
             questions,
             batch_size=settings.batch_size,
             device="cpu" if settings.device == "cpu" else "auto",
-            workers=settings.workers,
+            workers=min(settings.workers, num_cores()),  # it was trained on another machine
         )
         return predictions(questions, outputs)
 

@@ -32,7 +32,7 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
         raise ConfigError(f"out={str(out)!r} is a file; expected a folder; choose another --out")
     with storage_errors(f"{str(out)!r}"):
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK).open("w")
+        lock = (out / LOCK).open("w", encoding="utf-8")
     with lock:
         try:
             # Given back by the system when this process ends, however it ends.

@@ -31,7 +31,7 @@ from avqa.training.data import building
 from avqa.training.data.features import VideoFeatures, feature_names
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
-from avqa.training.fitting.fit import FitResult, check_devices, fit, infer
+from avqa.training.fitting.fit import FitResult, check_devices, fit, infer, too_many_workers
 from avqa.training.grounding import Grounding
 from avqa.training.run import (
     CONFIG,
@@ -304,8 +304,12 @@ class _Training:
         )
 
     def _warn(self, config: MemberConfig) -> None:
-        if config.weights.startswith("random:") and not self._warned:
-            self._warned = True
+        if self._warned:
+            return
+        self._warned = True
+        if too_many := too_many_workers(self._settings, self._options.devices):
+            self._say(too_many)
+        if config.weights.startswith("random:"):
             self._say(
                 f"RANDOM WEIGHTS: the features come from {config.weights}: accuracies show that the"
                 " program works and nothing else; extract with --weights pretrained for results"

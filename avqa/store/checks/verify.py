@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import DifferenceFound, MediaError
+from avqa.machine import num_cores
 from avqa.store.checks.indexcheck import check_index
 from avqa.store.checks.textcheck import TextReport, check_texts, repair_texts
 from avqa.store.commit import Store
@@ -262,7 +262,7 @@ class _FeatureCheck:
 
     def _read(self, rows: list[int]) -> None:
         checker = ChunkChecker(self._store.root, self._feature)
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        with ThreadPoolExecutor(max_workers=num_cores()) as pool:
             found = pool.map(lambda row: checker.check(row, self._records[row]), rows)
             for row, wrong in zip(rows, found, strict=True):
                 if wrong is not None:

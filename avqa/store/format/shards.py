@@ -8,7 +8,6 @@ rows. So the ledger's records alone say what is where, and a shard needs no reco
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
+from avqa.machine import num_cores
 from avqa.store.format import schema
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
@@ -147,7 +147,7 @@ class ShardChecker:
         for name in sorted(sizes.keys() - shards.keys()):
             yield ShardProblem("foreign", -1, f"{name}: not of this packed copy")
         if read:
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            with ThreadPoolExecutor(max_workers=num_cores()) as pool:
                 for problems in pool.map(lambda shard: self._read(shard, records), whole):
                     yield from problems
 

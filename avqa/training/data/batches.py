@@ -164,6 +164,9 @@ class _Guarded(Dataset[Any]):
 class _Loader(DataLoader[Any]):
     """A loader that raises the errors of its workers as they were."""
 
+    def check_worker_number_rationality(self) -> None:
+        """Not a warning of every loader: who trains says once what `fit.too_many_workers` says."""
+
     def __iter__(self) -> Any:
         for batch in super().__iter__():
             if isinstance(batch, StoreError):

@@ -13,7 +13,7 @@ import torch
 
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head, HeadOutput
-from avqa.machine import choose_device
+from avqa.machine import choose_device, num_cores
 from avqa.signals import StopSignals
 from avqa.store.places.files import storage_errors
 from avqa.training.data.batch import Batch
@@ -139,6 +139,18 @@ def check_devices(settings: TrainSettings, devices: int) -> Literal["cpu", "cuda
             f" {settings.batch_size}: every batch is divided among the devices; use fewer"
         )
     return device
+
+
+def too_many_workers(settings: TrainSettings, devices: int) -> str | None:
+    """A line for a run that has more processes to prepare batches than cores for them."""
+    cores = num_cores()
+    if settings.workers * devices <= cores:
+        return None
+    each = f" in each of devices={devices}" if devices > 1 else ""
+    return (
+        f"workers={settings.workers}{each}; expected at most {cores // devices}, as cores={cores}"
+        f" can be used; trains all the same, maybe slower; use --set workers={cores // devices}"
+    )
 
 
 def _check(val: QuestionSet, settings: TrainSettings, device: str) -> None:

@@ -34,7 +34,9 @@ NUM_VIDEOS, NUM_QUESTIONS, EPOCHS = 4, 4, 6
 def avqa(*line: str) -> str:
     """What the command prints."""
     command = [sys.executable, "-m", "avqa.cli", *line]
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        command, check=True, text=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout
 
 
 def train(out: str, epochs: int, *more: str) -> list[str]:
@@ -52,12 +54,12 @@ def benchmark() -> None:
         shutil.copy(path, "videos")
     ids = [path.stem for path in kept]
     for path in sorted(Path("bench/annotations").rglob("*.json")):
-        rows = json.loads(path.read_text())[:NUM_QUESTIONS]
+        rows = json.loads(path.read_text(encoding="utf-8"))[:NUM_QUESTIONS]
         for number, row in enumerate(rows):
             row["video_id"] = ids[number % NUM_VIDEOS]
         target = Path("annotations") / path.relative_to("bench/annotations")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(rows))
+        target.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def extract(out: str, *more: str) -> None:
@@ -72,7 +74,7 @@ def kill_in_epoch(number: int) -> None:
         [sys.executable, "-m", "avqa.cli", *train("killed", EPOCHS)], start_new_session=True
     )
     metrics = Path("killed/default/seed-0/metrics.csv")
-    while not metrics.exists() or len(metrics.read_text().splitlines()) <= number:
+    while not metrics.exists() or len(metrics.read_text(encoding="utf-8").splitlines()) <= number:
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -91,10 +93,12 @@ def main(folder: Path) -> None:
     avqa("questions", *QUESTIONS, "--store", "store", *WEIGHTS)
     avqa("pack", "store", "packed")
     avqa(*train("run", 3))
-    Path("evaluated.txt").write_text(avqa("evaluate", "run", "--split", "test"))
+    Path("evaluated.txt").write_text(avqa("evaluate", "run", "--split", "test"), encoding="utf-8")
     avqa("predict", "run", "--out", "predictions.json")
     video = str(min(Path("videos").iterdir()))
-    Path("asked.txt").write_text(avqa("ask", "run", video, "Is the flute always playing?"))
+    Path("asked.txt").write_text(
+        avqa("ask", "run", video, "Is the flute always playing?"), encoding="utf-8"
+    )
     kill_in_epoch(2)
     shutil.copytree("killed", "finished")
     avqa(*train("finished", EPOCHS, "--resume"))

@@ -348,6 +348,7 @@ def test_child_dies_with_its_parent(name: str) -> None:
         assert wait_until_gone(pid)
 
 
+@pytest.mark.usefixtures("ffmpeg")
 def test_program_of_the_ffmpeg_reader_dies_with_its_parent() -> None:
     """By kill -9, one that reads and writes no pipe that its parent's end would break."""
     program = """
@@ -420,7 +421,7 @@ def test_unknown_input(decoder: DecoderProcess) -> None:
 def test_encoder_that_breaks_its_declaration(decoder: DecoderProcess) -> None:
     message = (
         r"encoder 'fake_encoder' \(/.*/fake_encoder.py\): input 'fake_encoder/broken' prepared as"
-        r" \(1, 2\) uint8; expected \(1, 3\) uint8; see https://.*/docs/plugins.md$"
+        r" \(1, 2\) uint8; expected \(1, 3\) uint8; see /.*/docs/plugins.md$"
     )
     with pytest.raises(ConfigError, match=message):
         read(decoder, "/x/3_ok", "fake_encoder/broken")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +183,17 @@ def test_without_onednn_the_same_numbers_come(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_building_leaves_the_given_weights_as_they_were(name: str) -> None:
-    given = {key: tensor.clone() for key, tensor in networks.state(name).items()}
+    given = networks.state(name)
+    before = digests(given)
     networks.built(name, given, "bf16")
-    for key, tensor in networks.state(name).items():
-        assert torch.equal(given[key], tensor), key
+    assert digests(given) == before
+
+
+def digests(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """In place of a copy: with the network beside it that would be gigabytes."""
+    return {
+        key: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for key, tensor in state.items()
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

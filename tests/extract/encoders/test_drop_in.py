@@ -33,13 +33,19 @@ def laid_down(root: Path) -> Path:
     own = Path(avqa.__file__).parent
     shutil.copytree(own, root / "avqa", ignore=shutil.ignore_patterns("__pycache__"))
     folder = root / "avqa" / "extract" / "encoders"
-    (folder / "coarse.py").write_text(dropped.source())
+    (folder / "coarse.py").write_text(dropped.source(), encoding="utf-8")
     (root / "package").mkdir()
-    (root / "package" / "module.py").write_text(dropped.source().replace('"coarse":', '"other":'))
+    (root / "package" / "module.py").write_text(
+        dropped.source().replace('"coarse":', '"other":'), encoding="utf-8"
+    )
     about = root / "package-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: package\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[avqa.encoders]\nother = package.module\n")
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: package\nVersion: 1.0\n", encoding="utf-8"
+    )
+    (about / "entry_points.txt").write_text(
+        "[avqa.encoders]\nother = package.module\n", encoding="utf-8"
+    )
     return root
 
 
@@ -79,6 +85,7 @@ def test_dropped_in_encoders_are_extracted_trained_on_and_asked(tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for part in (
@@ -102,7 +109,7 @@ def test_dropped_in_encoders_are_extracted_trained_on_and_asked(tmp_path):
     assert cells.shape == (2, 15, 8)
     assert opened.recipe("other/cells")["encoder"]["colour"] == "red"
     assert opened.read("00000001", "coarse/mean") == pytest.approx(cells.mean(1), abs=1e-3)
-    config = json.loads((tmp_path / "run/default/seed-0/config.json").read_text())
+    config = json.loads((tmp_path / "run/default/seed-0/config.json").read_text(encoding="utf-8"))
     names = {field: entry["name"] for field, entry in config["features"].items()}
     assert names == {"audio": "other/loudness", "patch": "coarse/cells"}
     assert (config["options"]["visual_width"], config["options"]["audio_width"]) == (8, 4)

@@ -27,7 +27,7 @@ def own(clip, tmp_path, monkeypatch):
 
     def write(script):
         path = tmp_path / "ffmpeg"
-        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
         monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(path))
         return path

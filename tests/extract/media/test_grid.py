@@ -6,7 +6,6 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from helpers.media import clips
@@ -196,7 +195,7 @@ def test_ffmpeg_grids_against_the_command(clip: str, mode: str, tmp_path: Path) 
 
 def _written(path: Path, options: list[str], folder: Path) -> list[int]:
     """Numbers on the frames that the command writes."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", str(path)]
+    command = [clips.program(), "-v", "error", "-nostdin", "-i", str(path)]
     subprocess.run([*command, *options, str(folder / "%04d.ppm")], check=True)
     frames = sorted(folder.glob("*.ppm"))
     return [clips.read_number(_ppm(frame.read_bytes())) for frame in frames]
@@ -210,8 +209,10 @@ def _ppm(data: bytes) -> np.ndarray:
 
 def _end_ms(path: Path) -> int:
     """End of the last frame, which the muxer chooses when rates vary."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", str(path), "-vf", "showinfo"]
-    done = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, check=True)
+    command = [clips.program(), "-nostdin", "-i", str(path), "-vf", "showinfo"]
+    done = subprocess.run(
+        [*command, "-f", "null", "-"], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     last = [line for line in done.stderr.splitlines() if " duration_time:" in line][-1]
     begin = float(last.split(" pts_time:")[1].split()[0])
     return round(1000 * (begin + float(last.split(" duration_time:")[1].split()[0])))

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from helpers.media import clips
@@ -65,8 +64,8 @@ def refusal(decoder: DecoderProcess, path: Path | str, **limits: float) -> Media
     return error
 
 
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-nostdin"]
+def run_ffmpeg(*arguments: str | Path) -> None:
+    command = [clips.program(), "-v", "error", "-y", "-nostdin"]
     subprocess.run([*command, *map(str, arguments)], check=True)
 
 
@@ -102,7 +101,7 @@ def test_folder(decoder: DecoderProcess, tmp_path: Path) -> None:
 
 def test_text_renamed(decoder: DecoderProcess, tmp_path: Path) -> None:
     path = tmp_path / "readme.mp4"
-    path.write_text("This is a text about videos.\n" * 100)
+    path.write_text("This is a text about videos.\n" * 100, encoding="utf-8")
     error = refusal(decoder, path)
     assert error.reason == "not_media"
     assert "convert or remove it" in str(error)
@@ -124,8 +123,8 @@ def test_wav_renamed(decoder: DecoderProcess, tmp_path: Path) -> None:
 
 def test_cover_image_only(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
     cover, path = tmp_path / "cover.png", tmp_path / "song.mp4"
-    ffmpeg("-i", clip, "-frames:v", "1", cover)
-    ffmpeg("-i", clip, "-i", cover, "-map", "0:a", "-map", "1:v", "-c", "copy",
+    run_ffmpeg("-i", clip, "-frames:v", "1", cover)
+    run_ffmpeg("-i", clip, "-i", cover, "-map", "0:a", "-map", "1:v", "-c", "copy",
            "-disposition:v:0", "attached_pic", path)  # fmt: skip
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 1
@@ -150,13 +149,13 @@ def plays(path: Path, **how: str) -> bool:
 def beside(clip: Path, tmp_path: Path) -> Path:
     """A folder with something for a script to point to."""
     shutil.copy(clip, tmp_path / "target.mp4")
-    ffmpeg("-i", clip, "-c", "copy", "-f", "mpegts", tmp_path / "target.ts")
+    run_ffmpeg("-i", clip, "-c", "copy", "-f", "mpegts", tmp_path / "target.ts")
     return tmp_path
 
 
 def test_ffconcat_renamed(decoder: DecoderProcess, beside: Path) -> None:
     path = beside / "script.mp4"
-    path.write_text("ffconcat version 1.0\nfile target.mp4\n")
+    path.write_text("ffconcat version 1.0\nfile target.mp4\n", encoding="utf-8")
     assert plays(path)
     error = refusal(decoder, path)
     assert error.reason == "refused_protocol"
@@ -165,7 +164,10 @@ def test_ffconcat_renamed(decoder: DecoderProcess, beside: Path) -> None:
 
 def test_hls_renamed(decoder: DecoderProcess, beside: Path) -> None:
     path = beside / "list.mp4"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:4,\ntarget.ts\n#EXT-X-ENDLIST\n")
+    path.write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:4,\ntarget.ts\n#EXT-X-ENDLIST\n",
+        encoding="utf-8",
+    )
     assert plays(path, format="hls")
     error = refusal(decoder, path)
     assert error.reason == "refused_protocol"
@@ -175,7 +177,7 @@ def test_hls_renamed(decoder: DecoderProcess, beside: Path) -> None:
 def test_script_with_a_head_we_do_not_know(decoder: DecoderProcess, beside: Path) -> None:
     """The white list of containers is what refuses it, not the list of heads."""
     path = beside / "script.mp4"
-    path.write_text("\n" * 5000 + "ffconcat version 1.0\nfile target.mp4\n")
+    path.write_text("\n" * 5000 + "ffconcat version 1.0\nfile target.mp4\n", encoding="utf-8")
     assert refusal(decoder, path).reason in ("not_media", "refused_protocol")
 
 
@@ -188,7 +190,7 @@ def test_addresses_are_no_files(decoder: DecoderProcess, clip: Path) -> None:
 
 
 def peak_bytes(decoder: DecoderProcess) -> int:
-    status = Path(f"/proc/{decoder.pid}/status").read_text()
+    status = Path(f"/proc/{decoder.pid}/status").read_text(encoding="utf-8")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
@@ -203,7 +205,7 @@ def huge_gif() -> bytes:
 def huge_avi(clip: Path, folder: Path) -> bytes:
     """Motion JPEG whose frames claim 16000×16000, unlike the container."""
     path = folder / "small.avi"
-    ffmpeg("-i", clip, "-an", "-t", "1", "-c:v", "mjpeg", path)
+    run_ffmpeg("-i", clip, "-an", "-t", "1", "-c:v", "mjpeg", path)
     small, large = struct.pack(">HH", *clips.SIZE[::-1]), struct.pack(">HH", 16_000, 16_000)
     data = path.read_bytes()
     start_of_frame = data[(at := data.find(b"\xff\xc0")) : at + 5]
@@ -214,7 +216,7 @@ def huge_avi(clip: Path, folder: Path) -> bytes:
 def huge_webm(clip: Path, folder: Path) -> bytes:
     """VP8 whose key frames claim 16000×16000, unlike the container."""
     path = folder / "small.webm"
-    ffmpeg("-i", clip, "-an", "-t", "1", "-c:v", "libvpx", path)
+    run_ffmpeg("-i", clip, "-an", "-t", "1", "-c:v", "libvpx", path)
     key = b"\x9d\x01\x2a"
     data = path.read_bytes()
     assert key + struct.pack("<HH", *clips.SIZE) in data
@@ -269,7 +271,7 @@ def test_too_long(decoder: DecoderProcess, clip: Path) -> None:
 def test_half_a_file(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
     """The index in front promises 4 s, the frames end before: partial, and said so."""
     path, cut = tmp_path / "front.mp4", tmp_path / "cut.mp4"
-    ffmpeg("-i", clip, "-c", "copy", "-movflags", "+faststart", path)
+    run_ffmpeg("-i", clip, "-c", "copy", "-movflags", "+faststart", path)
     data = path.read_bytes()
     cut.write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2])
     video = Video(decoder, cut)
@@ -314,7 +316,7 @@ def test_damage_in_a_picture_ends_the_rows_and_is_said(
 def with_damaged_sound(clip: Path, folder: Path, damaged: slice) -> Path:
     """FLAC in Matroska, some packets all zeros."""
     good, bad = folder / "good.mkv", folder / "bad.mkv"
-    ffmpeg("-i", clip, "-c:v", "copy", "-c:a", "flac", good)
+    run_ffmpeg("-i", clip, "-c:v", "copy", "-c:a", "flac", good)
     with av.open(str(good)) as container:
         packets = [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
     data = good.read_bytes()
@@ -361,7 +363,7 @@ def test_no_sound(decoder: DecoderProcess) -> None:
 
 def test_silent_is_not_absent(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "silent.mp4"
-    ffmpeg("-i", clip, "-c:v", "copy", "-c:a", "aac", "-af", "volume=0", path)
+    run_ffmpeg("-i", clip, "-c:v", "copy", "-c:a", "aac", "-af", "volume=0", path)
     video = Video(decoder, path)
     assert video.header.has_audio
     assert video.seconds == [None] * 4
@@ -400,8 +402,8 @@ def test_late_sound(decoder: DecoderProcess, clip: Path, tmp_path: Path, suffix:
 
 def test_late_picture(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None:
     """The frame starts 2 s into the file: its first second is what was heard from 2 s on."""
-    ffmpeg("-itsoffset", "2", "-i", clip, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy",
-           tmp_path / "late.mkv")  # fmt: skip
+    late = ["-itsoffset", "2", "-i", clip, "-i", clip, "-map", "0:v", "-map", "1:a"]
+    run_ffmpeg(*late, "-c", "copy", tmp_path / "late.mkv")
     video = Video(decoder, tmp_path / "late.mkv")
     assert video.frames == [15, 45, 75, 105]
     assert video.seconds == [2, 3, None, None]

@@ -11,7 +11,7 @@ from helpers.media.decoders_page import MEANING, PAGE, recorded, render
 from avqa.errors import REASONS
 from avqa.extract import readers
 from avqa.extract.media.grid import build_grid
-from avqa.extract.media.types import Limits, Report
+from avqa.extract.media.types import Limits, Reader, Report
 
 RECORDED = recorded()
 """What goes wrong, by reader and clip; each must go wrong as the page says."""
@@ -21,16 +21,15 @@ REAL_ROWS = {"v_GGSY1Qvo990.mp4": 18, "v_ZNVhz7ctTq0.mp4": 14, "vid1.mp4": 2, "v
 
 
 @pytest.mark.parametrize("clip", sorted(CASES))
-@pytest.mark.parametrize("reader", readers.names())
-def test_reader_on_clip(reader: str, clip: str) -> None:
-    expected = RECORDED.get(reader, {}).get(clip, frozenset())
+def test_reader_on_clip(reader: Reader, clip: str) -> None:
+    expected = RECORDED.get(reader.name, {}).get(clip, frozenset())
     assert measure(reader, CASES[clip]) == expected, "run decoders_page.py and look at what changed"
 
 
 def test_page_is_about_what_there_is() -> None:
     assert set(RECORDED) <= set(readers.names())
-    for reader, wrong in RECORDED.items():
-        assert list(wrong) == list(CASES), reader
+    for name, wrong in RECORDED.items():
+        assert list(wrong) == list(CASES), name
         assert set().union(*wrong.values()) <= {*MEANING, *REASONS}
 
 
@@ -40,13 +39,11 @@ def test_page_says_in_words_what_its_table_says() -> None:
 
 @pytest.mark.skipif(not MEDIA.is_dir(), reason="the real clips are not beside the repository")
 @pytest.mark.parametrize("clip", sorted(REAL_ROWS))
-@pytest.mark.parametrize("reader", readers.names())
-def test_rows_of_real_clips(reader: str, clip: str) -> None:
-    loaded = readers.load(reader).READER
-    probe = loaded.probe(str(MEDIA / clip), Limits())
+def test_rows_of_real_clips(reader: Reader, clip: str) -> None:
+    probe = reader.probe(str(MEDIA / clip), Limits())
     grid = build_grid(probe.times, "mid", probe.average_fps)
     report = Report()
     wanted = sorted(set(grid.index.tolist()))
-    assert [p.index for p in loaded.frames(probe, wanted, report)] == wanted
+    assert [p.index for p in reader.frames(probe, wanted, report)] == wanted
     assert len(grid) == REAL_ROWS[clip]
     assert (report.partial, report.corrupt) == (False, 0)

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from helpers.media import clips
@@ -22,13 +21,6 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.grid import build_grid
 from avqa.extract.media.types import Limits, Probe, Reader, Report
 
-READERS = readers.names()
-
-
-@pytest.fixture(params=READERS)
-def reader(request: pytest.FixtureRequest) -> Reader:
-    return readers.load(request.param).READER
-
 
 def refused(reader: Reader, path: Path, limits: Limits | None = None) -> MediaError:
     with pytest.raises(MediaError) as caught:
@@ -38,17 +30,21 @@ def refused(reader: Reader, path: Path, limits: Limits | None = None) -> MediaEr
     return caught.value
 
 
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-nostdin"]
+def run_ffmpeg(*arguments: str | Path) -> None:
+    command = [clips.program(), "-v", "error", "-y", "-nostdin"]
     subprocess.run([*command, *map(str, arguments)], check=True)
 
 
 def test_names_are_the_files() -> None:
     files = {file.stem for file in Path(readers.__file__).parent.glob("[!_]*.py")}
     assert files <= set(readers.names())
-    for name in READERS:
-        assert readers.load(name).READER.name == name
-        assert readers.load(name).READER.version().startswith(name)
+
+
+def test_a_reader_has_the_name_it_was_asked_for_by(
+    reader: Reader, request: pytest.FixtureRequest
+) -> None:
+    assert reader.name == request.node.callspec.params["reader"]
+    assert reader.version().startswith(reader.name)
 
 
 def test_a_wrong_name_is_refused() -> None:
@@ -81,13 +77,13 @@ def test_not_media(reader: Reader, data: bytes, tmp_path: Path) -> None:
 
 def test_audio_alone_is_no_video(reader: Reader, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", path)
+    run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", path)
     assert refused(reader, path).reason == "no_video"
 
 
 def test_cover_image_is_no_video(reader: Reader, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    ffmpeg(
+    run_ffmpeg(
         "-f", "lavfi", "-i", "sine=d=1", "-f", "lavfi", "-i", "testsrc=d=0.04:r=25:s=64x64",
         "-map", "0", "-map", "1", "-c:a", "aac", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p",
         "-disposition:v:0", "attached_pic", path,
@@ -128,14 +124,14 @@ def test_white_list_holds_without_recognition(
     # Newer FFmpeg takes HLS only under its own extension.
     path = tmp_path / ("a.m3u8" if kind == "HLS playlist" else "a.mp4")
     path.write_bytes(playlists(tmp_path)[kind])
-    ffmpeg("-i", path, "-f", "null", "-")
+    run_ffmpeg("-i", path, "-f", "null", "-")
     monkeypatch.setattr(file_checks, "_script_kind", lambda head: "")
     assert refused(readers.load(name).READER, path).reason == "not_media"
 
 
 def gigantic(path: Path) -> Path:
     """A small H.264 file whose parameter set claims 16000×16000 pixels."""
-    ffmpeg(
+    run_ffmpeg(
         "-f", "lavfi", "-i", "color=s=16000x16000:r=1:d=1", "-c:v", "libx264", "-preset",
         "ultrafast", "-threads", "1", path,
     )  # fmt: skip
@@ -162,18 +158,17 @@ except MediaError as error:
 """
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_gigantic_picture_is_refused_in_little_memory(name: str, gigantic_clip: Path) -> None:
+def test_gigantic_picture_is_refused_in_little_memory(reader: Reader, gigantic_clip: Path) -> None:
     assert gigantic_clip.stat().st_size < 2_000_000
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, name, str(gigantic_clip)],
+        [sys.executable, "-c", MEASURE, reader.name, str(gigantic_clip)],
         capture_output=True, text=True, cwd=Path(__file__).parents[3],
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     reason, grown_kb, child_kb = done.stdout.split()
     assert reason == "too_large", done.stderr
     # One such frame takes 384 MB.
     assert int(grown_kb) < 100_000
-    assert name != "ffmpeg" or int(child_kb) < 250_000
+    assert reader.name != "ffmpeg" or int(child_kb) < 250_000
 
 
 def test_size_limit_names_the_numbers(reader: Reader) -> None:
@@ -281,7 +276,7 @@ def test_default_flag_chooses_the_stream(tmp_path: Path) -> None:
     first = clips.cached_clip("a.mkv", seconds=2.0)
     second = clips.cached_clip("a.mkv", seconds=1.0)
     path = tmp_path / "a.mkv"
-    ffmpeg(
+    run_ffmpeg(
         "-i", first, "-i", second, "-map", "0", "-map", "1", "-c", "copy",
         "-disposition:v:0", "0", "-disposition:v:1", "default", path,
     )  # fmt: skip
@@ -302,7 +297,7 @@ def test_sound_is_the_mean_of_the_channels(reader: Reader, codec: str, tmp_path:
     path = tmp_path / "a.mkv"
     source = "aevalsrc=0.5|0.25:d=1:s=16000:c=stereo"
     frame = "testsrc=d=1:r=5:s=64x64"
-    ffmpeg("-f", "lavfi", "-i", frame, "-f", "lavfi", "-i", source, "-c:a", codec, path)
+    run_ffmpeg("-f", "lavfi", "-i", frame, "-f", "lavfi", "-i", source, "-c:a", codec, path)
     runs = list(reader.audio(reader.probe(str(path), Limits()), Report()))
     samples = np.concatenate([run.samples for run in runs])
     assert samples.dtype == np.float32

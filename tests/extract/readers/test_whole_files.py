@@ -33,7 +33,8 @@ def subtitles(folder: Path) -> list[str | Path]:
     """Options that add a track whose last cue ends long after all others."""
     path = folder / "late.srt"
     path.write_text(
-        f"1\n00:00:00,500 --> 00:00:01,000\na\n\n2\n00:00:03,0 --> 00:00:0{LATER},0\nb\n"
+        f"1\n00:00:00,500 --> 00:00:01,000\na\n\n2\n00:00:03,0 --> 00:00:0{LATER},0\nb\n",
+        encoding="utf-8",
     )
     return ["-i", path]
 

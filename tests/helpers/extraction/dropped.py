@@ -17,14 +17,16 @@ NAME = "coarse"
 
 def source() -> str:
     """The complete example of the page on plug-ins."""
-    (text,) = re.findall(r'```python\n("""Coarse.*?)```', PAGE.read_text(), re.DOTALL)
+    (text,) = re.findall(
+        r'```python\n("""Coarse.*?)```', PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
     return str(text)
 
 
 @contextmanager
 def dropped_in(folder: Path, text: str, name: str = NAME) -> Iterator[None]:
     """Find an encoder in ``folder`` for a while, in this process."""
-    (folder / f"{name}.py").write_text(text)
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
     encoders.__path__.append(str(folder))
     plugins._load.cache_clear()
     try:

@@ -25,4 +25,4 @@ def run_and_die(path, change, counted=None):
     finalize.BATCH = 2
     finalize.finalize(path)
     if counted is not None:
-        counted.write_text(str(made))
+        counted.write_text(str(made), encoding="utf-8")

@@ -37,6 +37,7 @@ def finished(arguments: Sequence[str], **environ: str) -> tuple[int, str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
     try:
         out, err = command.communicate(timeout=300)

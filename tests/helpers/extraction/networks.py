@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from avqa import machine
 from avqa.extract import encoders, weights
 from avqa.extract.settings import Settings
 
@@ -29,6 +31,20 @@ def built(encoder: str, state: Mapping[str, torch.Tensor], precision: Any = "fp3
     """With the default options."""
     options = Settings().options_of(encoder)
     return encoders.load(encoder).build(state, options, "cpu", precision)
+
+
+_kept = ""
+
+
+def keep_only(encoder: str) -> None:
+    """Free what is kept of other encoders than this one; of all, if it is empty."""
+    global _kept
+    if encoder != _kept or not encoder:
+        for kept in (output, network, state):
+            kept.cache_clear()
+        gc.collect()
+        machine.give_memory_back()
+    _kept = encoder
 
 
 def full_batch(encoder: str, name: str, seed: int = 0) -> torch.Tensor:

@@ -54,7 +54,11 @@ class StubExtractor:
 
     def _video(self, job, attempt):
         read = fingerprint(job.path) or Fingerprint(0, 0, "")
-        info = json.loads(Path(job.path).read_text()) if read.quick_hash else {"act": "corrupt"}
+        info = (
+            json.loads(Path(job.path).read_text(encoding="utf-8"))
+            if read.quick_hash
+            else {"act": "corrupt"}
+        )
         made = [self._feature(job, feature, info) for feature in job.features]
         rows = max(record.length for record in made)
         audio = bool(rows) and info["sound"]
@@ -171,6 +175,7 @@ def start(*line, pause=0):
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,
+        encoding="utf-8",
     )
 
 

@@ -12,7 +12,6 @@ from helpers.media import clips
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract import readers
 from avqa.extract.media.grid import Grid, build_grid
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 
@@ -186,12 +185,11 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def measure(reader_name: str, of: Case) -> frozenset[str]:
+def measure(reader: Reader, of: Case) -> frozenset[str]:
     """What goes wrong when the reader reads the clip: aspects, or the reason of its error.
 
     The aspects are explained in `decoders_page.MEANING`.
     """
-    reader = readers.load(reader_name).READER
     path = str(clips.cached_clip(of.file, **of.options))
     try:
         probe = reader.probe(path, Limits())

@@ -2,6 +2,8 @@
 
 Rendered by the bundled ffmpeg from raw frames. `numbered_clip` writes one, `cached_clip` writes
 each distinct one once per test session, `read_number` and `read_second` read them back.
+
+Where no clip can be made at all, `test_clips.py` fails and what needs one is skipped: `program`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 SIZE = (160, 96)
@@ -199,6 +202,26 @@ def _coded(number: int, size: tuple[int, int], rotation: int) -> bytes:
     return np.ascontiguousarray(np.rot90(frame(number, upright), -rotation // 90)).tobytes()
 
 
+NONE = "no clip can be made, see test_clips_can_be_made"
+
+
+def program() -> str:
+    """Path of the bundled ffmpeg; the test is skipped where that cannot make a clip."""
+    if why_none():
+        pytest.skip(NONE)
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@functools.cache
+def why_none() -> str:
+    """Why ffmpeg cannot make even the smallest clip here; empty if it can."""
+    try:
+        numbered_clip(session_folder() / "smallest.mp4", seconds=0.1, sound_codec="aac")
+    except (OSError, RuntimeError) as error:
+        return str(error)
+    return ""
+
+
 def _run(command: list[str], data: bytes | None = None) -> None:
     done = subprocess.run(command, input=data, capture_output=True)
     if done.returncode:
@@ -221,9 +244,14 @@ def cached_clip(name: str, **options: object) -> Path:
 
     Copy the file before changing it.
     """
+    program()
     key = f"{name} {sorted(options.items())!r}"
     if key not in _CACHE:
-        folder = session_folder() / str(len(_CACHE))
-        folder.mkdir()
-        _CACHE[key] = numbered_clip(folder / name, **options)  # type: ignore[arg-type]
+        folder = Path(tempfile.mkdtemp(dir=session_folder()))
+        try:
+            _CACHE[key] = numbered_clip(folder / name, **options)  # type: ignore[arg-type]
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            why_none.cache_clear()  # the disk may be full by now: then the others are skipped
+            raise
     return _CACHE[key]

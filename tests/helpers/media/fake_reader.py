@@ -27,7 +27,7 @@ DECODER = "helpers.media.fake_reader:READER"
 def write_video(path, *, seconds=3, seed=0, audio=True, act="", **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"seconds": seconds, "seed": seed, "sound": audio, "act": act, **more}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -39,7 +39,7 @@ class FakeReader:
 
     def probe(self, path, limits):
         try:
-            info = json.loads(Path(path).read_text())
+            info = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise MediaError("not_media", f"no JSON: path={path!r}", stage="probe") from error
         pts = np.arange(2 * info["seconds"], dtype=np.int64)

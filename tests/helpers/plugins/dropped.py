@@ -54,11 +54,13 @@ def drop_in(root: Path, plugins: Sequence[Plugin], way: str) -> str:
     if way == "folder":
         shutil.copytree(PACKAGE, root / "avqa")
         for plugin in plugins:
-            (root / "avqa" / FOLDERS[plugin.group] / f"{plugin.name}.py").write_text(plugin.text)
+            (root / "avqa" / FOLDERS[plugin.group] / f"{plugin.name}.py").write_text(
+                plugin.text, encoding="utf-8"
+            )
         return str(root)
     (root / "dropped").mkdir(parents=True)
     for plugin in plugins:
-        (root / "dropped" / f"{plugin.name}.py").write_text(plugin.text)
+        (root / "dropped" / f"{plugin.name}.py").write_text(plugin.text, encoding="utf-8")
     names: dict[str, dict[str, str]] = {}
     for plugin in plugins:
         public = plugin.name.replace("_", "-") if "datasets" in plugin.group else plugin.name
@@ -71,11 +73,13 @@ def write_distribution(site: Path, package: str, groups: Mapping[str, Mapping[st
     """What pip leaves of an installed package: its name, and entry points by group."""
     about = site / f"{package}-1.0.dist-info"
     about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8"
+    )
     lines = []
     for group, entries in groups.items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
-    (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    (about / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -107,5 +111,6 @@ def run(path: str, cache: Path, *commands: Sequence[object]) -> list[Done]:
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": path, "AVQA_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
+        encoding="utf-8",
     )
     return [Done(*json.loads(line)) for line in done.stdout.splitlines()]

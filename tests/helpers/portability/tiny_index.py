@@ -47,7 +47,7 @@ def add_wheel(index: Path, name: str, version: str, source: str, requires: str =
         )
         wheel.writestr(f"{info}/RECORD", "")
     links = (f'<a href="{path.name.replace("+", "%2B")}">x</a>' for path in folder.glob("*.whl"))
-    (folder / "index.html").write_text("\n".join(links))
+    (folder / "index.html").write_text("\n".join(links), encoding="utf-8")
 
 
 def add_torch(index: Path, version: str, vision: str, build: str) -> None:

@@ -61,7 +61,8 @@ def music(folder: Path, rows: Sequence[tuple[str, str, list[str]]]) -> Path:
                 }
                 for number, (video, text, slots) in enumerate(rows)
             ]
-        )
+        ),
+        encoding="utf-8",
     )
     return folder
 

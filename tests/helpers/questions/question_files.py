@@ -55,7 +55,7 @@ def avqa_row(**changes):
 def write(path, rows):
     """Write rows as JSON, making the folder; gives the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
     return path
 
 

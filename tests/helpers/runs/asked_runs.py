@@ -66,7 +66,7 @@ def annotation(folder):
             }
             for number, (text, slots, kind) in enumerate(ROWS)
         ]
-        (folder / f"avqa-{split}.json").write_text(json.dumps(rows))
+        (folder / f"avqa-{split}.json").write_text(json.dumps(rows), encoding="utf-8")
     return folder
 
 
@@ -104,13 +104,15 @@ def write_run(root, head, store, *, settings=None, **options):
     )
     config = dataclasses.replace(config, options=options)
     member = run_folders.write_member(root, config)
-    (root / RUN).write_text(json.dumps({"head": head, "variants": [DEFAULT], "seeds": 1}))
+    (root / RUN).write_text(
+        json.dumps({"head": head, "variants": [DEFAULT], "seeds": 1}), encoding="utf-8"
+    )
     return member
 
 
 def edit(member, field, change):
     """Change the recipe of a feature in a member's ``config.json``."""
     path = member.path / "config.json"
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text(encoding="utf-8"))
     change(value["features"][field]["recipe"])
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), encoding="utf-8")

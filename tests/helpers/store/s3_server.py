@@ -53,7 +53,7 @@ class Server:
             identity("admin", KEY, SECRET, "Admin", "Read", "Write", "List"),
             identity("reader", READER_KEY, READER_SECRET, "Read", "List"),
         ]
-        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}), encoding="utf-8")
         (folder / "data").mkdir()
         self._log = (folder / "log").open("wb")
         self._process = subprocess.Popen(

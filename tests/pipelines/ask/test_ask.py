@@ -225,18 +225,18 @@ def test_features_of_several_recipes_are_refused(pstp):
 
 def test_other_texts_are_refused(pstp):
     path = pstp.path / "config.json"
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text(encoding="utf-8"))
     value["texts"]["clip_vit_b32/sentence"]["recipe"]["text"]["tokeniser"] = "another"
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(RecipeMismatch, match=r'text\.tokeniser: run="another" here="open_clip'):
         asking(pstp)
 
 
 def test_a_mark_of_the_run_reaches_the_text(pstp, monkeypatch):
     path = pstp.path / "config.json"
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text(encoding="utf-8"))
     value["texts"]["clip_vit_b32/sentence"]["recipe"]["text"]["mark"] = "?"
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), encoding="utf-8")
     tokenised = []
 
     class Stop(Exception):
@@ -268,7 +268,7 @@ def test_files_that_are_no_videos(avst, tmp_path):
         asking(avst, video=tmp_path / "gone.mp4")
     with pytest.raises(ConfigError, match="no such file"):
         asking(avst, video=tmp_path)
-    (tmp_path / "text.mp4").write_text("no video at all")
+    (tmp_path / "text.mp4").write_text("no video at all", encoding="utf-8")
     with pytest.raises(MediaError, match=r"text\.mp4"):
         asking(avst, video=tmp_path / "text.mp4")
 
@@ -394,7 +394,9 @@ def test_how_the_type_was_found_is_told(tmp_path, store):
     (note,) = asking(member, "Is there a sound?").notes
     assert note == "type of the question: left empty, no training question has its form"
     path = member.path / "config.json"
-    path.write_text(path.read_text().replace("/annotations", "/moved"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("/annotations", "/moved"), encoding="utf-8"
+    )
     (note,) = asking(member, "Is there a tuba sound?").notes
     assert note.startswith("type of the question: left empty, the training questions are gone: ")
 

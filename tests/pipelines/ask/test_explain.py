@@ -196,7 +196,7 @@ def test_an_explanation_is_complete(tmp_path):
         picture = Image.open(tmp_path / "out" / name)
         assert picture.width > 900
         assert len(set(picture.convert("RGB").resize((99, 99)).get_flattened_data())) > 50
-    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text(encoding="utf-8"))
     assert numbers["question"] == "Is there a violin sound"
     assert numbers["answers"] == [
         {"answer": "two", "probability": 0.7},
@@ -225,7 +225,7 @@ def test_pictures_are_those_of_the_rows(tmp_path):
     evidence = {"seconds": np.array([0.1, 0.9])}
     asked = answer(tmp_path, evidence, stride=2, num_rows=2, crop=None)
     explain.explain(asked, tmp_path)
-    numbers = json.loads((tmp_path / "explanation.json").read_text())
+    numbers = json.loads((tmp_path / "explanation.json").read_text(encoding="utf-8"))
     assert numbers["shown_seconds"] == [0, 2]
     assert [row["pts_seconds"] for row in numbers["rows"]] == [0.5, 2.5]
     assert numbers["patch_grid"] is None
@@ -242,12 +242,14 @@ def test_a_head_that_tells_nothing_is_shown_all_the_same(tmp_path):
     for file in (old, *others):
         file.touch()
     named = [f"frames/{old.name}", "frames/mine.png", "../run.json"]
-    (tmp_path / "out" / "explanation.json").write_text(json.dumps({"pictures": named}))
+    (tmp_path / "out" / "explanation.json").write_text(
+        json.dumps({"pictures": named}), encoding="utf-8"
+    )
     (tmp_path / "run.json").touch()
     explain.explain(answer(tmp_path, {}, num_rows=None), tmp_path / "out")
     assert not old.exists()  # it was named, by what only our files are called
     assert all(file.exists() for file in (*others, tmp_path / "run.json"))
-    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text(encoding="utf-8"))
     assert numbers["shown_seconds"] == [0, 1, 2, 3]
     assert numbers["rows"][0] == {
         "second": 0,

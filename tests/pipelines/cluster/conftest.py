@@ -13,7 +13,9 @@ def config(tmp_path):
 
     def read(text="", *, jobs=2, **values):
         path = tmp_path / "c.yaml"
-        path.write_text(text or "".join(f"{k}: {v}\n" for k, v in {**LEAST, **values}.items()))
+        path.write_text(
+            text or "".join(f"{k}: {v}\n" for k, v in {**LEAST, **values}.items()), encoding="utf-8"
+        )
         return choose_cluster("slurm", path, jobs)
 
     return read

@@ -116,9 +116,9 @@ class Nodes:
         options = ["--host", "127.0.0.1", "--no-dashboard"]
         if preload:
             path = self.folder / f"preload{len(self.processes)}.py"
-            path.write_text(preload)
+            path.write_text(preload, encoding="utf-8")
             options += ["--preload", str(path)]
-        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
+        with (self.folder / f"{len(self.processes)}.log").open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments, *options],
                 env=environment(),
@@ -133,7 +133,9 @@ class Nodes:
         file = self.folder / "scheduler.json"
         self.start("scheduler", "--port", "0", "--scheduler-file", str(file))
         until(file.exists, "no scheduler came up")
-        self.address = until(lambda: json.loads(file.read_text() or "{}"), "no address")["address"]
+        self.address = until(
+            lambda: json.loads(file.read_text(encoding="utf-8") or "{}"), "no address"
+        )["address"]
         return self
 
     def start_worker(self, preload="", threads=1):
@@ -202,6 +204,7 @@ def running(arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
     )
     try:
         yield run

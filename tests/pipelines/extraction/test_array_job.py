@@ -222,13 +222,15 @@ def test_a_run_on_the_whole_store_refuses_elements(tmp_path, videos):
         ("2999-01-01T00:00:00+00:00", True, False),
         ("2020-01-01T00:00:00+00:00", True, True),
     ):
-        (store / "lock.json").write_text(json.dumps(dead | {"heartbeat": heartbeat}))
+        (store / "lock.json").write_text(
+            json.dumps(dead | {"heartbeat": heartbeat}), encoding="utf-8"
+        )
         if works:
             stub.extract(videos, store, part="0/2", steal_lock=steal)
         else:
             with pytest.raises(StoreLocked, match="run_id=dead host=elsewhere"):
                 stub.extract(videos, store, part="0/2", steal_lock=steal)
-    assert "dead" in (store / "lock.json").read_text()  # no task touches it
+    assert "dead" in (store / "lock.json").read_text(encoding="utf-8")  # no task touches it
 
 
 def test_another_recipe_is_refused_before_anything_is_fixed(tmp_path, videos):
@@ -276,8 +278,10 @@ def test_the_sound_of_a_damaged_video_is_no_longer_than_its_pictures(tmp_path, v
     write(videos, "torn", seconds=8, seed=5, act="half")
     stub.extract(videos, store, wanted=(POOL,))
     old = (videos / "torn.mp4").stat()
-    text = (videos / "torn.mp4").read_text().replace('"half"', '"hole"')
-    (videos / "torn.mp4").write_text(text)  # now all of it would be read, were it not bounded
+    text = (videos / "torn.mp4").read_text(encoding="utf-8").replace('"half"', '"hole"')
+    (videos / "torn.mp4").write_text(
+        text, encoding="utf-8"
+    )  # now all of it would be read, were it not bounded
     os.utime(videos / "torn.mp4", ns=(old.st_atime_ns, old.st_mtime_ns))
     stub.extract(videos, store, part="0/1")
     part = Store.open(store / "parts/0-of-1")

@@ -73,7 +73,7 @@ def test_killed_again_and_again_the_bucket_ends_with_the_same_bytes(
     store = f"s3://{s3_server.BUCKET}/killed-{kills}"
     chooser = random.Random(1)
     for _ in range(kills):
-        with (tmp_path / "log").open("w") as log:
+        with (tmp_path / "log").open("w", encoding="utf-8") as log:
             one = subprocess.Popen(
                 [sys.executable, "-m", "avqa.cli", *extraction(videos, store)],
                 env=light_encoder.environment(), stdout=log, stderr=log, process_group=0,

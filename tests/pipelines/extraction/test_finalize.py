@@ -122,7 +122,9 @@ def test_everything_of_the_parts_is_in_the_store(made, parts):
     with pytest.raises(PartialFailure) as caught:
         report.raise_if_failed()
     assert str(caught.value).startswith(f"1 of 7 videos failed; see {parts}/runs/{report.run_id}-f")
-    assert "bad,bad.mp4,resnet18/pool,corrupt,decode,told so" in report.report_path.read_text()
+    assert "bad,bad.mp4,resnet18/pool,corrupt,decode,told so" in report.report_path.read_text(
+        encoding="utf-8"
+    )
     assert not verify(parts).problems
 
 
@@ -237,7 +239,10 @@ def test_unfinished_elements_are_named(parts):
         store = Store.open(part, lock)
         store.set_pending([(0, AUDIO)])
     newest = max((parts / "parts/1-of-3/runs").glob("*.json"))
-    newest.write_text(json.dumps(json.loads(newest.read_text()) | {"state": "running"}))
+    newest.write_text(
+        json.dumps(json.loads(newest.read_text(encoding="utf-8")) | {"state": "running"}),
+        encoding="utf-8",
+    )
     with pytest.raises(StoreError) as caught:
         finalize(parts)
     assert caught.value.exit_code == 4
@@ -264,8 +269,8 @@ def test_an_element_that_runs_is_named(parts):
 def test_an_old_lock_of_another_machine_is_taken_on_request(parts):
     dead = {"run_id": "dead", "host": "elsewhere", "pid": 1, "process_start": "", "started": ""}
     lock = json.dumps(dead | {"heartbeat": "2020-01-01T00:00:00+00:00"})
-    (parts / "parts/1-of-3/lock.json").write_text(lock)
-    (parts / "lock.json").write_text(lock)
+    (parts / "parts/1-of-3/lock.json").write_text(lock, encoding="utf-8")
+    (parts / "lock.json").write_text(lock, encoding="utf-8")
     with pytest.raises(StoreError, match=r"1/3 \(in use by run_id=dead host=elsewhere pid=1\)"):
         finalize(parts)
     assert finalize(parts, steal_lock=True).extracted == 6
@@ -341,7 +346,7 @@ def test_killed_before_changes_of_the_disk(made, tmp_path):
     whole = store_bytes(made / "whole")
     counted = tmp_path / "counted"
     assert exit_code(run_and_die, copied(made / "S", tmp_path / "S"), -1, counted) == 0
-    total = int(counted.read_text())
+    total = int(counted.read_text(encoding="utf-8"))
     assert total > 120
     for change in [*range(0, total, 23), *range(total - 4, total)]:
         path = copied(made / "S", tmp_path / str(change))
@@ -349,7 +354,7 @@ def test_killed_before_changes_of_the_disk(made, tmp_path):
         if (path / "parts/videos.jsonl").exists() or (path / "parts/finished.json").exists():
             report = finalize(path)
             assert (report.extracted, report.failed, report.pending) == (6, 1, 0), change
-            assert "bad" in report.report_path.read_text()
+            assert "bad" in report.report_path.read_text(encoding="utf-8")
         assert finalize(path) is None
         assert store_bytes(path) == whole, change
         assert verify(path).problems == [], change
@@ -404,7 +409,10 @@ def test_a_removal_that_was_killed_refuses_everything_else(made, tmp_path):
     copied(made / "S", path)
     counted = tmp_path / "counted"
     exit_code(run_and_die, copied(made / "S", tmp_path / "T"), -1, counted)
-    assert exit_code(run_and_die, path, int(counted.read_text()) - 3) == -signal.SIGKILL
+    assert (
+        exit_code(run_and_die, path, int(counted.read_text(encoding="utf-8")) - 3)
+        == -signal.SIGKILL
+    )
     assert (path / "parts/finished.json").exists()
     message = f"store '{path}': an `avqa finalize` that was killed left parts behind; expected none"
     for part in (None, "0/3", "0/4"):

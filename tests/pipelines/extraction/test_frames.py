@@ -49,7 +49,7 @@ def audio(out: Path) -> np.ndarray:
 
 
 def index(out: Path) -> dict:
-    return json.loads((out / "frames.json").read_text())
+    return json.loads((out / "frames.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -157,34 +157,40 @@ def test_other_files_are_never_mixed_with_ours(clip: Path, tmp_path: Path) -> No
 def test_frames_of_somebody_else_are_never_ours(clip: Path, tmp_path: Path) -> None:
     """Numbered pictures are what everybody has, and some have a `frames.json` too."""
     for name in ("00000.png", "000123.png", "audio.wav"):
-        (tmp_path / name).write_text("precious")
+        (tmp_path / name).write_text("precious", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"holds '00000.png' and 2 more; expected an empty fold"):
         frames(clip, tmp_path)
-    (tmp_path / "frames.json").write_text('{"frames": ["00000.png"]}')
+    (tmp_path / "frames.json").write_text('{"frames": ["00000.png"]}', encoding="utf-8")
     with pytest.raises(ConfigError, match="holds '00000.png' and 3 more"):
         frames(clip, tmp_path)
-    assert {(tmp_path / n).read_text() for n in ("00000.png", "000123.png")} == {"precious"}
+    assert {(tmp_path / n).read_text(encoding="utf-8") for n in ("00000.png", "000123.png")} == {
+        "precious"
+    }
 
 
 def test_an_index_claims_no_files_that_are_never_written(clip: Path, tmp_path: Path) -> None:
     """Neither files of other names, nor any outside the folder."""
     out, outside = tmp_path / "out", tmp_path / "00000.png"
     out.mkdir()
-    outside.write_text("precious")
-    (out / "notes.txt").write_text("precious")
+    outside.write_text("precious", encoding="utf-8")
+    (out / "notes.txt").write_text("precious", encoding="utf-8")
     strange = {"rows": [{"file": "../00000.png"}, {"file": "notes.txt"}], "sound": "."}
-    (out / "frames.json").write_text(json.dumps(strange))
+    (out / "frames.json").write_text(json.dumps(strange), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"holds 'notes.txt'; expected an empty folder"):
         frames(clip, out)
     (out / "notes.txt").rename(tmp_path / "notes.txt")
     frames(clip, out)
     assert numbers(out) == [15, 45, 75, 105]
-    assert outside.read_text() == (tmp_path / "notes.txt").read_text() == "precious"
+    assert (
+        outside.read_text(encoding="utf-8")
+        == (tmp_path / "notes.txt").read_text(encoding="utf-8")
+        == "precious"
+    )
 
 
 def test_a_picture_beside_an_earlier_output_is_refused(clip: Path, tmp_path: Path) -> None:
     frames(clip, tmp_path)
-    (tmp_path / "00007.png").write_text("precious")  # there are four
+    (tmp_path / "00007.png").write_text("precious", encoding="utf-8")  # there are four
     with pytest.raises(ConfigError, match=r"holds '00007.png'; expected"):
         frames(clip, tmp_path)
     assert numbers_but(tmp_path, "00007.png") == [15, 45, 75, 105]
@@ -289,7 +295,7 @@ def test_no_such_video(tmp_path: Path) -> None:
 def test_failure_leaves_an_earlier_output_alone(clip: Path, tmp_path: Path) -> None:
     frames(clip, tmp_path / "out")
     bad = tmp_path / "bad.mp4"
-    bad.write_text("no video at all")
+    bad.write_text("no video at all", encoding="utf-8")
     with pytest.raises(MediaError) as caught:
         frames(bad, tmp_path / "out")
     assert caught.value.reason == "not_media"
@@ -360,6 +366,6 @@ def test_torch_is_not_imported_here(clip: Path, tmp_path: Path) -> None:
 def test_torch_is_not_imported_in_the_child(clip: Path, tmp_path: Path) -> None:
     with DecoderProcess("pyav") as decoder:
         list(decoder.write_frames(str(clip), str(tmp_path), Settings(), Limits()))
-        mapped = Path(f"/proc/{decoder.pid}/maps").read_text()
+        mapped = Path(f"/proc/{decoder.pid}/maps").read_text(encoding="utf-8")
     assert "libavcodec" in mapped
     assert "libtorch" not in mapped

@@ -33,7 +33,7 @@ def command(folder, store, *, features=POOL, decoder=fake_reader.DECODER, schedu
 
 def start(arguments, log):
     """Run the command in a process group of its own, as a shell does."""
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         return subprocess.Popen(
             arguments,
             env=environment(),
@@ -123,7 +123,9 @@ def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, uninterru
     os.killpg(run.pid, signum)  # a terminal and most batch systems signal the whole group
     assert run.wait(timeout=60) == code
     assert_all_gone(everyone)
-    assert f"stopped by {signal.Signals(signum).name} after draining" in log.read_text()
+    assert f"stopped by {signal.Signals(signum).name} after draining" in log.read_text(
+        encoding="utf-8"
+    )
     read = avqa.open_store(store)
     finished = [name for name in read.video_ids if read.status(name, POOL) == Status.OK]
     assert 1 <= len(finished) < 6
@@ -143,7 +145,7 @@ def test_a_second_signal_aborts_at_once(tmp_path, slow_videos):
     time.sleep(0.3)
     os.kill(run.pid, signal.SIGINT)
     assert run.wait(timeout=20) == 130
-    assert "aborted by a second signal" in log.read_text()
+    assert "aborted by a second signal" in log.read_text(encoding="utf-8")
     assert_all_gone(everyone)
 
 
@@ -158,6 +160,7 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     assert_all_gone(everyone)
 
 
+@pytest.mark.usefixtures("ffmpeg")
 @pytest.mark.parametrize(
     ("kills", "features"),
     [(1, ("resnet18/pool",)), pytest.param(10, DEFAULT_FEATURES, marks=pytest.mark.soak)],
@@ -185,8 +188,8 @@ def test_a_killed_worker_costs_no_video(tmp_path, slow_videos, uninterrupted):
     workers = [p for p in psutil.Process(run.pid).children() if "spawn_main" in str(p.cmdline())]
     assert len(workers) == 1
     workers[0].kill()
-    assert run.wait(timeout=180) == 0, log.read_text()
-    assert "6 extracted" in log.read_text()
+    assert run.wait(timeout=180) == 0, log.read_text(encoding="utf-8")
+    assert "6 extracted" in log.read_text(encoding="utf-8")
     assert store_bytes(store) == uninterrupted
 
 
@@ -211,7 +214,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos, unin
         wait_for_chunks(store, 1, run)
         fill(disk / "ballast")
         assert run.wait(timeout=60) == 5
-        text = (tmp_path / "log").read_text()
+        text = (tmp_path / "log").read_text(encoding="utf-8")
         assert "ENOSPC; disk or quota is full; free space and run the same command again" in text
         (disk / "ballast").unlink()
         complete(command(slow_videos, store))

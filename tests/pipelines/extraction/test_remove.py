@@ -52,7 +52,7 @@ def listed(tmp_path):
 
     def write(*names):
         path = tmp_path / "ids"
-        path.write_text("\n".join(names) + "\n")
+        path.write_text("\n".join(names) + "\n", encoding="utf-8")
         return path
 
     return write
@@ -135,7 +135,7 @@ def test_what_cannot_be_removed_is_refused_before_anything_changes(store, listed
     with pytest.raises(StoreError, match="is a packed copy, which never changes"):
         remove_videos(tmp_path / "packed", listed("a"))
     (store / "parts").mkdir()
-    (store / "parts/videos.jsonl").write_text('{"parts": 2}\n')
+    (store / "parts/videos.jsonl").write_text('{"parts": 2}\n', encoding="utf-8")
     with pytest.raises(StoreError, match="is being extracted in 2 parts; expected none"):
         remove_videos(store, listed("a"))
     shutil.rmtree(store / "parts")
@@ -221,7 +221,10 @@ def removed_until(path, ids, change, monkeypatch):
         except Cut:
             lock = path / "lock.json"
             if lock.exists():  # as the system leaves it: its process is dead
-                lock.write_text(json.dumps({**json.loads(lock.read_text()), "pid": 2**22 + 1}))
+                lock.write_text(
+                    json.dumps({**json.loads(lock.read_text(encoding="utf-8")), "pid": 2**22 + 1}),
+                    encoding="utf-8",
+                )
             return False
     return True
 
@@ -230,7 +233,7 @@ def test_killed_before_each_change_it_is_there_or_gone_and_the_next_run_ends_it(
     tmp_path, monkeypatch, step
 ):
     ids, store = tmp_path / "ids", small_store(tmp_path / "S")
-    ids.write_text("b\nc\n")
+    ids.write_text("b\nc\n", encoding="utf-8")
     copied(store, tmp_path / "whole")
     remove_videos(tmp_path / "whole", ids)
     whole = store_bytes(tmp_path / "whole")
@@ -260,7 +263,7 @@ def test_killed_before_each_change_it_is_there_or_gone_and_the_next_run_ends_it(
 def test_the_command_killed_by_the_system(store, tmp_path):
     """A real ``kill -9`` of the real command while it deletes chunk objects."""
     ids = tmp_path / "ids"
-    ids.write_text("b\n")
+    ids.write_text("b\n", encoding="utf-8")
     code = (
         "import os, pathlib, signal, sys; from avqa.cli import main; own = pathlib.Path.unlink\n"
         "def unlink(path, **options):\n"
@@ -269,14 +272,17 @@ def test_the_command_killed_by_the_system(store, tmp_path):
         "pathlib.Path.unlink = unlink; sys.argv[0] = 'avqa'; main()"
     )
     command = [sys.executable, "-c", code, "remove", str(store), "--ids", str(ids)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
         assert child.stdout.readline() == "here\n"
         child.kill()
     assert child.returncode == -signal.SIGKILL
     assert chunks(store, 1)
     assert FeatureStore(store).video_ids == ("a", "c", "d")
     done = subprocess.run(
-        [sys.executable, "-m", "avqa.cli", *command[3:]], capture_output=True, text=True
+        [sys.executable, "-m", "avqa.cli", *command[3:]],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 video: 0 removed, 1 removed before; 0 rows")

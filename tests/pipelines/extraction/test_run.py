@@ -133,11 +133,11 @@ def test_bad_videos_are_recorded_and_never_stop_the_others(tmp_path, extract):
     three(tmp_path)
     for act in ("crash", "corrupt", "hang"):
         write(tmp_path, f"bad_{act}", act=act)
-    (tmp_path / "videos" / "bad_text.mp4").write_text("hello")
+    (tmp_path / "videos" / "bad_text.mp4").write_text("hello", encoding="utf-8")
     said = []
     report = extract(limits=Limits(timeout_seconds=2), say=said.append)
     assert (report.extracted, report.failed) == (3, 4)
-    with report.report_path.open(newline="") as file:
+    with report.report_path.open(newline="", encoding="utf-8") as file:
         rows = {row["video_id"]: row for row in csv.DictReader(file)}
     assert {name: row["reason"] for name, row in rows.items()} == {
         "bad_crash": "crash",
@@ -174,7 +174,7 @@ def test_a_damaged_video_fails_unless_its_good_rows_are_accepted(tmp_path, extra
     features = (POOL, AUDIO)
     report = extract(features=features, chunk_seconds=3)
     assert (report.extracted, report.failed) == (1, 1)
-    assert "truncated" in report.report_path.read_text()
+    assert "truncated" in report.report_path.read_text(encoding="utf-8")
     report = extract(features=features, chunk_seconds=3, retry_failed=True, accept_partial=True)
     assert (report.extracted, report.failed) == (1, 0)
     store = avqa.open_store(tmp_path / "store")
@@ -232,7 +232,7 @@ def test_a_locked_store_is_refused(tmp_path, extract):
 def test_a_foreign_folder_or_file_is_never_written_to(tmp_path, extract):
     write(tmp_path, "v")
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "thesis.tex").write_text("precious")
+    (tmp_path / "store" / "thesis.tex").write_text("precious", encoding="utf-8")
     with pytest.raises(ConfigError, match="is no avqa store and not empty; .*another --out"):
         extract()
     assert sorted(p.name for p in (tmp_path / "store").iterdir()) == ["thesis.tex"]
@@ -243,7 +243,7 @@ def test_a_foreign_folder_or_file_is_never_written_to(tmp_path, extract):
 
 def test_ids_and_limit(tmp_path, extract):
     three(tmp_path)
-    (tmp_path / "ids.txt").write_text("v2\n")
+    (tmp_path / "ids.txt").write_text("v2\n", encoding="utf-8")
     assert extract(ids=tmp_path / "ids.txt").taken == 1
     assert extract(limit=2).extracted == 2
     assert extract().finished_before == 3
@@ -312,7 +312,9 @@ def test_a_refused_run_is_not_left_open(tmp_path, extract):
     extract()
     with pytest.raises(RecipeMismatch):
         extract(frame_at="start")
-    runs = [json.loads(p.read_text()) for p in (tmp_path / "store/runs").glob("*.json")]
+    runs = [
+        json.loads(p.read_text(encoding="utf-8")) for p in (tmp_path / "store/runs").glob("*.json")
+    ]
     assert [run["state"] for run in runs] == ["finished", "finished"]
 
 

@@ -101,10 +101,10 @@ def test_link_loops_end(tmp_path):
 def test_select_by_list_and_limit(tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
     sources = discover(tmp_path).sources
-    (tmp_path / "ids.txt").write_text("c\n\nb\n")
+    (tmp_path / "ids.txt").write_text("c\n\nb\n", encoding="utf-8")
     assert [s.video_id for s in select(sources, tmp_path / "ids.txt", None)] == ["b", "c"]
     assert [s.video_id for s in select(sources, None, 2)] == ["a", "b"]
-    (tmp_path / "ids.txt").write_text("c\nzebra\n")
+    (tmp_path / "ids.txt").write_text("c\nzebra\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="1 of 2 ids in .* have no video, the first is 'zebra'"):
         select(sources, tmp_path / "ids.txt", None)
     with pytest.raises(ConfigError, match="cannot be read: No such file.*--ids"):

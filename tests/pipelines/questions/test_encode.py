@@ -94,7 +94,7 @@ def test_the_report_counts_matches_and_lists_what_is_unmatched(store, annotation
     assert lines[2] == f"not in the store: 2 videos: 00000099, 00000098; see {path}"
     assert lines[3].startswith("texts: 0 already there, 4 encoded; 20.4 MB in ")
     assert lines[3].endswith("; done")
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
             ["video_id", "split", "question_id", "text"],
             ["00000099", "test", "3", "Is the cello playing"],
@@ -132,7 +132,7 @@ def test_options_of_multiple_choice_are_texts_without_a_mark(tmp_path, store, fa
         "question_type": "Which",
     }
     other = row | {"id": 2, "question_text": "Where?", "multi_choice": ["dog", "x", "y", "One"]}
-    (tmp_path / "val_qa.json").write_text(json.dumps([row, other]))
+    (tmp_path / "val_qa.json").write_text(json.dumps([row, other]), encoding="utf-8")
     report = ask(store, tmp_path, "avqa", settings=TextSettings(mark="?"))
     assert (report.texts, report.options) == (2, 5)
     assert report.lines()[0] == "questions: 2, distinct texts: 2, 5 of options"

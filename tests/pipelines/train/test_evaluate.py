@@ -15,6 +15,7 @@ from avqa import datasets
 from avqa.datasets._parts.vocabulary import ANSWERS, encode_words
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
 from avqa.heads import HeadInput
+from avqa.pipelines.train import evaluate as evaluating
 from avqa.pipelines.train.evaluate import EvaluateOptions, evaluate, predict
 from avqa.store.places.files import write_json
 from avqa.store.reader import FeatureStore
@@ -84,9 +85,9 @@ def test_answers_are_those_of_the_saved_weights(run, made):
 
 def test_predictions_are_written_by_question_id(run, made, tmp_path):
     out = tmp_path / "answers.json"
-    out.write_text("of before")
+    out.write_text("of before", encoding="utf-8")
     report = predict(options(run / "default/seed-1"), out, print)
-    found = json.loads(out.read_text())
+    found = json.loads(out.read_text(encoding="utf-8"))
     test = datasets.read("music-avqa", made / "annotations", ["test"])
     there = [q for q in test if q.video_id in IDS]
     member = Member.load(run / "default/seed-1")
@@ -110,7 +111,7 @@ def test_ids_that_name_no_single_question_give_way_to_keys(run, tmp_path):
     out = tmp_path / "out.json"
     report = predict(options(run, annotations=file), out, print)
     keys = [q.key for q in datasets.read("music-avqa", file, ["test"])]
-    assert list(json.loads(out.read_text())) == [*keys[:3], "6"]
+    assert list(json.loads(out.read_text(encoding="utf-8"))) == [*keys[:3], "6"]
     assert report.lines()[1:] == [
         "3 questions have an id that is missing or occurs twice: their keys, as in"
         " predictions.json, stand for it"
@@ -160,7 +161,7 @@ def test_only_the_features_that_are_read_must_agree(run, tmp_path):
 def test_a_store_without_a_feature_is_refused(run, made, tmp_path):
     member = run / "default/seed-0"
     copied = shutil.copytree(member, tmp_path / "alone")
-    value = json.loads((copied / "config.json").read_text())
+    value = json.loads((copied / "config.json").read_text(encoding="utf-8"))
     value["features"]["patch"]["name"] = "resnet18/map"
     write_json(copied / "config.json", value)
     with pytest.raises(FeatureMissing) as error:
@@ -176,7 +177,7 @@ def test_videos_that_failed_are_an_error_or_left_out_as_in_training(run, tmp_pat
     with pytest.raises(FeatureMissing, match="1 of 3 videos lack a needed feature"):
         evaluate(options(run, store=store.path), print)
     copied = shutil.copytree(run / "default/seed-0", tmp_path / "alone")
-    value = json.loads((copied / "config.json").read_text())
+    value = json.loads((copied / "config.json").read_text(encoding="utf-8"))
     value["settings"]["missing"] = "skip"
     write_json(copied / "config.json", value)
     said = []
@@ -221,3 +222,19 @@ def test_an_out_that_cannot_be_written_is_refused_first(run, tmp_path, name, wha
     assert str(error.value) == (
         f"out='{tmp_path / name}' {what}; expected a file to write; change --out"
     )
+
+
+def test_workers_of_the_machine_that_trained_are_no_more_than_cores_here(
+    run, tmp_path, monkeypatch
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    for file in copy.rglob("config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["settings"]["workers"] = 64
+        file.write_text(json.dumps(config), encoding="utf-8")
+    given = []
+    monkeypatch.setattr(evaluating, "num_cores", lambda: 3)
+    monkeypatch.setattr(evaluating, "infer", lambda *_, workers, **__: given.append(workers) or [])
+    predict(options(copy), tmp_path / "answers.json", print)
+    assert given == [3]

@@ -24,7 +24,7 @@ from avqa.store.text_writer import Texts
 from avqa.training.data import building
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
-from avqa.training.fitting.fit import infer
+from avqa.training.fitting.fit import infer, too_many_workers
 from avqa.training.run import Member, Run, member_path
 from avqa.training.scoring import predictions, read_predictions
 from avqa.training.settings import resolve
@@ -115,9 +115,9 @@ def test_every_member_has_its_files(run):
             *("config.json", "environment.json", "metrics.csv", "curves.png", "model.safetensors"),
             *("predictions.json", "result.json", "checkpoints", "logs"),
         }
-    assert (out / "table.txt").read_text() == table.text()
-    assert (out / "table.md").read_text() == table.markdown()
-    assert (out / "table.csv").read_text() == table.csv()
+    assert (out / "table.txt").read_text(encoding="utf-8") == table.text()
+    assert (out / "table.md").read_text(encoding="utf-8") == table.markdown()
+    assert (out / "table.csv").read_text(encoding="utf-8") == table.csv()
 
 
 def test_the_table_has_ours_the_ablation_and_the_floors(run):
@@ -167,7 +167,9 @@ def test_the_config_tells_what_was_read(run, data):
     assert (config.weights, config.texts, config.head) == ("random:0", {}, "avst")
     assert (configs["q"].features, configs["q"].weights) == ({}, "")
     assert configs["question_only"].head == "question_only"
-    environment = json.loads((member_path(run[0], "q", 0) / "environment.json").read_text())
+    environment = json.loads(
+        (member_path(run[0], "q", 0) / "environment.json").read_text(encoding="utf-8")
+    )
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
 
 
@@ -179,7 +181,35 @@ def test_devices_reach_the_fit_and_are_written_down(data, tmp_path, monkeypatch)
     with pytest.raises(ConfigError, match="^devices=2$"):
         train_head(options(data, tmp_path, devices=2))
     path = member_path(tmp_path, "default", 0) / "environment.json"
-    assert json.loads(path.read_text())["devices"] == 2
+    assert json.loads(path.read_text(encoding="utf-8"))["devices"] == 2
+
+
+def test_workers_above_the_cores_are_said_once(data, tmp_path, monkeypatch):
+    """With torch's own warning it would be one for every loader, and an error here."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
+    said = []
+    assignments = TINY | {"epochs": "1", "workers": "2"}
+    train_head(options(data, tmp_path / "run", seeds=2, assignments=assignments), said.append)
+    assert [line for line in said if "workers" in line] == [
+        "workers=2; expected at most 1, as cores=1 can be used; trains all the same, maybe slower;"
+        " use --set workers=1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "devices", "line"),
+    [
+        (8, 1, None),
+        (9, 1, "workers=9; expected at most 8, as cores=8"),
+        (2, 4, None),
+        (3, 4, "workers=3 in each of devices=4; expected at most 2, as cores=8"),
+    ],
+)
+def test_workers_count_in_every_device(monkeypatch, workers, devices, line):
+    monkeypatch.setattr("avqa.training.fitting.fit.num_cores", lambda: 8)
+    settings, _ = resolve("avst", {"workers": str(workers)})
+    said = too_many_workers(settings, devices)
+    assert said is None if line is None else said.startswith(line + " can be used; ")
 
 
 def test_random_weights_are_said_once_and_above_the_table(run):
@@ -226,7 +256,9 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(run, data, tmp_path, monk
         "avst default seed 1: finished before",
     ]
     assert_same_weights(weights(run[0]), weights(out))
-    assert (out / "table.csv").read_text() == (run[0] / "table.csv").read_text()
+    assert (out / "table.csv").read_text(encoding="utf-8") == (run[0] / "table.csv").read_text(
+        encoding="utf-8"
+    )
 
 
 def copied(run, to):
@@ -242,7 +274,7 @@ def test_resuming_a_finished_run_trains_nothing_and_keeps_the_table(
     # The rows and seeds of before stay, though fewer are asked for.
     table = train_head(options(data, out, resume=True))
     assert table.csv() == run[1].csv()
-    about = json.loads((out / "run.json").read_text())
+    about = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert (about["variants"], about["seeds"]) == (["default", "q", "question_only"], 2)
 
 
@@ -256,7 +288,7 @@ def test_a_folder_in_use_is_refused(run, data, tmp_path):
     out = copied(run, tmp_path / "out")
     assert "holds a run; expected an empty folder; go on with it by --resume" in refusal(data, out)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("")
+    (tmp_path / "other" / "thesis.tex").write_text("", encoding="utf-8")
     found = refusal(data, tmp_path / "other", resume=True)
     assert "holds 'thesis.tex' and no run.json; expected an empty folder or a run" in found
     assert "is a file; expected a folder" in refusal(data, tmp_path / "other" / "thesis.tex")
@@ -443,9 +475,9 @@ def test_multiple_choice_is_trained_on_options_and_tested_on_val(tmp_path):
 
 def test_a_config_file_is_read_and_a_strange_one_refused(data, tmp_path):
     file = tmp_path / "settings.toml"
-    file.write_text("epochs = 3\nmodalities = 'aq'\n")
+    file.write_text("epochs = 3\nmodalities = 'aq'\n", encoding="utf-8")
     assert train.read_config(file) == {"epochs": 3, "modalities": "aq"}
-    file.write_text("epochs: 3")
+    file.write_text("epochs: 3", encoding="utf-8")
     found = refusal(data, tmp_path / "out", config=file)
     assert "cannot be read" in found
     assert "expected TOML with one key = value a line, such as epochs = 10" in found

@@ -60,11 +60,11 @@ def rewrite(path, values):
     raw = chunk_of(path).read_bytes()
     crc = int.from_bytes(raw[-4:], "little")
     for segment in (path / "ledger").glob("*/*.jsonl"):
-        plain = json.loads(segment.read_text())
+        plain = json.loads(segment.read_text(encoding="utf-8"))
         for feature in plain["features"]:
             if plain["row"] == 0 and feature["feature"] == "clip/frame":
                 feature["chunks"][1] = [len(raw), crc]
-        segment.write_text(json.dumps(plain) + "\n")
+        segment.write_text(json.dumps(plain) + "\n", encoding="utf-8")
 
 
 def infinite(path):
@@ -115,10 +115,10 @@ def test_padding_must_be_zero(path):
     array[0, 10:15] = values
     raw = chunk_of(path, "clip/patch", "c.0.2.0.0").read_bytes()
     for segment in (path / "ledger").glob("*/*.jsonl"):
-        plain = json.loads(segment.read_text())
+        plain = json.loads(segment.read_text(encoding="utf-8"))
         if plain["row"] == 0:
             plain["features"][1]["chunks"][2] = [len(raw), int.from_bytes(raw[-4:], "little")]
-        segment.write_text(json.dumps(plain) + "\n")
+        segment.write_text(json.dumps(plain) + "\n", encoding="utf-8")
     report = verify(path)
     assert [str(p) for p in report.problems] == [
         "padding: clip/patch video='a' row=0: chunk=2: values other than zero after second 2"

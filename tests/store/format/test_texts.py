@@ -324,7 +324,7 @@ def test_verify_finds_what_does_not_belong(full):
     folder = full / "features.zarr/clip/sentence"
     shutil.copy(folder / "c.1.0", folder / "c.2.0")
     (folder / "c.0.beef.partial").write_bytes(b"left over")
-    (folder / "notes.txt").write_text("mine")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
     report = verify(full, "size", repair=True)
     assert report.counts == {"orphan": 1, "partial": 1, "foreign": 1}
     (folder / "notes.txt").unlink()

@@ -275,9 +275,9 @@ def test_values_are_checked_too(packed):
     chunk = values.tobytes() + google_crc32c.value(values.tobytes()).to_bytes(4, "little")
     crc = int.from_bytes(chunk[-4:], "little")
     (ledger,) = packed.glob("ledger/*/*.jsonl")
-    records = [json.loads(line) for line in ledger.read_text().splitlines()]
+    records = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
     records[1]["features"][0]["chunks"][8] = [len(chunk), crc]
-    ledger.write_text("".join(json.dumps(plain) + "\n" for plain in records))
+    ledger.write_text("".join(json.dumps(plain) + "\n" for plain in records), encoding="utf-8")
     shard = Shard(0, 8, SHARD_VIDEOS, ((1, ChunkRecord(len(chunk), crc)),))
     (folder / "c.0.8.0").write_bytes(chunk + shard.index())
     assert [str(problem) for problem in verify(packed).problems] == [

@@ -75,8 +75,8 @@ def harm_texts(source):
 
 def other_video(source):
     first = next((source / "ledger/first").glob("*.jsonl"))
-    line = first.read_text().replace('"video_id":"a"', '"video_id":"stranger"')
-    (source / "ledger/first/000099.jsonl").write_text(line)
+    line = first.read_text(encoding="utf-8").replace('"video_id":"a"', '"video_id":"stranger"')
+    (source / "ledger/first/000099.jsonl").write_text(line, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_refusals(source, packed, tmp_path):
         pack(source, packed)
     with pytest.raises(ConfigError, match="is in the store; expected a place beside it"):
         pack(source, source / "deep" / "copy")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match="goes through a file, '.*'; expected folders"):
         pack(source, tmp_path / "file" / "copy")
     with pytest.raises(StoreError, match="is a packed copy; expected a working store; copy its"):
@@ -146,7 +146,7 @@ def test_a_running_extraction_is_waited_for(source, tmp_path):
 def test_a_crashed_run_is_no_obstacle(source, packed, tmp_path):
     """Its lock is still there; what it had committed is packed."""
     lock = Lock.acquire(source, "dead")
-    holder = json.loads((source / "lock.json").read_text())
+    holder = json.loads((source / "lock.json").read_text(encoding="utf-8"))
     write_json(source / "lock.json", {**holder, "process_start": "another process"})
     pack(source, tmp_path / "out")
     assert store_bytes(tmp_path / "out") == store_bytes(packed)
@@ -164,7 +164,7 @@ def extraction(path):
 def killed_extraction(path):
     """A run that died after it had taken the lock and before it changed anything else."""
     Lock.acquire(path, "third")
-    holder = json.loads((path / "lock.json").read_text())
+    holder = json.loads((path / "lock.json").read_text(encoding="utf-8"))
     write_json(path / "lock.json", {**holder, "process_start": "another process"})
 
 

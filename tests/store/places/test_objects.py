@@ -263,10 +263,11 @@ def test_a_server_that_is_not_there(bucket, refused, monkeypatch):
 def test_credentials_of_the_standard_files(s3, bucket, tmp_path, refused, monkeypatch):
     (tmp_path / "credentials").write_text(
         f"[default]\naws_access_key_id = wrong\n"
-        f"[lab]\naws_access_key_id = {s3_server.KEY}\naws_secret_access_key = {s3_server.SECRET}\n"
+        f"[lab]\naws_access_key_id = {s3_server.KEY}\naws_secret_access_key = {s3_server.SECRET}\n",
+        encoding="utf-8",
     )
     (tmp_path / "config").write_text(
-        f"[profile lab]\nregion = us-east-1\nendpoint_url = {s3.url}\n"
+        f"[profile lab]\nregion = us-east-1\nendpoint_url = {s3.url}\n", encoding="utf-8"
     )
     for name in list(s3.environment()):
         monkeypatch.delenv(name, raising=False)
@@ -281,9 +282,11 @@ def test_credentials_of_the_standard_files(s3, bucket, tmp_path, refused, monkey
 
 def test_the_environment_goes_before_the_files(bucket, tmp_path, refused):
     (tmp_path / "credentials").write_text(
-        "[default]\naws_access_key_id = wrong\naws_secret_access_key = wrong\n"
+        "[default]\naws_access_key_id = wrong\naws_secret_access_key = wrong\n", encoding="utf-8"
     )
-    (tmp_path / "config").write_text("[default]\nendpoint_url = http://127.0.0.1:9\nregion = x\n")
+    (tmp_path / "config").write_text(
+        "[default]\nendpoint_url = http://127.0.0.1:9\nregion = x\n", encoding="utf-8"
+    )
     refused(
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
         AWS_CONFIG_FILE=str(tmp_path / "config"),

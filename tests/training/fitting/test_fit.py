@@ -50,7 +50,7 @@ def sets(head):
 
 
 def rows(folder):
-    with (folder / "metrics.csv").open() as file:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
@@ -182,7 +182,7 @@ def test_the_picture_of_the_curves_is_there(fitted):
 
 def test_logs_are_there_for_people_and_tensorboard(fitted):
     folder, *_ = fitted
-    with (folder / "logs" / "csv" / "from-epoch-1" / "metrics.csv").open() as file:
+    with (folder / "logs" / "csv" / "from-epoch-1" / "metrics.csv").open(encoding="utf-8") as file:
         logged = list(csv.DictReader(file))
     assert [row["step"] for row in logged] == ["5", "10", "15"]
     assert [float(row["val_loss"]) for row in logged] == [row["val_loss"] for row in rows(folder)]

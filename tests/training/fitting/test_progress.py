@@ -103,7 +103,7 @@ def test_waiting_is_weighed_by_time():
 
 def test_an_epoch_without_an_auxiliary_loss_leaves_its_place(tmp_path):
     write_metrics(tmp_path / "m.csv", [{"epoch": 1, "train_x": float("nan")}])
-    assert (tmp_path / "m.csv").read_text() == "epoch,train_x\n1,nan\n"
+    assert (tmp_path / "m.csv").read_text(encoding="utf-8") == "epoch,train_x\n1,nan\n"
 
 
 def test_curves_show_the_history_and_the_best_epoch():

@@ -39,7 +39,7 @@ def same(one, other):
 
 def metrics(folder):
     """Rows of metrics.csv without what the clock says."""
-    with (folder / "metrics.csv").open() as file:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{k: v for k, v in row.items() if k not in ("seconds", "waiting")} for row in rows]
 
@@ -60,7 +60,7 @@ def whole(tmp_path_factory):
 def test_a_killed_fit_ends_with_the_same_bits(tmp_path, whole, kind, number, finished):
     folder, head, result = whole
     script = [sys.executable, tiny_fits.__file__, str(tmp_path), kind, str(number)]
-    done = subprocess.run(script, capture_output=True, text=True)
+    done = subprocess.run(script, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == -signal.SIGKILL, done.stderr
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert len(kept["avqa"]["history"]) == finished

@@ -29,7 +29,7 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "avqa"
     for folder in (logs, program.parent):
         folder.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {stub.__file__} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {stub.__file__} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setitem(slurm.env, "PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setitem(slurm.env, "PYTHONPATH", f"{ROOT}/tests{os.pathsep}{ROOT}")
@@ -47,7 +47,7 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
         options = (*common, f"--dependency=afterany:{after}", f"--output={log}")
         assert slurm.tell("sbatch", *options, "--wrap", f"avqa finalize {store}")
         wait(lambda: not slurm.jobs(), lambda: f"{slurm.jobs()} {slurm.log()}")
-        return (logs / log).read_text()
+        return (logs / log).read_text(encoding="utf-8")
 
     monkeypatch.setitem(slurm.env, "STUB_PAUSE", "1")
     job = submit("0-2")
@@ -60,7 +60,7 @@ def test_a_cancelled_element_is_submitted_again(slurm, tmp_path, monkeypatch):
         " of 2 videos left); expected all to be; run tasks 1 of `avqa extract --partition` again"
         in refused
     )
-    assert "1 of 2 videos failed" in (logs / "task-0.log").read_text()
+    assert "1 of 2 videos failed" in (logs / "task-0.log").read_text(encoding="utf-8")
     monkeypatch.setitem(slurm.env, "STUB_PAUSE", "0")
     assert "6 videos: 5 from 3 parts, 0 already there, 1 failed; 15" in finalize(
         submit("1"), "finalized.log"

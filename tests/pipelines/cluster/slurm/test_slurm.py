@@ -67,7 +67,7 @@ def cluster_config(tmp_path):
 
     def write(more=""):
         path = tmp_path / "cluster.yaml"
-        path.write_text(f"{CONFIG}log_directory: {tmp_path}/logs\n{more}")
+        path.write_text(f"{CONFIG}log_directory: {tmp_path}/logs\n{more}", encoding="utf-8")
         return path
 
     return write
@@ -116,7 +116,7 @@ def start(environment, videos, tmp_path):
     with contextlib.ExitStack() as stack:
 
         def run(config, jobs):
-            log = stack.enter_context((tmp_path / "log").open("w"))
+            log = stack.enter_context((tmp_path / "log").open("w", encoding="utf-8"))
             command = [
                 *(sys.executable, "-m", "avqa.cli", "extract", "--videos", videos, *OPTIONS),
                 *("--out", tmp_path / "store", "--scheduler", "slurm", "--jobs", str(jobs)),
@@ -143,11 +143,13 @@ def test_cancelled_and_timed_out_jobs_cost_no_byte(
     slurm.tell("scancel", str(second))
     wait(lambda: f"Time limit exhausted for JobId={first}" in slurm.log(), log.read_text)
     replaced = re.compile(r"slurm: (\d) ended, \1 submitted as avqa-")
-    wait(lambda: sum(map(int, replaced.findall(log.read_text()))) == 2, log.read_text)
+    wait(
+        lambda: sum(map(int, replaced.findall(log.read_text(encoding="utf-8")))) == 2, log.read_text
+    )
     assert chunks(store) == 2
     gate.unlink()
-    assert run.wait(timeout=90) == 0, log.read_text()
-    text = log.read_text()
+    assert run.wait(timeout=90) == 0, log.read_text(encoding="utf-8")
+    text = log.read_text(encoding="utf-8")
     assert f"{NUM_VIDEOS} videos: {NUM_VIDEOS} extracted, 0 already there" in text
     assert "worker died: videos=1, first=v" in text
     assert store_bytes(store) == uninterrupted
@@ -165,23 +167,23 @@ def test_a_driver_job_drains_at_sigterm_and_goes_on_when_submitted_again(
         done = subprocess.run(
             ["sbatch", "--parsable", f"--output={log}", script, videos, store, *OPTIONS],
             env=environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        encoding="utf-8")  # fmt: skip
         return done.stdout.strip()
 
     driver = submit()
     wait(lambda: chunks(store) == 2, log.read_text)
     slurm.tell("scancel", "--batch", "--signal=TERM", driver)
-    wait(lambda: "draining: running=" in log.read_text(), log.read_text)
+    wait(lambda: "draining: running=" in log.read_text(encoding="utf-8"), log.read_text)
     gate.unlink()
     wait(lambda: not slurm.jobs(), log.read_text)
-    assert "stopped by SIGTERM after draining" in log.read_text()
+    assert "stopped by SIGTERM after draining" in log.read_text(encoding="utf-8")
     assert "ExitCode=143:0" in slurm.ask("scontrol", "show", "job", driver)
     read = avqa.open_store(store)
     finished = [name for name in read.video_ids if read.status(name, POOL) == Status.OK]
     assert 2 <= len(finished) < NUM_VIDEOS
     assert not (store / "lock.json").exists()
     submit()
-    wait(lambda: f"{len(finished)} already there" in log.read_text(), log.read_text)
+    wait(lambda: f"{len(finished)} already there" in log.read_text(encoding="utf-8"), log.read_text)
     wait(lambda: not slurm.jobs(), slurm.log, seconds=10)
     assert store_bytes(store) == uninterrupted
 
