@@ -168,7 +168,7 @@ def check_python(environment: Environment, named: str, goal: str) -> None:
             f" virtual environment; remove {folder} and run make {goal} again",
             MACHINE,
         )
-    if wanted and wanted != there:
+    if wanted and wanted.split(".")[:2] != there.split(".")[:2]:  # 3.11.2 will do for 3.11.7
         raise Refusal(
             f"PYTHON={named} is Python {wanted}, {folder} was made with {there}; expected one"
             f" and the same; remove {folder}, or give VENV=.venv-{wanted}"
