@@ -64,13 +64,13 @@ def test_versions_are_those_that_are_used(text):
 
 
 def test_the_ffmpeg_program_is_the_one_that_readers_run(text):
-    from avqa.extract.media import ffmpeg_program
+    from avqa import programs
 
     said = subprocess.run(
-        [ffmpeg_program.program(), "-version"], capture_output=True, text=True, encoding="utf-8"
+        [programs.ffmpeg(), "-version"], capture_output=True, text=True, encoding="utf-8"
     )
     version = said.stdout.split()[2]
-    assert line_of(text, "ffmpeg program") == f"{version}, path={ffmpeg_program.program()}"
+    assert line_of(text, "ffmpeg program") == f"{version}, path={programs.ffmpeg()}"
 
 
 def test_caches_and_weights_are_told(text, cache):
@@ -164,7 +164,7 @@ def test_a_library_that_is_not_installed_is_a_line(broken, monkeypatch):
 def test_an_ffmpeg_program_that_does_not_run_is_a_line(monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     told = shown("ffmpeg program")
-    assert told == "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/ffmpeg'"
+    assert told.startswith("LibraryMissing: ffmpeg program '/nowhere/ffmpeg' is not there or may")
 
 
 def test_gpus_are_told_by_torch_and_by_the_machine(gpus, broken):
