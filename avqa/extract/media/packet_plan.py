@@ -65,9 +65,13 @@ class Plan:
     """[N] drain and reset the decoder before this packet: what it needs begins with it."""
 
 
-def are_decode_times(packets: PacketTable, traits: Traits) -> bool:
-    """Whether time stamps say when packets are decoded, as AVI's do: B frames would fall back."""
-    return traits.reorders and len(packets) > 1 and bool((np.diff(packets.pts) > 0).all())
+def are_decode_times(packets: PacketTable, codec: str, traits: Traits) -> bool:
+    """Whether time stamps say when packets are decoded, as AVI's do: B frames would fall back.
+
+    Of other codecs the decoder does not tell whether there are B frames.
+    """
+    reorders = traits.reorders and codec in SKIPS_NON_REFERENCE
+    return reorders and len(packets) > 1 and bool((np.diff(packets.pts) > 0).all())
 
 
 def why_no_table(packets: PacketTable, codec: str, container: str, traits: Traits) -> str:
@@ -77,7 +81,7 @@ def why_no_table(packets: PacketTable, codec: str, container: str, traits: Trait
         return "missing time stamps"
     if len(np.unique(pts)) < len(pts):
         return "repeated time stamps"
-    if are_decode_times(packets, traits):
+    if are_decode_times(packets, codec, traits):
         return "time stamps of frames that are reordered are those of decoding"
     if codec == "mpeg4" and container == "avi":
         return "MPEG-4 part 2 in AVI may pack two frames into a packet"

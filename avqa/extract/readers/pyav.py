@@ -76,7 +76,7 @@ class PyavReader:
             name, kind = codec.codec.canonical_name, container.format.name.split(",")[0]
             why = packet_plan.why_no_table(found.packets, name, kind, found.traits)
             if why:
-                in_order = packet_plan.are_decode_times(found.packets, found.traits)
+                in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
                 times = _decoded_times(path, stream.index, limits, fps, in_order)
             else:
                 times = packet_plan.time_table(found.packets, stream.time_base, fps)
