@@ -37,7 +37,7 @@ Reason = Literal[
     "not_media",  # no container that we read
     "no_video",  # no video stream (a cover image is none)
     "no_frames",  # a video stream without one decodable frame
-    "no_decoder",  # this reader has no decoder for the codec
+    "no_decoder",  # this reader has no decoder for the codec, or shows wrong frames of such files
     "truncated",  # ends before its declared length
     "corrupt",  # frames or audio that do not decode
     "timeout",

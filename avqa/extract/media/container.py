@@ -203,6 +203,7 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
             columns[1].append(packet.duration or 0)
             columns[2].append(packet.is_keyframe)
             columns[3].append(not packet.is_discard and look(packet))
+    traits.reorders = bool(stream.codec_context.has_b_frames)
     table = PacketTable(
         np.array(columns[0], np.int64),
         np.array(columns[1], np.int64),

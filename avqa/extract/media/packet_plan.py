@@ -50,6 +50,8 @@ class Traits:
     """Some H.264 key packet does not begin with an intra frame."""
     layered: bool = False
     """HEVC with temporal layers."""
+    reorders: bool = False
+    """The decoder gives frames in another order than it takes packets (B frames)."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -63,13 +65,24 @@ class Plan:
     """[N] drain and reset the decoder before this packet: what it needs begins with it."""
 
 
-def why_no_table(packets: PacketTable, codec: str, container: str) -> str:
+def are_decode_times(packets: PacketTable, codec: str, traits: Traits) -> bool:
+    """Whether time stamps say when packets are decoded, as AVI's do: B frames would fall back.
+
+    Of other codecs the decoder does not tell whether there are B frames.
+    """
+    reorders = traits.reorders and codec in SKIPS_NON_REFERENCE
+    return reorders and len(packets) > 1 and bool((np.diff(packets.pts) > 0).all())
+
+
+def why_no_table(packets: PacketTable, codec: str, container: str, traits: Traits) -> str:
     """Why the packets do not tell when which frame is shown; empty if they do."""
     pts = packets.pts[packets.shown]
     if (packets.pts == MISSING).any():
         return "missing time stamps"
     if len(np.unique(pts)) < len(pts):
         return "repeated time stamps"
+    if are_decode_times(packets, codec, traits):
+        return "time stamps of frames that are reordered are those of decoding"
     if codec == "mpeg4" and container == "avi":
         return "MPEG-4 part 2 in AVI may pack two frames into a packet"
     if len(packets) and not packets.key[0]:

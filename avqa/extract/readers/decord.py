@@ -5,7 +5,8 @@ PyAV first, which applies the first two, and the audio is PyAV's.
 
 decord seeks by time stamps that MPEG streams, AVI and WMV do not index, resumes at frames that
 are complete only a refresh sweep later, counts frames before time 0 and does not find the others
-by that count, takes all colours for BT.601; its FFmpeg 4.1 has no AV1 decoder.
+by that count: such files are refused, as are those whose time stamps it changes. It takes all
+colours for BT.601; its FFmpeg 4.1 has no AV1 decoder.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from PIL import Image
 from avqa.errors import MediaError
 from avqa.extract.media import container as _container
 from avqa.extract.media import file_checks, packet_plan, pyav_audio
-from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 NAME = "decord"
+WRONG_CONTAINERS = frozenset({"mpegts", "mpeg", "mpegvideo", "asf"})
+SLACK_SECONDS = Fraction(2, 1000)
+"""Containers round time stamps to 1 ms, and decord gives them as floating numbers."""
 
 
 @dataclass(frozen=True)
 class _Private:
-    dropped: int
-    """Frames before time 0, which decord counts but which are never shown."""
     aspect: Fraction
     short: bool
     limits: Limits
@@ -61,18 +63,19 @@ class DecordReader:
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
+            _refuse(path, container.format.name, found, stream.format)
             aspect = _container.aspect_of(stream)
             short = found.is_short_of(container)
             with _video(path, short) as video:
                 stamps = _stamps(video, path)
-            dropped = int((stamps[:, 0] < 0).sum())
-            ticks = np.rint(stamps[dropped:] / float(stream.time_base)).astype(np.int64)
-            if len(ticks) == 0:
-                raise file_checks.no_frames(path, "all its frames are before time 0")
+            if stamps[0, 0] < 0:
+                raise _wrong(path, "frames before time 0, which it counts")
+            ticks = np.rint(stamps / float(stream.time_base)).astype(np.int64)
             length = int(ticks[-1, 1] - ticks[-1, 0])
             ticks += _start(found.packets) - ticks[0, 0]
             fps = stream.average_rate or stream.guessed_rate
             times = packet_plan.closed_table(ticks[:, 0].copy(), length, stream.time_base, fps)
+            _compare(path, container.format.name, found, times)
             return Probe(
                 path=path,
                 reader=NAME,
@@ -83,7 +86,7 @@ class DecordReader:
                 times=times,
                 has_audio=found.has_audio,
                 average_fps=fps,
-                private=_Private(dropped, aspect, short, limits),
+                private=_Private(aspect, short, limits),
             )
 
     def frames(
@@ -98,7 +101,7 @@ class DecordReader:
         with _video(probe.path, private.short) as video:
             for index in wanted:
                 try:
-                    rgb = video[index + private.dropped].asnumpy()
+                    rgb = video[index].asnumpy()
                 except (decord.DECORDError, IndexError):
                     report.corrupt += 1
                     continue
@@ -142,6 +145,45 @@ def _video(path: str, short: bool) -> Iterator[Any]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _refuse(path: str, container: str, found: _container.Demuxed, pixels: Any) -> None:
+    """Refuse what decord shows wrong frames of.
+
+    Raises:
+        MediaError: ``no_decoder``.
+    """
+    if set(container.split(",")) & WRONG_CONTAINERS:
+        raise _wrong(path, f"container {container}, whose packets it does not find again")
+    if found.traits.gradual:
+        raise _wrong(path, "intra refresh: frames that are complete only after a sweep")
+    if container == "avi" and found.traits.reorders:
+        raise _wrong(path, "B frames in AVI")
+    if pixels.name.startswith(("gray", "pal8")) and "mov" in container:
+        raise _wrong(path, f"{pixels.name} pixels in QuickTime")
+
+
+def _compare(path: str, container: str, found: _container.Demuxed, times: TimeTable) -> None:
+    """Refuse a file of which decord gives other times than its packets have.
+
+    Raises:
+        MediaError: ``no_decoder``.
+    """
+    if packet_plan.why_no_table(found.packets, "", container, found.traits):
+        return
+    told = np.sort(found.packets.pts[found.packets.shown])
+    near = round(SLACK_SECONDS / times.time_base)
+    if len(told) != len(times.pts) or (np.abs(told - times.pts) > near).any():
+        raise _wrong(path, "time stamps that it changes")
+
+
+def _wrong(path: str, what: str) -> MediaError:
+    return MediaError(
+        "no_decoder",
+        f"decord shows wrong frames of path={path!r}: {what}; expected a file it reads rightly;"
+        " use --decoder pyav, or convert the file",
+        stage="probe",
+    )
 
 
 def _cannot_open(path: str, short: bool, message: str) -> MediaError:

@@ -74,9 +74,10 @@ class PyavReader:
                 raise file_checks.no_frames(path, "no packet of it is shown")
             fps = stream.average_rate or stream.guessed_rate
             name, kind = codec.codec.canonical_name, container.format.name.split(",")[0]
-            why = packet_plan.why_no_table(found.packets, name, kind)
+            why = packet_plan.why_no_table(found.packets, name, kind, found.traits)
             if why:
-                times = _decoded_times(path, stream.index, limits, fps)
+                in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
+                times = _decoded_times(path, stream.index, limits, fps, in_order)
             else:
                 times = packet_plan.time_table(found.packets, stream.time_base, fps)
             private = _Private(
@@ -333,8 +334,18 @@ def _all_frames(decoder: _Decoder) -> Iterator[Any]:
     yield from decoder.decode(None)
 
 
-def _decoded_times(path: str, stream_index: int, limits: Limits, fps: Fraction | None) -> TimeTable:
-    """Time table from a full decode, for files whose packets do not tell."""
+def _decoded_times(
+    path: str, stream_index: int, limits: Limits, fps: Fraction | None, in_order: bool
+) -> TimeTable:
+    """Time table from a full decode, for files whose packets do not tell.
+
+    Args:
+        path: of the file.
+        stream_index: of the video stream.
+        limits: of decoding.
+        fps: mean rate, for frames without a time stamp.
+        in_order: the time stamps are right for the frames as they come, but not each for its own.
+    """
     private = _Private(stream_index, _NO_PACKETS, Traits(), True, "", False, 0.0, limits)
     stamps: list[int] = []
     length = 0
@@ -348,9 +359,11 @@ def _decoded_times(path: str, stream_index: int, limits: Limits, fps: Fraction |
                 stamp = stamps[-1] + max(1, length or step) if stamps else 0
             length = frame.duration or 0
             # Time cannot go back on the screen.
-            stamps.append(max(stamp, stamps[-1]) if stamps else stamp)
+            stamps.append(stamp if in_order or not stamps else max(stamp, stamps[-1]))
     if not stamps:
         raise file_checks.no_frames(path)
+    if in_order:
+        stamps.sort()
     pts: NDArray[np.int64] = np.array(stamps, np.int64)
     return packet_plan.closed_table(pts, length, time_base, fps)
 

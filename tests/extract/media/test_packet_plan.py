@@ -205,8 +205,17 @@ def test_only_h264_and_hevc_skip_non_reference_pictures() -> None:
 def test_when_packets_do_not_tell_the_times(
     packets: PacketTable, codec: str, container: str, why: str
 ) -> None:
-    found = packet_plan.why_no_table(packets, codec, container)
+    found = packet_plan.why_no_table(packets, codec, container, Traits())
     assert found == "" if why == "" else why in found
+
+
+def test_frames_that_are_reordered_have_times_that_fall_back() -> None:
+    rising, falling = table([0, 1, 2, 3], [0]), table([0, 3, 1, 2], [0])
+    reorders = Traits(reorders=True)
+    assert packet_plan.why_no_table(falling, "h264", "avi", reorders) == ""
+    assert packet_plan.why_no_table(rising, "h264", "avi", Traits()) == ""
+    assert "those of decoding" in packet_plan.why_no_table(rising, "h264", "avi", reorders)
+    assert packet_plan.why_no_table(table([0], [0]), "h264", "avi", reorders) == ""
 
 
 def test_last_picture_without_a_length() -> None:

@@ -30,7 +30,7 @@ MEANING = {
     "levels": "grey levels or colours are off by more than 2.5 of 255",
     "sound": "the audio is shifted or cannot be placed",
     "report": "reading errors are reported, though the file is whole",
-    "no_decoder": "refused: it cannot open the codec",
+    "no_decoder": "refused: it has no decoder, or shows wrong frames",
 }
 DEFAULT = Settings.__dataclass_fields__["decoder"].default
 INTRO = """\
