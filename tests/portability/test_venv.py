@@ -1,6 +1,7 @@
 """`make setup` as typed: real make, venv and pip, on a checkout and packages of a few bytes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 from helpers.portability.tiny_index import BACKEND, PYPROJECT, add_torch
 
 ROOT = Path(__file__).resolve().parents[2]
+OF_OTHERS = re.compile("PIP_|MAKE|MFLAGS|PYTHON$|VENV$|TORCH")
+"""Variables of a `make test` that runs these tests, and of whoever started it."""
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
@@ -57,7 +60,7 @@ def setup(checkout, indexes):
     """Run `make setup` with these words; exit code and what was said."""
 
     def run(*words, python=sys.executable, **environment):
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        clean = {name: value for name, value in os.environ.items() if not OF_OTHERS.match(name)}
         clean |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": indexes["cuda"], **environment}
         named = (f"PYTHON={python}",) if python else ()
         done = subprocess.run(
