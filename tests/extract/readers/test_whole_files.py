@@ -143,6 +143,18 @@ def test_half_of_it_is_still_half(reader, tmp_path):
     assert report.partial
 
 
+def test_half_of_it_is_half_beside_a_subtitle_that_stays_to_the_end(reader, tmp_path):
+    cue, whole, half = (tmp_path / name for name in ("cue.srt", "whole.mkv", "half.mkv"))
+    cue.write_text(f"1\n00:00:00,100 --> 00:00:0{LATER},0\na\n", encoding="utf-8")
+    tracks = ("-map", "0", "-map", "1", "-c", "copy", "-c:s", "srt")
+    ffmpeg("-i", base(".mp4"), "-i", cue, *tracks, whole)
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    report = Report()
+    list(reader.frames(reader.probe(str(half), Limits()), [0], report))
+    # ffmpeg does not print what each stream declares; it complains of the end.
+    assert report.corrupt if reader.name == "ffmpeg" else report.partial
+
+
 @pytest.mark.parametrize("extension", [".mkv", ".webm"])
 def test_a_cut_from_a_live_stream_begins_at_3_hours(reader, extension, tmp_path):
     path = tmp_path / f"a{extension}"
