@@ -6,12 +6,16 @@ import pytest
 from helpers.extraction import networks
 
 from avqa import machine
+from avqa.extract import encoders
 
 CONTRACT = Path(__file__).with_name("test_contract.py")
 
 
 def _encoder_of(item):
-    return item.callspec.params.get("name", "") if hasattr(item, "callspec") else ""
+    """Of the contract's parameter, else the one that the file is about."""
+    of_file = item.path.stem.removeprefix("test_")
+    named = item.callspec.params.get("name", "") if hasattr(item, "callspec") else ""
+    return named or (of_file if of_file in encoders.names() else "")
 
 
 def pytest_collection_modifyitems(items):
