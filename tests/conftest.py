@@ -4,6 +4,7 @@ import functools
 import gc
 import sys
 
+import hypothesis
 import pytest
 from helpers.extraction import light as light_encoder
 from helpers.extraction import reused_children as children
@@ -12,6 +13,10 @@ from helpers.store import s3_server
 
 from avqa import machine
 from avqa.extract import weights
+
+# Machines are shared and slow: how long an example took tells nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="module", autouse=True)

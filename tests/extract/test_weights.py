@@ -20,6 +20,7 @@ import pytest
 import torch
 from helpers.extraction import networks
 
+from avqa import machine
 from avqa.errors import (
     ConfigError,
     DifferenceFound,
@@ -31,6 +32,13 @@ from avqa.extract import encoders, published, weights, weights_files
 
 State = dict[str, torch.Tensor]
 Publish = Callable[[str, Path], None]
+
+
+@pytest.fixture(autouse=True)
+def memory_is_given_back() -> Iterator[None]:
+    """Copies of CLIP that a test freed would stay beside those of the next one."""
+    yield
+    machine.give_memory_back()
 
 
 @pytest.fixture

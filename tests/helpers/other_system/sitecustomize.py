@@ -96,6 +96,8 @@ for module, names in ABSENT.items():
     for each in names:
         if hasattr(module, each):
             delattr(module, each)
+if hasattr(os, "process_cpu_count"):  # since 3.13, of `sched_getaffinity` where there is one
+    os.process_cpu_count = os.cpu_count
 for each in ("open", "stat", "lstat", "listdir", "scandir", "readlink", "access"):
     setattr(os, each, hiding(getattr(os, each)))
 builtins.open = io.open = hiding(io.open)
