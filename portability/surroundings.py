@@ -25,7 +25,7 @@ class Absent(Exception):
     """Why a surrounding cannot be made on this machine."""
 
 
-def older_and_newer(version: str) -> Callable[[Path], str]:
+def other_python(version: str) -> Callable[[Path], str]:
     """A Python of this version in an environment of its own."""
 
     def run(folder: Path) -> str:
@@ -117,7 +117,7 @@ def fresh_clone(version: str) -> Callable[[Path], str]:
 
 ALL: dict[str, tuple[str, Callable[[Path], str]]] = {
     **{
-        f"python3.{minor}": (f"the main path on Python 3.{minor}", older_and_newer(f"3.{minor}"))
+        f"python3.{minor}": (f"the main path on Python 3.{minor}", other_python(f"3.{minor}"))
         for minor in (11, 12, 13)
     },
     "lowest": ("... with the lowest versions that pyproject.toml allows", lowest),

@@ -100,6 +100,13 @@ def main() -> int:
     except Refusal as error:
         print(f"avqa: {error}", file=sys.stderr)
         return error.code
+    except OSError as error:
+        print(
+            f"avqa: {error.filename or chosen.folder}: {error.strerror}; expected a place that can"
+            " be written; mend it, or give VENV=a folder elsewhere",
+            file=sys.stderr,
+        )
+        return MACHINE
     return 0
 
 
@@ -130,8 +137,8 @@ def prepare(environment: Environment, chosen: argparse.Namespace) -> None:
     small = bool(kept) or chosen.torch == "cpu"
     if not environment.ask(ASK_TORCH):
         check_room(folder, GIGABYTES["cpu" if small else ""])
-    complete.unlink(missing_ok=True)
     create(environment)
+    complete.unlink(missing_ok=True)
     print(f"avqa: setting up {folder} with Python {environment.version()}; takes minutes once")
     derived = folder / "constraints.txt"
     derived.write_text(constraints, encoding="utf-8")

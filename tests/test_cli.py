@@ -121,40 +121,38 @@ def test_failed_videos_exit_3_and_name_the_report(tmp_path, videos):
     assert "not_media" in Path(report).read_text(encoding="utf-8")
 
 
-def test_a_library_that_cannot_be_loaded_exits_5_and_no_video_failed(tmp_path, videos, monkeypatch):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "librosa.py").write_text(
-        "raise RuntimeError('no locator available')", encoding="utf-8"
-    )
+@pytest.mark.parametrize(
+    ("librosa", "message"),
+    [
+        (
+            "raise RuntimeError('no locator available')",
+            "the decoder process cannot prepare light/wave: RuntimeError: no locator available;"
+            " expected its libraries to load; repair the installation, or set AVQA_CACHE to a"
+            " folder that can be written",
+        ),
+        (
+            "import time; time.sleep(60)",
+            "the decoder process has not loaded its libraries within 3 s; expected a few seconds;"
+            " the machine or the disk of the installation is overloaded, or a library hangs: run it"
+            " again, with fewer --decoders",
+        ),
+    ],
+    ids=["broken", "slow"],
+)
+def test_a_library_that_does_not_load_exits_5_and_no_video_failed(
+    tmp_path, videos, monkeypatch, librosa, message
+):
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "librosa.py").write_text(librosa, encoding="utf-8")
     with monkeypatch.context() as patch:
-        patch.syspath_prepend(tmp_path / "broken")  # the decoder process looks where we do
+        patch.setattr("avqa.extract.decoder.process.LOAD_SECONDS", 3.0)
+        patch.syspath_prepend(tmp_path / "libraries")  # the decoder process looks where we do
         code, _, err = extract(videos, tmp_path / "store", "--features", AUDIO)
     assert code == 5
-    assert err.splitlines()[-1] == (
-        "avqa: the decoder process cannot prepare light/wave: RuntimeError: no locator available;"
-        " expected its libraries to load; repair the installation, or set AVQA_CACHE to a folder"
-        " that can be written"
-    )
+    assert err.splitlines()[-1] == f"avqa: {message}"
     assert "light/audio: pending=2 ok=0 failed=0" in avqa("status", tmp_path / "store")[1]
     code, out, _ = extract(videos, tmp_path / "store", "--features", AUDIO)
     assert (code, "2 extracted" in out) == (0, True)
-
-
-def test_libraries_that_do_not_load_in_time_exit_5_and_no_video_failed(
-    tmp_path, videos, monkeypatch
-):
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow" / "librosa.py").write_text("import time\ntime.sleep(60)", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path / "slow")
-    monkeypatch.setattr("avqa.extract.decoder.process.START_SECONDS", 3.0)
-    code, _, err = extract(videos, tmp_path / "store", "--features", AUDIO)
-    assert code == 5
-    assert err.splitlines()[-1] == (
-        "avqa: the decoder process has not loaded its libraries within 3 s; expected a few seconds;"
-        " the machine or the disk of the installation is overloaded, or a library hangs: run it"
-        " again, with fewer --decoders"
-    )
-    assert "light/audio: pending=2 ok=0 failed=0" in avqa("status", tmp_path / "store")[1]
 
 
 def test_a_locked_store_exits_4(tmp_path, videos):

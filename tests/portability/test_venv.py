@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.portability.tiny_index import BACKEND, PYPROJECT, add_torch
 
+from portability import venv
+
 ROOT = Path(__file__).resolve().parents[2]
 OF_OTHERS = re.compile("PIP_|MAKE|MFLAGS|PYTHON$|VENV$|TORCH")
 """Variables of a `make test` that runs these tests, and of whoever started it."""
@@ -189,10 +191,49 @@ def test_versions_that_this_python_cannot_have(setup, checkout, begun):
     assert "torch==9.9" in (begun / "pip.log").read_text(encoding="utf-8")
 
 
+def test_a_place_that_can_hold_no_environment(setup):
+    code, said = setup("VENV=pyproject.toml/venv")
+    assert code == 2
+    assert "-m venv pyproject.toml/venv failed (" in said
+    assert (
+        "expected a virtual environment; install Python's venv (Debian: python3-venv), or" in said
+    )
+
+
+def test_an_environment_that_may_not_be_written(setup, begun):
+    (begun / "constraints.txt").mkdir()
+    code, said = setup()
+    assert code == 2
+    assert (
+        "avqa: .venv/constraints.txt: Is a directory; expected a place that can be written; mend"
+        " it, or give VENV=a folder elsewhere" in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("pip", "line"),
+    [
+        (
+            "ERROR: Could not install packages: OSError: [Errno 28] No space left on device",
+            "no space left while installing into v; expected 7 GB there and 3 GB where TMPDIR is;"
+            " make room and run it again; all of pip's words are in v/pip.log",
+        ),
+        (
+            "note: this\nerror: subprocess-exited-with-error\n",
+            "pip failed: error: subprocess-exited-with-error; expected an installation; mend that"
+            " and run it again; all of pip's words are in v/pip.log",
+        ),
+    ],
+)
+def test_what_else_pip_says_is_one_line(pip, line):
+    folder = Path("v")
+    assert venv.explain_pip(pip, venv.Environment(folder), folder / "pip.log") == line
+
+
 def test_no_room_is_said_before_the_download(setup, checkout):
-    venv = checkout / "portability" / "venv.py"
-    venv.write_text(
-        venv.read_text(encoding="utf-8")
+    script = checkout / "portability" / "venv.py"
+    script.write_text(
+        script.read_text(encoding="utf-8")
         .replace('"": 7.0', '"": 7e9')
         .replace('"cpu": 2.5', '"cpu": 5e9'),
         encoding="utf-8",

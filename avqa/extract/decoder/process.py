@@ -19,7 +19,8 @@ from avqa.extract.media.types import Limits, Report
 from avqa.extract.settings import Settings
 
 START_SECONDS = 300.0
-"""To load libraries, from disks that many jobs share."""
+LOAD_SECONDS = 300.0
+"""To load what a request needs; libraries may lie on disks that many jobs share."""
 """How long a child may take to start; imports from a cold network disk are slow."""
 
 
@@ -280,10 +281,10 @@ class _Conversation:
             ChildDied: the process ended.
         """
         try:
-            answer, _ = self._child.receive(START_SECONDS)
+            answer, _ = self._child.receive(LOAD_SECONDS)
         except ChildSilent as error:
             raise EnvironmentFailure(
-                f"the decoder process has not loaded its libraries within {START_SECONDS:g} s;"
+                f"the decoder process has not loaded its libraries within {LOAD_SECONDS:g} s;"
                 " expected a few seconds; the machine or the disk of the installation is"
                 " overloaded, or a library hangs: run it again, with fewer --decoders"
             ) from error

@@ -31,6 +31,7 @@ from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report,
 
 NAME = "decord"
 WRONG_CONTAINERS = frozenset({"mpegts", "mpeg", "mpegvideo", "asf"})
+"""It seeks by time stamps that these do not index."""
 SLACK_SECONDS = Fraction(2, 1000)
 """Containers round time stamps to 1 ms, and decord gives them as floating numbers."""
 

@@ -68,6 +68,15 @@ def test_a_program_that_does_not_run_is_named(own, tmp_path, monkeypatch):
     assert "avqa: ffmpeg program '/nowhere/ffmpeg' is not there or may not be run" in done.stderr
 
 
+def test_a_platform_without_a_program_is_named(monkeypatch):
+    def none():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
+    with pytest.raises(LibraryMissing, match="^ffmpeg program '' is not there or may not be run;"):
+        ffmpeg_program.version()
+
+
 def test_no_video_is_tried_with_it(own, clip, tmp_path):
     own("echo ffmpeg version 4.2.2-static Copyright")
     (tmp_path / "videos").mkdir()

@@ -133,6 +133,30 @@ def test_of_two_audio_streams_the_one_that_decodes_is_read(reader, tmp_path):
         assert report.warnings == ["an audio stream has no decoder: stream 2 is read in its place"]
 
 
+def test_another_track_is_longer_and_none_says_how_long_it_is(reader, tmp_path):
+    """Recorders write no tags: then only the packets of all tracks tell."""
+    tagged, path = tmp_path / "tagged.mkv", tmp_path / "a.mkv"
+    tracks = ("-map", "0", "-map", "1", "-c", "copy", "-c:a:1", "aac")
+    ffmpeg("-i", base(".mp4"), *sound(tmp_path), *tracks, tagged)
+    content = tagged.read_bytes()
+    assert content.count(b"DURATION") == 3
+    path.write_bytes(content.replace(b"DURATION", b"DURATIOX"))
+    numbers, report = read(reader, path)
+    assert numbers == MIDDLES
+    assert not report.partial
+
+
+def test_asf_gives_every_track_the_length_of_the_whole(reader, tmp_path):
+    path = tmp_path / "a.wmv"
+    codecs = ("-map", "0", "-map", "1", "-c:v", "wmv2", "-c:a", "wmav2")
+    ffmpeg("-i", base(".mp4"), *sound(tmp_path), *codecs, path)
+    if refuses(reader, path):
+        return
+    numbers, report = read(reader, path)
+    assert numbers == MIDDLES
+    assert not report.partial
+
+
 def test_half_of_it_is_still_half(reader, tmp_path):
     whole, half = tmp_path / "whole.mkv", tmp_path / "half.mkv"
     tracks = ("-map", "0", "-map", "1", "-c", "copy", "-c:a:1", "aac")
