@@ -1,5 +1,6 @@
 """Whole files that look short or broken: other tracks, clocks that begin late, zeros between."""
 
+import struct
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from helpers.media import clips
 
 from avqa.errors import MediaError
 from avqa.extract.media.grid import build_grid
-from avqa.extract.media.types import Limits, Reader, Report
+from avqa.extract.media.types import Limits, Probe, Reader, Report
 
 FPS, SECONDS, LATER = 25, 4, 9
 MIDDLES = [12, 37, 62, 87]
@@ -55,15 +56,21 @@ CODECS = {
 TRACKS = [(track, extension) for track, codecs in CODECS.items() for extension in codecs]
 
 
+def rows(reader: Reader, probe: Probe, report: Report) -> list[int]:
+    """The numbers of the rows' frames."""
+    index = build_grid(probe.times, "mid", probe.average_fps).index.tolist()
+    frames = {f.index: f for f in reader.frames(probe, sorted(set(index)), report)}
+    return [clips.read_number(frames[i].rgb) for i in index]
+
+
 def read(reader: Reader, path: Path) -> tuple[list[int], Report]:
     """The numbers of the rows' frames, and the report; the sound is read, too."""
     probe = reader.probe(str(path), Limits())
     report = Report()
-    index = build_grid(probe.times, "mid", probe.average_fps).index.tolist()
-    frames = {f.index: f for f in reader.frames(probe, sorted(set(index)), report)}
+    numbers = rows(reader, probe, report)
     seconds = sum(len(run.samples) / run.sample_rate for run in reader.audio(probe, report))
     assert seconds == pytest.approx(SECONDS, abs=0.1)
-    return [clips.read_number(frames[i].rgb) for i in index], report
+    return numbers, report
 
 
 def refuses(reader: Reader, path: Path) -> bool:
@@ -223,3 +230,36 @@ def test_what_decord_shows_wrong_frames_of_is_refused(reader, name, tmp_path):
             reader.probe(str(tmp_path / name), Limits())
         return
     assert read(reader, tmp_path / name)[0] == MIDDLES
+
+
+def with_edits(content: bytes, parts: list[tuple[int, int]]) -> bytes:
+    """An MP4 of one track, that shows only these parts: first second, seconds.
+
+    Nothing but its last box, ``moov``, grows.
+    """
+    data = bytearray(content)
+    box = data.index(b"elst") - 4
+    size, _, count, _, delay, _ = struct.unpack_from(">IIxxxxIIiI", data, box)
+    (ticks,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    (media_ticks,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    entries = b"".join(
+        struct.pack(">IiI", seconds * ticks, delay + first * media_ticks, 1 << 16)
+        for first, seconds in parts
+    )
+    grown = 12 * (len(parts) - count)
+    data[box + 12 : box + size] = struct.pack(">I", len(parts)) + entries
+    for name in (b"elst", b"edts", b"trak", b"moov"):
+        place = data.rindex(name, 0, box + 8) - 4
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + grown)
+    return bytes(data)
+
+
+def test_an_edit_list_of_two_parts(reader, tmp_path):
+    clip = clips.cached_clip("edited.mp4", seconds=6, fps=FPS, extra=("-g", "25", "-bf", "2"))
+    path = tmp_path / "a.mp4"
+    path.write_bytes(with_edits(clip.read_bytes(), [(0, 2), (3, 2)]))
+    if refuses(reader, path):
+        with pytest.raises(MediaError, match="time stamps that it changes"):
+            reader.probe(str(path), Limits())
+        return
+    assert rows(reader, reader.probe(str(path), Limits()), Report()) == [12, 37, 87, 112]
