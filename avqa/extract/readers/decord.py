@@ -158,8 +158,6 @@ def _refuse(path: str, container: str, found: _container.Demuxed, pixels: Any) -
         raise _wrong(path, f"container {container}, whose packets it does not find again")
     if found.traits.gradual:
         raise _wrong(path, "intra refresh: frames that are complete only after a sweep")
-    if container == "avi" and found.traits.reorders:
-        raise _wrong(path, "B frames in AVI")
     if pixels.name.startswith(("gray", "pal8")) and "mov" in container:
         raise _wrong(path, f"{pixels.name} pixels in QuickTime")
 
