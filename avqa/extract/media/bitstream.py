@@ -8,6 +8,14 @@ NAL_HEAD = 8
 """Bytes of each unit that are handed on; enough for a unit's header and a slice's first fields."""
 
 
+EMPTY_FRAME = 19
+"""Bytes of an MPEG-4 frame that codes nothing, with all that may stand before it."""
+MANY_ZEROS = 128
+"""Zero bytes in a row that no entropy coder writes."""
+ZEROS_SHOW = frozenset({"vp8", "vp9", "av1", "qtrle"})
+"""Codecs whose frames are one coded stretch; those of others may be padded."""
+
+
 def nal_length_size(extradata: bytes | None, codec: str) -> int:
     """Bytes of the length before each unit; 0 where units follow start codes.
 
@@ -73,6 +81,37 @@ def hevc_has_layers(packet: memoryview, length_size: int) -> bool:
     for unit in nal_units(packet, length_size):
         if len(unit) > 1 and (unit[0] >> 1) & 63 < 32:
             return (unit[1] & 7) > 1
+    return False
+
+
+def mpeg4_frames(packet: memoryview) -> int:
+    """Frames in a packet of MPEG-4 part 2; one of a few bytes repeats a frame, or fills a place."""
+    return bytes(packet).count(b"\0\0\1\xb6") if len(packet) > EMPTY_FRAME else 0
+
+
+def holds_zeros(packet: memoryview, codec: str, length_size: int) -> bool:
+    """Whether part of a packet was overwritten by zeros, as in a download that broke off.
+
+    Coded frames hold no long run of them, those of H.264 and HEVC not three in a row.
+    """
+    if codec in ("h264", "hevc"):
+        return length_size > 0 and _units_hold_zeros(packet, length_size)
+    if codec in ZEROS_SHOW:
+        return bytes(MANY_ZEROS) in bytes(packet)
+    return len(packet) > MANY_ZEROS and not bytes(packet).strip(b"\0")
+
+
+def _units_hold_zeros(packet: memoryview, length_size: int) -> bool:
+    data = bytes(packet)
+    place = 0
+    while place + length_size < len(data):
+        length = int.from_bytes(data[place : place + length_size], "big")
+        place += length_size
+        if data.find(b"\0\0\0", place, place + length) >= 0:
+            return True
+        if length == 0 and not data[place:].strip(b"\0"):
+            return place < len(data)
+        place += length
     return False
 
 

@@ -74,8 +74,13 @@ def are_decode_times(packets: PacketTable, codec: str, traits: Traits) -> bool:
     return reorders and len(packets) > 1 and bool((np.diff(packets.pts) > 0).all())
 
 
-def why_no_table(packets: PacketTable, codec: str, container: str, traits: Traits) -> str:
-    """Why the packets do not tell when which frame is shown; empty if they do."""
+def why_no_table(
+    packets: PacketTable, codec: str, container: str, traits: Traits, *, cut_at_start: bool = False
+) -> str:
+    """Why the packets do not tell when which frame is shown; empty if they do.
+
+    ``cut_at_start`` says that the first packet is damaged: then its time is still that of a frame.
+    """
     pts = packets.pts[packets.shown]
     if (packets.pts == MISSING).any():
         return "missing time stamps"
@@ -85,7 +90,9 @@ def why_no_table(packets: PacketTable, codec: str, container: str, traits: Trait
         return "time stamps of frames that are reordered are those of decoding"
     if codec == "mpeg4" and container == "avi":
         return "MPEG-4 part 2 in AVI may pack two frames into a packet"
-    if len(packets) and not packets.key[0]:
+    if cut_at_start or len(packets) == 0:
+        return ""
+    if not packets.key[0]:
         return "the file does not begin with a key frame"
     first = slice(0, _first_group(packets))
     if (packets.shown[first] & (packets.pts[first] < packets.pts[:1])).any():

@@ -14,12 +14,21 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import file_checks
-from avqa.extract.media.container import audio_stream, opened, packets_of
+from avqa.extract.media.clock import Shifts
+from avqa.extract.media.container import audio_stream, opened
+from avqa.extract.media.demux import packets_of
 from avqa.extract.media.types import AudioSamples, Limits, Report
 
+AS_IT_IS = Shifts()
+"""For a file with one clock."""
 
-def read_audio(path: str, limits: Limits, report: Report) -> Iterator[AudioSamples]:
+
+def read_audio(
+    path: str, limits: Limits, report: Report, shifts: Shifts = AS_IT_IS
+) -> Iterator[AudioSamples]:
     """Yield the decoded frames of the audio stream as mono runs on the file's clock.
+
+    ``shifts`` is what puts its packets on one clock.
 
     Raises:
         MediaError: ``no_sound``, ``no_decoder``, or ``corrupt`` if nothing decodes.
@@ -36,7 +45,7 @@ def read_audio(path: str, limits: Limits, report: Report) -> Iterator[AudioSampl
                 other.discard = Discard.all
         count = 0
         expected: Fraction | None = None
-        for frame in _frames(container, stream, report):
+        for frame in _frames(container, stream, report, shifts):
             start = frame.pts * stream.time_base if frame.pts is not None else expected
             samples = mono(frame)
             run = AudioSamples(start or Fraction(0), frame.sample_rate, samples)
@@ -52,8 +61,8 @@ def read_audio(path: str, limits: Limits, report: Report) -> Iterator[AudioSampl
         )
 
 
-def _frames(container: Any, stream: Any, report: Report) -> Iterator[Any]:
-    for packet in packets_of(container, [stream], report.warnings):
+def _frames(container: Any, stream: Any, report: Report, shifts: Shifts) -> Iterator[Any]:
+    for packet in packets_of(container, [stream], report.warnings, {stream.index: shifts}):
         try:
             yield from stream.codec_context.decode(packet)
         except FFmpegMemoryError:

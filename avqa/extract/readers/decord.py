@@ -26,7 +26,7 @@ from PIL import Image
 
 from avqa.errors import MediaError
 from avqa.extract.media import container as _container
-from avqa.extract.media import file_checks, packet_plan, pyav_audio
+from avqa.extract.media import demux, file_checks, packet_plan, pyav_audio
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 NAME = "decord"
@@ -63,7 +63,7 @@ class DecordReader:
             stream = _container.video_stream(container, path)
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
-            found = _container.demux(container, stream, path, limits)
+            found = demux.demux(container, stream, path, limits)
             _refuse(path, container.format.name, found, stream.format)
             aspect = _container.aspect_of(stream)
             short = found.is_short_of(container)
@@ -148,7 +148,7 @@ def _video(path: str, short: bool) -> Iterator[Any]:
             os.close(descriptor)
 
 
-def _refuse(path: str, container: str, found: _container.Demuxed, pixels: Any) -> None:
+def _refuse(path: str, container: str, found: demux.Demuxed, pixels: Any) -> None:
     """Refuse what decord shows wrong frames of.
 
     Raises:
@@ -156,13 +156,15 @@ def _refuse(path: str, container: str, found: _container.Demuxed, pixels: Any) -
     """
     if set(container.split(",")) & WRONG_CONTAINERS:
         raise _wrong(path, f"container {container}, whose packets it does not find again")
+    if found.clock.joints:
+        raise _wrong(path, "a clock that restarts or jumps")
     if found.traits.gradual:
         raise _wrong(path, "intra refresh: frames that are complete only after a sweep")
     if pixels.name.startswith(("gray", "pal8")) and "mov" in container:
         raise _wrong(path, f"{pixels.name} pixels in QuickTime")
 
 
-def _compare(path: str, container: str, found: _container.Demuxed, times: TimeTable) -> None:
+def _compare(path: str, container: str, found: demux.Demuxed, times: TimeTable) -> None:
     """Refuse a file of which decord gives other times than its packets have.
 
     Raises:

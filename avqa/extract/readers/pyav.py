@@ -17,7 +17,9 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from avqa.extract.media import container as _container
-from avqa.extract.media import file_checks, packet_plan, pyav_audio
+from avqa.extract.media import file_checks, losses, packet_plan, pyav_audio
+from avqa.extract.media.clock import Clock
+from avqa.extract.media.demux import demux, packets_of
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 from avqa.extract.media.upright import Upright
@@ -34,9 +36,14 @@ class _Private:
     stream_index: int
     packets: PacketTable
     traits: Traits
-    by_order: bool
-    """Frames are known by their order of appearance: time stamps do not tell them apart."""
+    places: NDArray[np.int64] | None
+    """Place in the time table of each frame that comes out, where time stamps do not tell."""
     why_not_planned: str
+    clock: Clock
+    damaged: frozenset[int]
+    """Numbers of packets whose frames, and all predicted from them, are not to be trusted."""
+    guessed: bool
+    """Nothing tells the times of the frames behind the first damage."""
     short: bool
     """The packets end before the declared length."""
     decoded_seconds: float
@@ -69,24 +76,36 @@ class PyavReader:
             stream = _container.video_stream(container, path)
             _container.check_stream(container, stream, path, NAME, limits)
             codec = stream.codec_context
-            found = _container.demux(container, stream, path, limits)
+            found = demux(container, stream, path, limits)
             if not found.packets.shown.any():
                 raise file_checks.no_frames(path, "no packet of it is shown")
             fps = stream.average_rate or stream.guessed_rate
             name, kind = codec.codec.canonical_name, container.format.name.split(",")[0]
-            why = packet_plan.why_no_table(found.packets, name, kind, found.traits)
+            cut = 0 in found.damaged
+            why = packet_plan.why_no_table(
+                found.packets, name, kind, found.traits, cut_at_start=cut
+            )
             if why:
                 in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
-                times = _decoded_times(path, stream.index, limits, fps, in_order)
+                times = _decoded_times(path, stream.index, limits, fps, in_order, found.clock)
+                if found.packed is not None and len(found.packed) == len(times.pts):
+                    times = packet_plan.closed_table(found.packed, 1, times.time_base, fps)
+                lost = np.array(found.counted.lost, np.int64)
             else:
                 times = packet_plan.time_table(found.packets, stream.time_base, fps)
+                lost = losses.lost_times(found.packets, found.damaged, found.counted.lost)
+            times, places = losses.with_lost(times, lost, found.counted.end)
             private = _Private(
                 stream_index=stream.index,
                 packets=found.packets,
                 traits=found.traits,
-                by_order=bool(why),
+                places=places if why else None,
                 why_not_planned=why
+                or ("the file is damaged" if found.damaged else "")
                 or packet_plan.why_not_planned(found.packets, name, found.traits),
+                clock=found.clock,
+                damaged=frozenset(found.damaged),
+                guessed=found.guessed,
                 short=found.is_short_of(container),
                 decoded_seconds=float(times.duration),
                 limits=limits,
@@ -130,7 +149,8 @@ class PyavReader:
 
     def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
         """Yield the audio by time stamps."""
-        return pyav_audio.read_audio(probe.path, _private(probe).limits, report)
+        private = _private(probe)
+        return pyav_audio.read_audio(probe.path, private.limits, report, private.clock.audio)
 
 
 READER = PyavReader()
@@ -154,13 +174,15 @@ class _Decoder:
             if other.index != private.stream_index:
                 other.discard = Discard.all
         self._container = container
+        self._private = private
         self._report = report
         self.aspect = _container.aspect_of(self._stream)
         self._damaged_at: int | None = None
 
     def packets(self) -> Iterator[Any]:
         """All packets with content, in decode order; what is bad is passed over."""
-        return _container.packets_of(self._container, [self._stream], [])
+        shifts = {self._stream.index: self._private.clock.video}
+        return packets_of(self._container, [self._stream], [], shifts)
 
     def decode(self, packet: Any) -> list[Any]:
         """Frames that come out for one packet; None drains the decoder."""
@@ -169,7 +191,7 @@ class _Decoder:
         except FFmpegMemoryError:
             raise
         except FFmpegError:
-            self._damage(
+            self.damage(
                 None if packet is None else packet.dts if packet.pts is None else packet.pts
             )
             return []
@@ -182,16 +204,24 @@ class _Decoder:
         none is trusted until a clean key frame later than the damage.
         """
         if frame.is_corrupt:
-            self._damage(frame.pts)
+            self.damage(frame.pts)
         elif (
             self._damaged_at is not None
+            and not self._private.guessed
             and frame.key_frame
             and (frame.pts is None or frame.pts > self._damaged_at)
+            and self._begins_anew(frame.pts)
         ):
             self._damaged_at = None
         return self._damaged_at is None
 
-    def _damage(self, pts: int | None) -> None:
+    def _begins_anew(self, pts: int | None) -> bool:
+        """Whether the packet says so, too: AV1's decoder says it of frames that it repeats."""
+        packets = self._private.packets
+        return pts not in packets.pts or bool(packets.key[packets.pts == pts].any())
+
+    def damage(self, pts: int | None) -> None:
+        """Trust no frame that comes out from here on, up to a clean key frame after ``pts``."""
         self._report.corrupt += 1
         pts = MISSING if pts is None else pts
         self._damaged_at = pts if self._damaged_at is None else max(pts, self._damaged_at)
@@ -296,11 +326,10 @@ def _in_full(
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
         upright = Upright(decoder.aspect)
-        place = _place_by_order if private.by_order else _place_by_time
         held = _Held()
         waiting = list(wanted)
-        for order, frame in enumerate(_all_frames(decoder)):
-            index = place(order, frame, probe.times)
+        for order, frame in enumerate(_all_frames(decoder, private.damaged)):
+            index = _place(order, frame, probe.times, private.places)
             is_sound = decoder.is_sound(frame)
             if not is_sound:
                 held.drop()
@@ -316,11 +345,11 @@ def _in_full(
         yield from held.rest()
 
 
-def _place_by_order(order: int, _frame: Any, _times: TimeTable) -> int | None:
-    return order
-
-
-def _place_by_time(_order: int, frame: Any, times: TimeTable) -> int | None:
+def _place(
+    order: int, frame: Any, times: TimeTable, places: NDArray[np.int64] | None
+) -> int | None:
+    if places is not None:
+        return int(places[order]) if order < len(places) else None
     pts = frame.pts if frame.pts is not None else frame.dts
     if pts is None:
         return None
@@ -328,14 +357,21 @@ def _place_by_time(_order: int, frame: Any, times: TimeTable) -> int | None:
     return index if index < len(times.pts) and times.pts[index] == pts else None
 
 
-def _all_frames(decoder: _Decoder) -> Iterator[Any]:
-    for packet in decoder.packets():
+def _all_frames(decoder: _Decoder, damaged: frozenset[int] = frozenset()) -> Iterator[Any]:
+    for number, packet in enumerate(decoder.packets()):
+        if number in damaged:
+            decoder.damage(packet.pts)
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
 
 
 def _decoded_times(
-    path: str, stream_index: int, limits: Limits, fps: Fraction | None, in_order: bool
+    path: str,
+    stream_index: int,
+    limits: Limits,
+    fps: Fraction | None,
+    in_order: bool,
+    clock: Clock,
 ) -> TimeTable:
     """Time table from a full decode, for files whose packets do not tell.
 
@@ -345,8 +381,12 @@ def _decoded_times(
         limits: of decoding.
         fps: mean rate, for frames without a time stamp.
         in_order: the time stamps are right for the frames as they come, but not each for its own.
+        clock: of the file.
     """
-    private = _Private(stream_index, _NO_PACKETS, Traits(), True, "", False, 0.0, limits)
+    nothing = frozenset[int]()
+    private = _Private(
+        stream_index, _NO_PACKETS, Traits(), None, "", clock, nothing, False, False, 0.0, limits
+    )
     stamps: list[int] = []
     length = 0
     time_base = Fraction(1)
