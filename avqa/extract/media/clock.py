@@ -14,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from avqa.extract.media import file_checks
 from avqa.extract.media.packet_plan import MISSING
 
 RESTARTS = frozenset({"mpegts", "mpeg", "mpegvideo", "flv", "mov", "matroska"})
@@ -24,6 +25,8 @@ LONGEST_GAP = 10.0
 """Seconds without a packet of any track that are no gap, but a jump of the clock."""
 FALL = 0.1
 """Seconds by which a stamp that goes back must do so."""
+TORN = 3
+"""Packets before a joint, one of which is flagged: which one, depends on how they are found."""
 ALONE = 1.0
 """Seconds by which they must, where the audio alone does: less overlaps what was heard."""
 REORDERED = 16
@@ -100,6 +103,10 @@ class Shifts:
         place = int(np.searchsorted(self.starts, number, side="right"))
         return self.ticks[place - 1] if place else 0
 
+    def tears(self, number: int) -> bool:
+        """Whether a packet lies before a joint, where FFmpeg flags one of a few as corrupt."""
+        return any(start - TORN <= number < start for start in self.starts)
+
     def all(self, count: int) -> Ticks:
         """[N] ticks to add, packet by packet."""
         places = np.searchsorted(self.starts, np.arange(count), side="right")
@@ -115,6 +122,10 @@ class Clock:
     joints: tuple[float, ...] = field(default=())
     """Seconds after the first frame at which a new part begins."""
 
+    def is_torn(self, number: int) -> bool:
+        """Whether the frame's packet lies before a joint: another should have followed it."""
+        return bool(self.joints) and self.video.tears(number)
+
     def note(self) -> str:
         """What the user is told; empty for a file with one clock."""
         if not self.joints:
@@ -122,7 +133,7 @@ class Clock:
         times = ", ".join(f"{second:.3f} s" for second in self.joints[:5])
         more = f" and {len(self.joints) - 5} more" if len(self.joints) > 5 else ""
         return (
-            f"the file's clock restarts or jumps {len(self.joints)} times: the parts follow each"
+            f"the file's clock restarts or jumps ({len(self.joints)} times): its parts follow each"
             f" other, new ones begin at {times}{more}"
         )
 
@@ -133,6 +144,48 @@ class _Joint:
 
     video: int | None
     audio: int | None
+
+
+class Follower:
+    """Tells which part a decoded frame is of: they come in order, with the file's own times."""
+
+    def __init__(self, track: Track, shifts: Shifts) -> None:
+        """Take the packets of the stream, and what puts them on one clock."""
+        bounds = [0, *shifts.starts, len(track)]
+        ends = track.seconds(track.ends())
+        self._ends = [
+            float(ends[begin:until].max(initial=-np.inf))
+            for begin, until in zip(bounds, bounds[1:], strict=False)
+        ]
+        self._ticks = (0, *shifts.ticks)
+        self._time_base = float(track.time_base)
+        self._part = 0
+        self._latest = -np.inf
+
+    def __call__(self, pts: int) -> int:
+        """Ticks to add to the time ``pts`` of the next frame."""
+        second = pts * self._time_base
+        while self._part + 1 < len(self._ticks) and (
+            second < self._latest - FALL / 2 or second > self._ends[self._part] + FALL
+        ):
+            self._part += 1
+            self._latest = -np.inf
+        self._latest = max(self._latest, second)
+        return self._ticks[self._part]
+
+
+def of_container(
+    name: str, path: str, video: Track | None, audio: Track | None, *, slack: int
+) -> Clock:
+    """The clock of a file in the container that FFmpeg gives this ``name``; see `one_clock`."""
+    kind = name.split(",")[0]
+    if video is None or len(video) == 0 or kind not in RESTARTS:
+        return Clock()
+    fragmented = kind == "mov" and file_checks.is_fragmented(path)
+    if kind == "mov" and not fragmented:  # stamps go back there where an edit list says so
+        return Clock()
+    jumps = kind in JUMPS or fragmented
+    return one_clock(video, audio, jumps=jumps, ordered=kind not in UNORDERED, slack=slack)
 
 
 def one_clock(

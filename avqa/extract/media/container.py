@@ -17,8 +17,6 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits
 
 MICROSECONDS = 1_000_000
-DECLARES_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf", "gif"})
-"""Containers whose header says how long they are; others are measured from what is there."""
 CONTAINER_LENGTHS = frozenset({"asf", "flv", "gif"})
 """Containers whose streams are given the length of the whole."""
 
@@ -86,7 +84,8 @@ def check_stream(container: Any, stream: Any, path: str, reader: str, limits: Li
     coded_width, coded_height = file_checks.gif_size(path) or (codec.width, codec.height)
     file_checks.check_size(path, coded_width, coded_height, limits)
     file_checks.check_size(path, width, height, limits)
-    file_checks.check_length(path, declared_seconds(container), limits)
+    if container.format.name.split(",")[0] in file_checks.DECLARES_LENGTH:
+        file_checks.check_length(path, declared_seconds(container), limits)
     # The declared size may be a lie; the decoder itself refuses larger frames then.
     codec.options = {"max_pixels": str(file_checks.codec_pixels(limits))}
     codec.thread_count = 1

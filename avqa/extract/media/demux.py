@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from avqa.errors import MediaError
 from avqa.extract.media import avi, bitstream, clock, file_checks
 from avqa.extract.media.clock import Clock, Shifts, Track
 from avqa.extract.media.container import (
-    DECLARES_LENGTH,
     audio_stream,
     declared_of,
     declared_seconds,
@@ -33,8 +31,8 @@ from avqa.extract.media.types import Limits
 
 BAD_PACKETS = 100
 """Reading errors in a row after which the rest of a file is given up."""
-TORN = 3
-"""Packets before a joint, one of which is flagged: which one, depends on how they are found."""
+SAY = frozenset({"matroska,webm", "ogg"})
+"""Demuxers that only say that they have lost something; others flag packets, or count on."""
 NEAR_BYTES = 65_536
 """Packets of two tracks that begin a new part together lie no further apart than this."""
 
@@ -69,7 +67,7 @@ class Demuxed:
         """Whether packets end clearly before the length that the header declares."""
         name = container.format.name.split(",")[0]
         declared = self.declared_seconds
-        if declared is None or name not in DECLARES_LENGTH or self.last is None:
+        if declared is None or name not in file_checks.DECLARES_LENGTH or self.last is None:
             return False
         if self.counted.missing:
             return True
@@ -103,9 +101,7 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
     with complaints() as said:
         for packet in packets_of(container, streams, traits.warnings):
             if packet.stream_index == stream.index:
-                look(
-                    packet, damaged_before=any(name == container.format.name for _, name, _ in said)
-                )
+                look(packet, damaged_before=any(name in SAY for _, name, _ in said))
                 said.clear()
             if packet.stream_index not in columns:
                 columns[packet.stream_index] = _Columns(packet.time_base)
@@ -115,10 +111,13 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
     video = tracks.pop(stream.index, None) or _Columns(stream.time_base).track()
     heard = tracks.get(audio.index) if audio is not None else None
     counted = avi.truth(stream, indices, [video, heard]) if is_avi else avi.Truth()
-    one = counted.clock if is_avi else _clock(container, path, video, heard)
+    name = container.format.name
+    one = (
+        counted.clock if is_avi else clock.of_container(name, path, video, heard, slack=NEAR_BYTES)
+    )
     if note := one.note():
         traits.warnings.append(note)
-    damaged = {n for n in look.damaged if not (one.joints and _torn(one.video, n))}
+    damaged = {n for n in look.damaged if not one.is_torn(n)}
     video = clock.shifted(video, one.video)
     if heard is not None and audio is not None:
         tracks[audio.index] = clock.shifted(heard, one.audio)
@@ -139,35 +138,6 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         packed=avi.packed_times(video, look.frames()) if is_avi and look.counts else None,
         counted=counted,
     )
-
-
-def _clock(container: Any, path: str, video: Track, audio: Track | None) -> Clock:
-    name = container.format.name.split(",")[0]
-    if len(video) == 0 or name not in clock.RESTARTS:
-        return Clock()
-    jumps = name in clock.JUMPS or (name == "mov" and is_fragmented(path))
-    ordered = name not in clock.UNORDERED
-    return clock.one_clock(video, audio, jumps=jumps, ordered=ordered, slack=NEAR_BYTES)
-
-
-def is_fragmented(path: str) -> bool:
-    """Whether an MP4 has movie fragments: each of them tells its own time."""
-    with open(path, "rb") as file:
-        while len(head := file.read(16)) >= 8:
-            size, name = struct.unpack_from(">I4s", head)
-            if name == b"moof":
-                return True
-            if size == 1 and len(head) == 16:
-                (size,) = struct.unpack_from(">Q", head, 8)
-            if size < 8:
-                return False
-            file.seek(size - len(head), 1)
-    return False
-
-
-def _torn(shifts: Shifts, number: int) -> bool:
-    """Whether a packet lies before a joint: it looks damaged, as another should have followed."""
-    return any(start - TORN <= number < start for start in shifts.starts)
 
 
 def _others(container: Any, chosen: list[Any]) -> list[Any]:
@@ -321,7 +291,7 @@ def packets_of(
 def _on_one_clock(packet: Any, shifts: Shifts, number: int) -> Any:
     """Packet ``number``, shifted; without flags that are about what lies before or behind."""
     ticks = shifts.of(number)
-    if (packet.is_discard and ticks) or (packet.is_corrupt and _torn(shifts, number)):
+    if (packet.is_discard and ticks) or (packet.is_corrupt and shifts.tears(number)):
         whole = av.Packet(bytes(packet))
         whole.time_base, whole.duration = packet.time_base, packet.duration
         whole.pts, whole.dts, whole.is_keyframe = packet.pts, packet.dts, packet.is_keyframe

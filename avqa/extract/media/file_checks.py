@@ -15,6 +15,8 @@ FORMATS = (
 )  # fmt: skip
 """FFmpeg's names of the containers that may be opened. None of them points to other files."""
 PROTOCOLS = ("file",)
+DECLARES_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf", "gif"})
+"""Containers whose header says how long they are; others are measured from what is there."""
 
 _HEAD_BYTES = 4096
 _SCRIPTS = {
@@ -146,6 +148,21 @@ def gif_size(path: str) -> tuple[int, int] | None:
         return None
     width, height = struct.unpack("<HH", head[6:])
     return width, height
+
+
+def is_fragmented(path: str) -> bool:
+    """Whether an MP4 has movie fragments: each of them tells its own time."""
+    with open(path, "rb") as file:
+        while len(head := file.read(16)) >= 8:
+            size, name = struct.unpack_from(">I4s", head)
+            if name == b"moof":
+                return True
+            if size == 1 and len(head) == 16:
+                (size,) = struct.unpack_from(">Q", head, 8)
+            if size < 8:
+                return False
+            file.seek(size - len(head), 1)
+    return False
 
 
 def check_size(path: str, width: int, height: int, limits: Limits) -> None:

@@ -10,7 +10,7 @@ import queue
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import IO
 
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media import ffmpeg_program, file_checks, packet_plan
-from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
+from avqa.extract.media import ffmpeg_program, file_checks
+from avqa.extract.media.clock import Follower, Track
+from avqa.extract.media.ffmpeg_table import QUIET, START, Frames, Run, read_frames
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report
 
 NAME = "ffmpeg"
 # One side is stretched to square pixels, none is shrunk.
@@ -32,16 +34,11 @@ _SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
 _RATE = re.compile(r", ([\d.]+)(k?) fps")
 _INPUT = re.compile(r"^\[info\] Input #0, ([\w,]+), from")
 _DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)(?:, start: ([\d.]+))?")
-# These are searched anywhere in a line: another thread's unfinished message may come before.
-_TIME_BASE = re.compile(r"\[Parsed_showinfo.*config in time_base: (\d+)/(\d+)")
-_SHOWN = re.compile(r"\[Parsed_showinfo\S* @ \S+ \[info\] n: *\d+ pts: *(\S+) .*?duration: *(\S+)")
+# It is searched anywhere in a line: another thread's unfinished message may come before.
 _HEARD = re.compile(
     r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) .*"
     r"rate:(\d+) nb_samples:(\d+)"
 )
-_QUIET = {"map_metadata": -1, "map_chapters": -1}
-"""Keeps text of the file out of the messages, once `_START` was printed."""
-_START = "[info] Stream mapping:"
 
 
 @dataclass
@@ -79,9 +76,21 @@ def _default(streams: list[tuple[int, str, str]]) -> tuple[int, str, str]:
 class _Private:
     frame: int
     audio: int | None
-    num_errors: int
+    heard: Track | None
+    """The packets of the audio."""
+    frames: Frames
     short: bool
     limits: Limits
+
+    def on_one_clock(self, runs: Iterator[AudioSamples]) -> Iterator[AudioSamples]:
+        """The runs of the audio, each where the part that it is of goes on."""
+        if self.heard is None or not self.frames.clock.audio.starts:
+            yield from runs
+            return
+        follow = Follower(self.heard, self.frames.clock.audio)
+        for run in runs:
+            ticks = follow(round(run.start_seconds / self.heard.time_base))
+            yield replace(run, start_seconds=run.start_seconds + ticks * self.heard.time_base)
 
 
 class FfmpegReader:
@@ -103,14 +112,14 @@ class FfmpegReader:
         header = _header(path, limits)
         index, codec, rest = _default(header.video)
         width, height = _declared_size(path, rest, limits)
-        file_checks.check_length(path, header.declared_seconds, limits)
+        if header.container.split(",")[0] in file_checks.DECLARES_LENGTH:
+            file_checks.check_length(path, header.declared_seconds, limits)
         known = [stream for stream in header.audio if stream[1] != "none"] or header.audio
         audio = _default(known) if known else None
-        table = _Table(path, limits)
         rate = _RATE.search(rest)
         fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None
-        table.fill(index)
-        times = table.times(fps)
+        run, frames = read_frames(path, limits, index, audio and audio[0], header.container, fps)
+        heard = run.track(audio[0]) if audio is not None else None
         return Probe(
             path=path,
             reader=NAME,
@@ -118,14 +127,15 @@ class FfmpegReader:
             height=height,
             codec=codec,
             declared_seconds=header.declared_seconds,
-            times=times,
-            has_audio=audio is not None and table.has_audio(header.audio.index(audio)),
+            times=frames.times,
+            has_audio=heard is not None,
             average_fps=fps,
             private=_Private(
                 index,
                 audio and audio[0],
-                table.num_errors,
-                table.is_short(header.declared_seconds),
+                heard,
+                frames,
+                _is_short(run, frames, header.declared_seconds),
                 limits,
             ),
         )
@@ -139,13 +149,16 @@ class FfmpegReader:
         report.why_not_planned = "the ffmpeg program decodes everything"
         report.partial = report.partial or private.short
         report.decoded_seconds = float(probe.times.duration)
-        report.corrupt += private.num_errors
-        if not wanted:
+        report.corrupt += private.frames.corrupt
+        if note := private.frames.clock.note():
+            report.warnings.append(note)
+        chosen = private.frames.select(list(wanted))
+        if not chosen:
             return
         with tempfile.NamedTemporaryFile(
             "w", prefix="avqa-", suffix=".filter", encoding="utf-8"
         ) as script:
-            script.write(f"select='{_choose(list(wanted))}',{_SCALE}")
+            script.write(f"select='{_choose([number for _, number in chosen])}',{_SCALE}")
             script.flush()
             output = ffmpeg_program.source(private.limits).output(
                 "pipe:1",
@@ -157,11 +170,11 @@ class FfmpegReader:
             with ffmpeg_program.running(
                 ffmpeg_program.arguments(probe.path, output), lambda _: None
             ) as program:
-                for i in wanted:
+                for index, _ in chosen:
                     rgb = _read_ppm(program.output)
                     if rgb is None:
                         return
-                    yield Frame(i, rgb)
+                    yield Frame(index, rgb)
 
     def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
         """Yield the audio by time stamps.
@@ -178,7 +191,7 @@ class FfmpegReader:
 
         def take(line: str) -> None:
             nonlocal started
-            started = started or line == _START
+            started = started or line == START
             if started and (found := _HEARD.search(line)):
                 heard.put(found)
 
@@ -188,11 +201,11 @@ class FfmpegReader:
             af="ashowinfo",
             format="f32le",
             acodec="pcm_f32le",
-            **_QUIET,
+            **QUIET,
         )
         count = 0
         with ffmpeg_program.running(ffmpeg_program.arguments(probe.path, output), take) as program:
-            for run in _runs(program.output, heard):
+            for run in private.on_one_clock(_runs(program.output, heard)):
                 count += 1
                 yield run
             report.corrupt += program.num_errors
@@ -253,86 +266,14 @@ def _exact_rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(100)
 
 
-class _Table:
-    """Time stamps of all frames, and the extent of all tracks, from one full decode."""
-
-    def __init__(self, path: str, limits: Limits) -> None:
-        self._path = path
-        self._limits = limits
-        self._pts: list[int] = []
-        self._length = 0
-        self._time_base = Fraction(1)
-        self._ends: dict[int, Fraction] = {}
-        self._started = False
-        self.num_errors = 0
-
-    def fill(self, frame: int) -> None:
-        """Run the program."""
-        command = ffmpeg_program.arguments(
-            self._path,
-            ffmpeg_program.source(self._limits).output(
-                "-", map=f"0:{frame}", vf="showinfo=checksum=0", fps_mode="passthrough",
-                format="null", enc_time_base="demux", **_QUIET,
-            )
-        )  # fmt: skip
-        # The declared length is that of the longest track, whichever it is.
-        tracks = [word for kind in "avsd" for word in ("-map", f"0:{kind}?")]
-        command += [*tracks, "-c", "copy", "-copy_unknown", "-f", "framecrc", "pipe:1"]
-        with ffmpeg_program.running(command, self._take) as program:
-            self._take_ends(program.output)
-            died = ffmpeg_program.crashed(self._path, program.finish())
-            self.num_errors = program.num_errors
-        if died is not None:
-            raise died
-        if not self._pts:
-            raise file_checks.no_frames(
-                self._path, program.errors[-1] if program.errors else "none"
-            )
-
-    def _take(self, line: str) -> None:
-        self._started = self._started or line == _START
-        if not self._started:
-            return
-        if found := _SHOWN.search(line):
-            last = self._pts[-1] if self._pts else 0
-            pts = last + self._length if found[1] == "NOPTS" else int(found[1])
-            self._length = int(found[2]) if found[2] != "NOPTS" else 0
-            self._pts.append(max(pts, last) if self._pts else pts)
-        elif found := _TIME_BASE.search(line):
-            self._time_base = Fraction(int(found[1]), int(found[2]))
-
-    def _take_ends(self, lines: IO[bytes]) -> None:
-        time_bases: dict[int, Fraction] = {}
-        ends: dict[int, int] = {}
-        for line in lines:
-            if line.startswith(b"#tb "):
-                track, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
-                time_bases[int(track)] = Fraction(time_base.strip())
-            elif not line.startswith(b"#"):
-                fields = line.split(b",")
-                end = int(fields[2]) + int(fields[3])
-                ends[int(fields[0])] = max(end, ends.get(int(fields[0]), 0))
-        self._ends = {track: end * time_bases[track] for track, end in ends.items()}
-
-    def has_audio(self, number: int) -> bool:
-        """Whether audio stream ``number`` has packets; the audio streams were mapped first."""
-        return number in self._ends
-
-    def times(self, fps: Fraction | None) -> TimeTable:
-        """The time table."""
-        pts = np.array(self._pts, np.int64)
-        table = packet_plan.closed_table(pts, self._length, self._time_base, fps)
-        file_checks.check_length(self._path, float(table.duration), self._limits)
-        return table
-
-    def is_short(self, declared: float | None) -> bool:
-        """Whether all tracks end clearly before the declared length."""
-        if declared is None:
-            return False
-        frame_end = (self._pts[-1] + self._length) * self._time_base
-        start = min(self._pts[0] * self._time_base, Fraction(0))
-        end = float(max(frame_end, *self._ends.values()) - start)
-        return end < declared - max(0.5, 0.01 * declared)
+def _is_short(run: Run, frames: Frames, declared: float | None) -> bool:
+    """Whether all tracks end clearly before the declared length."""
+    if declared is None or frames.clock.joints:
+        return False
+    times = frames.times
+    start = min(int(times.pts[0]) * times.time_base, Fraction(0))
+    end = float(max(times.end * times.time_base, *run.ends.values()) - start)
+    return end < declared - max(0.5, 0.01 * declared)
 
 
 def _choose(wanted: list[int]) -> str:

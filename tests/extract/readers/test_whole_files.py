@@ -198,11 +198,20 @@ def test_a_cut_from_a_live_stream_begins_at_3_hours(reader, extension, tmp_path)
     assert probe.declared_seconds == pytest.approx(SECONDS, abs=0.1)
 
 
+def frame_start(content: bytes, least: int) -> int:
+    """Byte of a transport stream at which a frame begins: FFmpeg gives up one that zeros divide."""
+    for place in range(least // PACKET * PACKET, len(content), PACKET):
+        pid = int.from_bytes(content[place + 1 : place + 3], "big")
+        if pid & 0x4000 and pid & 0x1FFF == 0x100:
+            return place
+    raise AssertionError("no frame begins there")
+
+
 @pytest.mark.parametrize("place", ["middle", "end"])
 @pytest.mark.parametrize("zeros", [1_400 * PACKET, 300_000])
 def test_zeros_between_packets_are_passed_over(reader, zeros, place, tmp_path):
     content = base(".ts").read_bytes()
-    cut = len(content) // PACKET // 2 * PACKET if place == "middle" else len(content)
+    cut = frame_start(content, len(content) // 2) if place == "middle" else len(content)
     path = tmp_path / "a.ts"
     path.write_bytes(content[:cut] + bytes(zeros) + content[cut:])
     if refuses(reader, path):
