@@ -104,6 +104,8 @@ class Report:
     """Fewer seconds could be decoded than the file declares."""
     decoded_seconds: float | None = None
     """Seconds that the file's packets cover, whether or not each of them decodes."""
+    restarts: list[float] = field(default_factory=list)
+    """Seconds after the first frame at which the file's clock restarted or jumped."""
     warnings: list[str] = field(default_factory=list)
 
 

@@ -150,6 +150,7 @@ class FfmpegReader:
         report.partial = report.partial or private.short
         report.decoded_seconds = float(probe.times.duration)
         report.corrupt += private.frames.corrupt
+        report.restarts = list(private.frames.clock.joints)
         if note := private.frames.clock.note():
             report.warnings.append(note)
         chosen = private.frames.select(list(wanted))

@@ -132,6 +132,7 @@ class PyavReader:
         report.partial = report.partial or private.short
         report.decoded_seconds = private.decoded_seconds
         report.warnings += private.traits.warnings
+        report.restarts = list(private.clock.joints)
         why = "a full decode was asked for" if full else private.why_not_planned
         done, corrupt = -1, report.corrupt
         if not why:

@@ -221,6 +221,7 @@ def _index(
         "audio_start_seconds": footer.audio_start,
         "audio_end_seconds": footer.audio_end,
         "partial": footer.report.partial,
+        "restarts": footer.report.restarts,
         "warnings": list(report.warnings),
         "rows": [{**row, "mode": mode} for row in rows[: report.num_frames]],
     }
