@@ -101,11 +101,12 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
     with complaints() as said:
         for packet in packets_of(container, streams, traits.warnings):
             if packet.stream_index == stream.index:
-                look(packet, damaged_before=any(name in SAY for _, name, _ in said))
+                look(packet, damaged_before=_has_lost(said))
                 said.clear()
             if packet.stream_index not in columns:
                 columns[packet.stream_index] = _Columns(packet.time_base)
             columns[packet.stream_index].take(packet)
+        look.end(damaged_before=_has_lost(said))
     traits.reorders = bool(stream.codec_context.has_b_frames)
     tracks = {number: found.track() for number, found in columns.items()}
     video = tracks.pop(stream.index, None) or _Columns(stream.time_base).track()
@@ -138,6 +139,10 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         packed=avi.packed_times(video, look.frames()) if is_avi and look.counts else None,
         counted=counted,
     )
+
+
+def _has_lost(said: list[tuple[int, str, str]]) -> bool:
+    return any(name in SAY for _, name, _ in said)
 
 
 def _others(container: Any, chosen: list[Any]) -> list[Any]:
@@ -200,6 +205,11 @@ class _Look:
         self._keys.append(packet.is_keyframe)
         self._hidden.append(packet.is_discard)
         self._shown.append(self._is_shown(packet, data))
+
+    def end(self, *, damaged_before: bool) -> None:
+        """Note whether something was lost behind the last packet."""
+        if damaged_before and self._keys:
+            self.damaged.add(len(self._keys) - 1)
 
     def frames(self) -> NDArray[np.int64]:
         """[N] how many frames there are in each packet, if that is counted."""
