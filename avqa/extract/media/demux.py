@@ -54,6 +54,8 @@ class Demuxed:
     """End of the latest one, in any track if the chosen ones do not declare their length."""
     has_audio: bool
     """Whether the audio has packets: a recording that was muted declares it and has none."""
+    cut: bool
+    """Something was lost behind the last packet, and nothing else tells how long the file is."""
     guessed: bool
     """Nothing tells the times of the frames behind the first damage."""
     declared_seconds: float | None
@@ -67,6 +69,8 @@ class Demuxed:
         """Whether packets end clearly before the length that the header declares."""
         name = container.format.name.split(",")[0]
         declared = self.declared_seconds
+        if self.cut:
+            return True
         if declared is None or name not in file_checks.DECLARES_LENGTH or self.last is None:
             return False
         if self.counted.missing:
@@ -107,6 +111,8 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
                 columns[packet.stream_index] = _Columns(packet.time_base)
             columns[packet.stream_index].take(packet)
         look.end(damaged_before=_has_lost(said))
+        # Of Matroska it may be the last block of a recording that was broken off.
+        cut = _has_lost(said) and container.format.name == "ogg"
     traits.reorders = bool(stream.codec_context.has_b_frames)
     tracks = {number: found.track() for number, found in columns.items()}
     video = tracks.pop(stream.index, None) or _Columns(stream.time_base).track()
@@ -135,6 +141,7 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         has_audio=heard is not None,
         declared_seconds=declared_seconds(container) if declared is None else declared,
         # Ogg tells the time of a page's last packet: behind a lost page the others' are guessed.
+        cut=cut,
         guessed=bool(counted.missing) or container.format.name == "ogg",
         packed=avi.packed_times(video, look.frames()) if is_avi and look.counts else None,
         counted=counted,
