@@ -98,7 +98,8 @@ def holds_zeros(packet: memoryview, codec: str, length_size: int) -> bool:
         return length_size > 0 and _units_hold_zeros(packet, length_size)
     if codec in ZEROS_SHOW:
         return bytes(MANY_ZEROS) in bytes(packet)
-    return len(packet) > MANY_ZEROS and not bytes(packet).strip(b"\0")
+    begins = len(packet) > MANY_ZEROS and not bytes(packet[:MANY_ZEROS]).strip(b"\0")
+    return begins and not bytes(packet).strip(b"\0")
 
 
 def _units_hold_zeros(packet: memoryview, length_size: int) -> bool:
