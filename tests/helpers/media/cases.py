@@ -213,7 +213,7 @@ def _wrong_pictures(of: Case, grid: Grid, frames: dict[int, Frame]) -> Iterator[
     if len(grid) != rows:
         yield "rows"
     for k, (index, pts) in enumerate(zip(grid.index.tolist(), grid.pts, strict=True)):
-        expected = max(i for i, t in enumerate(times) if i == 0 or t <= k + Fraction(1, 2) + MS)
+        expected = max(i for i, t in enumerate(times) if i == 0 or t <= k + Fraction(1, 2) + MS / 2)
         if abs(float(times[expected]) - pts) > 0.0021:
             yield "times"
         if index not in frames:
