@@ -101,7 +101,7 @@ def test_a_store_read_by_other_rules_is_not_extended(old):
         assert refused(*line, "--out", "part") == (
             "avqa: store 'part': another recipe: decoder.rules: store=(none) asked=2"
             f" ({features.replace(',', ', ')}); expected the same; go on with the version that"
-            f" made the store ({page('docs/store.md')}), or give another --out\n"
+            f" made the store ({page('docs/reading.md')}), or give another --out\n"
         )
     assert index_bytes(old / "part") == before
 

@@ -58,6 +58,25 @@ def _unusable(what: str) -> LibraryMissing:
     )
 
 
+@functools.cache
+def channels(layout: str) -> tuple[str, ...]:
+    """Names of the channels of a layout as the program prints it; none if it does not tell them.
+
+    ``5.1``, ``6 channels (FL+FR+FC+LFE+BL+BR)`` or ``6 channels``.
+    """
+    told = re.search(r"\((\w+(?:\+\w+)+)\)$", layout)
+    return tuple(told[1].split("+")) if told else _layouts().get(layout, ())
+
+
+@functools.cache
+def _layouts() -> dict[str, tuple[str, ...]]:
+    """Names of the layouts that the program knows → the channels of each."""
+    command = [programs.ffmpeg(), "-hide_banner", "-layouts"]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    words = [line.split() for line in done.stdout.decode(errors="replace").splitlines()]
+    return {line[0]: tuple(line[1].split("+")) for line in words if len(line) == 2}
+
+
 def crashed(path: str, code: int) -> MediaError | None:
     """The error of a video at which the program died by a signal; None for another exit code."""
     if code >= 0:

@@ -36,7 +36,7 @@ _DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)(?:, start: ([
 _TIME_BASE = re.compile(r"\[Parsed_showinfo.*config in time_base: (\d+)/(\d+)")
 _SHOWN = re.compile(r"\[Parsed_showinfo\S* @ \S+ \[info\] n: *\d+ pts: *(\S+) .*?duration: *(\S+)")
 _HEARD = re.compile(
-    r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) .*"
+    r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) chlayout:(.*) "
     r"rate:(\d+) nb_samples:(\d+)"
 )
 _QUIET = {"map_metadata": -1, "map_chapters": -1}
@@ -361,11 +361,11 @@ def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterato
     # Samples are written after their announcement, so what is there to read is announced.
     while head := stream.read(4):
         found = heard.get(timeout=60)
-        channels, rate, length = int(found[2]), int(found[3]), int(found[4])
+        channels, rate, length = int(found[2]), int(found[4]), int(found[5])
         data = head + stream.read(4 * channels * length - 4)
         samples = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], np.float32)
         start = expected if found[1] == "NOPTS" else Fraction(int(found[1]), rate)
         expected = start + Fraction(length, rate)
-        yield AudioSamples(
-            start, rate, samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-        )
+        planes = samples.reshape(-1, channels).T
+        names = ffmpeg_program.channels(found[3]) if channels > 1 else ()
+        yield AudioSamples(start, rate, planes[0] if channels == 1 else planes, names)

@@ -280,7 +280,7 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
         if RULES_KEY in error.keys:
             # What was read by rules of before is used as ever; rows of both are not mixed.
-            advice = f"go on with the version that made the store ({page('docs/store.md')}), or "
+            advice = f"go on with the version that made the store ({page('docs/reading.md')}), or "
         raise RecipeMismatch(f"{error}; {advice}give another --out", error.keys) from error
 
 
