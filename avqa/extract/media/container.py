@@ -17,7 +17,8 @@ from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard, Disposition
 
 from avqa.errors import MediaError
-from avqa.extract.media import bitstream, file_checks
+from avqa.extract.media import bitstream, cropping, file_checks
+from avqa.extract.media.cropping import Crop
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import Limits
 
@@ -102,6 +103,12 @@ def aspect_of(stream: Any) -> Fraction:
     """Width of a pixel divided by its height."""
     found = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return Fraction(found) if found else Fraction(1)
+
+
+def crop_of(container: Any, stream: Any) -> Crop:
+    """What the container cuts off the frames of a stream."""
+    place = container.streams.video.index(stream)
+    return cropping.crop_of(container.name, container.format.name, stream.id, place)
 
 
 def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

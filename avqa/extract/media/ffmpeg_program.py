@@ -21,8 +21,8 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits
 from avqa.extract.parent_death import die_with_parent
 
-OLDEST = (7, 0)
-"""The first that takes ``-/filter`` from a file; time bases by name and frame modes are older."""
+OLDEST = (7, 1)
+"""The first that crops as the container says; ``-/filter`` from a file is older."""
 KEPT_LINES = 20
 LINE_BYTES = 4096
 _HARMLESS = re.compile(r"\[null @|could not find sync byte")

@@ -1,4 +1,4 @@
-"""Decoded frame → upright RGB with square pixels."""
+"""Decoded frame → what of it is shown, upright, RGB, with square pixels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from avqa.extract.media.container import display_size
+from avqa.extract.media.cropping import Crop, Cropper
 
 # FFmpeg's exact conversion: 8 ms for 1280x720 instead of 1, but the default one darkens by 1 to 3
 # levels, and depends on the processor's vector instructions.
@@ -24,13 +25,15 @@ _SCALING = (
 class Upright:
     """Converts the frames of one stream."""
 
-    def __init__(self, aspect: Fraction) -> None:
-        """Take the width of a pixel divided by its height."""
+    def __init__(self, aspect: Fraction, crop: Crop) -> None:
+        """Take the width of a pixel divided by its height, and what the container cuts off."""
         self._aspect = aspect
+        self._cropper = Cropper(crop)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
         """Frame [H, W, 3] as a player shows it."""
+        frame = self._cropper(frame)
         width, height = display_size(frame.width, frame.height, self._aspect)
         rgb = self._reformatter.reformat(
             frame,

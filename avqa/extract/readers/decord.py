@@ -65,6 +65,8 @@ class DecordReader:
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
             _refuse(path, container.format.name, found, stream.format)
+            if any(_container.crop_of(container, stream)):
+                raise _wrong(path, "a crop by the container, which it does not apply")
             aspect = _container.aspect_of(stream)
             short = found.is_short_of(container)
             with _video(path, short) as video:

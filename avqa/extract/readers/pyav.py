@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard
@@ -150,12 +151,16 @@ class _Decoder:
         self.codec: Any = self._stream.codec_context
         self.codec.options = {"max_pixels": str(file_checks.codec_pixels(private.limits))}
         self.codec.thread_count = 1
+        # Else what the bitstream cuts off on the left would be shown, but for whole 32 bytes.
+        self.codec.flags |= Flags.unaligned
         for other in container.streams:
             if other.index != private.stream_index:
                 other.discard = Discard.all
         self._container = container
         self._report = report
-        self.aspect = _container.aspect_of(self._stream)
+        self.upright = Upright(
+            _container.aspect_of(self._stream), _container.crop_of(container, self._stream)
+        )
         self._damaged_at: int | None = None
 
     def packets(self) -> Iterator[Any]:
@@ -243,14 +248,13 @@ def _planned(
     before = report.corrupt
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
-        upright = Upright(decoder.aspect)
         held = _Held()
         waiting = [(int(i), int(probe.times.pts[i])) for i in wanted]
         for frame in _planned_frames(decoder, private.packets, plan):
             if report.corrupt > before or frame.is_corrupt:
                 raise _CannotPlan("a packet or a frame was corrupt")
             if waiting and frame.pts == waiting[0][1]:
-                held.put(Frame(waiting.pop(0)[0], upright(frame)))
+                held.put(Frame(waiting.pop(0)[0], decoder.upright(frame)))
             elif waiting and (frame.pts is None or frame.pts > waiting[0][1]):
                 break
             yield from held.after(frame)
@@ -295,7 +299,6 @@ def _in_full(
         return
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
-        upright = Upright(decoder.aspect)
         place = _place_by_order if private.by_order else _place_by_time
         held = _Held()
         waiting = list(wanted)
@@ -309,7 +312,7 @@ def _in_full(
             if waiting and index == waiting[0]:
                 waiting.pop(0)
                 if is_sound:
-                    held.put(Frame(index, upright(frame)))
+                    held.put(Frame(index, decoder.upright(frame)))
             yield from held.after(frame)
             if not waiting and not held:
                 return
