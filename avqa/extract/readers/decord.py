@@ -21,6 +21,7 @@ from typing import Any
 import av
 import decord
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -67,6 +68,8 @@ class DecordReader:
             _refuse(path, container.format.name, found, stream.format)
             if any(_container.crop_of(container, stream)):
                 raise _wrong(path, "a crop by the container, which it does not apply")
+            if _is_cut_on_the_left(path, stream.index, limits):
+                raise _wrong(path, "a bitstream that is cut on the left, which it squeezes instead")
             aspect = _container.aspect_of(stream)
             short = found.is_short_of(container)
             with _video(path, short) as video:
@@ -162,6 +165,18 @@ def _refuse(path: str, container: str, found: _container.Demuxed, pixels: Any) -
         raise _wrong(path, "intra refresh: frames that are complete only after a sweep")
     if pixels.name.startswith(("gray", "pal8")) and "mov" in container:
         raise _wrong(path, f"{pixels.name} pixels in QuickTime")
+
+
+def _is_cut_on_the_left(path: str, index: int, limits: Limits) -> bool:
+    """Whether frames are decoded wider than they are shown, as FFmpeg does if not told better."""
+    with _container.opened(path, limits) as container:
+        codec = container.streams[index].codec_context
+        codec.thread_count = 1
+        try:
+            frame = next(container.decode(container.streams[index]), None)
+        except FFmpegError:
+            return False
+        return frame is not None and frame.width != codec.width
 
 
 def _compare(path: str, container: str, found: _container.Demuxed, times: TimeTable) -> None:
