@@ -17,7 +17,7 @@ from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard, Disposition
 
 from avqa.errors import MediaError
-from avqa.extract.media import bitstream, cropping, file_checks
+from avqa.extract.media import bitstream, cropping, file_checks, tone
 from avqa.extract.media.cropping import Crop
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import Limits
@@ -109,6 +109,11 @@ def crop_of(container: Any, stream: Any) -> Crop:
     """What the container cuts off the frames of a stream."""
     place = container.streams.video.index(stream)
     return cropping.crop_of(container.name, container.format.name, stream.id, place)
+
+
+def hdr_of(stream: Any) -> str:
+    """FFmpeg's name of a stream's transfer if it is HDR, else nothing."""
+    return tone.TRANSFERS.get(stream.codec_context.color_trc, "")
 
 
 def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

@@ -66,6 +66,8 @@ class DecordReader:
             codec = stream.codec_context
             found = _container.demux(container, stream, path, limits)
             _refuse(path, container.format.name, found, stream.format)
+            if hdr := _container.hdr_of(stream):
+                raise _wrong(path, f"HDR (transfer={hdr}), which it shows as if it were SDR")
             if any(_container.crop_of(container, stream)):
                 raise _wrong(path, "a crop by the container, which it does not apply")
             if _is_cut_on_the_left(path, stream.index, limits):

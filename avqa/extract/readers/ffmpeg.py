@@ -12,23 +12,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media import ffmpeg_program, file_checks, packet_plan
+from avqa.extract.media import ffmpeg_program, file_checks, packet_plan, tone
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 NAME = "ffmpeg"
 # One side is stretched to square pixels, none is shrunk.
 _SCALE = (
     "scale='max(iw,trunc(iw*sar+0.5))':'max(ih,trunc(ih/sar+0.5))'"
-    ":flags=bicubic+full_chroma_int+accurate_rnd+bitexact,setsar=1,format=rgb24"
+    ":flags=bicubic+full_chroma_int+accurate_rnd+bitexact,setsar=1,format="
 )
 _STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)[^:]*: (Video|Audio): (\w+)(.*)$")
 _SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
+_HDR = re.compile(rf"[/, (]({'|'.join(tone.TRANSFERS.values())})[,)]")
 _RATE = re.compile(r", ([\d.]+)(k?) fps")
 _INPUT = re.compile(r"^\[info\] Input #0, ([\w,]+), from")
 _DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)(?:, start: ([\d.]+))?")
@@ -81,6 +82,8 @@ class _Private:
     audio: int | None
     num_errors: int
     short: bool
+    hdr: str
+    """The transfer, if it is HDR."""
     limits: Limits
 
 
@@ -126,6 +129,7 @@ class FfmpegReader:
                 audio and audio[0],
                 table.num_errors,
                 table.is_short(header.declared_seconds),
+                hdr[1] if (hdr := _HDR.search(rest)) else "",
                 limits,
             ),
         )
@@ -140,12 +144,16 @@ class FfmpegReader:
         report.partial = report.partial or private.short
         report.decoded_seconds = float(probe.times.duration)
         report.corrupt += private.num_errors
+        if private.hdr:
+            report.warnings.append(tone.warning(private.hdr))
         if not wanted:
             return
         with tempfile.NamedTemporaryFile(
             "w", prefix="avqa-", suffix=".filter", encoding="utf-8"
         ) as script:
-            script.write(f"select='{_choose(list(wanted))}',{_SCALE}")
+            # Straight into rgb48, some versions convert the colours of the first row alone.
+            depth = "gbrp16le,format=rgb48be" if private.hdr else "rgb24"
+            script.write(f"select='{_choose(list(wanted))}',{_SCALE}{depth}")
             script.flush()
             output = ffmpeg_program.source(private.limits).output(
                 "pipe:1",
@@ -161,7 +169,7 @@ class FfmpegReader:
                     rgb = _read_ppm(program.output)
                     if rgb is None:
                         return
-                    yield Frame(i, rgb)
+                    yield Frame(i, tone.to_sdr(rgb, private.hdr) if private.hdr else rgb)
 
     def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
         """Yield the audio by time stamps.
@@ -343,16 +351,19 @@ def _choose(wanted: list[int]) -> str:
     return f"if(lt(n,{wanted[half]}),{_choose(wanted[:half])},{_choose(wanted[half:])})"
 
 
-def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
-    """Next frame [H, W, 3]; None at the end, or if the program died within one."""
-    magic, size, depth = stream.readline(), stream.readline(), stream.readline()
-    if magic != b"P6\n" or depth != b"255\n":
+def _read_ppm(stream: IO[bytes]) -> NDArray[Any] | None:
+    """Next frame [H, W, 3], 8 or 16 bits; None at the end, or if the program died within one."""
+    magic, size, white = stream.readline(), stream.readline(), stream.readline()
+    if magic != b"P6\n" or white not in (b"255\n", b"65535\n"):
         return None
+    kind = np.dtype(np.uint8 if white == b"255\n" else ">u2")
     width, height = map(int, size.split())
-    data = stream.read(width * height * 3)
-    if len(data) < width * height * 3:
+    count = width * height * 3 * kind.itemsize
+    data = stream.read(count)
+    if len(data) < count:
         return None
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    pixels = np.frombuffer(data, kind).reshape(height, width, 3)
+    return pixels.astype(kind.newbyteorder("="), copy=False)
 
 
 def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterator[AudioSamples]:

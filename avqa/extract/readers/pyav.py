@@ -18,7 +18,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from avqa.extract.media import container as _container
-from avqa.extract.media import file_checks, packet_plan, pyav_audio
+from avqa.extract.media import file_checks, packet_plan, pyav_audio, tone
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 from avqa.extract.media.upright import Upright
@@ -162,6 +162,8 @@ class _Decoder:
             _container.aspect_of(self._stream), _container.crop_of(container, self._stream)
         )
         self._damaged_at: int | None = None
+        if (hdr := _container.hdr_of(self._stream)) and tone.warning(hdr) not in report.warnings:
+            report.warnings.append(tone.warning(hdr))
 
     def packets(self) -> Iterator[Any]:
         """All packets with content, in decode order; what is bad is passed over."""
