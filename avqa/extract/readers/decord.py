@@ -5,8 +5,9 @@ PyAV first, which applies the first two, and the audio is PyAV's.
 
 decord seeks by time stamps that MPEG streams, AVI and WMV do not index, resumes at frames that
 are complete only a refresh sweep later, counts frames before time 0 and does not find the others
-by that count: such files are refused, as are those whose time stamps it changes. It takes all
-colours for BT.601; its FFmpeg 4.1 has no AV1 decoder.
+by that count: such files are refused, as are those whose time stamps it changes, those that are
+cropped in a way it does not know, and HDR. It takes all colours for BT.601; its FFmpeg 4.1 has no
+AV1 decoder.
 """
 
 from __future__ import annotations

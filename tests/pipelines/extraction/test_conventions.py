@@ -1,5 +1,6 @@
 """What is read by which convention, as it is typed: it is in the rows and in the recipe."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.extraction.light import AUDIO
 from helpers.media import clips
+from PIL import Image
 from typer.testing import CliRunner
 
 from avqa.cli import app
@@ -67,3 +69,21 @@ def test_what_a_mix_has_lost_is_said(opposite: Path, tmp_path: Path) -> None:
     ]
     first = Settings(mix="first")
     assert write_frames(opposite / "a.mkv", tmp_path / "out", first, Limits()).warnings == ()
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
+def test_hdr_is_said(decoder: str, tmp_path: Path) -> None:
+    hlg = "format=yuv420p10le,setparams=color_trc=arib-std-b67:colorspace=bt2020nc"
+    command = [
+        clips.program(), "-v", "error", "-f", "lavfi", "-i", "color=white:d=1:r=5:s=64x64",
+        "-vf", f"{hlg}:color_primaries=bt2020", "-c:v", "libx264", str(tmp_path / "a.mov"),
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
+    line = ["frames", str(tmp_path / "a.mov"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*line, "--decoder", decoder])
+    assert done.exit_code == 0, done.output
+    said = "HDR (transfer=arib-std-b67): frames are tone-mapped to BT.709"
+    assert f"warning: {said}\n" in done.stdout
+    assert json.loads((tmp_path / "out" / "frames.json").read_text())["warnings"] == [said]
+    with Image.open(tmp_path / "out" / "00000.png") as image:
+        assert image.getextrema() == ((255, 255),) * 3
