@@ -62,9 +62,9 @@ def rules_of_then(monkeypatch):
     monkeypatch.setattr(environment, "feature_recipe", made)
 
 
-def refused(*line):
+def refused(*line, code=4):
     done = CliRunner().invoke(app, [str(word) for word in line])
-    assert done.exit_code == 4, done.output
+    assert done.exit_code == code, done.output
     return done.stderr
 
 
@@ -111,6 +111,16 @@ def test_a_run_of_other_rules_is_not_asked(old, monkeypatch):
     error = refused("ask", "run", "videos/00000001.mp4", "Is the flute always playing?")
     assert "another recipe: decoder.rules: run=(none) here=2 (" in error
     assert "ask where its features were made, or train on features made here" in error
+
+
+def test_rows_of_other_rules_are_not_taken_for_damage(old):
+    sample = ("--level", "sample", "--videos", "videos", "--repair")
+    assert refused("verify", "store", *sample, code=2) == (
+        f"avqa: features read by rules of another version ({page('docs/reading.md')}) cannot be"
+        " extracted again; expected decoder.rules=2 for level='sample'; use --level crc, or the"
+        " version that made the store\n"
+    )
+    assert "no problem" in avqa("verify", "store", "--level", "crc")
 
 
 @pytest.mark.usefixtures("rules_of_then")
