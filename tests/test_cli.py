@@ -67,6 +67,7 @@ def store(tmp_path, videos):
             "clip_vit_b32.crop='top'; expected one of center, squash, pad; check --set clip_vit",
         ),
         (("--resample", "linear"), "resample='linear'; expected one of soxr_hq, nearest44k"),
+        (("--mix", "sum"), "mix='sum'; expected one of mean, itu, first; check --mix"),
         (
             ("--audio-hop", "2"),
             "vggish.audio_hop=2.0; expected one of 1.0, 0.96; check --set vgg",

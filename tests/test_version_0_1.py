@@ -1,5 +1,7 @@
-"""What version 0.1 wrote is read, resumed, verified, evaluated and asked: same rows, same answers.
+"""What version 0.1 wrote is read, verified, trained on and evaluated: same rows, same answers.
 
+It read videos by other rules, so that its stores are not extended and its runs not asked about a
+video; that all else in them is taken up is tested with the rules set aside (`rules_of_then`).
 Numbers that this machine makes anew are compared within the rounding that processors differ by;
 everything else to the byte.
 """
@@ -13,7 +15,10 @@ from helpers.old_version import unpack
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from avqa.addresses import page
 from avqa.cli import app
+from avqa.extract.recipe import feature_recipe
+from avqa.pipelines.cluster import environment
 from avqa.store.reader import open_store
 
 FEATURES = ("resnet18/pool", "vggish/audio")
@@ -45,6 +50,24 @@ def unpacked(tmp_path_factory):
     )
 
 
+@pytest.fixture
+def rules_of_then(monkeypatch):
+    """Recipes as version 0.1 made them. The videos here have the same rows by both rules."""
+
+    def made(*given):
+        recipe = feature_recipe(*given)
+        del recipe["decoder"]["rules"]
+        return recipe
+
+    monkeypatch.setattr(environment, "feature_recipe", made)
+
+
+def refused(*line, code=4):
+    done = CliRunner().invoke(app, [str(word) for word in line])
+    assert done.exit_code == code, done.output
+    return done.stderr
+
+
 def avqa(*line):
     done = CliRunner().invoke(app, [str(word) for word in line])
     assert done.exit_code == 0, done.output
@@ -71,6 +94,36 @@ def assert_same_store(path, expected):
             np.testing.assert_allclose(ours.read(video, feature), rows, rtol=2e-2, atol=2e-3)
 
 
+def test_a_store_read_by_other_rules_is_not_extended(old):
+    before = index_bytes(old / "part")
+    for features in (",".join(FEATURES), "resnet18/map7"):
+        line = [features if word == EXTRACT[4] else word for word in EXTRACT]
+        assert refused(*line, "--out", "part") == (
+            "avqa: store 'part': another recipe: decoder.rules: store=(none) asked=2"
+            f" ({features.replace(',', ', ')}); expected the same; go on with the version that"
+            f" made the store ({page('docs/reading.md')}), or give another --out\n"
+        )
+    assert index_bytes(old / "part") == before
+
+
+def test_a_run_of_other_rules_is_not_asked(old, monkeypatch):
+    monkeypatch.setenv("AVQA_CACHE", str(old / "cache"))
+    error = refused("ask", "run", "videos/00000001.mp4", "Is the flute always playing?")
+    assert "another recipe: decoder.rules: run=(none) here=2 (" in error
+    assert "ask where its features were made, or train on features made here" in error
+
+
+def test_rows_of_other_rules_are_not_taken_for_damage(old):
+    sample = ("--level", "sample", "--videos", "videos", "--repair")
+    assert refused("verify", "store", *sample, code=2) == (
+        f"avqa: features read by rules of another version ({page('docs/reading.md')}) cannot be"
+        " extracted again; expected decoder.rules=2 for level='sample'; use --level crc, or the"
+        " version that made the store\n"
+    )
+    assert "no problem" in avqa("verify", "store", "--level", "crc")
+
+
+@pytest.mark.usefixtures("rules_of_then")
 def test_an_extraction_is_resumed(old):
     kept = {p: p.read_bytes() for p in (old / "part").glob("features.zarr/*/*/c.[01].0.0")}
     assert len(kept) == 4, kept.keys()
@@ -79,12 +132,14 @@ def test_an_extraction_is_resumed(old):
     assert_same_store(old / "part", old / "whole")
 
 
+@pytest.mark.usefixtures("rules_of_then")
 def test_the_second_task_of_an_array_job_and_finalize(old):
     avqa(*EXTRACT, "--out", "tasks", "--partition", "1/2")
     avqa("finalize", "tasks")
     assert_same_store(old / "tasks", old / "whole")
 
 
+@pytest.mark.usefixtures("rules_of_then")
 def test_stores_are_verified_and_nothing_is_done_again(old):
     before = index_bytes(old / "store")
     assert "0 extracted, 4 already there" in avqa(*EXTRACT, "--out", "store")
@@ -119,6 +174,7 @@ def answers(text):
     return {line.rsplit(maxsplit=2)[0]: float(line.rsplit(maxsplit=2)[1]) for line in lines}
 
 
+@pytest.mark.usefixtures("rules_of_then")
 def test_a_run_is_asked(old, monkeypatch):
     monkeypatch.setenv("AVQA_CACHE", str(old / "cache"))
     asked = avqa("ask", "run", "videos/00000001.mp4", "Is the flute always playing?")

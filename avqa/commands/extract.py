@@ -46,6 +46,10 @@ def extract(
     resample: Annotated[
         str | None, typer.Option(help="Audio: soxr_hq, nearest44k.", show_default="soxr_hq")
     ] = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(help="Channels of the audio to one: mean, itu, first.", show_default="mean"),
+    ] = None,
     audio_hop: Annotated[float | None, typer.Option(hidden=True)] = None,
     precision: option.OptionalPrecision = None,
     dtype: option.OptionalDtype = None,
@@ -132,6 +136,7 @@ def extract(
             frame_at=frame_at,
             decoder=decoder,
             resample=resample,
+            mix=mix,
             options=_encoder_options(assign or [], clip_crop=clip_crop, audio_hop=audio_hop),
             precision=precision,
             dtype=dtype,

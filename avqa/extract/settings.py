@@ -12,11 +12,13 @@ from avqa.extract.encoders import Device, OptionValue, Precision
 
 FrameAt = Literal["mid", "start", "music-avqa", "ffmpeg-fps1", "ffmpeg-r1"]
 Resample = Literal["soxr_hq", "nearest44k"]
+Mix = Literal["mean", "itu", "first"]
 Dtype = Literal["float16", "float32"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "frame_at": get_args(FrameAt),
     "resample": get_args(Resample),
+    "mix": get_args(Mix),
     "precision": get_args(Precision),
     "dtype": get_args(Dtype),
 }
@@ -41,6 +43,8 @@ class Settings:
     decoder: str = "pyav"
     resample: Resample = "soxr_hq"
     """How the audio that all encoders see gets its 16 kHz."""
+    mix: Mix = "mean"
+    """How its channels become one; see `avqa.extract.media.mixing`."""
     options: Mapping[str, OptionValue] = field(default_factory=dict, hash=False)
     """``<encoder>.<option>`` → value, for those that are not at their defaults."""
     precision: Precision = "fp32"

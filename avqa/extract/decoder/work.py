@@ -244,6 +244,7 @@ class Work:
                 start_seconds=int(probe.times.pts[0]) * probe.times.time_base,
                 num_seconds=num_rows,
                 resample=self._settings.resample,
+                mix=self._settings.mix,
                 report=self._report,
             )
             prepared, corrupt = self._seconds["prepare"], self._report.corrupt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from avqa.errors import LibraryMissing, PluginError, UnknownName
 from avqa.extract.encoders._contract import (
-    SHARED_OPTION,
+    SHARED_OPTIONS,
     Device,
     EncoderModule,
     Input,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENCODERS",
-    "SHARED_OPTION",
+    "SHARED_OPTIONS",
     "Device",
     "EncoderModule",
     "Input",

@@ -22,8 +22,8 @@ Dtype = Literal["uint8", "float32"]
 OptionValue = str | float
 Options = Mapping[str, OptionValue]
 """Every option of one encoder → its value."""
-SHARED_OPTION = "resample"
-"""Key that the recipe of every tap of audio gets: all of them see the same samples."""
+SHARED_OPTIONS = ("resample", "mix")
+"""Keys that the recipe of every tap of audio may get: all of them see the same samples."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,6 @@ def _of_recipe(tap: str, module: EncoderModule) -> str | None:
         plain = False
     if not plain or not isinstance(found, dict):
         return f"has recipe={found!r}; expected keys with values that JSON has"
-    if taken := sorted(found.keys() & {*module.OPTIONS, SHARED_OPTION}):
+    if taken := sorted(found.keys() & {*module.OPTIONS, *SHARED_OPTIONS}):
         return f"has recipe keys {', '.join(taken)}; expected others: options are added to it"
     return None

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
+from avqa.extract.media.mixing import Mixer
 from avqa.extract.media.types import SAMPLE_RATE, AudioSamples, Report
-from avqa.extract.settings import Resample
+from avqa.extract.settings import Mix, Resample
 
 BLOCK_SECONDS = 60
 CONTEXT_SECONDS = 1
@@ -55,6 +56,7 @@ class FrameClockAudio:
         start_seconds: Fraction,
         num_seconds: int,
         resample: Resample,
+        mix: Mix = "mean",
         report: Report,
     ) -> None:
         """Take a reader's ``runs``.
@@ -64,6 +66,7 @@ class FrameClockAudio:
             start_seconds: time of the first frame on the file's clock.
             num_seconds: T, the number of seconds wanted.
             resample: ``soxr_hq``, or ``nearest44k`` for the published MUSIC-AVQA path.
+            mix: how channels become one.
             report: gets a warning where audio had to be dropped or mended.
         """
         self.extent = Extent()
@@ -71,6 +74,7 @@ class FrameClockAudio:
         self._zero = start_seconds
         self._num_seconds = num_seconds
         self._resample = resample
+        self._mixer = Mixer(mix)
         self._report = report
         self._by_rate: dict[int, _OneRate] = {}
         self._first_second = 0
@@ -109,7 +113,7 @@ class FrameClockAudio:
 
     def _place(self, run: AudioSamples) -> tuple[int, Waveform]:
         """Place the samples, counted at their own rate; what was heard already is cut off."""
-        rate, samples = run.sample_rate, self._mend(run.samples)
+        rate, samples = run.sample_rate, self._mend(self._mixer(run))
         if rate not in _RATES:
             raise MediaError(
                 "corrupt",
@@ -159,6 +163,7 @@ class FrameClockAudio:
         return block
 
     def _warn(self) -> None:
+        self._mixer.warn(self._report)
         if self._dropped:
             self._report.warnings.append(
                 f"audio overlaps itself: dropped {float(self._dropped):.3f} s by time stamp"

@@ -13,7 +13,8 @@ from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Disposition
 
-from avqa.extract.media import file_checks
+from avqa.extract.media import cropping, file_checks, tone
+from avqa.extract.media.cropping import Crop
 from avqa.extract.media.types import Limits
 
 MICROSECONDS = 1_000_000
@@ -95,6 +96,17 @@ def aspect_of(stream: Any) -> Fraction:
     """Width of a pixel divided by its height."""
     found = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return Fraction(found) if found else Fraction(1)
+
+
+def crop_of(container: Any, stream: Any) -> Crop:
+    """What the container cuts off the frames of a stream."""
+    place = container.streams.video.index(stream)
+    return cropping.crop_of(container.name, container.format.name, stream.id, place)
+
+
+def hdr_of(stream: Any) -> str:
+    """FFmpeg's name of a stream's transfer if it is HDR, else nothing."""
+    return tone.TRANSFERS.get(stream.codec_context.color_trc, "")
 
 
 def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits
 from avqa.extract.parent_death import die_with_parent
 
-OLDEST = (7, 0)
-"""The first that takes ``-/filter`` from a file; time bases by name and frame modes are older."""
+OLDEST = (7, 1)
+"""The first that crops as the container says; ``-/filter`` from a file is older."""
 KEPT_LINES = 20
 LINE_BYTES = 4096
 _HARMLESS = re.compile(r"\[null @|could not find sync byte")
@@ -56,6 +56,25 @@ def _unusable(what: str) -> LibraryMissing:
         f"{what}; expected ffmpeg {oldest} or newer; unset IMAGEIO_FFMPEG_EXE or let it name"
         " another, or choose another --decoder"
     )
+
+
+@functools.cache
+def channels(layout: str) -> tuple[str, ...]:
+    """Names of the channels of a layout as the program prints it; none if it does not tell them.
+
+    ``5.1``, ``6 channels (FL+FR+FC+LFE+BL+BR)`` or ``6 channels``.
+    """
+    told = re.search(r"\((\w+(?:\+\w+)+)\)$", layout)
+    return tuple(told[1].split("+")) if told else _layouts().get(layout, ())
+
+
+@functools.cache
+def _layouts() -> dict[str, tuple[str, ...]]:
+    """Names of the layouts that the program knows → the channels of each."""
+    command = [programs.ffmpeg(), "-hide_banner", "-layouts"]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    words = [line.split() for line in done.stdout.decode(errors="replace").splitlines()]
+    return {line[0]: tuple(line[1].split("+")) for line in words if len(line) == 2}
 
 
 def crashed(path: str, code: int) -> MediaError | None:

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from avqa.errors import UnknownName
 from avqa.extract.media.types import TimeTable
 
-SLACK = Fraction(1, 1000)
-"""Seconds by which time stamps may be late: Matroska rounds them to milliseconds."""
+SLACK = Fraction(1, 2000)
+"""Seconds by which time stamps may be late and count as on time: Matroska rounds them to whole
+milliseconds. With more, the next frame would be taken at 23.976 and 29.97 a second."""
 HALF = Fraction(1, 2)
 MUSIC_AVQA_ROWS = 60
 

@@ -26,7 +26,7 @@ AS_IT_IS = Shifts()
 def read_audio(
     path: str, limits: Limits, report: Report, shifts: Shifts = AS_IT_IS
 ) -> Iterator[AudioSamples]:
-    """Yield the decoded frames of the audio stream as mono runs on the file's clock.
+    """Yield the decoded frames of the audio stream as runs on the file's clock.
 
     ``shifts`` is what puts its packets on one clock.
 
@@ -47,9 +47,11 @@ def read_audio(
         expected: Fraction | None = None
         for frame in _frames(container, stream, report, shifts):
             start = frame.pts * stream.time_base if frame.pts is not None else expected
-            samples = mono(frame)
-            run = AudioSamples(start or Fraction(0), frame.sample_rate, samples)
-            expected = run.start_seconds + Fraction(len(samples), frame.sample_rate)
+            samples = samples_of(frame)
+            run = AudioSamples(
+                start or Fraction(0), frame.sample_rate, samples, channels_of(frame.layout)
+            )
+            expected = run.start_seconds + Fraction(samples.shape[-1], frame.sample_rate)
             count += 1
             yield run
     if count == 0:
@@ -86,16 +88,20 @@ def _no_audio_decoder(path: str) -> MediaError:
     )
 
 
-def mono(frame: Any) -> NDArray[np.float32]:
-    """Mean of the channels [n], full scale ±1."""
+def samples_of(frame: Any) -> NDArray[np.float32]:
+    """Samples [channels, n], or [n] of one channel, full scale ±1."""
     data = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
+    samples: NDArray[np.float32] = data.astype(np.float32, copy=False)
     if data.dtype == np.uint8:
-        scaled = (data.astype(np.float32) - 128) / 128
+        samples = (samples - np.float32(128)) / np.float32(128)
     elif np.issubdtype(data.dtype, np.integer):
-        scaled = data.astype(np.float32) / -float(np.iinfo(data.dtype).min)
-    else:
-        scaled = data
-    mixed: NDArray[np.float32] = scaled.mean(axis=0, dtype=np.float32)
-    return mixed
+        samples = np.divide(samples, -float(np.iinfo(data.dtype).min), dtype=np.float32)
+    return samples[0] if len(samples) == 1 else samples
+
+
+def channels_of(layout: Any) -> tuple[str, ...]:
+    """Names of the channels; none if the file does not tell them."""
+    names = tuple(channel.name for channel in layout.channels)
+    return () if "NONE" in names else names

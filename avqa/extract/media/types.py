@@ -82,11 +82,14 @@ class Frame:
 
 @dataclass
 class AudioSamples:
-    """A run of decoded audio: mono float32 samples beginning at a time of the file's clock."""
+    """A run of decoded audio beginning at a time of the file's clock."""
 
     start_seconds: Fraction
     sample_rate: int
     samples: NDArray[np.float32]
+    """[n] of one channel, or [channels, n]; full scale ±1."""
+    channels: tuple[str, ...] = ()
+    """FFmpeg's name of each channel (``FL``, ``LFE``, …); empty if the file does not tell."""
 
 
 @dataclass

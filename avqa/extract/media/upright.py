@@ -1,4 +1,4 @@
-"""Decoded frame → upright RGB with square pixels."""
+"""Decoded frame → what of it is shown, upright, in SDR, with square pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from avqa.extract.media import tone
 from avqa.extract.media.container import display_size
+from avqa.extract.media.cropping import Crop, Cropper
 
 # FFmpeg's exact conversion: 8 ms for 1280x720 instead of 1, but the default one darkens by 1 to 3
 # levels, and depends on the processor's vector instructions.
@@ -19,28 +21,35 @@ _SCALING = (
     | Interpolation.ACCURATE_RND
     | Interpolation.BITEXACT
 )
+_DEEP = "gbrp16le"
+"""16 bits; into rgb48 libswscale 9.5 converts the colours of the first row alone."""
 
 
 class Upright:
     """Converts the frames of one stream."""
 
-    def __init__(self, aspect: Fraction) -> None:
-        """Take the width of a pixel divided by its height."""
+    def __init__(self, aspect: Fraction, crop: Crop) -> None:
+        """Take the width of a pixel divided by its height, and what the container cuts off."""
         self._aspect = aspect
+        self._cropper = Cropper(crop)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
         """Frame [H, W, 3] as a player shows it."""
+        frame = self._cropper(frame)
         width, height = display_size(frame.width, frame.height, self._aspect)
+        transfer = tone.TRANSFERS.get(frame.color_trc)
         rgb = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
-            format="rgb24",
+            format=_DEEP if transfer else "rgb24",
             dst_color_range=ColorRange.JPEG,
             interpolation=_SCALING,
             threads=1,
         ).to_ndarray()
+        if transfer:
+            rgb = tone.to_sdr(np.asarray(rgb, np.uint16), transfer)
         return turn(np.asarray(rgb, np.uint8), display_matrix(frame))
 
 

@@ -5,8 +5,9 @@ PyAV first, which applies the first two, and the audio is PyAV's.
 
 decord seeks by time stamps that MPEG streams, AVI and WMV do not index, resumes at frames that
 are complete only a refresh sweep later, counts frames before time 0 and does not find the others
-by that count: such files are refused, as are those whose time stamps it changes. It takes all
-colours for BT.601; its FFmpeg 4.1 has no AV1 decoder.
+by that count: such files are refused, as are those whose time stamps it changes, those that are
+cropped in a way it does not know, and HDR. It takes all colours for BT.601; its FFmpeg 4.1 has no
+AV1 decoder.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import av
 import decord
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -65,6 +67,12 @@ class DecordReader:
             codec = stream.codec_context
             found = demux.demux(container, stream, path, limits)
             _refuse(path, container.format.name, found, stream.format)
+            if hdr := _container.hdr_of(stream):
+                raise _wrong(path, f"HDR (transfer={hdr}), which it shows as if it were SDR")
+            if any(_container.crop_of(container, stream)):
+                raise _wrong(path, "a crop by the container, which it does not apply")
+            if _is_cut_on_the_left(path, stream.index, limits):
+                raise _wrong(path, "a bitstream that is cut on the left, which it squeezes instead")
             aspect = _container.aspect_of(stream)
             short = found.is_short_of(container)
             with _video(path, short) as video:
@@ -162,6 +170,18 @@ def _refuse(path: str, container: str, found: demux.Demuxed, pixels: Any) -> Non
         raise _wrong(path, "intra refresh: frames that are complete only after a sweep")
     if pixels.name.startswith(("gray", "pal8")) and "mov" in container:
         raise _wrong(path, f"{pixels.name} pixels in QuickTime")
+
+
+def _is_cut_on_the_left(path: str, index: int, limits: Limits) -> bool:
+    """Whether frames are decoded wider than they are shown, as FFmpeg does if not told better."""
+    with _container.opened(path, limits) as container:
+        codec = container.streams[index].codec_context
+        codec.thread_count = 1
+        try:
+            frame = next(container.decode(container.streams[index]), None)
+        except FFmpegError:
+            return False
+        return frame is not None and frame.width != codec.width
 
 
 def _compare(path: str, container: str, found: demux.Demuxed, times: TimeTable) -> None:

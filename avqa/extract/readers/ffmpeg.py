@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media import ffmpeg_program, file_checks
+from avqa.extract.media import ffmpeg_program, file_checks, tone
 from avqa.extract.media.clock import Follower, Track
 from avqa.extract.media.ffmpeg_table import QUIET, START, Frames, Run, read_frames
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report
@@ -27,16 +27,17 @@ NAME = "ffmpeg"
 # One side is stretched to square pixels, none is shrunk.
 _SCALE = (
     "scale='max(iw,trunc(iw*sar+0.5))':'max(ih,trunc(ih/sar+0.5))'"
-    ":flags=bicubic+full_chroma_int+accurate_rnd+bitexact,setsar=1,format=rgb24"
+    ":flags=bicubic+full_chroma_int+accurate_rnd+bitexact,setsar=1,format="
 )
 _STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)[^:]*: (Video|Audio): (\w+)(.*)$")
 _SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
+_HDR = re.compile(rf"[/, (]({'|'.join(tone.TRANSFERS.values())})[,)]")
 _RATE = re.compile(r", ([\d.]+)(k?) fps")
 _INPUT = re.compile(r"^\[info\] Input #0, ([\w,]+), from")
 _DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)(?:, start: ([\d.]+))?")
 # It is searched anywhere in a line: another thread's unfinished message may come before.
 _HEARD = re.compile(
-    r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) .*"
+    r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) chlayout:(.*) "
     r"rate:(\d+) nb_samples:(\d+)"
 )
 
@@ -80,6 +81,8 @@ class _Private:
     """The packets of the audio."""
     frames: Frames
     short: bool
+    hdr: str
+    """The transfer, if it is HDR."""
     limits: Limits
 
     def on_one_clock(self, runs: Iterator[AudioSamples]) -> Iterator[AudioSamples]:
@@ -136,6 +139,7 @@ class FfmpegReader:
                 heard,
                 frames,
                 _is_short(run, frames, header.declared_seconds),
+                hdr[1] if (hdr := _HDR.search(rest)) else "",
                 limits,
             ),
         )
@@ -153,13 +157,18 @@ class FfmpegReader:
         report.restarts = list(private.frames.clock.joints)
         if note := private.frames.clock.note():
             report.warnings.append(note)
+        if private.hdr:
+            report.warnings.append(tone.warning(private.hdr))
         chosen = private.frames.select(list(wanted))
         if not chosen:
             return
         with tempfile.NamedTemporaryFile(
             "w", prefix="avqa-", suffix=".filter", encoding="utf-8"
         ) as script:
-            script.write(f"select='{_choose([number for _, number in chosen])}',{_SCALE}")
+            # Straight into rgb48, some versions convert the colours of the first row alone.
+            depth = "gbrp16le,format=rgb48be" if private.hdr else "rgb24"
+            chosen_ones = _choose([number for _, number in chosen])
+            script.write(f"select='{chosen_ones}',{_SCALE}{depth}")
             script.flush()
             output = ffmpeg_program.source(private.limits).output(
                 "pipe:1",
@@ -175,7 +184,7 @@ class FfmpegReader:
                     rgb = _read_ppm(program.output)
                     if rgb is None:
                         return
-                    yield Frame(index, rgb)
+                    yield Frame(index, tone.to_sdr(rgb, private.hdr) if private.hdr else rgb)
 
     def audio(self, probe: Probe, report: Report) -> Iterator[AudioSamples]:
         """Yield the audio by time stamps.
@@ -285,16 +294,19 @@ def _choose(wanted: list[int]) -> str:
     return f"if(lt(n,{wanted[half]}),{_choose(wanted[:half])},{_choose(wanted[half:])})"
 
 
-def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
-    """Next frame [H, W, 3]; None at the end, or if the program died within one."""
-    magic, size, depth = stream.readline(), stream.readline(), stream.readline()
-    if magic != b"P6\n" or depth != b"255\n":
+def _read_ppm(stream: IO[bytes]) -> NDArray[Any] | None:
+    """Next frame [H, W, 3], 8 or 16 bits; None at the end, or if the program died within one."""
+    magic, size, white = stream.readline(), stream.readline(), stream.readline()
+    if magic != b"P6\n" or white not in (b"255\n", b"65535\n"):
         return None
+    kind = np.dtype(np.uint8 if white == b"255\n" else ">u2")
     width, height = map(int, size.split())
-    data = stream.read(width * height * 3)
-    if len(data) < width * height * 3:
+    count = width * height * 3 * kind.itemsize
+    data = stream.read(count)
+    if len(data) < count:
         return None
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    pixels = np.frombuffer(data, kind).reshape(height, width, 3)
+    return pixels.astype(kind.newbyteorder("="), copy=False)
 
 
 def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterator[AudioSamples]:
@@ -303,11 +315,11 @@ def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterato
     # Samples are written after their announcement, so what is there to read is announced.
     while head := stream.read(4):
         found = heard.get(timeout=60)
-        channels, rate, length = int(found[2]), int(found[3]), int(found[4])
+        channels, rate, length = int(found[2]), int(found[4]), int(found[5])
         data = head + stream.read(4 * channels * length - 4)
         samples = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], np.float32)
         start = expected if found[1] == "NOPTS" else Fraction(int(found[1]), rate)
         expected = start + Fraction(length, rate)
-        yield AudioSamples(
-            start, rate, samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-        )
+        planes = samples.reshape(-1, channels).T
+        names = ffmpeg_program.channels(found[3]) if channels > 1 else ()
+        yield AudioSamples(start, rate, planes[0] if channels == 1 else planes, names)

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard
@@ -17,7 +18,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from avqa.extract.media import container as _container
-from avqa.extract.media import file_checks, losses, packet_plan, pyav_audio
+from avqa.extract.media import file_checks, losses, packet_plan, pyav_audio, tone
 from avqa.extract.media.clock import Clock
 from avqa.extract.media.demux import demux, packets_of
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
@@ -171,14 +172,20 @@ class _Decoder:
         self.codec: Any = self._stream.codec_context
         self.codec.options = {"max_pixels": str(file_checks.codec_pixels(private.limits))}
         self.codec.thread_count = 1
+        # Else what the bitstream cuts off on the left would be shown, but for whole 32 bytes.
+        self.codec.flags |= Flags.unaligned
         for other in container.streams:
             if other.index != private.stream_index:
                 other.discard = Discard.all
         self._container = container
         self._private = private
         self._report = report
-        self.aspect = _container.aspect_of(self._stream)
+        self.upright = Upright(
+            _container.aspect_of(self._stream), _container.crop_of(container, self._stream)
+        )
         self._damaged_at: int | None = None
+        if (hdr := _container.hdr_of(self._stream)) and tone.warning(hdr) not in report.warnings:
+            report.warnings.append(tone.warning(hdr))
 
     def packets(self) -> Iterator[Any]:
         """All packets with content, in decode order; what is bad is passed over."""
@@ -274,14 +281,13 @@ def _planned(
     before = report.corrupt
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
-        upright = Upright(decoder.aspect)
         held = _Held()
         waiting = [(int(i), int(probe.times.pts[i])) for i in wanted]
         for frame in _planned_frames(decoder, private.packets, plan):
             if report.corrupt > before or frame.is_corrupt:
                 raise _CannotPlan("a packet or a frame was corrupt")
             if waiting and frame.pts == waiting[0][1]:
-                held.put(Frame(waiting.pop(0)[0], upright(frame)))
+                held.put(Frame(waiting.pop(0)[0], decoder.upright(frame)))
             elif waiting and (frame.pts is None or frame.pts > waiting[0][1]):
                 break
             yield from held.after(frame)
@@ -326,7 +332,6 @@ def _in_full(
         return
     with _container.opened(probe.path, private.limits) as container:
         decoder = _Decoder(container, private, report)
-        upright = Upright(decoder.aspect)
         held = _Held()
         waiting = list(wanted)
         for order, frame in enumerate(_all_frames(decoder, private.damaged)):
@@ -339,7 +344,7 @@ def _in_full(
             if waiting and index == waiting[0]:
                 waiting.pop(0)
                 if is_sound:
-                    held.put(Frame(index, upright(frame)))
+                    held.put(Frame(index, decoder.upright(frame)))
             yield from held.after(frame)
             if not waiting and not held:
                 return

@@ -55,7 +55,7 @@ def write_frames(
     Args:
         video: one video file.
         out: folder, created if need be; empty or holding an earlier output only.
-        settings: ``frame_at``, ``decoder`` and ``resample`` matter.
+        settings: ``frame_at``, ``decoder``, ``resample`` and ``mix`` matter.
         limits: what the video may cost.
         max_rows: only the first so many rows, and the audio that belongs to them.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import avqa
 from avqa import machine as devices
+from avqa.addresses import page
 from avqa.errors import (
     Aborted,
     AvqaError,
@@ -25,7 +26,7 @@ from avqa.errors import (
 )
 from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
-from avqa.extract.recipe import SHARED_SECTIONS, options_to_set
+from avqa.extract.recipe import RULES_KEY, SHARED_SECTIONS, options_to_set
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
@@ -277,6 +278,9 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
     except RecipeMismatch as error:
         options = options_to_set(error.keys, recipes)
         advice = f"set {', '.join(options)} as the store has it, or " if options else ""
+        if RULES_KEY in error.keys:
+            # What was read by rules of before is used as ever; rows of both are not mixed.
+            advice = f"go on with the version that made the store ({page('docs/reading.md')}), or "
         raise RecipeMismatch(f"{error}; {advice}give another --out", error.keys) from error
 
 

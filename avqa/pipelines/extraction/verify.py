@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
+from avqa.addresses import page
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
-from avqa.extract.recipe import settings_from
+from avqa.extract.recipe import RULES, RULES_KEY, settings_from
 from avqa.pipelines.extraction.single import VideoExtractor
 from avqa.store.checks.verify import Level, VerifyReport, verify
 from avqa.store.places.files import StorePath
@@ -63,6 +64,13 @@ class _Again:
                 raise ConfigError(
                     "imported features cannot be extracted again; expected extracted ones for"
                     " level='sample'; use --level crc, or `avqa compare` with their files"
+                )
+            rules = {recipe["decoder"].get("rules") for recipe in recipes.values()}
+            if rules != {RULES}:  # other rows would be no damage, and nothing could repair them
+                raise ConfigError(
+                    f"features read by rules of another version ({page('docs/reading.md')}) cannot"
+                    f" be extracted again; expected {RULES_KEY}={RULES} for level='sample'; use"
+                    " --level crc, or the version that made the store"
                 )
             # What was stored is compared as it is: no limit, no judgement of damage.
             extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, accept_partial=True)

@@ -41,12 +41,12 @@ def test_a_program_that_is_too_old_is_named(own, version):
     with pytest.raises(LibraryMissing) as caught:
         readers.load("ffmpeg").READER.version()
     assert str(caught.value) == (
-        f"ffmpeg program {str(path)!r} is version {version}; expected ffmpeg 7.0 or newer; unset"
+        f"ffmpeg program {str(path)!r} is version {version}; expected ffmpeg 7.1 or newer; unset"
         " IMAGEIO_FFMPEG_EXE or let it name another, or choose another --decoder"
     )
 
 
-@pytest.mark.parametrize("version", ["7.0.2-static", "n9.0.2-17-g2a57", "N-118-gab", "10.1"])
+@pytest.mark.parametrize("version", ["7.1.1-static", "n9.0.2-17-g2a57", "N-118-gab", "10.1"])
 def test_newer_ones_and_builds_of_a_day_are_taken(own, version):
     own(f"echo ffmpeg version {version} Copyright")
     assert readers.load("ffmpeg").READER.version() == f"ffmpeg {version}"
@@ -85,7 +85,7 @@ def test_no_video_is_tried_with_it(own, clip, tmp_path):
     where = ("--videos", str(tmp_path / "videos"), "--out", str(tmp_path / "store"))
     done = CliRunner().invoke(app, ["extract", *where, *options])
     assert done.exit_code == 5
-    assert "is version 4.2.2-static; expected ffmpeg 7.0 or newer;" in done.stderr
+    assert "is version 4.2.2-static; expected ffmpeg 7.1 or newer;" in done.stderr
     assert not (tmp_path / "store").exists()
     listed = CliRunner().invoke(app, ["decoders"]).stdout
     assert "not usable here: ffmpeg program" in listed

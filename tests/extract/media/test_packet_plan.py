@@ -12,6 +12,7 @@ from helpers.media import clips
 from helpers.media.cases import PYRAMID, x264, x265
 
 from avqa.extract.media import bitstream, packet_plan
+from avqa.extract.media.cropping import Crop
 from avqa.extract.media.packet_plan import (
     DECODE,
     DECODE_IF_REFERENCE,
@@ -57,7 +58,7 @@ IN_FULL = {
 class Planes:
     """Stands in for the conversion to RGB: the digest of the decoded planes."""
 
-    def __init__(self, _aspect: Fraction) -> None:
+    def __init__(self, _aspect: Fraction, _crop: Crop) -> None:
         pass
 
     def __call__(self, frame: Any) -> np.ndarray:

@@ -293,17 +293,19 @@ def test_no_sound(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_u8", "pcm_f32le", "pcm_s32le"])
-def test_sound_is_the_mean_of_the_channels(reader: Reader, codec: str, tmp_path: Path) -> None:
+def test_sound_is_handed_on_by_channel(reader: Reader, codec: str, tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     source = "aevalsrc=0.5|0.25:d=1:s=16000:c=stereo"
     frame = "testsrc=d=1:r=5:s=64x64"
     run_ffmpeg("-f", "lavfi", "-i", frame, "-f", "lavfi", "-i", source, "-c:a", codec, path)
     runs = list(reader.audio(reader.probe(str(path), Limits()), Report()))
-    samples = np.concatenate([run.samples for run in runs])
+    samples = np.concatenate([run.samples for run in runs], axis=1)
     assert samples.dtype == np.float32
-    assert len(samples) == 16_000
+    assert samples.shape == (2, 16_000)
     assert {run.sample_rate for run in runs} == {16_000}
-    np.testing.assert_allclose(samples, 0.375, atol=0.004 if codec == "pcm_u8" else 1e-4)
+    within = 0.004 if codec == "pcm_u8" else 1e-4
+    np.testing.assert_allclose(samples[0], 0.5, atol=within)
+    np.testing.assert_allclose(samples[1], 0.25, atol=within)
 
 
 def test_abandoned_pictures_end_the_program() -> None:

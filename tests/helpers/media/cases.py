@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from avqa.extract.media.grid import Grid, build_grid
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 
 MS = Fraction(1, 1000)
+MILLISECONDS = (".mkv", ".webm", ".flv")
+"""Containers that round time stamps to them."""
 SECONDS = 3.2
 SOUND_SLACK = 0.012
 """Seconds by which an onset may be off: half an AAC frame."""
@@ -37,14 +40,17 @@ class Case:
     sound_from: float = field(default=0.0)
 
     def times(self) -> list[Fraction]:
-        """Seconds of every frame from ``first``, the first at 0."""
+        """Seconds of every frame from ``first``, the first at 0, as the container has them."""
         if "times_ms" in self.options:
             return [
                 Fraction(t - self.options["times_ms"][0], 1000) for t in self.options["times_ms"]
             ]
         fps = Fraction(self.options.get("fps", 30)).limit_denominator(1001)
         count = max(1, round(self.options.get("seconds", SECONDS) * fps))
-        return [n / fps for n in range(count - self.first)]
+        exact = [n / fps for n in range(count - self.first)]
+        if self.file.endswith(MILLISECONDS):
+            return [Fraction(floor(t * 1000 + Fraction(1, 2)), 1000) for t in exact]
+        return exact
 
     def duration(self) -> Fraction:
         """Seconds until the last frame leaves the screen."""
@@ -213,7 +219,7 @@ def _wrong_pictures(of: Case, grid: Grid, frames: dict[int, Frame]) -> Iterator[
     if len(grid) != rows:
         yield "rows"
     for k, (index, pts) in enumerate(zip(grid.index.tolist(), grid.pts, strict=True)):
-        expected = max(i for i, t in enumerate(times) if i == 0 or t <= k + Fraction(1, 2) + MS)
+        expected = max(i for i, t in enumerate(times) if i == 0 or t <= k + Fraction(1, 2) + MS / 2)
         if abs(float(times[expected]) - pts) > 0.0021:
             yield "times"
         if index not in frames:
