@@ -17,18 +17,13 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media.mixing import Mixer
+from avqa.extract.media.steady import steady
 from avqa.extract.media.types import SAMPLE_RATE, AudioSamples, Report
 from avqa.extract.settings import Mix, Resample
 
 BLOCK_SECONDS = 60
 CONTEXT_SECONDS = 1
 """Audio on either side of a block that its resampling sees; the filters need some 20 ms."""
-CONTINUES_SECONDS = Fraction(10, 1000)
-"""A run this close to the end of the one before continues it.
-
-Containers round time stamps (Matroska to 1 ms); placing every packet by its own stamp would
-tear holes of a few samples, which sound as clicks. Less than one hop of the log-mel.
-"""
 _MOVIEPY_RATE = 44_100
 _RATES = range(1_000, 1_000_001)
 
@@ -70,7 +65,7 @@ class FrameClockAudio:
             report: gets a warning where audio had to be dropped or mended.
         """
         self.extent = Extent()
-        self._runs = runs
+        self._runs = steady(runs)
         self._zero = start_seconds
         self._num_seconds = num_seconds
         self._resample = resample
@@ -123,7 +118,7 @@ class FrameClockAudio:
             )
         start = run.start_seconds - self._zero
         end = self._end
-        if end is not None and abs(start - end) <= CONTINUES_SECONDS:
+        if end is not None and abs(start - end) <= Fraction(1, rate):
             start = end
         elif end is not None and start < end:
             heard = min(math.ceil((end - start) * rate), samples.size)

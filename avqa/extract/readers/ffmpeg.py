@@ -6,6 +6,7 @@ frame twice, once for the time stamps and once for the wanted frames.
 
 from __future__ import annotations
 
+import math
 import queue
 import re
 import tempfile
@@ -33,11 +34,12 @@ _STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)[^:]*: (Video|Audio): (\w+)(.*)
 _SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
 _HDR = re.compile(rf"[/, (]({'|'.join(tone.TRANSFERS.values())})[,)]")
 _RATE = re.compile(r", ([\d.]+)(k?) fps")
+_FORM = re.compile(r", (\d+) Hz, ([\w.]+(?:\([\w-]+\))?),")
 _INPUT = re.compile(r"^\[info\] Input #0, ([\w,]+), from")
 _DURATION = re.compile(r"^\[info\] +Duration: (\d+):(\d+):([\d.]+)(?:, start: ([\d.]+))?")
 # It is searched anywhere in a line: another thread's unfinished message may come before.
 _HEARD = re.compile(
-    r"\[Parsed_ashowinfo.*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) chlayout:(.*) "
+    r"\[Parsed_ashowinfo_(\d+).*? n:\d+ pts:(\S+) pts_time:\S+ .*channels:(\d+) chlayout:(.*) "
     r"rate:(\d+) nb_samples:(\d+)"
 )
 
@@ -81,6 +83,8 @@ class _Private:
     """The packets of the audio."""
     frames: Frames
     short: bool
+    form: str
+    """Filter that keeps rate and channels of the audio as they are at first."""
     hdr: str
     """The transfer, if it is HDR."""
     limits: Limits
@@ -139,6 +143,7 @@ class FfmpegReader:
                 heard,
                 frames,
                 _is_short(run, frames, header.declared_seconds),
+                _form(audio[2]) if audio is not None else "",
                 hdr[1] if (hdr := _HDR.search(rest)) else "",
                 limits,
             ),
@@ -195,20 +200,19 @@ class FfmpegReader:
         private = _private(probe)
         if private.audio is None:
             raise file_checks.no_audio(probe.path)
-        heard: queue.SimpleQueue[re.Match[str]] = queue.SimpleQueue()
-
+        heard = _Heard()
         started = False
 
         def take(line: str) -> None:
             nonlocal started
             started = started or line == START
             if started and (found := _HEARD.search(line)):
-                heard.put(found)
+                heard.take(found)
 
         output = ffmpeg_program.source(private.limits).output(
             "pipe:1",
             map=f"0:{private.audio}",
-            af="ashowinfo",
+            af=f"ashowinfo,{private.form},ashowinfo",
             format="f32le",
             acodec="pcm_f32le",
             **QUIET,
@@ -286,6 +290,12 @@ def _is_short(run: Run, frames: Frames, declared: float | None) -> bool:
     return end < declared - max(0.5, 0.01 * declared)
 
 
+def _form(rest: str) -> str:
+    """The filter for an audio stream that the program describes so."""
+    found = _FORM.search(rest)
+    return f"aformat=sample_rates={found[1]}:channel_layouts={found[2]}" if found else "anull"
+
+
 def _choose(wanted: list[int]) -> str:
     """Expression that is true for the frames ``wanted``; a search tree, for speed."""
     if len(wanted) == 1:
@@ -309,17 +319,37 @@ def _read_ppm(stream: IO[bytes]) -> NDArray[Any] | None:
     return pixels.astype(kind.newbyteorder("="), copy=False)
 
 
-def _runs(stream: IO[bytes], heard: queue.SimpleQueue[re.Match[str]]) -> Iterator[AudioSamples]:
+class _Heard:
+    """The frames of audio that are announced, each with the channels that it had in the file."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[re.Match[str], int]] = queue.SimpleQueue()
+        self._coded = 0
+
+    def take(self, found: re.Match[str]) -> None:
+        """Take an announcement: of a frame as it is in the file, or as it comes out."""
+        if found[1] == "0":
+            self._coded = int(found[3])
+        else:
+            self._queue.put((found, self._coded))
+
+    def next(self) -> tuple[re.Match[str], int]:
+        """The next frame that comes out. Its samples are written after it was announced."""
+        return self._queue.get(timeout=60)
+
+
+def _runs(stream: IO[bytes], heard: _Heard) -> Iterator[AudioSamples]:
     """Cut the samples into the frames that were announced."""
     expected = Fraction(0)
-    # Samples are written after their announcement, so what is there to read is announced.
     while head := stream.read(4):
-        found = heard.get(timeout=60)
-        channels, rate, length = int(found[2]), int(found[4]), int(found[5])
+        found, coded = heard.next()
+        channels, rate, length = int(found[3]), int(found[5]), int(found[6])
         data = head + stream.read(4 * channels * length - 4)
         samples = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], np.float32)
-        start = expected if found[1] == "NOPTS" else Fraction(int(found[1]), rate)
+        if coded == 1 and channels == 2:
+            samples = samples * np.float32(math.sqrt(2))  # a change to mono, divided in two
+        start = expected if found[2] == "NOPTS" else Fraction(int(found[2]), rate)
         expected = start + Fraction(length, rate)
         planes = samples.reshape(-1, channels).T
-        names = ffmpeg_program.channels(found[3]) if channels > 1 else ()
+        names = ffmpeg_program.channels(found[4]) if channels > 1 else ()
         yield AudioSamples(start, rate, planes[0] if channels == 1 else planes, names)
