@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print and the code they exit with."""
 
+import csv
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from helpers.extraction.light import AUDIO, POOL
 from helpers.media import fake_reader
 from typer.testing import CliRunner
 
+from avqa import open_store
 from avqa.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,6 +121,44 @@ def test_failed_videos_exit_3_and_name_the_report(tmp_path, videos):
     report = last.split("see ")[1].split(";")[0]
     assert "1 of 3 videos failed" in last
     assert "not_media" in Path(report).read_text(encoding="utf-8")
+
+
+def test_warnings_are_counted_and_listed(tmp_path, videos):
+    hostile = '=a "b",c;\n'
+    for name, warnings in {hostile: ["one, \n two", "three"], "b": ["four"]}.items():
+        fake_reader.write_video(videos / f"{name}.mp4", seconds=2, warn=warnings)
+    code, out, err = extract(videos, tmp_path / "store", "--log-json")
+    assert code == 0
+    (table,) = (tmp_path / "store/runs").glob("*-warnings.csv")
+    assert f"3 videos: 3 extracted, 0 already there, 2 with warnings (see {table}); 6 rows," in out
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [(row["video_id"], row["relpath"], row["warning"]) for row in csv.DictReader(file)]
+    assert rows == [
+        (hostile, f"{hostile}.mp4", "one, \n two"),
+        (hostile, f"{hostile}.mp4", "three"),
+        ("b", "b.mp4", "four"),
+    ]
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert [e for e in events if e["event"] == "warning"] == [
+        {"event": "warning", "video": hostile, "warnings": ["one, \n two", "three"]},
+        {"event": "warning", "video": "b", "warnings": ["four"]},
+    ]
+    code, out, _ = avqa("status", tmp_path / "store", "--warnings")
+    assert (code, out.splitlines()) == (
+        0,
+        [f"{hostile!r}: one, two", f"{hostile!r}: three", "'b': four"],
+    )
+    told = "warnings of the last run that had any: '" + str(table)
+    assert told in avqa("status", tmp_path / "store")[1]
+    found = open_store(tmp_path / "store")
+    assert found.warnings(hostile) == ("one, \n two", "three")
+    assert found.warnings("a") == ()
+
+
+def test_a_store_without_warnings_says_so(store):
+    code, out, _ = avqa("status", store, "--warnings")
+    assert (code, out) == (0, f"store '{store}': no warnings\n")
+    assert "warnings of the last" not in avqa("status", store)[1]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
+from avqa.store.format.ledger import Ledger, warnings_in
 from avqa.store.format.records import Status, removed
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
@@ -104,6 +105,7 @@ class FeatureStore:
         self._attrs = layout.read_attributes(self.path)
         self._arrays = {}
         self._texts: TextIndex | None = None
+        self._reports: dict[int, list[dict[str, Any]]] | None = None
         self._rows = {str(n): row for row, n in enumerate(self._column(schema.VIDEO_ID)) if n}
         self._status = {f: self._column(schema.status_name(f)) for f in self.features}
         self._length = {f: self._column(schema.length_name(f)) for f in self.features}
@@ -338,6 +340,18 @@ class FeatureStore:
         row = self._row(video_id)
         start, end = (float(self._array(f"index/audio_{end}")[row]) for end in ("start", "end"))
         return None if np.isnan(start) else (start, end)
+
+    def warnings(self, video_id: str) -> tuple[str, ...]:
+        """What readers warned of in a video: damage passed over, sound that is lost or left out.
+
+        Raises:
+            UnknownName: the store has no such video.
+            StoreError: the ledger is damaged.
+        """
+        row = self._row(video_id)
+        if self._reports is None:
+            self._reports = Ledger(self.path / "ledger").reports()
+        return warnings_in(self._reports.get(row, ()))
 
     def _row(self, video_id: str) -> int:
         row = self._rows.get(video_id)

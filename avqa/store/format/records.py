@@ -99,6 +99,11 @@ class VideoRecord:
     finished_at: str = ""
     run_id: str = ""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader warned of, in its order; empty for a video that was not read."""
+        return tuple(self.report.get("warnings", ()))
+
     def to_json(self) -> str:
         """One line of pure ASCII; `video_from` of its JSON gives an equal record."""
         return json.dumps(_plain(self), separators=(",", ":"))

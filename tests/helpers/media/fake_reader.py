@@ -5,7 +5,7 @@
 Frames and audio follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
 ``slow`` (0.1 s per frame), ``gated`` (waits while the file ``gate`` exists), ``bad_sound``,
-``half`` (only half of the frames decode).
+``half`` (only half of the frames decode). ``warn`` lists warnings.
 """
 
 import ctypes
@@ -51,6 +51,7 @@ class FakeReader:
 
     def frames(self, probe, wanted, report, *, full=False):
         report.planned = not full
+        report.warnings = probe.private.get("warn", [])
         if probe.private["act"] == "half":
             wanted = [index for index in wanted if index < len(probe.times.pts) // 2]
         for count, index in enumerate(wanted):
@@ -76,6 +77,7 @@ class FakeReader:
 
     def audio(self, probe, report):
         info = probe.private
+        report.warnings = report.warnings or info.get("warn", [])
         if info["act"] == "bad_sound":
             raise MediaError("corrupt", "the fake audio was told so", stage="sound")
         for second in range(info["seconds"]):
