@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from helpers.extraction.light import AUDIO, POOL
-from helpers.media import fake_reader
+from helpers.media import clips, fake_reader
+from helpers.media.damage import without_packets
 from typer.testing import CliRunner
 
 from avqa import open_store
 from avqa.cli import app
+from avqa.store.checks.verify import verify
+from avqa.store.format.records import Status
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = ROOT.parent / "shared" / "media"
@@ -153,6 +156,34 @@ def test_warnings_are_counted_and_listed(tmp_path, videos):
     found = open_store(tmp_path / "store")
     assert found.warnings(hostile) == ("one, \n two", "three")
     assert found.warnings("a") == ()
+
+
+def test_too_much_lost_sound_fails_the_sound_alone(tmp_path):
+    clip = clips.cached_clip("sounding.mp4", seconds=4, sound_codec="aac")
+    folder, store = tmp_path / "videos", tmp_path / "store"
+    folder.mkdir()
+    for name, end in {"much": 4, "some": 1.3, "none": 1}.items():
+        without_packets(clip, folder / f"{name}.mp4", (1, end))
+    more = ("--decoder", "pyav", "--features", f"{POOL},{AUDIO}")
+    code, out, _ = extract(folder, store, *more)
+    assert code == 3
+    assert "3 videos: 2 extracted, 0 already there, 1 failed, 2 with warnings (see " in out
+    found = open_store(store)
+    assert found.read("much", POOL).shape == (4, 512)
+    assert found.status("much", AUDIO) == Status.FAILED
+    assert found.read("some", AUDIO).shape == (4, 128)
+    assert found.warnings("none") == ()
+    lost = "sound is lost: 0.30 of 4 s, at 1.00 to 1.30 s; silence stands there"
+    assert found.warnings("some") == (lost,)
+    assert (
+        "failed: 'much' light/audio: corrupt: sound is lost: 3.00 of 4 s, at 1.00 to 4.00 s;"
+        " expected at most 0.1 of the video's seconds; repair the file, or keep it with"
+        " --max-lost-sound 0.75 --retry-failed\n"
+    ) in avqa("status", store)[1]
+    code, _, _ = extract(folder, store, *more, "--max-lost-sound", "0.75", "--retry-failed")
+    assert code == 0
+    assert open_store(store).read("much", AUDIO).shape == (4, 128)
+    assert not verify(store).problems
 
 
 def test_a_store_without_warnings_says_so(store):

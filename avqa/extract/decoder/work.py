@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import resource
 import shutil
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
 from avqa.extract.encoders import EncoderModule, Input, Options
-from avqa.extract.media import file_checks
+from avqa.extract.media import file_checks, lost_sound
 from avqa.extract.media.audio import (
     BLOCK_SECONDS,
     FrameClockAudio,
@@ -32,6 +34,7 @@ from avqa.extract.media.audio import (
     write_wav,
 )
 from avqa.extract.media.grid import Grid, build_grid
+from avqa.extract.media.lost_sound import Gaps
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
 from avqa.plugins import PAGE
@@ -39,6 +42,8 @@ from avqa.plugins import PAGE
 FRAME_ROWS = 16
 """Rows of a frame block; see `Block`."""
 AUDIO_ROWS = BLOCK_SECONDS
+LATE_SECONDS = 0.5
+"""Sound that ends so much after the last frame is cut by more than a packet or two."""
 FRAME_FILE = "{:05d}.png"
 AUDIO_FILE = "audio.wav"
 
@@ -239,16 +244,17 @@ class Work:
         self.stage = "sound"
         state: dict[str, Any] = {}
         if use is not None and probe.has_audio:
+            runs = Gaps(self._reader.audio(probe, self._report))
             audio = FrameClockAudio(
-                self._reader.audio(probe, self._report),
-                start_seconds=int(probe.times.pts[0]) * probe.times.time_base,
+                runs,
+                start_seconds=_zero(probe),
                 num_seconds=num_rows,
                 resample=self._settings.resample,
                 report=self._report,
             )
             prepared, corrupt = self._seconds["prepare"], self._report.corrupt
             try:
-                with self._clock("sound"):
+                with self._clock("sound"), closing(runs):
                     use(audio.blocks())
             except Exception as error:  # whatever it is, the footer tells
                 if is_storage(error):
@@ -256,14 +262,29 @@ class Work:
                 state = {"audio_error": explain(error, self._path, "sound")}
                 state["clean"] = state["audio_error"].get("clean", True)
             self._seconds["sound"] -= self._seconds["prepare"] - prepared
-            if self._report.corrupt > corrupt:
-                self._report.warnings.append(
-                    f"{self._report.corrupt - corrupt} packets of audio do not decode: "
-                    "silence there"
-                )
+            if self._report.corrupt > corrupt and not self._report.lost_sound:
+                self._report.lost_sound = runs.until(probe.audio_end_seconds)
+            self._tell_of_sound(probe, num_rows, self._report.corrupt - corrupt)
             state["audio_start"] = audio.extent.start
             state["audio_end"] = audio.extent.end
         self._send_state("footer", **state)
+
+    def _tell_of_sound(self, probe: Probe, num_rows: int, num_corrupt: int) -> None:
+        """Warn of sound that is lost, and of sound that goes on where no frame is."""
+        report, zero = self._report, float(_zero(probe))
+        report.lost_sound = lost_sound.on_frame_clock(report.lost_sound, zero, num_rows)
+        if report.lost_sound:
+            words = lost_sound.in_words(report.lost_sound, num_rows)
+            report.warnings.append(f"sound is lost: {words}; silence stands there")
+        elif num_corrupt:
+            report.warnings.append(f"{num_corrupt} packets of audio do not decode: silence there")
+        end = max(float(probe.times.duration), num_rows)
+        beyond = (probe.audio_end_seconds or -math.inf) - zero - end
+        if beyond > LATE_SECONDS:
+            report.warnings.append(
+                f"sound goes on after the last frame: {beyond:.2f} s, at {end:.2f} to"
+                f" {end + beyond:.2f} s, are left out"
+            )
 
     def _send_windows(
         self, blocks: Iterator[Waveform], inputs: Sequence[Prepared], num_rows: int
@@ -341,6 +362,11 @@ class RowsInOrder:
                 self._link.send_block(name, self.num_sent + k, np.stack(rows[k : k + step]))
             rows.clear()
         self.num_sent = self._num_ready
+
+
+def _zero(probe: Probe) -> Fraction:
+    """Time of the first frame on the file's clock."""
+    return int(probe.times.pts[0]) * probe.times.time_base
 
 
 def _rows_per_block(row: NDArray[Any], most: int) -> int:

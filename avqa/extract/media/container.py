@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import av
@@ -160,6 +161,8 @@ class Demuxed:
     """Whether the audio has packets: a recording that was muted declares it and has none."""
     declared_seconds: float | None
     """Length of what ``last`` is about, as it is declared."""
+    audio_end: float | None
+    """End in seconds of the audio's last packet."""
 
     def is_short_of(self, container: Any) -> bool:
         """Whether packets end clearly before the length that the header declares."""
@@ -218,6 +221,7 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         last=max((e.last * e.time_base for e in timed), default=None),
         has_audio=audio is not None and audio.index in extents,
         declared_seconds=declared_seconds(container) if declared is None else declared,
+        audio_end=extents[audio.index].shown_until if audio and audio.index in extents else None,
     )
 
 
@@ -239,6 +243,8 @@ class _Extent:
         self.time_base = time_base
         self.first: int | None = None
         self.last = 0
+        self.shown_until: float | None = None
+        """End in seconds of what an edit list leaves in."""
         self._most = int(limits.max_length_seconds / time_base)
 
     def take(self, packet: Any, path: str, limits: Limits) -> None:
@@ -249,6 +255,8 @@ class _Extent:
         if self.first is None:
             self.first, self.last = start, end
         self.first, self.last = min(self.first, start), max(self.last, end)
+        if not packet.is_discard:
+            self.shown_until = max(float(end * self.time_base), self.shown_until or -inf)
         if self.last - self.first > self._most:
             file_checks.check_length(path, float((self.last - self.first) * self.time_base), limits)
 

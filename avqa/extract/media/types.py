@@ -10,6 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Stretch = tuple[float, float]
+"""Begin and end in seconds."""
+
 SAMPLE_RATE = 16_000
 """Samples per second of the audio every encoder sees."""
 
@@ -69,6 +72,8 @@ class Probe:
     """Mean frames per second as the container declares it; used by published grids only."""
     private: object = None
     """The reader's own state (a packet table, say)."""
+    audio_end_seconds: float | None = None
+    """End of the audio's last packet on the file's clock; None where that is not known."""
 
 
 @dataclass
@@ -105,6 +110,9 @@ class Report:
     decoded_seconds: float | None = None
     """Seconds that the file's packets cover, whether or not each of them decodes."""
     warnings: list[str] = field(default_factory=list)
+    lost_sound: list[Stretch] = field(default_factory=list)
+    """Sound that damage has taken: on the file's clock while it is read, afterwards on the frames'
+    clock and within T."""
 
 
 class Reader(Protocol):

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import ffmpeg_program, file_checks, packet_plan
-from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
+from avqa.extract.media.lost_sound import LEAST_BYTES, LostSound, means_zeros
+from avqa.extract.media.types import (
+    AudioSamples,
+    Frame,
+    Limits,
+    Probe,
+    Report,
+    Stretch,
+    TimeTable,
+)
 
 NAME = "ffmpeg"
 # One side is stretched to square pixels, none is shrunk.
@@ -82,6 +91,7 @@ class _Private:
     num_errors: int
     short: bool
     limits: Limits
+    lost_sound: tuple[Stretch, ...]
 
 
 class FfmpegReader:
@@ -121,12 +131,14 @@ class FfmpegReader:
             times=times,
             has_audio=audio is not None and table.has_audio(header.audio.index(audio)),
             average_fps=fps,
+            audio_end_seconds=audio and table.audio_end(header.audio.index(audio)),
             private=_Private(
                 index,
                 audio and audio[0],
                 table.num_errors,
                 table.is_short(header.declared_seconds),
                 limits,
+                table.lost_sound(header.audio.index(audio), audio[1]) if audio else (),
             ),
         )
 
@@ -172,6 +184,7 @@ class FfmpegReader:
         private = _private(probe)
         if private.audio is None:
             raise file_checks.no_audio(probe.path)
+        report.lost_sound += private.lost_sound
         heard: queue.SimpleQueue[re.Match[str]] = queue.SimpleQueue()
 
         started = False
@@ -192,10 +205,12 @@ class FfmpegReader:
         )
         count = 0
         with ffmpeg_program.running(ffmpeg_program.arguments(probe.path, output), take) as program:
-            for run in _runs(program.output, heard):
-                count += 1
-                yield run
-            report.corrupt += program.num_errors
+            try:
+                for run in _runs(program.output, heard):
+                    count += 1
+                    yield run
+            finally:  # also if the rest is not wanted
+                report.corrupt += program.num_errors
         if count == 0:
             raise MediaError(
                 "corrupt",
@@ -253,6 +268,18 @@ def _exact_rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(100)
 
 
+@dataclass
+class _Packet:
+    """What is known of a packet that was copied."""
+
+    pts: int
+    duration: int
+    size: int
+    time_base: Fraction
+    pos: int | None = None
+    is_corrupt: bool = False
+
+
 class _Table:
     """Time stamps of all frames, and the extent of all tracks, from one full decode."""
 
@@ -263,6 +290,7 @@ class _Table:
         self._length = 0
         self._time_base = Fraction(1)
         self._ends: dict[int, Fraction] = {}
+        self._lost: dict[int, list[Stretch]] = {}
         self._started = False
         self.num_errors = 0
 
@@ -304,19 +332,37 @@ class _Table:
     def _take_ends(self, lines: IO[bytes]) -> None:
         time_bases: dict[int, Fraction] = {}
         ends: dict[int, int] = {}
+        lost: dict[int, LostSound] = {}
         for line in lines:
             if line.startswith(b"#tb "):
-                track, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
-                time_bases[int(track)] = Fraction(time_base.strip())
+                number, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
+                track = int(number)
+                time_bases[track] = Fraction(time_base.strip())
+                lost[track] = LostSound(self._path, self._lost.setdefault(track, []))
             elif not line.startswith(b"#"):
                 fields = line.split(b",")
-                end = int(fields[2]) + int(fields[3])
-                ends[int(fields[0])] = max(end, ends.get(int(fields[0]), 0))
+                track = int(fields[0])
+                pts, duration, size = map(int, fields[2:5])
+                packet = _Packet(pts, duration, size, time_bases[track])
+                ends[track] = max(packet.pts + packet.duration, ends.get(track, 0))
+                # The checksum of zeros is zero.
+                void = int(fields[5], 16) == 0 and packet.size >= LEAST_BYTES
+                lost[track].take(packet, lost=void, hollow=True)
+        for of_track in lost.values():
+            of_track.finish()
         self._ends = {track: end * time_bases[track] for track, end in ends.items()}
 
     def has_audio(self, number: int) -> bool:
         """Whether audio stream ``number`` has packets; the audio streams were mapped first."""
         return number in self._ends
+
+    def lost_sound(self, number: int, codec: str) -> tuple[Stretch, ...]:
+        """Where audio stream ``number`` has packets of zeros, if its codec has none."""
+        return () if means_zeros(codec) else tuple(self._lost.get(number, ()))
+
+    def audio_end(self, number: int) -> float | None:
+        """End of audio stream ``number`` in seconds, if it has packets."""
+        return float(self._ends[number]) if number in self._ends else None
 
     def times(self, fps: Fraction | None) -> TimeTable:
         """The time table."""

@@ -10,6 +10,7 @@ Nothing but small records leaves it. Models are built once, at the first video.
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import threading
 import time
@@ -22,6 +23,7 @@ from typing import Any
 from avqa.errors import EnvironmentFailure, MediaError
 from avqa.extract import encoders
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
+from avqa.extract.media import lost_sound
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource, load_state
@@ -32,6 +34,10 @@ from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, input_kind, in
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
 """Reasons after which a video is read once more, in a fresh child and in full."""
+
+
+MAX_LOST_SOUND = 0.1
+"""Default of `EngineConfig.max_lost_sound`."""
 
 
 class _FewerRows(MediaError):
@@ -60,6 +66,8 @@ class EngineConfig:
     weights: WeightsSource
     limits: Limits = field(default_factory=Limits)
     accept_partial: bool = False
+    max_lost_sound: float = MAX_LOST_SOUND
+    """Share of a video's seconds whose sound may be lost before its audio features fail."""
     decoders: int | None = None
     """Decoder processes; None: as many as fit the machine."""
     workers_per_machine: int = 1
@@ -215,10 +223,26 @@ class Engine:
                     ticket.release(len(item.rows))
                     raise
             elif isinstance(item, Footer):
-                ticket.footer = item
+                assert ticket.header is not None
+                ticket.footer = self._judge_sound(item, ticket.header.num_rows)
                 for stage, seconds in item.seconds.items():
                     ticket.spend(stage, seconds)
         self._judge_damage(ticket, arrived)
+
+    def _judge_sound(self, footer: Footer, num_rows: int) -> Footer:
+        """The footer, with an error if more sound is lost than may be."""
+        lost = footer.report.lost_sound
+        if footer.audio_error or lost_sound.total(lost) <= self.config.max_lost_sound * num_rows:
+            return footer
+        share = math.ceil(100 * lost_sound.total(lost) / num_rows) / 100
+        error = MediaError(
+            "corrupt",
+            f"sound is lost: {lost_sound.in_words(lost, num_rows)}; expected at most"
+            f" {self.config.max_lost_sound:g} of the video's seconds; repair the file, or keep it"
+            f" with --max-lost-sound {share:g} --retry-failed",
+            stage="sound",
+        )
+        return replace(footer, audio_error=error)
 
     def _judge_damage(self, ticket: Ticket, arrived: Mapping[str, int]) -> None:
         """Refuse a damaged video, or make sure that only its good rows count."""

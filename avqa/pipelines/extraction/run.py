@@ -31,7 +31,7 @@ from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
-from avqa.pipelines.engine.engine import EngineConfig
+from avqa.pipelines.engine.engine import MAX_LOST_SOUND, EngineConfig
 from avqa.pipelines.extraction.array_job import (
     Partition,
     assigned,
@@ -72,6 +72,8 @@ class ExtractOptions:
     follow_links: bool = False
     retry_failed: bool = False
     accept_partial: bool = False
+    max_lost_sound: float = MAX_LOST_SOUND
+    """Share of a video's seconds whose sound may be lost before its audio features fail."""
     steal_lock: bool = False
     limits: Limits = field(default_factory=Limits)
     decoders: int | None = None
@@ -79,7 +81,14 @@ class ExtractOptions:
 
     def engine(self, source: weights.WeightsSource) -> EngineConfig:
         """What every worker's engine is to do, with weights from ``source``."""
-        return EngineConfig(self.settings, source, self.limits, self.accept_partial, self.decoders)
+        return EngineConfig(
+            self.settings,
+            source,
+            self.limits,
+            accept_partial=self.accept_partial,
+            max_lost_sound=self.max_lost_sound,
+            decoders=self.decoders,
+        )
 
 
 @dataclass
