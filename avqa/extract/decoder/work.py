@@ -178,10 +178,8 @@ class Work:
                 with self._clock("prepare"):
                     made = {p.full_name: p.row(frame.rgb[None])[0] for p in inputs}
                 rows.add(frame.index, made)
-                if rows.stuck:
-                    break
-        rows.flush()
-        self._check_complete(rows.num_sent, len(grid.index))
+        rows.finish()
+        self._check_complete(rows.lost, len(grid.index))
 
     def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Generator[Frame, None, None]:
         self.stage = "decode"
@@ -194,28 +192,30 @@ class Work:
                 return
             yield frame
 
-    def _check_complete(self, num_rows: int, expected: int) -> None:
-        """Rows up to a gap are good, and the report says that they are not all."""
+    def _check_complete(self, lost: list[int], expected: int) -> None:
+        """The other rows are good, and the report says that they are not all."""
         if self._report.corrupt:
             self._report.warnings.append(
                 f"{self._report.corrupt} packets or frames were corrupt and passed over"
             )
+        num_rows = expected - len(lost)
         if num_rows == 0:
             raise MediaError(
                 "no_frames",
                 f"no frame could be decoded: path={self._path!r}; expected {expected}; "
                 "the file is damaged or not what it seems",
             )
-        if num_rows < expected:
-            self._report.partial = True
-            self._report.warnings.append(f"decoded {num_rows} of {expected} rows")
+        if lost:
+            self._report.partial, self._report.lost_rows = True, lost
+            inside = lost[0] < num_rows  # not only at the end
+            where = f"; lost seconds: {_ranges(lost)}" if inside else ""
+            self._report.warnings.append(f"decoded {num_rows} of {expected} rows{where}")
 
     def _write_frames(self, probe: Probe, grid: Grid, folder: Path) -> None:
         """Write one PNG per row; rows that show the same frame get copies."""
         from PIL import Image
 
         written: set[int] = set()
-        complete = 0
         with closing(self._decoded(probe, grid, full=False)) as frames:
             for frame in frames:
                 start = time.monotonic()
@@ -227,14 +227,8 @@ class Work:
                         shutil.copyfile(files[0], copy)
                     written.update(int(row) for row in rows)
                 self._link.send("spent", seconds=time.monotonic() - start)
-                while complete in written:
-                    complete += 1
-                if complete < len(grid.index) and grid.index[complete] < frame.index:
-                    break  # it was passed over
-        for row in written:
-            if row >= complete:
-                (folder / FRAME_FILE.format(row)).unlink()
-        self._check_complete(complete, len(grid.index))
+        lost = [row for row in range(len(grid.index)) if row not in written]
+        self._check_complete(lost, len(grid.index))
 
     def _audio(
         self, probe: Probe, num_rows: int, use: Callable[[Iterator[Waveform]], None] | None
@@ -325,7 +319,8 @@ class RowsInOrder:
     """Turns prepared frames, in time order, into blocks of rows, in row order.
 
     The two orders differ only where a published grid shows a frame again at the end; the
-    frames it comes back to are kept until their last row.
+    frames it comes back to are kept until their last row. A row whose frame was passed over is
+    lost: none is sent, and a block ends before it.
     """
 
     def __init__(self, index: NDArray[np.int64], inputs: Sequence[Prepared], link: Link) -> None:
@@ -335,33 +330,61 @@ class RowsInOrder:
         self._waiting: dict[str, list[NDArray[Any]]] = {p.full_name: [] for p in inputs}
         self._link = link
         self._num_ready = 0
-        self.num_sent = 0
-        self.stuck = False
-        """The next row's frame was passed over, so that no further row can come."""
+        self._num_sent = 0
+        self.lost: list[int] = []
+        """Rows that cannot come any more."""
 
     def add(self, index: int, made: dict[str, NDArray[Any]]) -> None:
         """Take the rows [*shape] made of one frame, by input; frames come in time order."""
         self._kept[index] = made
-        while self._num_ready < len(self._index) and self._index[self._num_ready] in self._kept:
-            current = self._index[self._num_ready]
-            for name, row in self._kept[current].items():
-                self._waiting[name].append(row)
-            self._uses[current] -= 1
-            if not self._uses[current]:
-                del self._kept[current]
-            self._num_ready += 1
-            if self._num_ready - self.num_sent == FRAME_ROWS:
-                self.flush()
-        self.stuck = self._num_ready < len(self._index) and self._index[self._num_ready] < index
+        self._advance(index)
 
-    def flush(self) -> None:
-        """Send what is waiting."""
+    def finish(self) -> None:
+        """No frame follows: send what is waiting."""
+        self._advance(math.inf)
+        self._flush()
+
+    def _advance(self, passed: float) -> None:
+        """Take all rows that are settled once the frame ``passed`` is there."""
+        while self._num_ready < len(self._index):
+            current = self._index[self._num_ready]
+            if current in self._kept:
+                self._take(current)
+            elif current < passed:
+                self._flush()
+                self.lost.append(self._num_ready)
+                self._num_sent += 1
+            else:
+                return
+            self._num_ready += 1
+            if self._num_ready - self._num_sent == FRAME_ROWS:
+                self._flush()
+
+    def _take(self, index: int) -> None:
+        for name, row in self._kept[index].items():
+            self._waiting[name].append(row)
+        self._uses[index] -= 1
+        if not self._uses[index]:
+            del self._kept[index]
+
+    def _flush(self) -> None:
         for name, rows in self._waiting.items():
             step = _rows_per_block(rows[0], FRAME_ROWS) if rows else 1
             for k in range(0, len(rows), step):
-                self._link.send_block(name, self.num_sent + k, np.stack(rows[k : k + step]))
+                self._link.send_block(name, self._num_sent + k, np.stack(rows[k : k + step]))
             rows.clear()
-        self.num_sent = self._num_ready
+        self._num_sent = self._num_ready
+
+
+def _ranges(rows: Sequence[int]) -> str:
+    """Ascending numbers in words: ``3, 5 to 8``."""
+    runs: list[list[int]] = []
+    for row in rows:
+        if runs and row == runs[-1][-1] + 1:
+            runs[-1][1:] = [row]
+        else:
+            runs.append([row])
+    return ", ".join(" to ".join(map(str, run)) for run in runs)
 
 
 def _zero(probe: Probe) -> Fraction:

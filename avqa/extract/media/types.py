@@ -110,6 +110,8 @@ class Report:
     decoded_seconds: float | None = None
     """Seconds that the file's packets cover, whether or not each of them decodes."""
     warnings: list[str] = field(default_factory=list)
+    lost_rows: list[int] = field(default_factory=list)
+    """Rows whose frame did not decode, found by the decoder process."""
     lost_sound: list[Stretch] = field(default_factory=list)
     """Sound that damage has taken: on the file's clock while it is read, afterwards on the frames'
     clock and within T."""

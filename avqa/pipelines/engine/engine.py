@@ -14,8 +14,7 @@ import math
 import queue
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +29,7 @@ from avqa.extract.weights import WeightsSource, load_state
 from avqa.machine import give_memory_back, num_cores
 from avqa.pipelines.engine.batching import Batch, Batcher
 from avqa.pipelines.engine.job import VideoJob
-from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, input_kind, inputs_of
+from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, inputs_of
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
 """Reasons after which a video is read once more, in a fresh child and in full."""
@@ -41,11 +40,12 @@ MAX_LOST_SOUND = 0.1
 
 
 class _FewerRows(MediaError):
-    """A damaged video has fewer good rows than its grid: it is read again for these only."""
+    """No row of a damaged video from one on is good: it is read again without these."""
 
-    def __init__(self, num_rows: int) -> None:
+    def __init__(self, num_rows: int, expected: int) -> None:
         super().__init__("truncated", f"good rows: {num_rows}")
         self.num_rows = num_rows
+        self.warning = f"ends at damage: the first {num_rows} of {expected} rows are kept"
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,7 @@ class Engine:
             self.config.limits,
             max_rows=job.max_rows,
         )
+        cut: _FewerRows | None = None
         for attempt in itertools.count(1):
             ticket = Ticket(
                 job, self.config.settings.chunk_seconds, self._finish(future), attempt=attempt
@@ -203,20 +204,21 @@ class Engine:
                     request = replace(request, full=True)
                     continue
                 if isinstance(error, _FewerRows):
-                    request = replace(request, max_rows=error.num_rows)
+                    cut, request = error, replace(request, max_rows=error.num_rows)
                     continue
                 ticket.failure = error
+            if cut is not None and ticket.footer is not None:
+                ticket.footer.report.partial = True
+                ticket.footer.report.warnings.append(cut.warning)
             ticket.end_decoding()
             return
 
     def _read(self, decoder: DecoderProcess, ticket: Ticket, request: Request) -> None:
-        arrived: Counter[str] = Counter()
         for item in decoder.decode(request):
             if isinstance(item, Header):
                 ticket.header = item
             elif isinstance(item, Block):
                 ticket.hold(len(item.rows))
-                arrived[item.input] += len(item.rows)
                 try:
                     self._batcher.put(item.input, ticket, item.first_row, item.rows)
                 except BaseException:
@@ -227,7 +229,7 @@ class Engine:
                 ticket.footer = self._judge_sound(item, ticket.header.num_rows)
                 for stage, seconds in item.seconds.items():
                     ticket.spend(stage, seconds)
-        self._judge_damage(ticket, arrived)
+        self._judge_damage(ticket)
 
     def _judge_sound(self, footer: Footer, num_rows: int) -> Footer:
         """The footer, with an error if more sound is lost than may be."""
@@ -244,26 +246,26 @@ class Engine:
         )
         return replace(footer, audio_error=error)
 
-    def _judge_damage(self, ticket: Ticket, arrived: Mapping[str, int]) -> None:
+    def _judge_damage(self, ticket: Ticket) -> None:
         """Refuse a damaged video, or make sure that only its good rows count."""
         assert ticket.header is not None
         assert ticket.footer is not None
         report = ticket.footer.report
         if not report.partial:
             return
-        frames = [
-            count for name, count in arrived.items() if input_kind(*name.split("/")) == "frame"
-        ]
-        good = min(frames, default=ticket.header.num_rows)
+        num_rows, lost = ticket.header.num_rows, report.lost_rows
         if not self.config.accept_partial:
             raise MediaError(
                 "corrupt" if report.corrupt else "truncated",
-                f"damaged: rows={good} of {ticket.header.num_rows}, packets cover"
+                f"damaged: rows={num_rows - len(lost)} of {num_rows}, packets cover"
                 f" {report.decoded_seconds} s, declared {ticket.header.declared_seconds} s;"
                 " expected all of it; repair the file, or keep the good rows with --accept-partial",
             )
-        if good < ticket.header.num_rows:
-            raise _FewerRows(good)
+        kept = 1 + max(set(range(num_rows)) - set(lost))
+        if kept < num_rows:
+            raise _FewerRows(kept, num_rows)
+        for chunk in ticket.fill_lost(lost):
+            self._write(ticket, chunk)
 
     def _finish(self, future: Future[Ticket | None]) -> Any:
         def finished(ticket: Ticket) -> None:

@@ -61,6 +61,11 @@ def warnings_in(reports: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for told in reports for text in told.get("warnings", ())))
 
 
+def lost_rows_in(reports: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Rows whose frame was lost in one of these readings of a video, ascending."""
+    return tuple(sorted({row for told in reports for row in told.get("lost_rows", ())}))
+
+
 def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
     """Records in the order of their commits, without features that a later one replaced.
 

@@ -38,7 +38,7 @@ class RowFlag(IntFlag):
     HAS_AUDIO = 1
     """The file has an audio stream: silence in it is recorded silence, not absence."""
     PARTIAL = 2
-    """The file ends before its declared length; the rows up to the break were kept."""
+    """The file is damaged or ends before its declared length, and its good rows were kept."""
 
 
 @dataclass(frozen=True)
