@@ -186,6 +186,32 @@ def test_too_much_lost_sound_fails_the_sound_alone(tmp_path):
     assert not verify(store).problems
 
 
+def test_rows_behind_a_hole_are_kept_on_request(tmp_path):
+    folder, store = tmp_path / "videos", tmp_path / "store"
+    folder.mkdir()
+    clip = clips.cached_clip("hole.mp4", seconds=6, fps=25, extra=("-g", "25", "-bf", "2"))
+    shutil.copy(clip, folder / "whole.mp4")
+    without_packets(clip, folder / "torn.mp4", (2.2, 2.6), (5.0, 6.0), of="video")
+    code, _, err = extract(folder, store, "--decoder", "pyav")
+    assert code == 3
+    code, out, _ = extract(folder, store, "--decoder", "pyav", "--retry-failed", "--accept-partial")
+    assert (code, out.count("1 with warnings")) == (0, 1)
+    found = open_store(store)
+    lost = found.lost_rows("torn")
+    assert lost.tolist() == [False, False, True, False, False]
+    rows, whole = found.read("torn", POOL), found.read("whole", POOL)[:5]
+    assert (rows[~lost] == whole[~lost]).all()
+    assert not rows[lost].any()
+    assert found.pts("torn").tolist() == found.pts("whole")[:5].tolist()
+    told = avqa("status", store, "--warnings")[1].splitlines()
+    assert told[1:] == [
+        "'torn': decoded 4 of 5 rows; lost seconds: 2",
+        "'torn': ends at damage: the first 5 of 6 rows are kept",
+    ]
+    code, out, _ = avqa("verify", store, "--level", "sample", "--videos", folder)
+    assert (code, out.splitlines()[-2].endswith("; no problem")) == (0, True)
+
+
 def test_a_store_without_warnings_says_so(store):
     code, out, _ = avqa("status", store, "--warnings")
     assert (code, out) == (0, f"store '{store}': no warnings\n")
