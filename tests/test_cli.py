@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print and the code they exit with."""
 
+import csv
 import json
 import os
 import re
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pytest
 from helpers.extraction.light import AUDIO, POOL
-from helpers.media import fake_reader
+from helpers.media import clips, fake_reader
+from helpers.media.damage import without_packets
 from typer.testing import CliRunner
 
+from avqa import open_store
 from avqa.cli import app
+from avqa.store.checks.verify import verify
+from avqa.store.format.records import Status
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = ROOT.parent / "shared" / "media"
@@ -120,6 +125,98 @@ def test_failed_videos_exit_3_and_name_the_report(tmp_path, videos):
     report = last.split("see ")[1].split(";")[0]
     assert "1 of 3 videos failed" in last
     assert "not_media" in Path(report).read_text(encoding="utf-8")
+
+
+def test_warnings_are_counted_and_listed(tmp_path, videos):
+    hostile = '=a "b",c;\n'
+    for name, warnings in {hostile: ["one, \n two", "three"], "b": ["four"]}.items():
+        fake_reader.write_video(videos / f"{name}.mp4", seconds=2, warn=warnings)
+    code, out, err = extract(videos, tmp_path / "store", "--log-json")
+    assert code == 0
+    (table,) = (tmp_path / "store/runs").glob("*-warnings.csv")
+    assert f"3 videos: 3 extracted, 0 already there, 2 with warnings (see {table}); 6 rows," in out
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [(row["video_id"], row["relpath"], row["warning"]) for row in csv.DictReader(file)]
+    assert rows == [
+        (hostile, f"{hostile}.mp4", "one, \n two"),
+        (hostile, f"{hostile}.mp4", "three"),
+        ("b", "b.mp4", "four"),
+    ]
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert [e for e in events if e["event"] == "warning"] == [
+        {"event": "warning", "video": hostile, "warnings": ["one, \n two", "three"]},
+        {"event": "warning", "video": "b", "warnings": ["four"]},
+    ]
+    code, out, _ = avqa("status", tmp_path / "store", "--warnings")
+    assert (code, out.splitlines()) == (
+        0,
+        [f"{hostile!r}: one, two", f"{hostile!r}: three", "'b': four"],
+    )
+    told = "warnings of the last run that had any: '" + str(table)
+    assert told in avqa("status", tmp_path / "store")[1]
+    found = open_store(tmp_path / "store")
+    assert found.warnings(hostile) == ("one, \n two", "three")
+    assert found.warnings("a") == ()
+
+
+def test_too_much_lost_sound_fails_the_sound_alone(tmp_path):
+    clip = clips.cached_clip("sounding.mp4", seconds=4, sound_codec="aac")
+    folder, store = tmp_path / "videos", tmp_path / "store"
+    folder.mkdir()
+    for name, end in {"much": 4, "some": 1.3, "none": 1}.items():
+        without_packets(clip, folder / f"{name}.mp4", (1, end))
+    more = ("--decoder", "pyav", "--features", f"{POOL},{AUDIO}")
+    code, out, _ = extract(folder, store, *more)
+    assert code == 3
+    assert "3 videos: 2 extracted, 0 already there, 1 failed, 2 with warnings (see " in out
+    found = open_store(store)
+    assert found.read("much", POOL).shape == (4, 512)
+    assert found.status("much", AUDIO) == Status.FAILED
+    assert found.read("some", AUDIO).shape == (4, 128)
+    assert found.warnings("none") == ()
+    lost = "sound is lost: 0.30 of 4 s, at 1.00 to 1.30 s; silence stands there"
+    assert found.warnings("some") == (lost,)
+    assert (
+        "failed: 'much' light/audio: corrupt: sound is lost: 3.00 of 4 s, at 1.00 to 4.00 s;"
+        " expected at most 0.1 of the video's seconds; repair the file, or keep it with"
+        " --max-lost-sound 0.75 --retry-failed\n"
+    ) in avqa("status", store)[1]
+    code, _, _ = extract(folder, store, *more, "--max-lost-sound", "0.75", "--retry-failed")
+    assert code == 0
+    assert open_store(store).read("much", AUDIO).shape == (4, 128)
+    assert not verify(store).problems
+
+
+def test_rows_behind_a_hole_are_kept_on_request(tmp_path):
+    folder, store = tmp_path / "videos", tmp_path / "store"
+    folder.mkdir()
+    clip = clips.cached_clip("hole.mp4", seconds=6, fps=25, extra=("-g", "25", "-bf", "2"))
+    shutil.copy(clip, folder / "whole.mp4")
+    without_packets(clip, folder / "torn.mp4", (2.2, 2.6), (5.0, 6.0), of="video")
+    code, _, err = extract(folder, store, "--decoder", "pyav")
+    assert code == 3
+    code, out, _ = extract(folder, store, "--decoder", "pyav", "--retry-failed", "--accept-partial")
+    assert (code, out.count("1 with warnings")) == (0, 1)
+    found = open_store(store)
+    lost = found.lost_rows("torn")
+    assert lost.tolist() == [False, False, True, False, False]
+    rows, whole = found.read("torn", POOL), found.read("whole", POOL)[:5]
+    assert (rows[~lost] == whole[~lost]).all()
+    assert not rows[lost].any()
+    assert found.pts("torn").tolist() == found.pts("whole")[:5].tolist()
+    told = avqa("status", store, "--warnings")[1].splitlines()
+    assert told[1:] == [
+        "'torn': decoded 4 of 5 rows; lost seconds: 2",
+        "'torn': ends at damage: the first 5 of 6 rows are kept",
+    ]
+    code, out, _ = avqa("verify", store, "--level", "sample", "--videos", folder)
+    assert (code, out.splitlines()[-2].endswith("; no problem")) == (0, True)
+
+
+def test_a_store_without_warnings_says_so(store):
+    code, out, _ = avqa("status", store, "--warnings")
+    assert (code, out) == (0, f"store '{store}': no warnings\n")
+    assert "warnings of the last" not in avqa("status", store)[1]
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,15 @@ def extract(
     accept_partial: Annotated[
         bool, typer.Option("--accept-partial", help="Keep the good rows of damaged videos.")
     ] = False,
+    max_lost_sound: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of a video's seconds whose sound may be lost to damage; beyond it the"
+            " audio features of the video fail.",
+        ),
+    ] = 0.1,
     steal_lock: option.StealLock = False,
     max_length: option.MaxLength = 7200.0,
     max_pixels: Annotated[
@@ -159,6 +168,7 @@ def extract(
         follow_links=follow_links,
         retry_failed=retry_failed,
         accept_partial=accept_partial,
+        max_lost_sound=max_lost_sound,
         steal_lock=steal_lock,
         limits=Limits(
             max_pixels=max_pixels,

@@ -12,7 +12,13 @@ from avqa.commands.reporting import reports_errors, say
 
 
 @reports_errors
-def status(store: option.StoreArgument) -> None:
+def status(
+    store: option.StoreArgument,
+    warnings: Annotated[
+        bool,
+        typer.Option("--warnings", help="List what readers warned of, a line per warning."),
+    ] = False,
+) -> None:
     """What a store holds: counts per feature, bytes, recipes, the last runs.
 
     Example: avqa status features
@@ -20,7 +26,7 @@ def status(store: option.StoreArgument) -> None:
     from avqa.pipelines.extraction.stores import status_lines
     from avqa.store.places.files import store_path
 
-    typer.echo("\n".join(status_lines(store_path(store))))
+    typer.echo("\n".join(status_lines(store_path(store), warnings=warnings)))
 
 
 @reports_errors

@@ -344,6 +344,11 @@ class Store:
         lock = self._writable()
         return self._kept(lambda: self.runs.write_failures(lock.run_id, failures))
 
+    def write_warnings(self, warned: Sequence[VideoRecord]) -> StorePath:
+        """Write what a run's readers warned of as ``S/runs/<run>-warnings.csv``; its path."""
+        lock = self._writable()
+        return self._kept(lambda: self.runs.write_warnings(lock.run_id, warned))
+
     def recover(self, *, rebuild: bool = False) -> Recovery:
         """Heal what a crash left; to be called first by every run on an existing store.
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
-from avqa.store.format.records import Status, removed
+from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
+from avqa.store.format.records import RowFlag, Status, removed
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
 
@@ -104,13 +105,15 @@ class FeatureStore:
         self._attrs = layout.read_attributes(self.path)
         self._arrays = {}
         self._texts: TextIndex | None = None
+        self._reports: dict[int, list[dict[str, Any]]] | None = None
+        self._lost: dict[int, tuple[int, ...]] | None = None
         self._rows = {str(n): row for row, n in enumerate(self._column(schema.VIDEO_ID)) if n}
         self._status = {f: self._column(schema.status_name(f)) for f in self.features}
         self._length = {f: self._column(schema.length_name(f)) for f in self.features}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open arrays behind: another process opens its own."""
-        return self.__dict__ | {"_arrays": {}}
+        """Leave open arrays and the ledger behind: another process opens its own."""
+        return self.__dict__ | {"_arrays": {}, "_reports": None}
 
     def _array(self, name: str) -> Any:
         if self._pid != os.getpid():
@@ -338,6 +341,46 @@ class FeatureStore:
         row = self._row(video_id)
         start, end = (float(self._array(f"index/audio_{end}")[row]) for end in ("start", "end"))
         return None if np.isnan(start) else (start, end)
+
+    def warnings(self, video_id: str) -> tuple[str, ...]:
+        """What readers warned of in a video: damage passed over, sound that is lost or left out.
+
+        Raises:
+            UnknownName: the store has no such video.
+            StoreError: the ledger is damaged.
+        """
+        row = self._row(video_id)
+        return warnings_in(self._read_reports().get(row, ()))
+
+    def lost_rows(self, video_id: str) -> NDArray[np.bool_]:
+        """Seconds of a video whose frame was lost to damage: ``[T]``, true where it was.
+
+        Frame features hold zeros there; the rows on either side are good.
+
+        Raises:
+            UnknownName: the store has no such video.
+            StoreError: the ledger is damaged.
+        """
+        row = self._row(video_id)
+        lost = np.zeros(self.length(video_id), np.bool_)
+        rows = self._lost_rows().get(row, ())
+        lost[[number for number in rows if number < len(lost)]] = True
+        return lost
+
+    def _lost_rows(self) -> dict[int, tuple[int, ...]]:
+        """Row → its lost ones, of those that have any; reads the ledger if there may be some."""
+        if self._lost is None:
+            flags = self._column("index/row_flags")
+            partial = np.flatnonzero(flags & RowFlag.PARTIAL).tolist()
+            reports = self._read_reports() if partial else {}
+            found = {row: lost_rows_in(reports.get(row, ())) for row in partial}
+            self._lost = {row: rows for row, rows in found.items() if rows}
+        return self._lost
+
+    def _read_reports(self) -> dict[int, list[dict[str, Any]]]:
+        if self._reports is None:
+            self._reports = Ledger(self.path / "ledger").reports()
+        return self._reports
 
     def _row(self, video_id: str) -> int:
         row = self._rows.get(video_id)

@@ -105,13 +105,13 @@ def _batches(video_ids: Sequence[str], size: int, seed: tuple[int, int]) -> Iter
 def _inputs(features: FeatureReader, video_ids: Sequence[str]) -> HeadInput:
     """Audio and frames of videos, padded to the longest: [B, T, ...]."""
     rows = [features.read(video) for video in video_ids]
-    lengths = torch.tensor([len(row["audio"]) for row in rows])
+    real = [row.get("valid", torch.ones(len(row["audio"]), dtype=torch.bool)) for row in rows]
     padded = {
         field: pad_sequence([row[field].float() for row in rows], batch_first=True)
         for field in FIELDS
     }
     return HeadInput(
-        valid=torch.arange(int(lengths.max())) < lengths[:, None],
+        valid=pad_sequence(real, batch_first=True),
         video=torch.arange(len(rows)),
         **padded,
     )

@@ -22,7 +22,7 @@ from helpers.store.stored import (
 )
 
 from avqa.errors import FeatureMissing, StoreError, StoreNotFound, UnknownName
-from avqa.store.checks.summary import summary
+from avqa.store.checks.summary import summary, warning_lines
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.recipe_diff import recipe_hash
@@ -233,6 +233,27 @@ def test_summary_lists_what_failed(path):
         rows = store.add_rows(["g1", "g2"])
         store.commit([failure(name, row) for name, row in rows.items()])
     assert "failed: and 2 more" in summary(path).lines()
+
+
+def told(video_id, row, specs, *warnings):
+    """A failed reading of some features that warned."""
+    return replace(failure(video_id, row, specs), report={"warnings": list(warnings)})
+
+
+def test_warnings_are_those_of_the_readings_that_count(path):
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        store.commit([told("a", 0, SPECS, "old"), told("b", 1, SPECS[:1], "one")])
+        store.commit([told("a", 0, SPECS[:1], "frames", "both"), told("b", 1, SPECS[1:], "two")])
+        store.commit([told("a", 0, SPECS[1:], "both", "sound"), told("b", 1, SPECS[:1])])
+    found = open_store(path)
+    assert found.warnings("a") == ("frames", "both", "sound")
+    assert found.warnings("b") == ("two",)
+    assert warning_lines(path)[-1] == "'b': two"
+    with Lock.acquire(path, "third") as lock:
+        Store.open(path, lock).delete(["b"])
+    found.reload()
+    assert found.warnings("b") == ()
 
 
 def test_summary_shows_damaged_run_files(path):

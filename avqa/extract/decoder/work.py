@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import resource
 import shutil
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
 from avqa.extract.encoders import EncoderModule, Input, Options
-from avqa.extract.media import file_checks
+from avqa.extract.media import file_checks, lost_sound
 from avqa.extract.media.audio import (
     BLOCK_SECONDS,
     FrameClockAudio,
@@ -32,6 +34,7 @@ from avqa.extract.media.audio import (
     write_wav,
 )
 from avqa.extract.media.grid import Grid, build_grid
+from avqa.extract.media.lost_sound import Gaps
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
 from avqa.plugins import PAGE
@@ -39,6 +42,8 @@ from avqa.plugins import PAGE
 FRAME_ROWS = 16
 """Rows of a frame block; see `Block`."""
 AUDIO_ROWS = BLOCK_SECONDS
+LATE_SECONDS = 0.5
+"""Sound that ends so much after the last frame is cut by more than a packet or two."""
 FRAME_FILE = "{:05d}.png"
 AUDIO_FILE = "audio.wav"
 
@@ -173,10 +178,8 @@ class Work:
                 with self._clock("prepare"):
                     made = {p.full_name: p.row(frame.rgb[None])[0] for p in inputs}
                 rows.add(frame.index, made)
-                if rows.stuck:
-                    break
-        rows.flush()
-        self._check_complete(rows.num_sent, len(grid.index))
+        rows.finish()
+        self._check_complete(rows.lost, len(grid.index))
 
     def _decoded(self, probe: Probe, grid: Grid, *, full: bool) -> Generator[Frame, None, None]:
         self.stage = "decode"
@@ -189,28 +192,30 @@ class Work:
                 return
             yield frame
 
-    def _check_complete(self, num_rows: int, expected: int) -> None:
-        """Rows up to a gap are good, and the report says that they are not all."""
+    def _check_complete(self, lost: list[int], expected: int) -> None:
+        """The other rows are good, and the report says that they are not all."""
         if self._report.corrupt:
             self._report.warnings.append(
                 f"{self._report.corrupt} packets or frames were corrupt and passed over"
             )
+        num_rows = expected - len(lost)
         if num_rows == 0:
             raise MediaError(
                 "no_frames",
                 f"no frame could be decoded: path={self._path!r}; expected {expected}; "
                 "the file is damaged or not what it seems",
             )
-        if num_rows < expected:
-            self._report.partial = True
-            self._report.warnings.append(f"decoded {num_rows} of {expected} rows")
+        if lost:
+            self._report.partial, self._report.lost_rows = True, lost
+            inside = lost[0] < num_rows  # not only at the end
+            where = f"; lost seconds: {_ranges(lost)}" if inside else ""
+            self._report.warnings.append(f"decoded {num_rows} of {expected} rows{where}")
 
     def _write_frames(self, probe: Probe, grid: Grid, folder: Path) -> None:
         """Write one PNG per row; rows that show the same frame get copies."""
         from PIL import Image
 
         written: set[int] = set()
-        complete = 0
         with closing(self._decoded(probe, grid, full=False)) as frames:
             for frame in frames:
                 start = time.monotonic()
@@ -222,14 +227,8 @@ class Work:
                         shutil.copyfile(files[0], copy)
                     written.update(int(row) for row in rows)
                 self._link.send("spent", seconds=time.monotonic() - start)
-                while complete in written:
-                    complete += 1
-                if complete < len(grid.index) and grid.index[complete] < frame.index:
-                    break  # it was passed over
-        for row in written:
-            if row >= complete:
-                (folder / FRAME_FILE.format(row)).unlink()
-        self._check_complete(complete, len(grid.index))
+        lost = [row for row in range(len(grid.index)) if row not in written]
+        self._check_complete(lost, len(grid.index))
 
     def _audio(
         self, probe: Probe, num_rows: int, use: Callable[[Iterator[Waveform]], None] | None
@@ -239,9 +238,10 @@ class Work:
         self.stage = "sound"
         state: dict[str, Any] = {}
         if use is not None and probe.has_audio:
+            runs = Gaps(self._reader.audio(probe, self._report))
             audio = FrameClockAudio(
-                self._reader.audio(probe, self._report),
-                start_seconds=int(probe.times.pts[0]) * probe.times.time_base,
+                runs,
+                start_seconds=_zero(probe),
                 num_seconds=num_rows,
                 resample=self._settings.resample,
                 mix=self._settings.mix,
@@ -249,7 +249,7 @@ class Work:
             )
             prepared, corrupt = self._seconds["prepare"], self._report.corrupt
             try:
-                with self._clock("sound"):
+                with self._clock("sound"), closing(runs):
                     use(audio.blocks())
             except Exception as error:  # whatever it is, the footer tells
                 if is_storage(error):
@@ -257,14 +257,29 @@ class Work:
                 state = {"audio_error": explain(error, self._path, "sound")}
                 state["clean"] = state["audio_error"].get("clean", True)
             self._seconds["sound"] -= self._seconds["prepare"] - prepared
-            if self._report.corrupt > corrupt:
-                self._report.warnings.append(
-                    f"{self._report.corrupt - corrupt} packets of audio do not decode: "
-                    "silence there"
-                )
+            if self._report.corrupt > corrupt and not self._report.lost_sound:
+                self._report.lost_sound = runs.until(probe.audio_end_seconds)
+            self._tell_of_sound(probe, num_rows, self._report.corrupt - corrupt)
             state["audio_start"] = audio.extent.start
             state["audio_end"] = audio.extent.end
         self._send_state("footer", **state)
+
+    def _tell_of_sound(self, probe: Probe, num_rows: int, num_corrupt: int) -> None:
+        """Warn of sound that is lost, and of sound that goes on where no frame is."""
+        report, zero = self._report, float(_zero(probe))
+        report.lost_sound = lost_sound.on_frame_clock(report.lost_sound, zero, num_rows)
+        if report.lost_sound:
+            words = lost_sound.in_words(report.lost_sound, num_rows)
+            report.warnings.append(f"sound is lost: {words}; silence stands there")
+        elif num_corrupt:
+            report.warnings.append(f"{num_corrupt} packets of audio do not decode: silence there")
+        end = max(float(probe.times.duration), num_rows)
+        beyond = (probe.audio_end_seconds or -math.inf) - zero - end
+        if beyond > LATE_SECONDS:
+            report.warnings.append(
+                f"sound goes on after the last frame: {beyond:.2f} s, at {end:.2f} to"
+                f" {end + beyond:.2f} s, are left out"
+            )
 
     def _send_windows(
         self, blocks: Iterator[Waveform], inputs: Sequence[Prepared], num_rows: int
@@ -305,7 +320,8 @@ class RowsInOrder:
     """Turns prepared frames, in time order, into blocks of rows, in row order.
 
     The two orders differ only where a published grid shows a frame again at the end; the
-    frames it comes back to are kept until their last row.
+    frames it comes back to are kept until their last row. A row whose frame was passed over is
+    lost: none is sent, and a block ends before it.
     """
 
     def __init__(self, index: NDArray[np.int64], inputs: Sequence[Prepared], link: Link) -> None:
@@ -315,33 +331,66 @@ class RowsInOrder:
         self._waiting: dict[str, list[NDArray[Any]]] = {p.full_name: [] for p in inputs}
         self._link = link
         self._num_ready = 0
-        self.num_sent = 0
-        self.stuck = False
-        """The next row's frame was passed over, so that no further row can come."""
+        self._num_sent = 0
+        self.lost: list[int] = []
+        """Rows that cannot come any more."""
 
     def add(self, index: int, made: dict[str, NDArray[Any]]) -> None:
         """Take the rows [*shape] made of one frame, by input; frames come in time order."""
         self._kept[index] = made
-        while self._num_ready < len(self._index) and self._index[self._num_ready] in self._kept:
-            current = self._index[self._num_ready]
-            for name, row in self._kept[current].items():
-                self._waiting[name].append(row)
-            self._uses[current] -= 1
-            if not self._uses[current]:
-                del self._kept[current]
-            self._num_ready += 1
-            if self._num_ready - self.num_sent == FRAME_ROWS:
-                self.flush()
-        self.stuck = self._num_ready < len(self._index) and self._index[self._num_ready] < index
+        self._advance(index)
 
-    def flush(self) -> None:
-        """Send what is waiting."""
+    def finish(self) -> None:
+        """No frame follows: send what is waiting."""
+        self._advance(math.inf)
+        self._flush()
+
+    def _advance(self, passed: float) -> None:
+        """Take all rows that are settled once the frame ``passed`` is there."""
+        while self._num_ready < len(self._index):
+            current = self._index[self._num_ready]
+            if current in self._kept:
+                self._take(current)
+            elif current < passed:
+                self._flush()
+                self.lost.append(self._num_ready)
+                self._num_sent += 1
+            else:
+                return
+            self._num_ready += 1
+            if self._num_ready - self._num_sent == FRAME_ROWS:
+                self._flush()
+
+    def _take(self, index: int) -> None:
+        for name, row in self._kept[index].items():
+            self._waiting[name].append(row)
+        self._uses[index] -= 1
+        if not self._uses[index]:
+            del self._kept[index]
+
+    def _flush(self) -> None:
         for name, rows in self._waiting.items():
             step = _rows_per_block(rows[0], FRAME_ROWS) if rows else 1
             for k in range(0, len(rows), step):
-                self._link.send_block(name, self.num_sent + k, np.stack(rows[k : k + step]))
+                self._link.send_block(name, self._num_sent + k, np.stack(rows[k : k + step]))
             rows.clear()
-        self.num_sent = self._num_ready
+        self._num_sent = self._num_ready
+
+
+def _ranges(rows: Sequence[int]) -> str:
+    """Ascending numbers in words: ``3, 5 to 8``."""
+    runs: list[list[int]] = []
+    for row in rows:
+        if runs and row == runs[-1][-1] + 1:
+            runs[-1][1:] = [row]
+        else:
+            runs.append([row])
+    return ", ".join(" to ".join(map(str, run)) for run in runs)
+
+
+def _zero(probe: Probe) -> Fraction:
+    """Time of the first frame on the file's clock."""
+    return int(probe.times.pts[0]) * probe.times.time_base
 
 
 def _rows_per_block(row: NDArray[Any], most: int) -> int:

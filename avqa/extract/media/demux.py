@@ -54,6 +54,8 @@ class Demuxed:
     """End of the latest one, in any track if the chosen ones do not declare their length."""
     has_audio: bool
     """Whether the audio has packets: a recording that was muted declares it and has none."""
+    audio_end: float | None
+    """End in seconds of the audio's last packet that an edit list leaves in."""
     cut: bool
     """Something was lost behind the last packet, and nothing else tells how long the file is."""
     guessed: bool
@@ -141,6 +143,7 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         has_audio=heard is not None,
         declared_seconds=declared_seconds(container) if declared is None else declared,
         # Ogg tells the time of a page's last packet: behind a lost page the others' are guessed.
+        audio_end=columns[audio.index].shown_until(one.audio) if audio and heard else None,
         cut=cut,
         guessed=bool(counted.missing) or container.format.name == "ogg",
         packed=avi.packed_times(video, look.frames()) if is_avi and look.counts else None,
@@ -169,6 +172,7 @@ class _Columns:
     def __init__(self, time_base: Fraction) -> None:
         self._time_base = time_base
         self._columns = array("q"), array("q"), array("q"), array("q")
+        self._hidden = array("b")
 
     def take(self, packet: Any) -> None:
         pts, dts, duration, place = self._columns
@@ -176,6 +180,13 @@ class _Columns:
         dts.append(MISSING if packet.dts is None else packet.dts)
         duration.append(packet.duration or 0)
         place.append(-1 if packet.pos is None else packet.pos)
+        self._hidden.append(packet.is_discard)
+
+    def shown_until(self, shifts: Shifts) -> float | None:
+        """Second at which the last packet ends that is not hidden."""
+        track = clock.shifted(self.track(), shifts)
+        ends = (track.starts() + track.duration)[np.array(self._hidden) == 0]
+        return float(int(ends.max()) * self._time_base) if len(ends) else None
 
     def track(self) -> Track:
         pts, dts, duration, place = (np.array(column, np.int64) for column in self._columns)

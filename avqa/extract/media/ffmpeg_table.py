@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from avqa.errors import MediaError
 from avqa.extract.media import clock, ffmpeg_program, file_checks, losses, packet_plan
 from avqa.extract.media.clock import Clock, Follower, Track
+from avqa.extract.media.lost_sound import LEAST_BYTES, LostSound, means_zeros
 from avqa.extract.media.packet_plan import MISSING, PacketTable
-from avqa.extract.media.types import Limits, TimeTable
+from avqa.extract.media.types import Limits, Stretch, TimeTable
 
 START = "[info] Stream mapping:"
 QUIET = {"map_metadata": -1, "map_chapters": -1}
@@ -65,6 +66,7 @@ class Run:
         """Seconds at which the tracks end; audio comes first, then video, subtitles, data."""
         self.lost: list[tuple[int, int]] = []
         """Stream and number of packets that are not whole, or that others were lost before."""
+        self._lost_sound: dict[int, list[Stretch]] = {}
         self.num_errors = 0
         self.num_corrupt = 0
         self.first_error: int | None = None
@@ -97,6 +99,12 @@ class Run:
             return None
         pts, dts, duration, order = (np.array(c, np.int64) for c in self._packets[stream])
         return Track(pts, dts, duration, order, self._output_bases[self._copied[stream]])
+
+    def lost_sound(self, stream: int, codec: str) -> tuple[Stretch, ...]:
+        """Where an audio stream has packets of zeros, if its codec has none."""
+        if means_zeros(codec) or stream not in self._copied:
+            return ()
+        return tuple(self._lost_sound.get(self._copied[stream], ()))
 
     def _command(self, stream: int) -> list[str]:
         output = ffmpeg_program.source(self._limits).output(
@@ -149,16 +157,38 @@ class Run:
     def _take_tracks(self, lines: IO[bytes]) -> None:
         ends: dict[int, int] = {}
         time_bases: dict[int, Fraction] = {}
+        lost: dict[int, LostSound] = {}
         for line in lines:
             if line.startswith(b"#tb "):
-                track, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
-                time_bases[int(track)] = Fraction(time_base.strip())
+                number, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
+                track = int(number)
+                time_bases[track] = Fraction(time_base.strip())
+                lost[track] = LostSound(self._path, self._lost_sound.setdefault(track, []))
             elif not line.startswith(b"#"):
                 fields = line.split(b",")
-                end = int(fields[2]) + int(fields[3])
-                ends[int(fields[0])] = max(end, ends.get(int(fields[0]), 0))
+                track = int(fields[0])
+                pts, duration, size = map(int, fields[2:5])
+                packet = _Packet(pts, duration, size, time_bases[track])
+                ends[track] = max(pts + duration, ends.get(track, 0))
+                # The checksum of zeros is zero.
+                void = int(fields[5], 16) == 0 and size >= LEAST_BYTES
+                lost[track].take(packet, lost=void, hollow=True)
+        for of_track in lost.values():
+            of_track.finish()
         self.ends = {track: end * time_bases[track] for track, end in ends.items()}
         self._output_bases = time_bases
+
+
+@dataclass
+class _Packet:
+    """What is known of a packet that was copied."""
+
+    pts: int
+    duration: int
+    size: int
+    time_base: Fraction
+    pos: int | None = None
+    is_corrupt: bool = False
 
 
 def _ticks(word: str) -> int:
@@ -177,6 +207,12 @@ class Frames:
     clock: Clock
     corrupt: int
     """Errors, or frames that do not come out of their packets."""
+
+    def end_of(self, heard: Track | None) -> float | None:
+        """End in seconds of the audio with these packets."""
+        if heard is None:
+            return None
+        return float(clock.shifted(heard, self.clock.audio).extent()[1])
 
     def select(self, wanted: list[int]) -> list[tuple[int, int]]:
         """Place in the table and among the decoded frames, of those wanted that can be had."""

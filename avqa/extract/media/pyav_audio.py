@@ -17,6 +17,7 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.clock import Shifts
 from avqa.extract.media.container import audio_stream, opened
 from avqa.extract.media.demux import packets_of
+from avqa.extract.media.lost_sound import ZERO_BYTES, LostSound, is_void, means_zeros
 from avqa.extract.media.types import AudioSamples, Limits, Report
 
 AS_IT_IS = Shifts()
@@ -45,7 +46,7 @@ def read_audio(
                 other.discard = Discard.all
         count = 0
         expected: Fraction | None = None
-        for frame in _frames(container, stream, report, shifts):
+        for frame in _frames(container, stream, path, report, shifts):
             start = frame.pts * stream.time_base if frame.pts is not None else expected
             samples = samples_of(frame)
             run = AudioSamples(
@@ -63,20 +64,33 @@ def read_audio(
         )
 
 
-def _frames(container: Any, stream: Any, report: Report, shifts: Shifts) -> Iterator[Any]:
+def _frames(
+    container: Any, stream: Any, path: str, report: Report, shifts: Shifts
+) -> Iterator[Any]:
+    codec = stream.codec_context
+    real = means_zeros(codec.codec.canonical_name)
+    lost_sound = LostSound(path, report.lost_sound)
     for packet in packets_of(container, [stream], report.warnings, {stream.index: shifts}):
-        try:
-            yield from stream.codec_context.decode(packet)
-        except FFmpegMemoryError:
-            raise
-        except FFmpegError:
-            report.corrupt += 1
+        frames = None if not real and is_void(packet) else _decoded(codec, packet)
+        hollow = not real and ZERO_BYTES in bytes(packet)
+        lost_sound.take(packet, lost=frames is None, hollow=hollow)
+        report.corrupt += frames is None
+        yield from frames or []
+    lost_sound.finish()
+    frames = _decoded(codec, None)
+    report.corrupt += frames is None
+    yield from frames or []
+
+
+def _decoded(codec: Any, packet: Any) -> list[Any] | None:
+    """What comes out for a packet, or for None at the end; None if it does not decode."""
     try:
-        yield from stream.codec_context.decode(None)
+        frames: list[Any] = codec.decode(packet)
     except FFmpegMemoryError:
         raise
     except FFmpegError:
-        report.corrupt += 1
+        return None
+    return frames
 
 
 def _no_audio_decoder(path: str) -> MediaError:

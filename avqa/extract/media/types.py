@@ -10,6 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Stretch = tuple[float, float]
+"""Begin and end in seconds."""
+
 SAMPLE_RATE = 16_000
 """Samples per second of the audio every encoder sees."""
 
@@ -69,6 +72,8 @@ class Probe:
     """Mean frames per second as the container declares it; used by published grids only."""
     private: object = None
     """The reader's own state (a packet table, say)."""
+    audio_end_seconds: float | None = None
+    """End of the audio's last packet on the file's clock; None where that is not known."""
 
 
 @dataclass
@@ -110,6 +115,11 @@ class Report:
     restarts: list[float] = field(default_factory=list)
     """Seconds after the first frame at which the file's clock restarted or jumped."""
     warnings: list[str] = field(default_factory=list)
+    lost_rows: list[int] = field(default_factory=list)
+    """Rows whose frame did not decode, found by the decoder process."""
+    lost_sound: list[Stretch] = field(default_factory=list)
+    """Sound that damage has taken: on the file's clock while it is read, afterwards on the frames'
+    clock and within T."""
 
 
 class Reader(Protocol):

@@ -95,6 +95,7 @@ class DecordReader:
                 times=times,
                 has_audio=found.has_audio,
                 average_fps=fps,
+                audio_end_seconds=found.audio_end,
                 private=_Private(aspect, short, limits),
             )
 

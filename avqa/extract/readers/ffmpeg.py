@@ -22,7 +22,7 @@ from avqa.errors import MediaError
 from avqa.extract.media import ffmpeg_program, file_checks, tone
 from avqa.extract.media.clock import Follower, Track
 from avqa.extract.media.ffmpeg_table import QUIET, START, Frames, Run, read_frames
-from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report
+from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, Stretch
 
 NAME = "ffmpeg"
 # One side is stretched to square pixels, none is shrunk.
@@ -88,6 +88,7 @@ class _Private:
     hdr: str
     """The transfer, if it is HDR."""
     limits: Limits
+    lost_sound: tuple[Stretch, ...]
 
     def on_one_clock(self, runs: Iterator[AudioSamples]) -> Iterator[AudioSamples]:
         """The runs of the audio, each where the part that it is of goes on."""
@@ -137,6 +138,7 @@ class FfmpegReader:
             times=frames.times,
             has_audio=heard is not None,
             average_fps=fps,
+            audio_end_seconds=frames.end_of(heard),
             private=_Private(
                 index,
                 audio and audio[0],
@@ -146,6 +148,7 @@ class FfmpegReader:
                 _form(audio[2]) if audio is not None else "",
                 hdr[1] if (hdr := _HDR.search(rest)) else "",
                 limits,
+                run.lost_sound(audio[0], audio[1]) if audio and not frames.clock.joints else (),
             ),
         )
 
@@ -200,6 +203,7 @@ class FfmpegReader:
         private = _private(probe)
         if private.audio is None:
             raise file_checks.no_audio(probe.path)
+        report.lost_sound += private.lost_sound
         heard = _Heard()
         started = False
 
@@ -219,10 +223,12 @@ class FfmpegReader:
         )
         count = 0
         with ffmpeg_program.running(ffmpeg_program.arguments(probe.path, output), take) as program:
-            for run in private.on_one_clock(_runs(program.output, heard)):
-                count += 1
-                yield run
-            report.corrupt += program.num_errors
+            try:
+                for run in private.on_one_clock(_runs(program.output, heard)):
+                    count += 1
+                    yield run
+            finally:  # also if the rest is not wanted
+                report.corrupt += program.num_errors
         if count == 0:
             raise MediaError(
                 "corrupt",

@@ -121,6 +121,7 @@ class PyavReader:
                 times=times,
                 has_audio=found.has_audio,
                 average_fps=fps,
+                audio_end_seconds=found.audio_end,
                 private=private,
             )
 

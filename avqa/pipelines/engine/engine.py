@@ -10,11 +10,11 @@ Nothing but small records leaves it. Models are built once, at the first video.
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,24 +22,30 @@ from typing import Any
 from avqa.errors import EnvironmentFailure, MediaError
 from avqa.extract import encoders
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
+from avqa.extract.media import lost_sound
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource, load_state
 from avqa.machine import give_memory_back, num_cores
 from avqa.pipelines.engine.batching import Batch, Batcher
 from avqa.pipelines.engine.job import VideoJob
-from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, input_kind, inputs_of
+from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, inputs_of
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
 """Reasons after which a video is read once more, in a fresh child and in full."""
 
 
-class _FewerRows(MediaError):
-    """A damaged video has fewer good rows than its grid: it is read again for these only."""
+MAX_LOST_SOUND = 0.1
+"""Default of `EngineConfig.max_lost_sound`."""
 
-    def __init__(self, num_rows: int) -> None:
+
+class _FewerRows(MediaError):
+    """No row of a damaged video from one on is good: it is read again without these."""
+
+    def __init__(self, num_rows: int, expected: int) -> None:
         super().__init__("truncated", f"good rows: {num_rows}")
         self.num_rows = num_rows
+        self.warning = f"ends at damage: the first {num_rows} of {expected} rows are kept"
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class EngineConfig:
     weights: WeightsSource
     limits: Limits = field(default_factory=Limits)
     accept_partial: bool = False
+    max_lost_sound: float = MAX_LOST_SOUND
+    """Share of a video's seconds whose sound may be lost before its audio features fail."""
     decoders: int | None = None
     """Decoder processes; None: as many as fit the machine."""
     workers_per_machine: int = 1
@@ -181,6 +189,7 @@ class Engine:
             self.config.limits,
             max_rows=job.max_rows,
         )
+        cut: _FewerRows | None = None
         for attempt in itertools.count(1):
             ticket = Ticket(
                 job, self.config.settings.chunk_seconds, self._finish(future), attempt=attempt
@@ -195,51 +204,68 @@ class Engine:
                     request = replace(request, full=True)
                     continue
                 if isinstance(error, _FewerRows):
-                    request = replace(request, max_rows=error.num_rows)
+                    cut, request = error, replace(request, max_rows=error.num_rows)
                     continue
                 ticket.failure = error
+            if cut is not None and ticket.footer is not None:
+                ticket.footer.report.partial = True
+                ticket.footer.report.warnings.append(cut.warning)
             ticket.end_decoding()
             return
 
     def _read(self, decoder: DecoderProcess, ticket: Ticket, request: Request) -> None:
-        arrived: Counter[str] = Counter()
         for item in decoder.decode(request):
             if isinstance(item, Header):
                 ticket.header = item
             elif isinstance(item, Block):
                 ticket.hold(len(item.rows))
-                arrived[item.input] += len(item.rows)
                 try:
                     self._batcher.put(item.input, ticket, item.first_row, item.rows)
                 except BaseException:
                     ticket.release(len(item.rows))
                     raise
             elif isinstance(item, Footer):
-                ticket.footer = item
+                assert ticket.header is not None
+                ticket.footer = self._judge_sound(item, ticket.header.num_rows)
                 for stage, seconds in item.seconds.items():
                     ticket.spend(stage, seconds)
-        self._judge_damage(ticket, arrived)
+        self._judge_damage(ticket)
 
-    def _judge_damage(self, ticket: Ticket, arrived: Mapping[str, int]) -> None:
+    def _judge_sound(self, footer: Footer, num_rows: int) -> Footer:
+        """The footer, with an error if more sound is lost than may be."""
+        lost = footer.report.lost_sound
+        if footer.audio_error or lost_sound.total(lost) <= self.config.max_lost_sound * num_rows:
+            return footer
+        share = math.ceil(100 * lost_sound.total(lost) / num_rows) / 100
+        error = MediaError(
+            "corrupt",
+            f"sound is lost: {lost_sound.in_words(lost, num_rows)}; expected at most"
+            f" {self.config.max_lost_sound:g} of the video's seconds; repair the file, or keep it"
+            f" with --max-lost-sound {share:g} --retry-failed",
+            stage="sound",
+        )
+        return replace(footer, audio_error=error)
+
+    def _judge_damage(self, ticket: Ticket) -> None:
         """Refuse a damaged video, or make sure that only its good rows count."""
         assert ticket.header is not None
         assert ticket.footer is not None
         report = ticket.footer.report
         if not report.partial:
             return
-        frames = [
-            count for name, count in arrived.items() if input_kind(*name.split("/")) == "frame"
-        ]
-        good = min(frames, default=ticket.header.num_rows)
+        num_rows, lost = ticket.header.num_rows, report.lost_rows
         if not self.config.accept_partial:
             raise MediaError(
                 "corrupt" if report.corrupt else "truncated",
-                f"damaged: rows={good} of {ticket.header.num_rows}, packets cover"
+                f"damaged: rows={num_rows - len(lost)} of {num_rows}, packets cover"
                 f" {report.decoded_seconds} s, declared {ticket.header.declared_seconds} s;"
                 " expected all of it; repair the file, or keep the good rows with --accept-partial",
             )
-        if good < ticket.header.num_rows:
-            raise _FewerRows(good)
+        kept = 1 + max(set(range(num_rows)) - set(lost))
+        if kept < num_rows:
+            raise _FewerRows(kept, num_rows)
+        for chunk in ticket.fill_lost(lost):
+            self._write(ticket, chunk)
 
     def _finish(self, future: Future[Ticket | None]) -> Any:
         def finished(ticket: Ticket) -> None:

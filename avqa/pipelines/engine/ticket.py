@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,6 +125,16 @@ class Ticket:
                     full.append(FullChunk(feature, index, filling.values))
                     del self._filling[feature, index]
                 done += count
+        return full
+
+    def fill_lost(self, rows: Sequence[int]) -> list[FullChunk]:
+        """Zeros for rows whose frame is lost, in all features of frames; chunks now complete."""
+        full = []
+        for feature in self.job.features:
+            if _kind(feature) == "frame":
+                zeros = np.zeros((1, *encoders.tap_of(feature).shape), np.float32)
+                for row in rows:
+                    full += self.deliver(feature, row, zeros)
         return full
 
     def written(self, feature: str, index: int, record: ChunkRecord) -> None:

@@ -68,6 +68,8 @@ class Driver:
         self._fatal: BaseException | None = None
         self.failures: list[VideoRecord] = []
         self.report_path: StorePath | None = None
+        self.warned: list[VideoRecord] = []
+        self.warnings_path: StorePath | None = None
 
     def run(self) -> None:
         """Extract everything.
@@ -214,6 +216,12 @@ class Driver:
             self._progress.event(
                 "failed", video=record.video_id, features=features, reason=bad[0].message
             )
+        if record.warnings:
+            self.warned.append(replace(record, pts=()))
+            if self._progress.as_json:  # for people the last line counts them: they may be many
+                self._progress.event(
+                    "warning", video=record.video_id, warnings=list(record.warnings)
+                )
 
     def _checkpoint_due(self) -> bool:
         waited = time.monotonic() - self._checkpoint
@@ -226,6 +234,8 @@ class Driver:
             self._store.commit(records)
             if self.failures and records:
                 self.report_path = self._store.write_report(self.failures)
+            if self.warned and records:
+                self.warnings_path = self._store.write_warnings(self.warned)
         except StorageFailure as error:
             self._buffer = records + self._buffer
             if self._fatal is not None:

@@ -76,6 +76,7 @@ class FinalizeReport(RunReport):
             counts.append(f"{self.pending} pending")
         if self.without_audio:
             counts.append(f"{self.without_audio} without audio")
+        counts += self._warned()
         return (
             f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(counts)};"
             f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}; {self.reason}"
@@ -154,9 +155,13 @@ def _read_report(end: StorePath) -> FinalizeReport:
     values = end.read_json()
     report = FinalizeReport(**values)
     report.store = store_path(values["store"])
-    place = values["report_path"]
-    report.report_path = store_path(place) if place else None
+    report.report_path = _path(values["report_path"])
+    report.warnings_path = _path(values.get("warnings_path"))
     return report
+
+
+def _path(text: str | None) -> StorePath | None:
+    return store_path(text) if text else None
 
 
 @dataclass(frozen=True)
@@ -285,6 +290,10 @@ class _Merger:
         failures = [r for r in records if any(f.status == Status.FAILED for f in r.features)]
         if failures:
             report.report_path = store.write_report(failures)
+        warned = [record for record in records if record.warnings]
+        report.with_warnings = len({record.video_id for record in warned})
+        if warned:
+            report.warnings_path = store.write_warnings(warned)
 
 
 class _Mover:

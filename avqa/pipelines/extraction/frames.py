@@ -31,7 +31,7 @@ class FramesReport:
     num_rows: int
     """T: rows the video has."""
     num_frames: int
-    """Frames written; fewer than T if the file ends early."""
+    """Frames written; fewer than T if some do not decode."""
     duration: float
     """Seconds from the first frame's appearance to the last one's end."""
     audio: str
@@ -223,5 +223,7 @@ def _index(
         "partial": footer.report.partial,
         "restarts": footer.report.restarts,
         "warnings": list(report.warnings),
-        "rows": [{**row, "mode": mode} for row in rows[: report.num_frames]],
+        "rows": [
+            {**row, "mode": mode} for k, row in enumerate(rows) if k not in footer.report.lost_rows
+        ],
     }

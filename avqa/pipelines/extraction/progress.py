@@ -72,6 +72,7 @@ class Progress:
     ok: int = 0
     failed: int = 0
     without_audio: int = 0
+    with_warnings: int = 0
     rows: int = 0
     video_seconds: float = 0.0
     n_bytes: int = 0
@@ -96,6 +97,7 @@ class Progress:
         else:
             self.ok += 1
         self.without_audio += Status.ABSENT in statuses
+        self.with_warnings += bool(record.warnings)
         if record.pts:
             self.rows += len(record.pts)
             self.video_seconds += record.duration
@@ -134,6 +136,7 @@ class Progress:
             "event": "progress",
             "done": self.ok,
             "failed": self.failed,
+            "with_warnings": self.with_warnings,
             "total": self.total,
             "videos_per_second": round((last[1] - first[1]) / span, 3),
             "video_hours_per_hour": round(speed, 2),

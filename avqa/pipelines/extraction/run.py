@@ -32,7 +32,7 @@ from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
-from avqa.pipelines.engine.engine import EngineConfig
+from avqa.pipelines.engine.engine import MAX_LOST_SOUND, EngineConfig
 from avqa.pipelines.extraction.array_job import (
     Partition,
     assigned,
@@ -73,6 +73,8 @@ class ExtractOptions:
     follow_links: bool = False
     retry_failed: bool = False
     accept_partial: bool = False
+    max_lost_sound: float = MAX_LOST_SOUND
+    """Share of a video's seconds whose sound may be lost before its audio features fail."""
     steal_lock: bool = False
     limits: Limits = field(default_factory=Limits)
     decoders: int | None = None
@@ -80,7 +82,14 @@ class ExtractOptions:
 
     def engine(self, source: weights.WeightsSource) -> EngineConfig:
         """What every worker's engine is to do, with weights from ``source``."""
-        return EngineConfig(self.settings, source, self.limits, self.accept_partial, self.decoders)
+        return EngineConfig(
+            self.settings,
+            source,
+            self.limits,
+            accept_partial=self.accept_partial,
+            max_lost_sound=self.max_lost_sound,
+            decoders=self.decoders,
+        )
 
 
 @dataclass
@@ -95,12 +104,15 @@ class RunReport:
     failed: int = 0
     failed_before: int = 0
     without_audio: int = 0
+    with_warnings: int = 0
+    """Videos that a reader warned of; ``warnings_path`` is the table of what it said."""
     rows: int = 0
     video_seconds: float = 0.0
     n_bytes: int = 0
     wall_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     report_path: StorePath | None = None
+    warnings_path: StorePath | None = None
     reason: str = "done"
 
     def summary(self) -> str:
@@ -112,6 +124,7 @@ class RunReport:
             parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
         if self.without_audio:
             parts.append(f"{self.without_audio} without audio")
+        parts += self._warned()
         speed = ""
         if self.rows:
             speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
@@ -120,6 +133,12 @@ class RunReport:
             f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}"
             f"{speed}; {self.reason}"
         )
+
+    def _warned(self) -> list[str]:
+        """The part of `summary` that tells of warnings, if there are any."""
+        if not self.with_warnings:
+            return []
+        return [f"{self.with_warnings} with warnings (see {self.warnings_path})"]
 
     def raise_if_failed(self) -> None:
         """Turn failed videos into exit code 3.
@@ -346,6 +365,7 @@ def _run(
             executor.close(abort=aborted)
         report.extracted, report.failed = progress.ok, progress.failed
         report.without_audio = progress.without_audio
+        report.with_warnings, report.warnings_path = progress.with_warnings, driver.warnings_path
         report.rows, report.video_seconds = progress.rows, progress.video_seconds
         report.n_bytes, report.stages = progress.n_bytes, progress.stages
         report.report_path = driver.report_path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,15 +81,20 @@ def extract_video(
 class VideoExtractor:
     """`extract_video` for several videos with all choices made; the networks are built once."""
 
-    def __init__(self, settings: Settings, limits: Limits, *, accept_partial: bool = False) -> None:
-        """Start an engine; see `extract_video` for the errors."""
+    def __init__(self, settings: Settings, limits: Limits, *, judges: bool = True) -> None:
+        """Start an engine; see `extract_video` for the errors.
+
+        Without ``judges`` the good part of a damaged video is taken, however small.
+        """
         import torch
 
         self._settings = settings
         self._memory = _Memory()
         self._threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own
         source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
-        config = EngineConfig(settings, source, limits, accept_partial, decoders=1)
+        config = EngineConfig(settings, source, limits, decoders=1)
+        if not judges:
+            config = replace(config, accept_partial=True, max_lost_sound=1.0)
         self._engine = Engine(config, self._memory)
 
     def __enter__(self) -> VideoExtractor:

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from avqa.pipelines.extraction.array_job import part_lines, refuse_parts
-from avqa.store.checks.summary import summary
+from avqa.pipelines.extraction.array_job import part_lines, read_videos, refuse_parts
+from avqa.store.checks.summary import summary, warning_lines
 from avqa.store.commit import Store
 from avqa.store.packing.pack import PackReport, pack
 from avqa.store.places.files import StorePath
 
 
-def status_lines(path: StorePath) -> list[str]:
+def status_lines(path: StorePath, *, warnings: bool = False) -> list[str]:
     """What a store holds, and how far the tasks of an array job are; one fact per line.
+
+    With ``warnings`` what readers warned of instead, a line per warning.
 
     Raises:
         StoreNotFound: there is neither a store nor a part of one.
         StoreError: it has another schema or is damaged.
     """
+    if warnings:
+        return _warnings(path)
     of_parts = part_lines(path)
     if of_parts and not Store.exists(path):
         return of_parts
     return [*summary(path).lines(), *of_parts]
+
+
+def _warnings(path: StorePath) -> list[str]:
+    """Of a store and its parts."""
+    videos = read_videos(path)
+    parts = [task.folder(path) for task in videos.tasks()] if videos else []
+    stores = [place for place in (path, *parts) if Store.exists(place)] or [path]
+    lines = [line for place in stores for line in warning_lines(place)]
+    return lines or [f"store {str(path)!r}: no warnings"]
 
 
 def pack_whole(path: StorePath, out: str, say: Callable[[str], None]) -> PackReport:

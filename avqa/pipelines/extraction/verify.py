@@ -73,7 +73,7 @@ class _Again:
                     " --level crc, or the version that made the store"
                 )
             # What was stored is compared as it is: no limit, no judgement of damage.
-            extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, accept_partial=True)
+            extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, judges=False)
             self._extractors[features] = self._stack.enter_context(extractor)
         path = os.path.join(self._videos, relpath)
         return self._extractors[features].extract(path, max_rows=self._store.length(video_id))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from avqa.store.commit import Store
 from avqa.store.format.chunks import object_sizes
+from avqa.store.format.ledger import warnings_in
 from avqa.store.format.recipe_diff import flat, recipe_hash
 from avqa.store.format.records import Status
 from avqa.store.format.texts import TextIndex
@@ -69,6 +70,8 @@ class Summary:
     """Failed videos beyond those."""
     failures_table: StorePath | None
     """Written by the last run that had failures."""
+    warnings_table: StorePath | None
+    """Written by the last run that had warnings."""
     packed: bool
     """A packed copy: no lock, no runs."""
 
@@ -91,6 +94,11 @@ class Summary:
             text.append(f"failed: and {self.failed_more} more")
         if self.failures_table is not None:
             text.append(f"failures of the last run that had any: {str(self.failures_table)!r}")
+        if self.warnings_table is not None:
+            text.append(
+                f"warnings of the last run that had any: {str(self.warnings_table)!r}; of all"
+                " runs: --warnings"
+            )
         if self.packed:
             return text
         if self.holder is None:
@@ -126,9 +134,25 @@ def summary(path: str | StorePath) -> Summary:
         runs=tuple(store.runs.all()[-LAST_RUNS:]),
         failed=tuple(failed),
         failed_more=failed_more,
-        failures_table=store.runs.newest_failures(),
+        failures_table=store.runs.newest("failures"),
+        warnings_table=store.runs.newest("warnings"),
         packed=store.packed,
     )
+
+
+def warning_lines(path: str | StorePath) -> list[str]:
+    """What readers warned of: a line per warning, in the order of the videos.
+
+    Raises:
+        StoreNotFound, StoreError: as `summary`.
+    """
+    store = Store.open(store_path(path))
+    rows, reports = store.rows(), store.ledger.reports()
+    return [
+        f"{name!r}: {' '.join(text.split())}"
+        for name in store.video_ids()
+        for text in warnings_in(reports.get(rows[name], ()))
+    ]
 
 
 def _failed(store: Store) -> tuple[list[str], int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,16 @@ class Segment:
                 f"ledger segment {str(self.path)!r} is damaged: {error}; expected JSON lines;"
                 " restore it from a backup, or remove it and run `avqa verify --repair`"
             ) from error
+
+
+def warnings_in(reports: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What readers warned of in these readings of a video, each warning once."""
+    return tuple(dict.fromkeys(text for told in reports for text in told.get("warnings", ())))
+
+
+def lost_rows_in(reports: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Rows whose frame was lost in one of these readings of a video, ascending."""
+    return tuple(sorted({row for told in reports for row in told.get("lost_rows", ())}))
 
 
 def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
@@ -150,6 +160,21 @@ class Ledger:
                     found.setdefault(row, []).append(video_from({**plain, "features": ()}))
                 if stands:
                     settled.add(row)
+        return found
+
+    def reports(self) -> dict[int, list[dict[str, Any]]]:
+        """Row → how the readings went that made what is there of it, the first one first.
+
+        A feature that is added later is made by another reading than those before.
+        """
+        found: dict[int, list[dict[str, Any]]] = {}
+        replaced: set[tuple[int, str]] = set()
+        for segment in reversed(self.segments()):
+            for plain in reversed(segment.plain()):
+                made = {(plain["row"], feature["feature"]) for feature in plain["features"]}
+                if not made <= replaced:
+                    found.setdefault(plain["row"], []).insert(0, plain.get("report", {}))
+                replaced |= made
         return found
 
     def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:

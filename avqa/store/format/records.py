@@ -38,7 +38,7 @@ class RowFlag(IntFlag):
     HAS_AUDIO = 1
     """The file has an audio stream: silence in it is recorded silence, not absence."""
     PARTIAL = 2
-    """The file ends before its declared length; the rows up to the break were kept."""
+    """The file is damaged or ends before its declared length, and its good rows were kept."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ class VideoRecord:
     worker: str = ""
     finished_at: str = ""
     run_id: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader warned of, in its order; empty for a video that was not read."""
+        return tuple(self.report.get("warnings", ()))
 
     def to_json(self) -> str:
         """One line of pure ASCII; `video_from` of its JSON gives an equal record."""

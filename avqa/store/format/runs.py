@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from avqa.store.format.records import Status, VideoRecord
@@ -19,18 +19,10 @@ FINISHED = "finished"
 INTERRUPTED = "interrupted"
 DAMAGED = "damaged"
 
-_COLUMNS = (
-    "video_id",
-    "relpath",
-    "feature",
-    "reason",
-    "stage",
-    "message",
-    "attempt",
-    "host",
-    "worker",
-    "finished_at",
-)
+_VIDEO = ("video_id", "relpath")
+_READ = ("attempt", "host", "worker", "finished_at")
+_FAILURE = (*_VIDEO, "feature", "reason", "stage", "message", *_READ)
+_WARNING = (*_VIDEO, "warning", *_READ)
 
 
 class Runs:
@@ -58,25 +50,37 @@ class Runs:
         """Number of the last ledger segment that is in the arrays as a whole."""
         return max((int(run["checkpoint"]) for run in self.all()), default=0)
 
-    def newest_failures(self) -> StorePath | None:
-        """The table of the last run that had failures."""
-        found = self._folder.glob("*-failures.csv")
+    def newest(self, table: Literal["failures", "warnings"]) -> StorePath | None:
+        """The table of the last run that had failures, or warnings."""
+        found = self._folder.glob(f"*-{table}.csv")
         return max(found, key=StorePath.modified, default=None)
 
     def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
-        """Write ``<run>-failures.csv``: one line per failed feature of a video.
+        """Write ``<run>-failures.csv``: one line per failed feature of a video."""
+        rows = [
+            vars(record) | vars(feature)
+            for record in records
+            for feature in record.features
+            if feature.status == Status.FAILED
+        ]
+        return self._write_table(f"{run_id}-failures.csv", _FAILURE, rows)
 
-        File names that are no UTF-8 are written with their own bytes.
-        """
-        path = self._folder / f"{run_id}-failures.csv"
+    def write_warnings(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
+        """Write ``<run>-warnings.csv``: one line per warning about a video."""
+        rows = [
+            vars(record) | {"warning": warning} for record in records for warning in record.warnings
+        ]
+        return self._write_table(f"{run_id}-warnings.csv", _WARNING, rows)
+
+    def _write_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    ) -> StorePath:
+        """Write a table; file names that are no UTF-8 are written with their own bytes."""
         text = io.StringIO(newline="")
         table = csv.writer(text)
-        table.writerow(_COLUMNS)
-        for record in records:
-            for feature in record.features:
-                if feature.status == Status.FAILED:
-                    both: Mapping[str, Any] = vars(record) | vars(feature)
-                    table.writerow([both[column] for column in _COLUMNS])
+        table.writerow(columns)
+        table.writerows([row[column] for column in columns] for row in rows)
+        path = self._folder / name
         path.write(text.getvalue().encode("utf-8", "surrogateescape"))
         return path
 

@@ -22,7 +22,7 @@ from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import chunk_path
 from avqa.store.format.frame_times import FrameTimes
-from avqa.store.format.ledger import newest_only
+from avqa.store.format.ledger import lost_rows_in, newest_only, warnings_in
 from avqa.store.format.records import (
     FINISHED,
     ChunkRecord,
@@ -129,10 +129,17 @@ class Snapshot:
         self, ids: dict[int, str], status: dict[str, NDArray[np.uint8]]
     ) -> Iterator[VideoRecord]:
         bases: dict[int, VideoRecord] = {}
+        reports = self._store.ledger.reports()
         known: dict[tuple[int, str], FeatureRecord] = {}
         for record in newest_only(self._store.ledger.segments()):
             if ids.get(record.row) == record.video_id:
-                bases[record.row] = replace(record, features=(), pts=())
+                # One record has to tell what all that were made of the video did.
+                merged = {
+                    "warnings": list(warnings_in(reports[record.row])),
+                    "lost_rows": list(lost_rows_in(reports[record.row])),
+                }
+                report = record.report | {key: values for key, values in merged.items() if values}
+                bases[record.row] = replace(record, features=(), pts=(), report=report)
                 known |= {(record.row, of.feature): of for of in record.features}
         length = {feature: self._store.length(feature) for feature in self.features}
         index = {name: self._store.arrays.columns[f"index/{name}"].values for name in _TIMES}

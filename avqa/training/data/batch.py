@@ -34,6 +34,8 @@ class Batch:
     """[B] long, place of the question's video among the V."""
     lengths: Tensor
     """[V] long, real seconds of each video."""
+    lost: Tensor
+    """[V, T] bool, seconds that damage has taken."""
     videos: dict[str, Tensor]
     """Field of `HeadInput` → [V, T, ...], of any floating type."""
     texts: dict[str, Tensor]
@@ -46,8 +48,9 @@ class Batch:
     @functools.cached_property
     def inputs(self) -> HeadInput:
         """What a head reads: float32, one row a question."""
-        seconds = max((rows.shape[1] for rows in self.videos.values()), default=1)
+        seconds = self.lost.shape[1]
         real = torch.arange(seconds, device=self.lengths.device) < self.lengths[:, None]
+        real &= ~self.lost
         spread = {field: _spread(rows, self.of_video) for field, rows in self.videos.items()}
         texts = {
             field: value.float() if value.is_floating_point() else value
@@ -69,6 +72,7 @@ class Batch:
             change(self.rows),
             change(self.of_video),
             change(self.lengths),
+            change(self.lost),
             {field: change(rows) for field, rows in self.videos.items()},
             {field: change(value) for field, value in self.texts.items()},
         )

@@ -86,7 +86,8 @@ class FeatureReader(Protocol):
 
         Returns:
             Field of `HeadInput` → ``[T, ...]`` of any floating type, ``patch`` as ``[T, P, D]``;
-            T is the same for all fields, and at least 1.
+            T is the same for all fields, and at least 1. If some rows are lost to damage, also
+            ``valid`` [T], false there.
         """
         ...
 
@@ -250,6 +251,9 @@ class VideoFeatures:
             found |= self._read_kept(video_id)
         # Imported features may differ by a second.
         seconds = min(map(len, found.values()), default=0)
+        lost = torch.from_numpy(self.store.lost_rows(video_id))[self._rows][:seconds]
+        if lost.any() and not lost.all():  # a head needs one row at least
+            found["valid"] = ~lost
         return {field: rows[:seconds] for field, rows in found.items()}
 
     def _read_kept(self, video_id: str) -> dict[str, Tensor]:

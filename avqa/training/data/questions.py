@@ -90,13 +90,14 @@ class QuestionSet(Dataset[Batch]):
         places: dict[str, int] = {}
         of_video = [places.setdefault(self.video_ids[row], len(places)) for row in rows]
         with one_thread():
-            lengths, videos = _padded([self.features.read(video) for video in places])
+            lengths, lost, videos = _padded([self.features.read(video) for video in places])
         chosen = torch.tensor(rows)
         return Batch(
             answers=self.answers[chosen],
             rows=chosen,
             of_video=torch.tensor(of_video),
             lengths=lengths,
+            lost=lost,
             videos=videos,
             texts={field: column.of(chosen) for field, column in self._texts.items()},
         )
@@ -113,16 +114,22 @@ class _Column:
         return self.values[rows if self.number is None else self.number[rows]]
 
 
-def _padded(videos: list[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Lengths [V], and field → [V, T, ...], 0 behind a video's end."""
+def _padded(videos: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Lengths [V], lost rows [V, T], and field → [V, T, ...], 0 behind a video's end."""
     lengths = [max(map(len, rows.values()), default=1) for rows in videos]
+    lost = torch.zeros(len(videos), max(lengths), dtype=torch.bool)
+    for place, (seconds, rows) in enumerate(zip(lengths, videos, strict=True)):
+        if "valid" in rows:
+            lost[place, :seconds] = ~rows["valid"]
     padded = {}
     for field, first in videos[0].items():
+        if field == "valid":
+            continue
         padded[field] = MEMORY.empty((len(videos), max(lengths), *first.shape[1:]), first.dtype)
         for place, (seconds, rows) in enumerate(zip(lengths, videos, strict=True)):
             padded[field][place, :seconds] = rows[field]
             padded[field][place, seconds:] = 0
-    return torch.tensor(lengths), padded
+    return torch.tensor(lengths), lost, padded
 
 
 def _target(question: Question, head: Head, training: bool) -> int:

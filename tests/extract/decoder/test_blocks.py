@@ -13,37 +13,40 @@ from avqa.extract.encoders import Input
 class Sink:
     """Takes blocks in place of the parent."""
 
-    def __init__(self) -> None:
-        self.rows: list[int] = []
+    def __init__(self, num_rows: int) -> None:
+        self.rows: list[int | None] = [None] * num_rows
+        self._end = 0
 
     def send_block(self, name: str, first_row: int, rows: np.ndarray) -> None:
-        assert first_row == len(self.rows)
-        self.rows += rows[:, 0].tolist()
+        assert first_row >= self._end
+        self._end = first_row + len(rows)
+        self.rows[first_row : self._end] = rows[:, 0].tolist()
 
 
-def in_order(index: list[int], passed_over: int) -> tuple[list[int], int]:
-    """Rows sent, and the most that were kept, of a grid one of whose frames never comes."""
-    sink, most = Sink(), 0
+def in_order(index: list[int], *passed_over: int) -> tuple[list[int | None], list[int], int]:
+    """Rows sent, those lost, and the most that were kept, of a grid; some frames never come."""
+    sink, most = Sink(len(index)), 0
     inputs = [Prepared("p", np, "p", Input("frame", (1,), "uint8"), {})]
     rows = RowsInOrder(np.array(index), inputs, sink)  # type: ignore[arg-type]
-    for value in sorted(set(index) - {passed_over}):
+    for value in sorted(set(index) - set(passed_over)):
         rows.add(value, {"p": np.array([value])})
         most = max(most, len(rows._kept))
-        if rows.stuck:
-            break
-    rows.flush()
-    return sink.rows, most
+    rows.finish()
+    return sink.rows, rows.lost, most
 
 
-def test_rows_kept_after_a_gap_are_bounded() -> None:
-    assert in_order(list(range(1000)), passed_over=20) == (list(range(20)), 1)
+def test_rows_on_either_side_of_a_gap() -> None:
+    frames = list(range(1000))
+    rows = [None if frame in (0, 20, 21, 999) else frame for frame in frames]
+    assert in_order(frames, 0, 20, 21, 999) == (rows, [0, 20, 21, 999], 0)
+    assert in_order(frames, *frames[1:]) == ([0, *[None] * 999], frames[1:], 0)
 
 
-def test_a_grid_that_comes_back_gets_all_rows_before_the_gap() -> None:
+def test_a_grid_that_comes_back_loses_one_row() -> None:
     """Frame 35 is passed over before 38 comes, but its row is after that of 38."""
     index = [0, 10, 20, 30, 38, 32, 35, 38]
-    assert in_order(index, passed_over=35) == ([0, 10, 20, 30, 38, 32], 1)
-    assert in_order(index, passed_over=-1) == (index, 2)
+    assert in_order(index, 35) == ([0, 10, 20, 30, 38, 32, None, 38], [6], 1)
+    assert in_order(index) == (index, [], 2)
 
 
 def test_ring_refuses_what_does_not_fit() -> None:

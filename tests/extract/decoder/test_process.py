@@ -163,20 +163,20 @@ def test_published_grid_that_comes_back_to_earlier_pictures(decoder: DecoderProc
     np.testing.assert_array_equal(rows[:, 0], header.index % 256)
 
 
-def test_rows_up_to_a_gap_are_partial(decoder: DecoderProcess) -> None:
+def test_rows_on_either_side_of_a_gap_are_sent(decoder: DecoderProcess) -> None:
     _, blocks, footer = read(decoder, "/x/40_gap", FRAME)
-    assert [(b.first_row, len(b.rows)) for b in blocks] == [(0, 3)]
-    assert footer.report.partial
-    assert footer.report.warnings == ["decoded 3 of 40 rows"]
-    # What comes after the gap is of no use: the next frame tells it, and no more are decoded.
-    assert footer.report.packets == 4
+    assert [(b.first_row, len(b.rows)) for b in blocks] == [(0, 3), (4, 16), (20, 16), (36, 4)]
+    assert (footer.report.partial, footer.report.lost_rows) == (True, [3])
+    assert footer.report.warnings == ["decoded 39 of 40 rows; lost seconds: 3"]
 
 
-def test_frames_up_to_a_gap_are_written(decoder: DecoderProcess, tmp_path: Path) -> None:
-    *_, footer = decoder.write_frames("/x/40_gap_mute", str(tmp_path), Settings(), Limits())
+def test_frames_on_either_side_of_a_gap_are_written(
+    decoder: DecoderProcess, tmp_path: Path
+) -> None:
+    *_, footer = decoder.write_frames("/x/6_gap_mute", str(tmp_path), Settings(), Limits())
     assert isinstance(footer, Footer)
-    assert (footer.report.partial, footer.report.packets) == (True, 4)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"0000{k}.png" for k in range(3)]
+    assert (footer.report.partial, footer.report.lost_rows) == (True, [3])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"0000{k}.png" for k in (0, 1, 2, 4, 5)]
 
 
 # Failures. Each is followed by a good video.

@@ -288,7 +288,7 @@ def test_lost_index(decoder: DecoderProcess, clip: Path, tmp_path: Path) -> None
     assert error.reason == "not_media"
 
 
-def test_damage_in_a_picture_ends_the_rows_and_is_said(
+def test_damage_in_a_frame_costs_the_rows_to_the_next_key_frame(
     decoder: DecoderProcess, tmp_path: Path
 ) -> None:
     """One key frame of noise, at 4 s: no frame predicted from it is given."""
@@ -304,12 +304,13 @@ def test_damage_in_a_picture_ends_the_rows_and_is_said(
     path = tmp_path / "bad.mkv"
     path.write_bytes(data[:at] + noise + data[at + len(noise) :])
     video = Video(decoder, path)
-    assert video.frames == [15, 45, 75, 105]
+    assert video.frames == [15, 45, 75, 105, 195, 225]
     report = video.footer.report
     assert (video.header.num_rows, report.partial, report.corrupt) == (8, True, 1)
+    assert report.lost_rows == [4, 5]
     assert report.warnings == [
         "1 packets or frames were corrupt and passed over",
-        "decoded 4 of 8 rows",
+        "decoded 6 of 8 rows; lost seconds: 4 to 5",
     ]
 
 
@@ -347,7 +348,8 @@ def test_hole_in_the_sound_is_silence_and_said(
     assert video.footer.audio_error is None
     assert video.seconds == [0, None, 2, 3]
     (warning,) = video.footer.report.warnings
-    assert warning == "39 packets of audio do not decode: silence there"
+    lost = "sound is lost: 0.83 of 4 s, at 0.98 to 1.81 s; silence stands there"
+    assert warning == lost
 
 
 # Odd but valid.

@@ -5,7 +5,8 @@
 Frames and audio follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
 ``slow`` (0.1 s per frame), ``gated`` (waits while the file ``gate`` exists), ``bad_sound``,
-``half`` (only half of the frames decode).
+``half`` (only half of the frames decode), ``holes`` (those of the seconds 1, 4 and 5 do not).
+``warn`` lists warnings.
 """
 
 import ctypes
@@ -51,8 +52,11 @@ class FakeReader:
 
     def frames(self, probe, wanted, report, *, full=False):
         report.planned = not full
+        report.warnings = probe.private.get("warn", [])
         if probe.private["act"] == "half":
             wanted = [index for index in wanted if index < len(probe.times.pts) // 2]
+        if probe.private["act"] == "holes":
+            wanted = [index for index in wanted if index // 2 not in (1, 4, 5)]
         for count, index in enumerate(wanted):
             self._misbehave(probe, count)
             rng = np.random.default_rng((probe.private["seed"], index))
@@ -76,6 +80,7 @@ class FakeReader:
 
     def audio(self, probe, report):
         info = probe.private
+        report.warnings = report.warnings or info.get("warn", [])
         if info["act"] == "bad_sound":
             raise MediaError("corrupt", "the fake audio was told so", stage="sound")
         for second in range(info["seconds"]):

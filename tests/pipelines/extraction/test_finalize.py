@@ -29,12 +29,14 @@ from avqa.errors import (
 from avqa.pipelines.extraction import finalize as module
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.extraction.finalize import finalize
+from avqa.pipelines.extraction.stores import status_lines
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.lock import Lock
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
+WARNED = ["'v0': of v0", "'v1': of v1"]
 POOL, AUDIO = stub.POOL, stub.AUDIO
 
 
@@ -85,16 +87,20 @@ def test_real_elements_give_the_bytes_of_one_run(tmp_path, extract, monkeypatch)
     reused_children.install(monkeypatch)
     folder = tmp_path / "videos"
     for seed in range(2):
-        write(folder, f"v{seed}", seconds=3, seed=seed)
+        write(folder, f"v{seed}", seconds=3, seed=seed, warn=[f"of v{seed}"])
     write(folder, "mute", seconds=2, audio=False)
     write(folder, "bad", act="bad_sound")  # then mute, v0, v1
     extract("whole", features=(light.AUDIO,))
     for index in (1, 0):
         extract(features=(light.AUDIO,), partition=Partition(index, 2))
+    assert sorted(status_lines(tmp_path / "store", warnings=True)) == WARNED
     report = finalize(tmp_path / "store")
     assert report.summary().startswith(
-        "4 videos: 3 from 2 parts, 0 already there, 1 failed, 1 without audio; 6 rows, "
+        "4 videos: 3 from 2 parts, 0 already there, 1 failed, 1 without audio, 2 with warnings (see"
+        f" {report.warnings_path}); 6 rows, "
     )
+    assert report.warnings_path.read_text(encoding="utf-8").count(".mp4,of v") == 2
+    assert status_lines(tmp_path / "store", warnings=True) == WARNED
     assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
     assert not verify(tmp_path / "store").problems
     assert avqa.open_store(tmp_path / "store").read("v1", light.AUDIO).shape == (3, 128)

@@ -91,6 +91,7 @@ def test_pictures_sound_and_times(clip: Path, tmp_path: Path) -> None:
         "audio_start_seconds": pytest.approx(0, abs=0.05),
         "audio_end_seconds": pytest.approx(4, abs=0.05),
         "partial": False,
+        "restarts": [],
         "warnings": [],
         "rows": [
             {"file": f"0000{k}.png", "index": 15 + 30 * k, "pts_seconds": k + 0.5, "mode": "mid"}
@@ -327,13 +328,15 @@ def test_bad_sound_leaves_pictures_and_no_half_file(
     assert not (tmp_path / "out" / "audio.wav").exists()
 
 
-def test_file_that_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_that_does_not_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = fake("9_gap", tmp_path, monkeypatch)
-    assert (report.num_rows, report.num_frames) == (9, 3)
-    assert report.summary().endswith("\nwarning: decoded 3 of 9 rows")
+    assert (report.num_rows, report.num_frames) == (9, 8)
+    assert report.summary().endswith("\nwarning: decoded 8 of 9 rows; lost seconds: 3")
     found = index(tmp_path / "out")
-    assert (found["T"], len(found["rows"]), found["partial"]) == (9, 3, True)
-    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+    assert (found["T"], len(found["rows"]), found["partial"]) == (9, 8, True)
+    assert [row["file"] for row in found["rows"]] == sorted(
+        file.name for file in (tmp_path / "out").glob("*.png")
+    )
 
 
 def test_full_disk_is_not_the_videos_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The driver end to end on scripted videos: resume, append, change, failures, refusals."""
 
 import csv
+import pickle
 import shutil
 
 import numpy as np
@@ -18,6 +19,7 @@ from avqa.pipelines.engine import engine
 from avqa.store.checks.verify import verify
 from avqa.store.format.records import RowFlag, Status
 from avqa.store.lock import Lock
+from avqa.store.packing.pack import pack
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 
@@ -178,11 +180,39 @@ def test_a_damaged_video_fails_unless_its_good_rows_are_accepted(tmp_path, extra
     report = extract(features=features, chunk_seconds=3, retry_failed=True, accept_partial=True)
     assert (report.extracted, report.failed) == (1, 0)
     store = avqa.open_store(tmp_path / "store")
+    warnings = ("ends at damage: the first 4 of 8 rows are kept",)
+    assert (store.warnings("torn"), store.warnings("whole")) == (warnings, ())
+    assert not store.lost_rows("torn").any()
     for feature in features:
         rows = store.read("torn", feature)
         assert len(rows) == 4
         np.testing.assert_array_equal(rows, store.read("whole", feature)[:4])
     assert not verify(tmp_path / "store").problems
+
+
+def test_rows_that_are_lost_in_the_middle_are_zeros_and_told(tmp_path, extract):
+    write(tmp_path, "torn", seconds=8, seed=5, act="holes")
+    write(tmp_path, "whole", seconds=8, seed=5)
+    features = (POOL, AUDIO)
+    report = extract(features=features, chunk_seconds=2)
+    assert "damaged: rows=5 of 8" in report.report_path.read_text(encoding="utf-8")
+    report = extract(features=features, chunk_seconds=2, retry_failed=True, accept_partial=True)
+    assert (report.extracted, report.failed, report.rows) == (1, 0, 8)
+    store = avqa.open_store(tmp_path / "store")
+    lost = store.lost_rows("torn")
+    assert lost.tolist() == [k in (1, 4, 5) for k in range(8)]
+    rows, whole = store.read("torn", POOL), store.read("whole", POOL)
+    np.testing.assert_array_equal(rows[~lost], whole[~lost])
+    assert not rows[lost].any()
+    assert whole[lost].any(axis=1).all()
+    np.testing.assert_array_equal(store.read("torn", AUDIO), store.read("whole", AUDIO))
+    assert not store.lost_rows("whole").any()
+    assert store.warnings("torn") == ("decoded 5 of 8 rows; lost seconds: 1, 4 to 5",)
+    assert not verify(tmp_path / "store").problems
+    pack(tmp_path / "store", tmp_path / "packed")
+    packed = avqa.open_store(tmp_path / "packed")
+    np.testing.assert_array_equal(packed.lost_rows("torn"), lost)
+    assert pickle.loads(pickle.dumps(packed)).lost_rows("torn").sum() == 3
 
 
 def test_sound_that_fails_does_not_harm_the_pictures(tmp_path, extract):

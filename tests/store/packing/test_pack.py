@@ -6,6 +6,7 @@ import os
 import random
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import google_crc32c
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import xarray
 import zarr
 from helpers.store.packed import LENGTHS, SHARD_VIDEOS, damage
-from helpers.store.stored import FEATURES, SPECS, make_store
+from helpers.store.stored import FEATURES, SPECS, failure, make_store
 from helpers.store.stores import store_bytes
 from helpers.store.written import TEXT_SPECS, named
 from hypothesis import given
@@ -62,6 +63,17 @@ def test_every_video_and_feature_reads_the_same(original, made):
     assert copy.status("silent", "vggish/audio") == Status.ABSENT
     assert copy.status("c", "clip/patch") == Status.PENDING
     assert copy.recipe("clip/frame") == working.recipe("clip/frame")
+
+
+def test_all_warnings_are_in_the_one_record(tmp_path):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        for spec in SPECS:
+            warned = {"warnings": [spec.name], "packets": 7}
+            store.commit([replace(failure("a", 0, (spec,)), report=warned)])
+    pack(path, tmp_path / "P")
+    assert open_store(tmp_path / "P").warnings("a") == tuple(spec.name for spec in SPECS)
 
 
 def test_texts_read_the_same(original, made):

@@ -6,16 +6,25 @@ import pytest
 import torch
 from helpers.extraction import dropped
 from helpers.store import stored
-from helpers.store.reading import EVERYTHING, NAMES, SPEC, expected, store_of, store_with
+from helpers.store.reading import (
+    EVERYTHING,
+    NAMES,
+    SPEC,
+    expected,
+    question_set,
+    store_of,
+    store_with,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa import heads
 from avqa.errors import ConfigError, FeatureMissing, StoreError
 from avqa.store.format.chunks import chunk_path
-from avqa.store.format.records import FeatureRecord, Status
+from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.training.data import features
 from avqa.training.data.features import VideoFeatures, feature_names, num_patches
+from avqa.training.grounding import _inputs
 
 LENGTHS = {"a": 7, "b": 12, "c": 1}
 
@@ -120,6 +129,31 @@ def test_features_that_differ_by_a_second_end_together(tmp_path):
         rows = reader.read("a")
         assert {field: len(values) for field, values in rows.items()} == dict.fromkeys(NAMES, 5)
         np.testing.assert_array_equal(rows["frame"].numpy(), expected("a", "frame", 6)[:5])
+
+
+def with_lost(writer, rows):
+    """Video a of 6 seconds lost 0, 1 and 4; b is whole."""
+    for name, row in rows.items():
+        made = stored.extract(writer, name, row, 6)
+        if name == "a":
+            lost = {"lost_rows": [0, 1, 4]}
+            made = dataclasses.replace(made, row_flags=RowFlag.PARTIAL, report=lost)
+        yield made
+
+
+def test_lost_rows_are_masked(tmp_path):
+    store = store_with(tmp_path / "S", ["a", "b"], lambda *of: list(with_lost(*of)))
+    assert store.lost_rows("a").tolist() == [True, True, False, False, True, False]
+    valid = question_set(store, ["b", "a"])[1].inputs.valid
+    assert valid.tolist() == [[False, False, True, True, False, True]]
+    batch = question_set(store, ["a", "b", "a"]).__getitems__([0, 1])
+    assert batch.to("cpu").inputs.valid.sum(1).tolist() == [3, 6]
+    strided = VideoFeatures(store, NAMES, stride_seconds=2).read("a")
+    assert strided["valid"].tolist() == [False, True, False]
+    first = VideoFeatures(store, NAMES, max_seconds=3)
+    assert _inputs(first, ["b", "a"]).valid.tolist() == [[True] * 3, [False, False, True]]
+    # A head needs one row at least: if all that it would see are lost, they are zeros to it.
+    assert "valid" not in VideoFeatures(store, NAMES, max_seconds=2).read("a")
 
 
 def test_a_head_that_sees_nothing_reads_nothing(store):
