@@ -23,7 +23,7 @@ TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 PEAK, WHITE = 1000.0, 203.0
 """cd/m² that become white, and that white is shown as."""
 CODE_WHITE = 255 << 8
-"""What swscale makes of white in 16 bits."""
+"""What swscale makes of white in 16 bits, of the full range 0.3 % more in 10 bits."""
 _LEVELS = 1 << 16
 _ROWS = 32
 """Done at a time, for less memory."""

@@ -92,7 +92,8 @@ def test_hdr_is_tone_mapped(
         assert_refused(reader, path, transfer)
         return
     rgb, report = shown(reader, path)
-    assert np.abs(strips(rgb) - np.array(greys)[:, None]).max() <= 2
+    off = 2 if full else 1  # swscale makes full range 0.3 % brighter
+    assert np.abs(strips(rgb) - np.array(greys)[:, None]).max() <= off
     assert report.warnings == [f"HDR (transfer={transfer}): frames are tone-mapped to BT.709"]
 
 
