@@ -1,10 +1,11 @@
 """AVI counts its frames and has no times: one that is lost moves all others, but for the index.
 
-Pure functions of the index entries and packets of PyAV.
+Pure functions of the index entries and packets of PyAV, and of the file's first bytes.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,8 +16,12 @@ from numpy.typing import NDArray
 from avqa.extract.media.clock import Clock, Shifts, Track
 from avqa.extract.media.packet_plan import MISSING
 
+MOST_HELD_BACK = 4
+"""Frames that an encoder holds back, at most."""
 CHUNK_HEAD = 8
 """Bytes before a chunk's content: its name and size. The index points at them."""
+
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,17 @@ def index_of(stream: Any) -> Index:
     return Index(*(np.array([entry[k] for entry in entries], np.int64) for k in (0, 1)))
 
 
+def declared_frames(path: str) -> int:
+    """Frames that the header of an AVI file counts; 0 if it does not tell."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    place = head.find(b"avih")
+    if head[:4] != b"RIFF" or not 0 <= place <= len(head) - 28:
+        return 0
+    (count,) = struct.unpack_from("<I", head, place + 24)
+    return int(count)
+
+
 @dataclass(frozen=True)
 class Truth:
     """What is true of the frames of an AVI file."""
@@ -50,11 +66,13 @@ class Truth:
     missing: int = 0
     """Frames that the header counts, and nothing tells where they should be."""
     end: int | None = None
-    """Tick at which the last frame leaves the screen, empty chunks included."""
+    """Tick at which the last chunk ends, empty ones included."""
+    delay: int = 0
+    """Ticks from a chunk to the frames that are shown at its time."""
 
     def extent(self, time_base: Fraction) -> list[tuple[Fraction, Fraction]]:
         """Seconds of begin and end that the header tells, if it does."""
-        return [] if self.end is None else [(Fraction(0), self.end * time_base)]
+        return [] if self.end is None else [(Fraction(0), (self.end + self.delay) * time_base)]
 
 
 def truth(stream: Any, indices: list[Index], tracks: list[Track | None]) -> Truth:
@@ -77,7 +95,8 @@ def truth(stream: Any, indices: list[Index], tracks: list[Track | None]) -> Trut
         Clock(shifts, heard),
         lost=tuple(int(tick) + delay for tick in index.time[~there]),
         damaged=shifts.starts,
-        end=stream.frames + delay if whole else None,
+        end=stream.frames if whole else None,
+        delay=delay,
     )
 
 
@@ -86,12 +105,17 @@ def packed_times(video: Track, frames: NDArray[np.int64]) -> NDArray[np.int64]:
 
     Args:
         video: the packets; each counts one tick.
-        frames: [N] frames in each. The empty one behind a packet of two fills the second's place.
+        frames: [N] frames in each. Behind a packet of two, an empty one fills the second's place.
     """
-    twice = frames > 1
-    filled = np.zeros_like(twice)
-    filled[1:] = twice[:-1] & (frames[1:] == 0)
-    ticks: NDArray[np.int64] = video.dts[(frames > 0) | filled]
+    shown, more = [], 0
+    for tick, count in zip(video.dts.tolist(), frames.tolist(), strict=True):
+        if count or more:
+            shown.append(tick)
+            more += count - 1
+    ticks = np.array(shown, np.int64)
+    # An encoder that comes to hold more frames back leaves a place empty each time.
+    if (frames > 1).any() and ticks[-1] - ticks[0] + 1 - len(ticks) <= MOST_HELD_BACK:
+        ticks = np.arange(ticks[-1] + 1 - len(ticks), ticks[-1] + 1)
     return ticks
 
 

@@ -251,8 +251,9 @@ def read_frames(
         corrupt = max(corrupt, trusted < len(pts))
     table = packet_plan.closed_table(pts, run.length, run.time_base, fps)
     numbers = np.arange(len(pts))
-    if trusted < len(pts) or corrupt:
-        live = container.split(",")[0] in clock.JUMPS
+    kind = container.split(",")[0]
+    if (trusted < len(pts) or corrupt) and kind != "avi":  # its packets' times are only counted
+        live = kind in clock.JUMPS
         table, numbers = _with_lost(table, run, packets, one, lost, live=live)
     file_checks.check_length(path, float(table.duration), limits)
     return run, Frames(table, numbers, trusted, one, corrupt)

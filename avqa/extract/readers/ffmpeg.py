@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media import ffmpeg_program, file_checks, tone
+from avqa.extract.media import avi, ffmpeg_program, file_checks, tone
 from avqa.extract.media.clock import Follower, Track
 from avqa.extract.media.ffmpeg_table import QUIET, START, Frames, Run, read_frames
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, Stretch
@@ -144,7 +144,8 @@ class FfmpegReader:
                 audio and audio[0],
                 heard,
                 frames,
-                _is_short(run, frames, header.declared_seconds),
+                _is_short(run, frames, header.declared_seconds)
+                or (header.container == "avi" and _lacks_frames(path, frames)),
                 _form(audio[2]) if audio is not None else "",
                 hdr[1] if (hdr := _HDR.search(rest)) else "",
                 limits,
@@ -294,6 +295,11 @@ def _is_short(run: Run, frames: Frames, declared: float | None) -> bool:
     start = min(int(times.pts[0]) * times.time_base, Fraction(0))
     end = float(max(times.end * times.time_base, *run.ends.values()) - start)
     return end < declared - max(0.5, 0.01 * declared)
+
+
+def _lacks_frames(path: str, frames: Frames) -> bool:
+    """Whether an AVI is cut: then the program tells the length of what is left."""
+    return len(frames.times.pts) < 0.99 * avi.declared_frames(path) - 1
 
 
 def _form(rest: str) -> str:

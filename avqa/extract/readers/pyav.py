@@ -86,16 +86,19 @@ class PyavReader:
             why = packet_plan.why_no_table(
                 found.packets, name, kind, found.traits, cut_at_start=cut
             )
+            delay = found.counted.delay
             if why:
                 in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
                 times = _decoded_times(path, stream.index, limits, fps, in_order, found.clock)
                 if found.packed is not None and len(found.packed) == len(times.pts):
                     times = packet_plan.closed_table(found.packed, 1, times.time_base, fps)
+                    delay = 0
                 lost = np.array(found.counted.lost, np.int64)
             else:
                 times = packet_plan.time_table(found.packets, stream.time_base, fps)
                 lost = losses.lost_times(found.packets, found.damaged, found.counted.lost)
-            times, places = losses.with_lost(times, lost, found.counted.end)
+            end = found.counted.end
+            times, places = losses.with_lost(times, lost, None if end is None else end + delay)
             private = _Private(
                 stream_index=stream.index,
                 packets=found.packets,
