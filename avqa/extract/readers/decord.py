@@ -27,7 +27,6 @@ from PIL import Image
 from avqa.errors import MediaError
 from avqa.extract.media import container as _container
 from avqa.extract.media import file_checks, packet_plan, pyav_audio
-from avqa.extract.media.holes import with_missing
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 NAME = "decord"
@@ -78,8 +77,6 @@ class DecordReader:
             fps = stream.average_rate or stream.guessed_rate
             times = packet_plan.closed_table(ticks[:, 0].copy(), length, stream.time_base, fps)
             _compare(path, container.format.name, found, times)
-            if with_missing(times, found.packets, found.holes)[1]:
-                raise _wrong(path, "packets are missing, of which it says nothing")
             return Probe(
                 path=path,
                 reader=NAME,

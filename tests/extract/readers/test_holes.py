@@ -6,7 +6,6 @@ import pytest
 from helpers.media import clips
 from helpers.media.damage import without_packets
 
-from avqa.errors import MediaError
 from avqa.extract.media.grid import build_grid
 from avqa.extract.media.types import Limits, Report
 from avqa.extract.readers.pyav import READER
@@ -54,17 +53,6 @@ def test_a_hole_in_the_file(name, tmp_path):
     assert [number or MIDDLES[row] for row, number in enumerate(found)] == MIDDLES
     assert (report.planned, report.corrupt > 0) == (False, True)
     assert rows(clip(name))[0] == MIDDLES
-
-
-def test_decord_refuses_a_hole(tmp_path):
-    decord = pytest.importorskip("avqa.extract.readers.decord", exc_type=ImportError)
-    data = clip("h264.mkv").read_bytes()
-    half, end = len(data) // 2, round(0.56 * len(data))
-    bad = tmp_path / "bad.mkv"
-    bad.write_bytes(data[:half] + bytes(end - half) + data[end:])
-    with pytest.raises(MediaError, match="packets are missing, of which it says nothing"):
-        decord.READER.probe(str(bad), Limits())
-    decord.READER.probe(str(clip("h264.mkv")), Limits())
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "vp9.webm", "vp8.webm"])
