@@ -199,8 +199,8 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         )
     look = _Look(stream, traits)
     fps = stream.average_rate or stream.guessed_rate
-    indexed, late = (name in container.format.name for name in ("mov", "ogg"))
-    holes = Holes(path, float(1 / (fps * stream.time_base)) if fps else 0, late=late)
+    indexed = "mov" in container.format.name
+    holes = Holes(path, float(1 / (fps * stream.time_base)) if fps else 0)
     extents: dict[int, _Extent] = {}
     for packet in packets_of(container, streams, traits.warnings):
         index = packet.stream_index

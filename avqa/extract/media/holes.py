@@ -39,24 +39,15 @@ def has_zeros(path: str, start: int, end: int) -> bool:
 class Holes:
     """Finds the holes before packets of one stream, which come in file order."""
 
-    def __init__(self, path: str, usual: float, *, late: bool) -> None:
-        """Begin with the first packet.
-
-        Args:
-            path: of the file.
-            usual: ticks from packet to packet where they do not say it themselves.
-            late: time stamps jump some packets behind a hole, as Ogg's pages make them.
-        """
+    def __init__(self, path: str, usual: float) -> None:
+        """``usual`` ticks are from packet to packet where they do not say it themselves."""
         self._path = path
         self._usual = usual
-        self._late = late
         self._decoded: int | None = None
         self._shown: int | None = None
         """The latest time stamp."""
         self._edges = [0]
         """Places in the file: end of the last packet, begin and end of what came since."""
-        self._jumped: int | None = None
-        """Number of a packet whose time stamp jumped; not every one has its place."""
         self._damaged = False
         self._count = 0
         self.found: list[int] = []
@@ -64,20 +55,15 @@ class Holes:
 
     def take(self, packet: Any) -> None:
         """Look at the next packet."""
-        # Times of decoding may be guessed from the others, and jump too late.
-        if self._jumped is None and (self._late or self._jump(packet, packet.pts, self._shown)):
-            self._jumped = self._count
-        if self._is_damaged(packet):
+        if self._is_damaged(packet) or self._is_behind_zeros(packet):
             self.found.append(self._count)
-        elif self._jumped is not None and packet.pos is not None and self._has_zeros(packet.pos):
-            self.found.append(self._jumped)
-        if packet.pos is not None:
-            self._jumped, self._edges = None, [packet.pos + packet.size]
         self._count += 1
         self._damaged = packet.is_corrupt
         self._decoded = packet.dts
         if packet.pts is not None:
             self._shown = max(packet.pts, packet.pts if self._shown is None else self._shown)
+        if packet.pos is not None:
+            self._edges = [packet.pos + packet.size]
 
     def pass_by(self, packet: Any) -> None:
         """A packet of another stream: zeros in it are none of a hole."""
@@ -90,9 +76,11 @@ class Holes:
         step = self._jump(packet, packet.dts, self._decoded)
         return bool(0 < step * packet.time_base <= MOST_SECONDS)
 
-    def _has_zeros(self, place: int) -> bool:
-        """Whether zeros lie outside of packets, from the last known place to this one."""
-        between = zip(self._edges[::2], [*self._edges[1::2], place], strict=True)
+    def _is_behind_zeros(self, packet: Any) -> bool:
+        """Times of decoding may be guessed from the others, and jump too late."""
+        if packet.pos is None or not self._jump(packet, packet.pts, self._shown):
+            return False
+        between = zip(self._edges[::2], [*self._edges[1::2], packet.pos], strict=True)
         return any(
             has_zeros(self._path, start, end)
             for start, end in between

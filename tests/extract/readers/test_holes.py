@@ -19,8 +19,6 @@ CLIPS = {
     "h264.ts": ("libx264", "-bf", "2"),
     "h264.flv": ("libx264", "-bf", "0"),
     "mpeg2.ts": ("mpeg2video",),
-    "theora.ogv": ("libtheora",),
-    "mpeg2.vob": ("mpeg2video", "-f", "vob"),
     "vp9.webm": ("libvpx-vp9",),
     "vp8.webm": ("libvpx",),
 }
@@ -49,9 +47,10 @@ def test_a_hole_in_the_file(name, tmp_path):
     bad.write_bytes(data[:start] + bytes(end - start) + data[end:])
     found, report = rows(bad)
     lost = [row for row, number in enumerate(found) if number is None]
-    assert lost in ([3, 4], [4], [4, 5])
+    assert lost in ([4], [4, 5])
     assert [number or MIDDLES[row] for row, number in enumerate(found)] == MIDDLES
-    assert (report.planned, report.corrupt > 0) == (False, True)
+    assert not report.planned
+    assert report.corrupt
     assert rows(clip(name))[0] == MIDDLES
 
 
