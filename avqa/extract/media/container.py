@@ -165,7 +165,7 @@ class Demuxed:
     audio_end: float | None
     """End in seconds of the audio's last packet."""
     holes: list[int]
-    """Numbers of the video packets before which some may be missing."""
+    """Numbers of the video packets before which some are missing."""
 
     def is_short_of(self, container: Any) -> bool:
         """Whether packets end clearly before the length that the header declares."""
@@ -199,7 +199,6 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         )
     look = _Look(stream, traits)
     fps = stream.average_rate or stream.guessed_rate
-    indexed = "mov" in container.format.name
     holes = Holes(path, float(1 / (fps * stream.time_base)) if fps else 0)
     extents: dict[int, _Extent] = {}
     for packet in packets_of(container, streams, traits.warnings):
@@ -207,9 +206,8 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         if index not in extents:
             extents[index] = _Extent(packet.time_base, limits)
         extents[index].take(packet, path, limits)
-        if not indexed:
-            (holes.take if index == stream.index else holes.pass_by)(packet)
         if index == stream.index:
+            holes.take(packet)
             columns[0].append(MISSING if packet.pts is None else packet.pts)
             columns[1].append(packet.duration or 0)
             columns[2].append(packet.is_keyframe)

@@ -1,7 +1,7 @@
 """Holes in a file, of which its container says nothing: where packets were, there are none.
 
-Matroska, MPEG-TS and others go on behind what they cannot read; MP4 has an index. Then time stamps
-jump, and zeros lie in the file between two packets, or one of them is known to be damaged.
+Matroska, MPEG-TS and others go on behind what they cannot read. Then time stamps jump, and zeros
+lie in the file between two packets, or one of them is known to be damaged.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Holes:
         self._decoded: int | None = None
         self._shown: int | None = None
         """The latest time stamp."""
-        self._edges = [0]
-        """Places in the file: end of the last packet, begin and end of what came since."""
+        self._end = 0
+        """Place in the file behind the last packet."""
         self._damaged = False
         self._count = 0
         self.found: list[int] = []
-        """Numbers of the packets that may lie behind holes: frames that are reordered jump, too."""
+        """Numbers of the packets behind holes."""
 
     def take(self, packet: Any) -> None:
         """Look at the next packet."""
@@ -63,12 +63,7 @@ class Holes:
         if packet.pts is not None:
             self._shown = max(packet.pts, packet.pts if self._shown is None else self._shown)
         if packet.pos is not None:
-            self._edges = [packet.pos + packet.size]
-
-    def pass_by(self, packet: Any) -> None:
-        """A packet of another stream: zeros in it are none of a hole."""
-        if packet.pos is not None:
-            self._edges += [packet.pos, packet.pos + packet.size]
+            self._end = packet.pos + packet.size
 
     def _is_damaged(self, packet: Any) -> bool:
         if not (self._damaged or packet.is_corrupt):
@@ -78,14 +73,10 @@ class Holes:
 
     def _is_behind_zeros(self, packet: Any) -> bool:
         """Times of decoding may be guessed from the others, and jump too late."""
-        if packet.pos is None or not self._jump(packet, packet.pts, self._shown):
+        if packet.pos is None or packet.pos - self._end < len(ZERO_BYTES):
             return False
-        between = zip(self._edges[::2], [*self._edges[1::2], packet.pos], strict=True)
-        return any(
-            has_zeros(self._path, start, end)
-            for start, end in between
-            if end - start >= len(ZERO_BYTES)
-        )
+        step = self._jump(packet, packet.pts, self._shown)
+        return step > 0 and has_zeros(self._path, self._end, packet.pos)
 
     def _jump(self, packet: Any, now: int | None, before: int | None) -> int:
         """Ticks between two time stamps if they are more than usual, else 0."""
@@ -95,24 +86,17 @@ class Holes:
         return now - before if now - before > JUMP * usual else 0
 
 
-def with_missing(
-    times: TimeTable, packets: PacketTable, holes: Iterable[int]
-) -> tuple[TimeTable, frozenset[int]]:
-    """The time table with a frame where each hole begins, which will not decode.
+def with_missing(times: TimeTable, packets: PacketTable, holes: Iterable[int]) -> TimeTable:
+    """The time table with a frame where each hole begins: it will not decode.
 
     Without, the frame before the hole would stay on the screen.
-
-    Returns:
-        The table, and those of the ``holes`` in which frames are missing.
     """
     step = int(np.median(np.diff(times.pts))) if len(times.pts) > 1 else 0
-    missing: dict[int, list[int]] = {}
+    missing: list[int] = []
     for number in holes:
         near = packets.pts[max(0, number - CONTEXT_PACKETS) : number + CONTEXT_PACKETS]
         first, last = np.searchsorted(times.pts, [near.min(), near.max()])
         shown: NDArray[np.int64] = times.pts[first : last + 1]
-        missing[number] = [int(pts) + step for pts in shown[:-1][np.diff(shown) > JUMP * step]]
-    added = [pts for of_hole in missing.values() for pts in of_hole]
-    pts = np.union1d(times.pts, np.array(added, np.int64))
-    real = frozenset(number for number, of_hole in missing.items() if of_hole)
-    return TimeTable(pts, times.end, times.time_base), real
+        missing += [int(pts) + step for pts in shown[:-1][np.diff(shown) > JUMP * step]]
+    pts = np.union1d(times.pts, np.array(missing, np.int64))
+    return TimeTable(pts, times.end, times.time_base)

@@ -77,23 +77,22 @@ class PyavReader:
                 raise file_checks.no_frames(path, "no packet of it is shown")
             fps = stream.average_rate or stream.guessed_rate
             name, kind = codec.codec.canonical_name, container.format.name.split(",")[0]
-            holes: frozenset[int] = frozenset()
             why = packet_plan.why_no_table(found.packets, name, kind, found.traits)
             if why:
                 in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
                 times = _decoded_times(path, stream.index, limits, fps, in_order)
             else:
                 times = packet_plan.time_table(found.packets, stream.time_base, fps)
-                times, holes = with_missing(times, found.packets, found.holes)
+                times = with_missing(times, found.packets, found.holes)
             private = _Private(
                 stream_index=stream.index,
                 packets=found.packets,
                 traits=found.traits,
                 by_order=bool(why),
                 why_not_planned=why
-                or ("packets are missing" if holes else "")
+                or ("packets are missing" if found.holes else "")
                 or packet_plan.why_not_planned(found.packets, name, found.traits),
-                holes=holes,
+                holes=frozenset(found.holes),
                 short=found.is_short_of(container),
                 decoded_seconds=float(times.duration),
                 limits=limits,
