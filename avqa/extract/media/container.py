@@ -19,7 +19,6 @@ from av.stream import Discard, Disposition
 
 from avqa.errors import MediaError
 from avqa.extract.media import bitstream, file_checks
-from avqa.extract.media.holes import Holes
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import Limits
 
@@ -164,8 +163,6 @@ class Demuxed:
     """Length of what ``last`` is about, as it is declared."""
     audio_end: float | None
     """End in seconds of the audio's last packet."""
-    holes: list[int]
-    """Numbers of the video packets before which some are missing."""
 
     def is_short_of(self, container: Any) -> bool:
         """Whether packets end clearly before the length that the header declares."""
@@ -198,8 +195,6 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
             f"an audio stream has no decoder: stream {audio.index} is read in its place"
         )
     look = _Look(stream, traits)
-    fps = stream.average_rate or stream.guessed_rate
-    holes = Holes(path, float(1 / (fps * stream.time_base)) if fps else 0)
     extents: dict[int, _Extent] = {}
     for packet in packets_of(container, streams, traits.warnings):
         index = packet.stream_index
@@ -207,7 +202,6 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
             extents[index] = _Extent(packet.time_base, limits)
         extents[index].take(packet, path, limits)
         if index == stream.index:
-            holes.take(packet)
             columns[0].append(MISSING if packet.pts is None else packet.pts)
             columns[1].append(packet.duration or 0)
             columns[2].append(packet.is_keyframe)
@@ -228,7 +222,6 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
         has_audio=audio is not None and audio.index in extents,
         declared_seconds=declared_seconds(container) if declared is None else declared,
         audio_end=extents[audio.index].shown_until if audio and audio.index in extents else None,
-        holes=holes.found,
     )
 
 
@@ -288,8 +281,7 @@ class _Look:
                 layered = bitstream.hevc_has_layers(memoryview(packet), self._length_size)
                 self._traits.layered = layered
         elif self._codec == "vp8":
-            bits = memoryview(packet)
-            return not bitstream.vp8_is_hidden(bits) or not any(bits)  # zeros hide no frame
+            return not bitstream.vp8_is_hidden(memoryview(packet))
         return True
 
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from avqa.extract.media.holes import MOST_SECONDS, has_zeros
 from avqa.extract.media.types import AudioSamples, Stretch
 
 HOLE_SECONDS = 0.1
@@ -20,6 +19,9 @@ LEAST_BYTES = 16
 """Smaller packets of zeros are silence in Vorbis."""
 BLOB = 8
 """A packet so many times larger than any before is what a parser found no packet in."""
+ZERO_BYTES = bytes(1024)
+"""Within a file, what was never written or could not be read."""
+_BLOCK = 1 << 20
 _MOST_SHOWN = 5
 
 
@@ -63,9 +65,7 @@ class LostSound:
             start = float(packet.pts * packet.time_base)
         place = packet.pos or self._places[1]
         if self._end is not None and start - self._end > HOLE_SECONDS:
-            is_near = self._damaged_at >= self._end - NEAR_SECONDS
-            is_near &= start - self._end <= MOST_SECONDS
-            if is_near or has_zeros(self._path, self._places[0], place):
+            if self._damaged_at >= self._end - NEAR_SECONDS or self._has_zeros(place):
                 self._add(self._end, start)
             else:
                 self._goes_on = False
@@ -92,6 +92,17 @@ class LostSound:
             start, _ = self._stretches.pop()
         self._stretches.append((start, end))
         self._goes_on = True
+
+    def _has_zeros(self, place: int) -> bool:
+        """Whether zeros lie in the file between the packets on either side of a hole."""
+        with open(self._path, "rb") as file:
+            file.seek(self._places[0])
+            kept = b""
+            while block := file.read(max(0, min(_BLOCK, place - file.tell()))):
+                if ZERO_BYTES in kept + block:
+                    return True
+                kept = block[-len(ZERO_BYTES) :]
+        return False
 
 
 class Gaps:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from avqa.errors import MediaError
 from avqa.extract.media import file_checks
 from avqa.extract.media.container import audio_stream, opened, packets_of
-from avqa.extract.media.holes import ZERO_BYTES
-from avqa.extract.media.lost_sound import LostSound, is_void, means_zeros
+from avqa.extract.media.lost_sound import ZERO_BYTES, LostSound, is_void, means_zeros
 from avqa.extract.media.types import AudioSamples, Limits, Report
 
 

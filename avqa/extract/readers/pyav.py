@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from avqa.extract.media import container as _container
 from avqa.extract.media import file_checks, packet_plan, pyav_audio
-from avqa.extract.media.holes import with_missing
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 from avqa.extract.media.upright import Upright
@@ -42,8 +41,6 @@ class _Private:
     """The packets end before the declared length."""
     decoded_seconds: float
     limits: Limits
-    holes: frozenset[int] = frozenset()
-    """Numbers of packets before which some are missing."""
 
 
 class _CannotPlan(Exception):
@@ -83,16 +80,13 @@ class PyavReader:
                 times = _decoded_times(path, stream.index, limits, fps, in_order)
             else:
                 times = packet_plan.time_table(found.packets, stream.time_base, fps)
-                times = with_missing(times, found.packets, found.holes)
             private = _Private(
                 stream_index=stream.index,
                 packets=found.packets,
                 traits=found.traits,
                 by_order=bool(why),
                 why_not_planned=why
-                or ("packets are missing" if found.holes else "")
                 or packet_plan.why_not_planned(found.packets, name, found.traits),
-                holes=frozenset(found.holes),
                 short=found.is_short_of(container),
                 decoded_seconds=float(times.duration),
                 limits=limits,
@@ -164,16 +158,10 @@ class _Decoder:
         self._report = report
         self.aspect = _container.aspect_of(self._stream)
         self._damaged_at: int | None = None
-        self._holes = private.holes
 
     def packets(self) -> Iterator[Any]:
         """All packets with content, in decode order; what is bad is passed over."""
-        packets = _container.packets_of(self._container, [self._stream], [])
-        for number, packet in enumerate(packets):
-            if number in self._holes:
-                pts = packet.dts if packet.pts is None else packet.pts
-                self._damage(None if pts is None else pts - 1)  # a key frame may follow
-            yield packet
+        return _container.packets_of(self._container, [self._stream], [])
 
     def decode(self, packet: Any) -> list[Any]:
         """Frames that come out for one packet; None drains the decoder."""
