@@ -20,7 +20,7 @@ from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import read_whole
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
-from avqa.store.format.records import RowFlag, Status, removed
+from avqa.store.format.records import Status, removed
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
 
@@ -368,12 +368,11 @@ class FeatureStore:
         return lost
 
     def _lost_rows(self) -> dict[int, tuple[int, ...]]:
-        """Row → its lost ones, of those that have any; reads the ledger if there may be some."""
+        """Row → its lost ones, of those that have any."""
         if self._lost is None:
-            flags = self._column("index/row_flags")
-            partial = np.flatnonzero(flags & RowFlag.PARTIAL).tolist()
-            reports = self._read_reports() if partial else {}
-            found = {row: lost_rows_in(reports.get(row, ())) for row in partial}
+            tells = Ledger(self.path / "ledger").tells_of_lost_rows()
+            reports = self._read_reports() if tells else {}
+            found = {row: lost_rows_in(of_row) for row, of_row in reports.items()}
             self._lost = {row: rows for row, rows in found.items() if rows}
         return self._lost
 

@@ -29,6 +29,8 @@ _SOURCE = re.compile(
 )
 """Reads what a resumed run needs of a record thirty times faster than all of its JSON."""
 
+_LOST_ROWS = re.compile(rb'"lost_rows":\[\d')
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -176,6 +178,10 @@ class Ledger:
                     found.setdefault(plain["row"], []).insert(0, plain.get("report", {}))
                 replaced |= made
         return found
+
+    def tells_of_lost_rows(self) -> bool:
+        """Whether a record may; far faster than `reports`."""
+        return any(_LOST_ROWS.search(segment.path.read_bytes()) for segment in self.segments())
 
     def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:
         """(video id, row, newest record) of every feature of every video."""
