@@ -165,6 +165,8 @@ def _refuse(path: str, container: str, found: demux.Demuxed, pixels: Any) -> Non
     """
     if set(container.split(",")) & WRONG_CONTAINERS:
         raise _wrong(path, f"container {container}, whose packets it does not find again")
+    if any(number + 1 < len(found.packets) for number in found.damaged):
+        raise _wrong(path, "packets that are damaged or missing, without which it goes on")
     if found.clock.joints:
         raise _wrong(path, "a clock that restarts or jumps")
     if found.traits.gradual:
