@@ -24,8 +24,9 @@ from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
 from avqa.extract.encoders import EncoderModule, Input, Options
-from avqa.extract.media import file_checks, lost_sound
-from avqa.extract.media.audio import (
+from avqa.extract.media import file_checks
+from avqa.extract.media.audio import lost_sound
+from avqa.extract.media.audio.frame_clock import (
     BLOCK_SECONDS,
     FrameClockAudio,
     Waveform,
@@ -33,8 +34,8 @@ from avqa.extract.media.audio import (
     load_resampler,
     write_wav,
 )
+from avqa.extract.media.audio.lost_sound import Gaps
 from avqa.extract.media.grid import Grid, build_grid
-from avqa.extract.media.lost_sound import Gaps
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
 from avqa.plugins import PAGE

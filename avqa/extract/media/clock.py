@@ -25,6 +25,10 @@ LONGEST_GAP = 10.0
 """Seconds without a packet of any track that are no gap, but a jump of the clock."""
 FALL = 0.1
 """Seconds by which a stamp that goes back must do so."""
+WILD = 1.0
+"""Seconds by which a stamp is off that damage has changed."""
+FEW = 8
+"""Packets in a row of which that may be true."""
 TORN = 3
 """Packets before a joint, one of which is flagged: which one, depends on how they are found."""
 ALONE = 1.0
@@ -97,6 +101,12 @@ class Shifts:
 
     starts: tuple[int, ...] = ()
     ticks: tuple[int, ...] = ()
+
+    @classmethod
+    def from_ticks(cls, ticks: Ticks) -> Shifts:
+        """Those that add ``ticks`` [N], packet by packet."""
+        changes = np.flatnonzero(np.diff(ticks, prepend=0))
+        return cls(tuple(changes.tolist()), tuple(ticks[changes].tolist()))
 
     def of(self, number: int) -> int:
         """Ticks to add to the stamps of packet ``number`` of the stream."""
@@ -204,6 +214,37 @@ def one_clock(
     audio = audio if audio is not None and len(audio) else None
     if not ordered:
         video = replace(video, dts=np.full_like(video.dts, MISSING))
+    wild = [_wild(video), _wild(audio) if audio else Shifts()]
+    video, audio = shifted(video, wild[0]), shifted(audio, wild[1]) if audio else None
+    clock = _joined(video, audio, jumps=jumps, slack=slack)
+    both = zip((video, audio), wild, (clock.video, clock.audio), strict=True)
+    shifts = [
+        Shifts.from_ticks(one.all(len(track)) + two.all(len(track))) if track else Shifts()
+        for track, one, two in both
+    ]
+    return Clock(shifts[0], shifts[1], clock.joints)
+
+
+def _wild(track: Track) -> Shifts:
+    """What puts stamps right that jump and come back: damage has changed them, not the clock."""
+    told = _filled(np.where(track.dts == MISSING, track.pts, track.dts))
+    seconds, step = track.seconds(told), track.step()
+    least = WILD
+    if (track.dts == MISSING).all():
+        least += REORDERED * step * float(track.time_base)
+    ticks = np.zeros(len(track), np.int64)
+    i = 1
+    while len(jumps := np.flatnonzero(np.abs(np.diff(seconds[i - 1 :])) > least)):
+        i += int(jumps[0])
+        back = np.flatnonzero(np.abs(seconds[i + 1 : i + 1 + FEW] - seconds[i - 1]) < least)
+        until = i + 1 + int(back[0]) if len(back) else i
+        for number in range(i, until):
+            ticks[number] = told[i - 1] + (number - i + 1) * step - told[number]
+        i = until + 1
+    return Shifts.from_ticks(ticks)
+
+
+def _joined(video: Track, audio: Track | None, *, jumps: bool, slack: int) -> Clock:
     joints = list(_falls(video, audio, slack))
     clock = _continued(video, audio, joints)
     if jumps:

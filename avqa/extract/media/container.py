@@ -13,8 +13,9 @@ from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Disposition
 
-from avqa.extract.media import cropping, file_checks, tone
-from avqa.extract.media.cropping import Crop
+from avqa.extract.media import file_checks
+from avqa.extract.media.frame import cropping, tone
+from avqa.extract.media.frame.cropping import Crop
 from avqa.extract.media.types import Limits
 
 MICROSECONDS = 1_000_000

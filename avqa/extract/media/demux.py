@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media import avi, bitstream, clock, file_checks
+from avqa.extract.media import avi, bitstream, clock, file_checks, losses
 from avqa.extract.media.clock import Clock, Shifts, Track
 from avqa.extract.media.container import (
     audio_stream,
@@ -33,6 +34,8 @@ BAD_PACKETS = 100
 """Reading errors in a row after which the rest of a file is given up."""
 SAY = frozenset({"matroska,webm", "ogg"})
 """Demuxers that only say that they have lost something; others flag packets, or count on."""
+OGG_PAGE = 2.0
+"""Seconds that a page may last. Only its last packet's time is told: the others' are guessed."""
 NEAR_BYTES = 65_536
 """Packets of two tracks that begin a new part together lie no further apart than this."""
 
@@ -58,8 +61,8 @@ class Demuxed:
     """End in seconds of the audio's last packet that an edit list leaves in."""
     cut: bool
     """Something was lost behind the last packet, and nothing else tells how long the file is."""
-    guessed: bool
-    """Nothing tells the times of the frames behind the first damage."""
+    guessed: float
+    """Seconds behind damage of which the times are guessed."""
     declared_seconds: float | None
     """Length of what ``last`` is about, as it is declared."""
     packed: NDArray[np.int64] | None
@@ -92,16 +95,58 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
     chosen = [stream, audio] if audio else [stream]
     declared = declared_of(container, chosen)
     streams = chosen if declared is not None else [*chosen, *_others(container, chosen)]
-    for other in container.streams:
-        if other not in streams:
-            other.discard = Discard.all
     traits = Traits()
     if audio is not None and audio is not default_of(list(container.streams.audio)):
         traits.warnings.append(
             f"an audio stream has no decoder: stream {audio.index} is read in its place"
         )
-    is_avi = container.format.name == "avi"
-    indices = [avi.index_of(each) for each in chosen] if is_avi else []
+    name = container.format.name
+    indices = [avi.index_of(each) for each in chosen] if name == "avi" else []
+    columns, look = _read(container, stream, streams, traits)
+    tracks = {number: found.track() for number, found in columns.items()}
+    video = tracks.pop(stream.index, None) or _Columns(stream.time_base).track()
+    heard = tracks.get(audio.index) if audio is not None else None
+    counted = avi.truth(stream, indices, [video, heard]) if indices else avi.Truth()
+    one = counted.clock
+    if not indices:
+        one = clock.of_container(name, path, video, heard, slack=NEAR_BYTES)
+    if note := one.note():
+        traits.warnings.append(note)
+    video = clock.shifted(video, one.video)
+    if heard is not None and audio is not None:
+        tracks[audio.index] = clock.shifted(heard, one.audio)
+    packets = PacketTable(video.pts, video.duration, look.keys(), look.shown(one.video))
+    damaged = {number for number in look.damaged if not one.is_torn(number)}
+    if look.codec in losses.EVEN:
+        damaged |= losses.behind_gaps(packets)
+    extents = [track.extent() for track in (video, *tracks.values()) if len(track)]
+    for start, end in extents:
+        file_checks.check_length(path, float(end - start), limits)
+    return Demuxed(
+        packets,
+        traits,
+        one,
+        damaged=tuple(sorted(damaged.union(counted.damaged))),
+        first=min((start for start, _ in extents), default=None),
+        last=max((end for _, end in [*extents, *counted.extent(stream.time_base)]), default=None),
+        has_audio=heard is not None,
+        declared_seconds=declared_seconds(container) if declared is None else declared,
+        # Of Matroska it may be the last block of a recording that was broken off.
+        cut=look.lost_end and name == "ogg",
+        guessed=math.inf if counted.missing else OGG_PAGE if name == "ogg" else 0.0,
+        packed=avi.packed_times(video, look.frames()) if indices and look.counts else None,
+        counted=counted,
+        audio_end=columns[audio.index].shown_until(one.audio) if audio and heard else None,
+    )
+
+
+def _read(
+    container: Any, stream: Any, streams: list[Any], traits: Traits
+) -> tuple[dict[int, _Columns], _Look]:
+    """The packets of the streams by their indices, and what those of ``stream`` look like."""
+    for other in container.streams:
+        if other not in streams:
+            other.discard = Discard.all
     columns: dict[int, _Columns] = {}
     look = _Look(stream, traits)
     with complaints() as said:
@@ -113,42 +158,8 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
                 columns[packet.stream_index] = _Columns(packet.time_base)
             columns[packet.stream_index].take(packet)
         look.end(damaged_before=_has_lost(said))
-        # Of Matroska it may be the last block of a recording that was broken off.
-        cut = _has_lost(said) and container.format.name == "ogg"
     traits.reorders = bool(stream.codec_context.has_b_frames)
-    tracks = {number: found.track() for number, found in columns.items()}
-    video = tracks.pop(stream.index, None) or _Columns(stream.time_base).track()
-    heard = tracks.get(audio.index) if audio is not None else None
-    counted = avi.truth(stream, indices, [video, heard]) if is_avi else avi.Truth()
-    name = container.format.name
-    one = (
-        counted.clock if is_avi else clock.of_container(name, path, video, heard, slack=NEAR_BYTES)
-    )
-    if note := one.note():
-        traits.warnings.append(note)
-    damaged = {n for n in look.damaged if not one.is_torn(n)}
-    video = clock.shifted(video, one.video)
-    if heard is not None and audio is not None:
-        tracks[audio.index] = clock.shifted(heard, one.audio)
-    extents = [track.extent() for track in (video, *tracks.values()) if len(track)]
-    for start, end in extents:
-        file_checks.check_length(path, float(end - start), limits)
-    return Demuxed(
-        PacketTable(video.pts, video.duration, look.keys(), look.shown(one.video)),
-        traits,
-        one,
-        damaged=tuple(sorted(damaged.union(counted.damaged))),
-        first=min((start for start, _ in extents), default=None),
-        last=max((end for _, end in [*extents, *counted.extent(stream.time_base)]), default=None),
-        has_audio=heard is not None,
-        declared_seconds=declared_seconds(container) if declared is None else declared,
-        # Ogg tells the time of a page's last packet: behind a lost page the others' are guessed.
-        audio_end=columns[audio.index].shown_until(one.audio) if audio and heard else None,
-        cut=cut,
-        guessed=bool(counted.missing) or container.format.name == "ogg",
-        packed=avi.packed_times(video, look.frames()) if is_avi and look.counts else None,
-        counted=counted,
-    )
+    return columns, look
 
 
 def _has_lost(said: list[tuple[int, str, str]]) -> bool:
@@ -199,13 +210,14 @@ class _Look:
 
     def __init__(self, stream: Any, traits: Traits) -> None:
         codec = stream.codec_context
-        self._codec: str = codec.codec.canonical_name
-        self._length_size = bitstream.nal_length_size(codec.extradata, self._codec)
+        self.codec: str = codec.codec.canonical_name
+        self._length_size = bitstream.nal_length_size(codec.extradata, self.codec)
         self._traits = traits
         self._keys, self._shown, self._hidden = array("b"), array("b"), array("b")
         self._frames = array("q")
-        self.counts = self._codec == "mpeg4"
+        self.counts = self.codec == "mpeg4"
         self.damaged: set[int] = set()
+        self.lost_end = False
 
     def __call__(self, packet: Any, *, damaged_before: bool) -> None:
         """Note what the packet is.
@@ -218,7 +230,7 @@ class _Look:
         data = memoryview(packet)
         if damaged_before and number:
             self.damaged.add(number - 1)
-        if packet.is_corrupt or bitstream.holds_zeros(data, self._codec, self._length_size):
+        if packet.is_corrupt or bitstream.holds_zeros(data, self.codec, self._length_size):
             self.damaged.add(number)
         self._keys.append(packet.is_keyframe)
         self._hidden.append(packet.is_discard)
@@ -226,6 +238,7 @@ class _Look:
 
     def end(self, *, damaged_before: bool) -> None:
         """Note whether something was lost behind the last packet."""
+        self.lost_end = damaged_before
         if damaged_before and self._keys:
             self.damaged.add(len(self._keys) - 1)
 
@@ -243,17 +256,17 @@ class _Look:
         return np.array(self._shown, np.bool_) & ~hidden
 
     def _is_shown(self, packet: Any, data: memoryview) -> bool:
-        if self._codec == "h264":
+        if self.codec == "h264":
             if packet.is_keyframe and not self._traits.gradual:
                 clean = bitstream.h264_starts_clean(data, self._length_size)
                 self._traits.gradual = not clean
-        elif self._codec == "hevc":
+        elif self.codec == "hevc":
             if not self._traits.layered:
                 layered = bitstream.hevc_has_layers(data, self._length_size)
                 self._traits.layered = layered
         elif self.counts:
             self._frames.append(bitstream.mpeg4_frames(data))
-        elif self._codec == "vp8":
+        elif self.codec == "vp8":
             return not bitstream.vp8_is_hidden(data)
         return True
 

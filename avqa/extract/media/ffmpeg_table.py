@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import clock, ffmpeg_program, file_checks, losses, packet_plan
+from avqa.extract.media.audio.lost_sound import LEAST_BYTES, LostSound, means_zeros
 from avqa.extract.media.clock import Clock, Follower, Track
-from avqa.extract.media.lost_sound import LEAST_BYTES, LostSound, means_zeros
 from avqa.extract.media.packet_plan import MISSING, PacketTable
 from avqa.extract.media.types import Limits, Stretch, TimeTable
 

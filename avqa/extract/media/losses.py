@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.media.packet_plan import PacketTable
+from avqa.extract.media.packet_plan import MISSING, PacketTable
 from avqa.extract.media.types import TimeTable
 
 LONGER = 1.5
 """A distance of so many usual ones holds a frame that is not there, if that is near damage."""
+TWICE = 1.9
+"""As much, where nothing else tells of damage: films are shown at 2 and 3 fields by turns."""
+EVEN = frozenset({"mpeg1video", "mpeg2video"})
+"""Codecs whose frames follow each other evenly."""
 VARIES = 0.1
 """Share of such distances beyond which a file has no usual one."""
 
@@ -42,6 +46,17 @@ def lost_times(
     gaps = wide & near[order[:-1]]
     lost: NDArray[np.int64] = pts[:-1][gaps] + round(usual)
     return lost
+
+
+def behind_gaps(packets: PacketTable) -> set[int]:
+    """Numbers of the packets behind a gap, of a codec whose frames follow each other evenly."""
+    shown = np.flatnonzero(packets.shown & (packets.pts != MISSING))
+    order = shown[np.argsort(packets.pts[shown], kind="stable")]
+    steps = np.diff(packets.pts[order])
+    if len(steps) == 0:
+        return set()
+    wide = steps > TWICE * np.median(steps)
+    return set() if wide.mean() > VARIES else set(order[1:][wide].tolist())
 
 
 def with_lost(

@@ -28,7 +28,8 @@ from PIL import Image
 
 from avqa.errors import MediaError
 from avqa.extract.media import container as _container
-from avqa.extract.media import demux, file_checks, packet_plan, pyav_audio
+from avqa.extract.media import demux, file_checks, packet_plan
+from avqa.extract.media.audio import pyav_audio
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
 
 NAME = "decord"

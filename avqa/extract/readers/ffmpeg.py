@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media import avi, ffmpeg_program, file_checks, tone
+from avqa.extract.media import avi, ffmpeg_program, file_checks
 from avqa.extract.media.clock import Follower, Track
 from avqa.extract.media.ffmpeg_table import QUIET, START, Frames, Run, read_frames
+from avqa.extract.media.frame import tone
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, Stretch
 
 NAME = "ffmpeg"

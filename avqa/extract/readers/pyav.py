@@ -18,12 +18,14 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from avqa.extract.media import container as _container
-from avqa.extract.media import file_checks, losses, packet_plan, pyav_audio, tone
+from avqa.extract.media import file_checks, losses, packet_plan
+from avqa.extract.media.audio import pyav_audio
 from avqa.extract.media.clock import Clock
 from avqa.extract.media.demux import demux, packets_of
+from avqa.extract.media.frame import tone
+from avqa.extract.media.frame.upright import Upright
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
 from avqa.extract.media.types import AudioSamples, Frame, Limits, Probe, Report, TimeTable
-from avqa.extract.media.upright import Upright
 
 NAME = "pyav"
 MOST_AHEAD = 16
@@ -43,8 +45,8 @@ class _Private:
     clock: Clock
     damaged: frozenset[int]
     """Numbers of packets whose frames, and all predicted from them, are not to be trusted."""
-    guessed: bool
-    """Nothing tells the times of the frames behind the first damage."""
+    guessed: float
+    """Ticks behind damage of which the times are guessed."""
     short: bool
     """The packets end before the declared length."""
     decoded_seconds: float
@@ -109,7 +111,7 @@ class PyavReader:
                 or packet_plan.why_not_planned(found.packets, name, found.traits),
                 clock=found.clock,
                 damaged=frozenset(found.damaged),
-                guessed=found.guessed,
+                guessed=found.guessed / float(stream.time_base),
                 short=found.is_short_of(container),
                 decoded_seconds=float(times.duration),
                 limits=limits,
@@ -219,9 +221,8 @@ class _Decoder:
             self.damage(frame.pts)
         elif (
             self._damaged_at is not None
-            and not self._private.guessed
             and frame.key_frame
-            and (frame.pts is None or frame.pts > self._damaged_at)
+            and (frame.pts is None or frame.pts > self._damaged_at + self._private.guessed)
             and self._begins_anew(frame.pts)
         ):
             self._damaged_at = None
@@ -395,7 +396,7 @@ def _decoded_times(
     """
     nothing = frozenset[int]()
     private = _Private(
-        stream_index, _NO_PACKETS, Traits(), None, "", clock, nothing, False, False, 0.0, limits
+        stream_index, _NO_PACKETS, Traits(), None, "", clock, nothing, 0.0, False, 0.0, limits
     )
     stamps: list[int] = []
     length = 0

@@ -22,7 +22,7 @@ from typing import Any
 from avqa.errors import EnvironmentFailure, MediaError
 from avqa.extract import encoders
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
-from avqa.extract.media import lost_sound
+from avqa.extract.media.audio import lost_sound
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource, load_state

@@ -1,5 +1,6 @@
 """One clock for files that have several: every part begins where the one before ended."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -146,3 +147,14 @@ def test_note():
         "the file's clock restarts or jumps (7 times): its parts follow each other, new ones begin"
         " at 1.000 s, 2.000 s, 3.000 s, 4.000 s, 5.000 s and 2 more"
     )
+
+
+@pytest.mark.parametrize("wrong", [-50_000, -2_000, 3_000, 900_000])
+@pytest.mark.parametrize("count", [1, 3])
+def test_stamps_that_damage_has_changed_are_no_restart(wrong, count):
+    video, audio = file_of([(5_000, 4_000, 4_000)])
+    pts = video.pts.copy()
+    pts[40 : 40 + count] += wrong
+    found = one_clock(replace(video, pts=pts, dts=pts), audio, jumps=True, ordered=True, slack=0)
+    assert found.joints == ()
+    assert (pts + found.video.all(len(pts)) == video.pts).all()

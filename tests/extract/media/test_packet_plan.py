@@ -12,7 +12,7 @@ from helpers.media import clips
 from helpers.media.cases import PYRAMID, x264, x265
 
 from avqa.extract.media import bitstream, packet_plan
-from avqa.extract.media.cropping import Crop
+from avqa.extract.media.frame.cropping import Crop
 from avqa.extract.media.packet_plan import (
     DECODE,
     DECODE_IF_REFERENCE,

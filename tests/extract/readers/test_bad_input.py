@@ -16,7 +16,7 @@ from helpers.media.moved_sound import move_sound
 
 from avqa.errors import MediaError
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
-from avqa.extract.media.audio import write_wav
+from avqa.extract.media.audio.frame_clock import write_wav
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 

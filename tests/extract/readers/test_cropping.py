@@ -12,7 +12,7 @@ import pytest
 from helpers.media import clips
 
 from avqa.errors import MediaError
-from avqa.extract.media.cropping import Crop, aperture_crop, crop_of
+from avqa.extract.media.frame.cropping import Crop, aperture_crop, crop_of
 from avqa.extract.media.types import Limits, Reader, Report
 
 WIDTH, HEIGHT = 160, 96

@@ -10,7 +10,7 @@ import pytest
 from helpers.media import clips
 
 from avqa.errors import MediaError
-from avqa.extract.media import tone
+from avqa.extract.media.frame import tone
 from avqa.extract.media.types import Limits, Reader, Report
 
 LIGHTS = (0, 1, 10, 50, 100, 203, 400, 1000)

@@ -11,7 +11,7 @@ from helpers.media.damage import without_packets
 
 from avqa.extract import readers
 from avqa.extract.decoder.work import Work
-from avqa.extract.media import lost_sound
+from avqa.extract.media.audio import lost_sound
 from avqa.extract.media.grid import build_grid
 from avqa.extract.media.types import Limits, Reader, Report
 from avqa.extract.settings import Settings

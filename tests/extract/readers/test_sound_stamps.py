@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.media import clips
 
-from avqa.extract.media.audio import FrameClockAudio
+from avqa.extract.media.audio.frame_clock import FrameClockAudio
 from avqa.extract.media.types import Limits, Reader, Report
 
 SECONDS, RATE = 6, 16_000

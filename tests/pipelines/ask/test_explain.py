@@ -277,7 +277,7 @@ def test_long_and_foreign_questions_are_drawn(tmp_path):
 
 
 def test_the_spectrum_shows_the_tone(tmp_path):
-    from avqa.extract.media.audio import write_wav
+    from avqa.extract.media.audio.frame_clock import write_wav
 
     rate = 16_000
     tone = np.sin(2 * np.pi * 2000 * np.arange(rate) / rate).astype(np.float32)

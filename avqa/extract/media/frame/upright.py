@@ -9,9 +9,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from avqa.extract.media import tone
 from avqa.extract.media.container import display_size
-from avqa.extract.media.cropping import Crop, Cropper
+from avqa.extract.media.frame import tone
+from avqa.extract.media.frame.cropping import Crop, Cropper
 
 # FFmpeg's exact conversion: 8 ms for 1280x720 instead of 1, but the default one darkens by 1 to 3
 # levels, and depends on the processor's vector instructions.

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from avqa.errors import MediaError
-from avqa.extract.media.audio import Extent, FrameClockAudio, WindowCutter, to_pcm16, write_wav
+from avqa.extract.media.audio.frame_clock import (
+    Extent,
+    FrameClockAudio,
+    WindowCutter,
+    to_pcm16,
+    write_wav,
+)
 from avqa.extract.media.types import SAMPLE_RATE, AudioSamples, Report
 from avqa.extract.settings import Resample
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import file_checks
+from avqa.extract.media.audio.lost_sound import ZERO_BYTES, LostSound, is_void, means_zeros
 from avqa.extract.media.clock import Shifts
 from avqa.extract.media.container import audio_stream, opened
 from avqa.extract.media.demux import packets_of
-from avqa.extract.media.lost_sound import ZERO_BYTES, LostSound, is_void, means_zeros
 from avqa.extract.media.types import AudioSamples, Limits, Report
 
 AS_IT_IS = Shifts()

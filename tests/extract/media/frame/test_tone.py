@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avqa.extract.media import tone
+from avqa.extract.media.frame import tone
 
 GREYS = {0.1: 11, 1: 28, 10: 73, 26: 108, 50: 142, 84: 177, 203: 230, 400: 250, 1000: 255}
 """cd/m² → code; up to 88 it is 255 · (L / 203)^(1/2.4)."""

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from avqa.extract.media.mixing import Mixer, itu_weights
+from avqa.extract.media.audio.mixing import Mixer, itu_weights
 from avqa.extract.media.types import AudioSamples, Report
 
 SIDE = ("FL", "FR", "FC", "LFE", "SL", "SR")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avqa.extract.media.steady import steady
+from avqa.extract.media.audio.steady import steady
 from avqa.extract.media.types import AudioSamples
 
 RATE, PACKET = 48_000, Fraction(20, 1000)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError
-from avqa.extract.media.mixing import Mixer
-from avqa.extract.media.steady import steady
+from avqa.extract.media.audio.mixing import Mixer
+from avqa.extract.media.audio.steady import steady
 from avqa.extract.media.types import SAMPLE_RATE, AudioSamples, Report
 from avqa.extract.settings import Mix, Resample
 

@@ -1,0 +1,1 @@
+"""From decoded frames to those that are shown: cropped, tone-mapped, upright, of square pixels."""
