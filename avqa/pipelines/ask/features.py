@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from avqa.machine import choose_device, give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.engine.job import fingerprint
-from avqa.pipelines.extraction.single import VideoExtractor
+from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.pipelines.questions.encode import distinct_texts
 from avqa.store.format.recipe_diff import diff_features, recipe_hash, require_same
 from avqa.training.run import Member
@@ -159,7 +160,12 @@ def video_rows(
     missing = tuple(name for name, values in found.items() if values is None)
     if missing:
         say(f"extracting {', '.join(missing)}")
-        made = _extract(video, replace(recipe.settings, features=missing), settings.max_seconds)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", VideoWarning)
+            chosen = replace(recipe.settings, features=missing)
+            made = _extract(video, chosen, settings.max_seconds)
+        for warning in told:
+            say(f"warning: {warning.message}")
         for name in missing:
             cache.write(paths[name], made[name])
             found[name] = made[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from avqa.machine import choose_device
 from avqa.pipelines.engine.engine import Engine, EngineConfig
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, Status
+
+
+class VideoWarning(UserWarning):
+    """What a reader says of a video that is not all as it should be."""
 
 
 class _Memory:
@@ -66,6 +71,7 @@ def extract_video(
 
     Raises:
         MediaError: the video cannot be read.
+        VideoWarning: a warning, of what is not as it should be in it.
         ConfigError, UnknownName: a choice is not allowed.
         WeightsUnavailable: no weights at hand.
     """
@@ -130,6 +136,8 @@ class VideoExtractor:
             if record.status == Status.OK:
                 chunks = self._memory.chunks[record.feature]
                 arrays[record.feature] = np.concatenate([chunks[i] for i in sorted(chunks)])
+        for text in ticket.footer.report.warnings if ticket.footer else []:
+            warnings.warn(f"video {name!r}: {text}", VideoWarning, stacklevel=3)
         assert ticket.header is not None  # a failure was raised above
         arrays["pts"] = ticket.header.pts
         return arrays

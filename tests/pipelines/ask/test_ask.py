@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from avqa.pipelines.ask import features
 from avqa.pipelines.ask.answer import Answer, AskOptions, ask
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.question import Kind, kind_of
+from avqa.pipelines.extraction.single import VideoWarning
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
@@ -143,6 +145,19 @@ def test_the_second_question_extracts_nothing(pstp, avst, own_cache, monkeypatch
     assert asking(pstp, "Where is it?").made == ()
     assert len(own_cache) == 1
     assert encoded == [1, 1]  # two texts
+
+
+def test_what_the_reader_warns_of_is_said(avst, own_cache, monkeypatch):
+    made = features._extract
+
+    def extract(*arguments):
+        warnings.warn("video 'v.mp4': sound is lost", VideoWarning, stacklevel=1)
+        return made(*arguments)
+
+    monkeypatch.setattr(features, "_extract", extract)
+    said = []
+    asking(avst, say=said.append)
+    assert "warning: video 'v.mp4': sound is lost" in said
 
 
 def test_a_damaged_file_of_the_cache_is_made_again(avst, own_cache, tmp_path):

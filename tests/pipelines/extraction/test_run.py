@@ -16,6 +16,7 @@ from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, StoreLocked
 from avqa.extract import encoders
 from avqa.extract.media.types import Limits
 from avqa.pipelines.engine import engine
+from avqa.pipelines.extraction.single import VideoWarning
 from avqa.store.checks.verify import verify
 from avqa.store.format.records import RowFlag, Status
 from avqa.store.lock import Lock
@@ -371,3 +372,11 @@ def test_a_profile_chooses_the_features_of_one_video(tmp_path, reused_children, 
         "vggish/audio": (60, 128),
         "pts": (60,),
     }
+
+
+def test_a_warning_about_one_video_is_one_of_python(tmp_path, reused_children, monkeypatch):
+    monkeypatch.setattr(engine._Networks, "get", lambda self, encoder: Zeros(encoder))
+    write(tmp_path, "v", seconds=1, warn=["sound is lost"])
+    path = tmp_path / "videos/v.mp4"
+    with pytest.warns(VideoWarning, match=f"^video '{path}': sound is lost$"):
+        avqa.extract_video(path, [POOL], decoder=fake_reader.DECODER, weights="random:0")
