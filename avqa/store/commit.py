@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import StorageFailure, StoreError, UnknownName, UnknownVideo
-from avqa.store.format import layout, schema
+from avqa.faults import reading
+from avqa.store.format import chunks, layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
 from avqa.store.format.ledger import Ledger, newest_only
@@ -46,6 +47,8 @@ class Store:
         self._lock = lock
         self._attrs = layout.read_attributes(path)
         self.chunk_seconds: int = self._attrs["chunk_seconds"]
+        self.capacity: int = self._attrs["capacity"]
+        """Rows per object of a column."""
         self.ledger = Ledger(path / "ledger")
         self.runs = Runs(path / "runs")
         heal = tolerant or lock is not None
@@ -87,6 +90,7 @@ class Store:
             raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
         lock.check()
         path = store_path(path)
+        layout.refuse_lost(path)
         with storage_errors(f"store {str(path)!r}"):
             remove_partials(path)
             root = path / schema.GROUP
@@ -344,24 +348,31 @@ class Store:
         lock = self._writable()
         return self._kept(lambda: self.runs.write_failures(lock.run_id, failures))
 
-    def recover(self, *, rebuild: bool = False) -> Recovery:
+    def recover(
+        self, *, rebuild: bool = False, discard: Callable[[StorePath], None] = chunks.delete
+    ) -> Recovery:
         """Heal what a crash left; to be called first by every run on an existing store.
 
         Ledger segments newer than the checkpoint are applied again. After an unclean end also
         leftovers of interrupted writes go, and rows of the last 15 minutes are checked, after a
         power loss by reading them, and made pending if damaged. ``rebuild`` does all of it from
-        the whole ledger.
+        the whole ledger, which has to be sound; ``discard`` takes away objects that no longer count.
 
         Raises:
             StoreLocked: another run took the lock.
+            StoreError: a column is damaged and so is the ledger.
             StorageFailure: the disk is full or read-only.
         """
         lock = self._fenced()
-        with storage_errors(f"store {str(self.path)!r}"):
+        if rebuild or self.damaged:
+            self.ledger.require_sound()
+        self.arrays.discard = discard
+        with reading(f"store {str(self.path)!r}"), storage_errors(f"store {str(self.path)!r}"):
             return self._recover(lock, rebuild or bool(self.damaged))
 
     def _recover(self, lock: Lock, rebuild: bool) -> Recovery:
         found, runs = Recovery(), self.runs.all()
+        self.ledger.begin_after(self.runs.checkpoint())
         interrupted = [
             run["run_id"]
             for run in runs
@@ -390,6 +401,7 @@ class Store:
         for run_id in interrupted:
             self.runs.update(run_id, state=INTERRUPTED)
         layout.allocate_reserve(self.path)
+        layout.keep_copy(self.path)
         return found
 
     @property

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.store.format import layout, schema
-from avqa.store.format.columns import read_whole
+from avqa.store.format.columns import read_column
 from avqa.store.format.records import Status, removed
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
@@ -120,7 +120,7 @@ class FeatureStore:
         return self._arrays[name]
 
     def _column(self, name: str) -> NDArray[Any]:
-        return read_whole(self._array(name), name)
+        return read_column(self._root, name, self._array(name))[0]
 
     @property
     def packed(self) -> bool:

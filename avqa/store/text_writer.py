@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from avqa.errors import StoreError
@@ -28,6 +27,7 @@ from avqa.store.format.texts import (
     CONTENT,
     EOT,
     KEY,
+    create_texts,
     damaged_texts,
     object_name,
     text_entries,
@@ -229,6 +229,27 @@ class Texts:
         self._set(feature, rows[fits], Status.OK)
         return read_record(path).n_bytes
 
+    def set_by_values(self, feature: str, start: int) -> None:
+        """Set the statuses of the chunk that begins at ``start`` by what its object holds.
+
+        Texts that failed and have no values stay failed.
+
+        Raises:
+            StoreLocked: another run took the lock.
+            StorageFailure: the disk is full or read-only.
+        """
+        self._lock.check()
+        try:
+            values = self._read(feature, start)
+            whole = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        except (ValueError, RuntimeError):
+            whole = np.zeros(len(self._pending(start)), bool)
+        known = self.status(feature)[start : start + CHUNK_TEXTS]
+        with storage_errors("the texts' statuses"):
+            self._set(feature, np.flatnonzero(whole) + start, Status.OK)
+            lost = ~whole & (known != Status.FAILED)
+            self._set(feature, np.flatnonzero(lost) + start, Status.PENDING)
+
     def set_pending(self, feature: str, chunk: int) -> None:
         """Make the texts of a chunk of a feature pending: its object is not to be used.
 
@@ -282,37 +303,9 @@ def _create(
     attrs = layout.read_attributes(root.parent)
     layout.check_specs(specs, attrs["features"])
     group = schema.open_group(root)
-    for name, (dtype, fill, shape, dims) in COLUMNS.items():
-        _array(group, name, dtype, fill, (schema.MIN_CAPACITY, *shape), dims)
-    for spec in specs:
-        _array(group, schema.status_name(spec.name), "uint8", 0, (schema.MIN_CAPACITY,), ())
-        _array(group, spec.name, spec.dtype, np.nan, (CHUNK_TEXTS, *spec.shape), spec.dims)
+    create_texts(group, specs)
     entries = {spec.name: layout.feature_entry(spec, recipes[spec.name]) for spec in specs}
     layout.write_attributes(root, {**attrs, ATTRIBUTE: dict(sorted(entries.items()))})
-
-
-def _array(
-    group: zarr.Group,
-    name: str,
-    dtype: str,
-    fill: Any,
-    chunks: tuple[int, ...],
-    dims: tuple[str, ...],
-) -> None:
-    parent = name.rpartition("/")[0]
-    for depth in range(parent.count("/") + 1):
-        group.require_group("/".join(parent.split("/")[: depth + 1]))
-    group.create_array(
-        name,
-        shape=(0, *chunks[1:]),
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=fill,
-        compressors=[{"name": "crc32c"}],
-        chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("text", *dims),
-        overwrite=True,
-    )
 
 
 def _column(root: StorePath, name: str) -> Column:

@@ -7,11 +7,11 @@ Every step may be repeated; the lock, the ledger and full disks are the concern 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from avqa.store.format import schema
-from avqa.store.format.chunks import remove_chunks
+from avqa.store.format.chunks import delete, remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import FeatureRecord, Status, VideoRecord
@@ -41,6 +41,8 @@ class Arrays:
         self._root = store_path(root)
         self._heal = heal
         self._chunk_seconds = chunk_seconds
+        self.discard: Callable[[StorePath], None] = delete
+        """What becomes of chunk objects that no longer count."""
         self._features: list[str] = []
         self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
         for feature in features:
@@ -48,9 +50,17 @@ class Arrays:
         self._images = FrameTimes(root)
         self.seconds = self._images.shape[1]
         """Size of the second axis of all features."""
+        self._require()
         ids = self.columns[schema.VIDEO_ID].values
         self.rows = {str(name): row for row, name in enumerate(ids) if name}
         """Video id → row."""
+
+    def _require(self) -> None:
+        """Look for objects that are gone: every row has an id, and what is ok has a length."""
+        self.columns[schema.VIDEO_ID].require()
+        for feature in self._features:
+            if (self.columns[schema.status_name(feature)].values == Status.OK).any():
+                self.columns[schema.length_name(feature)].require()
 
     def _column(self, name: str) -> Column:
         return Column(self._root, name, heal=self._heal)
@@ -124,7 +134,7 @@ class Arrays:
         }
         for row, feature, first in gone:
             name = feature.feature
-            remove_chunks(self._root, name, row, first, known, axes[name])
+            remove_chunks(self._root, name, row, first, known, axes[name], self.discard)
 
     def _hide_removed(self, records: Sequence[VideoRecord]) -> None:
         """Set these statuses first: what is ok must have its times and its length.

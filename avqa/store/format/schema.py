@@ -28,6 +28,8 @@ import numpy as np
 import zarr
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
+from avqa.errors import AvqaError, StoreError
+from avqa.faults import machine_fault, reading
 from avqa.store.places.files import StorePath, store_path
 
 SCHEMA = "avqa.features/1"
@@ -239,9 +241,25 @@ def require_parents(group: zarr.Group, name: str) -> None:
 def open_array(
     root: StorePath, name: str, mode: Literal["r", "r+"] = "r+"
 ) -> zarr.Array[ArrayV3Metadata]:
-    """Open one existing array of the group ``root``."""
+    """Open one existing array of the group ``root``.
+
+    Raises:
+        StoreError: its metadata is gone or damaged.
+        StorageFailure, EnvironmentFailure: the machine is at fault.
+    """
     store, path = store_path(root / name).zarr()
-    return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+    try:
+        return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+    except AvqaError:
+        raise
+    except Exception as error:  # zarr and its codecs have no common error for bad metadata
+        with reading(f"array {name}"):
+            if machine_fault(error):
+                raise
+        raise StoreError(
+            f"array {name}: its zarr.json is gone or damaged ({error}); expected the metadata of"
+            f" an array; rebuild it with: avqa verify --repair {root.parent}"
+        ) from error
 
 
 def open_group(root: StorePath) -> zarr.Group:

@@ -8,17 +8,17 @@ rows. So the ledger's records alone say what is where, and a shard needs no reco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
 from avqa.machine import num_cores
 from avqa.store.format import schema
+from avqa.store.format.decoding import crc32c
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
 from avqa.store.places.files import StorePath
@@ -46,11 +46,6 @@ def videos_per_shard(chunk_seconds: int, chunk_bytes: int) -> int:
     while videos > 1 and videos * chunk_bytes > MOST_BYTES:
         videos //= 2
     return videos
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C, as Zarr's codec of that name stores it behind the data."""
-    return int(google_crc32c.value(data))
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,11 @@ class ShardProblem:
     detail: str
 
 
+def _block_of(name: str) -> int:
+    part = name.split(".")[1:2]
+    return int(part[0]) if part and part[0].isdecimal() else -1
+
+
 class ShardChecker:
     """Checks the shards of one feature of a packed copy."""
 
@@ -119,12 +119,16 @@ class ShardChecker:
         array: Any = schema.open_array(root, feature, "r")
         self._folder = root / feature
         self._num_axes = len(array.shape) - 2
-        self._seconds = array.chunks[1]
         self._videos = array.shards[0]
         self._values = ChunkChecker(root, feature)
 
     def check(
-        self, records: Mapping[int, FeatureRecord], sizes: Mapping[str, int], *, read: bool
+        self,
+        records: Mapping[int, FeatureRecord],
+        sizes: Mapping[str, int],
+        *,
+        read: bool,
+        unknown: Collection[int] = (),
     ) -> Iterator[ShardProblem]:
         """Compare all shards with the ledger.
 
@@ -132,8 +136,15 @@ class ShardChecker:
             records: row → record.
             sizes: file → size of all objects of the feature.
             read: also read and decode every chunk: index, checksum, finite values, padding.
+            unknown: rows without a record; what is where in their shards cannot be told.
         """
-        shards = {shard.name(self._num_axes): shard for shard in shards_of(records, self._videos)}
+        blocks = {row // self._videos for row in unknown}
+        shards = {
+            shard.name(self._num_axes): shard
+            for shard in shards_of(records, self._videos)
+            if shard.block not in blocks
+        }
+        sizes = {name: size for name, size in sizes.items() if _block_of(name) not in blocks}
         whole = []
         for name, shard in shards.items():
             of = f"shard {name} of {len(shard.pieces)} videos"
@@ -159,14 +170,13 @@ class ShardChecker:
             return [ShardProblem("crc", -1, detail)]
         problems = []
         for (row, chunk), offset in zip(shard.pieces, shard.offsets, strict=True):
-            valid = min(records[row].length - shard.chunk * self._seconds, self._seconds)
-            last = path.read_range(offset + chunk.n_bytes - 4, 4)
-            stored = int.from_bytes(last, "little")
+            data = path.read_range(offset, chunk.n_bytes)
+            stored = int.from_bytes(data[-4:], "little")
             if stored != chunk.crc32c:
                 told = f"checksum {stored:08x}, ledger says {chunk.crc32c:08x}"
                 wrong: tuple[str, str] | None = ("crc", told)
             else:
-                wrong = self._values.check_values(row, shard.chunk, valid)
+                wrong = self._values.check_values(data, shard.chunk, records[row].length)
             if wrong is not None:
                 problems.append(ShardProblem(wrong[0], row, f"chunk={shard.chunk}: {wrong[1]}"))
         return problems

@@ -202,7 +202,8 @@ def _create(snapshot: Snapshot, building: StorePath) -> bytes:
         schema.create_packed(group, feature, array, videos=videos, capacity=capacity)
     for name in _texts_arrays(snapshot):
         schema.require_parents(group, name)
-    group.update_attributes({**snapshot.attrs, "capacity": capacity, layout.PACKED: True})
+    attrs = {**snapshot.attrs, "capacity": capacity, layout.PACKED: True}
+    group.update_attributes(layout.sealed(attrs))
     metadata: bytes = built.pop("zarr.json").to_bytes()
     for name, content in built.items():
         (root / name).write(content.to_bytes(), durable=False)

@@ -21,6 +21,7 @@ from avqa.store.checks.textcheck import check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import chunk_path
+from avqa.store.format.decoding import crc32c
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.records import (
@@ -32,7 +33,6 @@ from avqa.store.format.records import (
     removed,
 )
 from avqa.store.format.runs import Runs
-from avqa.store.format.shards import crc32c
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath, with_retries
 
@@ -58,6 +58,7 @@ class Snapshot:
                 " instead"
             )
         self._store = Store.open(path)
+        self._store.ledger.require_sound()
         self.features = self._store.features()
         self._check_parts()
         status = {feature: self._store.status(feature) for feature in self.features}
