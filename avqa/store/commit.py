@@ -96,7 +96,9 @@ class Store:
             root = path / schema.GROUP
             layout.build_group(root, recipes, specs, chunk_seconds, expected_rows)
             layout.allocate_reserve(path)
-        return cls(path, lock)
+            store = cls(path, lock)
+            layout.keep_copy(path)
+        return store
 
     @classmethod
     def open(cls, path: StorePath, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
@@ -220,6 +222,16 @@ class Store:
             UnknownName: the store has no such feature.
         """
         return self._feature_column(schema.status_name, feature).values.copy()
+
+    def lost_status(self, feature: str) -> NDArray[np.bool_]:
+        """Rows whose status is in no object, so that they read as pending: ``[rows]``.
+
+        They are pending if the ledger has never heard of them, else the object was lost.
+        """
+        column = self._feature_column(schema.status_name, feature)
+        chunks = [int(name.split(".")[1]) for name in column.lost]
+        lost: NDArray[np.bool_] = np.isin(np.arange(column.rows) // self.capacity, chunks)
+        return lost & np.bool_(not column.damaged)
 
     def length(self, feature: str) -> NDArray[np.uint32]:
         """Valid seconds of every row: ``[rows]``, a copy.
@@ -356,7 +368,8 @@ class Store:
         Ledger segments newer than the checkpoint are applied again. After an unclean end also
         leftovers of interrupted writes go, and rows of the last 15 minutes are checked, after a
         power loss by reading them, and made pending if damaged. ``rebuild`` does all of it from
-        the whole ledger, which has to be sound; ``discard`` takes away objects that no longer count.
+        the whole ledger, which has to be sound; ``discard`` takes away objects that no longer
+        count.
 
         Raises:
             StoreLocked: another run took the lock.

@@ -50,8 +50,11 @@ class NewText:
 class Texts:
     """The texts of a store, opened for the driver."""
 
-    def __init__(self, path: StorePath, lock: Lock) -> None:
+    def __init__(self, path: StorePath, lock: Lock, *, heal: bool = False) -> None:
         """Use `open`; ``path`` is the store directory S.
+
+        With ``heal``, all texts of a damaged status column are pending, and `damaged` names the
+        features.
 
         Raises:
             StoreError: a column is damaged; nothing but their content could replace the texts.
@@ -60,7 +63,12 @@ class Texts:
         self._lock = lock
         self.entries = text_entries(layout.read_attributes(path))
         names = [*map(schema.status_name, self.entries), *COLUMNS]  # the key stays last
-        self._columns = {name: _column(self._root, name) for name in names}
+        self._columns = {
+            name: _column(self._root, name, heal=heal and name not in COLUMNS) for name in names
+        }
+        self.damaged = [
+            name for name in self.entries if self._columns[schema.status_name(name)].damaged
+        ]
         self._arrays = {name: schema.open_array(self._root, name) for name in self.entries}
         values = self._columns[KEY].values
         self._rows = {key.tobytes().hex(): row for row, key in enumerate(values)}
@@ -229,26 +237,27 @@ class Texts:
         self._set(feature, rows[fits], Status.OK)
         return read_record(path).n_bytes
 
-    def set_by_values(self, feature: str, start: int) -> None:
-        """Set the statuses of the chunk that begins at ``start`` by what its object holds.
+    def set_by_values(self, feature: str) -> None:
+        """Set the statuses of a feature by its values: whole ones are ok.
 
-        Texts that failed and have no values stay failed.
+        Others are pending, but for those that failed.
 
         Raises:
             StoreLocked: another run took the lock.
             StorageFailure: the disk is full or read-only.
         """
         self._lock.check()
-        try:
-            values = self._read(feature, start)
-            whole = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-        except (ValueError, RuntimeError):
-            whole = np.zeros(len(self._pending(start)), bool)
-        known = self.status(feature)[start : start + CHUNK_TEXTS]
-        with storage_errors("the texts' statuses"):
-            self._set(feature, np.flatnonzero(whole) + start, Status.OK)
+        for start in range(0, len(self), CHUNK_TEXTS):
+            known = self.status(feature)[start : start + CHUNK_TEXTS]
+            try:
+                values = self._read(feature, start)
+                whole = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            except (ValueError, RuntimeError):
+                whole = np.zeros(len(known), bool)
             lost = ~whole & (known != Status.FAILED)
-            self._set(feature, np.flatnonzero(lost) + start, Status.PENDING)
+            with storage_errors("the texts' statuses"):
+                self._set(feature, np.flatnonzero(whole) + start, Status.OK)
+                self._set(feature, np.flatnonzero(lost) + start, Status.PENDING)
 
     def set_pending(self, feature: str, chunk: int) -> None:
         """Make the texts of a chunk of a feature pending: its object is not to be used.
@@ -308,8 +317,8 @@ def _create(
     layout.write_attributes(root, {**attrs, ATTRIBUTE: dict(sorted(entries.items()))})
 
 
-def _column(root: StorePath, name: str) -> Column:
+def _column(root: StorePath, name: str, *, heal: bool) -> Column:
     try:
-        return Column(root, name)
+        return Column(root, name, heal=heal)
     except StoreError as error:
         raise damaged_texts(name) from error

@@ -83,10 +83,9 @@ class FeatureCheck:
     def _find_lost_status(self) -> None:
         """An array whose object is gone reads as pending everywhere."""
         column = self._store.arrays.columns[schema.status_name(self._feature)]
-        height = self._store.capacity
-        lost = {int(name.split(".")[1]) for name in column.lost}
-        told = [row for row in self._ids if row in self._records and row // height in lost]
-        if told and not column.damaged:
+        lost = self._store.lost_status(self._feature)
+        told = [row for row in self._ids if row in self._records and lost[row]]
+        if told:
             detail = f"{column.lost[0]} is gone; the ledger has {len(told)} videos of it"
             self._report.problems.append(
                 Problem("index", column.name, "", -1, detail, remedy="columns")

@@ -1,8 +1,8 @@
 """`avqa verify --repair`: what can be rebuilt is, the rest becomes pending, and nothing is lost.
 
-In this order, so that a kill leaves a store that the next repair goes on with: metadata, texts, what
-is damaged beyond use set aside, the ledger, the columns from the ledger, what is left pending. All
-that is taken away is moved to ``removed/<run>/`` first.
+In this order, so that a kill leaves a store that the next repair goes on with: metadata, texts,
+what is damaged beyond use set aside, the ledger, the columns from the ledger, what is left pending.
+All that is taken away is moved to ``removed/<run>/`` first.
 """
 
 from __future__ import annotations

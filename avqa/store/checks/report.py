@@ -22,8 +22,9 @@ class Problem:
     """One thing that is not as it should be."""
 
     kind: str
-    """missing, size, crc, not_finite, padding, status, length, index, ledger, metadata, run, orphan,
-    partial, foreign, sample, unreadable (the video, by ``sample``), unread (the machine failed)."""
+    """missing, size, crc, not_finite, padding, status, length, index, ledger, metadata, run,
+    orphan, partial, foreign, sample, unreadable (the video, by ``sample``), unread (the machine
+    failed)."""
     array: str
     video_id: str
     row: int

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.faults import is_limit
-from avqa.store.checks.textrepair import drop, mend_columns, mend_status
+from avqa.store.checks.textrepair import drop, keep_statuses, mend_columns
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import object_sizes
 from avqa.store.format.columns import read_column
@@ -268,11 +268,12 @@ def repair_texts(
         return True
     if not remedies & {"pending", "texts"}:
         return False
-    texts = Texts(path, lock)
+    keep_statuses(path, removed)
+    texts = Texts(path, lock, heal=True)
+    wrong = {p.array.removeprefix("status/") for p in problems if p.kind == "status"}
+    for feature in sorted(wrong | set(texts.damaged)):
+        texts.set_by_values(feature)
     for problem in problems:
         if problem.remedy == "pending":
             texts.set_pending(problem.array, problem.chunk)
-    for problem in problems:
-        if problem.kind == "status":
-            mend_status(path, texts, problem.array.removeprefix("status/"), removed)
     return "pending" in remedies or bool(texts.num_pending())

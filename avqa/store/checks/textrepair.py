@@ -11,10 +11,10 @@ from avqa.errors import StoreError
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import Column, read_column
 from avqa.store.format.removed import Removed
-from avqa.store.format.texts import CHUNK_TEXTS, CONTENT, EOT, KEY, mark_of, text_recipes
+from avqa.store.format.texts import CONTENT, EOT, KEY, mark_of, text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath
-from avqa.store.text_writer import Texts, drop_texts
+from avqa.store.text_writer import drop_texts
 
 METADATA = "zarr.json"
 
@@ -87,13 +87,13 @@ def _write(root: StorePath, name: str, values: Sequence[Any], removed: Removed) 
     column.flush(durable=True)
 
 
-def mend_status(path: StorePath, texts: Texts, feature: str, removed: Removed) -> None:
-    """Set the statuses of a feature by its values: finite ones are ok, others pending."""
-    folder = path / schema.GROUP / schema.status_name(feature)
-    for file in sorted(key for key in folder.sizes() if key != METADATA):
-        removed.keep(folder / file)
-    for start in range(0, len(texts), CHUNK_TEXTS):
-        texts.set_by_values(feature, start)
+def keep_statuses(path: StorePath, removed: Removed) -> None:
+    """Keep copies of the statuses, which may be replaced."""
+    root = path / schema.GROUP
+    for feature in text_recipes(layout.read_attributes(path)):
+        folder = root / schema.status_name(feature)
+        for file in sorted(key for key in folder.sizes() if key != METADATA):
+            removed.keep(folder / file)
 
 
 def drop(path: StorePath, lock: Lock, removed: Removed) -> None:

@@ -94,7 +94,6 @@ def build_group(
     group.update_attributes(sealed(attrs))
     for name in sorted(built, key=lambda name: (name == "zarr.json", name)):
         (root / name).write(built[name].to_bytes())
-    keep_copy(root.parent)
 
 
 def check_specs(
@@ -161,11 +160,12 @@ def read_attributes(path: StorePath) -> dict[str, Any]:
         raise StoreError(
             f"store {str(path)!r} has schema={error.schema!r}; expected"
             f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
+            f"{_or_restoring(path)}"
         ) from error
 
 
 class _OtherSchema(Exception):
-    """Attributes that fit their checksum, if any, of another schema."""
+    """Attributes of another schema."""
 
     def __init__(self, schema_name: object) -> None:
         self.schema = schema_name
@@ -184,11 +184,11 @@ def _parsed(data: bytes) -> dict[str, Any]:
         raise ValueError("no attributes")
     if found.get("node_type") != "group" or found.get("zarr_format") != 3:
         raise ValueError("no Zarr v3 group")
+    if attrs.get("schema") != schema.SCHEMA:
+        raise _OtherSchema(attrs.get("schema"))
     seal = attrs.pop(_SEAL, None)
     if seal is not None and sealed(attrs)[_SEAL] != seal:
         raise ValueError("its checksum does not fit")
-    if attrs.get("schema") != schema.SCHEMA:
-        raise _OtherSchema(attrs.get("schema"))
     if not all(type(attrs.get(key)) is int and attrs[key] > 0 for key in _COUNTS):
         raise ValueError(f"no {' or no '.join(_COUNTS)}")
     for entries in (attrs.get("features"), attrs.get("texts", {})):
@@ -234,6 +234,10 @@ def _restoring(path: StorePath) -> str:
     if _copy_of(path) is not None:
         return f"restore it from its copy {COPY!r} with: avqa verify --repair {path}"
     return "restore it from a backup"
+
+
+def _or_restoring(path: StorePath) -> str:
+    return f", or, if it was not another one, {_restoring(path)}" if _copy_of(path) else ""
 
 
 def keep_copy(path: StorePath) -> None:

@@ -170,9 +170,9 @@ class Ledger:
         bad = self.bad_lines()
         if bad:
             raise StoreError(
-                f"ledger is damaged: {bad[0]}; bad lines={len(bad)}; expected a record in every"
-                " line; rebuild them from what they told of with: avqa verify --repair"
-                f" {self._folder.parent}"
+                f"store {str(self._folder.parent)!r}: its ledger is damaged: {bad[0]}; bad"
+                f" lines={len(bad)}; expected a record in every line; rebuild them with: avqa"
+                f" verify --repair {self._folder.parent}"
             )
 
     def fingerprints(self) -> dict[int, Fingerprint]:

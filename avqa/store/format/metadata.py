@@ -1,7 +1,7 @@
 """Every ``zarr.json`` below a store's group: what it has to be, and what is wrong with it.
 
-Names, types, chunks and codecs of all arrays follow from the group's attributes. Only shapes do not:
-the arrays have them in common, so that those of the others tell what one should be.
+Names, types, chunks and codecs of all arrays follow from the group's attributes. Only shapes do
+not: the arrays have them in common, so that those of the others tell what one should be.
 """
 
 from __future__ import annotations
@@ -125,9 +125,8 @@ def _built(root: StorePath, attrs: Mapping[str, Any], packed: bool) -> dict[str,
         )
         if packed:
             like: Any = place[spec.name]
-            videos = videos_per_shard(
-                chunk_seconds, int(np.prod(like.chunks)) * like.dtype.itemsize
-            )
+            videos = attrs["features"][spec.name].get("shard_videos")
+            videos = videos or _shard_videos(root, spec.name, like)
             schema.create_packed(group, spec.name, like, videos=videos, capacity=capacity)
     texts = text_entries(attrs)
     if texts:
@@ -150,6 +149,14 @@ def _specs(
                 root, name, chunk_seconds * int(np.prod(shape)) * np.dtype(dtype).itemsize
             )
         yield schema.FeatureSpec(name, shape, tuple(entry["dims"]), sparse, dtype)
+
+
+def _shard_videos(root: StorePath, name: str, like: Any) -> int:
+    """Videos per shard of a copy of version 0.1, which says so nowhere else."""
+    stored = _stored(root, name)
+    if not isinstance(stored, str):
+        return int(stored["chunk_grid"]["configuration"]["chunk_shape"][0])
+    return videos_per_shard(like.chunks[1], int(np.prod(like.chunks)) * like.dtype.itemsize)
 
 
 def _looks_sparse(root: StorePath, name: str, n_bytes: int) -> bool:

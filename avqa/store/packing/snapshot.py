@@ -58,7 +58,6 @@ class Snapshot:
                 " instead"
             )
         self._store = Store.open(path)
-        self._store.ledger.require_sound()
         self.features = self._store.features()
         self._check_parts()
         status = {feature: self._store.status(feature) for feature in self.features}
@@ -117,6 +116,8 @@ class Snapshot:
         )
 
     def _check_parts(self) -> None:
+        for line in self._store.ledger.bad_lines():
+            raise self.damaged("ledger", str(line))
         for file in FrameTimes(self.root).damaged_objects():
             raise self.damaged(schema.PTS, f"{file.name} cannot be read")
         ids = {row: name for name, row in self._store.rows().items()}
@@ -135,6 +136,7 @@ class Snapshot:
             if ids.get(record.row) == record.video_id:
                 bases[record.row] = replace(record, features=(), pts=())
                 known |= {(record.row, of.feature): of for of in record.features}
+        lost = {feature: self._store.lost_status(feature) for feature in self.features}
         length = {feature: self._store.length(feature) for feature in self.features}
         index = {name: self._store.arrays.columns[f"index/{name}"].values for name in _TIMES}
         flags = self._store.arrays.columns["index/row_flags"].values
@@ -143,6 +145,8 @@ class Snapshot:
             for feature in self.features:
                 told, is_now = known.get((row, feature)), Status(int(status[feature][row]))
                 if is_now == Status.PENDING:
+                    if told is not None and lost[feature][row]:
+                        raise self.damaged(schema.status_name(feature), "an object of it is gone")
                     continue
                 if told is None or (told.status, told.length) != (is_now, length[feature][row]):
                     what = f"video {ids[row]!r} {feature}"
