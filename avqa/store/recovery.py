@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.store.format.integrity import ChunkChecker
+from avqa.store.format.layout import REMOVED
 from avqa.store.format.ledger import Ledger, newest_only
 from avqa.store.format.records import Status
-from avqa.store.format.removed import REMOVED
 from avqa.store.places.files import StorePath
 
 SUSPECT_SECONDS = 900.0

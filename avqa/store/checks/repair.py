@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from avqa.store.checks.metadata import FILE, WrongMetadata
+from avqa.store.checks.removed import Removed
 from avqa.store.checks.report import Problem, VerifyReport
 from avqa.store.checks.textcheck import EndOfText, repair_texts
 from avqa.store.commit import Store
@@ -20,7 +22,6 @@ from avqa.store.format import schema
 from avqa.store.format.chunks import remove_chunks
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import BadLine, source_of
-from avqa.store.format.metadata import FILE, WrongMetadata
 from avqa.store.format.records import (
     UNKNOWN_FILE,
     FeatureRecord,
@@ -29,7 +30,6 @@ from avqa.store.format.records import (
     VideoRecord,
     fingerprint_from,
 )
-from avqa.store.format.removed import Removed
 from avqa.store.format.runs import now
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, storage_errors

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.faults import is_limit
+from avqa.store.checks.removed import Removed
 from avqa.store.checks.textrepair import drop, keep_statuses, mend_columns
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import object_sizes
 from avqa.store.format.columns import read_column
 from avqa.store.format.decoding import ChunkDecoder, DamagedObject, read_object
 from avqa.store.format.records import Status
-from avqa.store.format.removed import Removed
 from avqa.store.format.runs import RUNNING, Runs
 from avqa.store.format.texts import (
     CHUNK_TEXTS,

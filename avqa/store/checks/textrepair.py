@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from avqa.errors import StoreError
+from avqa.store.checks.removed import Removed
 from avqa.store.format import layout, schema
 from avqa.store.format.columns import Column, read_column
-from avqa.store.format.removed import Removed
 from avqa.store.format.texts import CONTENT, EOT, KEY, mark_of, text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath

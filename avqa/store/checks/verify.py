@@ -9,6 +9,8 @@ from avqa.errors import StoreError
 from avqa.faults import reading
 from avqa.store.checks.features import FeatureCheck
 from avqa.store.checks.indexcheck import check_index
+from avqa.store.checks.metadata import WrongMetadata, wrong_metadata
+from avqa.store.checks.removed import Removed
 from avqa.store.checks.repair import repair_metadata, repair_store
 from avqa.store.checks.report import Level, Problem, VerifyReport
 from avqa.store.checks.sample import Extract, check_sample
@@ -17,9 +19,7 @@ from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import Ledger
-from avqa.store.format.metadata import WrongMetadata, wrong_metadata
 from avqa.store.format.records import FeatureRecord, Status
-from avqa.store.format.removed import Removed
 from avqa.store.format.runs import RUNNING, Runs
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath, store_path

@@ -14,7 +14,6 @@ from avqa.faults import reading
 from avqa.store.format import schema
 from avqa.store.format.decoding import crc32c, read_object
 from avqa.store.format.recipe_diff import canonical_json, recipe_hash
-from avqa.store.format.removed import REMOVED
 from avqa.store.places.files import StorePath, store_path, take_room
 
 RESERVE = "ledger/.reserve"
@@ -24,6 +23,8 @@ PACKED = "packed"
 """Attribute of packed copies."""
 COPY = "ledger/group.json"
 """Second copy of the group's metadata, of stores that are written."""
+REMOVED = "removed"
+"""Folder for what `avqa verify --repair` takes away, by run."""
 _SEAL = "crc32c"
 _COUNTS = ("chunk_seconds", "capacity")
 _ENTRY = {"shape", "dims", "dtype", "recipe", "recipe_hash"}

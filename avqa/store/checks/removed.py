@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from avqa.store.format.layout import REMOVED
 from avqa.store.places.files import StorePath
-
-REMOVED = "removed"
 
 
 class Removed:
