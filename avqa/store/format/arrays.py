@@ -7,8 +7,11 @@ Every step may be repeated; the lock, the ledger and full disks are the concern 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from avqa.store.format import schema
 from avqa.store.format.chunks import delete, remove_chunks
@@ -31,6 +34,38 @@ def index_values(record: VideoRecord) -> dict[str, float]:
     }
 
 
+class Read(Protocol):
+    """A column as it was read."""
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """All values."""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Objects that are not there."""
+
+
+def impossible(columns: Mapping[str, Read]) -> Iterator[tuple[str, str]]:
+    """(array, why) of the columns that cannot be as they are, of a store or of some features.
+
+    Every row has an id, and whatever is ok has a length; a column has a value for every id.
+    """
+    ids = columns[schema.VIDEO_ID]
+    if ids.lost:
+        yield schema.VIDEO_ID, f"{ids.lost[0]} is gone; expected an id of every video"
+    for name, column in columns.items():
+        if len(column.values) < len(ids.values):
+            yield name, f"{len(column.values)} rows; expected {len(ids.values)}"
+        elif name.startswith("status/"):
+            of_length = schema.length_name(name.removeprefix("status/"))
+            length = columns[of_length]
+            if (column.values > max(Status)).any():
+                yield name, f"{column.values.max()} is no status; expected 0 to {max(Status)}"
+            elif length.lost and (column.values == Status.OK).any():
+                yield of_length, f"{length.lost[0]} is gone; expected a length of what is ok"
+
+
 class Arrays:
     """Index, statuses and lengths in memory, and the size of the features' arrays."""
 
@@ -50,17 +85,15 @@ class Arrays:
         self._images = FrameTimes(root)
         self.seconds = self._images.shape[1]
         """Size of the second axis of all features."""
-        self._require()
+        self._condemn()
         ids = self.columns[schema.VIDEO_ID].values
         self.rows = {str(name): row for row, name in enumerate(ids) if name}
         """Video id → row."""
 
-    def _require(self) -> None:
-        """Look for objects that are gone: every row has an id, and what is ok has a length."""
-        self.columns[schema.VIDEO_ID].require()
-        for feature in self._features:
-            if (self.columns[schema.status_name(feature)].values == Status.OK).any():
-                self.columns[schema.length_name(feature)].require()
+    def _condemn(self) -> None:
+        """Look for columns that cannot be as they are."""
+        for name, why in list(impossible(self.columns)):
+            self.columns[name].condemn(why)
 
     def _column(self, name: str) -> Column:
         return Column(self._root, name, heal=self._heal)

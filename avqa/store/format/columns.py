@@ -19,6 +19,8 @@ from avqa.store.format import schema
 from avqa.store.format.decoding import ChunkDecoder, DamagedObject, read_object
 from avqa.store.places.files import StorePath, store_path
 
+REBUILD = "rebuild it from the ledger with: avqa verify --repair"
+
 
 class Column:
     """An array of the store in one row per video or text, with changes that wait for `flush`."""
@@ -49,23 +51,24 @@ class Column:
         except StoreError:
             if not heal:
                 raise
-            self.damaged = True
-            self._dirty.update(range(len(self._values) // self._chunk))
+            self._start_empty()
 
-    def require(self) -> None:
-        """Treat objects that are not there as damaged: some row has another than the fill value.
+    def condemn(self, why: str) -> None:
+        """Treat the column as damaged: what it holds cannot be.
 
         Raises:
-            StoreError: there are some, and the column is not to be healed.
+            StoreError: it is not to be healed.
         """
-        if not self.lost or self.damaged:
+        if self.damaged:
             return
         if not self._heal:
-            raise StoreError(
-                f"array {self.name}: {self.lost[0]} is gone; expected all of its objects;"
-                " rebuild it from the ledger with: avqa verify --repair"
-            )
+            raise StoreError(f"array {self.name}: {why}; {REBUILD}")
+        self._start_empty()
+
+    def _start_empty(self) -> None:
         self.damaged = True
+        self._values = self._filled(self.rows)
+        self._dirty.update(range(len(self._values) // self._chunk))
 
     def _filled(self, rows: int) -> NDArray[Any]:
         size = max(1, -(-rows // self._chunk)) * self._chunk
@@ -155,6 +158,6 @@ def read_column(root: StorePath, name: str, array: Any) -> tuple[NDArray[Any], t
         except DamagedObject as error:
             raise StoreError(
                 f"array {name}: a chunk is damaged ({error}); expected its checksum to fit;"
-                " rebuild it from the ledger with: avqa verify --repair"
+                f" {REBUILD}"
             ) from error
     return values, tuple(lost)
