@@ -7,6 +7,8 @@ removes what is good.
 from __future__ import annotations
 
 import errno
+import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,6 +50,18 @@ def machine_fault(error: BaseException) -> tuple[str, str] | None:
         name = errno.errorcode.get(error.errno, str(error.errno))
         return name, _ADVICE.get(error.errno, _DISK)
     return None
+
+
+@functools.cache
+def require_thread() -> None:
+    """Make sure that a thread can be started, before zarr tries: its own failure is not clean.
+
+    Raises:
+        RuntimeError: none can.
+    """
+    thread = threading.Thread(target=bool)
+    thread.start()
+    thread.join()
 
 
 @contextmanager

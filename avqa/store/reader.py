@@ -231,8 +231,8 @@ class FeatureStore:
         )
         if not 0 < length == len(values):
             raise StoreError(
-                f"video {video_id!r}: {feature} has rows={len(values)}; expected {length or 'some'},"
-                f" as its length says; {self._mending('extract')}"
+                f"video {video_id!r}: {feature} has rows={len(values)}; expected"
+                f" {length or 'some'}, as its length says; {self._mending('extract')}"
             )
         # Stored values are finite and missing objects read as NaN: look at one per object.
         firsts = values[:: self._attrs["chunk_seconds"]]

@@ -6,6 +6,7 @@ not: the arrays have them in common, so that those of the others tell what one s
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -109,30 +110,44 @@ def _difference(stored: dict[str, Any] | str, expected: dict[str, Any], *, shape
 
 def _built(root: StorePath, attrs: Mapping[str, Any], packed: bool) -> dict[str, dict[str, Any]]:
     """Name → metadata of every array and group, of a store without rows."""
+    specs = tuple(_specs(root, attrs["features"], attrs["chunk_seconds"]))
+    videos: tuple[int, ...] = ()
+    if packed:
+        seconds = attrs["chunk_seconds"]
+        videos = tuple(_shard_videos(root, spec, attrs["features"], seconds) for spec in specs)
+    texts = tuple(_specs(root, text_entries(attrs), 0))
+    found = _layout(attrs["chunk_seconds"], attrs["capacity"], specs, videos, texts)
+    return {name: json.loads(metadata) for name, metadata in found.items()}
+
+
+@functools.cache
+def _layout(
+    chunk_seconds: int,
+    capacity: int,
+    specs: tuple[schema.FeatureSpec, ...],
+    shard_videos: tuple[int, ...],
+    texts: tuple[schema.FeatureSpec, ...],
+) -> dict[str, str]:
+    """Name → metadata as JSON, made as a store is made."""
     files: dict[str, Any] = {}
     group = zarr.create_group(MemoryStore(files), zarr_format=3)
-    chunk_seconds, capacity = attrs["chunk_seconds"], attrs["capacity"]
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
-    for spec in _specs(root, attrs["features"], chunk_seconds):
-        place = zarr.create_group(MemoryStore(), zarr_format=3) if packed else group
+    working = zarr.create_group(MemoryStore(), zarr_format=3) if shard_videos else group
+    for spec in specs:
         schema.create_feature(
-            place,
+            working,
             spec,
             rows=0,
             seconds=chunk_seconds,
             chunk_seconds=chunk_seconds,
             capacity=capacity,
         )
-        if packed:
-            like: Any = place[spec.name]
-            videos = attrs["features"][spec.name].get("shard_videos")
-            videos = videos or _shard_videos(root, spec.name, like)
-            schema.create_packed(group, spec.name, like, videos=videos, capacity=capacity)
-    texts = text_entries(attrs)
+    for spec, videos in zip(specs, shard_videos, strict=False):
+        schema.create_packed(group, spec.name, working[spec.name], videos=videos, capacity=capacity)
     if texts:
-        create_texts(group, list(_specs(root, texts, 0)))
+        create_texts(group, texts)
     return {
-        key.removesuffix(f"/{FILE}"): json.loads(content.to_bytes())
+        key.removesuffix(f"/{FILE}"): content.to_bytes().decode()
         for key, content in sorted(files.items())
         if key != FILE
     }
@@ -151,12 +166,19 @@ def _specs(
         yield schema.FeatureSpec(name, shape, tuple(entry["dims"]), sparse, dtype)
 
 
-def _shard_videos(root: StorePath, name: str, like: Any) -> int:
-    """Videos per shard of a copy of version 0.1, which says so nowhere else."""
-    stored = _stored(root, name)
+def _shard_videos(
+    root: StorePath,
+    spec: schema.FeatureSpec,
+    entries: Mapping[str, Mapping[str, Any]],
+    chunk_seconds: int,
+) -> int:
+    """Videos per shard; a copy of version 0.1 says so in its metadata alone."""
+    told = entries[spec.name].get("shard_videos")
+    stored = _stored(root, spec.name) if told is None else ""
     if not isinstance(stored, str):
-        return int(stored["chunk_grid"]["configuration"]["chunk_shape"][0])
-    return videos_per_shard(like.chunks[1], int(np.prod(like.chunks)) * like.dtype.itemsize)
+        told = stored["chunk_grid"]["configuration"]["chunk_shape"][0]
+    values = chunk_seconds * int(np.prod(spec.shape))
+    return int(told or videos_per_shard(chunk_seconds, values * np.dtype(spec.dtype).itemsize))
 
 
 def _looks_sparse(root: StorePath, name: str, n_bytes: int) -> bool:

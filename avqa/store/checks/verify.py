@@ -6,7 +6,7 @@ import functools
 from uuid import uuid4
 
 from avqa.errors import StoreError
-from avqa.faults import reading
+from avqa.faults import reading, require_thread
 from avqa.store.checks.features import FeatureCheck
 from avqa.store.checks.indexcheck import check_index
 from avqa.store.checks.metadata import WrongMetadata, wrong_metadata
@@ -63,6 +63,7 @@ def verify(
     path = store_path(path)
     run_id = f"verify-{uuid4().hex[:8]}"
     with reading(f"store {str(path)!r}"):
+        require_thread()
         if repair:
             _restore_group(path, run_id)
             layout.refuse_packed(path)

@@ -39,6 +39,9 @@ def read_object(path: StorePath) -> bytes | None:
         return with_retries(path.read_bytes, pause=0.05)
     except NOT_THERE:
         return None
+    except OSError as error:
+        error.filename = error.filename or str(path)  # reading itself does not say
+        raise
 
 
 class ChunkDecoder:

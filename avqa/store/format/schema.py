@@ -29,7 +29,7 @@ import zarr
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from avqa.errors import AvqaError, StoreError
-from avqa.faults import machine_fault, reading
+from avqa.faults import machine_fault, reading, require_thread
 from avqa.store.places.files import StorePath, store_path
 
 SCHEMA = "avqa.features/1"
@@ -249,6 +249,7 @@ def open_array(
     """
     store, path = store_path(root / name).zarr()
     try:
+        require_thread()
         return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
     except AvqaError:
         raise
@@ -264,6 +265,7 @@ def open_array(
 
 def open_group(root: StorePath) -> zarr.Group:
     """Open the group ``root`` to create arrays in it."""
+    require_thread()
     store, path = store_path(root).zarr()
     return zarr.open_group(store, path=path, mode="r+", zarr_format=3)
 
