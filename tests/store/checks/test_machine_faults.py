@@ -47,6 +47,7 @@ def avqa(*words, limits=(), user=None):
         group=user,
         capture_output=True,
         text=True,
+        encoding="utf-8",
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "HOME": "/nonexistent"},
         check=False,
     )
