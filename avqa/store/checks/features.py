@@ -20,7 +20,7 @@ from avqa.store.format import schema
 from avqa.store.format.chunks import object_sizes
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, RowFlag, Status
-from avqa.store.format.shards import ShardChecker
+from avqa.store.format.shards import UNREAD, ShardChecker
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath
 
@@ -148,7 +148,7 @@ class FeatureCheck:
                     name = self._ids.get(row, "")
                     detail = f"{error.strerror or error}: {error.filename or 'an object'}"
                     self._report.unread.append(
-                        Problem("unread", self._feature, name, row, detail, remedy="none")
+                        Problem(UNREAD, self._feature, name, row, detail, remedy="none")
                     )
         self._report.problems[first:] = sorted(self._report.problems[first:], key=_row)
 
@@ -174,7 +174,12 @@ class FeatureCheck:
         records = {row: record for row, record in self._records.items() if row in self._ids}
         checker = ShardChecker(self._store.root, self._feature)
         for wrong in checker.check(records, objects, read=level == "crc", unknown=bare):
-            self._add(wrong.kind, wrong.row, wrong.detail)
+            if wrong.kind == UNREAD:
+                self._report.unread.append(
+                    Problem(UNREAD, self._feature, "", -1, wrong.detail, remedy="none")
+                )
+            else:
+                self._add(wrong.kind, wrong.row, wrong.detail)
 
     def _compare_sizes(self, row: int, objects: Mapping[str, int]) -> None:
         for number, chunk in enumerate(self._records[row].chunks):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from avqa.faults import is_limit
 from avqa.machine import num_cores
 from avqa.store.format import schema
 from avqa.store.format.decoding import crc32c
@@ -31,6 +32,8 @@ MOST_BYTES = 10**9
 MOST_VIDEOS = 1024
 """Of features so small that their shards stay below `LEAST_BYTES`: a read reads the index too."""
 _NONE = 2**64 - 1
+UNREAD = "unread"
+"""Kind of what the machine did not give."""
 
 
 def videos_per_shard(chunk_seconds: int, chunk_bytes: int) -> int:
@@ -159,8 +162,17 @@ class ShardChecker:
             yield ShardProblem("foreign", -1, f"{name}: not of this packed copy")
         if read:
             with ThreadPoolExecutor(max_workers=num_cores()) as pool:
-                for problems in pool.map(lambda shard: self._read(shard, records), whole):
+                for problems in pool.map(lambda shard: self._tried(shard, records), whole):
                     yield from problems
+
+    def _tried(self, shard: Shard, records: Mapping[int, FeatureRecord]) -> list[ShardProblem]:
+        try:
+            return self._read(shard, records)
+        except OSError as error:
+            if is_limit(error):
+                raise
+            name = shard.name(self._num_axes)
+            return [ShardProblem(UNREAD, -1, f"{error.strerror or error}: {self._folder / name}")]
 
     def _read(self, shard: Shard, records: Mapping[int, FeatureRecord]) -> list[ShardProblem]:
         path = self._folder / shard.name(self._num_axes)
