@@ -221,7 +221,8 @@ class Store:
         Raises:
             UnknownName: the store has no such feature.
         """
-        return self._feature_column(schema.status_name, feature).values.copy()
+        # A run that was killed as it added rows may have made this array longer.
+        return self._feature_column(schema.status_name, feature).values[: self.num_rows].copy()
 
     def lost_status(self, feature: str) -> NDArray[np.bool_]:
         """Rows whose status is in no object, so that they read as pending: ``[rows]``.
@@ -230,7 +231,7 @@ class Store:
         """
         column = self._feature_column(schema.status_name, feature)
         chunks = [int(name.split(".")[1]) for name in column.lost]
-        lost: NDArray[np.bool_] = np.isin(np.arange(column.rows) // self.capacity, chunks)
+        lost: NDArray[np.bool_] = np.isin(np.arange(self.num_rows) // self.capacity, chunks)
         return lost & np.bool_(not column.damaged)
 
     def length(self, feature: str) -> NDArray[np.uint32]:
@@ -239,7 +240,7 @@ class Store:
         Raises:
             UnknownName: the store has no such feature.
         """
-        return self._feature_column(schema.length_name, feature).values.copy()
+        return self._feature_column(schema.length_name, feature).values[: self.num_rows].copy()
 
     def _feature_column(self, name_of: Callable[[str], str], feature: str) -> Column:
         if feature not in self._attrs["features"]:

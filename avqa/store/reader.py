@@ -120,8 +120,8 @@ class FeatureStore:
             raise StoreError(f"array {name}: {why}; {self._rebuilding()}")
         ids = columns[schema.VIDEO_ID].values
         self._rows = {str(name): row for row, name in enumerate(ids) if name}
-        self._status = {f: columns[status_name(f)].values for f in self.features}
-        self._length = {f: columns[length_name(f)].values for f in self.features}
+        self._status = {f: columns[status_name(f)].values[: len(ids)] for f in self.features}
+        self._length = {f: columns[length_name(f)].values[: len(ids)] for f in self.features}
 
     def _rebuilding(self) -> str:
         return self._mending("extract") if self.packed else REBUILD

@@ -377,7 +377,7 @@ def _records(part: Store, names: Sequence[str]) -> Iterator[VideoRecord]:
 def _committed(store: Store) -> set[tuple[str, str]]:
     """(video id, run) of every record in a store's ledger: a run makes one of a video."""
     plain_records = itertools.chain.from_iterable(s.plain() for s in store.ledger.segments())
-    return {(record["video_id"], record["run_id"]) for record in plain_records}
+    return {(record["video_id"], record.get("run_id", "")) for record in plain_records}
 
 
 def _outdated(store: Store, records: Sequence[VideoRecord]) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,12 @@ class WrongMetadata:
 
 
 def wrong_metadata(
-    root: StorePath, attrs: Mapping[str, Any], *, packed: bool, unfinished: bool, least_seconds: int
+    root: StorePath,
+    attrs: Mapping[str, Any],
+    *,
+    packed: bool,
+    unfinished: bool,
+    longest: Callable[[], int],
 ) -> list[WrongMetadata]:
     """All arrays and groups of the group ``root`` whose metadata is not as it should be.
 
@@ -50,14 +55,14 @@ def wrong_metadata(
         attrs: its attributes.
         packed: it is a packed copy.
         unfinished: a run is or was at work, which may have left shapes half changed.
-        least_seconds: the second axis is at least this long.
+        longest: seconds of the longest video, by the ledger; asked where arrays disagree.
 
     Raises:
         StorageFailure: a file cannot be read.
     """
     built = _built(root, attrs, packed)
     stored = {name: _stored(root, name) for name in built}
-    shapes = _Shapes(attrs, stored, least_seconds)
+    shapes = _Shapes(attrs, stored, longest)
     found = []
     for name, metadata in built.items():
         expected = dict(metadata)
@@ -200,7 +205,7 @@ class _Shapes:
         self,
         attrs: Mapping[str, Any],
         stored: Mapping[str, dict[str, Any] | str],
-        least_seconds: int,
+        longest: Callable[[], int],
     ) -> None:
         self._chunk_seconds = attrs["chunk_seconds"]
         texts = text_entries(attrs)
@@ -219,9 +224,12 @@ class _Shapes:
             if name in self._features and len(shape) > 1 and self._is_length(shape[1])
         ]
         self._texts, self._rows = _commonest(of_texts), _commonest(of_videos)
-        whole = schema.num_chunks(max(1, least_seconds), self._chunk_seconds)
-        fitting = [number for number in seconds if number >= least_seconds]
-        self._seconds = _commonest(fitting) or whole * self._chunk_seconds
+        self._seconds = seconds[0] if len(set(seconds)) == 1 else 0
+        if not self._seconds:
+            least = longest()
+            whole = schema.num_chunks(max(1, least), self._chunk_seconds)
+            fitting = [number for number in seconds if number >= least]
+            self._seconds = _commonest(fitting) or whole * self._chunk_seconds
 
     def _is_length(self, number: int) -> bool:
         return number > 0 and number % self._chunk_seconds == 0

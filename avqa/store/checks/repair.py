@@ -131,10 +131,10 @@ class _Repair:
             if problem.record is not None:
                 rebuilt.setdefault(problem.row, []).append(problem.record)
         records = list(self._records(rebuilt, bad))
-        self._take_out(bad)
         self._store.ledger.begin_after(self._store.runs.checkpoint())
         if records:
             self._store.ledger.append(self._run_id, records)
+        self._take_out(bad)  # after what is told of their files is written anew
         return {(record.row, of.feature) for record in records for of in record.features}
 
     def _take_out(self, bad: Sequence[BadLine]) -> None:

@@ -60,6 +60,8 @@ class VerifyReport:
     """Something was repaired; foreign files are left as they are."""
     pending: set[bool] = field(default_factory=set)
     """Whether of texts (True) or of videos (False) something has become pending by the repair."""
+    rebuilt_metadata: bool = False
+    """Metadata of arrays was written anew, whatever else was found."""
     removed: StorePath | None = None
     """Where lies what the repair took away."""
     texts: TextReport = field(default_factory=TextReport)
@@ -87,7 +89,8 @@ class VerifyReport:
         if self.unread:
             raise StorageFailure(
                 f"store {str(self.path)!r}: objects that could not be read={len(self.unread)},"
-                f" problems={len(self.problems)}; expected to read all; nothing was repaired;"
+                f" problems={len(self.problems)}; expected to read all; nothing"
+                f" {'but metadata ' if self.rebuilt_metadata else ''}was repaired;"
                 " check the disk or mount and who may read the files, then run the same command"
                 " again"
             )
@@ -109,6 +112,8 @@ class VerifyReport:
             kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.counts.items()))
             number = len(self.problems)
             end = f"{number} problem{'s' if number > 1 else ''} ({kinds})"
+        if self.problems and {"metadata"} == self.counts.keys() and not self.repaired:
+            end += "; nothing else is checked before it is rebuilt"
         if self.unread:
             end += f"; {len(self.unread)} objects could not be read"
         if self.repaired:

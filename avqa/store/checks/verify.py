@@ -74,6 +74,7 @@ def verify(
             return _only_metadata(path, level, wrong)
         report = _inspect(Store.open(path, tolerant=True), level)
         report.problems[:0] = map(_metadata_problem, wrong)
+        report.rebuilt_metadata = bool(wrong)
         if level == "sample" and extract is not None:
             report.problems += check_sample(Store.open(path, tolerant=True), extract, num_sample)
         if repair and not report.unread and any(p.remedy != "none" for p in report.problems):
@@ -92,16 +93,20 @@ def _restore_group(path: StorePath, run_id: str) -> None:
 
 def _wrong_metadata(path: StorePath) -> list[WrongMetadata]:
     attrs = layout.read_attributes(path)
-    records = Ledger(path / "ledger").newest()
-    lengths = (record.length for _, _, record in records if record.status == Status.OK)
     unfinished = any(run["state"] == RUNNING for run in Runs(path / "runs").all())
     return wrong_metadata(
         path / schema.GROUP,
         attrs,
         packed=layout.is_packed(attrs),
         unfinished=unfinished or read_holder(path) is not None,
-        least_seconds=max(lengths, default=0),
+        longest=functools.partial(_longest, Ledger(path / "ledger")),
     )
+
+
+def _longest(ledger: Ledger) -> int:
+    """Seconds of the longest video that a ledger calls ok."""
+    records = (record for _, _, record in ledger.newest())
+    return max((record.length for record in records if record.status == Status.OK), default=0)
 
 
 def _metadata_problem(wrong: WrongMetadata) -> Problem:

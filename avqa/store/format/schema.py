@@ -46,6 +46,14 @@ _COLUMNS: dict[str, tuple[str, Any]] = {
     "index/audio_end": ("float64", np.nan),
     "index/row_flags": ("uint8", 0),
 }
+_KINDS = {
+    VIDEO_ID: "OTU",
+    "index/row_flags": "u",
+    "text/content": "OTU",
+    "text/eot": "u",
+    "text/key": "u",
+}
+"""Kinds of values of the columns that are no floating point numbers."""
 _CRC: dict[str, Any] = {"name": "crc32c"}
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
 _KEYS: dict[str, Any] = {"name": "default", "separator": "."}
@@ -250,7 +258,9 @@ def open_array(
     store, path = store_path(root / name).zarr()
     try:
         require_thread()
-        return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+        array = zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+        _check_kind(name, array)
+        return array
     except AvqaError:
         raise
     except Exception as error:  # zarr and its codecs have no common error for bad metadata
@@ -261,6 +271,22 @@ def open_array(
             f"array {name}: its zarr.json is gone or damaged ({error}); expected the metadata of"
             f" an array; rebuild it with: avqa verify --repair {root.parent}"
         ) from error
+
+
+def _check_kind(name: str, array: zarr.Array[ArrayV3Metadata]) -> None:
+    """Make sure that an array has the axes and the kind of values that its name says.
+
+    Raises:
+        ValueError: it has others, which are those of another array.
+    """
+    column = name.partition("/")[0]
+    kind = {"status": "u", "length": "u"}.get(column, "f")
+    if column in {"index", "text"}:
+        kind = _KINDS.get(name, "f")
+    axes = 2 if name in {PTS, "text/key"} else 1
+    is_column = column in {"index", "text", "status", "length"}
+    if (array.ndim != axes if is_column else array.ndim < 2) or array.dtype.kind not in kind:
+        raise ValueError(f"shape={array.shape} dtype={array.dtype}")
 
 
 def open_group(root: StorePath) -> zarr.Group:

@@ -112,6 +112,9 @@ class TextIndex:
         self.contents = [str(content) for content in contents[: len(keys)]]
         self.eot = _whole(root, EOT)[: len(keys)]
         statuses = {name: _whole(root, schema.status_name(name)) for name in recipes}
+        for name, values in ((CONTENT, contents), (EOT, self.eot), *statuses.items()):
+            if len(values) < len(keys):  # written before the keys, so that there are as many
+                raise damaged_texts(name)
         self.status = {name: status[: len(keys)] for name, status in statuses.items()}
         # Texts are asked for as questions have them: without the mark they were encoded with.
         mark = mark_of(recipes)
