@@ -378,11 +378,24 @@ class Store:
             StorageFailure: the disk is full or read-only.
         """
         lock = self._fenced()
-        if rebuild or self.damaged:
+        rebuild = rebuild or bool(self.damaged) or self._lost_statuses()
+        if rebuild:
             self.ledger.require_sound()
         self.arrays.discard = discard
         with reading(f"store {str(self.path)!r}"), storage_errors(f"store {str(self.path)!r}"):
-            return self._recover(lock, rebuild or bool(self.damaged))
+            return self._recover(lock, rebuild)
+
+    def _lost_statuses(self) -> bool:
+        """Whether statuses that the ledger tells of read as pending, since their object is gone."""
+        lost = {feature: self.lost_status(feature) for feature in self.features()}
+        if not any(rows.any() for rows in lost.values()):
+            return False
+        rows = self.arrays.rows
+        return any(
+            bool(lost[record.feature][row])
+            for name, row, record in self.ledger.newest()
+            if record.feature in lost and rows.get(name) == row
+        )
 
     def _recover(self, lock: Lock, rebuild: bool) -> Recovery:
         found, runs = Recovery(), self.runs.all()

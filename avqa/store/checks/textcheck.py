@@ -96,14 +96,14 @@ def check_texts(path: StorePath, *, read: bool) -> TextReport:
     report.objects = sum(map(len, sizes.values()))
     report.n_bytes = sum(size for of_feature in sizes.values() for size in of_feature.values())
     report.problems += _lost_columns(root)
+    if report.problems:
+        return report
     try:
-        index = TextIndex(root, recipes)
+        index = TextIndex(root, recipes, strict=False)
     except StoreError as error:
         report.problems.append(TextProblem("index", "text", str(error)))
         return report
     report.texts = len(index.keys)
-    if report.problems:
-        return report
     report.problems += _wrong_columns(index, mark_of(recipes))
     held = read_holder(path) is not None
     unfinished = held or any(run["state"] == RUNNING for run in Runs(path / "runs").all())

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from avqa.errors import StoreError
 from avqa.store.format import schema
 from avqa.store.format.columns import read_column
+from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath
 
 ATTRIBUTE = "texts"
@@ -89,22 +90,24 @@ def object_name(chunk: int, num_axes: int) -> str:
     return ".".join(["c", str(chunk), *["0"] * num_axes])
 
 
-def damaged_texts(name: str) -> StoreError:
+def damaged_texts(name: str, why: str = "a chunk is damaged") -> StoreError:
     """The error for a column of the texts that cannot be read."""
     return StoreError(
-        f"array {name}: a chunk is damaged; expected its checksum to fit; remove the texts with:"
-        " avqa verify --repair, then encode them again with: avqa questions"
+        f"array {name}: {why}; expected what was written; rebuild it, or remove the texts, with:"
+        " avqa verify --repair, then encode what is pending with: avqa questions"
     )
 
 
 class TextIndex:
     """What a reader has to know of a store's texts; plain values that can be pickled."""
 
-    def __init__(self, root: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, root: StorePath, recipes: Mapping[str, Mapping[str, Any]], *, strict: bool = True
+    ) -> None:
         """Read it from the group ``root``; ``recipes`` by feature.
 
         Raises:
-            StoreError: a column is damaged.
+            StoreError: a column is damaged; with ``strict`` also if it cannot be as it is.
         """
         keys, contents = _whole(root, KEY), _whole(root, CONTENT)
         self.keys = [key.tobytes().hex() for key in keys]
@@ -116,11 +119,21 @@ class TextIndex:
             if len(values) < len(keys):  # written before the keys, so that there are as many
                 raise damaged_texts(name)
         self.status = {name: status[: len(keys)] for name, status in statuses.items()}
+        if strict:
+            self._check(root)
         # Texts are asked for as questions have them: without the mark they were encoded with.
         mark = mark_of(recipes)
         bare = [content.removesuffix(mark) for content in self.contents]
         rows = range(len(keys))
         self._rows = dict(zip(bare, rows)) | dict(zip(self.keys, rows, strict=True))  # noqa: B905
+
+    def _check(self, root: StorePath) -> None:
+        for name in COLUMNS:
+            if read_column(root, name, schema.open_array(root, name, "r"))[1]:
+                raise damaged_texts(name, "an object of it is gone")
+        for feature, status in self.status.items():
+            if (status > max(Status)).any():
+                raise damaged_texts(schema.status_name(feature), "it holds what is no status")
 
     def row(self, text: str) -> int | None:
         """Number of a text, given as such or by its key."""

@@ -425,3 +425,41 @@ def test_a_bucket_is_repaired_too(s3, tmp_path):
     assert after.status("c", "clip/patch") == Status.PENDING
     kept = [*path.glob("removed/*/ledger/first/000002.jsonl")]
     assert [each.read_bytes() for each in kept] == [b"{"]
+
+
+@pytest.mark.parametrize("name", ["status/clip/patch", "length/clip/frame"])
+def test_a_run_itself_heals_a_lost_column(tmp_path, name):
+    """What was removed stays so, and nothing is extracted again."""
+    path = mutations.build(tmp_path / "S")
+    whole = mutations.content(path)
+    (path / f"features.zarr/{name}/c.0").unlink()
+    assert mutations.resume(path) == 0
+    assert mutations.same(mutations.content(path), whole)
+    assert verify(path).problems == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("text/eot/c.0", "array text/eot: an object of it is gone; expected what was written; reb"),
+        ("text/content/c.0", "array text/content: an object of it is gone"),
+        ("status/clip/word/c.0", "array status/clip/word: it holds what is no status"),
+    ],
+)
+def test_readers_refuse_texts_whose_columns_cannot_be(tmp_path, name, why):
+    path = mutations.build(tmp_path / "S")
+    whole = mutations.content(path)
+    file = path / "features.zarr" / name
+    if name.startswith("text"):
+        file.unlink()
+    else:
+        shutil.copy(path / "features.zarr/text/eot/c.0", file)
+    with pytest.raises(StoreError, match=why):
+        FeatureStore(path).eot("text number 1")
+    assert avqa("verify", path)[0] == 6
+    assert avqa("verify", path, "--repair")[0] == 0
+    mutations.resume(path)
+    assert verify(path).problems == []
+    found = mutations.content(path)
+    del whole["eot"], found["eot"]  # the command takes them from CLIP's tokens
+    assert mutations.same({k: found[k] for k in whole}, whole)
