@@ -20,6 +20,7 @@ BASE = {"errors", "addresses"}
 PARTS = {
     "addresses": set(),
     "errors": set(),
+    "faults": BASE,
     "units": BASE,
     "assignments": BASE,
     "_moved": set(),
@@ -29,7 +30,7 @@ PARTS = {
     "programs": BASE,
     "caches": set(),
     "extract": {*BASE, "caches", "plugins", "programs"},
-    "store": {*BASE, "machine", "units"},
+    "store": {*BASE, "faults", "machine", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
 }

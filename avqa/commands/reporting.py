@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import typer
 
 from avqa.addresses import ISSUES
-from avqa.errors import AvqaError
+from avqa.errors import AvqaError, EnvironmentFailure
+from avqa.faults import machine_fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +38,12 @@ def reports_errors(command: F) -> F:
             _show(error, "stopped by Ctrl-C")
             raise typer.Exit(130) from error
         except Exception as error:
+            fault = machine_fault(error)
+            if fault is not None:
+                _show(
+                    error, f"the machine refused: {fault[0]} ({error}); {fault[1]}, then run again"
+                )
+                raise typer.Exit(EnvironmentFailure.exit_code) from error
             _show(
                 error,
                 f"internal error: {type(error).__name__}: {error}; expected no such thing;"

@@ -38,7 +38,11 @@ def verify(
     ] = None,
     n: Annotated[int, typer.Option(min=1, help="Videos compared by --level sample.")] = 20,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mark bad rows to be extracted again.")
+        bool,
+        typer.Option(
+            "--repair",
+            help="Rebuild what can be, mark the rest to be extracted again; nothing good goes.",
+        ),
     ] = False,
 ) -> None:
     """Read everything a store says it has and report what is not as it should be.

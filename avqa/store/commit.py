@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import StorageFailure, StoreError, UnknownName, UnknownVideo
-from avqa.store.format import layout, schema
+from avqa.faults import reading
+from avqa.store.format import chunks, layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
 from avqa.store.format.ledger import Ledger, newest_only
@@ -46,6 +47,8 @@ class Store:
         self._lock = lock
         self._attrs = layout.read_attributes(path)
         self.chunk_seconds: int = self._attrs["chunk_seconds"]
+        self.capacity: int = self._attrs["capacity"]
+        """Rows per object of a column."""
         self.ledger = Ledger(path / "ledger")
         self.runs = Runs(path / "runs")
         heal = tolerant or lock is not None
@@ -87,12 +90,15 @@ class Store:
             raise StoreError(f"store {str(path)!r} exists; expected none; open it instead")
         lock.check()
         path = store_path(path)
+        layout.refuse_lost(path)
         with storage_errors(f"store {str(path)!r}"):
             remove_partials(path)
             root = path / schema.GROUP
             layout.build_group(root, recipes, specs, chunk_seconds, expected_rows)
             layout.allocate_reserve(path)
-        return cls(path, lock)
+            store = cls(path, lock)
+            layout.keep_copy(path)
+        return store
 
     @classmethod
     def open(cls, path: StorePath, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
@@ -215,7 +221,18 @@ class Store:
         Raises:
             UnknownName: the store has no such feature.
         """
-        return self._feature_column(schema.status_name, feature).values.copy()
+        # A run that was killed as it added rows may have made this array longer.
+        return self._feature_column(schema.status_name, feature).values[: self.num_rows].copy()
+
+    def lost_status(self, feature: str) -> NDArray[np.bool_]:
+        """Rows whose status is in no object, so that they read as pending: ``[rows]``.
+
+        They are pending if the ledger has never heard of them, else the object was lost.
+        """
+        column = self._feature_column(schema.status_name, feature)
+        chunks = [int(name.split(".")[1]) for name in column.lost]
+        lost: NDArray[np.bool_] = np.isin(np.arange(self.num_rows) // self.capacity, chunks)
+        return lost & np.bool_(not column.damaged)
 
     def length(self, feature: str) -> NDArray[np.uint32]:
         """Valid seconds of every row: ``[rows]``, a copy.
@@ -223,7 +240,7 @@ class Store:
         Raises:
             UnknownName: the store has no such feature.
         """
-        return self._feature_column(schema.length_name, feature).values.copy()
+        return self._feature_column(schema.length_name, feature).values[: self.num_rows].copy()
 
     def _feature_column(self, name_of: Callable[[str], str], feature: str) -> Column:
         if feature not in self._attrs["features"]:
@@ -349,24 +366,45 @@ class Store:
         lock = self._writable()
         return self._kept(lambda: self.runs.write_warnings(lock.run_id, warned))
 
-    def recover(self, *, rebuild: bool = False) -> Recovery:
+    def recover(
+        self, *, rebuild: bool = False, discard: Callable[[StorePath], None] = chunks.delete
+    ) -> Recovery:
         """Heal what a crash left; to be called first by every run on an existing store.
 
         Ledger segments newer than the checkpoint are applied again. After an unclean end also
         leftovers of interrupted writes go, and rows of the last 15 minutes are checked, after a
         power loss by reading them, and made pending if damaged. ``rebuild`` does all of it from
-        the whole ledger.
+        the whole ledger, which has to be sound; ``discard`` takes away objects that no longer
+        count.
 
         Raises:
             StoreLocked: another run took the lock.
+            StoreError: a column is damaged and so is the ledger.
             StorageFailure: the disk is full or read-only.
         """
         lock = self._fenced()
-        with storage_errors(f"store {str(self.path)!r}"):
-            return self._recover(lock, rebuild or bool(self.damaged))
+        rebuild = rebuild or bool(self.damaged) or self._lost_statuses()
+        if rebuild:
+            self.ledger.require_sound()
+        self.arrays.discard = discard
+        with reading(f"store {str(self.path)!r}"), storage_errors(f"store {str(self.path)!r}"):
+            return self._recover(lock, rebuild)
+
+    def _lost_statuses(self) -> bool:
+        """Whether statuses that the ledger tells of read as pending, since their object is gone."""
+        lost = {feature: self.lost_status(feature) for feature in self.features()}
+        if not any(rows.any() for rows in lost.values()):
+            return False
+        rows = self.arrays.rows
+        return any(
+            bool(lost[record.feature][row])
+            for name, row, record in self.ledger.newest()
+            if record.feature in lost and rows.get(name) == row
+        )
 
     def _recover(self, lock: Lock, rebuild: bool) -> Recovery:
         found, runs = Recovery(), self.runs.all()
+        self.ledger.begin_after(self.runs.checkpoint())
         interrupted = [
             run["run_id"]
             for run in runs
@@ -395,6 +433,7 @@ class Store:
         for run_id in interrupted:
             self.runs.update(run_id, state=INTERRUPTED)
         layout.allocate_reserve(self.path)
+        layout.keep_copy(self.path)
         return found
 
     @property

@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
+from avqa.faults import machine_fault, reading
 from avqa.store.format import layout, schema
-from avqa.store.format.columns import read_whole
+from avqa.store.format.arrays import impossible
+from avqa.store.format.columns import REBUILD, read_column
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
 from avqa.store.format.records import Status, removed
+from avqa.store.format.schema import length_name, status_name
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
 
@@ -85,6 +88,13 @@ def has_random_weights(recipe: Mapping[str, Any]) -> bool:
     return any(str(source.get("source", "")).startswith("random:") for source in sources)
 
 
+class _Column(NamedTuple):
+    """A column as it was read."""
+
+    values: NDArray[Any]
+    lost: tuple[str, ...]
+
+
 class FeatureStore:
     """The features of a store as it was when opened; `reload` looks again."""
 
@@ -107,9 +117,17 @@ class FeatureStore:
         self._texts: TextIndex | None = None
         self._reports: dict[int, list[dict[str, Any]]] | None = None
         self._lost: dict[int, tuple[int, ...]] | None = None
-        self._rows = {str(n): row for row, n in enumerate(self._column(schema.VIDEO_ID)) if n}
-        self._status = {f: self._column(schema.status_name(f)) for f in self.features}
-        self._length = {f: self._column(schema.length_name(f)) for f in self.features}
+        names = [name for f in self.features for name in (status_name(f), length_name(f))]
+        columns = {name: self._column(name) for name in (schema.VIDEO_ID, *names)}
+        for name, why in impossible(columns):
+            raise StoreError(f"array {name}: {why}; {self._rebuilding()}")
+        ids = columns[schema.VIDEO_ID].values
+        self._rows = {str(name): row for row, name in enumerate(ids) if name}
+        self._status = {f: columns[status_name(f)].values[: len(ids)] for f in self.features}
+        self._length = {f: columns[length_name(f)].values[: len(ids)] for f in self.features}
+
+    def _rebuilding(self) -> str:
+        return self._mending("extract") if self.packed else REBUILD
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open arrays and the ledger behind: another process opens its own."""
@@ -122,8 +140,8 @@ class FeatureStore:
             self._arrays[name] = schema.open_array(self._root, name, mode="r")
         return self._arrays[name]
 
-    def _column(self, name: str) -> NDArray[Any]:
-        return read_whole(self._array(name), name)
+    def _column(self, name: str) -> _Column:
+        return _Column(*read_column(self._root, name, self._array(name)))
 
     @property
     def packed(self) -> bool:
@@ -210,13 +228,15 @@ class FeatureStore:
                 f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
                 f" {advice.format(store=shlex.quote(str(self.path)))}"
             )
-        try:
-            values: NDArray[Any] = self._array(feature)[row, : int(self._length[feature][row])]
-        except (ValueError, RuntimeError) as error:
+        length = int(self._length[feature][row])
+        values = self._values(
+            f"video {video_id!r}: {feature}", "extract", lambda: self._array(feature)[row, :length]
+        )
+        if not 0 < length == len(values):
             raise StoreError(
-                f"video {video_id!r}: {feature} is damaged ({error}); expected its checksum to"
-                f" fit; {self._mending('extract')}"
-            ) from error
+                f"video {video_id!r}: {feature} has rows={len(values)}; expected"
+                f" {length or 'some'}, as its length says; {self._mending('extract')}"
+            )
         # Stored values are finite and missing objects read as NaN: look at one per object.
         firsts = values[:: self._attrs["chunk_seconds"]]
         if np.isnan(firsts.reshape(len(firsts), -1)[:, 0]).any():
@@ -224,6 +244,20 @@ class FeatureStore:
                 f"video {video_id!r}: {feature} has status ok but an object of it is gone;"
                 f" expected all; {self._mending('extract')}"
             )
+        return values
+
+    def _values(self, what: str, command: str, read: Callable[[], Any]) -> NDArray[Any]:
+        """What zarr reads: its errors mean damage unless they are the machine's."""
+        with reading(what):
+            try:
+                values: NDArray[Any] = read()
+            except (ValueError, RuntimeError) as error:
+                if machine_fault(error):
+                    raise
+                raise StoreError(
+                    f"{what} is damaged ({error}); expected its checksum to fit;"
+                    f" {self._mending(command)}"
+                ) from error
         return values
 
     def read_text(self, text: str, feature: str) -> NDArray[Any]:
@@ -256,13 +290,7 @@ class FeatureStore:
                 f" expected ok; see `avqa status {shlex.quote(str(self.path))}`, finish pending"
                 " ones with `avqa questions`"
             )
-        try:
-            values = read_rows(self._array(feature), rows)
-        except (ValueError, RuntimeError) as error:
-            raise StoreError(
-                f"{feature} is damaged ({error}); expected its checksum to fit;"
-                f" {self._mending('questions')}"
-            ) from error
+        values = self._values(feature, "questions", lambda: read_rows(self._array(feature), rows))
         if np.isnan(values[..., 0]).any():
             raise FeatureMissing(
                 f"{feature} has status ok but an object of it is gone; expected all;"
@@ -318,10 +346,20 @@ class FeatureStore:
 
         Raises:
             UnknownName: the store has no such video.
+            StoreError: some are lost.
         """
-        values: NDArray[np.float64] = self._array(schema.PTS)[
-            self._row(video_id), : self.length(video_id)
-        ]
+        row, length = self._row(video_id), self.length(video_id)
+        values = self._values(
+            f"video {video_id!r}: {schema.PTS}",
+            "extract",
+            lambda: self._array(schema.PTS)[row, :length],
+        )
+        imported = any("imported" in self.recipe(feature) for feature in self.features)
+        if np.isnan(values).any() and not imported:
+            raise StoreError(
+                f"video {video_id!r}: {schema.PTS} lacks time stamps; expected one of every row;"
+                f" {self._rebuilding()}"
+            )
         return values
 
     def duration(self, video_id: str) -> float:
@@ -347,7 +385,6 @@ class FeatureStore:
 
         Raises:
             UnknownName: the store has no such video.
-            StoreError: the ledger is damaged.
         """
         row = self._row(video_id)
         return warnings_in(self._read_reports().get(row, ()))
@@ -359,7 +396,6 @@ class FeatureStore:
 
         Raises:
             UnknownName: the store has no such video.
-            StoreError: the ledger is damaged.
         """
         row = self._row(video_id)
         lost = np.zeros(self.length(video_id), np.bool_)

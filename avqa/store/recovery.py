@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.store.format.integrity import ChunkChecker
+from avqa.store.format.layout import REMOVED
 from avqa.store.format.ledger import Ledger, newest_only
 from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath
@@ -35,7 +36,8 @@ def remove_partials(path: StorePath) -> int:
     if folder is None:
         return 0
     # Those in parts are of runs with locks of their own, which may be at work.
-    found = (p for p in folder.rglob("*.partial") if p.relative_to(folder).parts[0] != "parts")
+    others = {"parts", REMOVED}
+    found = (p for p in folder.rglob("*.partial") if p.relative_to(folder).parts[0] not in others)
     leftovers = [p for p in found if p.is_file()]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from avqa.errors import StoreError
@@ -28,6 +27,7 @@ from avqa.store.format.texts import (
     CONTENT,
     EOT,
     KEY,
+    create_texts,
     damaged_texts,
     object_name,
     text_entries,
@@ -50,8 +50,11 @@ class NewText:
 class Texts:
     """The texts of a store, opened for the driver."""
 
-    def __init__(self, path: StorePath, lock: Lock) -> None:
+    def __init__(self, path: StorePath, lock: Lock, *, heal: bool = False) -> None:
         """Use `open`; ``path`` is the store directory S.
+
+        With ``heal``, all texts of a damaged status column are pending, and `damaged` names the
+        features.
 
         Raises:
             StoreError: a column is damaged; nothing but their content could replace the texts.
@@ -60,7 +63,12 @@ class Texts:
         self._lock = lock
         self.entries = text_entries(layout.read_attributes(path))
         names = [*map(schema.status_name, self.entries), *COLUMNS]  # the key stays last
-        self._columns = {name: _column(self._root, name) for name in names}
+        self._columns = {
+            name: _column(self._root, name, heal=heal and name not in COLUMNS) for name in names
+        }
+        self.damaged = [
+            name for name in self.entries if self._columns[schema.status_name(name)].damaged
+        ]
         self._arrays = {name: schema.open_array(self._root, name) for name in self.entries}
         values = self._columns[KEY].values
         self._rows = {key.tobytes().hex(): row for row, key in enumerate(values)}
@@ -229,6 +237,28 @@ class Texts:
         self._set(feature, rows[fits], Status.OK)
         return read_record(path).n_bytes
 
+    def set_by_values(self, feature: str) -> None:
+        """Set the statuses of a feature by its values: whole ones are ok.
+
+        Others are pending, but for those that failed.
+
+        Raises:
+            StoreLocked: another run took the lock.
+            StorageFailure: the disk is full or read-only.
+        """
+        self._lock.check()
+        for start in range(0, len(self), CHUNK_TEXTS):
+            known = self.status(feature)[start : start + CHUNK_TEXTS]
+            try:
+                values = self._read(feature, start)
+                whole = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            except (ValueError, RuntimeError):
+                whole = np.zeros(len(known), bool)
+            lost = ~whole & (known != Status.FAILED)
+            with storage_errors("the texts' statuses"):
+                self._set(feature, np.flatnonzero(whole) + start, Status.OK)
+                self._set(feature, np.flatnonzero(lost) + start, Status.PENDING)
+
     def set_pending(self, feature: str, chunk: int) -> None:
         """Make the texts of a chunk of a feature pending: its object is not to be used.
 
@@ -282,41 +312,13 @@ def _create(
     attrs = layout.read_attributes(root.parent)
     layout.check_specs(specs, attrs["features"])
     group = schema.open_group(root)
-    for name, (dtype, fill, shape, dims) in COLUMNS.items():
-        _array(group, name, dtype, fill, (schema.MIN_CAPACITY, *shape), dims)
-    for spec in specs:
-        _array(group, schema.status_name(spec.name), "uint8", 0, (schema.MIN_CAPACITY,), ())
-        _array(group, spec.name, spec.dtype, np.nan, (CHUNK_TEXTS, *spec.shape), spec.dims)
+    create_texts(group, specs)
     entries = {spec.name: layout.feature_entry(spec, recipes[spec.name]) for spec in specs}
     layout.write_attributes(root, {**attrs, ATTRIBUTE: dict(sorted(entries.items()))})
 
 
-def _array(
-    group: zarr.Group,
-    name: str,
-    dtype: str,
-    fill: Any,
-    chunks: tuple[int, ...],
-    dims: tuple[str, ...],
-) -> None:
-    parent = name.rpartition("/")[0]
-    for depth in range(parent.count("/") + 1):
-        group.require_group("/".join(parent.split("/")[: depth + 1]))
-    group.create_array(
-        name,
-        shape=(0, *chunks[1:]),
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=fill,
-        compressors=[{"name": "crc32c"}],
-        chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("text", *dims),
-        overwrite=True,
-    )
-
-
-def _column(root: StorePath, name: str) -> Column:
+def _column(root: StorePath, name: str, *, heal: bool) -> Column:
     try:
-        return Column(root, name)
+        return Column(root, name, heal=heal)
     except StoreError as error:
         raise damaged_texts(name) from error

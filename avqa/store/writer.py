@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError
+from avqa.errors import MediaError, StoreError
 from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
 from avqa.store.format.records import ChunkRecord
@@ -46,9 +46,10 @@ class ChunkWriter:
         array = schema.open_array(self._root, spec.name)
         expected = (1, self._chunk_seconds, *spec.shape)
         if array.chunks != expected or array.dtype != np.dtype(spec.dtype):
-            raise ValueError(
-                f"{spec.name}: store has chunks={array.chunks} dtype={array.dtype}, "
-                f"expected chunks={expected} dtype={spec.dtype}"
+            raise StoreError(
+                f"array {spec.name}: chunks={array.chunks} dtype={array.dtype}; expected"
+                f" chunks={expected} dtype={spec.dtype}; its zarr.json may be damaged, rebuild it"
+                f" with: avqa verify --repair {self._root.parent}"
             )
         self._known_chunks[spec.name] = schema.num_chunks(array.shape[1], self._chunk_seconds)
         return schema.beyond_shape(array, (_MANY, _MANY * self._chunk_seconds, *spec.shape))

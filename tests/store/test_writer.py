@@ -10,7 +10,7 @@ import pytest
 import zarr
 from helpers.store.stored import CHUNK_SECONDS, RECIPES, SPECS, make_store, new_store
 
-from avqa.errors import MediaError, StorageFailure
+from avqa.errors import MediaError, StorageFailure, StoreError
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec, bytes_needed, capacity_for, check_spec, num_chunks
 from avqa.store.lock import Lock
@@ -99,7 +99,7 @@ def test_wrong_shapes_are_refused(writer, shape):
 
 
 def test_writer_for_other_shapes_is_refused(store):
-    with pytest.raises(ValueError, match=r"chunks=\(1, 5, 8\).*expected chunks=\(1, 6, 8\)"):
+    with pytest.raises(StoreError, match=r"chunks=\(1, 5, 8\).*expected chunks=\(1, 6, 8\)"):
         ChunkWriter(store, SPECS[:1], 6)
 
 

@@ -37,7 +37,14 @@ from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
-from avqa.store.format.records import ChunkRecord, FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.format.records import (
+    UNKNOWN_FILE,
+    ChunkRecord,
+    FeatureRecord,
+    Fingerprint,
+    Status,
+    VideoRecord,
+)
 from avqa.store.format.runs import DAMAGED, new_run_id, plain
 from avqa.store.lock import Lock
 from avqa.store.places.files import (
@@ -198,6 +205,8 @@ class _Merger:
         started = time.monotonic()
         report = self._report
         parts = [Store.open(task.folder(self._path)) for task in self._videos.tasks()]
+        for part in parts:
+            part.ledger.require_sound()
         recipes = _common_recipes(parts)
 
         def ended(reason: str) -> dict[str, Any]:
@@ -377,7 +386,7 @@ def _records(part: Store, names: Sequence[str]) -> Iterator[VideoRecord]:
 def _committed(store: Store) -> set[tuple[str, str]]:
     """(video id, run) of every record in a store's ledger: a run makes one of a video."""
     plain_records = itertools.chain.from_iterable(s.plain() for s in store.ledger.segments())
-    return {(record["video_id"], record["run_id"]) for record in plain_records}
+    return {(record["video_id"], record.get("run_id", "")) for record in plain_records}
 
 
 def _outdated(store: Store, records: Sequence[VideoRecord]) -> Iterator[tuple[int, str]]:
@@ -387,7 +396,8 @@ def _outdated(store: Store, records: Sequence[VideoRecord]) -> Iterator[tuple[in
     for record in records:
         old, new = known.get(record.row), record.fingerprint
         # A file that could not be read has no hash: nothing says that it is another one.
-        same = old is None or not new.quick_hash or _content(old) == _content(new)
+        known_one = old is not None and old != UNKNOWN_FILE and bool(new.quick_hash)
+        same = old is None or not known_one or _content(old) == _content(new)
         replaced = {feature.feature for feature in record.features}
         for feature, status in columns.items():
             if status[record.row] != Status.PENDING and (not same or feature in replaced):

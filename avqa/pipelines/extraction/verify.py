@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,8 @@ from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import RULES, RULES_KEY, settings_from
 from avqa.pipelines.extraction.single import VideoExtractor
-from avqa.store.checks.verify import Level, VerifyReport, verify
+from avqa.store.checks.report import Level, VerifyReport
+from avqa.store.checks.verify import verify
 from avqa.store.places.files import StorePath
 from avqa.store.reader import FeatureStore
 
@@ -40,10 +41,24 @@ def verify_store(
             " give it with --videos"
         )
     if level != "sample":
-        return verify(store, cast(Level, level), repair)
+        return verify(store, cast(Level, level), repair, end_of_text=_end_of_text)
     with contextlib.ExitStack() as stack:
         again = _Again(FeatureStore(store), str(videos), stack)
-        return verify(store, "sample", repair, extract=again, num_sample=num_videos)
+        return verify(
+            store,
+            "sample",
+            repair,
+            extract=again,
+            num_sample=num_videos,
+            end_of_text=_end_of_text,
+        )
+
+
+def _end_of_text(texts: Sequence[str]) -> list[int]:
+    from avqa.extract.text import tokenise
+
+    _, ends = tokenise(texts)
+    return [int(end) for end in ends]
 
 
 class _Again:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from avqa.pipelines.engine.job import VideoJob, fingerprint
 from avqa.pipelines.extraction.sources import Source
 from avqa.store.commit import Store
-from avqa.store.format.records import Fingerprint, Status
+from avqa.store.format.records import UNKNOWN_FILE, Fingerprint, Status
 
 
 @dataclass
@@ -122,9 +122,12 @@ def is_same(path: str, known: Fingerprint | None) -> bool:
     """Whether the file is the one whose fingerprint is ``known``.
 
     Equal size and modification time settle it; a touched file is compared by its contents.
-    A file that cannot be read any more counts as the same: there is nothing better to extract.
+    A file that cannot be read any more counts as the same: there is nothing better to extract. So
+    does one of a rebuilt record, of which nothing is known.
     """
     if known is None:
         return False
+    if known == UNKNOWN_FILE:
+        return True
     now = fingerprint(path, known=known)
     return now is None or (now.size, now.quick_hash) == (known.size, known.quick_hash)

@@ -74,6 +74,8 @@ class ExportReport:
     out: Path
     length: int | None
     random_weights: bool = False
+    bad_lines: int = 0
+    """Of the ledger, which may have told of imported files with an unusual head."""
     folders: list[FolderReport] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
     """One line on each folder of the layout that was not written."""
@@ -86,6 +88,11 @@ class ExportReport:
             lines.append(
                 f"length={self.length}: frames are padded with their last row, audio with zeros;"
                 " nothing in the files tells padding from features"
+            )
+        if self.bad_lines:
+            lines.append(
+                f"damaged lines of the ledger={self.bad_lines}: the values are in order, files of"
+                " their videos begin as `numpy.save` writes them; see: avqa verify"
             )
         if self.random_weights:
             lines.append("RANDOM WEIGHTS: the files are in order, but their numbers mean nothing")
@@ -160,7 +167,9 @@ def export_npy(
             report.without.append(f"{folder.name}: not written, the store has no {missing[0]}")
     used = {name for _, features in sources for name in features}
     report.random_weights = any(has_random_weights(reader.recipe(name)) for name in used)
-    heads = _heads(store) if any("imported" in reader.recipe(name) for name in used) else {}
+    imported = any("imported" in reader.recipe(name) for name in used)
+    heads = _heads(store) if imported else {}
+    report.bad_lines = len(Store.open(store).ledger.bad_lines()) if imported else 0
     for folder, features in sources:
         exporter = _Exporter(reader, out / folder.name, folder, features, length, overwrite)
         report.folders.append(exporter.report)

@@ -29,7 +29,13 @@ from avqa.signals import Signals
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign
 from avqa.store.format.recipe_diff import diff_features, require_same
-from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
+from avqa.store.format.records import (
+    FeatureRecord,
+    Fingerprint,
+    Status,
+    VideoRecord,
+    fingerprint_from,
+)
 from avqa.store.format.runs import new_run_id, now
 from avqa.store.format.schema import FeatureSpec, num_chunks
 from avqa.store.lock import Lock
@@ -435,13 +441,14 @@ def imports(store: Store) -> list[Imported]:
     found: dict[tuple[int, str], Imported] = {}
     for segment in store.ledger.segments():
         for plain in segment.plain():
-            kind = plain["report"].get("npy_kind")
+            report = plain.get("report", {})
+            kind = report.get("npy_kind")
             if kind is not None:
-                head = plain["report"].get("npy_header")
+                head = report.get("npy_header")
                 found[plain["row"], kind] = Imported(
                     plain["row"],
                     kind,
-                    Fingerprint(**plain["fingerprint"]),
+                    fingerprint_from(plain["fingerprint"]),
                     None if head is None else head.encode("latin-1"),
                 )
     return list(found.values())

@@ -7,11 +7,14 @@ Every step may be repeated; the lock, the ledger and full disks are the concern 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from avqa.store.format import schema
-from avqa.store.format.chunks import remove_chunks
+from avqa.store.format.chunks import delete, remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import FeatureRecord, Status, VideoRecord
@@ -31,6 +34,38 @@ def index_values(record: VideoRecord) -> dict[str, float]:
     }
 
 
+class Read(Protocol):
+    """A column as it was read."""
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """All values."""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Objects that are not there."""
+
+
+def impossible(columns: Mapping[str, Read]) -> Iterator[tuple[str, str]]:
+    """(array, why) of the columns that cannot be as they are, of a store or of some features.
+
+    Every row has an id, and whatever is ok has a length; a column has a value for every id.
+    """
+    ids = columns[schema.VIDEO_ID]
+    if ids.lost:
+        yield schema.VIDEO_ID, f"{ids.lost[0]} is gone; expected an id of every video"
+    for name, column in columns.items():
+        if len(column.values) < len(ids.values):
+            yield name, f"{len(column.values)} rows; expected {len(ids.values)}"
+        elif name.startswith("status/"):
+            of_length = schema.length_name(name.removeprefix("status/"))
+            length = columns[of_length]
+            if (column.values > max(Status)).any():
+                yield name, f"{column.values.max()} is no status; expected 0 to {max(Status)}"
+            elif length.lost and (column.values == Status.OK).any():
+                yield of_length, f"{length.lost[0]} is gone; expected a length of what is ok"
+
+
 class Arrays:
     """Index, statuses and lengths in memory, and the size of the features' arrays."""
 
@@ -41,6 +76,8 @@ class Arrays:
         self._root = store_path(root)
         self._heal = heal
         self._chunk_seconds = chunk_seconds
+        self.discard: Callable[[StorePath], None] = delete
+        """What becomes of chunk objects that no longer count."""
         self._features: list[str] = []
         self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
         for feature in features:
@@ -48,9 +85,15 @@ class Arrays:
         self._images = FrameTimes(root)
         self.seconds = self._images.shape[1]
         """Size of the second axis of all features."""
+        self._condemn()
         ids = self.columns[schema.VIDEO_ID].values
         self.rows = {str(name): row for row, name in enumerate(ids) if name}
         """Video id → row."""
+
+    def _condemn(self) -> None:
+        """Look for columns that cannot be as they are."""
+        for name, why in list(impossible(self.columns)):
+            self.columns[name].condemn(why)
 
     def _column(self, name: str) -> Column:
         return Column(self._root, name, heal=self._heal)
@@ -124,7 +167,7 @@ class Arrays:
         }
         for row, feature, first in gone:
             name = feature.feature
-            remove_chunks(self._root, name, row, first, known, axes[name])
+            remove_chunks(self._root, name, row, first, known, axes[name], self.discard)
 
     def _hide_removed(self, records: Sequence[VideoRecord]) -> None:
         """Set these statuses first: what is ok must have its times and its length.

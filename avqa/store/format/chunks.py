@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from avqa.store.format.records import ChunkRecord
 from avqa.store.places.files import StorePath, store_path
 
@@ -11,10 +13,21 @@ def chunk_path(root: StorePath, feature: str, row: int, chunk: int, num_axes: in
     return root / feature / ".".join(["c", str(row), str(chunk), *["0"] * num_axes])
 
 
+def delete(path: StorePath) -> None:
+    """Remove an object, if it is there."""
+    path.unlink(missing_ok=True)
+
+
 def remove_chunks(
-    root: StorePath, feature: str, row: int, first: int, known: int, num_axes: int
+    root: StorePath,
+    feature: str,
+    row: int,
+    first: int,
+    known: int,
+    num_axes: int,
+    discard: Callable[[StorePath], None] = delete,
 ) -> None:
-    """Delete a row's chunk objects from ``first`` on, the last one first.
+    """Delete a row's chunk objects from ``first`` on, the last one first, by ``discard``.
 
     Looks at numbers below ``known`` and, because an unfinished attempt may have gone beyond,
     further on up to the first gap. Deleting backwards keeps that search valid after a crash.
@@ -25,7 +38,7 @@ def remove_chunks(
         found.append(path)
         chunk += 1
     for path in reversed(found):
-        path.unlink(missing_ok=True)
+        discard(path)
 
 
 def read_record(path: StorePath) -> ChunkRecord:

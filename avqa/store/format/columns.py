@@ -2,7 +2,8 @@
 
 The driver is the only writer, so its copy is the truth and no chunk is read before it is
 written. Chunks that hold nothing but the fill value are removed, so that the objects on disk
-depend on the values alone and not on how they came about.
+depend on the values alone and not on how they came about; those of statuses stay, so that one that
+is lost does not read as pending.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import StoreError
+from avqa.faults import reading
 from avqa.store.format import schema
+from avqa.store.format.decoding import ChunkDecoder, DamagedObject, read_object
 from avqa.store.places.files import StorePath, store_path
+
+REBUILD = "rebuild it from the ledger with: avqa verify --repair"
 
 
 class Column:
@@ -28,8 +33,10 @@ class Column:
 
         Raises:
             StoreError: if a chunk is damaged, without ``heal``.
+            StorageFailure, EnvironmentFailure: the machine is at fault.
         """
         self.name = name
+        self._heal = heal
         self._root = store_path(root)
         self._array = schema.open_array(root, name)
         self._chunk = self._array.chunks[0]
@@ -37,13 +44,31 @@ class Column:
         self._values = self._filled(self.rows)
         self._dirty: set[int] = set()
         self.damaged = False
+        self.lost: tuple[str, ...] = ()
+        """Objects that are not there: their rows have the fill value."""
         try:
-            self._values[: self.rows] = read_whole(self._array, name)
+            self._values[: self.rows], self.lost = read_column(self._root, name, self._array)
         except StoreError:
             if not heal:
                 raise
-            self.damaged = True
-            self._dirty.update(range(len(self._values) // self._chunk))
+            self._start_empty()
+
+    def condemn(self, why: str) -> None:
+        """Treat the column as damaged: what it holds cannot be.
+
+        Raises:
+            StoreError: it is not to be healed.
+        """
+        if self.damaged:
+            return
+        if not self._heal:
+            raise StoreError(f"array {self.name}: {why}; {REBUILD}")
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self.damaged = True
+        self._values = self._filled(self.rows)
+        self._dirty.update(range(len(self._values) // self._chunk))
 
     def _filled(self, rows: int) -> NDArray[Any]:
         size = max(1, -(-rows // self._chunk)) * self._chunk
@@ -91,7 +116,8 @@ class Column:
             values = self._values[rows]
             axes = [str(chunk), *["0"] * (values.ndim - 1)]
             path = self._root / self.name / ".".join(["c", *axes])
-            if np.array_equal(values, self._filled(1), equal_nan=values.dtype.kind == "f"):
+            empty = np.array_equal(values, self._filled(1), equal_nan=values.dtype.kind == "f")
+            if empty and not self.name.startswith("status/"):
                 path.unlink(missing_ok=True)
             else:
                 schema.beyond_shape(self._array, self._values.shape)[rows] = values
@@ -105,17 +131,33 @@ class Column:
         schema.set_shape(self._root, self.name, (self.rows, *self._values.shape[1:]))
 
 
-def read_whole(array: Any, name: str) -> NDArray[Any]:
-    """All values of an array.
+def read_column(root: StorePath, name: str, array: Any) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """All values of a column, and which of its objects are not there.
+
+    Rows without an object have the fill value. An object is left out where all rows have it; who
+    knows better has to say so.
 
     Raises:
-        StoreError: if a chunk is damaged.
+        StoreError: a chunk is damaged.
+        StorageFailure, EnvironmentFailure: the machine is at fault.
     """
-    try:
-        values: NDArray[Any] = np.asarray(array[:])
-    except (ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"array {name}: a chunk is damaged ({error}); expected its checksum to fit;"
-            " rebuild it from the ledger with: avqa verify --repair"
-        ) from error
-    return values
+    decoder = ChunkDecoder(array)
+    rows, height = array.shape[0], array.chunks[0]
+    values = np.full(array.shape, array.fill_value, array.dtype)
+    lost: list[str] = []
+    for chunk in range(-(-rows // height)):
+        file = ".".join(["c", str(chunk), *["0"] * (array.ndim - 1)])
+        with reading(f"array {name}"):
+            data = read_object(root / name / file)
+        if data is None:
+            lost.append(file)
+            continue
+        start = chunk * height
+        try:
+            values[start : start + height] = decoder.decode(data)[: rows - start]
+        except DamagedObject as error:
+            raise StoreError(
+                f"array {name}: a chunk is damaged ({error}); expected its checksum to fit;"
+                f" {REBUILD}"
+            ) from error
+    return values, tuple(lost)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zarr
 from zarr.storage import MemoryStore
 
 from avqa.errors import ConfigError, StoreError, StoreNotFound
+from avqa.faults import reading
 from avqa.store.format import schema
-from avqa.store.format.recipe_diff import recipe_hash
+from avqa.store.format.decoding import crc32c, read_object
+from avqa.store.format.recipe_diff import canonical_json, recipe_hash
 from avqa.store.places.files import StorePath, store_path, take_room
 
 RESERVE = "ledger/.reserve"
@@ -19,9 +21,16 @@ RESERVE_BYTES = 64 * 2**20
 """Kept allocated, so that on a full disk the last records can still be written."""
 PACKED = "packed"
 """Attribute of packed copies."""
+COPY = "ledger/group.json"
+"""Second copy of the group's metadata, of stores that are written."""
+REMOVED = "removed"
+"""Folder for what `avqa verify --repair` takes away, by run."""
+_SEAL = "crc32c"
+_COUNTS = ("chunk_seconds", "capacity")
+_ENTRY = {"shape", "dims", "dtype", "recipe", "recipe_hash"}
 
 
-_BEFORE_THE_STORE = {"lock.json", "ledger", "runs", "parts", schema.GROUP}
+_BEFORE_THE_STORE = {"lock.json", "ledger", "runs", "parts", REMOVED, schema.GROUP}
 
 
 def refuse_foreign(path: StorePath, option: str) -> None:
@@ -83,7 +92,7 @@ def build_group(
         "capacity": capacity,
         "features": dict(sorted(features.items())),
     }
-    group.update_attributes(attrs)
+    group.update_attributes(sealed(attrs))
     for name in sorted(built, key=lambda name: (name == "zarr.json", name)):
         (root / name).write(built[name].to_bytes())
 
@@ -108,9 +117,16 @@ def feature_entry(spec: schema.FeatureSpec, recipe: Mapping[str, Any]) -> dict[s
         "shape": list(spec.shape),
         "dims": list(spec.dims),
         "dtype": spec.dtype,
+        "sparse": spec.sparse,
         "recipe_hash": recipe_hash(recipe),
         "recipe": dict(recipe),
     }
+
+
+def sealed(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes with their checksum, as they are stored."""
+    plain = {key: value for key, value in attrs.items() if key != _SEAL}
+    return {**plain, _SEAL: f"{crc32c(canonical_json(plain).encode('ascii')):08x}"}
 
 
 def read_attributes(path: StorePath) -> dict[str, Any]:
@@ -119,23 +135,130 @@ def read_attributes(path: StorePath) -> dict[str, Any]:
     Raises:
         StoreNotFound: there is no store.
         StoreError: it has another schema, or is damaged.
+        StorageFailure: it cannot be read.
     """
     file = path / schema.GROUP / "zarr.json"
-    try:
-        attrs: dict[str, Any] = json.loads(file.read_bytes())["attributes"]
-    except FileNotFoundError as error:
+    with reading(f"store {str(path)!r}"):
+        data = read_object(file)
+    if data is None:
+        if _holds_records(path):
+            raise StoreError(
+                f"{str(file)!r} is gone, and {str(path / 'ledger')!r} is there; expected the"
+                f" attributes of a store; {_restoring(path)}"
+            )
         raise StoreNotFound(
             f"no store at {str(path)!r}; expected a folder that holds {schema.GROUP};"
             " make one with: avqa extract --videos DIR --out STORE"
-        ) from error
-    except (ValueError, KeyError) as error:
-        raise StoreError(f"{str(file)!r} is damaged: {error}; restore it from a backup") from error
-    if attrs.get("schema") != schema.SCHEMA:
-        raise StoreError(
-            f"store {str(path)!r} has schema={attrs.get('schema')!r}; expected"
-            f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
         )
+    try:
+        return _parsed(data)
+    except ValueError as error:
+        raise StoreError(
+            f"{str(file)!r} is damaged: {error}; expected the attributes of a store;"
+            f" {_restoring(path)}"
+        ) from error
+    except _OtherSchema as error:
+        raise StoreError(
+            f"store {str(path)!r} has schema={error.schema!r}; expected"
+            f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
+            f"{_or_restoring(path)}"
+        ) from error
+
+
+class _OtherSchema(Exception):
+    """Attributes of another schema."""
+
+    def __init__(self, schema_name: object) -> None:
+        self.schema = schema_name
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """The attributes in the metadata of a store's group.
+
+    Raises:
+        ValueError: the bytes are damaged.
+        _OtherSchema: they are of another version.
+    """
+    found = json.loads(data)
+    attrs = found.get("attributes") if isinstance(found, dict) else None
+    if not isinstance(attrs, dict):
+        raise ValueError("no attributes")
+    if found.get("node_type") != "group" or found.get("zarr_format") != 3:
+        raise ValueError("no Zarr v3 group")
+    if attrs.get("schema") != schema.SCHEMA:
+        raise _OtherSchema(attrs.get("schema"))
+    seal = attrs.pop(_SEAL, None)
+    if seal is not None and sealed(attrs)[_SEAL] != seal:
+        raise ValueError("its checksum does not fit")
+    if not all(type(attrs.get(key)) is int and attrs[key] > 0 for key in _COUNTS):
+        raise ValueError(f"no {' or no '.join(_COUNTS)}")
+    for entries in (attrs.get("features"), attrs.get("texts", {})):
+        if not isinstance(entries, dict):
+            raise ValueError("no features")
+        for name, entry in entries.items():
+            _check_entry(name, entry)
     return attrs
+
+
+def _check_entry(name: str, entry: Any) -> None:
+    if not isinstance(entry, dict) or not entry.keys() >= _ENTRY:
+        raise ValueError(f"{name} lacks one of {', '.join(sorted(_ENTRY))}")
+    if recipe_hash(entry["recipe"]) != entry["recipe_hash"]:
+        raise ValueError(f"the recipe of {name} does not have its hash")
+
+
+def refuse_lost(path: StorePath) -> None:
+    """Make sure that no store was at ``path`` whose metadata is gone: a new one would bury it.
+
+    Raises:
+        StoreError: there was.
+    """
+    if _holds_records(path) and not (path / schema.GROUP / "zarr.json").exists():
+        read_attributes(path)
+
+
+def _holds_records(path: StorePath) -> bool:
+    return any(True for _ in (path / "ledger").glob("*/*.jsonl"))
+
+
+def _copy_of(path: StorePath) -> bytes | None:
+    """The copy of the group's metadata, if it is good."""
+    with reading(f"store {str(path)!r}"):
+        data = read_object(path / COPY)
+    try:
+        return data if data is not None and _parsed(data) else None
+    except (ValueError, _OtherSchema):
+        return None
+
+
+def _restoring(path: StorePath) -> str:
+    if _copy_of(path) is not None:
+        return f"restore it from its copy {COPY!r} with: avqa verify --repair {path}"
+    return "restore it from a backup"
+
+
+def _or_restoring(path: StorePath) -> str:
+    return f", or, if it was not another one, {_restoring(path)}" if _copy_of(path) else ""
+
+
+def keep_copy(path: StorePath) -> None:
+    """Write a copy of the group's metadata into the ledger's folder, unless it is there.
+
+    All other metadata follows from it; it follows from nothing.
+    """
+    data = (path / schema.GROUP / "zarr.json").read_bytes()
+    if read_object(path / COPY) != data:
+        (path / COPY).write(data)
+
+
+def restore_group(path: StorePath, discard: Callable[[StorePath], None]) -> bool:
+    """Put the copy of the group's metadata in its place, if that is good; else False."""
+    data = _copy_of(path)
+    if data is None:
+        return False
+    discard(path / schema.GROUP / "zarr.json")
+    (path / schema.GROUP / "zarr.json").write(data)
+    return True
 
 
 def is_packed(attrs: Mapping[str, Any]) -> bool:
@@ -160,8 +283,9 @@ def write_attributes(root: StorePath, attrs: Mapping[str, Any]) -> None:
     """Replace the attributes of the group ``root``."""
     file = root / "zarr.json"
     metadata = json.loads(file.read_bytes())
-    metadata["attributes"] = dict(attrs)
+    metadata["attributes"] = sealed(attrs)
     file.write(json.dumps(metadata, indent=2).encode("ascii"))
+    keep_copy(root.parent)
 
 
 def allocate_reserve(path: StorePath) -> None:

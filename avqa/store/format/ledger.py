@@ -1,7 +1,9 @@
 """The ledger: every record of every run, in immutable segments of JSON lines.
 
 ``S/ledger/<run>/<number>.jsonl``; numbers rise through all runs, so their order is the order
-of the commits. Only the driver writes. The newest record of a video wins.
+of the commits. Only the driver writes. The newest record of a video wins. A line that cannot be
+used costs its own record alone: who can do without is told nothing, `avqa verify` names it, and
+`Ledger.require_sound` refuses.
 """
 
 from __future__ import annotations
@@ -13,23 +15,42 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from avqa.errors import StoreError
+from avqa.faults import reading
+from avqa.store.format.lines import from_line, to_line
 from avqa.store.format.records import (
     FeatureRecord,
     Fingerprint,
     Status,
     VideoRecord,
     feature_from,
+    fingerprint_from,
     video_from,
 )
-from avqa.store.places.files import StorePath, store_path
+from avqa.store.places.files import StorePath, store_path, with_retries
 
 _SOURCE = re.compile(
-    rb'"row":(\d+),"relpath":"(?:[^"\\]|\\.)*",'
-    rb'"fingerprint":{"size":(\d+),"mtime_ns":(-?\d+),"quick_hash":"([0-9a-f]*)"}'
+    rb'"row":(\d+),"relpath":("(?:[^"\\]|\\.)*"),'
+    rb'"fingerprint":{"size":(-?\d+),"mtime_ns":(-?\d+),"quick_hash":"([0-9a-f]*)"}'
 )
 """Reads what a resumed run needs of a record thirty times faster than all of its JSON."""
 
 _LOST_ROWS = re.compile(rb'"lost_rows":\[\d')
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of the ledger that cannot be used."""
+
+    path: StorePath
+    """Of its segment."""
+    number: int
+    """From 1; 0 if the segment as a whole is meant."""
+    why: str
+    raw: bytes
+
+    def __str__(self) -> str:
+        """As a part of a message."""
+        return f"{str(self.path)!r} line={self.number}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -40,22 +61,53 @@ class Segment:
     path: StorePath
 
     def records(self) -> list[VideoRecord]:
-        """Read it.
-
-        Raises:
-            StoreError: if it is damaged.
-        """
+        """Its sound records."""
         return [video_from(plain) for plain in self.plain()]
 
     def plain(self) -> list[dict[str, Any]]:
-        """Its records as plain JSON values: three times faster than `records`."""
+        """Its sound records as plain JSON values: three times faster than `records`."""
+        return [line for line in self._judged() if not isinstance(line, BadLine)]
+
+    def bad_lines(self) -> list[BadLine]:
+        """What of it cannot be used: each line is judged alone."""
+        return [line for line in self._judged() if isinstance(line, BadLine)]
+
+    def lines(self) -> list[bytes]:
+        """Its lines as they are.
+
+        Raises:
+            StorageFailure: it cannot be read.
+        """
+        with reading(f"ledger segment {str(self.path)!r}"):
+            return with_retries(self.path.read_bytes).splitlines()
+
+    def _judged(self) -> Iterator[dict[str, Any] | BadLine]:
+        lines = self.lines()
+        if not lines:
+            yield BadLine(self.path, 0, "it is empty", b"")
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield from_line(line)
+            except ValueError as error:
+                yield BadLine(self.path, number, str(error), line)
+
+
+def source_of(line: bytes) -> tuple[int, str, Fingerprint] | None:
+    """Row, relpath and fingerprint of a line, which may be damaged elsewhere; None if unknown."""
+    # A string's own quotes are escaped, so the pattern cannot match inside one.
+    match = _SOURCE.search(line)
+    if match is not None:
+        row, relpath, size, mtime_ns, quick_hash = match.groups()
         try:
-            return [json.loads(line) for line in self.path.read_bytes().splitlines()]
-        except ValueError as error:
-            raise StoreError(
-                f"ledger segment {str(self.path)!r} is damaged: {error}; expected JSON lines;"
-                " restore it from a backup, or remove it and run `avqa verify --repair`"
-            ) from error
+            name = str(json.loads(relpath))
+        except ValueError:
+            return None
+        return int(row), name, Fingerprint(int(size), int(mtime_ns), quick_hash.decode())
+    try:
+        plain = from_line(line)
+    except ValueError:
+        return None
+    return plain["row"], plain["relpath"], fingerprint_from(plain["fingerprint"])
 
 
 def warnings_in(reports: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -94,7 +146,8 @@ class Ledger:
 
     def segments(self, after: int = 0) -> list[Segment]:
         """Segments with a number above ``after``, oldest first."""
-        found = [Segment(int(p.stem), p) for p in self._folder.glob("*/*.jsonl")]
+        files = self._folder.glob("*/*.jsonl")
+        found = [Segment(int(file.stem), file) for file in files if file.stem.isdecimal()]
         return sorted((s for s in found if s.number > after), key=lambda s: s.number)
 
     @property
@@ -107,24 +160,44 @@ class Ledger:
     def append(self, run_id: str, records: Sequence[VideoRecord]) -> int:
         """Write one segment durably and return its number."""
         number = self.last + 1
-        text = "".join(record.to_json() + "\n" for record in records)
-        (self._folder / run_id / f"{number:06d}.jsonl").write(text.encode("ascii"))
+        text = b"".join(to_line(record) + b"\n" for record in records)
+        (self._folder / run_id / f"{number:06d}.jsonl").write(text)
         self._last = number
         return number
 
+    def begin_after(self, number: int) -> None:
+        """Let no new segment have this number or a lower one, even if those are gone."""
+        self._last = max(self.last, number)
+
+    def bad_lines(self) -> list[BadLine]:
+        """All lines that cannot be used, in order."""
+        return [line for segment in self.segments() for line in segment.bad_lines()]
+
+    def require_sound(self) -> None:
+        """Refuse a ledger with bad lines, for who needs every record.
+
+        Raises:
+            StoreError: names the first one.
+        """
+        bad = self.bad_lines()
+        if bad:
+            raise StoreError(
+                f"store {str(self._folder.parent)!r}: its ledger is damaged: {bad[0]}; bad"
+                f" lines={len(bad)}; expected a record in every line; rebuild them with: avqa"
+                f" verify --repair {self._folder.parent}"
+            )
+
     def fingerprints(self) -> dict[int, Fingerprint]:
-        """Row → fingerprint of the file its newest record was made from."""
+        """Row → fingerprint of the file its newest record was made from.
+
+        Bad lines count as far as they tell it.
+        """
         found: dict[int, Fingerprint] = {}
         for segment in self.segments():
-            for line in segment.path.read_bytes().splitlines():
-                # A string's own quotes are escaped, so the pattern cannot match inside one.
-                match = _SOURCE.search(line)
-                if match is None:
-                    plain = json.loads(line)
-                    found[plain["row"]] = Fingerprint(**plain["fingerprint"])
-                else:
-                    row, size, mtime_ns, quick_hash = match.groups()
-                    found[int(row)] = Fingerprint(int(size), int(mtime_ns), quick_hash.decode())
+            for line in segment.lines():
+                source = source_of(line)
+                if source is not None:
+                    found[source[0]] = source[2]
         return found
 
     def failures(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], FeatureRecord]:
@@ -133,7 +206,7 @@ class Ledger:
         for segment in reversed(self.segments()):
             if not left:
                 break
-            if b'"status":2' not in segment.path.read_bytes():
+            if not any(b'"status":2' in line for line in segment.lines()):
                 continue
             for record in reversed(segment.records()):
                 for feature in record.features:

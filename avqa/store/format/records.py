@@ -75,6 +75,10 @@ class Fingerprint:
     """blake2b over the size and the first, middle and last 1 MiB."""
 
 
+UNKNOWN_FILE = Fingerprint(-1, 0, "")
+"""Of a record that was rebuilt from a video's objects: nothing tells of its file any more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoRecord:
     """One attempt at one video: what one run has to remember about it."""
@@ -147,12 +151,18 @@ def video_from(plain: Mapping[str, Any]) -> VideoRecord:
     known = {k: v for k, v in plain.items() if k in VideoRecord.__dataclass_fields__}
     known["duration"] = math.nan if plain["duration"] is None else plain["duration"]
     known["pts"] = tuple(plain["pts"])
-    known["fingerprint"] = Fingerprint(**plain["fingerprint"])
+    known["fingerprint"] = fingerprint_from(plain["fingerprint"])
     known["features"] = tuple(feature_from(f) for f in plain["features"])
     return VideoRecord(**known)
 
 
+def fingerprint_from(plain: Mapping[str, Any]) -> Fingerprint:
+    """The `Fingerprint` of its JSON form; unknown keys of later versions are dropped."""
+    return Fingerprint(plain["size"], plain["mtime_ns"], plain["quick_hash"])
+
+
 def feature_from(plain: Mapping[str, Any]) -> FeatureRecord:
-    """The `FeatureRecord` of its JSON form."""
+    """The `FeatureRecord` of its JSON form; unknown keys of later versions are dropped."""
     chunks = tuple(ChunkRecord(n_bytes, crc) for n_bytes, crc in plain["chunks"])
-    return FeatureRecord(**{**plain, "status": Status(plain["status"]), "chunks": chunks})
+    known = {k: v for k, v in plain.items() if k in FeatureRecord.__dataclass_fields__}
+    return FeatureRecord(**{**known, "status": Status(plain["status"]), "chunks": chunks})

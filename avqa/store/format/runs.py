@@ -23,6 +23,7 @@ _VIDEO = ("video_id", "relpath")
 _READ = ("attempt", "host", "worker", "finished_at")
 _FAILURE = (*_VIDEO, "feature", "reason", "stage", "message", *_READ)
 _WARNING = (*_VIDEO, "warning", *_READ)
+_KEYS = {"run_id", "state", "started", "checkpoint"}
 
 
 class Runs:
@@ -45,6 +46,14 @@ class Runs:
         else:
             run = {"run_id": run_id, "state": RUNNING, "started": now(), "checkpoint": 0}
         path.write_json(run | values)
+
+    def damaged(self) -> list[StorePath]:
+        """Run files that cannot be read."""
+        return [
+            path
+            for path in sorted(self._folder.glob("*.json"), key=str)
+            if _read(path)["state"] == DAMAGED
+        ]
 
     def checkpoint(self) -> int:
         """Number of the last ledger segment that is in the arrays as a whole."""
@@ -110,7 +119,7 @@ def _text(time: datetime) -> str:
 def _read(path: StorePath) -> dict[str, Any]:
     try:
         run = path.read_json()
-        if {"run_id", "state", "started", "checkpoint"} <= run.keys():
+        if run.keys() >= _KEYS and type(run["checkpoint"]) is int:
             return run
     except (ValueError, AttributeError):  # no JSON, or no object
         pass

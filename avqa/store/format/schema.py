@@ -28,6 +28,8 @@ import numpy as np
 import zarr
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
+from avqa.errors import AvqaError, StoreError
+from avqa.faults import machine_fault, reading, require_thread
 from avqa.store.places.files import StorePath, store_path
 
 SCHEMA = "avqa.features/1"
@@ -44,6 +46,14 @@ _COLUMNS: dict[str, tuple[str, Any]] = {
     "index/audio_end": ("float64", np.nan),
     "index/row_flags": ("uint8", 0),
 }
+_KINDS = {
+    VIDEO_ID: "OTU",
+    "index/row_flags": "u",
+    "text/content": "OTU",
+    "text/eot": "u",
+    "text/key": "u",
+}
+"""Kinds of values of the columns that are no floating point numbers."""
 _CRC: dict[str, Any] = {"name": "crc32c"}
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
 _KEYS: dict[str, Any] = {"name": "default", "separator": "."}
@@ -239,13 +249,49 @@ def require_parents(group: zarr.Group, name: str) -> None:
 def open_array(
     root: StorePath, name: str, mode: Literal["r", "r+"] = "r+"
 ) -> zarr.Array[ArrayV3Metadata]:
-    """Open one existing array of the group ``root``."""
+    """Open one existing array of the group ``root``.
+
+    Raises:
+        StoreError: its metadata is gone or damaged.
+        StorageFailure, EnvironmentFailure: the machine is at fault.
+    """
     store, path = store_path(root / name).zarr()
-    return zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+    try:
+        require_thread()
+        array = zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+        _check_kind(name, array)
+        return array
+    except AvqaError:
+        raise
+    except Exception as error:  # zarr and its codecs have no common error for bad metadata
+        with reading(f"array {name}"):
+            if machine_fault(error):
+                raise
+        raise StoreError(
+            f"array {name}: its zarr.json is gone or damaged ({error}); expected the metadata of"
+            f" an array; rebuild it with: avqa verify --repair {root.parent}"
+        ) from error
+
+
+def _check_kind(name: str, array: zarr.Array[ArrayV3Metadata]) -> None:
+    """Make sure that an array has the axes and the kind of values that its name says.
+
+    Raises:
+        ValueError: it has others, which are those of another array.
+    """
+    column = name.partition("/")[0]
+    kind = {"status": "u", "length": "u"}.get(column, "f")
+    if column in {"index", "text"}:
+        kind = _KINDS.get(name, "f")
+    axes = 2 if name in {PTS, "text/key"} else 1
+    is_column = column in {"index", "text", "status", "length"}
+    if (array.ndim != axes if is_column else array.ndim < 2) or array.dtype.kind not in kind:
+        raise ValueError(f"shape={array.shape} dtype={array.dtype}")
 
 
 def open_group(root: StorePath) -> zarr.Group:
     """Open the group ``root`` to create arrays in it."""
+    require_thread()
     store, path = store_path(root).zarr()
     return zarr.open_group(store, path=path, mode="r+", zarr_format=3)
 

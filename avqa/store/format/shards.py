@@ -8,17 +8,18 @@ rows. So the ledger's records alone say what is where, and a shard needs no reco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
+from avqa.faults import is_limit
 from avqa.machine import num_cores
 from avqa.store.format import schema
+from avqa.store.format.decoding import crc32c
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
 from avqa.store.places.files import StorePath
@@ -31,6 +32,8 @@ MOST_BYTES = 10**9
 MOST_VIDEOS = 1024
 """Of features so small that their shards stay below `LEAST_BYTES`: a read reads the index too."""
 _NONE = 2**64 - 1
+UNREAD = "unread"
+"""Kind of what the machine did not give."""
 
 
 def videos_per_shard(chunk_seconds: int, chunk_bytes: int) -> int:
@@ -46,11 +49,6 @@ def videos_per_shard(chunk_seconds: int, chunk_bytes: int) -> int:
     while videos > 1 and videos * chunk_bytes > MOST_BYTES:
         videos //= 2
     return videos
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C, as Zarr's codec of that name stores it behind the data."""
-    return int(google_crc32c.value(data))
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,11 @@ class ShardProblem:
     detail: str
 
 
+def _block_of(name: str) -> int:
+    part = name.split(".")[1:2]
+    return int(part[0]) if part and part[0].isdecimal() else -1
+
+
 class ShardChecker:
     """Checks the shards of one feature of a packed copy."""
 
@@ -119,12 +122,16 @@ class ShardChecker:
         array: Any = schema.open_array(root, feature, "r")
         self._folder = root / feature
         self._num_axes = len(array.shape) - 2
-        self._seconds = array.chunks[1]
         self._videos = array.shards[0]
         self._values = ChunkChecker(root, feature)
 
     def check(
-        self, records: Mapping[int, FeatureRecord], sizes: Mapping[str, int], *, read: bool
+        self,
+        records: Mapping[int, FeatureRecord],
+        sizes: Mapping[str, int],
+        *,
+        read: bool,
+        unknown: Collection[int] = (),
     ) -> Iterator[ShardProblem]:
         """Compare all shards with the ledger.
 
@@ -132,8 +139,15 @@ class ShardChecker:
             records: row → record.
             sizes: file → size of all objects of the feature.
             read: also read and decode every chunk: index, checksum, finite values, padding.
+            unknown: rows without a record; what is where in their shards cannot be told.
         """
-        shards = {shard.name(self._num_axes): shard for shard in shards_of(records, self._videos)}
+        blocks = {row // self._videos for row in unknown}
+        shards = {
+            shard.name(self._num_axes): shard
+            for shard in shards_of(records, self._videos)
+            if shard.block not in blocks
+        }
+        sizes = {name: size for name, size in sizes.items() if _block_of(name) not in blocks}
         whole = []
         for name, shard in shards.items():
             of = f"shard {name} of {len(shard.pieces)} videos"
@@ -148,8 +162,17 @@ class ShardChecker:
             yield ShardProblem("foreign", -1, f"{name}: not of this packed copy")
         if read:
             with ThreadPoolExecutor(max_workers=num_cores()) as pool:
-                for problems in pool.map(lambda shard: self._read(shard, records), whole):
+                for problems in pool.map(lambda shard: self._tried(shard, records), whole):
                     yield from problems
+
+    def _tried(self, shard: Shard, records: Mapping[int, FeatureRecord]) -> list[ShardProblem]:
+        try:
+            return self._read(shard, records)
+        except OSError as error:
+            if is_limit(error):
+                raise
+            name = shard.name(self._num_axes)
+            return [ShardProblem(UNREAD, -1, f"{error.strerror or error}: {self._folder / name}")]
 
     def _read(self, shard: Shard, records: Mapping[int, FeatureRecord]) -> list[ShardProblem]:
         path = self._folder / shard.name(self._num_axes)
@@ -159,14 +182,13 @@ class ShardChecker:
             return [ShardProblem("crc", -1, detail)]
         problems = []
         for (row, chunk), offset in zip(shard.pieces, shard.offsets, strict=True):
-            valid = min(records[row].length - shard.chunk * self._seconds, self._seconds)
-            last = path.read_range(offset + chunk.n_bytes - 4, 4)
-            stored = int.from_bytes(last, "little")
+            data = path.read_range(offset, chunk.n_bytes)
+            stored = int.from_bytes(data[-4:], "little")
             if stored != chunk.crc32c:
                 told = f"checksum {stored:08x}, ledger says {chunk.crc32c:08x}"
                 wrong: tuple[str, str] | None = ("crc", told)
             else:
-                wrong = self._values.check_values(row, shard.chunk, valid)
+                wrong = self._values.check_values(data, shard.chunk, records[row].length)
             if wrong is not None:
                 problems.append(ShardProblem(wrong[0], row, f"chunk={shard.chunk}: {wrong[1]}"))
         return problems

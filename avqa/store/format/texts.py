@@ -16,11 +16,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.store.format import schema
-from avqa.store.format.columns import read_whole
+from avqa.store.format.columns import read_column
+from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath
 
 ATTRIBUTE = "texts"
@@ -35,6 +37,38 @@ COLUMNS: dict[str, tuple[str, Any, tuple[int, ...], tuple[str, ...]]] = {
 """Array → dtype, fill value, and shape and names of the axes of one text."""
 
 
+def create_texts(group: zarr.Group, specs: Sequence[schema.FeatureSpec]) -> None:
+    """Create the arrays of the texts, without any text, replacing unfinished ones."""
+    for name, (dtype, fill, shape, dims) in COLUMNS.items():
+        _create(group, name, dtype, fill, (schema.MIN_CAPACITY, *shape), dims)
+    for spec in specs:
+        status = schema.status_name(spec.name)
+        _create(group, status, "uint8", 0, (schema.MIN_CAPACITY,), ())
+        _create(group, spec.name, spec.dtype, np.nan, (CHUNK_TEXTS, *spec.shape), spec.dims)
+
+
+def _create(
+    group: zarr.Group,
+    name: str,
+    dtype: str,
+    fill: Any,
+    chunks: tuple[int, ...],
+    dims: tuple[str, ...],
+) -> None:
+    schema.require_parents(group, name)
+    group.create_array(
+        name,
+        shape=(0, *chunks[1:]),
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=fill,
+        compressors=[{"name": "crc32c"}],
+        chunk_key_encoding={"name": "default", "separator": "."},
+        dimension_names=("text", *dims),
+        overwrite=True,
+    )
+
+
 def text_entries(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Text feature → what a store's attributes say of it; empty if it has no texts."""
     found: dict[str, dict[str, Any]] = attrs.get(ATTRIBUTE, {})
@@ -46,27 +80,34 @@ def text_recipes(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: entry["recipe"] for name, entry in text_entries(attrs).items()}
 
 
+def mark_of(recipes: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was put after every question before it was tokenised."""
+    return str(next(iter(recipes.values())).get("text", {}).get("mark", ""))
+
+
 def object_name(chunk: int, num_axes: int) -> str:
     """File of a chunk object; ``num_axes`` counts the axes after ``text``."""
     return ".".join(["c", str(chunk), *["0"] * num_axes])
 
 
-def damaged_texts(name: str) -> StoreError:
+def damaged_texts(name: str, why: str = "a chunk is damaged") -> StoreError:
     """The error for a column of the texts that cannot be read."""
     return StoreError(
-        f"array {name}: a chunk is damaged; expected its checksum to fit; remove the texts with:"
-        " avqa verify --repair, then encode them again with: avqa questions"
+        f"array {name}: {why}; expected what was written; rebuild it, or remove the texts, with:"
+        " avqa verify --repair, then encode what is pending with: avqa questions"
     )
 
 
 class TextIndex:
     """What a reader has to know of a store's texts; plain values that can be pickled."""
 
-    def __init__(self, root: StorePath, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, root: StorePath, recipes: Mapping[str, Mapping[str, Any]], *, strict: bool = True
+    ) -> None:
         """Read it from the group ``root``; ``recipes`` by feature.
 
         Raises:
-            StoreError: a column is damaged.
+            StoreError: a column is damaged; with ``strict`` also if it cannot be as it is.
         """
         keys, contents = _whole(root, KEY), _whole(root, CONTENT)
         self.keys = [key.tobytes().hex() for key in keys]
@@ -74,12 +115,25 @@ class TextIndex:
         self.contents = [str(content) for content in contents[: len(keys)]]
         self.eot = _whole(root, EOT)[: len(keys)]
         statuses = {name: _whole(root, schema.status_name(name)) for name in recipes}
+        for name, values in ((CONTENT, contents), (EOT, self.eot), *statuses.items()):
+            if len(values) < len(keys):  # written before the keys, so that there are as many
+                raise damaged_texts(name)
         self.status = {name: status[: len(keys)] for name, status in statuses.items()}
+        if strict:
+            self._check(root)
         # Texts are asked for as questions have them: without the mark they were encoded with.
-        mark = next(iter(recipes.values())).get("text", {}).get("mark", "")
+        mark = mark_of(recipes)
         bare = [content.removesuffix(mark) for content in self.contents]
         rows = range(len(keys))
-        self._rows = dict(zip(bare, rows, strict=True)) | dict(zip(self.keys, rows, strict=True))
+        self._rows = dict(zip(bare, rows)) | dict(zip(self.keys, rows, strict=True))  # noqa: B905
+
+    def _check(self, root: StorePath) -> None:
+        for name in COLUMNS:
+            if read_column(root, name, schema.open_array(root, name, "r"))[1]:
+                raise damaged_texts(name, "an object of it is gone")
+        for feature, status in self.status.items():
+            if (status > max(Status)).any():
+                raise damaged_texts(schema.status_name(feature), "it holds what is no status")
 
     def row(self, text: str) -> int | None:
         """Number of a text, given as such or by its key."""
@@ -88,7 +142,7 @@ class TextIndex:
 
 def _whole(root: StorePath, name: str) -> NDArray[Any]:
     try:
-        return read_whole(schema.open_array(root, name, "r"), name)
+        return read_column(root, name, schema.open_array(root, name, "r"))[0]
     except StoreError as error:
         raise damaged_texts(name) from error
 

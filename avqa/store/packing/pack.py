@@ -193,6 +193,7 @@ def _create(snapshot: Snapshot, building: StorePath) -> bytes:
     chunk_seconds = snapshot.attrs["chunk_seconds"]
     capacity = len(snapshot.records)
     built: dict[str, Any] = {}
+    shard_videos: dict[str, int] = {}
     group = zarr.create_group(MemoryStore(built), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for feature in snapshot.features:
@@ -200,9 +201,15 @@ def _create(snapshot: Snapshot, building: StorePath) -> bytes:
         chunk_bytes = int(np.prod(array.chunks)) * array.dtype.itemsize
         videos = videos_per_shard(chunk_seconds, chunk_bytes)
         schema.create_packed(group, feature, array, videos=videos, capacity=capacity)
+        shard_videos[feature] = videos
     for name in _texts_arrays(snapshot):
         schema.require_parents(group, name)
-    group.update_attributes({**snapshot.attrs, "capacity": capacity, layout.PACKED: True})
+    features = {
+        name: {**entry, "shard_videos": shard_videos[name]}
+        for name, entry in snapshot.attrs["features"].items()
+    }
+    attrs = {**snapshot.attrs, "features": features, "capacity": capacity, layout.PACKED: True}
+    group.update_attributes(layout.sealed(attrs))
     metadata: bytes = built.pop("zarr.json").to_bytes()
     for name, content in built.items():
         (root / name).write(content.to_bytes(), durable=False)

@@ -21,6 +21,7 @@ from avqa.store.checks.textcheck import check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.chunks import chunk_path
+from avqa.store.format.decoding import crc32c
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import lost_rows_in, newest_only, warnings_in
 from avqa.store.format.records import (
@@ -32,7 +33,6 @@ from avqa.store.format.records import (
     removed,
 )
 from avqa.store.format.runs import Runs
-from avqa.store.format.shards import crc32c
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath, with_retries
 
@@ -116,6 +116,8 @@ class Snapshot:
         )
 
     def _check_parts(self) -> None:
+        for line in self._store.ledger.bad_lines():
+            raise self.damaged("ledger", str(line))
         for file in FrameTimes(self.root).damaged_objects():
             raise self.damaged(schema.PTS, f"{file.name} cannot be read")
         ids = {row: name for name, row in self._store.rows().items()}
@@ -141,6 +143,7 @@ class Snapshot:
                 report = record.report | {key: values for key, values in merged.items() if values}
                 bases[record.row] = replace(record, features=(), pts=(), report=report)
                 known |= {(record.row, of.feature): of for of in record.features}
+        lost = {feature: self._store.lost_status(feature) for feature in self.features}
         length = {feature: self._store.length(feature) for feature in self.features}
         index = {name: self._store.arrays.columns[f"index/{name}"].values for name in _TIMES}
         flags = self._store.arrays.columns["index/row_flags"].values
@@ -149,6 +152,8 @@ class Snapshot:
             for feature in self.features:
                 told, is_now = known.get((row, feature)), Status(int(status[feature][row]))
                 if is_now == Status.PENDING:
+                    if told is not None and lost[feature][row]:
+                        raise self.damaged(schema.status_name(feature), "an object of it is gone")
                     continue
                 if told is None or (told.status, told.length) != (is_now, length[feature][row]):
                     what = f"video {ids[row]!r} {feature}"

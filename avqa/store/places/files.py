@@ -13,13 +13,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
 from typing import Any, TypeVar
 
-from avqa.errors import ConfigError, StorageFailure
+from avqa.errors import ConfigError, EnvironmentFailure, StorageFailure
+from avqa.faults import machine_fault
 from avqa.store.places.objects import SCHEME, ObjectPath
 from avqa.store.places.path import StorePath as StorePath
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _PASSING = frozenset({errno.EIO, errno.ESTALE})
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _TRIES = 3
 _NOT_THERE = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY})
 """What a file system answers that has no such call."""
@@ -248,9 +250,18 @@ def storage_errors(what: str) -> Iterator[None]:
 
     Raises:
         StorageFailure: disk or quota full, read-only, or no permission.
+        EnvironmentFailure: no memory, no thread, too many open files.
     """
     try:
         yield
+    except (MemoryError, RuntimeError) as error:
+        fault = machine_fault(error)
+        if fault is None:
+            raise
+        raise EnvironmentFailure(
+            f"cannot write {what}: {fault[0]}; expected a machine that is well; {fault[1]}, then"
+            " run the same command again; nothing stored is lost"
+        ) from error
     except OSError as error:
         if error.errno in _FULL:
             advice = "disk or quota is full; free space and run the same command again"
@@ -258,6 +269,8 @@ def storage_errors(what: str) -> Iterator[None]:
             advice = "the folder is not writable; choose another --out or change its permissions"
         elif error.errno in _PASSING:
             advice = f"failed {_TRIES} times; check the disk or mount and run the command again"
+        elif error.errno in _LIMITS and (fault := machine_fault(error)):
+            advice = f"{fault[1]} and run the same command again"
         else:
             raise
         code = errno.errorcode[error.errno]

@@ -74,7 +74,12 @@ def failure(video_id: str, row: int, specs: tuple[FeatureSpec, ...] = SPECS) -> 
 
 
 def record(
-    video_id: str, row: int, features: tuple[FeatureRecord, ...], seconds: int, version: int
+    video_id: str,
+    row: int,
+    features: tuple[FeatureRecord, ...],
+    seconds: int,
+    version: int,
+    row_flags: int = 1,
 ) -> VideoRecord:
     return VideoRecord(
         video_id=video_id,
@@ -85,7 +90,7 @@ def record(
         pts=tuple(k + 0.5 for k in range(seconds)),
         audio_start=0.25 if seconds else None,
         audio_end=seconds - 0.25 if seconds else None,
-        row_flags=1 if seconds else 0,
+        row_flags=row_flags if seconds else 0,
         features=features,
     )
 

@@ -24,6 +24,8 @@ from avqa.errors import (
 )
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.lines import to_line
+from avqa.store.format.records import video_from
 from avqa.store.format.shards import videos_per_shard
 from avqa.store.lock import Lock
 from avqa.store.packing.pack import pack
@@ -61,6 +63,10 @@ def other_status(source):
     zarr.open_array(source / "features.zarr/status/clip/patch", mode="r+")[0] = 4
 
 
+def lose_status(source):
+    (source / "features.zarr/status/clip/patch/c.0").unlink()
+
+
 def other_duration(source):
     zarr.open_array(source / "features.zarr/index/duration", mode="r+")[0] = 4
 
@@ -79,10 +85,19 @@ def other_video(source):
     (source / "ledger/first/000099.jsonl").write_text(line, encoding="utf-8")
 
 
+def other_record(source):
+    """As `other_video`, and the line is in order."""
+    other_video(source)
+    (segment,) = source.glob("ledger/first/000099.jsonl")
+    plain = json.loads(segment.read_bytes())
+    segment.write_bytes(to_line(video_from(plain)) + b"\n")
+
+
 @pytest.mark.parametrize(
     ("harm", "text"),
     [
-        (other_video, "video 'a' clip/frame: is ok, the ledger differs; "),
+        (other_video, "ledger: "),
+        (other_record, "video 'a' clip/frame: is ok, the ledger differs; "),
         (harm_chunk, "video 'a' clip/patch chunk=1: its checksum is not "),
         (harm_checksum, "video 'a' clip/patch chunk=1: its checksum is not "),
         (remove_chunk, "video 'a' clip/patch chunk=1: no object; "),
@@ -90,6 +105,7 @@ def other_video(source):
         (other_chunk, "video 'a' clip/patch chunk=1: its checksum is not "),
         (other_status, "video 'a' clip/patch: is absent, the ledger differs; "),
         (other_duration, "video 'a' index/duration: is 4.0, ledger says 12.0; "),
+        (lose_status, "status/clip/patch: an object of it is gone; "),
         (harm_times, "index/pts: c.0.0 cannot be read; "),
         (harm_texts, "clip/word: chunk=0 of 3 texts: does not decode"),
     ],

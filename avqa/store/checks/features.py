@@ -1,0 +1,264 @@
+"""One feature of a store: its objects, its status and its length against the ledger.
+
+Three witnesses: the ledger's record, the columns, the objects. None is enough by itself, and what
+two of them vouch for stays: a column that contradicts the ledger is written anew from it, and a
+record that is missing is made from the column and the objects. Only what the objects contradict has
+to be extracted again. What the machine does not give is neither good nor bad.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from avqa.faults import is_limit
+from avqa.machine import num_cores
+from avqa.store.checks.report import Level, Problem, Remedy, VerifyReport
+from avqa.store.commit import Store
+from avqa.store.format import schema
+from avqa.store.format.chunks import object_sizes
+from avqa.store.format.integrity import ChunkChecker
+from avqa.store.format.records import FeatureRecord, RowFlag, Status
+from avqa.store.format.shards import UNREAD, ShardChecker
+from avqa.store.lock import read_holder
+from avqa.store.places.files import StorePath
+
+PARTIAL_SECONDS = 3600.0
+"""While a run holds the store, younger leftovers may be writes in progress."""
+
+
+class FeatureCheck:
+    """Checks one feature and adds to the report."""
+
+    def __init__(
+        self, store: Store, feature: str, records: dict[int, FeatureRecord], report: VerifyReport
+    ) -> None:
+        """Take the newest record of every row."""
+        self._store = store
+        self._feature = feature
+        self._records = records
+        self._report = report
+        self._ids = {row: name for name, row in store.rows().items()}
+        self._status = store.status(feature)
+        self._length = store.length(feature)
+        self._num_axes = len(schema.open_array(store.root, feature, "r").shape) - 2
+        self._checker = ChunkChecker(store.root, feature)
+
+    def run(self, level: Level) -> None:
+        """Compare statuses and lengths, then the objects, as the level asks."""
+        objects = object_sizes(self._store.root, self._feature)
+        self._report.objects += len(objects)
+        self._report.n_bytes += sum(objects.values())
+        self._find_lost_status()
+        good = [row for row in self._ids if self._agrees(row)]
+        bare = [row for row in self._ids if self._is_bare(row)]
+        for row in sorted(self._ids.keys() - {*good, *bare}):
+            self._contradicted(row, objects)
+        if self._store.packed:
+            self._check_shards(objects, bare, level)
+            return
+        if level == "crc":
+            self._read(good, self._check)
+        else:
+            for row in good:
+                self._compare_sizes(row, objects)
+        self._read(bare, self._vouch)
+        self._find_strangers(objects)
+
+    def _add(
+        self,
+        kind: str,
+        row: int,
+        detail: str,
+        path: StorePath | None = None,
+        remedy: Remedy = "pending",
+        record: FeatureRecord | None = None,
+    ) -> None:
+        name = self._ids.get(row, "")
+        self._report.problems.append(
+            Problem(kind, self._feature, name, row, detail, path, remedy=remedy, record=record)
+        )
+
+    def _find_lost_status(self) -> None:
+        """An array whose object is gone reads as pending everywhere."""
+        column = self._store.arrays.columns[schema.status_name(self._feature)]
+        lost = self._store.lost_status(self._feature)
+        told = [row for row in self._ids if row in self._records and lost[row]]
+        if told:
+            detail = f"{column.lost[0]} is gone; the ledger has {len(told)} videos of it"
+            self._report.problems.append(
+                Problem("index", column.name, "", -1, detail, remedy="columns")
+            )
+
+    def _agrees(self, row: int) -> bool:
+        """Whether the row is ok in both the columns and the ledger."""
+        record = self._records.get(row)
+        return (
+            record is not None
+            and record.status == self._status[row] == Status.OK
+            and record.length == self._length[row]
+        )
+
+    def _is_bare(self, row: int) -> bool:
+        """Whether the columns alone say that the row is ok."""
+        record = self._records.get(row)
+        return bool(self._status[row] == Status.OK) and (
+            record is None or record.status != Status.OK
+        )
+
+    def _contradicted(self, row: int, objects: Mapping[str, int]) -> None:
+        """Tell where columns and ledger differ on a row that the columns do not call ok."""
+        status, record = int(self._status[row]), self._records.get(row)
+        is_same = record is not None and record.status == status
+        if status == Status.PENDING or (
+            is_same and record is not None and record.length == self._length[row]
+        ):
+            return
+        if is_same and record is not None:
+            told = f"is {self._length[row]}, ledger says {record.length}"
+            self._add("length", row, told, remedy="columns")
+            return
+        detail = f"is {_named(status)}, ledger says {_told(record)}"
+        rebuilt = self._without_objects(row, objects)
+        if rebuilt is not None:
+            self._add("ledger", row, detail, remedy="record", record=rebuilt)
+        else:
+            self._add("status", row, detail, remedy="columns" if record else "pending")
+
+    def _without_objects(self, row: int, objects: Mapping[str, int]) -> FeatureRecord | None:
+        """The record of a row that says of itself why there is none of its objects."""
+        flags = self._store.arrays.columns["index/row_flags"].values
+        of_row = [self._store.status(feature)[row] for feature in self._store.features()]
+        removed = all(status == Status.DELETED for status in of_row)
+        silent = self._status[row] == Status.ABSENT and not flags[row] & RowFlag.HAS_AUDIO
+        known = row in self._records
+        start = f"c.{row}."
+        if any(name.startswith(start) for name in objects):
+            return None
+        if removed or (silent and not known):
+            return FeatureRecord(self._feature, Status(int(self._status[row])), 0)
+        return None
+
+    def _read(self, rows: list[int], judge: Callable[[int], None]) -> None:
+        first = len(self._report.problems)
+        with ThreadPoolExecutor(max_workers=num_cores()) as pool:
+            for row, error in zip(rows, pool.map(_tried(judge), rows), strict=True):
+                if error is not None:
+                    name = self._ids.get(row, "")
+                    detail = f"{error.strerror or error}: {error.filename or 'an object'}"
+                    self._report.unread.append(
+                        Problem(UNREAD, self._feature, name, row, detail, remedy="none")
+                    )
+        self._report.problems[first:] = sorted(self._report.problems[first:], key=_row)
+
+    def _check(self, row: int) -> None:
+        wrong = self._checker.check(row, self._records[row])
+        if wrong is not None:
+            self._add(wrong[0], row, wrong[1])
+
+    def _vouch(self, row: int) -> None:
+        told = f"is ok, ledger says {_told(self._records.get(row))}"
+        record = self._checker.vouched(row, int(self._length[row]))
+        if record is None:
+            self._add("status", row, f"{told}, and its objects are not whole")
+        else:
+            detail = f"{told}; all {len(record.chunks)} objects of it are good"
+            self._add("ledger", row, detail, remedy="record", record=record)
+
+    def _check_shards(self, objects: Mapping[str, int], bare: list[int], level: Level) -> None:
+        for row in bare:
+            told = f"is ok, ledger says {_told(self._records.get(row))}"
+            self._add("ledger", row, told)
+        # What lies where follows from the ledger alone.
+        records = {row: record for row, record in self._records.items() if row in self._ids}
+        checker = ShardChecker(self._store.root, self._feature)
+        for wrong in checker.check(records, objects, read=level == "crc", unknown=bare):
+            if wrong.kind == UNREAD:
+                self._report.unread.append(
+                    Problem(UNREAD, self._feature, "", -1, wrong.detail, remedy="none")
+                )
+            else:
+                self._add(wrong.kind, wrong.row, wrong.detail)
+
+    def _compare_sizes(self, row: int, objects: Mapping[str, int]) -> None:
+        for number, chunk in enumerate(self._records[row].chunks):
+            name = ".".join(["c", str(row), str(number), *["0"] * self._num_axes])
+            if name not in objects:
+                self._add("missing", row, f"chunk={number}: no object")
+            elif objects[name] != chunk.n_bytes:
+                detail = f"chunk={number}: {objects[name]} bytes, ledger says {chunk.n_bytes}"
+                self._add("size", row, detail)
+
+    def _find_strangers(self, objects: Mapping[str, int]) -> None:
+        folder = self._store.root / self._feature
+        held = read_holder(self._store.path) is not None
+        for name in sorted(objects):
+            parts = name.split(".")
+            if name.endswith(".partial"):
+                if not held or _age(folder / name) > PARTIAL_SECONDS:
+                    detail = f"{name}: left by a killed writer"
+                    self._add("partial", -1, detail, folder / name, "aside")
+            elif not _is_chunk(parts, self._num_axes):
+                self._add("foreign", -1, f"{name}: not written by avqa", remedy="none")
+            else:
+                self._judge_object(int(parts[1]), int(parts[2]), folder / name)
+
+    def _judge_object(self, row: int, chunk: int, path: StorePath) -> None:
+        record = self._records.get(row)
+        status = int(self._status[row]) if row in self._ids else int(Status.DELETED)
+        if status == Status.PENDING:
+            self._report.uncommitted += 1
+        elif status != Status.OK:
+            if record is not None and record.status == Status.OK:
+                return  # the columns contradict the ledger, which is told already
+            self._add("orphan", row, f"{path.name}: the row is {_named(status)}", path, "aside")
+        elif chunk >= schema.num_chunks(self._seconds_of(row), self._store.chunk_seconds):
+            self._add("orphan", row, f"{path.name}: beyond the video's end", path, "aside")
+
+    def _seconds_of(self, row: int) -> int:
+        record = self._records.get(row)
+        known = record.length if record is not None and record.status == Status.OK else 0
+        return max(known, int(self._length[row]))
+
+
+def _is_chunk(parts: list[str], num_axes: int) -> bool:
+    numbers = parts[1:]
+    # c.01.0.0 is no name that zarr would read.
+    plain = all(number.isdecimal() and str(int(number)) == number for number in numbers)
+    return parts[0] == "c" and plain and len(numbers) == num_axes + 2
+
+
+def _tried(judge: Callable[[int], None]) -> Callable[[int], OSError | None]:
+    def try_it(row: int) -> OSError | None:
+        try:
+            judge(row)
+        except OSError as error:
+            if is_limit(error):
+                raise
+            return error
+        return None
+
+    return try_it
+
+
+def _row(problem: Problem) -> int:
+    return problem.row
+
+
+def _named(status: int) -> str:
+    try:
+        return Status(status).name.lower()
+    except ValueError:
+        return f"{status}, which is no status"
+
+
+def _told(record: FeatureRecord | None) -> str:
+    return record.status.name.lower() if record else "nothing"
+
+
+def _age(path: StorePath) -> float:
+    try:
+        return time.time() - path.modified()
+    except FileNotFoundError:
+        return 0.0
