@@ -108,7 +108,9 @@ def _units_hold_zeros(packet: memoryview, length_size: int) -> bool:
     while place + length_size < len(data):
         length = int.from_bytes(data[place : place + length_size], "big")
         place += length_size
-        if data.find(b"\0\0\0", place, place + length) >= 0:
+        whole = data[place : place + length]
+        unit = whole.rstrip(b"\0")  # encoders may pad units, by a few
+        if b"\0\0\0" in unit or len(whole) - len(unit) >= MANY_ZEROS:
             return True
         if length == 0 and not data[place:].strip(b"\0"):
             return place < len(data)

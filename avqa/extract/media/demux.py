@@ -230,8 +230,11 @@ class _Look:
         data = memoryview(packet)
         if damaged_before and number:
             self.damaged.add(number - 1)
-        if packet.is_corrupt or bitstream.holds_zeros(data, self.codec, self._length_size):
+        zeros = bitstream.holds_zeros(data, self.codec, self._length_size)
+        if packet.is_corrupt or zeros:
             self.damaged.add(number)
+        if zeros and number and not any(data[:4]):  # they may begin in the one before
+            self.damaged.add(number - 1)
         self._keys.append(packet.is_keyframe)
         self._hidden.append(packet.is_discard)
         self._shown.append(self._is_shown(packet, data))

@@ -21,7 +21,7 @@ from avqa.extract.media import container as _container
 from avqa.extract.media import file_checks, losses, packet_plan
 from avqa.extract.media.audio import pyav_audio
 from avqa.extract.media.clock import Clock
-from avqa.extract.media.demux import demux, packets_of
+from avqa.extract.media.demux import Demuxed, demux, packets_of
 from avqa.extract.media.frame import tone
 from avqa.extract.media.frame.upright import Upright
 from avqa.extract.media.packet_plan import MISSING, PacketTable, Traits
@@ -83,29 +83,13 @@ class PyavReader:
             if not found.packets.shown.any():
                 raise file_checks.no_frames(path, "no packet of it is shown")
             fps = stream.average_rate or stream.guessed_rate
-            name, kind = codec.codec.canonical_name, container.format.name.split(",")[0]
-            cut = 0 in found.damaged
-            why = packet_plan.why_no_table(
-                found.packets, name, kind, found.traits, cut_at_start=cut
-            )
-            delay = found.counted.delay
-            if why:
-                in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
-                times = _decoded_times(path, stream.index, limits, fps, in_order, found.clock)
-                if found.packed is not None and len(found.packed) == len(times.pts):
-                    times = packet_plan.closed_table(found.packed, 1, times.time_base, fps)
-                    delay = 0
-                lost = np.array(found.counted.lost, np.int64)
-            else:
-                times = packet_plan.time_table(found.packets, stream.time_base, fps)
-                lost = losses.lost_times(found.packets, found.damaged, found.counted.lost)
-            end = found.counted.end
-            times, places = losses.with_lost(times, lost, None if end is None else end + delay)
+            name = codec.codec.canonical_name
+            times, places, why = _times(path, container, stream, found, limits)
             private = _Private(
                 stream_index=stream.index,
                 packets=found.packets,
                 traits=found.traits,
-                places=places if why else None,
+                places=places,
                 why_not_planned=why
                 or ("the file is damaged" if found.damaged else "")
                 or packet_plan.why_not_planned(found.packets, name, found.traits),
@@ -374,6 +358,31 @@ def _all_frames(decoder: _Decoder, damaged: frozenset[int] = frozenset()) -> Ite
             decoder.damage(packet.pts)
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
+
+
+def _times(
+    path: str, container: Any, stream: Any, found: Demuxed, limits: Limits
+) -> tuple[TimeTable, NDArray[np.int64] | None, str]:
+    """Time table; place in it of each frame that comes out, and why packets do not tell that."""
+    fps = stream.average_rate or stream.guessed_rate
+    name, kind = stream.codec_context.codec.canonical_name, container.format.name.split(",")[0]
+    why = packet_plan.why_no_table(
+        found.packets, name, kind, found.traits, cut_at_start=0 in found.damaged
+    )
+    delay = found.counted.delay
+    if why:
+        in_order = packet_plan.are_decode_times(found.packets, name, found.traits)
+        times = _decoded_times(path, stream.index, limits, fps, in_order, found.clock)
+        if found.packed is not None and len(found.packed) == len(times.pts):
+            times = packet_plan.closed_table(found.packed, 1, times.time_base, fps)
+            delay = 0
+        lost = np.array(found.counted.lost, np.int64)
+    else:
+        times = packet_plan.time_table(found.packets, stream.time_base, fps)
+        lost = losses.lost_times(found.packets, found.damaged, found.counted.lost)
+    end = found.counted.end
+    times, places = losses.with_lost(times, lost, None if end is None else end + delay)
+    return times, places if why else None, why
 
 
 def _decoded_times(

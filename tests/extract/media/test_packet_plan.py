@@ -258,3 +258,33 @@ def test_hidden_vp8_picture() -> None:
     assert bitstream.vp8_is_hidden(memoryview(b"\x01\0"))
     assert not bitstream.vp8_is_hidden(memoryview(b"\x11\0"))
     assert not bitstream.vp8_is_hidden(memoryview(b""))
+
+
+UNIT = b"\x65" + bytes(range(1, 200))
+
+
+@pytest.mark.parametrize(
+    ("codec", "content", "expected"),
+    [
+        ("h264", UNIT, False),
+        ("h264", UNIT[:90] + b"\0\0\3\0\0\1" + UNIT[90:], False),
+        ("h264", UNIT[:90] + bytes(3) + UNIT[90:], True),
+        ("hevc", UNIT + bytes(20), False),  # padded
+        ("hevc", UNIT + bytes(200), True),
+        ("vp9", UNIT + bytes(100) + UNIT, False),
+        ("vp9", UNIT + bytes(128) + UNIT, True),
+        ("mjpeg", UNIT + bytes(500), False),  # cameras pad
+        ("mjpeg", bytes(500), True),
+        ("qtrle", UNIT + bytes(500), True),
+    ],
+)
+def test_zeros_that_no_coder_writes(codec, content, expected):
+    length_size = 4 if codec in ("h264", "hevc") else 0
+    head = len(content).to_bytes(4, "big") if length_size else b""
+    assert bitstream.holds_zeros(memoryview(head + content), codec, length_size) is expected
+
+
+def test_a_packet_whose_units_are_zeros():
+    packet = len(UNIT).to_bytes(4, "big") + UNIT + bytes(60)
+    assert bitstream.holds_zeros(memoryview(packet), "h264", 4)
+    assert not bitstream.holds_zeros(memoryview(packet), "h264", 0)
