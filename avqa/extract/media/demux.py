@@ -70,6 +70,13 @@ class Demuxed:
     counted: avi.Truth
     """What is true of an AVI's frames, which have no times."""
 
+    def declared_by(self, container: Any, stream: Any) -> float | None:
+        """Length in seconds that the header declares; of a cut AVI, FFmpeg tells what is left."""
+        declared = declared_seconds(container)
+        if self.counted.missing and stream.average_rate:
+            return max(float(stream.frames / stream.average_rate), declared or 0.0)
+        return declared
+
     def is_short_of(self, container: Any) -> bool:
         """Whether packets end clearly before the length that the header declares."""
         name = container.format.name.split(",")[0]

@@ -106,7 +106,7 @@ class PyavReader:
                 width=codec.width,
                 height=codec.height,
                 codec=name,
-                declared_seconds=_container.declared_seconds(container),
+                declared_seconds=found.declared_by(container, stream),
                 times=times,
                 has_audio=found.has_audio,
                 average_fps=fps,
