@@ -310,7 +310,7 @@ def test_verify_exits_6_and_repair_makes_it_right(videos, store):
     code, out, err = avqa("verify", store)
     assert code == 6
     assert "crc: light/pool video=" in out
-    assert "problems=1; expected none; mark them for extraction with --repair" in err
+    assert "problems=1; expected none; `avqa verify --repair` rebuilds what can be" in err
     assert avqa("verify", store, "--repair")[0] == 0
     code, out, _ = extract(videos, store)
     assert code == 0

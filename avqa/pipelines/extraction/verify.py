@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from avqa.addresses import page
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import RULES, RULES_KEY, settings_from
-from avqa.pipelines.extraction.single import VideoExtractor
+from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.store.checks.report import Level, VerifyReport
 from avqa.store.checks.verify import verify
 from avqa.store.places.files import StorePath
@@ -91,4 +92,6 @@ class _Again:
             extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, judges=False)
             self._extractors[features] = self._stack.enter_context(extractor)
         path = os.path.join(self._videos, relpath)
-        return self._extractors[features].extract(path, max_rows=self._store.length(video_id))
+        with warnings.catch_warnings():  # the store has them
+            warnings.simplefilter("ignore", VideoWarning)
+            return self._extractors[features].extract(path, max_rows=self._store.length(video_id))
