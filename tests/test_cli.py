@@ -211,6 +211,10 @@ def test_rows_behind_a_hole_are_kept_on_request(tmp_path):
     ]
     code, out, _ = avqa("verify", store, "--level", "sample", "--videos", folder)
     assert (code, out.splitlines()[-2].endswith("; no problem")) == (0, True)
+    for segment in (store / "ledger").rglob("*.jsonl"):
+        segment.unlink()
+    assert avqa("verify", store, "--repair")[0] == 0
+    assert open_store(store).lost_rows("torn").tolist() == lost.tolist()
 
 
 def test_a_store_without_warnings_says_so(store):

@@ -26,6 +26,7 @@ from avqa.store.format.records import (
     UNKNOWN_FILE,
     FeatureRecord,
     Fingerprint,
+    RowFlag,
     Status,
     VideoRecord,
     fingerprint_from,
@@ -180,11 +181,22 @@ class _Repair:
                     fingerprint=fingerprint,
                     pts=tuple(pts.tolist()),
                     features=tuple(whole),
-                    report={"rebuilt": True},
+                    report={"rebuilt": True, "lost_rows": self._lost_rows(row, whole)},
                     finished_at=now(),
                     run_id=self._run_id,
                     **self._described(row),
                 )
+
+    def _lost_rows(self, row: int, features: Sequence[FeatureRecord]) -> list[int]:
+        """Rows of a partial video that hold zeros, as those do whose frame was lost."""
+        flags = int(self._store.arrays.columns["index/row_flags"][row])
+        lost: set[int] = set()
+        for feature in features if flags & RowFlag.PARTIAL else ():
+            if feature.status == Status.OK:
+                array = schema.open_array(self._store.root, feature.feature, "r")
+                values = np.asarray(array[row, : feature.length]).reshape(feature.length, -1)
+                lost.update(np.flatnonzero(~values.any(axis=1)).tolist())
+        return sorted(lost)
 
     def _timed(self, record: FeatureRecord, pts: np.ndarray[Any, Any]) -> bool:
         """Whether the times of a video's rows are there; imported features have none."""
