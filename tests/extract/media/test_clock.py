@@ -119,7 +119,7 @@ def test_audio_that_overlaps_itself_a_little_is_no_restart():
 
 def test_presentation_out_of_order_is_no_restart():
     """As Matroska's, which has no other times: B frames lie behind the frame they precede."""
-    order = np.arange(0, 200).reshape(-1, 4)[:, [0, 3, 1, 2]].ravel() * FRAME
+    order = np.arange(0, 200).reshape(-1, 10)[:, [0, 9, 4, 2, 1, 3, 6, 5, 7, 8]].ravel() * FRAME
     twice = np.concatenate([order, order])
     missing = np.full(len(twice), np.iinfo(np.int64).min)
     for pts, joints in ((order, ()), (twice, (8.0,))):
