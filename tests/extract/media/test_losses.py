@@ -39,9 +39,11 @@ def test_what_the_index_tells_is_all():
 
 
 def test_frames_at_uneven_times_have_no_gaps():
-    uneven = np.cumsum([40, 90, 40, 120, 40, 200] * 5)
-    assert lost_times(table(uneven, keys=(1,)), (12,), ()).tolist() == []
-    assert behind_gaps(table(uneven)) == set()
+    pts = np.cumsum([40, 90, 40, 120, 40, 200] * 5)
+    key = np.arange(30) % 10 == 0
+    packets = PacketTable(pts, np.full(30, 40), key, np.ones(30, np.bool_))
+    assert lost_times(packets, (12,), ()).tolist() == []
+    assert behind_gaps(packets) == set()
 
 
 def test_even_frames_follow_each_other():
