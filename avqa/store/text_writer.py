@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from avqa.errors import StoreError
@@ -33,6 +32,7 @@ from avqa.store.format.texts import (
     text_entries,
     text_recipes,
 )
+from avqa.store.format.zarr_library import zarr
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, storage_errors, store_path, with_retries
 

@@ -6,12 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import zarr
-from zarr.storage import MemoryStore
-
 from avqa.errors import ConfigError, StoreError, StoreNotFound
 from avqa.store.format import schema
 from avqa.store.format.recipe_diff import recipe_hash
+from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath, store_path, take_room
 
 RESERVE = "ledger/.reserve"
@@ -64,7 +62,7 @@ def build_group(
     capacity = schema.capacity_for(expected_rows)
     check_specs(specs, {})
     built: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(built), zarr_format=3)
+    group = zarr.create_group(zarr.storage.MemoryStore(built), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for spec in specs:
         schema.create_feature(
