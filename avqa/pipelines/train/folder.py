@@ -15,7 +15,7 @@ from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import storage_errors, store_path
-from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_object
+from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about
 from avqa.training.settings import TrainSettings
 
 LOCK = "lock"
@@ -59,7 +59,7 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
                 f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
                 " --resume, or choose another --out"
             )
-        yield read_object(out / RUN, "a run") if is_run else None
+        yield read_about(out, "a run") if is_run else None
 
 
 def _take(lock: IO[str], out: Path) -> bool:
