@@ -12,7 +12,8 @@
     │  ├─ StoreNotFound       2   also FileNotFoundError
     │  ├─ StoreLocked         4
     │  ├─ RecipeMismatch      4
-    │  └─ FeatureMissing      4   also KeyError
+    │  ├─ FeatureMissing      4   also KeyError
+    │  └─ RunDamaged          4   also ConfigError
     ├─ EnvironmentFailure     5   the machine is at fault
     │  ├─ StorageFailure      5   disk full, read-only
     │  ├─ WeightsUnavailable  5
@@ -159,6 +160,12 @@ class FeatureMissing(StoreError, KeyError):
     def __str__(self) -> str:
         """Undo `KeyError`'s quoting."""
         return str(self.args[0])
+
+
+class RunDamaged(StoreError, ConfigError):
+    """A file of a training run is damaged, gone, or another's."""
+
+    exit_code = 4
 
 
 class EnvironmentFailure(AvqaError):

@@ -29,6 +29,7 @@ PARTS = {
     "machine": BASE,
     "programs": BASE,
     "caches": set(),
+    "surroundings": set(),
     "extract": {*BASE, "caches", "plugins", "programs"},
     "store": {*BASE, "faults", "machine", "units"},
     "datasets": {*BASE, "plugins", "programs"},
@@ -39,7 +40,7 @@ PARTS["pipelines"] = {*PARTS}
 PARTS["api"] = {*PARTS}
 PARTS["_contracts"] = {"extract", "datasets", "heads"}
 PARTS["commands"] = {*PARTS} - {"_contracts"}
-PARTS["cli"] = {"commands", *BASE}
+PARTS["cli"] = {"commands", "surroundings", *BASE}
 PARTS["__main__"] = {"cli"}
 PARTS["demo"] = {*PARTS} - {"_contracts"}
 """Part of avqa → the parts that its files may import besides their own."""
@@ -60,9 +61,9 @@ ROOMS = {
 """Folder or file of avqa/pipelines → those that it may import."""
 
 LOADS_DASK = {
-    "avqa.pipelines.cluster.on_dask": {"dask", "distributed"},
-    "avqa.pipelines.cluster.slurm_config": {"dask"},
-    "avqa.pipelines.cluster.slurm_jobs": {"dask", "distributed", "dask_jobqueue"},
+    "avqa.pipelines.cluster.dask_library": {"dask", "distributed"},
+    "avqa.pipelines.cluster.on_dask": {"distributed"},
+    "avqa.pipelines.cluster.slurm_jobs": {"dask_jobqueue"},
 }
 DASK = set().union(*LOADS_DASK.values())
 WITHOUT_DASK = {

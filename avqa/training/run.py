@@ -9,7 +9,8 @@
         metrics.csv curves.png        per epoch
         model.safetensors             the best epoch's weights on validation
         predictions.json              of the test questions
-        result.json                   `MemberResult`; written last: a member with it is finished
+        result.json                   `MemberResult`, with the digests of the files above; written
+                                      last: a member with it is finished
         checkpoints/ logs/            what `--resume` and TensorBoard read
 
 ``config.json`` and ``model.safetensors`` alone make the head again; nothing is unpickled.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,21 @@ from torch import Tensor
 
 from avqa import heads
 from avqa.datasets._parts.floors import Score, Table
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, RunDamaged
 from avqa.heads import Head
 from avqa.store.places.files import read_json, storage_errors, write_atomic, write_json
+from avqa.training import digests
 from avqa.training.settings import TrainSettings
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
+PREDICTIONS = "predictions.json"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
+
+
+_PLACES = ("annotations", "store")
+_GIVE_BACK = (
+    "have it made again by the same `avqa train-head` command and --resume, or restore the file"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,11 @@ class MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
         return cls(**{**value, "settings": TrainSettings(**value["settings"])})
 
+    @staticmethod
+    def digest(value: Mapping[str, Any]) -> str:
+        """Of what ``config.json`` holds, but of where things lie: a run may be moved."""
+        return digests.of_json({k: v for k, v in value.items() if k not in _PLACES})
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
@@ -94,10 +108,15 @@ class MemberResult:
     """Column of the data set's table → right answers among test questions."""
     parameters: int
     """Trainable ones."""
+    config: str = ""
+    """Digest of ``config.json``, but of where things lie; empty in runs of before, as `files`."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Path within the member's folder → SHA-256: weights, predictions, checkpoints."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberResult:
-        """Raises TypeError or KeyError if fields are missing or strange."""
+        """Raises TypeError, KeyError, ValueError or AttributeError if fields are strange."""
+        value = digests.unsealed(value)
         return cls(**{**value, "scores": {k: Score(*v) for k, v in value["scores"].items()}})
 
 
@@ -113,12 +132,17 @@ class Member:
         """Read a member's ``config.json``.
 
         Raises:
-            ConfigError: it is not there, or is no such file.
+            ConfigError: it is not there.
+            RunDamaged: it is no such file, or is not there beside a ``result.json``.
         """
+        if (path / RESULT).exists() and not (path / CONFIG).exists():
+            raise RunDamaged(
+                f"no {CONFIG} in {str(path)!r}; expected that of a finished member; {_GIVE_BACK}"
+            )
         config = read_object(path / CONFIG, "a folder of `avqa train-head`")
         try:
             return cls(path, MemberConfig.from_json(config))
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise _damaged(path / CONFIG, "as `avqa train-head` writes it", error) from error
 
     @property
@@ -136,16 +160,64 @@ class Member:
         value = read_object(self.path / RESULT, "a finished member; finish it with --resume")
         try:
             return MemberResult.from_json(value)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise _damaged(self.path / RESULT, "as `avqa train-head` writes it", error) from error
+
+    def check(self, *names: str) -> None:
+        """Make sure that files of a finished member are those that training wrote.
+
+        Args:
+            names: of its files, beside ``config.json`` and ``result.json``; those of which
+                training told no digest, as in runs of before, are taken as they are.
+
+        Raises:
+            RunDamaged: one is not, or is gone; names both digests.
+        """
+        result = self.result
+        found = MemberConfig.digest(read_object(self.path / CONFIG, "a finished member"))
+        if result.config and found != result.config:
+            raise self._another(CONFIG, found, result.config)
+        for name in names:
+            path, expected = self.path / name, result.files.get(name)
+            if not path.is_file():
+                raise RunDamaged(
+                    f"no {name} in {str(self.path)!r}; expected that of a finished member;"
+                    f" {_GIVE_BACK}"
+                )
+            if expected is not None and (found := digests.of_file(path)) != expected:
+                raise self._another(name, found, expected)
+
+    def _another(self, name: str, found: str, expected: str) -> RunDamaged:
+        return RunDamaged(
+            f"{str(self.path / name)!r} is not the file that training wrote:"
+            f" sha256={found[:12]}; expected {expected[:12]}, as {RESULT} beside it says;"
+            f" {_GIVE_BACK}"
+        )
+
+    def check_place(self, root: Path) -> None:
+        """Make sure that the member lies where its run has it.
+
+        Raises:
+            RunDamaged: the folder is another member's.
+        """
+        own = member_path(root, self.config.variant, self.config.seed)
+        if own != self.path:
+            raise RunDamaged(
+                f"{str(self.path / CONFIG)!r} is of variant={self.config.variant!r},"
+                f" seed={self.config.seed}; expected {str(own.relative_to(root))!r} to hold it;"
+                " give the folders back their names, or restore the file"
+            )
 
     def load_head(self) -> Head:
         """The head with its weights, in eval mode, on the CPU.
 
         Raises:
-            ConfigError: the options are of no head; the file is missing, is a pickle, is damaged,
-                or holds another head's weights or weights of other shapes.
+            ConfigError: the options are of no head; the file is missing, is a pickle, or holds
+                another head's weights or weights of other shapes.
+            RunDamaged: it is damaged, or not the file that training wrote.
         """
+        if self.finished:
+            self.check(MODEL)
         name = self.config.head
         try:
             head = heads.build(name, **self.config.options)
@@ -167,8 +239,15 @@ class Member:
         self.write(CONFIG, self.config.to_json())
 
     def save_result(self, result: MemberResult) -> None:
-        """Publish ``result.json``, after which the member counts as finished."""
-        self.write(RESULT, asdict(result))
+        """Publish ``result.json`` with its digests; the member counts as finished then."""
+        checkpoints = sorted(self.path.glob("checkpoints/*.ckpt"))
+        files = [self.path / MODEL, self.path / PREDICTIONS, *checkpoints]
+        told = replace(
+            result,
+            config=MemberConfig.digest(self.config.to_json()),
+            files={str(p.relative_to(self.path)): digests.of_file(p) for p in files if p.exists()},
+        )
+        self.write(RESULT, digests.sealed(asdict(told)))
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Publish a JSON file of the member."""
@@ -199,16 +278,16 @@ class Run:
         path = Path(path).absolute()
         if (path / CONFIG).exists():
             root = path.parent.parent
-            about = read_object(root / RUN, "a run") if (root / RUN).exists() else {}
-            run = cls(path, _finished([path]), about)
+            about = read_about(root, "a run") if (root / RUN).exists() else {}
+            run = cls(path, _finished([path], root if about else None), about)
         else:
-            about = read_object(path / RUN, "a folder of `avqa train-head`")
+            about = read_about(path, "a folder of `avqa train-head`")
             order = [
                 member_path(path, variant, seed)
                 for variant in about.get("variants", [])
                 for seed in range(about.get("seeds", 0))
             ]
-            run = cls(path, _finished(order), about)
+            run = cls(path, _finished(order, path), about)
         if not run.members:
             raise ConfigError(
                 f"run {str(path)!r}: nothing is trained to its end; expected a finished member;"
@@ -227,9 +306,39 @@ def member_path(run: Path, variant: str, seed: int) -> Path:
     return run / folder / f"seed-{seed}"
 
 
-def _finished(paths: list[Path]) -> tuple[Member, ...]:
-    there = [path for path in paths if (path / RESULT).exists()]
-    return tuple(Member.load(path) for path in there)
+def _finished(paths: list[Path], root: Path | None) -> tuple[Member, ...]:
+    """Those of the members that are finished, each where ``root`` has it and with its config."""
+    members = [Member.load(path) for path in paths if (path / RESULT).exists()]
+    for member in members:
+        if root is not None:
+            member.check_place(root)
+        member.check()
+    return tuple(members)
+
+
+def save_about(root: Path, about: Mapping[str, Any]) -> None:
+    """Publish ``run.json``."""
+    with storage_errors(f"{str(root / RUN)!r}"):
+        write_json(root / RUN, digests.sealed(about))
+
+
+def read_about(root: Path, expected: str) -> dict[str, Any]:
+    """What `save_about` wrote; ``expected`` is what a folder without it is not.
+
+    Raises:
+        ConfigError: it is not there.
+        RunDamaged: it is gone from a run, is no JSON object, or another than was written.
+    """
+    member = next(root.glob(f"*/seed-*/{CONFIG}"), None)
+    if member is not None and not (root / RUN).exists():
+        raise RunDamaged(
+            f"no {RUN} in {str(root)!r}; expected that of the run whose members are there; restore"
+            f" it, or give a member's folder, such as {str(member.parent)!r}"
+        )
+    try:
+        return digests.unsealed(read_object(root / RUN, expected))
+    except ValueError as error:
+        raise _damaged(root / RUN, "as `avqa train-head` writes it", error) from error
 
 
 def _own(head: Head) -> dict[str, Tensor]:
@@ -248,7 +357,7 @@ def read_weights(path: Path, head: str | None = None) -> dict[str, Tensor]:
         ConfigError: it is missing, is no safetensors file, or is of another head.
     """
     if not path.is_file():
-        raise ConfigError(
+        raise RunDamaged(
             f"no weights {str(path)!r}; expected those of a finished member; finish it with"
             " --resume"
         )
@@ -315,8 +424,9 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
     return value
 
 
-def _damaged(path: Path, expected: str, error: Exception) -> ConfigError:
-    return ConfigError(
-        f"{str(path)!r} cannot be used: {error}; expected {expected}; train again, or restore the"
-        " file"
-    )
+def _damaged(path: Path, expected: str, error: Exception) -> RunDamaged:
+    if path.name == RESULT:
+        advice = f"remove it and {_GIVE_BACK}"
+    else:
+        advice = "restore the file, or train again in another --out"
+    return RunDamaged(f"{str(path)!r} cannot be used: {error}; expected {expected}; {advice}")

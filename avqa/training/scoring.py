@@ -13,7 +13,7 @@ from avqa.datasets._parts.floors import Table, score_table
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.taxonomy import COLUMNS, Pairs
 from avqa.datasets._parts.vocabulary import ANSWERS
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, RunDamaged
 from avqa.store.places.files import storage_errors, write_atomic
 
 if TYPE_CHECKING:
@@ -133,13 +133,14 @@ def read_predictions(path: Path) -> list[Prediction]:
     """The rows that `write_predictions` wrote.
 
     Raises:
-        ConfigError: if the file is not there or was not written so.
+        RunDamaged: if the file is not there or was not written so.
     """
     try:
         return [Prediction(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(
+        raise RunDamaged(
             f"predictions={str(path)!r} cannot be read: {str(why).lower()}; expected the list that"
-            " training writes; run `avqa evaluate` on the run, or train again"
+            " training writes; remove the file and have it made again by the same `avqa"
+            " train-head` command and --resume"
         ) from error

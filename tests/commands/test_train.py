@@ -1,8 +1,17 @@
 """`avqa train-head` as a user types it: what it prints and the code it exits with."""
 
+import errno
 import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+from unittest.mock import Mock
 
 import pytest
+from helpers.extraction.light import finished
 from helpers.questions import question_files
 from helpers.runs import run_folders
 from typer.testing import CliRunner
@@ -10,6 +19,9 @@ from typer.testing import CliRunner
 from avqa.assignments import parse_assignments
 from avqa.cli import app
 from avqa.errors import ConfigError
+from avqa.pipelines.train import folder
+from avqa.store.lock import Holder
+from avqa.store.places.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +105,26 @@ def test_assignments_are_parted_at_the_first_equals_sign():
     assert parse_assignments(["a=1", " b = x=y ", "a=2"]) == {"a": "2", "b": "x=y"}
     with pytest.raises(ConfigError, match="--set =1 b; expected key=value"):
         parse_assignments(["=1", "a=1", "b"])
+
+
+def test_where_the_file_system_has_no_flock_one_process_at_a_time_trains(
+    data, tmp_path, monkeypatch
+):
+    strace = [*("strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull)]
+    strace += ["-e", "inject=flock:error=ENOLCK"]
+    if not shutil.which("strace") or subprocess.run([*strace, "true"], check=False).returncode:
+        pytest.skip("no strace that may trace: file systems without flock cannot be played")
+    out = tmp_path / "run"
+    write_json(out / "lock.json", asdict(Holder.me("a run of this process")))
+    monkeypatch.setattr(folder.fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks")))
+    code, printed, said = train_head(data, out, "question_only", "--device", "cpu")
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert f"another process trains in it (host={socket.gethostname()}, pid={os.getpid()}" in said
+    (out / "lock.json").unlink()
+    command = [*strace, sys.executable, "-m", "avqa", "train-head", "question_only"]
+    command += ["--device", "cpu", "--set", "epochs=1", "--dataset", "music-avqa"]
+    command += ["--store", str(data / "store"), "--annotations", str(data / "annotations")]
+    code, _, said = finished([*command, "--out", str(out)])
+    assert code == 0, said
+    assert not (out / "lock.json").exists()
+    assert (out / "runs").is_dir()  # the lock was there

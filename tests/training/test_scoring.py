@@ -134,4 +134,6 @@ def test_a_file_that_is_none_is_refused(tmp_path, content, why):
         read_predictions(path)
     assert str(error.value).startswith(f"predictions='{path}' cannot be read: ")
     assert why in str(error.value)
-    assert str(error.value).endswith("run `avqa evaluate` on the run, or train again")
+    assert str(error.value).endswith(
+        "remove the file and have it made again by the same `avqa train-head` command and --resume"
+    )

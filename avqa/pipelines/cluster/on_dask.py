@@ -11,22 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import dask
-from distributed import (
-    CancelledError,
-    Client,
-    Future,
-    KilledWorker,
-    Nanny,
-    Scheduler,
-    SpecCluster,
-    Worker,
-    WorkerPlugin,
-)
-from distributed.system import MEMORY_LIMIT
-
 import avqa
 from avqa.errors import ConfigError, EnvironmentFailure
+from avqa.pipelines.cluster.dask_library import configure, distributed
 from avqa.pipelines.cluster.executor import THREADS_PER_WORKER, Bundle, Result, WorkerLost
 from avqa.pipelines.cluster.worker import WorkerConfig, drain_worker, end_run
 
@@ -48,10 +35,10 @@ DASK_CONFIG = {
 }
 
 
-class IgnoreSignals(WorkerPlugin):
+class IgnoreSignals(distributed.WorkerPlugin):
     """Workers of a local cluster share the terminal's signals; the driver drains them."""
 
-    def setup(self, worker: Worker) -> None:
+    def setup(self, worker: distributed.Worker) -> None:
         """Called by Dask on each worker, in its main thread."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -74,20 +61,29 @@ class OnDask:
     """Bundles as tasks of a Dask cluster; the cluster is ours when ``cluster`` is given."""
 
     def __init__(
-        self, client: Client, cluster: Any, config: WorkerConfig, jobs: Jobs | None = None
+        self,
+        client: distributed.Client,
+        cluster: Any,
+        config: WorkerConfig,
+        jobs: Jobs | None = None,
+        put_back: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing goes to the workers before the first bundle; see `_bundle_task`."""
+        """Nothing goes to the workers before the first bundle; see `_bundle_task`.
+
+        ``put_back`` gives Dask the configuration that it had before; called at the end.
+        """
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._client = client
         self._cluster = cluster
         self._jobs = jobs
+        self._put_back = put_back
         self._drained: set[str] | None = None
         """Workers that were told to drain, by address; None before."""
         self._name = f"avqa-{config.run_id}"
         self._config = pickle.dumps(config)
         self._task = _bundle_task()
         self._serial = itertools.count()
-        self._futures: dict[Any, Future[Any]] = {}
+        self._futures: dict[Any, distributed.Future[Any]] = {}
 
     def window(self) -> int:
         """Twice the worker threads there are now, and two."""
@@ -108,15 +104,15 @@ class OnDask:
         self._futures[future.key] = future
         future.add_done_callback(lambda done: self._collect(bundle, done))
 
-    def _collect(self, bundle: Bundle, future: Future[Any]) -> None:
+    def _collect(self, bundle: Bundle, future: distributed.Future[Any]) -> None:
         try:
             records, error = future.result()
             result = Result(bundle, records, error)
             if isinstance(error, str):
                 result = Result(bundle, [], EnvironmentFailure(error))
-        except KilledWorker as error:
+        except distributed.KilledWorker as error:
             result = Result(bundle, [], WorkerLost(str(error)))
-        except CancelledError:  # by `_drain_workers` or `close`: nothing of it was done
+        except distributed.CancelledError:  # by `_drain_workers` or `close`: nothing was done
             result = Result(bundle, [])
         except BaseException as error:
             result = Result(bundle, [], error)
@@ -163,14 +159,15 @@ class OnDask:
         self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=10)
+        self._put_back()
 
 
 def connect_local(config: WorkerConfig, gpus: Sequence[str]) -> OnDask:
     """Worker processes of this machine: one for each of its ``gpus``, or a single one."""
-    dask.config.set(DASK_CONFIG)
+    put_back = configure(DASK_CONFIG)
     cluster = _local_cluster(gpus)
-    client = Client(cluster, set_as_default=False)
-    return OnDask(client, cluster, config.shared_by(max(1, len(gpus))))
+    client = distributed.Client(cluster, set_as_default=False)
+    return OnDask(client, cluster, config.shared_by(max(1, len(gpus))), put_back=put_back)
 
 
 def connect_address(address: str, config: WorkerConfig) -> OnDask:
@@ -180,16 +177,16 @@ def connect_address(address: str, config: WorkerConfig) -> OnDask:
         ConfigError: this is no address.
         EnvironmentFailure: no scheduler answers there, or it has no worker.
     """
-    dask.config.set(DASK_CONFIG)
+    put_back = configure(DASK_CONFIG, credentials=True)
     client = _client(address)
     hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
-    return OnDask(client, None, config.shared_by(max(hosts.values())))
+    return OnDask(client, None, config.shared_by(max(hosts.values())), put_back=put_back)
 
 
-def _client(address: str) -> Client:
+def _client(address: str) -> distributed.Client:
     """A client of the scheduler at ``address``, which has workers."""
     try:
-        client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+        client = distributed.Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
     except ValueError as error:
         raise ConfigError(
             f"scheduler={address!r}: {error}; expected an address like tcp://host:8786;"
@@ -252,12 +249,12 @@ def _local_cluster(gpus: Sequence[str]) -> Any:
     num_workers = max(1, len(gpus))
     workers = {
         index: {
-            "cls": Nanny,
+            "cls": distributed.Nanny,
             "options": {
                 "nthreads": THREADS_PER_WORKER,
                 "host": "127.0.0.1",
                 # Dask's own default shares memory out by threads, of which we declare two.
-                "memory_limit": MEMORY_LIMIT // num_workers,
+                "memory_limit": distributed.system.MEMORY_LIMIT // num_workers,
                 "silence_logs": logging.ERROR,
                 "plugins": (IgnoreSignals(),),
                 "env": {"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else {},
@@ -266,7 +263,7 @@ def _local_cluster(gpus: Sequence[str]) -> Any:
         for index in range(num_workers)
     }
     scheduler = {
-        "cls": Scheduler,
+        "cls": distributed.Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
     }
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+    return distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)

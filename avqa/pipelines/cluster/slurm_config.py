@@ -152,10 +152,10 @@ def _value(path: Path, name: str, value: Any) -> Any:
 
 
 def _check_memory(path: Path, memory: str) -> None:
-    from dask.utils import parse_bytes
+    from avqa.pipelines.cluster.dask_library import dask
 
     try:
-        parse_bytes(memory)
+        dask.utils.parse_bytes(memory)
     except ValueError as error:
         raise ConfigError(
             f"cluster config {str(path)!r}: memory={memory!r}; expected a size like 32GB;"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -17,10 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import dask
-from distributed import Client
-
 from avqa.errors import EnvironmentFailure
+from avqa.pipelines.cluster.dask_library import (
+    changed_by_user,
+    configure,
+    distributed,
+    own_defaults,
+    variable,
+)
 from avqa.pipelines.cluster.executor import THREADS_PER_WORKER
 from avqa.pipelines.cluster.on_dask import DASK_CONFIG, OnDask
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
@@ -53,11 +58,13 @@ def job_options(config: ClusterConfig) -> dict[str, Any]:
     """Arguments of ``SLURMCluster`` for one job = one worker."""
     seconds, stagger = lifetime(config.walltime_seconds)
     ends = ["--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s"]
-    # Workers on other machines know nothing of our Dask configuration but what their shell says.
+    # Workers on other machines know nothing of our Dask configuration but what their shell says;
+    # what the user's files say there is taken back.
+    wanted = changed_by_user("distributed") | {
+        name: value for name, value in DASK_CONFIG.items() if name.startswith("distributed.worker.")
+    }
     exports = [
-        f"export DASK_{name.upper().replace('.', '__')}={value}"
-        for name, value in DASK_CONFIG.items()
-        if name.startswith("distributed.worker.")
+        f"export {variable(name)}={shlex.quote(str(value))}" for name, value in wanted.items()
     ]
     # A job that SLURM itself started again would come back under a name that is already known.
     directives = ["--no-requeue", f"--output={config.log_directory}/%x-%j.log"]
@@ -87,7 +94,9 @@ def job_script(
     slurm = _jobqueue()
     options = job_options(config)
     options.pop("scheduler_options", None)
-    return str(slurm.SLURMJob(address, name=worker, job_name=job_name, **options).job_script())
+    with own_defaults():
+        job = slurm.SLURMJob(address, name=worker, job_name=job_name, **options)
+        return str(job.job_script())
 
 
 def _jobqueue() -> Any:
@@ -111,8 +120,8 @@ def connect_jobs(
     """
     slurm = _jobqueue()
     # A queue may be long: the limit on waiting is `worker_timeout`, not Dask's.
-    dask.config.set({**DASK_CONFIG, "distributed.scheduler.no-workers-timeout": None})
     options = job_options(config)
+    put_back = configure({**DASK_CONFIG, "distributed.scheduler.no-workers-timeout": None})
     scheduler = {"dashboard_address": ":0", **options.pop("scheduler_options", {})}
     try:
         Path(config.log_directory).mkdir(parents=True, exist_ok=True)
@@ -125,7 +134,7 @@ def connect_jobs(
             " this machine and to write logs; check interface, scheduler_options and"
             f" log_directory in {config.path!r}"
         ) from error
-    client = Client(cluster, set_as_default=False)
+    client = distributed.Client(cluster, set_as_default=False)
     name = f"avqa-{worker.run_id}"
     jobs = SlurmJobs(
         config,
@@ -134,7 +143,7 @@ def connect_jobs(
         lambda worker: job_script(config, name, worker, cluster.scheduler_address),
         note,
     )
-    return OnDask(client, cluster, worker, jobs)
+    return OnDask(client, cluster, worker, jobs, put_back)
 
 
 class SlurmJobs:
@@ -143,7 +152,7 @@ class SlurmJobs:
     def __init__(
         self,
         config: ClusterConfig,
-        client: Client,
+        client: distributed.Client,
         name: str,
         script: Callable[[str], str],
         note: Callable[[str], None],

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from avqa import surroundings
 from avqa.errors import AvqaError, EnvironmentFailure, StoreError
 from avqa.pipelines.cluster.environment import Environment, check_videos, check_worker
 from avqa.pipelines.engine.engine import Engine, EngineConfig
@@ -84,6 +85,7 @@ class Extractor:
     def _start(self, jobs: Sequence[VideoJob]) -> Engine:
         config = self.config
         if config.expected is not None:
+            surroundings.leave_out()  # no command began this process
             engine = config.engine
             check_worker(
                 config.expected, engine.settings, engine.weights, config.store, config.run_id

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, StoreLocked
 from avqa.store.format.recipe_diff import diff_recorded, require_same
-from avqa.store.places.files import storage_errors
-from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_object
+from avqa.store.lock import LOCK as OWN_LOCK
+from avqa.store.lock import Lock, read_holder
+from avqa.store.places.files import storage_errors, store_path
+from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about
 from avqa.training.settings import TrainSettings
 
 LOCK = "lock"
+_NO_FLOCK = frozenset(
+    {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE}
+)
+"""Of flock where there is none: Lustre without ``-o flock``, NFS without its lock service."""
+_OF_LOCKS = {LOCK, OWN_LOCK, "runs"}
+"""Names that locks leave in the folder."""
 MAY_DIFFER = ("device", "workers")
 """Settings that a resumed run may have otherwise: they do not change what is trained."""
 
@@ -33,17 +43,13 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
     with storage_errors(f"{str(out)!r}"):
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / LOCK).open("w", encoding="utf-8")
-    with lock:
-        try:
-            # Given back by the system when this process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"out={str(out)!r}: another process trains in it; expected none; wait for it to"
-                " end, or choose another --out"
-            ) from error
+    with lock, ExitStack() as held:
+        with storage_errors(f"{str(out)!r}"):
+            taken = _take(lock, out)
+        if not taken:
+            held.enter_context(_own_lock(out))
         is_run = (out / RUN).is_file()
-        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - {LOCK})):
+        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS)):
             raise ConfigError(
                 f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
                 " a run; choose another --out"
@@ -53,7 +59,54 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
                 f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
                 " --resume, or choose another --out"
             )
-        yield read_object(out / RUN, "a run") if is_run else None
+        yield read_about(out, "a run") if is_run else None
+
+
+def _take(lock: IO[str], out: Path) -> bool:
+    """Lock an open file of the folder; False where the file system has no such locks.
+
+    Raises:
+        ConfigError: another process has it, or the lock that stands in for it.
+    """
+    try:
+        # Given back by the system when this process ends, however it ends.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"out={str(out)!r}: another process trains in it; expected none; wait for it to"
+            " end, or choose another --out"
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_FLOCK:
+            return False
+        raise
+    # The folder may be mounted otherwise where another process trains in it.
+    holder = read_holder(store_path(out))
+    if holder is not None and not holder.is_gone():
+        raise _in_use(out)
+    return True
+
+
+def _own_lock(out: Path) -> Lock:
+    """The lock that stores have: a file of its own.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    try:
+        return Lock.acquire(store_path(out), uuid.uuid4().hex)
+    except StoreLocked as error:
+        raise _in_use(out) from error
+
+
+def _in_use(out: Path) -> ConfigError:
+    file = str(out / OWN_LOCK)
+    holder = read_holder(store_path(out))
+    who = f" (host={holder.host}, pid={holder.pid}, since {holder.started})" if holder else ""
+    return ConfigError(
+        f"out={str(out)!r}: another process trains in it{who}; expected none; wait for it to end,"
+        f" choose another --out, or, if it is known to be dead, remove {file!r}"
+    )
 
 
 def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

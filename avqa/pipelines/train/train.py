@@ -24,8 +24,9 @@ from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
 from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
+from avqa.pipelines.train import mending
 from avqa.pipelines.train.folder import continued, hold, require_recipes
-from avqa.store.places.files import StorePath, storage_errors, write_atomic, write_json
+from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
 from avqa.training.data.features import VideoFeatures, feature_names
@@ -36,13 +37,14 @@ from avqa.training.grounding import Grounding
 from avqa.training.run import (
     CONFIG,
     DEFAULT,
+    PREDICTIONS,
     QUESTION_ONLY,
-    RUN,
     Member,
     MemberConfig,
     MemberResult,
     Run,
     member_path,
+    save_about,
 )
 from avqa.training.scoring import predictions, score, write_predictions
 from avqa.training.settings import TrainSettings
@@ -109,8 +111,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         if before is not None:
             about = continued(options.out, before, about)
         _say_what_was_found(planned, material, about, say)
-        with storage_errors(f"{str(options.out / RUN)!r}"):
-            write_json(options.out / RUN, about)
+        save_about(options.out, about)
         for variant in planned.variants:
             for seed in range(options.seeds):
                 training.member(variant, seed)
@@ -233,19 +234,27 @@ class _Training:
         config = self._config(variant, seed, head, grounding)
         member = Member(member_path(self._options.out, variant.name, seed), config)
         label = f"{self._options.head} {variant.name} seed {seed}"
+        if lost := mending.mend_config(member):
+            self._say(f"{label}: {lost}")
         if (member.path / CONFIG).exists():
             require_recipes(Member.load(member.path), config)
         if member.finished:
-            self._say(f"{label}: finished before")
-            return
+            lost = mending.what_is_lost(member)
+            if lost is None:
+                self._say(f"{label}: finished before")
+                return
+            self._say(f"{label}: {lost}")
         self._warn(config)
         if self._grounding and not grounding and variant.name != QUESTION_ONLY:
             self._say(f"{label}: has no such grounding, starts without it")
         with storage_errors(f"{str(member.path)!r}"):
             member.path.mkdir(parents=True, exist_ok=True)
+        train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
+        if (fitted := mending.kept_fit(member, head)) is not None:
+            member.save_result(self._test(member, head, test, fitted, label))
+            return
         member.save_config()
         member.write("environment.json", environment(self._options.devices))
-        train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
         fitted = fit(
             head,
             train,
@@ -355,7 +364,7 @@ class _Training:
             workers=settings.workers,
         )
         rows = predictions(test, outputs)
-        write_predictions(member.path / "predictions.json", rows)
+        write_predictions(member.path / PREDICTIONS, rows)
         columns = datasets.load(self._options.dataset).COLUMNS
         scores = score(test.questions, rows, columns)
         self._say(

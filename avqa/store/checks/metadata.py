@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.core.metadata.v3 import ArrayV3Metadata
-from zarr.storage import MemoryStore
 
 from avqa.faults import machine_fault, reading
 from avqa.store.format import schema
@@ -24,6 +21,7 @@ from avqa.store.format.chunks import object_sizes
 from avqa.store.format.decoding import CRC_BYTES, read_object
 from avqa.store.format.shards import videos_per_shard
 from avqa.store.format.texts import create_texts, text_entries
+from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath
 
 FILE = "zarr.json"
@@ -97,7 +95,9 @@ def _normal(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if metadata["node_type"] == "group":
         return {key: metadata[key] for key in ("zarr_format", "node_type")}
     found: dict[str, Any] = json.loads(
-        json.dumps(ArrayV3Metadata.from_dict(dict(metadata)).to_dict(), default=str)
+        json.dumps(
+            zarr.core.metadata.v3.ArrayV3Metadata.from_dict(dict(metadata)).to_dict(), default=str
+        )
     )
     return found
 
@@ -135,9 +135,11 @@ def _layout(
 ) -> dict[str, str]:
     """Name → metadata as JSON, made as a store is made."""
     files: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(files), zarr_format=3)
+    group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
-    working = zarr.create_group(MemoryStore(), zarr_format=3) if shard_videos else group
+    working = (
+        zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3) if shard_videos else group
+    )
     for spec in specs:
         schema.create_feature(
             working,

@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import zarr
-from zarr.storage import MemoryStore
-
 from avqa.errors import ConfigError, StoreError, StoreNotFound
 from avqa.faults import reading
 from avqa.store.format import schema
 from avqa.store.format.decoding import crc32c, read_object
 from avqa.store.format.recipe_diff import canonical_json, recipe_hash
+from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath, store_path, take_room
 
 RESERVE = "ledger/.reserve"
@@ -73,7 +71,7 @@ def build_group(
     capacity = schema.capacity_for(expected_rows)
     check_specs(specs, {})
     built: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(built), zarr_format=3)
+    group = zarr.create_group(zarr.storage.MemoryStore(built), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for spec in specs:
         schema.create_feature(

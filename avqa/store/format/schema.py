@@ -22,15 +22,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import zarr
-from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from avqa.errors import AvqaError, StoreError
 from avqa.faults import machine_fault, reading, require_thread
+from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath, store_path
+
+if TYPE_CHECKING:
+    from zarr.core.metadata.v3 import ArrayV3Metadata
 
 SCHEMA = "avqa.features/1"
 GROUP = "features.zarr"

@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.store.format import schema
 from avqa.store.format.columns import read_column
 from avqa.store.format.records import Status
+from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath
 
 ATTRIBUTE = "texts"

@@ -21,8 +21,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import zarr
-from zarr.storage import MemoryStore
 
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
 from avqa.store.format import layout, schema
@@ -33,6 +31,7 @@ from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import FeatureRecord, VideoRecord
 from avqa.store.format.shards import Shard, ShardChecker, shards_of, videos_per_shard
 from avqa.store.format.texts import CONTENT, EOT, KEY, object_name, text_recipes
+from avqa.store.format.zarr_library import zarr
 from avqa.store.lock import LOCK, Lock
 from avqa.store.packing.snapshot import Snapshot
 from avqa.store.places.files import LocalPath, StorePath, storage_errors, store_path, with_retries
@@ -194,7 +193,7 @@ def _create(snapshot: Snapshot, building: StorePath) -> bytes:
     capacity = len(snapshot.records)
     built: dict[str, Any] = {}
     shard_videos: dict[str, int] = {}
-    group = zarr.create_group(MemoryStore(built), zarr_format=3)
+    group = zarr.create_group(zarr.storage.MemoryStore(built), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
     for feature in snapshot.features:
         array = schema.open_array(snapshot.root, feature, "r")

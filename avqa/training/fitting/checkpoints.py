@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
-from avqa.errors import ConfigError
+from avqa.errors import RunDamaged
 from avqa.heads import Head
 from avqa.store.places.files import storage_errors, write_atomic
+from avqa.training import digests
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.history import Row, best_epoch
 from avqa.training.settings import TrainSettings
@@ -35,7 +36,8 @@ KEY = "avqa"
 _SCALER = "MixedPrecision"
 """Where fp16's loss scale stands."""
 _WITHOUT_EFFECT = {"device", "workers"}
-_START_ANEW = "train without --resume to start anew"
+_DIGEST = "digest"
+"""Beside them: SHA-256 of all else, since torch does not look at the checksums of its files."""
 
 
 def identity(
@@ -63,6 +65,8 @@ def save(state: Mapping[str, Any], path: Path) -> None:
         StorageFailure: disk full, read-only.
     """
     buffer = io.BytesIO()
+    if KEY in state:
+        state = {**state, KEY: {**state[KEY], _DIGEST: digests.of_state(state)}}
     torch.save(state, buffer)
     with storage_errors(str(path)):
         write_atomic(path, buffer.getvalue())
@@ -72,28 +76,43 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint, without running anything that is in it.
 
     Raises:
-        ConfigError: it holds more than tensors and plain values, or is damaged, or is none of ours.
+        RunDamaged: it holds more than tensors and plain values, or is damaged, or is none of ours.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of the file, it then refuses
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ConfigError(
+        raise RunDamaged(
             f"checkpoint {path} holds more than tensors and plain values, or is no checkpoint;"
-            f" expected one that this command wrote, nothing in it was run; {_START_ANEW}"
+            f" expected one that this command wrote, nothing in it was run; {_anew(path)}"
         ) from error
     except Exception as error:  # torch raises nearly anything about a torn file
-        raise ConfigError(
+        raise RunDamaged(
             f"checkpoint {path} cannot be read ({type(error).__name__}); expected a whole file;"
-            f" restore it or {_START_ANEW}"
+            f" {_anew(path)}"
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get(KEY), dict):
-        raise ConfigError(
+        raise RunDamaged(
             f"checkpoint {path} has no {KEY!r} entry; expected one that this command wrote;"
-            f" {_START_ANEW}"
+            f" {_anew(path)}"
+        )
+    told = state[KEY].pop(_DIGEST, None)  # there is none in files of before
+    if told is not None and digests.of_state(state) != told:
+        raise RunDamaged(
+            f"checkpoint {path} is damaged: its content is not that of its digest; expected what"
+            f" training wrote; {_anew(path)}"
         )
     return state
+
+
+def _anew(path: Path) -> str:
+    """What to do about a checkpoint that cannot be used."""
+    member = path.parent.parent
+    return (
+        f"restore it, or remove the folder {str(member)!r} and run the same command with --resume,"
+        " which trains it anew"
+    )
 
 
 @dataclass(frozen=True)
@@ -125,14 +144,14 @@ class Checkpoints:
         """History of the epochs that need not be trained again; empty without a checkpoint.
 
         Raises:
-            ConfigError: the checkpoint is none of ours, or of another head, options, settings,
+            RunDamaged: the checkpoint is none of ours, or of another head, options, settings,
                 seed or questions.
         """
         self._remove("*.partial")  # a process killed while writing leaves one
         if not self.last.exists():
             return []
         state = load(self.last)
-        self._check_identity(state[KEY])
+        self._check_identity(self.last, state[KEY])
         self._check_shapes(state.get("state_dict"), head)
         history = list(state[KEY]["history"])
         self.load_best(history)  # a missing one shows now, not after the last epoch
@@ -142,26 +161,26 @@ class Checkpoints:
         """Rows of the epochs that are kept.
 
         Raises:
-            ConfigError: the checkpoint cannot be read.
+            RunDamaged: the checkpoint cannot be read.
         """
         return list(load(self.last)[KEY]["history"]) if self.last.exists() else []
 
-    def _check_identity(self, ours: Mapping[str, Any]) -> None:
+    def _check_identity(self, path: Path, ours: Mapping[str, Any]) -> None:
         found = ours.get("identity", {})
         for name in dict.fromkeys((*self._identity, *found)):
             was, now = found.get(name, "none"), self._identity.get(name, "none")
             if was != now:
-                raise ConfigError(
-                    f"checkpoint {self.last} was made with {name}={was}; expected {name}={now};"
-                    f" resume with what it was made with, or {_START_ANEW}"
+                raise RunDamaged(
+                    f"checkpoint {path} was made with {name}={was}; expected {name}={now};"
+                    f" resume with what it was made with, {_anew(path)}"
                 )
 
     def _check_shapes(self, weights: Any, head: Head) -> None:
         expected = {f"head.{name}": tensor.shape for name, tensor in head.state_dict().items()}
         if {name: tensor.shape for name, tensor in (weights or {}).items()} != expected:
-            raise ConfigError(
+            raise RunDamaged(
                 f"checkpoint {self.last} has other weights than this head; expected those of"
-                f" {self._identity['head']}; {_START_ANEW}"
+                f" {self._identity['head']}; {_anew(self.last)}"
             )
 
     def _note(self, history: Sequence[Row]) -> dict[str, Any]:
@@ -171,7 +190,7 @@ class Checkpoints:
         """Go on from the last finished epoch.
 
         Raises:
-            ConfigError: the checkpoint cannot be read.
+            RunDamaged: the checkpoint cannot be read.
         """
         found = load(self.last)
         weights = found["state_dict"].items()
@@ -207,9 +226,17 @@ class Checkpoints:
         """Weights of the best epoch, on the CPU.
 
         Raises:
-            ConfigError: they are not there or cannot be read.
+            RunDamaged: they are not there, cannot be read, or are of another fit or epoch.
         """
-        state = load(self._best(best_epoch(history)))
+        best = best_epoch(history)
+        path = self._best(best)
+        state = load(path)
+        self._check_identity(path, state[KEY])
+        if digests.of_state(state[KEY].get("history")) != digests.of_state(history[:best]):
+            raise RunDamaged(
+                f"checkpoint {path} is of another training than {self.last.name} beside it;"
+                f" expected the weights of epoch {best}; {_anew(path)}"
+            )
         weights: dict[str, Tensor] = state["state_dict"]
         return weights
 

@@ -19,6 +19,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -44,6 +45,8 @@ def _precision(name: str, device: str) -> Precision:
 def make_fabric(task: Task, rank: int) -> Fabric:
     """Of this process, launched; process 0 of a fit keeps the logs."""
     first = len(task.history)
+    # Else that of a batch system's task, which would keep no logs.
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
     fabric = Fabric(
         accelerator=task.device,
         devices=task.devices,

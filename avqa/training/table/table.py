@@ -13,15 +13,13 @@ from avqa import datasets, heads
 from avqa.datasets._parts.floors import floors
 from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
-from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
+from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score
 from avqa.training.table.layout import Cell, ResultTable, Row
 from avqa.training.table.notes import Facts, notes, warnings
 from avqa.training.table.rows import Scope, floor_rows, our_rows, published_rows
 
 __all__ = ["Cell", "ResultTable", "Row", "result_table"]
-
-PREDICTIONS = "predictions.json"
 
 
 def result_table(
@@ -47,10 +45,11 @@ def result_table(
         version: of the questions' annotation; by default the run's.
 
     Raises:
-        ConfigError: a member's answers cannot be read, or no question has a right answer.
+        ConfigError: no question has a right answer.
+        RunDamaged: a member's answers cannot be read, or are not those that training wrote.
     """
     if answers is None:
-        answers = {m.path: read_predictions(m.path / PREDICTIONS) for m in run.members}
+        answers = {m.path: _saved_answers(m) for m in run.members}
     scored = _scored_by_all(questions, list(answers.values()))
     main = _main_member(run)
     scope = Scope(
@@ -85,6 +84,12 @@ def result_table(
         warnings=tuple(warnings(facts)),
         notes=tuple(notes(facts, rows)),
     )
+
+
+def _saved_answers(member: Member) -> list[Prediction]:
+    if member.finished:
+        member.check(PREDICTIONS)
+    return read_predictions(member.path / PREDICTIONS)
 
 
 def _scored_by_all(

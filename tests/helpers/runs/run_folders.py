@@ -16,7 +16,7 @@ from avqa.datasets import Question
 from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
-from avqa.store.places.files import write_json
+from avqa.store.places.files import read_json, write_json
 from avqa.store.reader import FeatureStore
 from avqa.store.writer import ChunkWriter
 from avqa.training.run import Member, MemberConfig, MemberResult, Run, member_path
@@ -66,7 +66,10 @@ def write_member(
     questions: Sequence[Question] = (),
     right: Callable[[int], bool | None] = lambda place: place % 2 == 0,
 ) -> Member:
-    """A finished member whose answer to question number n is right if ``right(n)``."""
+    """A finished member whose answer to question number n is right if ``right(n)``.
+
+    It holds no digests, as members of before, so that its files can be changed.
+    """
     member = Member(member_path(root, of.variant, of.seed), of)
     member.path.mkdir(parents=True)
     member.save_config()
@@ -84,7 +87,16 @@ def write_member(
             parameters=1,
         )
     )
+    forget_digests(member)
     return member
+
+
+def forget_digests(member: Member) -> None:
+    """Make a member's ``result.json`` one of version 0.1."""
+    result = read_json(member.path / "result.json")
+    for name in ("config", "files", "sha256"):
+        del result[name]
+    write_json(member.path / "result.json", result)
 
 
 def wild_head(of: MemberConfig) -> heads.Head:

@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from helpers.runs import tiny_fits
 from helpers.runs.tiny_fits import Features, build, tiny_fit
 
-from avqa.errors import ConfigError, StorageFailure
+from avqa.errors import ConfigError, RunDamaged, StorageFailure
 from avqa.training.fitting import checkpoints
 from avqa.training.fitting.checkpoints import identity
 from avqa.training.fitting.history import best_epoch
@@ -142,6 +143,60 @@ class Runs:
         return (os.mkdir, (str(self.path),))
 
 
+def anew(checkpoint):
+    """What every refusal of a checkpoint advises."""
+    return (
+        f"restore it, or remove the folder {str(checkpoint.parents[1])!r} and run the same command"
+        " with --resume, which trains it anew"
+    )
+
+
+def change(path, how):
+    state = torch.load(path, weights_only=True)
+    how(state)
+    torch.save(state, path)
+
+
+def grow(state):
+    next(iter(state["state_dict"].values())).view(-1)[0] += 1
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best-1.ckpt"])
+@pytest.mark.parametrize(
+    "how", [grow, lambda state: state["avqa"]["history"][0].update(val_accuracy=0.5)]
+)
+def test_a_checkpoint_with_another_content_is_refused(tmp_path, one_epoch, name, how):
+    file = copied(one_epoch, tmp_path).with_name(name)
+    change(file, how)
+    with pytest.raises(RunDamaged) as caught:
+        tiny_fit(tmp_path, resume=True, epochs=1)
+    assert str(caught.value) == (
+        f"checkpoint {file} is damaged: its content is not that of its digest; expected what"
+        f" training wrote; {anew(file)}"
+    )
+
+
+@pytest.mark.parametrize("of_before", [True, False])
+def test_the_best_epoch_of_another_fit_is_refused(tmp_path, one_epoch, of_before):
+    best = copied(one_epoch, tmp_path).with_name("best-1.ckpt")
+    tiny_fit(tmp_path / "other", epochs=1, seed=2)
+    shutil.copy(tmp_path / "other" / "checkpoints" / "best-1.ckpt", best)
+    if of_before:
+        change(best, lambda state: state["avqa"].pop("digest"))
+    with pytest.raises(RunDamaged, match=f"{best} was made with seed=2; expected seed=1; resume"):
+        tiny_fit(tmp_path, resume=True, epochs=1)
+    # The same fit once more, on other features.
+    other = {split: Features(build().FEATURES) for split in ("train", "val")}
+    other["val"].at[1] = lambda rows: rows["audio"].add_(9)
+    other["train"].at[1] = lambda rows: rows["audio"].add_(9)
+    tiny_fit(tmp_path / "more", epochs=1, features=other)
+    shutil.copy(tmp_path / "more" / "checkpoints" / "best-1.ckpt", best)
+    if of_before:
+        change(best, lambda state: state["avqa"].pop("digest"))
+    with pytest.raises(RunDamaged, match=f"{best} is of another training than last.ckpt beside"):
+        tiny_fit(tmp_path, resume=True, epochs=1)
+
+
 @pytest.mark.parametrize("write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
 def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path, write):
     last = tmp_path / "checkpoints" / "last.ckpt"
@@ -151,10 +206,10 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path, write):
         tiny_fit(tmp_path, resume=True, epochs=1)
     assert str(caught.value) == (
         f"checkpoint {last} holds more than tensors and plain values, or is no checkpoint;"
-        " expected one that this command wrote, nothing in it was run; train without --resume to"
-        " start anew"
+        " expected one that this command wrote, nothing in it was run;"
+        f" {anew(last)}"
     )
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_code == 4
     assert not (tmp_path / "harm").exists()
 
 
@@ -164,8 +219,7 @@ def test_a_torn_checkpoint_is_refused(tmp_path, one_epoch):
     with pytest.raises(ConfigError) as caught:
         tiny_fit(tmp_path, resume=True, epochs=1)
     assert str(caught.value) == (
-        f"checkpoint {last} cannot be read (RuntimeError); expected a whole file; restore it or"
-        " train without --resume to start anew"
+        f"checkpoint {last} cannot be read (RuntimeError); expected a whole file; {anew(last)}"
     )
 
 
@@ -203,8 +257,8 @@ def test_another_fits_checkpoint_is_refused(one_epoch, head, changes, message):
     with pytest.raises(ConfigError) as caught:
         tiny_fit(one_epoch, head, resume=True, **{"epochs": 1, **changes})
     assert str(caught.value) == (
-        f"checkpoint {last} was made with {message}; resume with what it was made with, or train"
-        " without --resume to start anew"
+        f"checkpoint {last} was made with {message}; resume with what it was made with,"
+        f" {anew(last)}"
     )
 
 
@@ -230,12 +284,13 @@ def test_weights_of_other_shapes_are_refused(tmp_path, one_epoch):
     last = copied(one_epoch, tmp_path)
     state = torch.load(last, weights_only=True)
     state["state_dict"]["head.fuse.weight"] = torch.zeros(3, 3)
+    del state["avqa"]["digest"]  # as in files of before
     torch.save(state, last)
     with pytest.raises(ConfigError) as caught:
         tiny_fit(tmp_path, resume=True, epochs=1)
     assert str(caught.value) == (
         f"checkpoint {last} has other weights than this head; expected those of late_fusion;"
-        " train without --resume to start anew"
+        f" {anew(last)}"
     )
 
 

@@ -1,0 +1,113 @@
+"""What of a finished member is damaged or gone, and what it is made again from.
+
+Weights come from the best checkpoint, answers from the weights, ``config.json`` from the command
+that is given again, where ``result.json`` vouches for it. What nothing vouches for is refused.
+"""
+
+from __future__ import annotations
+
+from avqa.errors import ConfigError, RunDamaged
+from avqa.heads import Head
+from avqa.training.fitting.fit import FitResult
+from avqa.training.run import MODEL, PREDICTIONS, RESULT, Member, MemberConfig, MemberResult
+
+
+def mend_config(member: Member) -> str | None:
+    """Write ``config.json`` again where it is not what it was; a line that says so.
+
+    Args:
+        member: with the config of this command.
+
+    Raises:
+        RunDamaged: nothing tells that this command's is the same.
+    """
+    if not member.finished:
+        return None
+    result = _result(member)
+    try:
+        there = Member.load(member.path)
+        there.check_place(member.path.parents[1])
+        if result is not None:
+            there.check()
+    except RunDamaged as error:
+        lost = _what(str(error))
+    else:
+        return None
+    if result is None or result.config != MemberConfig.digest(member.config.to_json()):
+        raise RunDamaged(f"{lost}; expected what training wrote; {_anew(member)}")
+    member.save_config()
+    return f"{lost}; written again from this command, whose digest {RESULT} tells"
+
+
+def what_is_lost(member: Member) -> str | None:
+    """A line that names what of a finished member is made again; None if it is whole.
+
+    Raises:
+        RunDamaged: a checkpoint is another's.
+    """
+    result = _result(member)
+    for name in result.files if result else ():
+        if name.startswith("checkpoints/") and (member.path / name).exists():
+            _check_checkpoint(member, name)
+    try:
+        member.check(MODEL, PREDICTIONS)
+    except RunDamaged as error:
+        return f"{_what(str(error))}; made again"
+    return None
+
+
+def _check_checkpoint(member: Member, name: str) -> None:
+    try:
+        member.check(name)
+    except RunDamaged as error:
+        raise RunDamaged(
+            f"{_what(str(error))}; expected the file that {RESULT} names; restore it, or remove it:"
+            " a finished member does without"
+        ) from error
+
+
+def kept_fit(member: Member, head: Head) -> FitResult | None:
+    """How a member's training ended, and its weights into the head, if both are whole.
+
+    None where it is still to be trained, or to be made again from its checkpoints.
+
+    Raises:
+        RunDamaged: it was trained, and there is neither.
+    """
+    if not member.finished:
+        return None
+    result = _result(member)
+    try:
+        if result is not None:
+            head.load_state_dict(member.load_head().state_dict())
+            head.eval()
+            return FitResult(
+                **{name: getattr(result, name) for name in FitResult.__dataclass_fields__}
+            )
+    except ConfigError:
+        pass
+    if not (member.path / "checkpoints" / "last.ckpt").exists():
+        raise RunDamaged(
+            f"{str(member.path)!r}: neither its weights nor its checkpoints are whole; expected"
+            f" either, to make it again from; {_anew(member)}"
+        )
+    return None
+
+
+def _result(member: Member) -> MemberResult | None:
+    try:
+        return member.result
+    except RunDamaged:
+        return None
+
+
+def _what(message: str) -> str:
+    """The beginning of a message: what is wrong."""
+    return message.partition(";")[0]
+
+
+def _anew(member: Member) -> str:
+    return (
+        f"restore the file, or remove the folder {str(member.path)!r} and run the same command with"
+        " --resume, which trains it anew"
+    )

@@ -1,0 +1,47 @@
+"""Variables of the surroundings that libraries read by themselves, and that no run goes by.
+
+A variable of the shell, a batch system's or another program's, may change a number (TF32), the
+training (Fabric), what is stored (zarr), or stop a run (ranks of a launcher). `leave_out` is called
+before a command loads any library, so that neither this process nor those that it starts have them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+
+_LIBRARIES = (
+    *("LT_", "PL_", "LIGHTNING_"),
+    *("TORCH", "PYTORCH_", "ATEN_", "ONEDNN_", "DNNL_", "GLOO_"),
+    *("ZARR_", "DASK_"),
+)
+"""How names of variables begin that a library takes settings from."""
+_SINGLE = frozenset(
+    (
+        *("NVIDIA_TF32_OVERRIDE", "POSSIBLE_USER_WARNINGS", "USE_LIBUV", "DISABLE_MPS"),
+        # What a launcher tells the processes of one training: ours start their own.
+        *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "ROLE_RANK"),
+        *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "STANDALONE_PORT"),
+        *("SLURM_PROCID", "JSM_NAMESPACE_RANK"),
+    )
+)
+_KEPT = (
+    # Where files go, and how memory is shared out: no number follows from them.
+    *("TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "PYTORCH_KERNEL_CACHE_PATH"),
+    *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"),
+    # Who may talk to a scheduler that is there already: `pipelines/cluster/dask_library.py`.
+    *("DASK_CONFIG", "DASK_ROOT_CONFIG", "DASK_DISTRIBUTED__COMM__TLS__"),
+    *("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER"),
+)
+"""How those begin that stay all the same; `docs/install.md` lists them."""
+
+
+def is_left_out(name: str) -> bool:
+    """Whether no run goes by the variable of this name."""
+    return name in _SINGLE or (name.startswith(_LIBRARIES) and not name.startswith(_KEPT))
+
+
+def leave_out(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Take them out of the environment of this process, and so of those that it starts."""
+    for name in [name for name in environ if is_left_out(name)]:
+        del environ[name]
