@@ -22,7 +22,6 @@ PARTS = {
     "errors": set(),
     "faults": BASE,
     "units": BASE,
-    "assignments": BASE,
     "_moved": set(),
     "signals": BASE,
     "plugins": BASE,

@@ -191,8 +191,8 @@ def extract(
 
 def _encoder_options(assigned: list[str], **deprecated: object) -> dict[str, object]:
     """What ``--set`` says over what the options of before say, which go with the next release."""
-    from avqa.assignments import parse_assignments
     from avqa.extract import encoders
+    from avqa.units import parse_assignments
 
     options: dict[str, object] = {}
     for name, value in deprecated.items():

@@ -43,9 +43,9 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
-    from avqa.assignments import parse_assignments
     from avqa.pipelines.train.train import TrainOptions, train_head
     from avqa.store.places.files import store_path
+    from avqa.units import parse_assignments
 
     assignments = parse_assignments(assign or [])
     if device is not None:
@@ -88,9 +88,9 @@ def pretrain_grounding(
     Example: avqa pretrain-grounding --store features --dataset music-avqa --annotations json
     --out grounding.safetensors
     """
-    from avqa.assignments import parse_assignments
     from avqa.pipelines.train.grounding import GroundingOptions, pretrain_grounding
     from avqa.store.places.files import store_path
+    from avqa.units import parse_assignments
 
     options = GroundingOptions(
         store=store_path(store),

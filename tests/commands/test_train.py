@@ -16,12 +16,12 @@ from helpers.questions import question_files
 from helpers.runs import run_folders
 from typer.testing import CliRunner
 
-from avqa.assignments import parse_assignments
 from avqa.cli import app
 from avqa.errors import ConfigError
 from avqa.pipelines.train import folder
 from avqa.store.lock import Holder
 from avqa.store.places.files import write_json
+from avqa.units import parse_assignments
 
 
 @pytest.fixture(scope="module")

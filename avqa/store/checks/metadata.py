@@ -21,8 +21,8 @@ from avqa.store.format.chunks import object_sizes
 from avqa.store.format.decoding import CRC_BYTES, read_object
 from avqa.store.format.shards import videos_per_shard
 from avqa.store.format.texts import create_texts, text_entries
-from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath
+from avqa.store.zarr_library import zarr
 
 FILE = "zarr.json"
 

@@ -11,8 +11,8 @@ from avqa.faults import reading
 from avqa.store.format import schema
 from avqa.store.format.decoding import crc32c, read_object
 from avqa.store.format.recipe_diff import canonical_json, recipe_hash
-from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath, store_path, take_room
+from avqa.store.zarr_library import zarr
 
 RESERVE = "ledger/.reserve"
 RESERVE_BYTES = 64 * 2**20

@@ -28,8 +28,8 @@ import numpy as np
 
 from avqa.errors import AvqaError, StoreError
 from avqa.faults import machine_fault, reading, require_thread
-from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath, store_path
+from avqa.store.zarr_library import zarr
 
 if TYPE_CHECKING:
     from zarr.core.metadata.v3 import ArrayV3Metadata

@@ -22,8 +22,8 @@ from avqa.errors import StoreError
 from avqa.store.format import schema
 from avqa.store.format.columns import read_column
 from avqa.store.format.records import Status
-from avqa.store.format.zarr_library import zarr
 from avqa.store.places.files import StorePath
+from avqa.store.zarr_library import zarr
 
 ATTRIBUTE = "texts"
 KEY, CONTENT, EOT = "text/key", "text/content", "text/eot"

@@ -31,10 +31,10 @@ from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import FeatureRecord, VideoRecord
 from avqa.store.format.shards import Shard, ShardChecker, shards_of, videos_per_shard
 from avqa.store.format.texts import CONTENT, EOT, KEY, object_name, text_recipes
-from avqa.store.format.zarr_library import zarr
 from avqa.store.lock import LOCK, Lock
 from avqa.store.packing.snapshot import Snapshot
 from avqa.store.places.files import LocalPath, StorePath, storage_errors, store_path, with_retries
+from avqa.store.zarr_library import zarr
 
 MOST_THREADS = 4
 MEMORY_BYTES = 2 * 2**30

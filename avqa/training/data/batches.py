@@ -180,7 +180,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(number: int) -> None:
-    from avqa.store.format.zarr_library import zarr
+    from avqa.store.zarr_library import zarr
 
     # Processes work side by side already.
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})

@@ -84,6 +84,8 @@ def test_hdr_is_said(decoder: str, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     said = "HDR (transfer=arib-std-b67): frames are tone-mapped to BT.709"
     assert f"warning: {said}\n" in done.stdout
-    assert json.loads((tmp_path / "out" / "frames.json").read_text())["warnings"] == [said]
+    assert json.loads((tmp_path / "out" / "frames.json").read_text(encoding="utf-8"))[
+        "warnings"
+    ] == [said]
     with Image.open(tmp_path / "out" / "00000.png") as image:
         assert image.getextrema() == ((255, 255),) * 3
