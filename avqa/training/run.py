@@ -322,6 +322,20 @@ def save_about(root: Path, about: Mapping[str, Any]) -> None:
         write_json(root / RUN, digests.sealed(about))
 
 
+def refuse_lost(root: Path) -> None:
+    """Refuse a folder with members and no ``run.json``.
+
+    Raises:
+        RunDamaged: it is one.
+    """
+    member = next(root.glob(f"*/seed-*/{CONFIG}"), None)
+    if member is not None and not (root / RUN).exists():
+        raise RunDamaged(
+            f"no {RUN} in {str(root)!r}; expected that of the run whose members are there; restore"
+            f" it, or evaluate and ask one member alone, such as {str(member.parent)!r}"
+        )
+
+
 def read_about(root: Path, expected: str) -> dict[str, Any]:
     """What `save_about` wrote; ``expected`` is what a folder without it is not.
 
@@ -329,12 +343,7 @@ def read_about(root: Path, expected: str) -> dict[str, Any]:
         ConfigError: it is not there.
         RunDamaged: it is gone from a run, is no JSON object, or another than was written.
     """
-    member = next(root.glob(f"*/seed-*/{CONFIG}"), None)
-    if member is not None and not (root / RUN).exists():
-        raise RunDamaged(
-            f"no {RUN} in {str(root)!r}; expected that of the run whose members are there; restore"
-            f" it, or give a member's folder, such as {str(member.parent)!r}"
-        )
+    refuse_lost(root)
     try:
         return digests.unsealed(read_object(root / RUN, expected))
     except ValueError as error:
