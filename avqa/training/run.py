@@ -267,6 +267,8 @@ class Run:
     (ablation → the variant that has its options), ``seeds`` (how many), ``settings``,
     ``options``, ``notes`` (what was found about the questions, one line each); empty for a
     member's folder that was copied elsewhere."""
+    missing: tuple[str, ...] = ()
+    """Members that were asked for and are not finished, as ``default/seed-1``."""
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -287,13 +289,27 @@ class Run:
                 for variant in about.get("variants", [])
                 for seed in range(about.get("seeds", 0))
             ]
-            run = cls(path, _finished(order, path), about)
+            there = _finished(order, path)
+            found = {member.path for member in there}
+            missing = tuple(str(own.relative_to(path)) for own in order if own not in found)
+            run = cls(path, there, about, missing)
         if not run.members:
             raise ConfigError(
                 f"run {str(path)!r}: nothing is trained to its end; expected a finished member;"
                 " finish it with the same `avqa train-head` command and --resume"
             )
         return run
+
+    def gaps(self) -> str | None:
+        """A line that names the members that are missing, if any are."""
+        if not self.missing:
+            return None
+        asked = len(self.missing) + len(self.members)
+        return (
+            f"run {str(self.path)!r}: {len(self.missing)} of {asked} members are not finished:"
+            f" {', '.join(self.missing)}; expected all; finish them with the same `avqa train-head`"
+            " command and --resume"
+        )
 
     def of_variant(self, variant: str) -> tuple[Member, ...]:
         """Finished members of one variant, by seed."""

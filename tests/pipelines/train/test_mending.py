@@ -1,4 +1,4 @@
-"""A run's files that are damaged, gone or another's: every command finds them, some are made again."""
+"""A run's files that are damaged, gone or another's: found by all commands, some are made again."""
 
 import json
 import re
@@ -269,3 +269,14 @@ def test_a_run_may_be_moved_with_its_store(data, out):
         edit(out / folder / CONFIG, store=str(data / "store"), annotations="/nowhere")
     code, said = typed("evaluate", out, "--annotations", data / "annotations")
     assert code == 0, said
+
+
+def test_a_member_that_is_gone_is_not_passed_over(data, out):
+    shutil.rmtree(out / FIRST)
+    for code, said in others(data, out).values():
+        assert code == 0
+        assert (
+            f"run {str(out)!r}: 1 of 2 members are not finished: default/seed-0; expected" in said
+        )
+    assert train(data, out, "--resume")[0] == 0
+    assert {"not finished" in said for _, said in others(data, out).values()} == {False}
