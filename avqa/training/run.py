@@ -41,7 +41,6 @@ PREDICTIONS = "predictions.json"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
 
 
-_PLACES = ("annotations", "store")
 _GIVE_BACK = (
     "have it made again by the same `avqa train-head` command and --resume, or restore the file"
 )
@@ -87,11 +86,6 @@ class MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
         return cls(**{**value, "settings": TrainSettings(**value["settings"])})
 
-    @staticmethod
-    def digest(value: Mapping[str, Any]) -> str:
-        """Of what ``config.json`` holds, but of where things lie: a run may be moved."""
-        return digests.of_json({k: v for k, v in value.items() if k not in _PLACES})
-
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
@@ -109,7 +103,7 @@ class MemberResult:
     parameters: int
     """Trainable ones."""
     config: str = ""
-    """Digest of ``config.json``, but of where things lie; empty in runs of before, as `files`."""
+    """Digest of what ``config.json`` holds; empty in runs of before, as `files`."""
     files: dict[str, str] = field(default_factory=dict)
     """Path within the member's folder → SHA-256: weights, predictions, checkpoints."""
 
@@ -174,7 +168,7 @@ class Member:
             RunDamaged: one is not, or is gone; names both digests.
         """
         result = self.result
-        found = MemberConfig.digest(read_object(self.path / CONFIG, "a finished member"))
+        found = digests.of_json(read_object(self.path / CONFIG, "a finished member"))
         if result.config and found != result.config:
             raise self._another(CONFIG, found, result.config)
         for name in names:
@@ -244,7 +238,7 @@ class Member:
         files = [self.path / MODEL, self.path / PREDICTIONS, *checkpoints]
         told = replace(
             result,
-            config=MemberConfig.digest(self.config.to_json()),
+            config=digests.of_json(self.config.to_json()),
             files={str(p.relative_to(self.path)): digests.of_file(p) for p in files if p.exists()},
         )
         self.write(RESULT, digests.sealed(asdict(told)))

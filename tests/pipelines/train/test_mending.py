@@ -264,11 +264,14 @@ def test_runs_of_before_have_no_digests_and_go_on(data, out):
     assert (out / FIRST / MODEL).read_bytes() == weights
 
 
-def test_a_run_may_be_moved_with_its_store(data, out):
-    for folder in (FIRST, SECOND):
-        edit(out / folder / CONFIG, store=str(data / "store"), annotations="/nowhere")
-    code, said = typed("evaluate", out, "--annotations", data / "annotations")
+def test_another_store_is_given_by_option_and_not_by_an_edit(data, out):
+    shutil.copytree(data / "store", out.parent / "moved")
+    code, said = typed("evaluate", out, "--store", out.parent / "moved")
     assert code == 0, said
+    edit(out / FIRST / CONFIG, store=str(out.parent / "moved"))
+    code, said = typed("evaluate", out)
+    assert code == 4
+    assert f"{CONFIG}' is not the file that training wrote" in said
 
 
 def test_a_member_that_is_gone_is_not_passed_over(data, out):
