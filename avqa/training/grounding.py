@@ -148,10 +148,12 @@ class Grounding:
 
         Raises:
             ConfigError: it is neither, or has no grounding.
+            RunDamaged: the run's weights are not those that training wrote.
         """
         recipes: dict[str, Mapping[str, Any]] | None = None
         if path.is_dir():
             member = Run.load(path).members[0]
+            member.check(MODEL)
             path = member.path / MODEL
             entries = member.config.features.values()
             recipes = {entry["name"]: entry for entry in entries}

@@ -41,7 +41,6 @@ PREDICTIONS = "predictions.json"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
 
 
-_PLACES = ("annotations", "store")
 _GIVE_BACK = (
     "have it made again by the same `avqa train-head` command and --resume, or restore the file"
 )
@@ -87,11 +86,6 @@ class MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
         return cls(**{**value, "settings": TrainSettings(**value["settings"])})
 
-    @staticmethod
-    def digest(value: Mapping[str, Any]) -> str:
-        """Of what ``config.json`` holds, but of where things lie: a run may be moved."""
-        return digests.of_json({k: v for k, v in value.items() if k not in _PLACES})
-
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
@@ -109,7 +103,7 @@ class MemberResult:
     parameters: int
     """Trainable ones."""
     config: str = ""
-    """Digest of ``config.json``, but of where things lie; empty in runs of before, as `files`."""
+    """Digest of what ``config.json`` holds; empty in runs of before, as `files`."""
     files: dict[str, str] = field(default_factory=dict)
     """Path within the member's folder → SHA-256: weights, predictions, checkpoints."""
 
@@ -174,7 +168,7 @@ class Member:
             RunDamaged: one is not, or is gone; names both digests.
         """
         result = self.result
-        found = MemberConfig.digest(read_object(self.path / CONFIG, "a finished member"))
+        found = digests.of_json(read_object(self.path / CONFIG, "a finished member"))
         if result.config and found != result.config:
             raise self._another(CONFIG, found, result.config)
         for name in names:
@@ -244,7 +238,7 @@ class Member:
         files = [self.path / MODEL, self.path / PREDICTIONS, *checkpoints]
         told = replace(
             result,
-            config=MemberConfig.digest(self.config.to_json()),
+            config=digests.of_json(self.config.to_json()),
             files={str(p.relative_to(self.path)): digests.of_file(p) for p in files if p.exists()},
         )
         self.write(RESULT, digests.sealed(asdict(told)))
@@ -267,6 +261,8 @@ class Run:
     (ablation → the variant that has its options), ``seeds`` (how many), ``settings``,
     ``options``, ``notes`` (what was found about the questions, one line each); empty for a
     member's folder that was copied elsewhere."""
+    missing: tuple[str, ...] = ()
+    """Members that were asked for and are not finished, as ``default/seed-1``."""
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -287,13 +283,27 @@ class Run:
                 for variant in about.get("variants", [])
                 for seed in range(about.get("seeds", 0))
             ]
-            run = cls(path, _finished(order, path), about)
+            there = _finished(order, path)
+            found = {member.path for member in there}
+            missing = tuple(str(own.relative_to(path)) for own in order if own not in found)
+            run = cls(path, there, about, missing)
         if not run.members:
             raise ConfigError(
                 f"run {str(path)!r}: nothing is trained to its end; expected a finished member;"
                 " finish it with the same `avqa train-head` command and --resume"
             )
         return run
+
+    def gaps(self) -> str | None:
+        """A line that names the members that are missing, if any are."""
+        if not self.missing:
+            return None
+        asked = len(self.missing) + len(self.members)
+        return (
+            f"run {str(self.path)!r}: {len(self.missing)} of {asked} members are not finished:"
+            f" {', '.join(self.missing)}; expected all; finish them with the same `avqa train-head`"
+            " command and --resume"
+        )
 
     def of_variant(self, variant: str) -> tuple[Member, ...]:
         """Finished members of one variant, by seed."""
@@ -322,6 +332,20 @@ def save_about(root: Path, about: Mapping[str, Any]) -> None:
         write_json(root / RUN, digests.sealed(about))
 
 
+def refuse_lost(root: Path) -> None:
+    """Refuse a folder with members and no ``run.json``.
+
+    Raises:
+        RunDamaged: it is one.
+    """
+    member = next(root.glob(f"*/seed-*/{CONFIG}"), None)
+    if member is not None and not (root / RUN).exists():
+        raise RunDamaged(
+            f"no {RUN} in {str(root)!r}; expected that of the run whose members are there; restore"
+            f" it, or evaluate and ask one member alone, such as {str(member.parent)!r}"
+        )
+
+
 def read_about(root: Path, expected: str) -> dict[str, Any]:
     """What `save_about` wrote; ``expected`` is what a folder without it is not.
 
@@ -329,12 +353,7 @@ def read_about(root: Path, expected: str) -> dict[str, Any]:
         ConfigError: it is not there.
         RunDamaged: it is gone from a run, is no JSON object, or another than was written.
     """
-    member = next(root.glob(f"*/seed-*/{CONFIG}"), None)
-    if member is not None and not (root / RUN).exists():
-        raise RunDamaged(
-            f"no {RUN} in {str(root)!r}; expected that of the run whose members are there; restore"
-            f" it, or give a member's folder, such as {str(member.parent)!r}"
-        )
+    refuse_lost(root)
     try:
         return digests.unsealed(read_object(root / RUN, expected))
     except ValueError as error:

@@ -83,7 +83,7 @@ def test_damaged_and_missing_weights_are_refused(member):
     assert "expected a safetensors file as `avqa train-head` writes it" in found
     assert "pickle" not in found
     model.unlink()
-    assert "expected those of a finished member; finish it with --resume" in refusal(member)
+    assert "; expected that of a finished member; have it made again by the same" in refusal(member)
 
 
 def test_weights_of_another_head_are_refused(member):

@@ -121,12 +121,13 @@ def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> 
 
     Raises:
         ConfigError: run, video or question cannot be used.
+        RunDamaged: a file of the run is damaged, gone or another's.
         RecipeMismatch: features cannot be made here as the run's were.
         MediaError: the video cannot be read, or lacks the audio that the head needs.
         WeightsUnavailable: the run's weights are not at hand.
     """
     started = time.monotonic()
-    member = chosen_member(options.run)
+    member = chosen_member(options.run, say)
     if not options.video.is_file():
         raise ConfigError(f"no such file: video={str(options.video)!r}; expected one video file")
     head = member.load_head()
@@ -163,13 +164,15 @@ def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> 
     )
 
 
-def chosen_member(path: Path) -> Member:
+def chosen_member(path: Path, say: Callable[[str], None] = lambda line: None) -> Member:
     """The member that a path names: the member itself, or the first seed of the default variant.
 
     Raises:
         ConfigError: there is no run, or nothing of it is finished.
     """
     run = Run.load(path)
+    if gaps := run.gaps():
+        say(gaps)
     return (run.of_variant(DEFAULT) or run.members)[0]
 
 

@@ -64,11 +64,12 @@ def evaluate(options: EvaluateOptions, say: Say) -> ResultTable:
     Raises:
         UnknownName: there is no such split.
         ConfigError: ``run`` is no run, its weights cannot be used, or no question has an answer.
+        RunDamaged: a file of it is damaged, gone or another's.
         DatasetError: the questions cannot be read, or the split has none.
         RecipeMismatch: the store's features were made by another recipe than the run's.
         FeatureMissing, StoreError: the store lacks a feature or cannot be read.
     """
-    run = Run.load(options.run)
+    run = _load(options, say)
     asked = _asked(run.members[0].config, options)
     answered = [q for q in asked.questions if q.answer is not None or q.choice is not None]
     if not answered:
@@ -143,7 +144,7 @@ def answers(options: EvaluateOptions, say: Say) -> Answers:
     Raises:
         As `evaluate`.
     """
-    run = Run.load(options.run)
+    run = _load(options, say)
     member = next(iter([*run.of_variant(DEFAULT), *run.members]))
     asked = _asked(member.config, options)
     rows = _Answering([member], asked.questions, options.store, say).answers(member)
@@ -173,6 +174,13 @@ def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
         text = json.dumps(found.answers, indent=1, ensure_ascii=False) + "\n"
         write_atomic(out, text.encode())
     return PredictReport(out, found.member, found.asked, found.answered, found.by_key)
+
+
+def _load(options: EvaluateOptions, say: Say) -> Run:
+    run = Run.load(options.run)
+    if gaps := run.gaps():
+        say(gaps)
+    return run
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import storage_errors, store_path
-from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about
+from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about, refuse_lost
 from avqa.training.settings import TrainSettings
 
 LOCK = "lock"
@@ -36,6 +36,7 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
     Raises:
         ConfigError: it holds a run and ``resume`` is not set, it holds something else, or another
             process trains in it.
+        RunDamaged: its ``run.json`` is damaged or gone.
         StorageFailure: it cannot be made.
     """
     if out.exists() and not out.is_dir():
@@ -49,6 +50,7 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
         if not taken:
             held.enter_context(_own_lock(out))
         is_run = (out / RUN).is_file()
+        refuse_lost(out)
         if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS)):
             raise ConfigError(
                 f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"

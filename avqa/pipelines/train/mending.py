@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from avqa.errors import ConfigError, RunDamaged
 from avqa.heads import Head
+from avqa.training import digests
 from avqa.training.fitting.fit import FitResult
-from avqa.training.run import MODEL, PREDICTIONS, RESULT, Member, MemberConfig, MemberResult
+from avqa.training.run import MODEL, PREDICTIONS, RESULT, Member, MemberResult
 
 
 def mend_config(member: Member) -> str | None:
@@ -33,7 +34,7 @@ def mend_config(member: Member) -> str | None:
         lost = _what(str(error))
     else:
         return None
-    if result is None or result.config != MemberConfig.digest(member.config.to_json()):
+    if result is None or result.config != digests.of_json(member.config.to_json()):
         raise RunDamaged(f"{lost}; expected what training wrote; {_anew(member)}")
     member.save_config()
     return f"{lost}; written again from this command, whose digest {RESULT} tells"
