@@ -5,8 +5,9 @@ from pathlib import Path
 
 STORE = Path(__file__).resolve().parents[2] / "avqa" / "store"
 BELOW = {
+    "zarr_library": set(),
     "places": set(),
-    "format": {"places"},
+    "format": {"places", "zarr_library"},
     "lock": {"format", "places"},
     "reader": {"format", "places"},
     "writer": {"format", "places"},
@@ -14,8 +15,8 @@ BELOW = {
     "text_writer": {"lock", "format", "places"},
     "commit": {"recovery", "lock", "format", "places"},
     "running": {"commit", "lock", "places"},
-    "checks": {"commit", "text_writer", "reader", "lock", "format", "places"},
-    "packing": {"checks", "commit", "lock", "format", "places"},
+    "checks": {"commit", "text_writer", "reader", "lock", "format", "places", "zarr_library"},
+    "packing": {"checks", "commit", "lock", "format", "places", "zarr_library"},
 }
 
 
