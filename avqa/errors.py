@@ -27,6 +27,7 @@ Messages are one line, lower case: what, with name=value â†’ what was expected â
 from __future__ import annotations
 
 import difflib
+import errno
 import signal
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -196,3 +197,39 @@ class Stopped(AvqaError):
 
 class Aborted(Stopped):
     """The run was stopped by a second signal, without waiting for what was under way."""
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+_BROKEN = {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ENODEV}
+
+
+def is_limit(error: BaseException) -> bool:
+    """Whether the system gave no further file, process or thread."""
+    if isinstance(error, OSError):
+        return error.errno in _LIMITS
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+
+
+def of_machine(error: BaseException) -> EnvironmentFailure | None:
+    """What an error of the system says of the machine; None for one of another kind."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if is_limit(error):
+        return EnvironmentFailure(
+            f"the system gives no more: {text}; expected files, processes and threads to spare;"
+            " raise the limits (ulimit -n, ulimit -u, a container's pids limit), or use fewer"
+            " --decoders or workers"
+        )
+    if isinstance(error, MemoryError):
+        return EnvironmentFailure(
+            f"out of memory: {text}; expected some to spare; end other programs, or use another"
+            " machine"
+        )
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return StorageFailure(f"cannot write: {text}; expected room to write; make some")
+    if isinstance(error, OSError) and error.errno in _BROKEN:
+        return EnvironmentFailure(
+            f"the system fails: {text}; expected files that can be read and memory to spare; look"
+            " at the system's log, and run it again"
+        )
+    return None

@@ -7,6 +7,7 @@ import ctypes
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,20 @@ _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+def check_interpreter() -> None:
+    """Refuse a Python that leaves ``assert`` out: zarr (3.x) reads its files inside of some.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if sys.flags.optimize:
+        raise ConfigError(
+            f"Python runs with -O (optimize={sys.flags.optimize}); expected assert statements to"
+            " be kept, since zarr needs them to read a store; leave -O out, or unset"
+            " PYTHONOPTIMIZE"
+        )
 
 
 def num_cores(root: Path = Path("/")) -> int:

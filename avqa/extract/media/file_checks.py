@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from avqa.errors import MediaError
+from avqa.errors import MediaError, is_limit
 from avqa.extract.media.types import Limits
 
 FORMATS = (
@@ -47,6 +47,8 @@ def check_file(path: str) -> str:
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
+        if is_limit(error):
+            raise
         raise MediaError(
             "unreadable",
             f"cannot read path={path!r}: {error.strerror}; expected a readable file; "
