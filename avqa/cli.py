@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avqa import streams
 from avqa.commands import (
     ask,
     evaluate,
@@ -75,6 +76,7 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Entry point of the console script."""
+    streams.show_anything()
     app()
 
 

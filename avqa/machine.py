@@ -91,7 +91,10 @@ def control_groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers or controller in controllers.split(","):
-            base = root / "sys/fs/cgroup" / (controller if controllers else "")
+            mounts = root / "sys/fs/cgroup"
+            # Of version 1 each is mounted by its own name, or by all the names of one mount.
+            together = mounts / controllers
+            base = together if together.is_dir() else mounts / controller
             folder = base / path.lstrip("/")
             # Inside a container the path may be the host's, of which only the base exists.
             yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))
