@@ -241,7 +241,9 @@ def refuse_held(store: StorePath, *, steal: bool) -> None:
 
 def _is_busy(held: StorePath, holder: Holder, *, steal: bool) -> bool:
     """Whether a holder may be alive; ``steal`` counts one as dead after ten silent minutes."""
-    return not (holder.is_gone() or (steal and heartbeat_age(store_path(held) / LOCK) > STEAL_AFTER_SECONDS))
+    return not (
+        holder.is_gone() or (steal and heartbeat_age(store_path(held) / LOCK) > STEAL_AFTER_SECONDS)
+    )
 
 
 def unfinished(
@@ -259,8 +261,10 @@ def unfinished(
     found = {task: _lacks(store, whole, videos, task) for task in videos.tasks()}
     for task in videos.tasks():
         holder = read_holder(task.folder(store))
-        if holder is not None and holder.run_id != run_id and _is_busy(
-            task.folder(store), holder, steal=steal
+        if (
+            holder is not None
+            and holder.run_id != run_id
+            and _is_busy(task.folder(store), holder, steal=steal)
         ):
             found[task] = f"in use by run_id={holder.run_id} host={holder.host} pid={holder.pid}"
     return {task: lack for task, lack in found.items() if lack}

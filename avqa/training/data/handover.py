@@ -139,10 +139,10 @@ def _shared_block(size: int) -> Tensor | None:
     if not has_room(size):
         return None
     try:
-        storage = torch.UntypedStorage._new_shared(size)
+        storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError):
         return None
-    return torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+    return torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
 class _Pickler(ForkingPickler):
@@ -151,7 +151,7 @@ class _Pickler(ForkingPickler):
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, Tensor) or value.device.type != "cpu" or not value.numel():
             return NotImplemented
-        if shared(value).is_shared():
+        if shared(value).is_shared():  # type: ignore[no-untyped-call]
             return NotImplemented  # as torch does it
         rows = value.detach().numpy()
         if isinstance(value, torch.nn.Parameter):
@@ -189,7 +189,7 @@ def in_our_words() -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except OSError as error:  # where they are started: what fails in one is given, not raised
         raise not_handed_over(error) from error
     except RuntimeError as error:
         if failure := _failure(error):
@@ -202,28 +202,40 @@ def watch_deaths() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     handler = signal.getsignal(signal.SIGCHLD)
-    if callable(handler) and not isinstance(handler, _InOurWords):
+    if isinstance(handler, _InOurWords):
+        handler.told = False
+    elif callable(handler):
         signal.signal(signal.SIGCHLD, _InOurWords(handler))
 
 
 class _InOurWords:
+    """Torch's handler complains of a dead worker whenever any process ends: once is enough."""
+
     def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
         self._handler = handler
+        self.told = False
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        with in_our_words():
-            self._handler(signum, frame)
+        try:
+            with in_our_words():
+                self._handler(signum, frame)
+        except EnvironmentFailure:
+            if not self.told:
+                self.told = True
+                raise
 
 
 def _failure(error: RuntimeError) -> EnvironmentFailure | None:
     """None for an error of another kind."""
+    if isinstance(error.__cause__, EnvironmentFailure):  # of the signal's handler, told again
+        return error.__cause__
     text = str(error)
     if "Too many open files" in text or "ancdata" in text:
         return not_handed_over(error)
     if "DataLoader worker" not in text:
         return None
     by = re.search(r"killed by signal: (.*?)\.", text)
-    how = f"was killed ({by[1].lower()})" if by else "ended by itself"
+    how = f"was ended by the signal {by[1]!r}" if by else "ended by itself"
     if "Bus error" in text:
         how = "had no shared memory left"
     return EnvironmentFailure(
