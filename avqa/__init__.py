@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avqa import _moved, caches
+from avqa import _moved, caches, surroundings
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
 
 _moved.install()
 caches.settle()
+surroundings.settle()
 
 
 def __getattr__(name: str) -> object:

@@ -77,6 +77,7 @@ app.add_typer(weights.app, name="weights")
 def main() -> None:
     """Entry point of the console script."""
     surroundings.leave_out()
+    surroundings.show_anything()
     app()
 
 

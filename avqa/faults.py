@@ -32,12 +32,39 @@ _ADVICE = {
     errno.EAGAIN: _THREADS,
 }
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
-def is_limit(error: OSError) -> bool:
+def is_limit(error: BaseException) -> bool:
     """Whether the machine has no more of something, for this file as for any other."""
-    return error.errno in _LIMITS
+    if isinstance(error, OSError):
+        return error.errno in _LIMITS
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+
+
+def of_machine(error: BaseException) -> EnvironmentFailure | None:
+    """What an error of the system says of the machine; None for one of another kind."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return EnvironmentFailure(
+            f"out of memory: {text}; expected some to spare; end other programs, or use another"
+            " machine"
+        )
+    if is_limit(error):
+        return EnvironmentFailure(
+            f"the system gives no more: {text}; expected files, processes and threads to spare;"
+            " raise the limits (ulimit -n, ulimit -u, a container's pids limit), or use fewer"
+            " --decoders or workers"
+        )
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return StorageFailure(f"cannot write: {text}; expected room to write; make some")
+    fault = machine_fault(error)
+    if fault is None:
+        return None
+    return EnvironmentFailure(
+        f"the machine refused: {fault[0]} ({text}); {fault[1]}, then run again"
+    )
 
 
 def machine_fault(error: BaseException) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ import ctypes
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,20 @@ _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+def check_interpreter() -> None:
+    """Refuse a Python that leaves ``assert`` out: zarr (3.x) reads its files inside of some.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if sys.flags.optimize:
+        raise ConfigError(
+            f"Python runs with -O (optimize={sys.flags.optimize}); expected assert statements to"
+            " be kept, since zarr needs them to read a store; leave -O out, or unset"
+            " PYTHONOPTIMIZE"
+        )
 
 
 def num_cores(root: Path = Path("/")) -> int:
@@ -76,7 +91,10 @@ def control_groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers or controller in controllers.split(","):
-            base = root / "sys/fs/cgroup" / (controller if controllers else "")
+            mounts = root / "sys/fs/cgroup"
+            # Of version 1 each is mounted by its own name, or by all the names of one mount.
+            together = mounts / controllers
+            base = together if together.is_dir() else mounts / controller
             folder = base / path.lstrip("/")
             # Inside a container the path may be the host's, of which only the base exists.
             yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))

@@ -152,6 +152,14 @@ def test_the_gpu_of_a_mac_is_not_chosen(tmp_path, monkeypatch):
             {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"},
             3,
         ),
+        (
+            "3:cpu,cpuacct:/\n",  # mounted by both names alone
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "300000\n",
+                "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
         ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
     ],
 )

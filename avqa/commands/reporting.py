@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +15,8 @@ import typer
 
 from avqa.addresses import ISSUES
 from avqa.errors import AvqaError, EnvironmentFailure
-from avqa.faults import machine_fault
+from avqa.faults import of_machine
+from avqa.machine import check_interpreter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +27,7 @@ def reports_errors(command: F) -> F:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
+            check_interpreter()
             command(*args, **kwargs)
         except (typer.Exit, typer.Abort):
             raise
@@ -35,15 +39,17 @@ def reports_errors(command: F) -> F:
             _show(error, str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
+            if not _threads_start():
+                # OpenBLAS, where it gets none, sends its own process what Ctrl-C sends.
+                failure = of_machine(RuntimeError("can't start new thread"))
+                _show(error, str(failure))
+                raise typer.Exit(EnvironmentFailure.exit_code) from error
             _show(error, "stopped by Ctrl-C")
             raise typer.Exit(130) from error
         except Exception as error:
-            fault = machine_fault(error)
-            if fault is not None:
-                _show(
-                    error, f"the machine refused: {fault[0]} ({error}); {fault[1]}, then run again"
-                )
-                raise typer.Exit(EnvironmentFailure.exit_code) from error
+            if failure := of_machine(error):
+                _show(error, str(failure))
+                raise typer.Exit(failure.exit_code) from error
             _show(
                 error,
                 f"internal error: {type(error).__name__}: {error}; expected no such thing;"
@@ -56,11 +62,24 @@ def reports_errors(command: F) -> F:
 
 
 def _show(error: BaseException, line: str) -> None:
-    if os.environ.get("AVQA_DEBUG"):
-        traceback.print_exception(error)
-    typer.echo("avqa: " + line.replace("\n", " "), err=True)
+    with contextlib.suppress(OSError):
+        if os.environ.get("AVQA_DEBUG"):
+            traceback.print_exception(error)
+    say("avqa: " + line.replace("\n", " "))
 
 
 def say(line: str) -> None:
-    """A line of progress or advice: to stderr, so that stdout holds the result alone."""
-    typer.echo(line, err=True)
+    """A line of progress or advice: to stderr, so that stdout holds the result alone.
+
+    Where it cannot be written, as on a full disk, the work goes on: no result depends on it.
+    """
+    with contextlib.suppress(OSError):
+        typer.echo(line, err=True)
+
+
+def _threads_start() -> bool:
+    try:
+        threading.Thread(target=int).start()
+    except RuntimeError:
+        return False
+    return True

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import tempfile
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,12 +226,12 @@ def _temporary(folder: Path, name: str) -> Iterator[Path]:
     """A file of our own in ``folder``, gone afterwards unless it was renamed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-        os.close(handle)
+        made = folder / f".{name}.{uuid.uuid4().hex}"
+        made.touch(exist_ok=False)  # as the user's umask has it: others may share the cache
         try:
-            yield Path(made)
+            yield made
         finally:
-            Path(made).unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
     except OSError as error:
         raise StorageFailure(
             f"weights cache {folder} cannot be written ({error.strerror or error}); expected a"

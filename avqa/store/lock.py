@@ -2,7 +2,8 @@
 
 ``flock`` is unreliable on some network mounts and knows no other host, so the lock is a file
 ``S/lock.json`` created exclusively, in a bucket by a create-only put. A holder that died on this
-host is taken over at once; one on another host only on request, when its heartbeat is old.
+host, in this container, is taken over at once; another only on request, when its heartbeat is old
+by the clock of the file system: those of two hosts may differ by more than that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,8 @@ from avqa.store.places.files import StorePath, storage_errors, store_path
 
 LOCK = "lock.json"
 STEAL_AFTER_SECONDS = 600.0
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""Linux gives it this number on every machine."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +38,25 @@ class Holder:
     """Of the process, by `process_start`; empty where nobody could tell."""
     started: str
     heartbeat: str
+    pid_namespace: str = ""
+    """Where ``pid`` is a process, by `pid_namespace`; empty where nobody could tell."""
 
     @classmethod
     def me(cls, run_id: str) -> Holder:
         """This process, now."""
         pid, now = os.getpid(), _now()
-        return cls(run_id, socket.gethostname(), pid, process_start(pid) or "", now, now)
+        start, space = process_start(pid) or "", pid_namespace()
+        return cls(run_id, socket.gethostname(), pid, start, now, now, space)
 
     def is_gone(self) -> bool:
-        """Whether the process is known to be dead: only this host's can be."""
+        """Whether the process is known to be dead: only one of this host and container can be."""
         if self.host != socket.gethostname():
             return False
+        if self.pid_namespace and self.pid_namespace != pid_namespace():
+            return False  # containers may share a host's name, and number processes on their own
         start = process_start(self.pid)
         # Who cannot be told from another process with that number may live still.
         return start is None or bool(start and self.process_start and start != self.process_start)
-
-    def heartbeat_age(self) -> float:
-        """Seconds since the last sign of life."""
-        return (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)).total_seconds()
 
 
 class Lock:
@@ -105,8 +110,9 @@ class Lock:
                 holder = read_holder(path)
                 if holder is None:
                     continue  # given back between the two calls
-                if not _may_take(holder, steal):
-                    raise StoreLocked(_refusal(path, holder, steal))
+                age = 0.0 if holder.is_gone() else heartbeat_age(path / LOCK)
+                if not (holder.is_gone() or (steal and age > STEAL_AFTER_SECONDS)):
+                    raise StoreLocked(_refusal(path, holder, steal, age))
                 if _take_over(path / LOCK, holder, Holder.me(run_id)):
                     dead = holder
                     break
@@ -216,8 +222,29 @@ def _answers(pid: int) -> bool:
     return True
 
 
-def _may_take(holder: Holder, steal: bool) -> bool:
-    return holder.is_gone() or (steal and holder.heartbeat_age() > STEAL_AFTER_SECONDS)
+def pid_namespace() -> str:
+    """What numbers this process: the same for processes that know each other by number.
+
+    The first namespace of a machine has one name for ever; another's counts until the next boot.
+    """
+    try:
+        name = os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return name if name == _FIRST_NAMESPACE else f"{boot}:{name}"
+
+
+def heartbeat_age(lock: StorePath) -> float:
+    """Seconds since the last sign of life, by the clock of the file system or bucket."""
+    probe = lock.parent / "runs" / f"{uuid.uuid4().hex}.partial"
+    try:
+        probe.write(b"", durable=False)
+        return probe.modified() - lock.modified()
+    except FileNotFoundError:  # given back meanwhile
+        return 0.0
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _take_over(path: StorePath, stale: Holder, mine: Holder) -> bool:
@@ -233,8 +260,7 @@ def _content(holder: Holder) -> bytes:
     return (json.dumps(asdict(holder), indent=2) + "\n").encode("ascii")
 
 
-def _refusal(path: StorePath, holder: Holder, steal: bool) -> str:
-    age = holder.heartbeat_age()
+def _refusal(path: StorePath, holder: Holder, steal: bool, age: float) -> str:
     if steal:
         advice = f"--steal-lock waits until the heartbeat is {STEAL_AFTER_SECONDS:.0f} s old"
     else:

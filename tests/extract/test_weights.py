@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import pickle
 import shutil
 import threading
@@ -331,6 +332,15 @@ def test_an_unknown_name_lists_the_known() -> None:
             call("resnet")
     with pytest.raises(UnknownName):
         weights.verify(["resnet"])
+
+
+def test_what_is_put_into_a_cache_heeds_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with weights_files._temporary(tmp_path, "some.safetensors") as file:
+            assert file.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_a_cache_that_cannot_be_made_says_so(tmp_path: Path, resnet_file: Path) -> None:

@@ -2,18 +2,21 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 from helpers.store.stored import make_store
 
 from avqa.errors import StoreError, StoreLocked
 from avqa.store.commit import Store
-from avqa.store.lock import LOCK, Holder, Lock, process_start, read_holder
+from avqa.store.lock import LOCK, Holder, Lock, heartbeat_age, process_start, read_holder
 from avqa.store.places.files import LocalPath
 
 HOLD = """
@@ -42,10 +45,12 @@ def holder(tmp_path):
     child.stdout.close()
 
 
-def place(path, **changes):
-    """A lock file of another holder."""
+def place(path, silent_minutes=0.0, **changes):
+    """A lock file of another holder, written so long ago by the file system's clock."""
     held = replace(Holder.me("theirs"), **changes)
     (path / LOCK).write_text(json.dumps(asdict(held)), encoding="utf-8")
+    written = time.time() - 60 * silent_minutes
+    os.utime(path / LOCK, (written, written))
     return held
 
 
@@ -85,7 +90,7 @@ def test_a_power_loss_is_told_from_a_kill(tmp_path, holder):
     with Lock.acquire(tmp_path, "mine") as lock:
         assert lock.took_over
         assert not lock.no_power_loss
-    place(tmp_path, host="elsewhere", heartbeat=minutes_ago(20))
+    place(tmp_path, host="elsewhere", silent_minutes=20)
     with Lock.acquire(tmp_path, "mine", steal=True) as lock:
         assert not lock.no_power_loss
     with Lock.acquire(tmp_path, "mine") as lock:
@@ -105,15 +110,50 @@ def test_reused_pid_is_seen_by_its_start(tmp_path):
         assert lock.took_over
 
 
+def test_a_dead_process_of_another_container_is_not_taken_over(tmp_path):
+    child = subprocess.Popen(["true"])
+    child.wait()
+    place(tmp_path, pid=child.pid, pid_namespace="another-boot:pid:[4026532999]")
+    with pytest.raises(StoreLocked, match="run_id=theirs"):
+        Lock.acquire(tmp_path, "mine")
+    place(tmp_path, pid=child.pid)
+    with Lock.acquire(tmp_path, "mine") as lock:
+        assert lock.took_over
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="needs root and unshare, to make a PID namespace",
+)
+def test_a_holder_in_another_pid_namespace_counts_as_alive(tmp_path):
+    """Both have the same host's name, and no process in the one has the other's number."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", HOLD]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    child = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.PIPE, env=environment)
+    try:
+        assert child.stdout.readline() == b"held\n"
+        held = read_holder(tmp_path)
+        assert held.host == Holder.me("mine").host
+        assert held.pid_namespace != Holder.me("mine").pid_namespace
+        with pytest.raises(StoreLocked, match=f"pid={held.pid}"):
+            Lock.acquire(tmp_path, "mine", steal=True)
+    finally:
+        psutil.Process(child.pid).children()[0].kill()
+        child.wait()
+        child.stdout.close()
+
+
 def test_other_host_is_never_taken_over_without_being_asked(tmp_path):
-    place(tmp_path, host="elsewhere", pid=1, heartbeat=minutes_ago(60))
+    place(tmp_path, host="elsewhere", pid=1, silent_minutes=60)
     with pytest.raises(StoreLocked, match="host=elsewhere pid=1"):
         Lock.acquire(tmp_path, "mine")
 
 
 @pytest.mark.parametrize(("minutes", "allowed"), [(9.9, False), (10.1, True)])
 def test_stealing_needs_an_old_heartbeat(tmp_path, minutes, allowed):
-    place(tmp_path, host="elsewhere", heartbeat=minutes_ago(minutes))
+    # What the holder's clock says plays no role: it may be an hour ahead or behind.
+    says = minutes_ago(60 if not allowed else -60)
+    place(tmp_path, host="elsewhere", heartbeat=says, silent_minutes=minutes)
     if allowed:
         with Lock.acquire(tmp_path, "mine", steal=True) as lock:
             assert lock.took_over
@@ -152,7 +192,8 @@ def test_heartbeat_moves_and_keeps_the_start(tmp_path):
         before = place(tmp_path, run_id="mine", heartbeat=minutes_ago(5))
         lock.heartbeat()
         after = read_holder(tmp_path)
-        assert after.heartbeat_age() < 5
+        assert heartbeat_age(LocalPath(tmp_path) / LOCK) < 5
+        assert after.heartbeat > before.heartbeat
         assert after.started <= before.started
 
 

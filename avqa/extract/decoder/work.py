@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError, EnvironmentFailure, MediaError, PluginError, UnknownName
+from avqa.errors import (
+    ConfigError,
+    EnvironmentFailure,
+    MediaError,
+    PluginError,
+    UnknownName,
+)
 from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
 from avqa.extract.decoder.ring import SLOT_BYTES
@@ -38,6 +44,7 @@ from avqa.extract.media.audio.lost_sound import Gaps
 from avqa.extract.media.grid import Grid, build_grid
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
+from avqa.faults import is_limit
 from avqa.plugins import PAGE
 
 FRAME_ROWS = 16
@@ -415,6 +422,16 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
     if isinstance(error, MediaError):
         found = {"error": "media", "reason": error.reason, "message": str(error)}
         return {**found, "stage": error.stage, "clean": error.reason != "memory"}
+    if is_limit(error) or isinstance(error, ImportError):
+        # Of the machine or the installation: the next video would fail as this one did.
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {
+            "error": "environment",
+            "message": f"the decoder process cannot go on: {text}; expected its libraries to load,"
+            " and files, processes and threads to spare; raise the limits (ulimit -n, ulimit -u),"
+            " or use fewer --decoders",
+            "clean": False,
+        }
     if is_storage(error):
         return {"error": "storage", "message": f"cannot write: {error}; make room there"}
     if _is_memory(error):

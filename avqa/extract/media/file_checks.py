@@ -7,6 +7,7 @@ import struct
 
 from avqa.errors import MediaError
 from avqa.extract.media.types import Limits
+from avqa.faults import is_limit
 
 FORMATS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "gif", "ogg", "asf",
@@ -47,6 +48,8 @@ def check_file(path: str) -> str:
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
+        if is_limit(error):
+            raise
         raise MediaError(
             "unreadable",
             f"cannot read path={path!r}: {error.strerror}; expected a readable file; "

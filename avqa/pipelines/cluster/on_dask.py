@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import os
 import pickle
 import queue
 import signal
+import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -33,6 +37,13 @@ DASK_CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.no-workers-timeout": "30 minutes",
 }
+
+
+LOCAL_CONFIG = {"distributed.comm.timeouts.connect": "12s"}
+"""Nothing is far away; without a loopback device every second is waited for in vain."""
+_DESCRIPTORS = 48
+_THREADS = 12
+"""Of both a local cluster takes a few less in this process, and in its workers' as well."""
 
 
 class IgnoreSignals(distributed.WorkerPlugin):
@@ -163,11 +174,44 @@ class OnDask:
 
 
 def connect_local(config: WorkerConfig, gpus: Sequence[str]) -> OnDask:
-    """Worker processes of this machine: one for each of its ``gpus``, or a single one."""
-    put_back = configure(DASK_CONFIG)
-    cluster = _local_cluster(gpus)
-    client = distributed.Client(cluster, set_as_default=False)
+    """Worker processes of this machine: one for each of its ``gpus``, or a single one.
+
+    Raises:
+        EnvironmentFailure: the machine lacks what they talk through, or limits are too low.
+    """
+    put_back = configure({**DASK_CONFIG, **LOCAL_CONFIG})
+    try:
+        check_local()
+        cluster = _local_cluster(gpus)
+        client = distributed.Client(cluster, set_as_default=False)
+    except (OSError, RuntimeError, TimeoutError) as error:
+        put_back()
+        raise EnvironmentFailure(
+            f"worker processes cannot start on this machine: {' '.join(str(error).split())};"
+            " expected the loopback device (127.0.0.1), and files, processes and threads to spare;"
+            " use --scheduler sync, which does without, or raise the limits (ulimit -n, ulimit -u)"
+        ) from error
     return OnDask(client, cluster, config.shared_by(max(1, len(gpus))), put_back=put_back)
+
+
+def check_local() -> None:
+    """Ask the machine for what a local cluster needs, since Dask fails late and in many lines.
+
+    Raises:
+        OSError: no loopback device, or no descriptor left.
+        RuntimeError: no thread can be started.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname(), timeout=5).close()
+    with contextlib.ExitStack() as opened:
+        for _ in range(_DESCRIPTORS):
+            opened.enter_context(open(os.devnull, "rb"))
+    go = threading.Event()
+    try:
+        for _ in range(_THREADS):
+            threading.Thread(target=go.wait, daemon=True).start()
+    finally:
+        go.set()
 
 
 def connect_address(address: str, config: WorkerConfig) -> OnDask:

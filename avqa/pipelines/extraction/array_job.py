@@ -24,7 +24,7 @@ from avqa.pipelines.extraction.sources import Source, printable
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.format.runs import FINISHED
-from avqa.store.lock import STEAL_AFTER_SECONDS, Holder, read_holder
+from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Holder, heartbeat_age, read_holder
 from avqa.store.places.files import StorePath, storage_errors, store_path
 
 PARTS = "parts"
@@ -230,7 +230,7 @@ def refuse_held(store: StorePath, *, steal: bool) -> None:
         StoreLocked: one does.
     """
     holder = read_holder(store)
-    if holder is not None and _is_busy(holder, steal=steal):
+    if holder is not None and _is_busy(store, holder, steal=steal):
         raise StoreLocked(
             f"store {str(store)!r} is in use by run_id={holder.run_id} host={holder.host}"
             f" pid={holder.pid} heartbeat={holder.heartbeat}; expected no run on the whole store"
@@ -239,9 +239,11 @@ def refuse_held(store: StorePath, *, steal: bool) -> None:
         )
 
 
-def _is_busy(holder: Holder, *, steal: bool) -> bool:
+def _is_busy(held: StorePath, holder: Holder, *, steal: bool) -> bool:
     """Whether a holder may be alive; ``steal`` counts one as dead after ten silent minutes."""
-    return not (holder.is_gone() or (steal and holder.heartbeat_age() > STEAL_AFTER_SECONDS))
+    return not (
+        holder.is_gone() or (steal and heartbeat_age(store_path(held) / LOCK) > STEAL_AFTER_SECONDS)
+    )
 
 
 def unfinished(
@@ -259,7 +261,11 @@ def unfinished(
     found = {task: _lacks(store, whole, videos, task) for task in videos.tasks()}
     for task in videos.tasks():
         holder = read_holder(task.folder(store))
-        if holder is not None and holder.run_id != run_id and _is_busy(holder, steal=steal):
+        if (
+            holder is not None
+            and holder.run_id != run_id
+            and _is_busy(task.folder(store), holder, steal=steal)
+        ):
             found[task] = f"in use by run_id={holder.run_id} host={holder.host} pid={holder.pid}"
     return {task: lack for task, lack in found.items() if lack}
 

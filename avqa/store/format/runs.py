@@ -34,9 +34,13 @@ class Runs:
         self._folder = store_path(folder)
 
     def all(self) -> list[dict[str, Any]]:
-        """Every run's file, oldest first; one that cannot be read has the state damaged."""
+        """Every run's file, oldest first; one that cannot be read has the state damaged.
+
+        The order is that of their numbers: several hosts' clocks give none. Files of version 0.1
+        have no number; they are older.
+        """
         found = [_read(path) for path in self._folder.glob("*.json")]
-        return sorted(found, key=lambda run: str(run["started"]))
+        return sorted(found, key=lambda run: (_number(run), str(run["started"])))
 
     def update(self, run_id: str, /, **values: Any) -> None:
         """Set fields of a run's file, creating it."""
@@ -44,7 +48,9 @@ class Runs:
         if path.exists():
             run = path.read_json()
         else:
-            run = {"run_id": run_id, "state": RUNNING, "started": now(), "checkpoint": 0}
+            number = 1 + max(map(_number, self.all()), default=0)
+            run = {"run_id": run_id, "number": number, "state": RUNNING, "started": now()}
+            run |= {"checkpoint": 0}
         path.write_json(run | values)
 
     def damaged(self) -> list[StorePath]:
@@ -114,6 +120,11 @@ def now() -> str:
 
 def _text(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds")
+
+
+def _number(run: Mapping[str, Any]) -> int:
+    number = run.get("number", 0)
+    return number if isinstance(number, int) else 0
 
 
 def _read(path: StorePath) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def take_room(handle: int, n_bytes: int) -> None:
     os.fsync(handle)  # only then are they taken from the disk
 
 
+def _partial_name() -> str:
+    """Of fixed length: a name may have 255 bytes, and that of the file may have all of them."""
+    return f"{uuid.uuid4().hex}.partial"
+
+
 class LocalPath(PosixPath, StorePath):
     """A file or folder on a disk."""
 
@@ -87,7 +92,7 @@ class LocalPath(PosixPath, StorePath):
     def write(self, data: bytes, *, durable: bool = True) -> None:
         """See `StorePath.write`."""
         self.parent.make_folder()
-        partial = self.with_name(f"{self.name}.{uuid.uuid4().hex}.partial")
+        partial = self.with_name(_partial_name())
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -151,7 +156,7 @@ class LocalPath(PosixPath, StorePath):
         """A new name in ``runs/``: a crash leaves nothing strange in the store directory itself."""
         folder = self.parent / "runs"
         folder.mkdir(exist_ok=True)
-        return folder / f"{self.name}.{uuid.uuid4().hex}.partial"
+        return folder / _partial_name()
 
     def move(self, target: LocalPath) -> None:
         """See `StorePath.move`."""

@@ -330,13 +330,23 @@ def _client(bucket: str, pid: int) -> Any:
     )
 
 
+def _user_file(variable: str, name: str) -> list[Path]:
+    """The file that a variable names, else that of the user; none where the user has no home."""
+    if variable in os.environ:
+        return [Path(os.environ[variable])]
+    try:
+        return [Path.home() / ".aws" / name]
+    except RuntimeError:
+        return []
+
+
 def _from_files() -> dict[str, str]:
     """What the standard files say and the environment does not: the environment wins."""
     profile = os.environ.get("AWS_PROFILE", "default")
     keys = configparser.RawConfigParser()
-    keys.read(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", Path.home() / ".aws" / "credentials"))
+    keys.read(_user_file("AWS_SHARED_CREDENTIALS_FILE", "credentials"))
     config = configparser.RawConfigParser()
-    config.read(os.environ.get("AWS_CONFIG_FILE", Path.home() / ".aws" / "config"))
+    config.read(_user_file("AWS_CONFIG_FILE", "config"))
     section = profile if profile == "default" else f"profile {profile}"
     found: dict[str, str] = {}
     if "AWS_ACCESS_KEY_ID" not in os.environ and keys.has_section(profile):

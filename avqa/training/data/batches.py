@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
+import pickle
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from avqa.errors import StoreError
+from avqa.errors import AvqaError
 from avqa.training.data.batch import Batch
 from avqa.training.data.features import VideoFeatures
+from avqa.training.data.handover import Parcel, dumps, in_our_words, watch_deaths
 from avqa.training.data.questions import QuestionSet
 
 POOL_VIDEOS = 16
@@ -124,6 +129,7 @@ def make_loader(
 
     Raises:
         FeatureMissing, StoreError: while iterating; as `FeatureReader.read`.
+        EnvironmentFailure: while iterating; workers cannot be started, or one died.
     """
     sampler: Sampler[list[int]]
     if shuffle:
@@ -154,24 +160,53 @@ class _Guarded(Dataset[Any]):
     def __init__(self, questions: QuestionSet) -> None:
         self._questions = questions
 
-    def __getitems__(self, rows: list[int]) -> Batch | StoreError:
+    def __getitems__(self, rows: list[int]) -> Parcel | AvqaError:
         try:
-            return self._questions.__getitems__(rows)
-        except StoreError as error:
+            return Parcel(self._questions.__getitems__(rows))
+        except AvqaError as error:
             return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a worker that is started, with or without room in shared memory."""
+        return _guarded, (dumps(self._questions),)
+
+
+def _guarded(questions: bytes) -> _Guarded:
+    return _Guarded(pickle.loads(questions))
+
+
+class _Batches(_MultiProcessingDataLoaderIter):
+    """Torch's own, without the noise of one whose workers could not all be started."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            super().__del__()
 
 
 class _Loader(DataLoader[Any]):
-    """A loader that raises the errors of its workers as they were."""
+    """A loader that opens the parcels of its workers and raises their errors as they were."""
 
     def check_worker_number_rationality(self) -> None:
         """Not a warning of every loader: who trains says once what `fit.too_many_workers` says."""
 
+    def _get_iterator(self) -> Any:
+        return _Batches(self) if self.num_workers else super()._get_iterator()
+
     def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, StoreError):
-                raise batch
-            yield batch
+        if not self.num_workers:
+            yield from super().__iter__()
+            return
+        with in_our_words():
+            batches = super().__iter__()
+        watch_deaths()
+        while True:
+            with in_our_words():
+                found = next(batches, None)
+            if found is None:
+                return
+            if isinstance(found, AvqaError):
+                raise found
+            yield found.open() if isinstance(found, Parcel) else found
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -182,6 +217,7 @@ def _as_it_is(batch: Any) -> Any:
 def _start_worker(number: int) -> None:
     from avqa.store.zarr_library import zarr
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the parent as well
     # Processes work side by side already.
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
     # A started process would destroy C++ objects whose threads still run, and now and then abort.

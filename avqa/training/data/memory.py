@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import threading
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 SHARED_MEMORY = Path("dev/shm")
+SPARED = 2**20
+"""Bytes of it that are left to others: queues and locks lie there, too."""
 
 
 def shared(tensor: Tensor, root: Path = Path("/")) -> Tensor:
@@ -21,10 +24,19 @@ def shared(tensor: Tensor, root: Path = Path("/")) -> Tensor:
 
     Without room, forked workers share it all the same; started ones get a copy.
     """
-    folder = root / SHARED_MEMORY
-    if folder.is_dir() and tensor.nbytes <= shutil.disk_usage(folder).free:
-        tensor.share_memory_()  # type: ignore[no-untyped-call]
+    if has_room(tensor.nbytes, root):
+        with contextlib.suppress(OSError, RuntimeError):  # another one took it, or no descriptor
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
     return tensor
+
+
+def has_room(size: int, root: Path = Path("/")) -> bool:
+    """Whether memory that processes share has room for so many bytes."""
+    folder = root / SHARED_MEMORY
+    try:
+        return folder.is_dir() and size <= shutil.disk_usage(folder).free - SPARED
+    except OSError:
+        return False
 
 
 class _Block:

@@ -13,7 +13,7 @@ import torch
 
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head, HeadOutput
-from avqa.machine import choose_device, num_cores
+from avqa.machine import choose_device, core_limit, num_cores
 from avqa.signals import StopSignals
 from avqa.store.places.files import storage_errors
 from avqa.training.data.batch import Batch
@@ -79,6 +79,7 @@ def fit(
         StorageFailure: disk full, read-only.
         EnvironmentFailure: out of GPU memory; one of several processes died.
     """
+    _heed_limit()
     device = check_devices(settings, devices)
     _check(val, settings, device)
     checkpoints = Checkpoints(folder / "checkpoints", identity(head, train, val, settings, seed))
@@ -153,6 +154,12 @@ def too_many_workers(settings: TrainSettings, devices: int) -> str | None:
     )
 
 
+def _heed_limit() -> None:
+    """A container may have the time of fewer cores than torch counts: more threads only wait."""
+    if core_limit() is not None and torch.get_num_threads() > num_cores():
+        torch.set_num_threads(num_cores())
+
+
 def _check(val: QuestionSet, settings: TrainSettings, device: str) -> None:
     if not bool((val.answers >= 0).any()):
         raise DatasetError(
@@ -223,6 +230,7 @@ def infer(
     Raises:
         ConfigError: ``cuda`` where there is no GPU.
     """
+    _heed_limit()
     where = choose_device(device, gpus=torch.cuda.device_count())
     training = head.training
     head.to(where).eval()

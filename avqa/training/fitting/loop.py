@@ -46,7 +46,7 @@ def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0
         Stopped: a signal came.
         ConfigError: a loss or a weight is not finite.
         StorageFailure: a checkpoint cannot be written.
-        EnvironmentFailure: out of GPU memory.
+        EnvironmentFailure: out of GPU memory; a process that prepares batches died.
     """
     try:
         _train(task, make_fabric(task, rank), say, stop)
@@ -57,8 +57,8 @@ def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0
             " batch_size and train anew, or use another GPU or device=cpu and go on with"
             " --resume"
         ) from error
-    except RuntimeError:
-        task.check_stop(stop)  # worker processes took Ctrl-C as well
+    except (RuntimeError, EnvironmentFailure):
+        task.check_stop(stop)  # a batch system tells worker processes as well
         raise
 
 

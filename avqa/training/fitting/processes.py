@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import pickle
 import re
 import signal
 import socket
@@ -25,12 +26,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import distributed, multiprocessing
 
 from avqa.errors import AvqaError, EnvironmentFailure
 from avqa.signals import StopSignals
+from avqa.training.data.handover import dumps
 from avqa.training.fitting.task import Task
 
 _LOOK_SECONDS = 0.2
@@ -145,6 +148,14 @@ class _Child:
     pipe: Connection
     threads: int = dataclasses.field(default_factory=torch.get_num_threads)
     """Of the parent: they are divided."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel with or without room in shared memory."""
+        return self.__dict__ | {"task": dumps(self.task)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive."""
+        self.__dict__.update(state | {"task": pickle.loads(state["task"])})
 
     def run(self) -> None:
         """Train; an error goes to the parent, which ends this process then."""

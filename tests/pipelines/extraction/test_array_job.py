@@ -217,14 +217,10 @@ def test_a_run_on_the_whole_store_refuses_elements(tmp_path, videos):
     shutil.rmtree(store)
     (store / "runs").mkdir(parents=True)
     dead = {"run_id": "dead", "host": "elsewhere", "pid": 1, "process_start": "", "started": ""}
-    for heartbeat, steal, works in (
-        ("2020-01-01T00:00:00+00:00", False, False),
-        ("2999-01-01T00:00:00+00:00", True, False),
-        ("2020-01-01T00:00:00+00:00", True, True),
-    ):
-        (store / "lock.json").write_text(
-            json.dumps(dead | {"heartbeat": heartbeat}), encoding="utf-8"
-        )
+    for silent, steal, works in ((900, False, False), (0, True, False), (900, True, True)):
+        (store / "lock.json").write_text(json.dumps(dead | {"heartbeat": ""}), encoding="utf-8")
+        written = time.time() - silent
+        os.utime(store / "lock.json", (written, written))
         if works:
             stub.extract(videos, store, part="0/2", steal_lock=steal)
         else:

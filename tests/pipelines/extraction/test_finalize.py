@@ -272,11 +272,23 @@ def test_an_element_that_runs_is_named(parts):
     assert finalize(parts).extracted == 6
 
 
+def test_an_earlier_try_on_a_clock_that_was_ahead_is_earlier(parts):
+    """Its file says that it began in the year 2999 and never ended; the next one did."""
+    runs = parts / "parts/1-of-3/runs"
+    (finished,) = (json.loads(p.read_text(encoding="utf-8")) for p in runs.glob("*.json"))
+    tried = finished | {"run_id": "tried", "number": 0, "state": "running", "summary": None}
+    tried |= {"started": "2999-01-01T00:00:00.000+00:00"}
+    assert finished["number"] == 1
+    (runs / "tried.json").write_text(json.dumps(tried), encoding="utf-8")
+    assert finalize(parts).extracted == 6
+
+
 def test_an_old_lock_of_another_machine_is_taken_on_request(parts):
     dead = {"run_id": "dead", "host": "elsewhere", "pid": 1, "process_start": "", "started": ""}
     lock = json.dumps(dead | {"heartbeat": "2020-01-01T00:00:00+00:00"})
-    (parts / "parts/1-of-3/lock.json").write_text(lock, encoding="utf-8")
-    (parts / "lock.json").write_text(lock, encoding="utf-8")
+    for path in (parts / "parts/1-of-3/lock.json", parts / "lock.json"):
+        path.write_text(lock, encoding="utf-8")
+        os.utime(path, (time.time() - 900,) * 2)
     with pytest.raises(StoreError, match=r"1/3 \(in use by run_id=dead host=elsewhere pid=1\)"):
         finalize(parts)
     assert finalize(parts, steal_lock=True).extracted == 6
