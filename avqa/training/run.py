@@ -258,9 +258,9 @@ class Run:
     """Finished ones: by variant in the order in which they were asked for, then by seed."""
     about: dict[str, Any] = field(default_factory=dict)
     """``run.json``: ``head``, ``dataset``, ``annotations``, ``store``, ``variants``, ``same_as``
-    (ablation → the variant that has its options), ``seeds`` (how many), ``settings``,
-    ``options``, ``notes`` (what was found about the questions, one line each); empty for a
-    member's folder that was copied elsewhere."""
+    (ablation → the variant that has its options), ``seeds`` (how many), ``members`` (folders of
+    all that were asked for), ``settings``, ``options``, ``notes`` (what was found about the
+    questions, one line each); empty for a member's folder that was copied elsewhere."""
     missing: tuple[str, ...] = ()
     """Members that were asked for and are not finished, as ``default/seed-1``."""
 
@@ -285,7 +285,7 @@ class Run:
             ]
             there = _finished(order, path)
             found = {member.path for member in there}
-            missing = tuple(str(own.relative_to(path)) for own in order if own not in found)
+            missing = tuple(m for m in about.get("members", ()) if path / m not in found)
             run = cls(path, there, about, missing)
         if not run.members:
             raise ConfigError(

@@ -108,8 +108,8 @@ def test_mistakes_are_told_with_their_codes(blind, video, tmp_path):
         assert err.startswith(message)
     (blind / "default" / "seed-0" / "model.safetensors").unlink()
     code, _, err = avqa("ask", blind, video, asked)
-    assert code == 2
-    assert err.startswith("avqa: no weights ")
+    assert code == 4
+    assert err.startswith("avqa: no model.safetensors in ")
 
 
 def test_a_video_that_cannot_be_read_is_3(hearing, tmp_path, monkeypatch):

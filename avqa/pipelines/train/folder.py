@@ -117,7 +117,7 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
     Raises:
         ConfigError: names what differs otherwise.
     """
-    if absent := sorted(now.keys() - before.keys()):
+    if absent := sorted(now.keys() - before.keys() - {"members"}):
         raise ConfigError(
             f"{str(out / RUN)!r} has no {', '.join(absent)}; expected a file of this version of"
             " avqa; choose another --out"
@@ -128,6 +128,8 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
         "variants": _in_order([*before["variants"], *now["variants"]]),
         "same_as": before["same_as"] | now["same_as"],
         "seeds": max(before["seeds"], now["seeds"]),
+        # Runs of before do not tell.
+        "members": [*dict.fromkeys([*before.get("members", ()), *now["members"]])],
     }
 
 

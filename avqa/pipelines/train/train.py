@@ -169,6 +169,11 @@ def _about(
         "variants": [variant.name for variant in planned.variants],
         "same_as": planned.same_as,
         "seeds": options.seeds,
+        "members": [
+            str(member_path(Path(), variant.name, seed))
+            for variant in planned.variants
+            for seed in range(options.seeds)
+        ],
         "grounding": grounding.digest if grounding else "",
         "notes": notes,
     }

@@ -19,11 +19,14 @@ from avqa.store.places.files import store_path, write_json
 
 def about(**settings):
     facts = {"head": "avst", "dataset": "d", "grounding": "", "questions": {}, "options": {}}
-    return {**facts, "settings": settings, "variants": ["default"], "same_as": {}, "seeds": 1}
+    facts |= {"variants": ["default"], "same_as": {}, "seeds": 1, "members": ["default/seed-0"]}
+    return {**facts, "settings": settings}
 
 
 def test_a_run_of_before_other_encoders_of_sound_goes_on():
     before, now = about(epochs=1), about(epochs=1, audio="vggish")
+    assert continued(Path("run"), before, now) == now
+    del before["members"]  # nor did they tell these
     assert continued(Path("run"), before, now) == now
     with pytest.raises(ConfigError, match=r"audio \(run: vggish, now: other\); expected what"):
         continued(Path("run"), before, about(epochs=1, audio="other"))
