@@ -29,7 +29,7 @@ PARTS = {
     "programs": BASE,
     "caches": set(),
     "surroundings": set(),
-    "extract": {*BASE, "caches", "plugins", "programs"},
+    "extract": {*BASE, "caches", "faults", "plugins", "programs"},
     "store": {*BASE, "faults", "machine", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},

@@ -80,7 +80,7 @@ class Parcel:
         size = int(np.prod(place.shape, dtype=np.int64)) * place.dtype.itemsize
         return block[place.first : place.first + size].view(place.dtype).view(place.shape)
 
-    def open(self) -> Batch:
+    def unpack(self) -> Batch:
         """The batch.
 
         Raises:
@@ -106,7 +106,7 @@ class Parcel:
     def pin_memory(self) -> Batch | EnvironmentFailure:
         """The batch in page-locked memory; torch calls it in a thread, whose errors it rewords."""
         try:
-            return self.open().pin_memory()
+            return self.unpack().pin_memory()
         except EnvironmentFailure as error:
             return error
 

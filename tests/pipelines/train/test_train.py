@@ -10,26 +10,21 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
 import torch
 from helpers.questions import question_files
 from helpers.runs import run_folders
-from helpers.store import written
 from safetensors.torch import load_file
 
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch
 from avqa.pipelines.train import train
 from avqa.pipelines.train.train import TrainOptions, train_head
-from avqa.store.commit import Store
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.lock import Lock
-from avqa.store.text_writer import Texts
 from avqa.training.data import building
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
-from avqa.training.fitting.fit import infer, too_many_workers
-from avqa.training.run import Member, Run, member_path
+from avqa.training.fitting.fit import infer
+from avqa.training.run import Run, member_path
 from avqa.training.scoring import predictions, read_predictions
 from avqa.training.settings import resolve
 from avqa.training.variants import Variant
@@ -198,22 +193,6 @@ def test_workers_above_the_cores_are_said_once(data, tmp_path, monkeypatch):
         "workers=2; expected at most 1, as cores=1 can be used; trains all the same, maybe slower;"
         " use --set workers=1"
     ]
-
-
-@pytest.mark.parametrize(
-    ("workers", "devices", "line"),
-    [
-        (8, 1, None),
-        (9, 1, "workers=9; expected at most 8, as cores=8"),
-        (2, 4, None),
-        (3, 4, "workers=3 in each of devices=4; expected at most 2, as cores=8"),
-    ],
-)
-def test_workers_count_in_every_device(monkeypatch, workers, devices, line):
-    monkeypatch.setattr("avqa.training.fitting.fit.num_cores", lambda: 8)
-    settings, _ = resolve("avst", {"workers": str(workers)})
-    said = too_many_workers(settings, devices)
-    assert said is None if line is None else said.startswith(line + " can be used; ")
 
 
 def test_random_weights_are_said_once_and_above_the_table(run):
@@ -420,61 +399,6 @@ def test_mcd_has_rows_for_the_words_of_types(data, tmp_path, monkeypatch, text_o
         "audio_width": 4,
         "visual_width": 6,
     }
-
-
-TEXT_SPECS = tuple(
-    FeatureSpec(f"clip_vit_b32/{spec.name.partition('/')[2]}", spec.shape, spec.dims, False)
-    for spec in written.TEXT_SPECS
-)
-
-
-def add_texts(path, texts):
-    recipes = {spec.name: {"weights": {"w": {"source": "random:1"}}} for spec in TEXT_SPECS}
-    with Lock.acquire(path, "texts") as lock:
-        store = Store.open(path, lock)
-        store.start_run({})
-        made = Texts.open(path, TEXT_SPECS, recipes, lock=lock)
-        made.add(written.new(texts))
-        for rows, contents in made.work():
-            values = {
-                spec.name: np.stack([written.value(spec, content) for content in contents])
-                for spec in TEXT_SPECS
-            }
-            made.write(rows, values)
-        store.finish_run({})
-
-
-def test_multiple_choice_is_trained_on_options_and_tested_on_val(tmp_path):
-    store = tmp_path / "store"
-    run_folders.write_store(store, VIDEOS)
-    rows = [
-        question_files.avqa_row(id=n, video_name=video, multi_choice=["dog", "Cat", None, "3"])
-        for n, video in enumerate(VIDEOS)
-    ]
-    question_files.write(tmp_path / "a" / "train_qa.json", rows[:6])
-    question_files.write(tmp_path / "a" / "val_qa.json", rows[6:])
-    asked = TrainOptions(
-        head="question_only",
-        store=store,
-        dataset="avqa",
-        annotations=tmp_path / "a",
-        out=tmp_path / "out",
-        assignments={"width": "8", "epochs": "1", "question": "clip", "device": "cpu"},
-    )
-    with pytest.raises(FeatureMissing, match="avqa questions --dataset"):
-        train_head(asked)
-    add_texts(store, ["What makes the sound in the video", "dog", "Cat", "3"])
-    assert not (tmp_path / "out").exists()
-    lines = []
-    train_head(asked, lines.append)
-    member = Member.load(tmp_path / "out" / "default" / "seed-0")
-    assert (member.config.options["answer"], member.config.options["text_width"]) == ("choices", 8)
-    assert list(member.config.texts) == ["clip_vit_b32/sentence"]
-    assert member.config.counts["test"] == 2
-    assert {row.prediction for row in read_predictions(member.path / "predictions.json")} <= {
-        *("dog", "Cat", "3"),
-    }
-    assert "avqa has no test of its own: val of the file is the test" in lines
 
 
 def test_a_config_file_is_read_and_a_strange_one_refused(data, tmp_path):
