@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from avqa import streams
 from avqa.commands import (
     ask,
     evaluate,
@@ -20,6 +19,7 @@ from avqa.commands import (
     train,
     weights,
 )
+from avqa.commands.reporting import show_anything
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,7 +76,7 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Entry point of the console script."""
-    streams.show_anything()
+    show_anything()
     app()
 
 

@@ -6,8 +6,6 @@ would lose it to its own standard streams, and what is printed would land in it.
 
 from __future__ import annotations
 
-import codecs
-import io
 import os
 import sys
 
@@ -25,25 +23,5 @@ def settle() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
-
-
-def show_anything() -> None:
-    """Let standard output take text that its encoding lacks, as in a terminal of Latin-1.
-
-    What it lacks is shown as ``?``; a file name that is no text, with its own bytes.
-    """
-    codecs.register_error("avqa.shown", _shown)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="avqa.shown")
-
-
-def _shown(error: UnicodeError) -> tuple[bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    shown = (
-        bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else b"?"
-        for letter in lacking
-    )
-    return b"".join(shown), error.end
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)

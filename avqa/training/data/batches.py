@@ -206,7 +206,7 @@ class _Loader(DataLoader[Any]):
                 return
             if isinstance(found, AvqaError):
                 raise found
-            yield found.open() if isinstance(found, Parcel) else found
+            yield found.unpack() if isinstance(found, Parcel) else found
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -50,7 +50,7 @@ class Parcel:
     """False once this process could not hand a descriptor over."""
 
     def __init__(self, batch: Batch) -> None:
-        """Lay the batch into a block; with ``pin_memory`` and `open` it comes out again."""
+        """Lay the batch into a block; with ``pin_memory`` and `unpack` it comes out again."""
         self._places: dict[tuple[str, str], _Place] = {}
         first = 0
         for key, tensor in _tensors(batch):
@@ -80,7 +80,7 @@ class Parcel:
         size = int(np.prod(place.shape, dtype=np.int64)) * place.dtype.itemsize
         return block[place.first : place.first + size].view(place.dtype).view(place.shape)
 
-    def open(self) -> Batch:
+    def unpack(self) -> Batch:
         """The batch.
 
         Raises:
@@ -106,7 +106,7 @@ class Parcel:
     def pin_memory(self) -> Batch | EnvironmentFailure:
         """The batch in page-locked memory; torch calls it in a thread, whose errors it rewords."""
         try:
-            return self.open().pin_memory()
+            return self.unpack().pin_memory()
         except EnvironmentFailure as error:
             return error
 
@@ -193,6 +193,9 @@ def in_our_words() -> Iterator[None]:
         raise not_handed_over(error) from error
     except RuntimeError as error:
         if failure := _failure(error):
+            handler = signal.getsignal(signal.SIGCHLD)
+            if isinstance(handler, _InOurWords):
+                handler.told = True
             raise failure from error
         raise
 
@@ -217,12 +220,14 @@ class _InOurWords:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         try:
-            with in_our_words():
-                self._handler(signum, frame)
-        except EnvironmentFailure:
+            self._handler(signum, frame)
+        except RuntimeError as error:
+            failure = _failure(error)
+            if failure is None:
+                raise
             if not self.told:
                 self.told = True
-                raise
+                raise failure from error
 
 
 def _failure(error: RuntimeError) -> EnvironmentFailure | None:

@@ -50,7 +50,7 @@ def test_a_parcel_holds_the_batch(batch, lacking, monkeypatch):
         monkeypatch.setattr(handover, "_spare_descriptors", lambda: False)
     parcel = Parcel(batch)
     assert (parcel._descriptor is not None) == (lacking == "nothing")
-    assert_same(parcel.open(), batch)
+    assert_same(parcel.unpack(), batch)
 
 
 def test_a_process_that_cannot_hand_a_descriptor_over_tries_once(batch, monkeypatch):
@@ -63,7 +63,7 @@ def test_a_process_that_cannot_hand_a_descriptor_over_tries_once(batch, monkeypa
     monkeypatch.setattr(Parcel, "_can_share", True)
     monkeypatch.setattr(ForkingPickler, "dumps", dumps)
     for _ in range(2):
-        assert_same(Parcel(batch).open(), batch)
+        assert_same(Parcel(batch).unpack(), batch)
     assert len(tried) == 1
 
 
