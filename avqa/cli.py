@@ -20,6 +20,7 @@ from avqa.commands import (
     train,
     weights,
 )
+from avqa.commands.reporting import show_anything
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,7 +78,7 @@ app.add_typer(weights.app, name="weights")
 def main() -> None:
     """Entry point of the console script."""
     surroundings.leave_out()
-    surroundings.show_anything()
+    show_anything()
     app()
 
 

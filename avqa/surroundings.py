@@ -7,8 +7,6 @@ before a command loads any library, so that neither this process nor those that 
 
 from __future__ import annotations
 
-import codecs
-import io
 import os
 import sys
 from collections.abc import MutableMapping
@@ -68,24 +66,3 @@ def settle() -> None:
         if getattr(sys, name) is None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-
-
-def show_anything() -> None:
-    """Let standard output take text that its encoding lacks, as in a terminal of Latin-1.
-
-    What it lacks is shown as ``?``; a file name that is no text, with its own bytes.
-    """
-    codecs.register_error("avqa.shown", _shown)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="avqa.shown")
-
-
-def _shown(error: UnicodeError) -> tuple[bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    shown = (
-        bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else b"?"
-        for letter in lacking
-    )
-    return b"".join(shown), error.end

@@ -10,7 +10,7 @@ import pytest
 import typer
 from helpers.media import clips
 
-from avqa import surroundings
+from avqa.commands import reporting
 from avqa.commands.reporting import reports_errors
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -59,7 +59,7 @@ def test_help_on_any_terminal(encoding):
 
 def test_what_an_encoding_lacks():
     error = UnicodeEncodeError("ascii", "caf\udce9\u2026", 3, 5, "")
-    assert surroundings._shown(error) == (b"\xe9?", 5)
+    assert reporting._shown(error) == (b"\xe9?", 5)
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
+import io
 import os
 import sys
 import threading
@@ -83,3 +85,24 @@ def _threads_start() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def show_anything() -> None:
+    """Let standard output take text that its encoding lacks, as in a terminal of Latin-1.
+
+    What it lacks is shown as ``?``; a file name that is no text, with its own bytes.
+    """
+    codecs.register_error("avqa.shown", _shown)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="avqa.shown")
+
+
+def _shown(error: UnicodeError) -> tuple[bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    shown = (
+        bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else b"?"
+        for letter in lacking
+    )
+    return b"".join(shown), error.end

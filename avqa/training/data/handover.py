@@ -50,7 +50,7 @@ class Parcel:
     """False once this process could not hand a descriptor over."""
 
     def __init__(self, batch: Batch) -> None:
-        """Lay the batch into a block; with ``pin_memory`` and `open` it comes out again."""
+        """Lay the batch into a block; with ``pin_memory`` and `unpack` it comes out again."""
         self._places: dict[tuple[str, str], _Place] = {}
         first = 0
         for key, tensor in _tensors(batch):
@@ -193,6 +193,9 @@ def in_our_words() -> Iterator[None]:
         raise not_handed_over(error) from error
     except RuntimeError as error:
         if failure := _failure(error):
+            handler = signal.getsignal(signal.SIGCHLD)
+            if isinstance(handler, _InOurWords):
+                handler.told = True
             raise failure from error
         raise
 
@@ -217,12 +220,14 @@ class _InOurWords:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         try:
-            with in_our_words():
-                self._handler(signum, frame)
-        except EnvironmentFailure:
+            self._handler(signum, frame)
+        except RuntimeError as error:
+            failure = _failure(error)
+            if failure is None:
+                raise
             if not self.told:
                 self.told = True
-                raise
+                raise failure from error
 
 
 def _failure(error: RuntimeError) -> EnvironmentFailure | None:

@@ -3,11 +3,7 @@
 import csv
 import io
 import json
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -410,32 +406,3 @@ def test_a_config_file_is_read_and_a_strange_one_refused(data, tmp_path):
     assert "cannot be read" in found
     assert "expected TOML with one key = value a line, such as epochs = 10" in found
     assert "cannot be read: No such file" in refusal(data, tmp_path / "out", config=tmp_path / "x")
-
-
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
-)
-def test_workers_on_a_machine_that_shares_little(data, run, tmp_path):
-    """1 MB of /dev/shm, and a folder for temporary files whose name is too long for a socket."""
-    long = tmp_path / ("x" * 90)
-    long.mkdir()
-    assigned = TINY | {"workers": "1"}
-    arguments = ["--store", data / "store", "--annotations", data / "annotations"]
-    arguments += ["--dataset", "music-avqa", "--out", tmp_path / "out"]
-    arguments += [word for item in assigned.items() for word in ("--set", "=".join(item))]
-    command = shlex.join(map(str, [sys.executable, "-m", "avqa", "train-head", "avst", *arguments]))
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"mount -t tmpfs -o size=1m tmpfs /dev/shm && {command}"],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(long)}
-        | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert "Traceback" not in done.stderr.decode()
-    ours, theirs = (
-        read_predictions(member_path(out, "default", 0) / "predictions.json")
-        for out in (run[0], tmp_path / "out")
-    )
-    assert [row.prediction for row in ours] == [row.prediction for row in theirs]
