@@ -55,7 +55,12 @@ def avqa(*words, limits=(), user=None):
 
 @functools.cache
 def runs_as_nobody():
-    return os.geteuid() == 0 and avqa("encoders", user=NOBODY).returncode == 0
+    if os.geteuid() != 0:
+        return False
+    try:
+        return avqa("encoders", user=NOBODY).returncode == 0
+    except PermissionError:  # this Python lies in a folder that is closed to others
+        return False
 
 
 @pytest.fixture
