@@ -52,7 +52,8 @@ class Holder:
         """Whether the process is known to be dead: only one of this host and container can be."""
         if self.host != socket.gethostname():
             return False
-        if self.pid_namespace and self.pid_namespace != pid_namespace():
+        here = pid_namespace()
+        if self.pid_namespace and here and self.pid_namespace != here:
             return False  # containers may share a host's name, and number processes on their own
         start = process_start(self.pid)
         # Who cannot be told from another process with that number may live still.
