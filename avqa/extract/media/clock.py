@@ -30,7 +30,9 @@ WILD = 1.0
 FEW = 8
 """Packets in a row of which that may be true."""
 TORN = 3
-"""Packets before a joint, one of which is flagged: which one, depends on how they are found."""
+"""Packets before a seam, one of which is flagged: which one, depends on how they are found."""
+PAUSE = 1.0
+"""Seconds without a frame that may lie between two recordings; less is a loss of frames."""
 ALONE = 1.0
 """Seconds by which they must, where the audio alone does: less overlaps what was heard."""
 REORDERED = 16
@@ -101,12 +103,14 @@ class Shifts:
 
     starts: tuple[int, ...] = ()
     ticks: tuple[int, ...] = ()
+    seams: tuple[int, ...] = ()
+    """Numbers of packets with which another recording begins, whatever becomes of the clock."""
 
     @classmethod
-    def from_ticks(cls, ticks: Ticks) -> Shifts:
+    def from_ticks(cls, ticks: Ticks, seams: tuple[int, ...] = ()) -> Shifts:
         """Those that add ``ticks`` [N], packet by packet."""
         changes = np.flatnonzero(np.diff(ticks, prepend=0))
-        return cls(tuple(changes.tolist()), tuple(ticks[changes].tolist()))
+        return cls(tuple(changes.tolist()), tuple(ticks[changes].tolist()), seams)
 
     def of(self, number: int) -> int:
         """Ticks to add to the stamps of packet ``number`` of the stream."""
@@ -114,8 +118,9 @@ class Shifts:
         return self.ticks[place - 1] if place else 0
 
     def tears(self, number: int) -> bool:
-        """Whether a packet lies before a joint, where FFmpeg flags one of a few as corrupt."""
-        return any(start - TORN <= number < start for start in self.starts)
+        """Whether a packet lies before a seam, where FFmpeg flags one of a few as corrupt."""
+        place = int(np.searchsorted(self.seams, number, side="right"))
+        return place < len(self.seams) and self.seams[place] - number <= TORN
 
     def all(self, count: int) -> Ticks:
         """[N] ticks to add, packet by packet."""
@@ -131,10 +136,6 @@ class Clock:
     audio: Shifts = Shifts()
     joints: tuple[float, ...] = field(default=())
     """Seconds after the first frame at which a new part begins."""
-
-    def is_torn(self, number: int) -> bool:
-        """Whether the frame's packet lies before a joint: another should have followed it."""
-        return bool(self.joints) and self.video.tears(number)
 
     def note(self) -> str:
         """What the user is told; empty for a file with one clock."""
@@ -219,10 +220,49 @@ def one_clock(
     clock = _joined(video, audio, jumps=jumps, slack=slack)
     both = zip((video, audio), wild, (clock.video, clock.audio), strict=True)
     shifts = [
-        Shifts.from_ticks(one.all(len(track)) + two.all(len(track))) if track else Shifts()
+        Shifts.from_ticks(one.all(len(track)) + two.all(len(track)), two.starts)
+        if track
+        else Shifts()
         for track, one, two in both
     ]
     return Clock(shifts[0], shifts[1], clock.joints)
+
+
+def with_seams(
+    clock: Clock, video: Track, audio: Track | None, keys: NDArray[np.bool_], *, slack: int
+) -> Clock:
+    """The clock with the seams of recordings whose times go on, as of the segments of a stream.
+
+    They begin with a key frame, at once or after a pause.
+
+    Args:
+        clock: of the file.
+        video: packets of the video stream, on this clock.
+        audio: those of the audio stream.
+        keys: [N] which of the video's are key frames.
+        slack: see `one_clock`.
+    """
+    if len(video) == 0:
+        return clock
+    step, pause = video.step(), round(PAUSE / video.time_base)
+    starts, reached = video.starts(), np.maximum.accumulate(video.ends())
+    seams, pauses = set(clock.video.seams), []
+    for key in np.flatnonzero(keys[1:]) + 1:
+        gap = starts[key : key + REORDERED].min() - reached[key - 1]
+        if gap <= step // 2 or gap >= pause:
+            seams.add(int(key))
+        if gap >= pause:
+            pauses.append(int(key))
+    heard = set(clock.audio.seams)
+    if pauses and audio is not None:
+        silent = audio.starts()[1:] - np.maximum.accumulate(audio.ends())[:-1]
+        gaps = (np.flatnonzero(silent * float(audio.time_base) >= PAUSE) + 1).tolist()
+        heard.update(_partners(video, pauses, audio, gaps, slack).values())
+    return replace(
+        clock,
+        video=replace(clock.video, seams=tuple(sorted(seams))),
+        audio=replace(clock.audio, seams=tuple(sorted(heard))),
+    )
 
 
 def _wild(track: Track) -> Shifts:

@@ -122,10 +122,11 @@ def demux(container: Any, stream: Any, path: str, limits: Limits) -> Demuxed:
     video = clock.shifted(video, one.video)
     if heard is not None and audio is not None:
         tracks[audio.index] = clock.shifted(heard, one.audio)
+    one = clock.with_seams(one, video, tracks.get(chosen[-1].index), look.keys(), slack=NEAR_BYTES)
     packets = PacketTable(video.pts, video.duration, look.keys(), look.shown(one.video))
-    damaged = {number for number in look.damaged if not one.is_torn(number)}
+    damaged = look.damaged - {number for number in look.flagged if one.video.tears(number)}
     if look.codec in losses.EVEN:
-        damaged |= losses.behind_gaps(packets)
+        damaged |= losses.behind_gaps(packets, round(clock.PAUSE / stream.time_base))
     extents = [track.extent() for track in (video, *tracks.values()) if len(track)]
     for start, end in extents:
         file_checks.check_length(path, float(end - start), limits)
@@ -224,6 +225,8 @@ class _Look:
         self._frames = array("q")
         self.counts = self.codec == "mpeg4"
         self.damaged: set[int] = set()
+        self.flagged: set[int] = set()
+        """Those of them that FFmpeg alone calls so."""
         self.lost_end = False
 
     def __call__(self, packet: Any, *, damaged_before: bool) -> None:
@@ -238,6 +241,8 @@ class _Look:
         if damaged_before and number:
             self.damaged.add(number - 1)
         zeros = bitstream.holds_zeros(data, self.codec, self._length_size)
+        if packet.is_corrupt and not zeros:
+            self.flagged.add(number)
         if packet.is_corrupt or zeros:
             self.damaged.add(number)
         if zeros and number and not any(data[:4]):  # they may begin in the one before
@@ -307,7 +312,7 @@ def packets_of(
     ``shifts`` puts those of the streams with these indices on one clock.
     """
     errors = 0
-    shifts = {index: shift for index, shift in (shifts or {}).items() if shift.starts}
+    shifts = {i: shift for i, shift in (shifts or {}).items() if shift.starts or shift.seams}
     numbers = dict.fromkeys(shifts, 0)
     while True:
         try:

@@ -240,7 +240,12 @@ def read_frames(
     pts = _told(run, packets, one)
     if one.joints and container.startswith("mov") and packets and len(pts) < len(packets):
         raise _dropped(path)
-    lost = {n for stream, n in run.lost if stream == video and not one.is_torn(n)}
+    lost = {n for stream, n in run.lost if stream == video}
+    if packets is not None and lost and container == "mpegts":
+        keys = np.isin(packets.pts, np.array(run.pts)[np.array(run.keys)])
+        told = clock.shifted(packets, one.video)
+        one = clock.with_seams(one, told, heard, keys, slack=NEAR_PACKETS)
+        lost = {n for n in lost if not one.video.tears(n)}
     trusted, corrupt = len(pts), run.num_errors
     if run.num_errors or run.num_corrupt or lost:
         trusted = _whole(path, limits, video, run)

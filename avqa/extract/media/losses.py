@@ -48,14 +48,17 @@ def lost_times(
     return lost
 
 
-def behind_gaps(packets: PacketTable) -> set[int]:
-    """Numbers of the packets behind a gap, of a codec whose frames follow each other evenly."""
+def behind_gaps(packets: PacketTable, pause: int) -> set[int]:
+    """Numbers of the packets behind a gap, of a codec whose frames follow each other evenly.
+
+    One of ``pause`` ticks and more is meant.
+    """
     shown = np.flatnonzero(packets.shown & (packets.pts != MISSING))
     order = shown[np.argsort(packets.pts[shown], kind="stable")]
     steps = np.diff(packets.pts[order])
     if len(steps) == 0:
         return set()
-    wide = steps > TWICE * np.median(steps)
+    wide = (steps > TWICE * np.median(steps)) & (steps < pause)
     return set() if wide.mean() > VARIES else set(order[1:][wide].tolist())
 
 

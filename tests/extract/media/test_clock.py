@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avqa.extract.media.clock import Clock, Follower, Shifts, Track, one_clock, shifted
+from avqa.extract.media.clock import (
+    Clock,
+    Follower,
+    Shifts,
+    Track,
+    one_clock,
+    shifted,
+    with_seams,
+)
 
 MS = Fraction(1, 1000)
 FRAME, SOUND = 40, 20
@@ -158,3 +166,19 @@ def test_stamps_that_damage_has_changed_are_no_restart(wrong, count):
     found = one_clock(replace(video, pts=pts, dts=pts), audio, jumps=True, ordered=True, slack=0)
     assert found.joints == ()
     assert (pts + found.video.all(len(pts)) == video.pts).all()
+
+
+@pytest.mark.parametrize(
+    ("pause", "is_seam"),
+    [(0, True), (FRAME, False), (900, False), (1_000, True), (5_000, True)],
+)
+def test_seams_are_key_frames_at_once_or_after_a_pause(pause, is_seam):
+    video, audio = file_of([(0, 2_000, 2_000), (2_000 + pause, 2_000, 2_000)])
+    keys = np.zeros(100, np.bool_)
+    keys[[0, 50]] = True
+    found = with_seams(Clock(), video, audio, keys, slack=0)
+    assert found.video.seams == ((50,) if is_seam else ())
+    assert found.audio.seams == ((100,) if is_seam and pause else ())
+    torn = [number for number in range(100) if found.video.tears(number)]
+    assert torn == ([47, 48, 49] if is_seam else [])
+    assert (found.video.starts, found.joints) == ((), ())

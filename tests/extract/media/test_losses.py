@@ -43,13 +43,14 @@ def test_frames_at_uneven_times_have_no_gaps():
     key = np.arange(30) % 10 == 0
     packets = PacketTable(pts, np.full(30, 40), key, np.ones(30, np.bool_))
     assert lost_times(packets, (12,), ()).tolist() == []
-    assert behind_gaps(packets) == set()
+    assert behind_gaps(packets, 1_000) == set()
 
 
 def test_even_frames_follow_each_other():
-    assert behind_gaps(table(WITHOUT)) == {13}
+    assert behind_gaps(table(WITHOUT), 1_000) == {13}
+    assert behind_gaps(table(WITHOUT), 160) == set()  # a pause
     fields = np.cumsum([0, *([2, 3] * 20)]) * 20  # a film at 2 and 3 fields by turns
-    assert behind_gaps(table(fields)) == set()
+    assert behind_gaps(table(fields), 1_000) == set()
 
 
 def test_frames_keep_their_order_among_lost_ones():

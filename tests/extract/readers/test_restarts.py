@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from avqa.cli import app
 from avqa.errors import MediaError
 from avqa.extract.media.grid import build_grid
-from avqa.extract.media.types import Limits, Report
+from avqa.extract.media.types import Limits, Probe, Reader, Report
 
 FPS, SECONDS, LATER = 25, 3, 10
 """The second part's frames and sound are those of second `LATER` on."""
@@ -83,6 +83,22 @@ def joined(source, tmp_path_factory):
     return make
 
 
+def rows(reader: Reader, path: Path) -> tuple[list[int | None], Report, Probe]:
+    """The number of the frame at the beginning of each second, None for a lost one."""
+    probe = reader.probe(str(path), Limits(max_length_seconds=20))
+    index = build_grid(probe.times, "start", probe.average_fps).index.tolist()
+    report = Report()
+    frames = {f.index: f.rgb for f in reader.frames(probe, sorted(set(index)), report)}
+    return [clips.read_number(frames[i]) if i in frames else None for i in index], report, probe
+
+
+def heard(reader: Reader, probe: Probe, seconds: int) -> list[int | None]:
+    """Which second's tone sounds in each."""
+    wave, rate = picture_clock(reader, probe, seconds)
+    starts = (int((k + 0.1) * rate) for k in range(seconds))
+    return [clips.read_second(wave[start : start + rate // 2], rate) for start in starts]
+
+
 @pytest.mark.parametrize("name", JOINED)
 def test_parts_follow_each_other(reader, name, joined):
     path = joined(name)
@@ -91,23 +107,39 @@ def test_parts_follow_each_other(reader, name, joined):
             reader.probe(str(path), Limits())
         assert caught.value.reason == "no_decoder"
         return
-    probe = reader.probe(str(path), Limits(max_length_seconds=2 * SECONDS + 1))
-    index = build_grid(probe.times, "start", probe.average_fps).index.tolist()
-    report = Report()
-    frames = {f.index: f for f in reader.frames(probe, sorted(set(index)), report)}
-    assert [clips.read_number(frames[i].rgb) for i in index] == FIRST + SECOND
+    numbers, report, probe = rows(reader, path)
+    assert numbers == FIRST + SECOND
     assert (report.partial, report.corrupt) == (False, 0)
     assert report.restarts == [SECONDS]
     assert report.warnings == [
         "the file's clock restarts or jumps (1 times): its parts follow each other, new ones begin"
         " at 3.000 s"
     ]
-    wave, rate = picture_clock(reader, probe, 2 * SECONDS)
-    heard = [
-        clips.read_second(wave[int((k + 0.1) * rate) : int((k + 0.6) * rate)], rate)
-        for k in range(2 * SECONDS)
-    ]
-    assert heard == [0, 1, 2, 10, 11, 12]
+    assert heard(reader, probe, 2 * SECONDS) == [0, 1, 2, 10, 11, 12]
+
+
+EVEN = (*H264, "-bf", "0")
+"""Without frames out of order both parts begin at the same time of their clocks."""
+GO_ON = {
+    "at once": (3, 3, [0, 25, 50, 75, 100, 125], [0, 1, 2, 3, 4, 5]),
+    "5 s later": (LATER, 8, [*FIRST, *[74] * 5, *SECOND], [0, 1, 2, *[None] * 5, 10, 11, 12]),
+}
+
+
+@pytest.mark.parametrize("pause", GO_ON)
+def test_recordings_whose_clock_goes_on_are_no_damage(reader, pause, source, tmp_path):
+    """As the segments of a stream: FFmpeg misses packets there, since each counts its own."""
+    if reader.name == "decord":
+        pytest.skip("it refuses every transport stream")
+    second, offset, expected, tones = GO_ON[pause]
+    one = part(source, tmp_path / "one.ts", 0, *EVEN)
+    two = part(source, tmp_path / "two.ts", second, *EVEN, "-output_ts_offset", str(offset))
+    path = tmp_path / "joined.ts"
+    path.write_bytes(one + two)
+    numbers, report, probe = rows(reader, path)
+    assert numbers == expected
+    assert (report.partial, report.corrupt, report.restarts) == (False, 0, [])
+    assert heard(reader, probe, len(expected)) == tones
 
 
 @pytest.mark.parametrize("extension", [".ts", ".flv"])
@@ -120,11 +152,7 @@ def test_a_picture_that_stands_for_12_seconds_is_no_jump(reader, extension, sour
     command = [clips.program(), "-v", "error", "-y", "-nostdin", "-i", str(source)]
     video = ("-vf", frozen, "-fps_mode", "passthrough", *H264)
     clips._run([*command, *video, str(path)])
-    probe = reader.probe(str(path), Limits())
-    grid = build_grid(probe.times, "start", probe.average_fps)
-    report = Report()
-    frames = {f.index: f for f in reader.frames(probe, sorted(set(grid.index.tolist())), report)}
-    numbers = [clips.read_number(frames[i].rgb) for i in grid.index.tolist()]
+    numbers, report, _ = rows(reader, path)
     assert numbers[:13] == [0] + [24] * 12
     assert report.restarts == []
 
