@@ -146,7 +146,7 @@ class FfmpegReader:
                 heard,
                 frames,
                 _is_short(run, frames, header.declared_seconds)
-                or (header.container == "avi" and _lacks_frames(path, frames)),
+                or (header.container == "avi" and _lacks_frames(path, frames, fps)),
                 _form(audio[2]) if audio is not None else "",
                 hdr[1] if (hdr := _HDR.search(rest)) else "",
                 limits,
@@ -298,9 +298,13 @@ def _is_short(run: Run, frames: Frames, declared: float | None) -> bool:
     return end < declared - max(0.5, 0.01 * declared)
 
 
-def _lacks_frames(path: str, frames: Frames) -> bool:
-    """Whether an AVI is cut: then the program tells the length of what is left."""
-    return len(frames.times.pts) < 0.99 * avi.declared_frames(path) - 1
+def _lacks_frames(path: str, frames: Frames, fps: Fraction | None) -> bool:
+    """Whether an AVI is cut: then the program tells the length of what is left.
+
+    Chunks without a frame count, too, so it is their time that is compared.
+    """
+    chunks = frames.times.end * frames.times.time_base * (fps or 0)
+    return fps is not None and chunks < 0.99 * avi.declared_frames(path) - 1
 
 
 def _form(rest: str) -> str:

@@ -80,6 +80,16 @@ def test_empty_chunks_at_the_end_repeat_a_frame(reader, tmp_path):
     assert (report.partial, report.corrupt) == (False, 0)
 
 
+def test_empty_chunks_on_the_way_repeat_a_frame(reader, tmp_path):
+    path = tmp_path / "a.avi"
+    filters = "select='lt(n,50)+gte(n,100)'"
+    extra = ("-fps_mode", "passthrough", "-q:v", "2", "-g", "25")
+    path.write_bytes(base(filters=filters, extra=extra))
+    rows, report = read(reader, path)
+    assert rows == [0, 25, 49, 49, 100, 125]
+    assert (report.partial, report.corrupt) == (False, 0)
+
+
 def test_packed_b_frames(reader, tmp_path):
     path = tmp_path / "a.avi"
     path.write_bytes(base(codec="libxvid", extra=("-bf", "2", "-q:v", "2", "-g", "25")))
