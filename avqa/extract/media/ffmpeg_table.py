@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError
 from avqa.extract.media import clock, ffmpeg_program, file_checks, losses, packet_plan
-from avqa.extract.media.audio.lost_sound import LEAST_BYTES, LostSound, means_zeros
+from avqa.extract.media.audio.lost_sound import LEAST_BYTES, MOST_BYTES, LostSound, means_zeros
 from avqa.extract.media.clock import Clock, Follower, Track
 from avqa.extract.media.packet_plan import MISSING, PacketTable
 from avqa.extract.media.types import Limits, Stretch, TimeTable
@@ -157,9 +157,13 @@ class Run:
     def _take_tracks(self, lines: IO[bytes]) -> None:
         ends: dict[int, int] = {}
         time_bases: dict[int, Fraction] = {}
+        codecs: dict[int, str] = {}
         lost: dict[int, LostSound] = {}
         for line in lines:
-            if line.startswith(b"#tb "):
+            if line.startswith(b"#codec_id "):
+                number, _, codec = line.removeprefix(b"#codec_id ").decode().partition(":")
+                codecs[int(number)] = codec.strip()
+            elif line.startswith(b"#tb "):
                 number, _, time_base = line.removeprefix(b"#tb ").decode().partition(":")
                 track = int(number)
                 time_bases[track] = Fraction(time_base.strip())
@@ -172,7 +176,8 @@ class Run:
                 ends[track] = max(pts + duration, ends.get(track, 0))
                 # The checksum of zeros is zero.
                 void = int(fields[5], 16) == 0 and size >= LEAST_BYTES
-                lost[track].take(packet, lost=void, hollow=True)
+                most = MOST_BYTES.get(codecs.get(track, ""), size)
+                lost[track].take(packet, lost=void, hollow=size > most)
         for of_track in lost.values():
             of_track.finish()
         self.ends = {track: end * time_bases[track] for track, end in ends.items()}

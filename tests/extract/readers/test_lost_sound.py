@@ -142,3 +142,15 @@ def test_sound_that_goes_on_after_the_last_frame(reader, seconds, said, tmp_path
     report = report_of(reader, made(tmp_path / "a.mkv", "libopus", seconds=seconds))
     words = "sound goes on after the last frame: 3.00 s, at 4.00 to 7.00 s, are left out"
     assert report.warnings == ([words] if said else [])
+
+
+@pytest.mark.parametrize("name", [*CODECS, "flac.mkv", "aac.ts"])
+def test_sound_that_begins_in_silence_and_ends_early_is_all_there(reader, name, tmp_path):
+    """Its first packets are tiny beside those that follow."""
+    path = tmp_path / name
+    sound = ("-f", "lavfi", "-i", "aevalsrc='(random(0)-0.5)*gt(t,1)':d=3:s=48000")
+    frames = clips.cached_clip("frames.mp4", seconds=SECONDS, fps=25, extra=("-g", "25"))
+    codec = CODECS.get(name, (Path(name).stem,))
+    ffmpeg("-i", frames, *sound, "-c:v", "copy", "-ac", "2", "-c:a", *codec, path)
+    report = report_of(reader, path)
+    assert (report.lost_sound, report.corrupt) == ([], 0)

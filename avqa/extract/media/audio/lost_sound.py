@@ -17,6 +17,8 @@ NEAR_SECONDS = 0.5
 """A hole so soon after a damaged packet is damage, too."""
 LEAST_BYTES = 16
 """Smaller packets of zeros are silence in Vorbis."""
+MOST_BYTES = {"mp2": 1730, "mp3": 1730, "ac3": 3840, "eac3": 4096, "aac": 6144}
+"""Size of the largest packet of these codecs: what is larger was not found to be several."""
 BLOB = 8
 """A packet so many times larger than any before is what a parser found no packet in."""
 ZERO_BYTES = bytes(1024)
