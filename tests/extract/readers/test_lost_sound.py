@@ -1,6 +1,7 @@
 """Sound that damage has taken is told: how many seconds and where, and no more than that."""
 
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -154,3 +155,20 @@ def test_sound_that_begins_in_silence_and_ends_early_is_all_there(reader, name, 
     ffmpeg("-i", frames, *sound, "-c:v", "copy", "-ac", "2", "-c:a", *codec, path)
     report = report_of(reader, path)
     assert (report.lost_sound, report.corrupt) == ([], 0)
+
+
+@pytest.mark.parametrize(("later", "lost"), [(0.4, [(3.5, 6.0)]), (0.7, [])])
+def test_a_hole_soon_after_damage_is_damage(later, lost, tmp_path):
+    """Up to half a second after it; a pause later on is the recorder's."""
+    path, stretches = tmp_path / "a.ts", []
+    path.write_bytes(b"\1" * 20_000)
+    note = lost_sound.LostSound(str(path), stretches)
+    end = 3.5
+    for start, duration in ((2.0, end - later - 2.0), (end - later, later), (6.0, 1.0)):
+        packet = SimpleNamespace(
+            pts=round(start * 1000), time_base=Fraction(1, 1000), duration=round(duration * 1000),
+            size=100, pos=round(start * 1000), is_corrupt=start == 2.0,
+        )  # fmt: skip
+        note.take(packet, lost=False, hollow=False)
+    note.finish()
+    assert stretches == lost
