@@ -13,7 +13,6 @@ import yaml
 import zarr
 from helpers.extraction.light import POOL, finished
 from helpers.media import fake_reader
-from helpers.questions import question_files
 from helpers.runs import run_folders
 from helpers.store.stores import store_bytes
 
@@ -163,11 +162,7 @@ def test_a_hostile_world_changes_no_byte_of_a_store(tmp_path, hostile_world):
 
 
 def test_a_hostile_world_changes_no_bit_of_a_head(tmp_path, hostile_world):
-    videos = {"00000001": 2, "00000002": 3, "00000003": 2}
-    run_folders.write_store(tmp_path / "store", videos)
-    for split, video in zip(("train", "val", "test"), videos, strict=True):
-        row = question_files.music_row(video_id=video)
-        question_files.write(tmp_path / "annotations" / f"avqa-{split}.json", [row])
+    run_folders.write_three_videos(tmp_path)
     options = [
         *("train-head", "question_only", "--device", "cpu", "--dataset", "music-avqa"),
         *("--store", str(tmp_path / "store"), "--annotations", str(tmp_path / "annotations")),

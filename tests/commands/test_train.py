@@ -12,7 +12,6 @@ from unittest.mock import Mock
 
 import pytest
 from helpers.extraction.light import finished
-from helpers.questions import question_files
 from helpers.runs import run_folders
 from typer.testing import CliRunner
 
@@ -28,11 +27,7 @@ from avqa.units import parse_assignments
 def data(tmp_path_factory):
     """A store of three videos and a question about each, one per split."""
     folder = tmp_path_factory.mktemp("data")
-    videos = {"00000001": 2, "00000002": 3, "00000003": 2}
-    run_folders.write_store(folder / "store", videos)
-    for split, video in zip(("train", "val", "test"), videos, strict=True):
-        row = question_files.music_row(video_id=video)
-        question_files.write(folder / "annotations" / f"avqa-{split}.json", [row])
+    run_folders.write_three_videos(folder)
     return folder
 
 

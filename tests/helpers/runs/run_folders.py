@@ -196,3 +196,11 @@ def write_run(root: Path) -> Path:
     about = {"variants": ["default", "question_only"], "seeds": 2, "notes": []}
     write_json(root / "run" / "run.json", about)
     return root
+
+
+def write_three_videos(folder: Path) -> None:
+    """``store`` and ``annotations`` in ``folder``: three videos and a question about each."""
+    videos = {"00000001": 2, "00000002": 3, "00000003": 2}
+    write_store(folder / "store", videos)
+    for split, video in zip(("train", "val", "test"), videos, strict=True):
+        write(folder / "annotations" / f"avqa-{split}.json", [music_row(video_id=video)])

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.questions import question_files
 from helpers.runs import run_folders
 from typer.testing import CliRunner
 
@@ -24,11 +23,7 @@ MODEL, ANSWERS, CONFIG, RESULT = (
 def data(tmp_path_factory):
     """A store of three videos, a question about each, one per split, and a run of two seeds."""
     folder = tmp_path_factory.mktemp("data")
-    videos = {"00000001": 2, "00000002": 3, "00000003": 2}
-    run_folders.write_store(folder / "store", videos)
-    for split, video in zip(("train", "val", "test"), videos, strict=True):
-        row = question_files.music_row(video_id=video)
-        question_files.write(folder / "annotations" / f"avqa-{split}.json", [row])
+    run_folders.write_three_videos(folder)
     (folder / "clip.mp4").touch()  # which no question-only head looks at
     code, said = train(folder, folder / "run")
     assert code == 0, said
