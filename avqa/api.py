@@ -48,7 +48,7 @@ def extract(
     out: AnyPath,
     features: Sequence[str] | None = None,
     *,
-    profile: str = "default",
+    profile: str | None = None,
     device: str = "auto",
     scheduler: str = "local",
     say: Say = _silent,
@@ -61,10 +61,10 @@ def extract(
         print(report.summary())
 
     Args:
-        videos: the folder, searched recursively.
+        videos: the folder, searched recursively, or a list of videos.
         out: the store to create, resume or extend: a folder, or ``s3://bucket/prefix``.
-        features: ``<encoder>/<tap>`` names; those of the profile if not given.
-        profile: a named recipe.
+        features: ``<encoder>/<tap>`` names; those of the store or profile if not given.
+        profile: a named recipe; without one, what is not given is as the store has it.
         device: ``auto``, ``cpu`` or ``cuda``.
         scheduler: ``local`` (Dask workers of this machine; guard a script's calls by
             ``if __name__ == "__main__":``), ``sync`` (this process), or a Dask address.
@@ -83,22 +83,22 @@ def extract(
         StoreLocked, RecipeMismatch: the store refuses.
         WeightsUnavailable, StorageFailure: the machine is at fault.
     """
-    from avqa.extract.profiles import profile as choose
-    from avqa.extract.settings import check_settings
     from avqa.machine import choose_device
     from avqa.pipelines.cluster.connect import is_remote
+    from avqa.pipelines.extraction.as_stored import settings_for
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 
-    settings = check_settings(
-        choose(
-            profile,
-            features=features and tuple(features),
-            device=choose_device(device, remote=is_remote(scheduler)),
-            **choices,
-        )
+    store = store_path(out)
+    settings, followed = settings_for(
+        store,
+        profile,
+        choose_device(device, remote=is_remote(scheduler)),
+        auto=device == "auto",
+        features=features and tuple(features),
+        **choices,
     )
     options = ExtractOptions(
-        Path(videos), store_path(out), settings, scheduler=scheduler, **(run or {})
+        Path(videos), store, settings, followed=followed, scheduler=scheduler, **(run or {})
     )
     return extract_folder(options, say)
 

@@ -154,6 +154,10 @@ class RecipeMismatch(StoreError):
         self.keys = tuple(keys)
 
 
+class RootMismatch(StoreError):
+    """Videos are not of the folder that the store was made of."""
+
+
 class FeatureMissing(StoreError, KeyError):
     """The store does not hold a feature, or not for this video."""
 

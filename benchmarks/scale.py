@@ -200,7 +200,7 @@ def stub_record(writer: Any, job: Any, attempt: int, seconds: int, run_id: str) 
     """Write a video's chunk objects and report them, with all that a real record holds."""
     import numpy as np
 
-    from avqa.pipelines.engine.job import fingerprint
+    from avqa.pipelines.engine.files import fingerprint
     from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord
 
     values = np.full((seconds, 1), 1.0 + job.row % 7, np.float32)

@@ -19,8 +19,8 @@ from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
 from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.extraction.collection.sources import discover
 from avqa.pipelines.extraction.run import feature_specs
-from avqa.pipelines.extraction.sources import discover
 from avqa.store.commit import Store
 from avqa.store.lock import Lock
 

@@ -13,7 +13,13 @@ from avqa.commands.reporting import reports_errors, say
 
 @reports_errors
 def extract(
-    videos: Annotated[Path, typer.Option(help="Folder of videos, searched recursively.")],
+    videos: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of videos, searched recursively; or a list (CSV, TSV, JSON, JSON lines)"
+            " with path, and id if it is not the file's name."
+        ),
+    ],
     out: Annotated[
         str,
         typer.Option(
@@ -26,12 +32,13 @@ def extract(
         typer.Option(help="Comma-separated <encoder>/<tap>; see `avqa encoders`."),
     ] = None,
     profile: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A whole recipe: default, music-avqa, avst, tjstg, sasr, pstp, mcd, avaf;"
-            " single options replace its choices."
+            " single options replace its choices.",
+            show_default="the store's, else default",
         ),
-    ] = "default",
+    ] = None,
     frame_at: option.FrameAt = None,
     decoder: option.Decoder = None,
     assign: Annotated[
@@ -86,11 +93,27 @@ def extract(
     ext: Annotated[
         str | None, typer.Option(help="Comma-separated extensions to take instead.")
     ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Begin the ids of these videos with NAME/, for a second folder in one store.",
+        ),
+    ] = None,
     id_: Annotated[
-        str, typer.Option("--id", help="Video id: relpath (below the folder) or stem.")
-    ] = "relpath",
+        str | None,
+        typer.Option(
+            "--id",
+            help="Video id: relpath (below the folder) or stem.",
+            show_default="the store's, else relpath",
+        ),
+    ] = None,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Follow links out of the folder.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove videos from the store that have no file any more."),
     ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try videos again that failed before.")
@@ -128,43 +151,46 @@ def extract(
     Example: avqa extract --videos clips --out features
     """
     from avqa.extract.media.types import Limits
-    from avqa.extract.profiles import profile as choose
-    from avqa.extract.settings import check_settings
     from avqa.pipelines.cluster.connect import device_of_workers
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
+    from avqa.pipelines.extraction.as_stored import settings_for
+    from avqa.pipelines.extraction.collection.sources import check_id_rule
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
-    from avqa.pipelines.extraction.sources import EXTENSIONS, check_id_rule
     from avqa.store.places.files import store_path
 
     slurm = choose_cluster(scheduler, cluster_config, jobs)
-    settings = check_settings(
-        choose(
-            profile,
-            features=_split(features),
-            frame_at=frame_at,
-            decoder=decoder,
-            resample=resample,
-            mix=mix,
-            options=_encoder_options(assign or [], clip_crop=clip_crop, audio_hop=audio_hop),
-            precision=precision,
-            dtype=dtype,
-            weights=weights,
-            device=device_of_workers(device, scheduler, slurm),
-            chunk_seconds=chunk_seconds,
-        )
+    store = store_path(out)
+    settings, followed = settings_for(
+        store,
+        profile,
+        device_of_workers(device, scheduler, slurm),
+        auto=device == "auto",
+        features=_split(features),
+        frame_at=frame_at,
+        decoder=decoder,
+        resample=resample,
+        mix=mix,
+        options=_encoder_options(assign or [], clip_crop=clip_crop, audio_hop=audio_hop),
+        precision=precision,
+        dtype=dtype,
+        weights=weights,
+        chunk_seconds=chunk_seconds,
     )
     options = ExtractOptions(
         videos=videos,
-        store=store_path(out),
+        store=store,
         settings=settings,
+        followed=followed,
         scheduler=scheduler,
         slurm=slurm,
         partition=partition_of(partition) if partition is not None else None,
         ids=ids,
         limit=limit,
-        extensions=_split(ext) or EXTENSIONS,
-        id_rule=check_id_rule(id_),
+        extensions=_split(ext),
+        root=root,
+        id_rule=check_id_rule(id_) if id_ is not None else None,
+        prune=prune,
         follow_links=follow_links,
         retry_failed=retry_failed,
         accept_partial=accept_partial,

@@ -7,6 +7,7 @@ sections ``grid`` and ``decoder`` are the same for all features of a store.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from avqa.errors import ConfigError
@@ -106,6 +107,54 @@ def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
         ConfigError: the features were made with choices that no single run can have.
         UnknownName: an encoder that made them is not here.
     """
+    found = _choices(recipes)
+    mixed = _mixed(found)
+    if mixed:
+        raise ConfigError(
+            f"features differ in {', '.join(mixed)}; expected one value of each for all of them;"
+            " name features that share it"
+        )
+    return _settings(tuple(recipes), found)
+
+
+def settings_like(
+    recipes: Mapping[str, Mapping[str, Any]], features: tuple[str, ...] | None
+) -> Settings:
+    """The settings by which a run goes on with a store's features, or adds others to them.
+
+    Args:
+        recipes: of all features of the store.
+        features: those of the run; None: all of the store.
+
+    Raises:
+        ConfigError: they are in the store, made with choices that no single run can have.
+        UnknownName: an encoder that made the store's is not here.
+    """
+    if features is None:
+        return settings_from(recipes)
+    stored = {feature: recipes[feature] for feature in features if feature in recipes}
+    options = {name: values for name, values in _choices(recipes).items() if "." in name}
+    if len(stored) == len(features):
+        return replace(settings_from(stored), features=features)
+    found = {**_choices(stored or recipes), **options}
+    for name in _mixed(found):  # nothing tells which of them a new feature shall have
+        del found[name]
+    return _settings(features, found)
+
+
+def _settings(features: tuple[str, ...], found: Mapping[str, set[Any]]) -> Settings:
+    """The settings of these choices, each of which has one value."""
+    single = {name: next(iter(values)) for name, values in found.items()}
+    options = {name: single.pop(name) for name in list(single) if "." in name}
+    return Settings(features=features, options=options, **single)
+
+
+def _mixed(found: Mapping[str, set[Any]]) -> list[str]:
+    return sorted(name for name, values in found.items() if len(values) > 1)
+
+
+def _choices(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, set[Any]]:
+    """Name of a setting, or ``<encoder>.<option>`` → its values in recipes."""
     found: dict[str, set[Any]] = {}
     for feature, recipe in recipes.items():
         encoder, _ = encoders.split_feature(feature)
@@ -126,15 +175,7 @@ def settings_from(recipes: Mapping[str, Mapping[str, Any]]) -> Settings:
         for name, value in choices.items():
             if value is not None:
                 found.setdefault(name, set()).add(value)
-    mixed = sorted(name for name, values in found.items() if len(values) > 1)
-    if mixed:
-        raise ConfigError(
-            f"features differ in {', '.join(mixed)}; expected one value of each for all of them;"
-            " name features that share it"
-        )
-    single = {name: next(iter(values)) for name, values in found.items()}
-    options = {name: single.pop(name) for name in list(single) if "." in name}
-    return Settings(features=tuple(recipes), options=options, **single)
+    return found
 
 
 def _source(weights: Mapping[str, Mapping[str, str]]) -> str | None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from avqa.cli import app
 from avqa.pipelines.extraction.array_job import Partition, fix_videos
-from avqa.pipelines.extraction.sources import Source
+from avqa.pipelines.extraction.collection.sources import Source
 from avqa.store.packing.pack import pack
 
 

@@ -24,7 +24,10 @@ def extract(tmp_path, light, reused_children):
         options.setdefault("scheduler", "sync")
         options.setdefault("limits", Limits(timeout_seconds=20))
         return extract_folder(
-            ExtractOptions(tmp_path / "videos", tmp_path / store, settings, **options), say
+            ExtractOptions(
+                options.pop("videos", tmp_path / "videos"), tmp_path / store, settings, **options
+            ),
+            say,
         )
 
     return run

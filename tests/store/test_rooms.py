@@ -14,6 +14,8 @@ BELOW = {
     "recovery": {"format", "places"},
     "text_writer": {"lock", "format", "places"},
     "commit": {"recovery", "lock", "format", "places"},
+    "collection": {"places"},
+    "renaming": {"commit", "format", "places"},
     "running": {"commit", "lock", "places"},
     "checks": {"commit", "text_writer", "reader", "lock", "format", "places", "zarr_library"},
     "packing": {"checks", "commit", "lock", "format", "places", "zarr_library"},

@@ -24,7 +24,7 @@ from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, t
 from avqa.machine import choose_device, give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
-from avqa.pipelines.engine.job import fingerprint
+from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.pipelines.questions.encode import distinct_texts
 from avqa.store.format.recipe_diff import diff_features, recipe_hash, require_same

@@ -17,6 +17,7 @@ from avqa.extract.recipe import feature_recipe
 from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource
 from avqa.machine import num_gpus
+from avqa.pipelines.engine.files import in_bucket
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.lock import read_holder
@@ -98,7 +99,7 @@ def check_videos(jobs: Sequence[VideoJob]) -> None:
     Raises:
         EnvironmentFailure: not one of them is.
     """
-    if not any(os.path.exists(job.path) for job in jobs):
+    if not any(in_bucket(job.path) or os.path.exists(job.path) for job in jobs):
         job = jobs[0]
         folder = job.path.removesuffix(job.relpath).rstrip(os.sep) or os.sep
         what = f"none of {len(jobs)} videos" if os.path.isdir(folder) else "no such folder"

@@ -16,7 +16,8 @@ from avqa import surroundings
 from avqa.errors import AvqaError, EnvironmentFailure, StoreError
 from avqa.pipelines.cluster.environment import Environment, check_videos, check_worker
 from avqa.pipelines.engine.engine import Engine, EngineConfig
-from avqa.pipelines.engine.job import VideoJob, fingerprint
+from avqa.pipelines.engine.files import fingerprint
+from avqa.pipelines.engine.job import VideoJob
 from avqa.pipelines.engine.ticket import Ticket
 from avqa.store.format.records import Fingerprint, RowFlag, VideoRecord
 from avqa.store.format.schema import FeatureSpec

@@ -28,6 +28,7 @@ from avqa.extract.settings import Settings
 from avqa.extract.weights import WeightsSource, load_state
 from avqa.machine import give_memory_back, num_cores
 from avqa.pipelines.engine.batching import Batch, Batcher
+from avqa.pipelines.engine.files import at_hand
 from avqa.pipelines.engine.job import VideoJob
 from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, inputs_of
 
@@ -171,7 +172,7 @@ class Engine:
                     if self._draining.is_set():
                         future.set_result(None)
                     else:
-                        self._decode_video(decoder, job, future)
+                        self._decode_job(decoder, job, future)
                 except BaseException as error:  # a defect: no video may hang silently
                     self._fatal(error)
                 finally:
@@ -179,11 +180,26 @@ class Engine:
         finally:
             decoder.close()
 
-    def _decode_video(
+    def _decode_job(
         self, decoder: DecoderProcess, job: VideoJob, future: Future[Ticket | None]
     ) -> None:
+        try:
+            with at_hand(job.path) as path:
+                self._decode_video(decoder, job, path, future)
+        except MediaError as error:
+            ticket = Ticket(job, self.config.settings.chunk_seconds, self._finish(future))
+            ticket.failure = error
+            ticket.end_decoding()
+
+    def _decode_video(
+        self,
+        decoder: DecoderProcess,
+        job: VideoJob,
+        path: str,
+        future: Future[Ticket | None],
+    ) -> None:
         request = Request(
-            job.path,
+            path,
             tuple(inputs_of(job.features)),
             self.config.settings,
             self.config.limits,

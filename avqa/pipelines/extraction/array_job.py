@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from avqa.errors import ConfigError, StoreError, StoreLocked
-from avqa.pipelines.extraction.sources import Source, printable
+from avqa.pipelines.extraction.collection.sources import Source, printable
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.format.runs import FINISHED

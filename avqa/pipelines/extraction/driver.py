@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from avqa.errors import AvqaError, EnvironmentFailure, Stopped, StorageFailure
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.executor import Bundle, Executor, WorkerLost
-from avqa.pipelines.engine.job import VideoJob, fingerprint
+from avqa.pipelines.engine.files import fingerprint
+from avqa.pipelines.engine.job import VideoJob
 from avqa.pipelines.extraction.progress import Progress
 from avqa.signals import Signals
 from avqa.store.commit import Store

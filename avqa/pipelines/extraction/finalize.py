@@ -32,6 +32,7 @@ from avqa.pipelines.extraction.array_job import (
 from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.pipelines.extraction.run import RunReport, check_recipes, machine
 from avqa.signals import StopSignals
+from avqa.store.collection import read_collection, write_collection
 from avqa.store.commit import Store
 from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
@@ -219,6 +220,7 @@ class _Merger:
             check_recipes(store, recipes)
             lacks = unfinished(self._path, self._videos, run_id=self._lock.run_id)
             _refuse_unfinished(self._path, lacks)
+            _merge_collections(self._path, parts)
             self._merge(store, parts, recipes)
         return report
 
@@ -406,6 +408,18 @@ def _outdated(store: Store, records: Sequence[VideoRecord]) -> Iterator[tuple[in
 
 def _content(file: Fingerprint) -> tuple[int, str]:
     return file.size, file.quick_hash
+
+
+def _merge_collections(path: StorePath, parts: Sequence[Store]) -> None:
+    """What the parts' runs remembered, in the store, too."""
+    known = read_collection(path)
+    for part in parts:
+        made = read_collection(part.path)
+        for root in made.roots:
+            known = known.with_root(root)
+        known = replace(known, weights=made.weights or known.weights)
+    with storage_errors(f"store {str(path)!r}"):
+        write_collection(path, known)
 
 
 def _copy_runs(part: Store, store: Store) -> None:

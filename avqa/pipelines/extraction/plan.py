@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from avqa import machine
 from avqa.errors import MediaError
@@ -13,10 +14,13 @@ from avqa.extract import encoders, weights
 from avqa.extract.decoder.process import DecoderProcess, Footer, Request
 from avqa.extract.settings import Settings
 from avqa.pipelines.engine.engine import EngineSize
+from avqa.pipelines.engine.files import at_hand
 from avqa.pipelines.engine.ticket import inputs_of
 from avqa.pipelines.extraction.array_job import assigned, fixed_videos
+from avqa.pipelines.extraction.collection.roots import judge
+from avqa.pipelines.extraction.collection.sources import Source, select
 from avqa.pipelines.extraction.run import ExtractOptions
-from avqa.pipelines.extraction.sources import Source, discover, select
+from avqa.store.collection import read_collection
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath, free_bytes
@@ -107,18 +111,18 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
     """
     settings = options.settings
     source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
-    found = discover(
-        options.videos,
-        extensions=options.extensions,
-        id_rule=options.id_rule,
-        follow_links=options.follow_links,
-    )
+    root, found = options.find()
     sources = select(found.sources, options.ids, options.limit)
+    if Store.exists(options.store):
+        known = read_collection(options.store)
+        judged = judge(Store.open(options.store), known, root, found.sources)
+        kept = {name.video_id for name in judged.renamed.values()}
+        sources = [source for source in sources if source.video_id not in kept]
     stores = [options.store]
     if options.partition is not None:
         videos = fixed_videos(options.store, options.partition, sources)
         sources, _ = assigned(
-            videos, options.partition, options.videos, found=found.sources, chosen=sources
+            videos, options.partition, Path(root.folder), found=found.sources, chosen=sources
         )
         stores.append(options.partition.folder(options.store))
     for store in stores:
@@ -137,7 +141,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         network_cost = _measure_networks(settings, source)
     return Plan(
         num_videos=len(sources),
-        notes=tuple(found.notes()),
+        notes=tuple(options.notes(found)),
         num_probed=len(lengths),
         mean_seconds=sum(lengths) / len(lengths) if lengths else 0.0,
         decode_cost=decode_cost,
@@ -174,17 +178,19 @@ def _measure_videos(
     with DecoderProcess(settings.decoder) as decoder:
         for video in _spread(sources, NUM_PROBED):
             try:
-                lengths.append(decoder.probe(video.path, settings, limits).duration)
+                with at_hand(video.path) as path:
+                    lengths.append(decoder.probe(path, settings, limits).duration)
                 readable.append(video)
             except MediaError:
                 continue  # the run itself will record why
         inputs = tuple(inputs_of(settings.features))
         for video in _spread(readable, NUM_DECODED) if readable else []:
             try:
-                for item in decoder.decode(Request(video.path, inputs, settings, limits)):
-                    if isinstance(item, Footer):
-                        spent += sum(item.seconds.values())
-                        decoded += lengths[readable.index(video)]
+                with at_hand(video.path) as path:
+                    for item in decoder.decode(Request(path, inputs, settings, limits)):
+                        if isinstance(item, Footer):
+                            spent += sum(item.seconds.values())
+                            decoded += lengths[readable.index(video)]
             except MediaError:
                 continue
     return lengths, spent / decoded if decoded else 0.0

@@ -9,6 +9,7 @@ from avqa.errors import AvqaError
 from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
+from avqa.pipelines.engine.files import in_bucket
 from avqa.pipelines.engine.job import VideoJob
 
 MAX_PROBED = 50
@@ -38,6 +39,8 @@ class LengthProbe:
         decoder = DecoderProcess(self._settings.decoder)
         try:
             for job in self._jobs:
+                if in_bucket(job.path):  # it would be copied twice
+                    continue
                 if self._ended.is_set():
                     return
                 try:

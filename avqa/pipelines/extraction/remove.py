@@ -11,7 +11,7 @@ import numpy as np
 
 from avqa.errors import ConfigError, nearest
 from avqa.pipelines.extraction.array_job import refuse_parts
-from avqa.pipelines.extraction.sources import read_ids
+from avqa.pipelines.extraction.collection.sources import read_ids
 from avqa.store.commit import Store
 from avqa.store.format.chunks import object_sizes
 from avqa.store.format.layout import refuse_packed

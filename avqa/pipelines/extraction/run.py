@@ -20,6 +20,7 @@ from avqa.addresses import page
 from avqa.errors import (
     Aborted,
     AvqaError,
+    ConfigError,
     PartialFailure,
     RecipeMismatch,
     StorageFailure,
@@ -40,11 +41,14 @@ from avqa.pipelines.extraction.array_job import (
     refuse_held,
     refuse_parts,
 )
+from avqa.pipelines.extraction.collection.roots import find, judge
+from avqa.pipelines.extraction.collection.settle import remember, settle
+from avqa.pipelines.extraction.collection.sources import Discovery, IdRule, Source, select
 from avqa.pipelines.extraction.driver import Driver
 from avqa.pipelines.extraction.probe import LengthProbe
 from avqa.pipelines.extraction.progress import Durations, Progress, shares
-from avqa.pipelines.extraction.sources import EXTENSIONS, IdRule, Source, discover, select
 from avqa.pipelines.extraction.work import Held, Work, find_work
+from avqa.store.collection import Root, read_collection
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign, refuse_packed
 from avqa.store.format.runs import new_run_id, plain
@@ -62,15 +66,23 @@ class ExtractOptions:
     videos: Path
     store: StorePath
     settings: Settings = field(default_factory=Settings)
+    followed: str = ""
+    """Which of the settings are the store's, as options; for the user."""
     scheduler: str = "local"
     slurm: ClusterConfig | None = None
     partition: Partition | None = None
     """Extract this task's share of the videos, into a part of ``store``."""
     ids: Path | None = None
     limit: int | None = None
-    extensions: tuple[str, ...] = EXTENSIONS
-    id_rule: IdRule = "relpath"
+    root: str | None = None
+    """Begins the ids of these videos; None: as the store has it."""
+    extensions: tuple[str, ...] | None = None
+    """Files that are taken; None: as the store has it, else the usual ones."""
+    id_rule: IdRule | None = None
+    """None: as the store has it, else relpath."""
     follow_links: bool = False
+    prune: bool = False
+    """Remove the videos from the store that have no file any more."""
     retry_failed: bool = False
     accept_partial: bool = False
     max_lost_sound: float = MAX_LOST_SOUND
@@ -79,6 +91,26 @@ class ExtractOptions:
     limits: Limits = field(default_factory=Limits)
     decoders: int | None = None
     log_json: bool = False
+
+    def find(self) -> tuple[Root, Discovery]:
+        """The videos, with ids as the store has them.
+
+        Raises:
+            ConfigError: there are none, or two share an id.
+        """
+        return find(
+            self.videos,
+            read_collection(self.store),
+            name=self.root,
+            id_rule=self.id_rule,
+            extensions=self.extensions,
+            follow_links=self.follow_links,
+        )
+
+    def notes(self, found: Discovery) -> list[str]:
+        """What is to be said before anything is done."""
+        followed = [f"as the store has it: {self.followed}"] if self.followed else []
+        return [*followed, *found.notes()]
 
     def engine(self, source: weights.WeightsSource) -> EngineConfig:
         """What every worker's engine is to do, with weights from ``source``."""
@@ -104,6 +136,10 @@ class RunReport:
     failed: int = 0
     failed_before: int = 0
     without_audio: int = 0
+    renamed: int = 0
+    """Videos that are there under another id now."""
+    pruned: int = 0
+    """Videos that were removed since they have no file any more."""
     with_warnings: int = 0
     """Videos that a reader warned of; ``warnings_path`` is the table of what it said."""
     rows: int = 0
@@ -124,6 +160,10 @@ class RunReport:
             parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
         if self.without_audio:
             parts.append(f"{self.without_audio} without audio")
+        if self.renamed:
+            parts.append(f"{self.renamed} renamed")
+        if self.pruned:
+            parts.append(f"{self.pruned} removed")
         parts += self._warned()
         speed = ""
         if self.rows:
@@ -179,12 +219,7 @@ def extract_folder(
     """
     started = time.monotonic()
     is_remote(options.scheduler)  # refuses an unknown one before anything is made
-    found = discover(
-        options.videos,
-        extensions=options.extensions,
-        id_rule=options.id_rule,
-        follow_links=options.follow_links,
-    )
+    root, found = options.find()
     sources = select(found.sources, options.ids, options.limit)
     source = weights.resolve(
         options.settings.weights, encoders.weights_of(options.settings.features)
@@ -192,7 +227,7 @@ def extract_folder(
     recipes = build_recipes(options.settings, source)
     run_id = new_run_id()
     note = functools.partial(_note, say, as_json=options.log_json)
-    for line in found.notes():
+    for line in options.notes(found):
         note(line)
     refuse_foreign(options.store, "--out")
     refuse_packed(options.store)
@@ -200,8 +235,8 @@ def extract_folder(
     if options.partition is None:
         refuse_parts(options.store)
     else:
-        earlier = _check_whole(options, recipes)
-        options, sources = _take_share(options, found.sources, sources, note)
+        earlier = _check_whole(options, recipes, root, found.sources)
+        options, sources = _take_share(options, root, found.sources, sources, note)
     report = RunReport(run_id, options.store, len(sources))
 
     def ended(reason: str) -> dict[str, Any]:
@@ -216,6 +251,11 @@ def extract_folder(
         asked = {"argv": sys.argv, "environment": machine(), **plain(options)}
         create = functools.partial(_create, options, recipes, lock, len(sources))
         with running(options.store, lock, asked, ended, create=create) as store:
+            check_recipes(store, recipes)
+            if options.partition is None:
+                settled = settle(store, root, found.sources, options.prune, run_id, note)
+                report.renamed, report.pruned = settled
+            remember(options.store, root, options.settings.weights)
             _add(store, options.settings, recipes, sources)
             work = _take_up(store, options, sources, earlier, report, note)
             if work.jobs:
@@ -252,24 +292,38 @@ def _take_up(
     return work
 
 
-def _check_whole(options: ExtractOptions, recipes: dict[str, Any]) -> Held | None:
+def _check_whole(
+    options: ExtractOptions, recipes: dict[str, Any], root: Root, sources: Sequence[Source]
+) -> Held | None:
     """What the store that the parts are for holds already: no task writes to it."""
+    if options.prune:
+        raise ConfigError(
+            "--prune with --partition; expected one of them: a task removes nothing; prune after"
+            " `avqa finalize`"
+        )
     refuse_held(options.store, steal=options.steal_lock)
     if not Store.exists(options.store):
         return None
     store = Store.open(options.store)
     check_recipes(store, recipes)
+    judge(store, read_collection(options.store), root, sources)
     return Held(store)
 
 
 def _take_share(
-    options: ExtractOptions, found: list[Source], chosen: list[Source], note: Callable[[str], None]
+    options: ExtractOptions,
+    root: Root,
+    found: list[Source],
+    chosen: list[Source],
+    note: Callable[[str], None],
 ) -> tuple[ExtractOptions, list[Source]]:
     """A task is an ordinary extraction of its share into its part."""
     assert options.partition is not None
     videos = fix_videos(options.store, options.partition, chosen)
     refuse_held(options.store, steal=options.steal_lock)  # one that began at the same moment
-    share, notes = assigned(videos, options.partition, options.videos, found=found, chosen=chosen)
+    share, notes = assigned(
+        videos, options.partition, Path(root.folder), found=found, chosen=chosen
+    )
     for line in notes:
         note(line)
     return replace(options, store=options.partition.folder(options.store)), share
@@ -304,7 +358,6 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
-    check_recipes(store, recipes)
     new = [spec for spec in feature_specs(settings) if spec.name not in store.features()]
     if new:
         store.add_features(new, {spec.name: recipes[spec.name] for spec in new})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from avqa.pipelines.extraction.array_job import part_lines, read_videos, refuse_parts
+from avqa.pipelines.extraction.collection.roots import root_lines
 from avqa.store.checks.summary import summary, warning_lines
+from avqa.store.collection import read_collection
 from avqa.store.commit import Store
 from avqa.store.packing.pack import PackReport, pack
 from avqa.store.places.files import StorePath
@@ -25,7 +27,9 @@ def status_lines(path: StorePath, *, warnings: bool = False) -> list[str]:
     of_parts = part_lines(path)
     if of_parts and not Store.exists(path):
         return of_parts
-    return [*summary(path).lines(), *of_parts]
+    known = read_collection(path)
+    of_roots = root_lines(Store.open(path), known) if known.roots else []
+    return [*summary(path).lines(), *of_roots, *of_parts]
 
 
 def _warnings(path: StorePath) -> list[str]:

@@ -15,9 +15,11 @@ from avqa.addresses import page
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import RULES, RULES_KEY, settings_from
+from avqa.pipelines.engine.files import in_bucket
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.store.checks.report import Level, VerifyReport
 from avqa.store.checks.verify import verify
+from avqa.store.collection import read_collection
 from avqa.store.places.files import StorePath
 from avqa.store.reader import FeatureStore
 
@@ -36,7 +38,8 @@ def verify_store(
     """
     if level not in LEVELS:
         raise ConfigError(f"level={level!r}; expected {', '.join(LEVELS)}; check --level")
-    if level == "sample" and videos is None:
+    roots = read_collection(store).roots
+    if level == "sample" and videos is None and not roots:
         raise ConfigError(
             "level='sample' extracts videos again; expected the folder they are in;"
             " give it with --videos"
@@ -44,7 +47,8 @@ def verify_store(
     if level != "sample":
         return verify(store, cast(Level, level), repair, end_of_text=_end_of_text)
     with contextlib.ExitStack() as stack:
-        again = _Again(FeatureStore(store), str(videos), stack)
+        folders = [str(videos)] if videos is not None else [root.folder for root in roots]
+        again = _Again(FeatureStore(store), folders, stack)
         return verify(
             store,
             "sample",
@@ -65,9 +69,11 @@ def _end_of_text(texts: Sequence[str]) -> list[int]:
 class _Again:
     """Extracts videos of a store again; networks are built once per set of features."""
 
-    def __init__(self, store: FeatureStore, videos: str, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, store: FeatureStore, folders: Sequence[str], stack: contextlib.ExitStack
+    ) -> None:
         self._store = store
-        self._videos = videos
+        self._folders = folders
         self._stack = stack
         self._extractors: dict[tuple[str, ...], VideoExtractor] = {}
 
@@ -91,7 +97,10 @@ class _Again:
             # What was stored is compared as it is: no limit, no judgement of damage.
             extractor = VideoExtractor(settings_from(recipes), _NO_LIMITS, judges=False)
             self._extractors[features] = self._stack.enter_context(extractor)
-        path = os.path.join(self._videos, relpath)
+        places = [os.path.join(folder, relpath) for folder in self._folders]
+        if in_bucket(relpath):
+            places = [relpath]
+        path = next(filter(os.path.exists, places), places[0])
         with warnings.catch_warnings():  # the store has them
             warnings.simplefilter("ignore", VideoWarning)
             return self._extractors[features].extract(path, max_rows=self._store.length(video_id))

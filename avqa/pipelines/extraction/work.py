@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from avqa.pipelines.engine.job import VideoJob, fingerprint
-from avqa.pipelines.extraction.sources import Source
+from avqa.pipelines.engine.files import fingerprint, size_of
+from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.extraction.collection.sources import Source
 from avqa.store.commit import Store
 from avqa.store.format.records import UNKNOWN_FILE, Fingerprint, Status
 
@@ -59,6 +60,27 @@ class Held:
     def is_removed(self, video_id: str) -> bool:
         """Whether the video was removed, see `Store.delete`."""
         return any(state.status == Status.DELETED for state in self.states(video_id).values())
+
+    def has(self, video_id: str) -> bool:
+        """Whether the video has a row and was not removed."""
+        return video_id in self._rows and not self.is_removed(video_id)
+
+    def twins(self, sources: Sequence[Source]) -> list[tuple[str, Source]]:
+        """(id in the store, source) of the sources whose file the store has under that id.
+
+        A source has one for each of its equals. Only files of equal sizes are read.
+        """
+        known: dict[int, list[tuple[str, Fingerprint]]] = {}
+        for video_id, row in self._rows.items():
+            file = self._known.get(row)
+            if file is not None and file.size > 0 and self.has(video_id):
+                known.setdefault(file.size, []).append((video_id, file))
+        found = []
+        for source in sources:
+            alike = known.get(size_of(source.path), ())
+            now = fingerprint(source.path) if alike else None
+            found += [(name, source) for name, file in alike if now and is_equal(now, file)]
+        return found
 
     def stale(self, source: Source) -> tuple[str, ...]:
         """The features that are there but were made from another file than ``source`` is now."""
@@ -130,4 +152,9 @@ def is_same(path: str, known: Fingerprint | None) -> bool:
     if known == UNKNOWN_FILE:
         return True
     now = fingerprint(path, known=known)
-    return now is None or (now.size, now.quick_hash) == (known.size, known.quick_hash)
+    return now is None or is_equal(now, known)
+
+
+def is_equal(one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether two files have the same content, as far as fingerprints tell."""
+    return (one.size, one.quick_hash) == (other.size, other.quick_hash)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, Stopped
-from avqa.pipelines.engine.job import fingerprint
+from avqa.pipelines.engine.files import fingerprint
+from avqa.pipelines.extraction.collection.sources import printable
 from avqa.pipelines.extraction.driver import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS
-from avqa.pipelines.extraction.sources import printable
 from avqa.pipelines.extraction.work import is_same
 from avqa.pipelines.npy.layouts import KINDS, Dtype, Kind, kind_named, kind_of_folder
 from avqa.pipelines.npy.npy_files import BadFile, Header, check_finite, fitted_shape, read_header

@@ -192,12 +192,19 @@ class Ledger:
 
         Bad lines count as far as they tell it.
         """
-        found: dict[int, Fingerprint] = {}
+        return {row: file for row, (_, file) in self._sources().items()}
+
+    def relpaths(self) -> dict[int, str]:
+        """Row → path below the videos folder of that file; bad lines count as far."""
+        return {row: relpath for row, (relpath, _) in self._sources().items()}
+
+    def _sources(self) -> dict[int, tuple[str, Fingerprint]]:
+        found: dict[int, tuple[str, Fingerprint]] = {}
         for segment in self.segments():
             for line in segment.lines():
                 source = source_of(line)
                 if source is not None:
-                    found[source[0]] = source[2]
+                    found[source[0]] = source[1], source[2]
         return found
 
     def failures(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], FeatureRecord]:

@@ -24,6 +24,7 @@ from avqa.store.places.path import StorePath
 SCHEME = "s3://"
 RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=120)}
 """Overloaded servers ask to come back later; one that is not there is given up in half a minute."""
+_BLOCK = 8 << 20
 T = TypeVar("T")
 
 
@@ -202,6 +203,30 @@ class ObjectPath(StorePath):
         import obstore
 
         return float(self._ask(obstore.head)["last_modified"].timestamp())
+
+    def facts(self) -> tuple[int, int]:
+        """Bytes of the object, and the time of its last change in nanoseconds since the epoch.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        import obstore
+
+        found = self._ask(obstore.head)
+        return int(found["size"]), round(found["last_modified"].timestamp() * 1e6) * 1000
+
+    def download(self, to: str) -> None:
+        """Write the object's content into a new file on a disk.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        import obstore
+
+        found = self._ask(obstore.get)
+        with open(to, "wb") as file:
+            for block in self._translated(lambda: found.stream(min_chunk_size=_BLOCK)):
+                file.write(block)
 
     def make_folder(self) -> None:
         """Nothing: buckets know no folders."""

@@ -21,7 +21,7 @@ from helpers.media import fake_reader
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster import executor
 from avqa.pipelines.cluster.environment import feature_recipe
-from avqa.pipelines.engine.job import fingerprint
+from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.array_job import partition_of
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder

@@ -2,7 +2,7 @@
 
 import os
 
-from avqa.pipelines.engine.job import fingerprint
+from avqa.pipelines.engine.files import fingerprint
 
 
 def test_fingerprints_follow_size_and_content(tmp_path):

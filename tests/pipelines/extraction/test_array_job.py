@@ -22,9 +22,9 @@ from avqa.pipelines.extraction.array_job import (
     partition_of,
     read_videos,
 )
+from avqa.pipelines.extraction.collection.sources import Source
 from avqa.pipelines.extraction.finalize import finalize
 from avqa.pipelines.extraction.plan import plan_folder
-from avqa.pipelines.extraction.sources import Source
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.lock import Lock

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from avqa.errors import ConfigError
-from avqa.pipelines.extraction.sources import check_id_rule, discover, select
+from avqa.pipelines.extraction.collection.sources import check_id_rule, discover, select
 
 
 def touch(folder, *names):
@@ -123,7 +123,7 @@ def test_a_folder_that_may_not_be_read_is_said_so(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr("avqa.pipelines.extraction.sources.os.scandir", refusing)
+    monkeypatch.setattr("avqa.pipelines.extraction.collection.sources.os.scandir", refusing)
     found = discover(tmp_path)
     assert ids(found) == ["a"]
     assert found.notes() == [

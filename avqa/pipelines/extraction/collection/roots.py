@@ -1,0 +1,237 @@
+"""Whether a folder of videos is the one that a store was made of, and what became of its files.
+
+Ids are paths below the folder, so that another folder, or the same one named one level off, gives
+other videos the same ids, or the same videos other ones. Files are told apart by their contents.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from avqa.errors import ConfigError, RootMismatch
+from avqa.pipelines.engine.files import in_bucket
+from avqa.pipelines.extraction.collection.manifest import is_list, listed
+from avqa.pipelines.extraction.collection.sources import (
+    EXTENSIONS,
+    Discovery,
+    IdRule,
+    Source,
+    check_id_rule,
+    discover,
+    printable,
+)
+from avqa.pipelines.extraction.work import Held
+from avqa.store.collection import LISTED, Collection, Root
+from avqa.store.commit import Store
+from avqa.store.renaming import NewName
+
+
+def find(
+    videos: Path,
+    known: Collection,
+    *,
+    name: str | None = None,
+    id_rule: IdRule | None = None,
+    extensions: tuple[str, ...] | None = None,
+    follow_links: bool = False,
+) -> tuple[Root, Discovery]:
+    """The videos of a folder or list, with ids as the store has them.
+
+    Args:
+        videos: the folder, or the list.
+        known: what the store remembers: it decides what is not given here.
+        name: begins the ids.
+        id_rule: of a folder's ids.
+        extensions: files that are taken from a folder.
+        follow_links: out of the folder.
+
+    Raises:
+        ConfigError: no such folder or list, nothing taken, or two files that share an id.
+    """
+    path = os.path.abspath(videos)
+    before = [
+        root
+        for root in known.roots
+        if os.path.realpath(root.path) == os.path.realpath(path) and name in (None, root.name)
+    ]
+    root = before[-1] if before else Root(path)
+    root = replace(
+        root,
+        path=path,
+        name=root.name if name is None else check_root_name(name),
+        ids=id_rule or root.ids,
+        extensions=root.extensions if extensions is None else extensions,
+        follow_links=follow_links or root.follow_links,
+    )
+    if is_list(videos):
+        root, found = replace(root, ids=LISTED), listed(videos)
+    else:
+        found = discover(
+            path,
+            extensions=root.extensions or EXTENSIONS,
+            id_rule=check_id_rule(root.ids),
+            follow_links=root.follow_links,
+        )
+    if root.name:
+        found.sources = [
+            replace(source, video_id=f"{root.name}/{source.video_id}") for source in found.sources
+        ]
+    return root, found
+
+
+@dataclass
+class Judgement:
+    """What a store's videos are, seen from a folder that may be theirs."""
+
+    renamed: dict[str, NewName] = field(default_factory=dict)
+    """Id in the store → what the file of the same content is called now."""
+    gone: list[str] = field(default_factory=list)
+    """Ids of other videos of the folder's name whose files are not there any more."""
+
+
+def check_root_name(name: str) -> str:
+    """``name`` if ids can begin with it.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if not name or name.strip("/") != name or any(ord(letter) < 32 for letter in name):
+        raise ConfigError(
+            f"root={name!r}; expected a name that ids begin with, such as real; check --root"
+        )
+    return name
+
+
+def judge(store: Store, known: Collection, root: Root, sources: Sequence[Source]) -> Judgement:
+    """Compare the files of ``root`` with the videos of a store.
+
+    Args:
+        store: the store.
+        known: what it remembers of its roots; nothing where it was made by version 0.1.
+        root: where ``sources`` were found.
+        sources: all of its videos.
+
+    Raises:
+        RootMismatch: an id stands for another file in the store, or most files have other ids
+            there: this is another folder, or another rule for ids.
+    """
+    if not known.roots:
+        return Judgement()
+    held = Held(store)
+    if not any(_is_same(other, root) for other in known.roots):
+        _refuse_others(store, held, known, root, sources)
+    gone = _gone(store, known, root, sources)
+    new = [source for source in sources if not held.has(source.video_id)]
+    renamed: dict[str, NewName] = {}
+    for old, source in held.twins(new) if gone else ():
+        taken = {name.video_id for name in renamed.values()}
+        if old in gone and old not in renamed and source.video_id not in taken:
+            renamed[old] = NewName(source.video_id, source.relpath)
+    return Judgement(renamed, [name for name in gone if name not in renamed])
+
+
+def _gone(store: Store, known: Collection, root: Root, sources: Sequence[Source]) -> list[str]:
+    """Ids of the root's name that have no file in any root of that name."""
+    here = {source.video_id for source in sources}
+    left = [
+        name for name in store.video_ids() if name not in here and _is_of(root.name, name, known)
+    ]
+    if not left:
+        return []
+    relpaths, rows, others = store.ledger.relpaths(), store.rows(), known.named(root.name)
+    return [
+        name
+        for name in left
+        if not any(_has_file(other, relpaths.get(rows[name])) for other in others)
+    ]
+
+
+def _is_same(one: Root, other: Root) -> bool:
+    """Whether two roots give every file the same id."""
+    same_rule = one.ids == other.ids and one.name == other.name
+    return same_rule and os.path.realpath(one.path) == os.path.realpath(other.path)
+
+
+def _is_of(name: str, video_id: str, known: Collection) -> bool:
+    """Whether an id belongs to the roots of a name: the longest that it begins with."""
+    fitting = [r.name for r in known.roots if r.holds(video_id)]
+    return max(fitting, key=len, default="") == name
+
+
+def _has_file(root: Root, relpath: str | None) -> bool:
+    """Whether the file is there; a folder that is not here as a whole tells nothing."""
+    if relpath is None or in_bucket(relpath):  # not extracted, or a rebuilt record; not asked
+        return True
+    return not os.path.isdir(root.folder) or os.path.exists(os.path.join(root.folder, relpath))
+
+
+def _refuse_others(
+    store: Store, held: Held, known: Collection, root: Root, sources: Sequence[Source]
+) -> None:
+    """Make sure that no id stands for two files, and few files for two ids.
+
+    Raises:
+        RootMismatch: otherwise.
+    """
+    common = [source for source in sources if held.has(source.video_id)]
+    differing = [source.video_id for source in common if held.stale(source)]
+    before = ", ".join(_shown(other) for other in known.roots)
+    here = printable(root.path)
+    if differing:
+        raise RootMismatch(
+            f"store {str(store.path)!r} was made of {before}; {len(differing)} of"
+            f" {len(common)} videos in {here!r} with ids that it has are other files, the first is"
+            f" {differing[0]!r}; expected the same files under the same ids; add them under ids of"
+            f" their own with --root NAME, or, if they replace those, first: avqa remove"
+            f" {store.path} --ids FILE"
+        )
+    new = [source for source in sources if not held.has(source.video_id)]
+    twins = {source.video_id: old for old, source in held.twins(new)}
+    if len(twins) > len(common) and 2 * len(twins) >= len(new) and not root.name:
+        first = next(iter(twins))
+        raise RootMismatch(
+            f"store {str(store.path)!r} was made of {before}; it has {len(twins)} of {len(new)} new"
+            f" videos in {here!r} under other ids, the first is {first!r}, there {twins[first]!r};"
+            " expected one id per file; give the folder and --id as before, or take them again"
+            " under ids of their own with --root NAME"
+        )
+
+
+def _shown(root: Root) -> str:
+    rule = "" if root.ids == LISTED else f" with --id {root.ids}"
+    named = f" --root {root.name}" if root.name else ""
+    return f"{printable(root.path)!r}{rule}{named}"
+
+
+def root_lines(store: Store, known: Collection) -> list[str]:
+    """Where the videos of a store are, and how many have no file any more: a line per root."""
+    relpaths, rows = store.ledger.relpaths(), store.rows()
+    here = {root: _is_here(root) for root in known.roots}
+    lines = []
+    for root in known.roots:
+        if not here[root]:
+            lines.append(f"videos from {_shown(root)}: not on this machine")
+            continue
+        line = f"videos from {_shown(root)}"
+        alike = [other for other in known.named(root.name) if here[other]]
+        if root == alike[-1] and len(alike) == len(known.named(root.name)):
+            gone = [
+                name
+                for name in store.video_ids()
+                if _is_of(root.name, name, known)
+                and not any(_has_file(other, relpaths.get(rows[name])) for other in alike)
+            ]
+            if gone:
+                line += (
+                    f": {len(gone)} have no file any more, one is {gone[0]!r}; `avqa extract"
+                    " --prune` removes them"
+                )
+        lines.append(line)
+    return lines
+
+
+def _is_here(root: Root) -> bool:
+    return os.path.exists(root.path)
