@@ -107,9 +107,8 @@ def test_weights_come_from_the_folder_that_they_came_from(tmp_path, monkeypatch)
 def test_from_python_a_clip_is_added_with_the_folder_and_the_store_alone(store, tmp_path):
     fake_reader.write_video(tmp_path / "videos/v1.mp4", seconds=3, seed=1)
     said = []
-    report = avqa.extract(
-        tmp_path / "videos", tmp_path / "store", scheduler="sync", say=said.append
-    )
+    videos, out = tmp_path / "videos", tmp_path / "store"
+    report = avqa.extract(videos, out, scheduler="sync", say=said.append)
     assert (report.extracted, report.finished_before) == (1, 1)
     assert said[0].startswith(f"as the store has it: --features {POOL} --frame-at start ")
     with pytest.raises(RecipeMismatch, match=r"dtype.*set --dtype as the store has it"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.extraction import light as light_encoder
 from helpers.extraction.light import POOL
-from helpers.media import fake_reader
+from helpers.media import clips, fake_reader
 from helpers.store import s3_server
 from helpers.store.stores import store_bytes
 from pipelines.extraction.test_interruption import assert_all_gone, members
@@ -128,3 +128,30 @@ def test_an_array_job_and_a_packed_copy_in_a_bucket(s3, videos, in_a_folder):
         if name != "broken":
             assert np.array_equal(ours.read(name, POOL), theirs.read(name, POOL))
     assert len(bucket_bytes(packed)) < len(bucket_bytes(store))
+
+
+def test_videos_of_a_list_may_lie_in_a_bucket(s3, tmp_path):
+    clip = clips.numbered_clip(tmp_path / "two.mp4", seconds=2)
+    video = store_path(f"s3://{s3_server.BUCKET}/videos/far.mp4")
+    video.write(clip.read_bytes())
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"id,path\nnear,{clip}\nfar,{video}\n", encoding="utf-8")
+    command = [
+        *("extract", "--videos", listed, "--features", POOL, "--weights", "random:0"),
+        *("--scheduler", "sync", "--out", tmp_path / "store"),
+    ]
+    said = run(*command, TMPDIR=str(tmp_path))
+    assert "2 videos: 2 extracted, 0 already there; 4 rows" in said
+    assert not list(tmp_path.glob("avqa-video-*"))  # the copy is gone
+    store = avqa.open_store(tmp_path / "store")
+    assert (store.read("near", POOL) == store.read("far", POOL)).all()
+    assert "2 extracted" not in run(*command)
+    assert "no problem" in run("verify", tmp_path / "store", "--level", "sample")
+    video.unlink()
+    listed.write_text(f"id,path\nlost,{video}\n", encoding="utf-8")
+    assert "1 of 1 videos failed" in run(*command, expect=3)
+    (reason,) = [line for line in run("status", tmp_path / "store").splitlines() if "lost" in line]
+    assert reason == (
+        f"failed: 'lost' all features: unreadable: no object '{video}'; expected the video; correct"
+        " the list"
+    )
