@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,10 @@ def store(tmp_path, videos):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--videos", "nowhere"), "/nowhere' does not exist; expected a folder of videos; give"),
+        (
+            ("--videos", "nowhere"),
+            "/nowhere' does not exist; expected a folder of videos, or a list of them ending",
+        ),
         (("--frame-at", "middle"), "frame_at='middle'; expected one of mid, start, music-avqa"),
         (("--decoder", "opencv"), "no decoder 'opencv'; available: decord, ffmpeg, pyav"),
         (("--features", "clip/frame"), "no feature 'clip/frame'; did you mean"),
@@ -143,7 +147,9 @@ def test_warnings_are_counted_and_listed(tmp_path, videos):
         ("b", "b.mp4", "four"),
     ]
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
-    assert [e for e in events if e["event"] == "warning"] == [
+    assert [
+        {k: v for k, v in e.items() if k != "time"} for e in events if e["event"] == "warning"
+    ] == [
         {"event": "warning", "video": hostile, "warnings": ["one, \n two", "three"]},
         {"event": "warning", "video": "b", "warnings": ["four"]},
     ]
@@ -330,6 +336,9 @@ def test_verify_by_sample_extracts_again(videos, store):
     code, out, _ = avqa("verify", store, "--level", "sample", "--videos", videos, "--n", "2")
     assert code == 6
     assert "sample: light/pool video='a'" in out
+    code, out, _ = avqa("verify", store, "--level", "sample")  # where they were before
+    assert code == 6
+    (store / "collection.json").unlink()
     code, _, err = avqa("verify", store, "--level", "sample")
     assert code == 2
     assert "give it with --videos" in err
@@ -362,11 +371,20 @@ def test_plan_runs_nothing(tmp_path, videos):
 
 
 def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatch):
-    monkeypatch.setattr("avqa.pipelines.extraction.progress.INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("avqa.pipelines.extraction.progress.LINE_SECONDS", 0.0)
     (videos / "c.mp4").write_text("no JSON", encoding="utf-8")
     _, _, err = extract(videos, tmp_path / "store", "--log-json")
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert {event["event"] for event in events} >= {"progress", "failed"}
+    assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
+    (start,) = [event for event in events if event["event"] == "start"]
+    assert (start["videos"], start["there"], start["todo"]) == (3, 0, 3)
+    videos = {event["video"]: event for event in events if event["event"] == "video"}
+    assert videos["a"]["status"] == {"light/pool": "ok"}
+    assert (videos["a"]["rows"], videos["a"]["seconds"]) == (2, 2.0)
+    assert videos["c"]["status"] == {"light/pool": "failed"}
+    assert events[-1]["event"] == "end"
+    assert (events[-1]["reason"], events[-1]["extracted"], events[-1]["failed"]) == ("done", 2, 1)
     progress = [event for event in events if event["event"] == "progress"][-1]
     assert (progress["done"], progress["failed"], progress["total"]) == (2, 1, 3)
     assert len(events) == len(err.splitlines()) - 1  # the last line is the error

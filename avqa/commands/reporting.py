@@ -19,6 +19,7 @@ from avqa.addresses import ISSUES
 from avqa.errors import AvqaError, EnvironmentFailure
 from avqa.faults import of_machine
 from avqa.machine import check_interpreter
+from avqa.terminal import say as say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,15 +69,6 @@ def _show(error: BaseException, line: str) -> None:
         if os.environ.get("AVQA_DEBUG"):
             traceback.print_exception(error)
     say("avqa: " + line.replace("\n", " "))
-
-
-def say(line: str) -> None:
-    """A line of progress or advice: to stderr, so that stdout holds the result alone.
-
-    Where it cannot be written, as on a full disk, the work goes on: no result depends on it.
-    """
-    with contextlib.suppress(OSError):
-        typer.echo(line, err=True)
 
 
 def _threads_start() -> bool:

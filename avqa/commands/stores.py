@@ -53,7 +53,7 @@ def verify(
     from avqa.store.places.files import store_path
 
     report = verify_store(
-        store_path(store), level=level, videos=videos, num_videos=n, repair=repair
+        store_path(store), level=level, videos=videos, num_videos=n, repair=repair, say=say
     )
     for line in report.lines():
         typer.echo(line)

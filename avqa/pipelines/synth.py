@@ -24,6 +24,7 @@ from avqa.datasets._synth.score import Scene, Settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, settings_entry, truth, write_json
 from avqa.errors import ConfigError, StorageFailure
 from avqa.machine import num_cores
+from avqa.telling import counting
 from avqa.units import clock
 
 TRUTH, ANNOTATIONS, VIDEOS = "truth.json", "annotations", "videos"
@@ -173,10 +174,10 @@ def _render_all(
     )
     try:
         waiting = [pool.submit(render, settings, number, path) for number, path in clips.items()]
-        for done, future in enumerate(as_completed(waiting), 1):
-            future.result()
-            if done % 50 == 0:
-                say(f"{done} of {len(clips)} clips rendered")
+        with counting(say, "synth", len(clips), "clips rendered") as count:
+            for future in as_completed(waiting):
+                future.result()
+                count.step()
     finally:
         pool.shutdown(cancel_futures=True)
 

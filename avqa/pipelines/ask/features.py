@@ -28,6 +28,7 @@ from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.pipelines.questions.encode import distinct_texts
 from avqa.store.format.recipe_diff import diff_features, recipe_hash, require_same
+from avqa.telling import Bar
 from avqa.training.run import Member
 from avqa.training.settings import TrainSettings
 
@@ -163,7 +164,7 @@ def video_rows(
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", VideoWarning)
             chosen = replace(recipe.settings, features=missing)
-            made = _extract(video, chosen, settings.max_seconds)
+            made = _extract(video, chosen, settings.max_seconds, say)
         for warning in told:
             say(f"warning: {warning.message}")
         for name in missing:
@@ -178,9 +179,9 @@ def video_rows(
     return VideoRows(fields, missing)
 
 
-def _extract(video: Path, settings: Settings, max_rows: int) -> dict[str, NDArray[Any]]:
+def _extract(video: Path, settings: Settings, max_rows: int, say: Say) -> dict[str, NDArray[Any]]:
     """Features of one video in the stored type."""
-    with VideoExtractor(settings, Limits()) as extractor:
+    with VideoExtractor(settings, Limits()) as extractor, Bar(say, extractor.shown):
         arrays = extractor.extract(video, max_rows)
     absent = [name for name in settings.features if name not in arrays]
     if absent:

@@ -58,6 +58,12 @@ class Executor(Protocol):
             EnvironmentFailure: no worker comes, so that no result would ever come.
         """
 
+    def under_way(self) -> tuple[int, float]:
+        """Videos finished in bundles that did not come back yet, and seconds of video in them.
+
+        As far as it is known; cheap, and callable from any thread.
+        """
+
     def drain(self) -> None:
         """Let workers begin no further video; results of the rest still come."""
 
@@ -86,6 +92,10 @@ class InProcess:
 
     def check(self, left: int) -> None:
         """There is nothing that could go missing."""
+
+    def under_way(self) -> tuple[int, float]:
+        """See `Executor`."""
+        return self._extractor.under_way()
 
     def drain(self) -> None:
         """Begin no further video."""

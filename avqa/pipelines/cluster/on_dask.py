@@ -11,8 +11,9 @@ import queue
 import signal
 import socket
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import avqa
@@ -23,6 +24,7 @@ from avqa.pipelines.cluster.worker import WorkerConfig, drain_worker, end_run
 
 CONNECT_SECONDS = 20
 WORKERS_SECONDS = 60
+METRICS_SECONDS = 2.0
 DASK_CONFIG = {
     # A dead worker must be seen at once: the driver itself resubmits its videos one by one.
     "distributed.scheduler.allowed-failures": 0,
@@ -94,6 +96,8 @@ class OnDask:
         self._config = pickle.dumps(config)
         self._task = _bundle_task()
         self._serial = itertools.count()
+        self._under_way = (0, 0.0)
+        self._asked = time.monotonic()
         self._futures: dict[Any, distributed.Future[Any]] = {}
 
     def window(self) -> int:
@@ -136,6 +140,13 @@ class OnDask:
             self._drain_workers(self._drained)
         elif self._jobs is not None:
             self._jobs.keep(left)
+        if time.monotonic() - self._asked >= METRICS_SECONDS:
+            self._asked = time.monotonic()
+            self._under_way = _told_by(self._client.scheduler_info(-1)["workers"], self._name)
+
+    def under_way(self) -> tuple[int, float]:
+        """See `Executor`; what the workers told last."""
+        return self._under_way
 
     def drain(self) -> None:
         """Tell every worker, also those that come later, since bundles may wait for them."""
@@ -171,6 +182,12 @@ class OnDask:
         if self._cluster is not None:
             self._cluster.close(timeout=10)
         self._put_back()
+
+
+def _told_by(workers: Mapping[str, Mapping[str, Any]], run: str) -> tuple[int, float]:
+    """The sum of what workers tell of a run, see `avqa.pipelines.cluster.worker`."""
+    told = [worker.get("metrics", {}).get(run, (0, 0.0)) for worker in workers.values()]
+    return sum(int(videos) for videos, _ in told), sum(float(seconds) for _, seconds in told)
 
 
 def connect_local(config: WorkerConfig, gpus: Sequence[str]) -> OnDask:

@@ -95,6 +95,11 @@ class Extractor:
         writer = ChunkWriter(config.store, config.specs, config.engine.settings.chunk_seconds)
         return Engine(config.engine, writer, self._draining)
 
+    def under_way(self) -> tuple[int, float]:
+        """Videos finished in bundles in progress, and seconds of video done in them."""
+        engine = self._engine
+        return engine.under_way() if engine is not None else (0, 0.0)
+
     def drain(self) -> None:
         """Begin no further video, also if nothing was begun yet; does not wait for a start."""
         self._draining.set()
@@ -150,6 +155,7 @@ class DaskWorker(Protocol):
     """What is used of `distributed.Worker`."""
 
     plugins: dict[str, Any]
+    metrics: dict[str, Any]
 
 
 def run_bundle(
@@ -179,6 +185,7 @@ def _end_abandoned(worker: DaskWorker) -> None:
     for name, other in list(worker.plugins.items()):
         if isinstance(other, Extractor) and other.is_abandoned():
             worker.plugins.pop(name, None)
+            worker.metrics.pop(name, None)
             other.close()
 
 
@@ -190,6 +197,7 @@ def drain_worker(run: str, config: bytes, dask_worker: DaskWorker) -> None:
 def end_run(run: str, dask_worker: DaskWorker) -> None:
     """End the run's children and threads on this worker; run by ``client.run``."""
     if run in dask_worker.plugins:
+        dask_worker.metrics.pop(run, None)
         dask_worker.plugins[run].close()
         del dask_worker.plugins[run]
 
@@ -197,6 +205,8 @@ def end_run(run: str, dask_worker: DaskWorker) -> None:
 def _extractor(worker: DaskWorker, run: str, config: bytes, where: str = "") -> Extractor:
     """This worker's extractor of a run, made of the pickled `WorkerConfig` at the first call."""
     if run not in worker.plugins:
-        worker.plugins.setdefault(run, Extractor(pickle.loads(config), where))
+        extractor = worker.plugins.setdefault(run, Extractor(pickle.loads(config), where))
+        # Goes to the scheduler with the worker's signs of life.
+        worker.metrics[run] = lambda _: list(extractor.under_way())
     found: Extractor = worker.plugins[run]
     return found

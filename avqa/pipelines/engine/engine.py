@@ -112,6 +112,8 @@ class Engine:
             queue.SimpleQueue()
         )
         self._draining = draining or threading.Event()
+        self._under_way: dict[int, Ticket] = {}
+        """Row → ticket of what `run` has not given back yet."""
         self._error: BaseException | None = None
         self._decoders = [DecoderProcess(config.settings.decoder) for _ in range(size.decoders)]
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="avqa-write")
@@ -142,7 +144,14 @@ class Engine:
         while self._error is None and not all(future.done() for future in futures):
             wait(futures, timeout=0.5)
         done = [future.result() for future in futures if future.done()]
+        for job in jobs:
+            self._under_way.pop(job.row, None)
         return [ticket for ticket in done if ticket is not None], self._error
+
+    def under_way(self) -> tuple[int, float]:
+        """Videos finished in the runs in progress, and seconds of video done in them."""
+        tickets = list(self._under_way.values())
+        return sum(t.is_finished for t in tickets), sum(t.seconds_done for t in tickets)
 
     def close(self) -> None:
         """End all children, and within ten seconds all threads; videos under way are lost."""
@@ -210,6 +219,7 @@ class Engine:
             ticket = Ticket(
                 job, self.config.settings.chunk_seconds, self._finish(future), attempt=attempt
             )
+            self._under_way[job.row] = ticket
             try:
                 self._read(decoder, ticket, request)
             except MediaError as error:

@@ -69,6 +69,17 @@ class Ticket:
         self._filling: dict[tuple[str, int], _Filling] = {}
         self._written: dict[str, dict[int, ChunkRecord]] = {}
         self._errors: dict[str, MediaError] = {}
+        self._delivered = 0
+
+    @property
+    def seconds_done(self) -> float:
+        """Rows that there are, in the mean over the features."""
+        return self._delivered / len(self.job.features)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will come."""
+        return not self._decoding and not self._outstanding
 
     def hold(self, count: int) -> None:
         """Count ``count`` more outstanding items."""
@@ -107,6 +118,7 @@ class Ticket:
         assert self.header is not None  # rows exist only after the header
         full = []
         with self._lock:
+            self._delivered += len(values)
             done = 0
             while done < len(values):
                 row = first_row + done

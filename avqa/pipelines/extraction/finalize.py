@@ -29,7 +29,6 @@ from avqa.pipelines.extraction.array_job import (
     read_videos,
     unfinished,
 )
-from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.pipelines.extraction.run import RunReport, check_recipes, machine
 from avqa.signals import StopSignals
 from avqa.store.collection import read_collection, write_collection
@@ -55,6 +54,7 @@ from avqa.store.places.files import (
     with_retries,
 )
 from avqa.store.running import running
+from avqa.telling import counting
 from avqa.units import clock, size
 
 BATCH = 500
@@ -259,8 +259,10 @@ class _Merger:
 
     def _move(self, store: Store, items: Sequence[_Item]) -> None:
         mover = _Mover(store)
-        said = time.monotonic()
-        with ThreadPoolExecutor(THREADS) as pool:
+        with (
+            counting(self._say, "finalize", len(items), "videos moved") as count,
+            ThreadPoolExecutor(THREADS) as pool,
+        ):
             for start in range(0, len(items), BATCH):
                 if self._signals.received is not None:
                     raise Stopped(
@@ -272,9 +274,7 @@ class _Merger:
                 with storage_errors(f"store {str(self._path)!r}"):
                     records = [*pool.map(mover.move, batch)]
                 store.commit([record for record in records if record.features])
-                if time.monotonic() - said > INTERVAL_SECONDS:
-                    said = time.monotonic()
-                    self._say(f"{start + len(batch)}/{len(items)} videos moved")
+                count.step(len(batch))
 
     def _count(
         self, store: Store, records: Sequence[VideoRecord], features: tuple[str, ...]

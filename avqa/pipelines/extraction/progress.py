@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from avqa.store.format.records import Status, VideoRecord
+from avqa.store.format.runs import now
+from avqa.telling import LINE_SECONDS, Bar, Pace, Say, Shown
 from avqa.units import clock
 
-INTERVAL_SECONDS = 5.0
-_RATE_WINDOW_SECONDS = 120.0
 STAGES = {"probe": "decode", "decode": "decode", "prepare": "prepare", "sound": "prepare"}
 """Finer stages of a record → the ones shown; others keep their name."""
 
@@ -63,12 +64,14 @@ class Durations:
 
 @dataclass
 class Progress:
-    """Counts of a run and the lines that show them; ``say`` prints one line."""
+    """Counts of a run and how they are shown; ``say`` prints one line, or draws a bar."""
 
     total: int
     durations: Durations
-    say: Callable[[str], None]
+    say: Say
     as_json: bool = False
+    under_way: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+    """Videos finished that were not taken yet, and seconds of video done in those and others."""
     ok: int = 0
     failed: int = 0
     without_audio: int = 0
@@ -77,12 +80,24 @@ class Progress:
     video_seconds: float = 0.0
     n_bytes: int = 0
     stages: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Begin the rate window at zero."""
-        self._window: deque[tuple[float, int, float]] = deque([(self.started, 0, 0.0)])
-        self._said = self.started
+        """Start the clock."""
+        self._pace = Pace()
+        self._taken_seconds = 0.0
+        self._bar = Bar(self.say, self.shown)
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Draw a bar, where there is a terminal."""
+        if not self.as_json:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Take it away."""
+        if not self.as_json:
+            self._bar.__exit__(*error)
 
     @property
     def done(self) -> int:
@@ -102,63 +117,82 @@ class Progress:
             self.rows += len(record.pts)
             self.video_seconds += record.duration
             self.durations.learn(record.video_id, record.duration)
+        before = self.durations.left()
         self.durations.done(record.video_id)
+        self._taken_seconds += max(before - self.durations.left(), 0.0)
         for feature in record.features:
             self.n_bytes += sum(chunk.n_bytes for chunk in feature.chunks)
         for stage, seconds in record.timings.items():
             shown = STAGES.get(stage, stage)
             self.stages[shown] = self.stages.get(shown, 0.0) + seconds
-        now = time.monotonic()
-        self._window.append((now, self.done, self.video_seconds))
-        while now - self._window[0][0] > _RATE_WINDOW_SECONDS and len(self._window) > 2:
-            self._window.popleft()
+        if self.as_json:
+            self.event("video", **_told_of(record))
 
     def event(self, name: str, **values: object) -> None:
         """Say that something happened: a line of text, or of JSON with ``--log-json``."""
         if self.as_json:
-            self.say(json.dumps({"event": name, **values}))
+            self.say(json_line(name, **values))
         else:
             self.say(f"{name}: " + ", ".join(f"{key}={value}" for key, value in values.items()))
 
     def tick(self) -> None:
-        """Say where the run is, at most every five seconds."""
-        now = time.monotonic()
-        if now - self._said >= INTERVAL_SECONDS:
-            self._said = now
-            self.say(json.dumps(self.facts()) if self.as_json else self.line())
+        """Say where the run is, at most every five seconds, where there is no bar."""
+        if not self.as_json:
+            self._bar.tick()
+        elif time.monotonic() - self._said >= LINE_SECONDS:
+            self._said = time.monotonic()
+            self.say(json_line("progress", **self.facts()))
 
-    def facts(self) -> dict[str, object]:
-        """The figures of a progress line."""
-        first, last = self._window[0], self._window[-1]
-        span = max(time.monotonic() - first[0], 1e-9)
-        speed = (last[2] - first[2]) / span
+    def facts(self) -> dict[str, Any]:
+        """Where the run is, videos under way included."""
+        finished, seconds = self.under_way()
+        done = self._taken_seconds + seconds
+        total = max(self._taken_seconds + self.durations.left(), done)
+        left = self._pace.left(done, total)
         return {
-            "event": "progress",
             "done": self.ok,
             "failed": self.failed,
+            "finished": min(self.done + finished, self.total),
             "with_warnings": self.with_warnings,
             "total": self.total,
-            "videos_per_second": round((last[1] - first[1]) / span, 3),
-            "video_hours_per_hour": round(speed, 2),
+            "seconds_done": round(done, 1),
+            "seconds_total": round(total, 1),
+            "video_hours_per_hour": round(self._pace.rate(done), 2),
             "gigabytes": round(self.n_bytes / 1e9, 3),
-            "seconds_left": round(self.durations.left() / speed) if speed else None,
-            "stages": shares(self.stages),
+            "seconds_left": None if left is None else round(left),
+            "stages": shares(dict(self.stages)),
         }
 
-    def line(self) -> str:
-        """The figures as one line of text."""
+    def shown(self) -> Shown:
+        """The figures in words."""
         facts = self.facts()
-        stages = " ".join(f"{name} {share} %" for name, share in shares(self.stages).items())
-        left = facts["seconds_left"]
-        return (
-            f"{self.done}/{self.total} videos"
-            + (f" ({self.failed} failed)" if self.failed else "")
-            + f" | {facts['videos_per_second']} videos/s"
-            f" | {facts['video_hours_per_hour']} h of video per hour"
-            f" | {facts['gigabytes']} GB | "
-            + (f"{clock(float(str(left)))} left" if left is not None else "time left unknown yet")
-            + (f" | {stages}" if stages else "")
+        left, stages = facts["seconds_left"], facts["stages"]
+        pieces = (
+            f"{facts['finished']}/{self.total} videos",
+            f"{clock(left)} left" if left is not None else "time left unknown yet",
+            *([f"{self.failed} failed"] if self.failed else []),
+            f"{facts['video_hours_per_hour']} h of video per hour",
+            f"{facts['gigabytes']} GB",
+            *([" ".join(f"{name} {share} %" for name, share in stages.items())] if stages else []),
         )
+        total = facts["seconds_total"]
+        return Shown(facts["seconds_done"] / total if total else None, pieces)
+
+
+def json_line(event: str, **values: object) -> str:
+    """An event of ``--log-json``: what, when, and its values."""
+    return json.dumps({"event": event, "time": now(), **values})
+
+
+def _told_of(record: VideoRecord) -> dict[str, object]:
+    """What ``--log-json`` says of a finished video."""
+    return {
+        "video": record.video_id,
+        "status": {f.feature: f.status.name.lower() for f in record.features},
+        "rows": len(record.pts),
+        "seconds": record.duration if math.isfinite(record.duration) else None,
+        "processor_seconds": round(sum(record.timings.values()), 3),
+    }
 
 
 def shares(stages: Mapping[str, float]) -> dict[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import platform
 import sys
@@ -46,7 +45,7 @@ from avqa.pipelines.extraction.collection.settle import remember, settle
 from avqa.pipelines.extraction.collection.sources import Discovery, IdRule, Source, select
 from avqa.pipelines.extraction.driver import Driver
 from avqa.pipelines.extraction.probe import LengthProbe
-from avqa.pipelines.extraction.progress import Durations, Progress, shares
+from avqa.pipelines.extraction.progress import Durations, Progress, json_line, shares
 from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.collection import Root, read_collection
 from avqa.store.commit import Store
@@ -174,6 +173,11 @@ class RunReport:
             f"{speed}; {self.reason}"
         )
 
+    def counts(self) -> dict[str, object]:
+        """The figures, for ``--log-json``."""
+        numbers = {key: value for key, value in vars(self).items() if type(value) in (int, float)}
+        return {**numbers, "failures": str(self.report_path) if self.report_path else None}
+
     def _warned(self) -> list[str]:
         """The part of `summary` that tells of warnings, if there are any."""
         if not self.with_warnings:
@@ -241,6 +245,8 @@ def extract_folder(
 
     def ended(reason: str) -> dict[str, Any]:
         report.reason, report.wall_seconds = reason, time.monotonic() - started
+        if options.log_json:
+            say(json_line("end", reason=reason, **report.counts()))
         if reason != DONE and report.extracted + report.failed:
             note(report.summary())
         return plain(report)
@@ -400,14 +406,21 @@ def _run(
     )
     durations = Durations([job.video_id for job in work.jobs])
     progress = Progress(len(work.jobs), durations, say, options.log_json)
+    if options.log_json:
+        jobs, there = len(work.jobs), report.finished_before
+        say(json_line("start", run=run_id, videos=report.taken, there=there, todo=jobs))
+    elif report.finished_before:
+        note(f"already there: {report.finished_before} of {report.taken} videos")
     probe = LengthProbe(work.jobs, settings, options.limits)
     gpus = devices.visible_gpus() if settings.device == "cuda" else ()
     executor = connect(options.scheduler, config, gpus, slurm=options.slurm, note=note)
+    progress.under_way = executor.under_way
     driver = Driver(store, executor, work.jobs, progress, settings, run_id)
     aborted = True
     try:
         probe.start(durations.learn)
-        driver.run()
+        with progress:
+            driver.run()
         aborted = False
     except AvqaError as error:
         aborted = isinstance(error, Aborted)  # else the driver has drained
@@ -428,7 +441,7 @@ def _run(
 
 
 def _note(say: Callable[[str], None], line: str, *, as_json: bool) -> None:
-    say(json.dumps({"event": "note", "text": line}) if as_json else line)
+    say(json_line("note", text=line) if as_json else line)
 
 
 def machine() -> dict[str, str]:

@@ -21,6 +21,7 @@ from avqa.machine import choose_device
 from avqa.pipelines.engine.engine import Engine, EngineConfig
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, Status
+from avqa.telling import Shown
 
 
 class VideoWarning(UserWarning):
@@ -113,6 +114,11 @@ class VideoExtractor:
 
         self._engine.close()
         torch.set_num_threads(self._threads)
+
+    def shown(self) -> Shown:
+        """How far the video is that is being extracted."""
+        _, seconds = self._engine.under_way()
+        return Shown(None, (f"extracting: {seconds:.0f} s of video done",))
 
     def extract(
         self, path: str | os.PathLike[str], max_rows: int | None = None

@@ -22,13 +22,20 @@ from avqa.store.checks.verify import verify
 from avqa.store.collection import read_collection
 from avqa.store.places.files import StorePath
 from avqa.store.reader import FeatureStore
+from avqa.telling import Say, silent
 
 LEVELS = ("size", "crc", "sample")
 _NO_LIMITS = Limits(max_pixels=2**31 - 1, max_length_seconds=1e9, timeout_seconds=86_400)
 
 
 def verify_store(
-    store: StorePath, *, level: str, videos: Path | None, num_videos: int, repair: bool
+    store: StorePath,
+    *,
+    level: str,
+    videos: Path | None,
+    num_videos: int,
+    repair: bool,
+    say: Say = silent,
 ) -> VerifyReport:
     """Check a store; see `avqa.store.checks.verify.verify`.
 
@@ -45,7 +52,7 @@ def verify_store(
             " give it with --videos"
         )
     if level != "sample":
-        return verify(store, cast(Level, level), repair, end_of_text=_end_of_text)
+        return verify(store, cast(Level, level), repair, end_of_text=_end_of_text, say=say)
     with contextlib.ExitStack() as stack:
         folders = [str(videos)] if videos is not None else [root.folder for root in roots]
         again = _Again(FeatureStore(store), folders, stack)
@@ -56,6 +63,7 @@ def verify_store(
             extract=again,
             num_sample=num_videos,
             end_of_text=_end_of_text,
+            say=say,
         )
 
 

@@ -42,6 +42,7 @@ from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath
 from avqa.store.running import running
 from avqa.store.writer import ChunkWriter
+from avqa.telling import counting
 
 MAX_CHUNK_ROWS = 120
 """Rows per chunk object follow the files, up to this: a chunk of maps must fit in memory."""
@@ -313,15 +314,16 @@ class _Importer:
         buffer: list[VideoRecord] = []
         committed = time.monotonic()
         try:
-            for count, name in enumerate(todo):
-                if signals.check():
-                    self._stop(signals, len(todo) - count)
-                buffer.append(self._take(name, rows[name]))
-                late = time.monotonic() - committed >= CHECKPOINT_SECONDS
-                if late or len(buffer) >= CHECKPOINT_RECORDS:
-                    self._say(f"{self._kind.name}: {count + 1}/{len(todo)} files")
-                    self._commit(buffer)
-                    buffer, committed = [], time.monotonic()
+            with counting(self._say, self._kind.name, len(todo), "files") as count:
+                for number, name in enumerate(todo):
+                    if signals.check():
+                        self._stop(signals, len(todo) - number)
+                    buffer.append(self._take(name, rows[name]))
+                    count.step()
+                    late = time.monotonic() - committed >= CHECKPOINT_SECONDS
+                    if late or len(buffer) >= CHECKPOINT_RECORDS:
+                        self._commit(buffer)
+                        buffer, committed = [], time.monotonic()
         finally:
             self._commit(buffer)
 

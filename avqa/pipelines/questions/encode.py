@@ -41,7 +41,6 @@ from avqa.extract.text import (
     tokenise,
 )
 from avqa.machine import choose_device, give_memory_back, num_cores
-from avqa.pipelines.extraction.progress import INTERVAL_SECONDS
 from avqa.signals import Signals
 from avqa.store.format.runs import new_run_id, plain
 from avqa.store.format.schema import FeatureSpec
@@ -50,6 +49,7 @@ from avqa.store.places.files import StorePath, free_bytes, store_path
 from avqa.store.reader import FeatureStore
 from avqa.store.running import running
 from avqa.store.text_writer import NewText, Texts, check_text_recipes, drop_texts
+from avqa.telling import counting
 from avqa.units import clock, size
 
 MOST_SHOWN = 5
@@ -320,9 +320,9 @@ def _encode(
 ) -> None:
     """Encode all pending texts, chunk by chunk; a signal ends it after the forwards under way."""
     encoder = TextEncoder(settings, weights.load_state(ENCODER, source))
-    progress = _Progress(texts.num_pending(), say)
     threads = num_cores() if settings.device == "cpu" else 1
     with (
+        counting(say, "questions", texts.num_pending(), "texts") as count,
         Signals(lambda: say("draining; once more to abort")) as signals,
         ThreadPoolExecutor(threads, initializer=_use_one_core) as pool,
     ):
@@ -336,7 +336,7 @@ def _encode(
                 done = rows[: len(values[FEATURES[0]])]
                 report.n_bytes += texts.write(done, values)
                 report.encoded += len(done)
-                progress.tick(report.encoded)
+                count.step(len(done))
             if signals.check():
                 raise Stopped(
                     signals.received or Signal.SIGINT,
@@ -376,23 +376,6 @@ def _forwards(
         for future in futures:
             future.cancel()
     return outputs
-
-
-class _Progress:
-    """A line at most every five seconds."""
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self._total = total
-        self._say = say
-        self._started = self._said = time.monotonic()
-
-    def tick(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self._said >= INTERVAL_SECONDS:
-            self._said = now
-            rate = done / (now - self._started)
-            left = clock((self._total - done) / rate)
-            self._say(f"{done}/{self._total} texts | {rate:.1f} texts/s | {left} left")
 
 
 def _write_unmatched(store: StorePath, run_id: str, unmatched: Sequence[Question]) -> StorePath:

@@ -32,9 +32,15 @@ class FeatureCheck:
     """Checks one feature and adds to the report."""
 
     def __init__(
-        self, store: Store, feature: str, records: dict[int, FeatureRecord], report: VerifyReport
+        self,
+        store: Store,
+        feature: str,
+        records: dict[int, FeatureRecord],
+        report: VerifyReport,
+        looked_at: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the newest record of every row."""
+        """Take the newest record of every row; ``looked_at`` is called after each."""
+        self._looked_at = looked_at
         self._store = store
         self._feature = feature
         self._records = records
@@ -144,6 +150,7 @@ class FeatureCheck:
         first = len(self._report.problems)
         with ThreadPoolExecutor(max_workers=num_cores()) as pool:
             for row, error in zip(rows, pool.map(_tried(judge), rows), strict=True):
+                self._looked_at()
                 if error is not None:
                     name = self._ids.get(row, "")
                     detail = f"{error.strerror or error}: {error.filename or 'an object'}"

@@ -14,13 +14,16 @@ from avqa.store.checks.report import Problem
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
+from avqa.telling import Say, counting, silent
 
 Extract = Callable[[str, str, tuple[str, ...]], Mapping[str, NDArray[Any]]]
 """(video id, relpath, features) → feature → ``[T, *shape]``, extracted again."""
 LEAST_COSINE = 0.999
 
 
-def check_sample(store: Store, extract: Extract, num_sample: int) -> list[Problem]:
+def check_sample(
+    store: Store, extract: Extract, num_sample: int, say: Say = silent
+) -> list[Problem]:
     """Extract some videos again and compare row by row; those whose file is known."""
     reader = FeatureStore(store.path)
     paths = {r.video_id: r.relpath for s in store.ledger.segments() for r in s.records()}
@@ -31,20 +34,33 @@ def check_sample(store: Store, extract: Extract, num_sample: int) -> list[Proble
     candidates = sorted(name for name, features in ok.items() if features and paths.get(name))
     chosen = random.Random(0).sample(candidates, min(num_sample, len(candidates)))
     problems = []
-    for name in chosen:
-        row = store.rows()[name]
-        try:
-            again = extract(name, paths[name], ok[name])
-        except MediaError as error:
-            detail = str(error)
-            problems.append(Problem("unreadable", "all features", name, row, detail, remedy="none"))
-            continue
-        for feature in ok[name]:
-            wrong = "the file has no such stream any more"
-            if feature in again:
-                wrong = _difference(reader.read(name, feature), again[feature]) or ""
-            if wrong:
-                problems.append(Problem("sample", feature, name, row, wrong))
+    with counting(say, "extracting again", len(chosen), "videos") as count:
+        for name in chosen:
+            problems += _compared(store, reader, extract, name, paths[name], ok[name])
+            count.step()
+    return problems
+
+
+def _compared(
+    store: Store,
+    reader: FeatureStore,
+    extract: Extract,
+    name: str,
+    relpath: str,
+    features: tuple[str, ...],
+) -> list[Problem]:
+    row = store.rows()[name]
+    try:
+        again = extract(name, relpath, features)
+    except MediaError as error:
+        return [Problem("unreadable", "all features", name, row, str(error), remedy="none")]
+    problems = []
+    for feature in features:
+        wrong = "the file has no such stream any more"
+        if feature in again:
+            wrong = _difference(reader.read(name, feature), again[feature]) or ""
+        if wrong:
+            problems.append(Problem("sample", feature, name, row, wrong))
     return problems
 
 

@@ -24,6 +24,7 @@ from avqa.store.format.runs import RUNNING, Runs
 from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.reader import has_random_weights
+from avqa.telling import Say, counting, silent
 
 
 def verify(
@@ -34,6 +35,7 @@ def verify(
     extract: Extract | None = None,
     num_sample: int = 20,
     end_of_text: EndOfText | None = None,
+    say: Say = silent,
 ) -> VerifyReport:
     """Compare a store with its ledger.
 
@@ -46,6 +48,7 @@ def verify(
             give all that was asked for.
         extract: extracts one video again; needed by ``sample``.
         num_sample: videos to extract again.
+        say: shows how far it is.
         end_of_text: texts → positions of their last token, to repair a column of them.
 
     Returns:
@@ -72,11 +75,13 @@ def verify(
             repair_metadata(path, run_id, wrong)
         elif wrong:
             return _only_metadata(path, level, wrong)
-        report = _inspect(Store.open(path, tolerant=True), level)
+        report = _inspect(Store.open(path, tolerant=True), level, say)
         report.problems[:0] = map(_metadata_problem, wrong)
         report.rebuilt_metadata = bool(wrong)
         if level == "sample" and extract is not None:
-            report.problems += check_sample(Store.open(path, tolerant=True), extract, num_sample)
+            report.problems += check_sample(
+                Store.open(path, tolerant=True), extract, num_sample, say
+            )
         if repair and not report.unread and any(p.remedy != "none" for p in report.problems):
             again = functools.partial(_inspect, level="size")
             repair_store(path, run_id, report, again, end_of_text)
@@ -121,7 +126,7 @@ def _only_metadata(path: StorePath, level: Level, wrong: list[WrongMetadata]) ->
     return report
 
 
-def _inspect(store: Store, level: Level) -> VerifyReport:
+def _inspect(store: Store, level: Level, say: Say = silent) -> VerifyReport:
     report = VerifyReport(store.path, level, videos=len(store.video_ids()), packed=store.packed)
     recipes = (*store.recipes().values(), *store.text_recipes().values())
     report.random_weights = any(map(has_random_weights, recipes))
@@ -145,8 +150,9 @@ def _inspect(store: Store, level: Level) -> VerifyReport:
     names = {row: name for name, row in store.rows().items()}
     for array, row, wrong in check_index(store):
         report.problems.append(Problem("index", array, names[row], row, wrong, remedy="columns"))
-    for feature, of_feature in records.items():
-        FeatureCheck(store, feature, of_feature, report).run(level)
+    with counting(say, "verify", sum(map(len, records.values())), "records") as count:
+        for feature, of_feature in records.items():
+            FeatureCheck(store, feature, of_feature, report, count.step).run(level)
     return report
 
 

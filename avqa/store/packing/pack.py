@@ -35,6 +35,7 @@ from avqa.store.lock import LOCK, Lock
 from avqa.store.packing.snapshot import Snapshot
 from avqa.store.places.files import LocalPath, StorePath, storage_errors, store_path, with_retries
 from avqa.store.zarr_library import zarr
+from avqa.telling import counting
 
 MOST_THREADS = 4
 MEMORY_BYTES = 2 * 2**30
@@ -245,9 +246,12 @@ def _pack_feature(
         target = root / feature / shard.name(array.ndim - 2)
         with_retries(functools.partial(target.write, data, durable=False))
 
-    with ThreadPoolExecutor(threads) as pool:
+    with (
+        counting(say, f"pack {feature}", len(shards), "shards") as count,
+        ThreadPoolExecutor(threads) as pool,
+    ):
         for _ in pool.map(write, shards):
-            pass
+            count.step()
     sizes = object_sizes(root, feature)
     for wrong in ShardChecker(root, feature).check(records, sizes, read=True):
         if wrong.kind in {"not_finite", "padding"}:

@@ -49,7 +49,8 @@ def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0
         EnvironmentFailure: out of GPU memory; a process that prepares batches died.
     """
     try:
-        _train(task, make_fabric(task, rank), say, stop)
+        with Progress(say, task.label, task.settings.epochs, task.history) as progress:
+            _train(task, make_fabric(task, rank), progress, stop)
     except torch.OutOfMemoryError as error:
         raise EnvironmentFailure(
             f"{task.label}: out of GPU memory; expected room for"
@@ -62,9 +63,8 @@ def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0
         raise
 
 
-def _train(task: Task, fabric: Fabric, say: Callable[[str], None], stop: StopSignals) -> None:
+def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) -> None:
     settings, head, rank = task.settings, task.head, fabric.global_rank
-    progress = Progress(say, task.label, settings.epochs, task.history)
     load = functools.partial(
         make_loader,
         batch_size=settings.batch_size,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 from torch.utils.data import DataLoader
 
+from avqa.telling import Bar, Shown
 from avqa.training.data.batch import Batch
 from avqa.training.data.batches import VideoGroupedBatches
 from avqa.training.fitting.history import Row, best_epoch
-
-INTERVAL_SECONDS = 5.0
+from avqa.units import clock
 
 
 class Tally:
@@ -57,7 +58,7 @@ class TimedBatches:
 
 
 class Progress:
-    """The lines of one fit; ``say`` prints one."""
+    """The lines of one fit; ``say`` prints one, or draws a bar while this is entered."""
 
     def __init__(
         self, say: Callable[[str], None], label: str, epochs: int, history: Sequence[Row]
@@ -67,11 +68,26 @@ class Progress:
         self._label = label
         self._epochs = epochs
         self._history = history
+        self._bar = Bar(say, self.shown)
+        self._now = Shown(None, (f"{label}: starting",))
         self.begin_epoch()
+
+    def __enter__(self) -> Self:
+        """Draw."""
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Take the bar away."""
+        self._bar.__exit__(*error)
+
+    def shown(self) -> Shown:
+        """Where the fit is."""
+        return self._now
 
     def begin_epoch(self) -> None:
         """Start the clock of an epoch."""
-        self._started = self._said = time.monotonic()
+        self._started = time.monotonic()
 
     def seconds(self) -> float:
         """Since the epoch began."""
@@ -82,7 +98,7 @@ class Progress:
         self._say(f"{self._label}: {text}")
 
     def batch(self, number: int, batches: int, tally: Tally, waited: float) -> None:
-        """Say where the epoch is, at most every five seconds.
+        """Show where the epoch is.
 
         Args:
             number: training batches done in this epoch.
@@ -90,21 +106,26 @@ class Progress:
             tally: with ``loss`` and ``accuracy``.
             waited: seconds waited for data in this epoch.
         """
-        if not self._due():
-            return
         seconds = max(self.seconds(), 1e-9)
         means = tally.means()
-        left = clock(self._left(seconds, number / batches))
-        self.event(
-            f"{self._epoch()} | batch {number}/{batches} | loss {means['loss']:.4f}"
-            f" | accuracy {means['accuracy']:.2%} | {tally.questions / seconds:.0f} questions/s"
-            f" | waiting {waited / seconds:.0%} | {left} left"
+        self._show(
+            number / batches,
+            f"batch {number}/{batches}",
+            f"{clock(self._left(seconds, number / batches))} left",
+            f"loss {means['loss']:.4f}",
+            f"accuracy {means['accuracy']:.2%}",
+            f"{tally.questions / seconds:.0f} questions/s",
+            f"waiting {waited / seconds:.0%}",
         )
 
     def validation(self, number: int, batches: int) -> None:
-        """Say how far validation is, at most every five seconds."""
-        if self._due():
-            self.event(f"{self._epoch()} | validation batch {number}/{batches}")
+        """Show how far validation is."""
+        self._show(1.0, f"validation batch {number}/{batches}")
+
+    def _show(self, of_epoch: float, *pieces: str) -> None:
+        share = (len(self._history) + of_epoch) / self._epochs
+        self._now = Shown(share, (f"{self._label}: {self._epoch()}", *pieces))
+        self._bar.tick()
 
     def end_epoch(self, questions_per_second: float) -> None:
         """Say how the epoch went that was added to the history last."""
@@ -132,17 +153,3 @@ class Progress:
         done = self._history
         epoch = sum(row["seconds"] for row in done) / len(done) if done else seconds / share
         return max((self._epochs - len(done)) * epoch - seconds, 0.0)
-
-    def _due(self) -> bool:
-        now = time.monotonic()
-        if now - self._said < INTERVAL_SECONDS:
-            return False
-        self._said = now
-        return True
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -221,22 +221,29 @@ def test_a_drained_run_says_what_is_left():
 
 def test_progress_counts_rates_and_time_left(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("avqa.pipelines.extraction.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("avqa.telling.time.monotonic", lambda: now[0])
     durations = Durations(["v0", "v1", "v2"])
     said = []
-    progress = Progress(3, durations, said.append, started=now[0])
+    under_way = [(0, 0.0)]
+    progress = Progress(3, durations, said.append, under_way=lambda: under_way[0])
     durations.learn("v0", 4.0)
     durations.learn("v0", 3.0)  # what was declared gives way to what it is
     durations.learn("v2", 9.0)
     assert durations.left() == 3 + 6 + 9  # the mean stands in for v1
     now[0] += 2.0
     progress.take(record(VideoJob(0, "v0", "", "", (FEATURE,))))
-    assert progress.line() == (
-        "1/3 videos | 0.5 videos/s | 1.5 h of video per hour | 0.0 GB | 0:10 left"
-        " | encode 67 % decode 33 %"
+    assert progress.shown().line() == (
+        "1/3 videos | 0:10 left | 1.5 h of video per hour | 0.0 GB | encode 67 % decode 33 %"
     )
+    assert progress.shown().share == 3 / 18
+    under_way[0] = (1, 6.0)  # finished, and its bundle is not back
+    assert progress.shown().share == 9 / 18
+    assert progress.shown().pieces[0] == "2/3 videos"
+    under_way[0] = (0, 0.0)
     progress.take(record(VideoJob(1, "v1", "", "", (FEATURE,)), Status.FAILED))
-    assert progress.line().startswith("2/3 videos (1 failed) | ")
+    assert progress.shown().share == 6 / 15  # with or without rows it is done
+    assert "2/3 videos | " in progress.shown().line()
+    assert " left | 1 failed | " in progress.shown().line()
     progress.tick()
     assert not said
     now[0] += 4.0

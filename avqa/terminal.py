@@ -1,0 +1,98 @@
+"""Standard error as people see it: lines, and on a terminal one bar below them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from avqa.telling import Shown
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+REDRAWN_PER_SECOND = 4
+_BAR_WIDTH = 20
+
+
+class Terminal:
+    """Prints lines to standard error, so that standard output holds the result alone.
+
+    Where they cannot be written, as on a full disk, the work goes on: no result depends on them.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is drawn yet."""
+        self._live: Any = None
+
+    def __call__(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        with contextlib.suppress(OSError):
+            if self._live is not None:
+                self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                typer.echo(line, err=True)
+
+    def draw(self, shown: Callable[[], Shown]) -> Callable[[], None] | None:
+        """Draw what ``shown`` gives; what takes it away again, None where nothing is drawn."""
+        if self._live is not None or not _draws():
+            return None
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            _Renderable(shown),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=REDRAWN_PER_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+        return self._end
+
+    def _end(self) -> None:
+        live, self._live = self._live, None
+        with contextlib.suppress(OSError):
+            live.stop()
+
+
+def _draws() -> bool:
+    """Whether standard error is a terminal that can go back in a line."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}
+    return False
+
+
+class _Renderable:
+    """A bar and its words, in one line of whatever width the terminal has now."""
+
+    def __init__(self, shown: Callable[[], Shown]) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._line(options.max_width)
+
+    def _line(self, width: int) -> Iterable[Any]:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = self._shown()
+        bar = min(_BAR_WIDTH, width // 4)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=bar)
+        grid.add_column(no_wrap=True)
+        grid.add_row(
+            ProgressBar(total=1.0, completed=shown.share or 0.0, width=bar),
+            Text(shown.fitted(width - bar - 1), no_wrap=True, overflow="crop"),
+        )
+        yield grid
+
+
+say = Terminal()
+"""What commands tell with."""
