@@ -55,7 +55,8 @@ def test_a_mix_is_chosen_on_the_command_line(opposite: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(open_store(tmp_path / "default").read("a", AUDIO), rows["mean"])
     assert np.abs(rows["mean"]).max() < 1e-3
     assert np.abs(rows["first"]).min() > 1
-    code, said = extract(opposite, tmp_path / "first")
+    assert extract(opposite, tmp_path / "first")[0] == 0  # as the store has it
+    code, said = extract(opposite, tmp_path / "first", "--mix", "mean")
     assert code == 4
     assert 'encoder.mix: store="first" asked=(none) (light/audio); expected the same' in said
     assert "set --mix as the store has it, or give another --out" in said

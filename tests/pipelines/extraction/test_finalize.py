@@ -35,6 +35,7 @@ from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.lock import Lock
 
+STORE = ["collection.json", "features.zarr", "ledger", "runs"]
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 WARNED = ["'v0': of v0", "'v1': of v1"]
 POOL, AUDIO = stub.POOL, stub.AUDIO
@@ -114,7 +115,7 @@ def test_everything_of_the_parts_is_in_the_store(made, parts):
     assert said == []
     whole = Store.open(made / "whole")
     assert store_bytes(parts) == store_bytes(made / "whole")
-    assert sorted(path.name for path in parts.iterdir()) == ["features.zarr", "ledger", "runs"]
+    assert sorted(path.name for path in parts.iterdir()) == STORE
     store = Store.open(parts)
     assert store.rows() == whole.rows()
     assert store.fingerprints() == whole.fingerprints()
@@ -440,7 +441,7 @@ def test_a_removal_that_was_killed_refuses_everything_else(made, tmp_path):
     assert report.summary().startswith("7 videos: 6 from 3 parts, ")
     with pytest.raises(PartialFailure, match="1 of 7 videos failed; see "):
         report.raise_if_failed()
-    assert sorted(each.name for each in path.iterdir()) == ["features.zarr", "ledger", "runs"]
+    assert sorted(each.name for each in path.iterdir()) == STORE
 
 
 def test_a_signal_stops_it_between_batches(made, parts, monkeypatch):
