@@ -92,5 +92,5 @@ def test_an_edition_is_told_by_its_test_count(tmp_path):
     write(tmp_path / "test_bias.json", [music_row(question_id=i) for i in range(9119)])
     questions = datasets.read("music-avqa-v2", tmp_path, edition="bias")
     assert datasets.load("music-avqa-v2").version(questions) == "bias"
-    with pytest.raises(DatasetError, match="expected train_balance.json or test_balance.json"):
+    with pytest.raises(DatasetError, match="expected train_balance.json or balance_train.json"):
         datasets.read("music-avqa-v2", tmp_path)
