@@ -80,7 +80,7 @@ class Annotations:
         if without:
             warnings.warn(
                 f"annotations={str(self.path)!r}: {without} of {len(questions)} questions have no"
-                " question_id, by which these layouts name a file; they are left out",
+                " question_id; expected one, since it names a question's file; they are left out",
                 AnnotationWarning,
                 stacklevel=2,
             )
