@@ -183,6 +183,8 @@ def test_one_file_of_all_splits_is_divided_by_its_field(tmp_path):
     assert "row=4: split='other'; expected one of train, val, test, valid" in refusal(file)
     write(file, [music_row(split="head")])
     assert "does not say its split" in refusal(file)
+    file.write_text("video_id,type\n1,2\n", encoding="utf-8")
+    assert "is CSV, not JSON" in refusal(file)
 
 
 def test_a_key_after_a_byte_order_mark_and_one_line_of_json_lines(tmp_path, original):

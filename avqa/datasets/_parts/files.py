@@ -40,8 +40,7 @@ def find(
             f"annotations={str(path)!r} does not exist; expected a folder of question files or"
             " one of them; check --annotations"
         )
-    said = _said(path)
-    held = said if len(said) == 1 else _splits_in_rows(path)
+    held = list(there(path, names))
     if not held:
         if splits is None or len(splits) != 1:
             raise DatasetError(
@@ -59,13 +58,16 @@ def find(
 
 
 def there(path: Path, names: Mapping[str, Iterable[str]]) -> dict[str, Path]:
-    """Split → its file as `find`, as far as names and rows say it; refuses nothing."""
+    """Split → its file as `find`, as far as names and rows say it; it may be empty."""
     if path.is_dir():
         found = {split: _in_folder(path, split, tuple(names.get(split, ()))) for split in SPLITS}
         return {split: file for split, file in found.items() if file is not None}
     said = _said(path)
-    held = said if len(said) == 1 or not path.exists() else _splits_in_rows(path)
-    return dict.fromkeys(held, path)
+    # Only a data set whose files are JSON has rows that can say it.
+    is_json = all(name.endswith(".json") for tried in names.values() for name in tried)
+    if len(said) != 1 and path.exists():
+        said = _splits_in_rows(path) if is_json else []
+    return dict.fromkeys(said, path)
 
 
 def _said(file: Path) -> list[str]:
@@ -76,10 +78,7 @@ def _said(file: Path) -> list[str]:
 
 def _splits_in_rows(file: Path) -> list[str]:
     """The splits that the rows' field ``split`` names; none if it names no split."""
-    try:
-        rows = rows_of(file)
-    except DatasetError:
-        return []  # who reads it says so, in whatever format it expects
+    rows = rows_of(file)
     splits = [_split_of(row) for row in rows]
     if None in splits and any(splits):
         number = splits.index(None)
@@ -91,7 +90,8 @@ def _splits_in_rows(file: Path) -> list[str]:
 
 
 def _split_of(row: Row) -> str | None:
-    return SPLIT_OF.get(str(row.get("split")).strip().lower())
+    named = row.get("split")
+    return SPLIT_OF.get(named.strip().lower()) if isinstance(named, str) else None
 
 
 def _find_in_folder(
@@ -172,11 +172,9 @@ def parse_file(
                     )
                 continue
             questions.append(parse(row))
-        except (BadField, RecursionError) as error:
-            why = "nested too deep; expected texts; correct or remove the row"
+        except BadField as error:
             name = "question_id" if "question_id" in row else "id"
             raise DatasetError(
-                f"file={str(file)!r} row={number} {name}={shown(row.get(name))}:"
-                f" {error if isinstance(error, BadField) else why}"
+                f"file={str(file)!r} row={number} {name}={shown(row.get(name))}: {error}"
             ) from error
     return questions

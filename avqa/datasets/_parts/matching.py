@@ -47,7 +47,7 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
     for number, store_id in enumerate(store_ids):
         last = store_id.rpartition("/")[2]
         by_last.setdefault(last, []).append(number)
-        if _is_digits(last):
+        if last.isascii() and last.isdecimal():
             by_digits.setdefault(last.lstrip("0"), []).append(number)
     rows: list[int | None] = []
     num_full_id = num_last_part = 0
@@ -59,7 +59,7 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
             row = _only(by_last[question.video_id], question, store_ids)
             num_last_part += 1
         digits = question.video_id.lstrip("0")
-        if row is None and _is_digits(question.video_id) and digits in by_digits:
+        if row is None and digits in by_digits:
             row = _only(by_digits[digits], question, store_ids)
             zeros.append((question.video_id, row))
         rows.append(row)
@@ -82,10 +82,6 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
             stacklevel=2,
         )
     return Matches(tuple(rows), num_full_id, num_last_part, len(zeros), unmatched)
-
-
-def _is_digits(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
 
 
 def _only(rows: list[int], question: Question, store_ids: Sequence[str]) -> int:

@@ -59,7 +59,7 @@ def numbered_video(row: Row, name: str, digits: int, mended: Mended) -> str:
     number = whole(value)
     if number is None and not isinstance(value, (int, float)):
         return video_field(row, name)
-    if number is None or isinstance(value, bool) or not 0 <= number < 10**digits:
+    if number is None or not 0 <= number < 10**digits:
         raise BadField(
             f"{name}={shown(value)}; expected a text, or a number of at most {digits} digits;"
             " correct or remove the row"
