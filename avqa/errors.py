@@ -207,3 +207,7 @@ class Stopped(AvqaError):
 
 class Aborted(Stopped):
     """The run was stopped by a second signal, without waiting for what was under way."""
+
+
+class AnnotationWarning(UserWarning):
+    """Values of a question file were restored or left out: what, of how many rows."""

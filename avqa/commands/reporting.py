@@ -10,13 +10,14 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from typing import Any, TypeVar
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, TypeVar
 
 import typer
 
 from avqa.addresses import ISSUES
-from avqa.errors import AvqaError, EnvironmentFailure
+from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
 from avqa.faults import of_machine
 from avqa.machine import check_interpreter
 from avqa.terminal import say as say
@@ -31,7 +32,8 @@ def reports_errors(command: F) -> F:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             check_interpreter()
-            command(*args, **kwargs)
+            with _notes():
+                command(*args, **kwargs)
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
@@ -69,6 +71,31 @@ def _show(error: BaseException, line: str) -> None:
         if os.environ.get("AVQA_DEBUG"):
             traceback.print_exception(error)
     say("avqa: " + line.replace("\n", " "))
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    """Show what was made of a question file, each line once, whatever PYTHONWARNINGS says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AnnotationWarning)
+        show, shown = warnings.showwarning, set[str]()
+
+        def note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, AnnotationWarning):
+                show(message, category, filename, lineno, file, line)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                say(f"note: {message}".replace("\n", " "))
+
+        warnings.showwarning = note
+        yield
 
 
 def _threads_start() -> bool:

@@ -9,7 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from avqa.datasets._parts.fields import BadField, id_field, normal_text, text_field, video_field
+from avqa.datasets._parts.fields import (
+    BadField,
+    given,
+    id_field,
+    literal,
+    normal_text,
+    question_field,
+    shown,
+    text_field,
+    video_field,
+    whole,
+)
 from avqa.datasets._parts.files import Row, find, parse_file
 from avqa.datasets._parts.question import Keys, Question
 from avqa.datasets._parts.taxonomy import Pairs
@@ -69,7 +80,7 @@ def _questions_in(file: Path, split: str) -> list[Question]:
     def question(row: Row) -> Question:
         question_id = id_field(row, "id")
         video_id = video_field(row, "video_name")
-        template = text_field(row, "question_text")
+        template = question_field(row, "question_text")
         text = normal_text(template)
         choices = _choices(row)
         return Question(
@@ -88,16 +99,17 @@ def _questions_in(file: Path, split: str) -> list[Question]:
             choice=_choice(row, choices),
         )
 
-    return parse_file(file, question)
+    return parse_file(file, question, split)
 
 
 def _choices(row: Row) -> tuple[str | None, ...]:
     """Four options; an absent, null or empty one is None."""
-    found = row.get("multi_choice")
-    if not isinstance(found, list) or not 1 <= len(found) <= NUM_CHOICES:
+    value = row.get("multi_choice")
+    found = literal(value) if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not 1 <= len(found) <= NUM_CHOICES:
         raise BadField(
-            f"multi_choice={found!r}; expected a list of up to {NUM_CHOICES} options; correct or"
-            " remove the row"
+            f"multi_choice={shown(value)}; expected a list of up to {NUM_CHOICES} options; correct"
+            " or remove the row"
         )
     return tuple(_option(option) for option in [*found, *[None] * (NUM_CHOICES - len(found))])
 
@@ -105,20 +117,23 @@ def _choices(row: Row) -> tuple[str | None, ...]:
 def _option(value: object) -> str | None:
     if value is None or value == "":
         return None
-    # Options mix "One" and 3.
-    text = str(value) if isinstance(value, (int, float)) else value
+    # Options mix "One" and 3; a column with a missing one makes 3.0 of 3.
+    number = whole(value) if isinstance(value, float) else None
+    text = str(value if number is None else number) if isinstance(value, (int, float)) else value
     return text_field({"multi_choice": text}, "multi_choice").strip()
 
 
 def _choice(row: Row, choices: tuple[str | None, ...]) -> int | None:
     """Index of the right option; None if there is no answer, or the option itself is missing."""
-    index = row.get("answer")
-    if index is None:
+    value = given(row, "answer")
+    if value is None:
         return None
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < NUM_CHOICES:
+    digit = isinstance(value, str) and value.strip() in map(str, range(NUM_CHOICES))
+    index = int(value) if digit else whole(value)
+    if index is None or not 0 <= index < NUM_CHOICES:
         raise BadField(
-            f"answer={index!r}; expected the index of an option, 0 to {NUM_CHOICES - 1}; correct"
-            " or remove the row"
+            f"answer={shown(value)}; expected the index of an option, 0 to {NUM_CHOICES - 1};"
+            " correct or remove the row"
         )
     return index if choices[index] is not None else None
 
@@ -130,7 +145,7 @@ def _one_of(row: Row, name: str, known: tuple[str, ...]) -> str:
         if value.strip().casefold() == spelling.casefold():
             return spelling
     raise BadField(
-        f"{name}={value!r}; expected one of {', '.join(known)}; correct or remove the row"
+        f"{name}={shown(value)}; expected one of {', '.join(known)}; correct or remove the row"
     )
 
 

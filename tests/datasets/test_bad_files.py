@@ -1,5 +1,7 @@
 """Files and rows that cannot be used: one clear line each."""
 
+import gzip
+
 import pytest
 from helpers.questions.question_files import music_row, write
 
@@ -61,12 +63,35 @@ def test_a_file_that_does_not_say_its_split(tmp_path):
     [
         (b"", "is not JSON: Expecting value"),
         (b"[{", "is not JSON: "),
-        (b"\xff\xfe\x00", "is not JSON: "),
+        (b'[{"a": "\xe9"}]', "is not UTF-8: byte 0xe9 at 8; expected a list of questions in JSON"),
+        ("[]".encode("utf-16"), "is UTF-16; expected a list of questions in JSON; convert it with"),
+        (b"[\0{\0", "is UTF-16; "),
+        (b"\0" * 8, "holds zero bytes alone; "),
+        (gzip.compress(b"[]"), "is gzip, not JSON; expected a list of questions in JSON; unpack"),
+        (b"PAR1\x15", "is Parquet, not JSON; "),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not JSON; "),
+        (b"<!DOCTYPE html>", "is a web page or XML, not JSON; "),
+        (b"[{'video_id': '1'}]", "is a Python literal, not JSON; "),
+        (b"\xef\xbb\xbf,video_id,type\r\n0,1,x\r\n", "is CSV, not JSON: it begins with ',video_id"),
+        (b"video_id;type\n1;x\n", "is CSV, not JSON: it begins with 'video_id;type'; expected a"),
+        (b'{"a": 1}\n{"a": 2\n', "line=2 is not JSON: "),
+        (b'{"data": [[1]], "columns": ["a"], "index": [0]}', "holds an object of objects, as"),
+        (
+            b'{"0": {"video_id": "1"}}',
+            "holds an object of objects, as pandas writes it with orient='i",
+        ),
+        (b'{"a": {"0": 1}, "b": {"0": 2}}', "holds an object of objects, as pandas writes it with"),
+        (b'{"a": ["1", "2"], "b": [3, 4]}', "holds an object of lists; "),
+        (b'{"v": 1, "questions": [{"a": 1}]}', "holds an object whose 'questions' is a list; "),
+        (b"[null]", "row=0 is null; expected an object"),
+        (b"[{}, true]", "row=1 is true or false; expected an object"),
+        (b"null", "holds null; "),
+        (b"1e999", "holds a number; "),
         (b"[" * 100_000, "is not JSON: "),
-        (b"{}", "holds a dict; expected a list of questions"),
+        (b"{}", "holds an empty object; expected a list of questions"),
         (b"[]", "holds an empty list; expected a list of questions"),
-        (b'"text"', "holds a str; expected a list of questions"),
-        (b"[1]", "row=0 is a int; expected an object with video_id and a question"),
+        (b'"text"', "holds a text; expected a list of questions"),
+        (b"[1]", "row=0 is a number; expected an object with video_id and a question"),
         (b'[["video_id", "a"]]', "row=0 is a list; expected an object"),
     ],
 )
@@ -84,7 +109,7 @@ def test_a_file_that_cannot_be_opened(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(file), "read_text", refuse)
+    monkeypatch.setattr(type(file), "read_bytes", refuse)
     assert refusal(file) == (
         f"file={str(file)!r} cannot be read: permission denied; expected a JSON file of questions;"
         " check --annotations"
@@ -129,10 +154,25 @@ BAD_ROWS = [
     ({"question_content": "a \ud800?"}, "question_content='a \\ud800?'; expected valid text"),
     ({"question_id": 1.5}, "question_id=1.5; expected a whole number or a text"),
     ({"question_id": True}, "question_id=True; expected a whole number or a text"),
-    ({"anser": 3}, "anser=3; expected a text"),
+    ({"anser": 2.5}, "anser=2.5; expected a text such as 'yes', 'two' or 'violin'; correct or"),
+    ({"anser": True}, "anser=True; expected a text such as 'yes', 'two' or 'violin'"),
+    ({"answer": "no"}, "anser='yes' and answer='no'; expected one of them; correct or remove"),
+    ({"question_id": 2.0**53}, "question_id=9007199254740992.0; expected a whole number"),
+    ({"question_id": "1.5e+06"}, "question_id='1.5e+06' may lack digits; expected all of them"),
+    ({"question_content": "nan"}, "question_content='nan' stands for a missing value; expected a"),
+    ({"question_content": "How？".encode().decode("cp1252")}, "read in another encoding than it"),
+    ({"type": {"0": "Audio"}}, "type=\"{'0': 'Audio'}\"; expected a list of texts"),
+    ({"type": "['Audio' 'Counting']"}, "type=['AudioCounting']; expected one of the nine pairs"),
+    ({"templ_values": "x" * 5000}, f"templ_values='{'x' * 299}…; expected a list of texts"),
+    ({"split": "test"}, "split='test' in a file of split 'val'; expected val; move the row, or"),
     ({"anser": ""}, "anser=''; expected a text"),
     ({"video_id": None}, "video_id=None; expected a text"),
-    ({"video_id": 93}, "video_id=93; expected a text"),
+    ({"video_id": "NaN"}, "video_id='NaN' stands for a missing value; expected a text; correct or"),
+    ({"video_id": 123456789}, "video_id=123456789; expected a text, or a number of at most 8"),
+    ({"video_id": 9.5}, "video_id=9.5; expected a text, or a number of at most 8 digits"),
+    ({"video_id": float("inf")}, "video_id=inf; expected a text, or a number of at most 8"),
+    ({"video_id": False}, "video_id=False; expected a text, or a number of at most 8 digits"),
+    ({"video_id": -3}, "video_id=-3; expected a text, or a number of at most 8 digits"),
 ]
 
 

@@ -71,9 +71,12 @@ def test_one_file_gives_what_its_folder_gives(sample):
     module = datasets.load(name)
     questions = datasets.read(name, folder)
     for split, names in module.FILES.items():
-        file = next(folder / path for path in names if (folder / path).exists())
-        # Where no file is of val, that of train may hold its questions.
-        ours = {split, "val"} if split == "train" and "val" not in module.FILES else {split}
+        file = next((folder / path for path in names if (folder / path).exists()), None)
+        if file is None:
+            # That of train holds its questions.
+            assert (name, split) == ("music-avqa-v2", "val")
+            continue
+        ours = {split, "val"} if (name, split) == ("music-avqa-v2", "train") else {split}
         assert datasets.read(name, file) == [q for q in questions if q.split in ours]
 
 

@@ -1,11 +1,11 @@
 """MUSIC-AVQA-R and MUSIC-AVQA-v2.0."""
 
 import pytest
-from helpers.questions.question_files import SAMPLES, music_row, write
+from helpers.questions.question_files import SAMPLES, music_row, validation_row, write
 
 from avqa import datasets
 from avqa.datasets.music_avqa_r import groups
-from avqa.errors import DatasetError
+from avqa.errors import AnnotationWarning, DatasetError
 
 
 def rephrased(folder, name="avqa-test-headtail.json"):
@@ -92,5 +92,62 @@ def test_an_edition_is_told_by_its_test_count(tmp_path):
     write(tmp_path / "test_bias.json", [music_row(question_id=i) for i in range(9119)])
     questions = datasets.read("music-avqa-v2", tmp_path, edition="bias")
     assert datasets.load("music-avqa-v2").version(questions) == "bias"
-    with pytest.raises(DatasetError, match="expected train_balance.json or test_balance.json"):
+    with pytest.raises(DatasetError, match="expected train_balance.json or balance_train.json"):
         datasets.read("music-avqa-v2", tmp_path)
+
+
+WHOLE = [music_row(video_id=f"{i // 2:08d}", question_id=i) for i in range(40)]
+VALID = [
+    validation_row(video_id="00000003", question_id=6.0),
+    validation_row(video_id="iveNvQ4jCis_flip", question_id=None, question_deleted=None),
+    validation_row(
+        video_id="00000005",
+        question_id=None,
+        question_content="Is this sound from the instrument in the video?",
+        templ_values=[],
+        anser="no",
+        unmatch_audio="00000009",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["balance_valid", "valid_balance", "balance_val", "balance_dev"])
+def test_the_authors_validation_rows_are_val_and_not_train(tmp_path, name):
+    write(tmp_path / "train_balance.json", WHOLE)
+    file = write(tmp_path / f"{name}.json", VALID)
+    with pytest.warns(AnnotationWarning) as told:
+        questions = datasets.read("music-avqa-v2", tmp_path)
+    train, val = ([q for q in questions if q.split == s] for s in ("train", "val"))
+    # Both rows of video 3 have the text of the one in validation.
+    assert len(train) == len(WHOLE) - 2
+    assert "00000003" not in {q.video_id for q in train}
+    assert [q.question_id for q in val] == ["6", None, None]
+    assert (val[2].slots, val[2].answer) == ((), "no")
+    assert [str(warning.message) for warning in told] == [
+        f"file={str(tmp_path / 'train_balance.json')!r}: 2 of 40 rows are validation rows of"
+        f" '{name}.json' and left out of training; 2 validation rows are not in it"
+    ]
+    assert datasets.read("music-avqa-v2", tmp_path, ["val"]) == val
+    assert datasets.read("music-avqa-v2", file) == val
+    with pytest.warns(AnnotationWarning):
+        assert datasets.read("music-avqa-v2", tmp_path, ["train"]) == train
+
+
+def test_the_authors_training_file_is_taken_whole(tmp_path):
+    file = write(tmp_path / "balance_train.json", WHOLE[:20])
+    alone = datasets.read("music-avqa-v2", tmp_path)
+    assert {q.split for q in alone} == {"train"}
+    assert len(alone) == 20
+    write(tmp_path / "train_balance.json", WHOLE)
+    assert len(datasets.read("music-avqa-v2", tmp_path)) == 40  # validation is held out of it
+    write(tmp_path / "data/annots/music_avqa_v2/balance_valid.json", VALID)
+    questions = datasets.read("music-avqa-v2", tmp_path)
+    assert [q.split for q in questions] == ["train"] * 20 + ["val"] * 3
+    assert datasets.read("music-avqa-v2", file) == questions[:20]
+
+
+def test_an_edition_is_told_by_its_validation_count(tmp_path):
+    rows = [validation_row(question_id=float(i)) for i in range(4499)]
+    questions = datasets.read("music-avqa-v2", write(tmp_path / "bias_valid.json", rows))
+    assert {q.split for q in questions} == {"val"}
+    assert datasets.load("music-avqa-v2").version(questions) == "bias"

@@ -3,47 +3,107 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from avqa.datasets._parts.question import normalise
+from avqa.datasets._parts.rows import loads
 from avqa.errors import DatasetError
 
 PLACEHOLDER = re.compile(r"<[A-Za-z]+>")
 LONGEST_ID = 255
+LONGEST_SHOWN = 300
+MISSING = ("nan", "none", "null", "<na>", "nat")
+"""What a missing value becomes where it is made text."""
+DECIMAL = re.compile(r"-?[0-9]{1,15}\.0+")
+"""A whole number that was a float before it was text."""
+EXPONENT = re.compile(r"-?[0-9]+(\.[0-9]+)?[eE]\+[0-9]+")
 
 
 class BadField(DatasetError):
     """A row's value that cannot be used; the reader adds file, row and question."""
 
 
+def shown(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+
+
+def given(row: Mapping[str, Any], name: str) -> Any:
+    """A row's value; None if it is missing in any way in which tables say so."""
+    value = row.get(name)
+    said_missing = isinstance(value, str) and value.strip().lower() in MISSING
+    return None if said_missing else value
+
+
+def whole(value: object) -> int | None:
+    """The whole number that a value is, also as a float or a float's text; None if it is none."""
+    if isinstance(value, str) and DECIMAL.fullmatch(value.strip()):
+        return int(value.strip().partition(".")[0])
+    # From 2**53 a float stands for several whole numbers.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def text_field(row: Mapping[str, Any], name: str) -> str:
     """A string with something in it."""
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise BadField(f"{name}={value!r}; expected a text; correct or remove the row")
+        raise BadField(f"{name}={shown(value)}; expected a text; correct or remove the row")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadField(f"{name}={value!r}; expected valid text; correct the row") from None
+        raise BadField(f"{name}={shown(value)}; expected valid text; correct the row") from None
+    return value
+
+
+def _said_field(row: Mapping[str, Any], name: str) -> str:
+    """A text that is more than another word for a missing value."""
+    value = text_field(row, name)
+    if given(row, name) is None:
+        raise BadField(
+            f"{name}={value!r} stands for a missing value; expected a text; correct or remove the"
+            " row"
+        )
+    return value
+
+
+def question_field(row: Mapping[str, Any], name: str) -> str:
+    """A question's text, in the encoding it was written in."""
+    value = _said_field(row, name)
+    # Both come of a wrong encoding; the second is how the full-width question mark begins.
+    if "\N{REPLACEMENT CHARACTER}" in value or "ï¼" in value:
+        raise BadField(
+            f"{name}={shown(value)} was read in another encoding than it was written in; expected"
+            " UTF-8; write the file again with encoding='utf-8' wherever one is opened"
+        )
     return value
 
 
 def id_field(row: Mapping[str, Any], name: str) -> str | None:
     """A question's id, which may be missing; numbers become text."""
-    value = row.get(name)
-    if value is None:
+    value = given(row, name)
+    if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise BadField(f"{name}={value!r}; expected a whole number or a text; correct the row")
-    return text_field({name: str(value)}, name)
+    number = whole(value)
+    if number is not None:
+        return str(number)
+    if not isinstance(value, str):
+        raise BadField(f"{name}={shown(value)}; expected a whole number or a text; correct the row")
+    if EXPONENT.fullmatch(value.strip()):
+        raise BadField(
+            f"{name}={value!r} may lack digits; expected all of them; write the file again with"
+            " whole numbers"
+        )
+    return text_field(row, name)
 
 
 def video_field(row: Mapping[str, Any], name: str) -> str:
     """A video's id: a name or a path below the folder of videos, never one that leaves it."""
-    value = text_field(row, name)
+    value = _said_field(row, name)
     parts = value.replace("\\", "/").split("/")
     drive = re.match(r"[A-Za-z]:", value)
     if (
@@ -64,19 +124,24 @@ def video_field(row: Mapping[str, Any], name: str) -> str:
 def list_in_string(value: object, name: str) -> tuple[str, ...]:
     """A list of texts that the file keeps inside a string, as JSON or as a Python literal."""
     found = value
-    if isinstance(value, str):
-        try:
-            found = json.loads(value)
-        except (ValueError, RecursionError):
-            try:
-                found = ast.literal_eval(value)
-            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                found = None
+    for _ in range(2):  # a string that was written as a string once more
+        found = literal(found) if isinstance(found, str) else found
     if not isinstance(found, (list, tuple)) or not all(isinstance(item, str) for item in found):
         raise BadField(
-            f"{name}={value!r}; expected a list of texts such as '[\"left\"]'; correct the row"
+            f"{name}={shown(value)}; expected a list of texts such as '[\"left\"]'; correct the row"
         )
     return tuple(found)
+
+
+def literal(text: str) -> object:
+    """What a text holds as JSON, else as a Python literal; None if it is neither. Never run."""
+    try:
+        return loads(text)
+    except (ValueError, RecursionError):
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
 
 
 def fill(template: str, slots: tuple[str, ...]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avqa.datasets._parts.question import Question
-from avqa.errors import DatasetError, StoreError
+from avqa.errors import AnnotationWarning, DatasetError, StoreError
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Matches:
     """Questions whose video id is a row's id."""
     num_last_part: int
     """Questions whose video id is the last part of one row's id only."""
+    num_zeros: int
+    """Questions whose video id and a row's, both of digits alone, differ in leading zeros only."""
     unmatched: tuple[Question, ...]
     """Questions without a row, in their order."""
 
@@ -26,26 +29,39 @@ class Matches:
 def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Matches:
     """The row of every question's video: by its whole id, else by the last part of one row's id.
 
+    An id of digits alone that no row has is that of the row which differs in leading zeros only:
+    tables lose them. An `AnnotationWarning` counts these.
+
     Args:
         questions: of any data set.
         store_ids: the store's video ids by row, such as ``00000093`` or ``train/00000093``.
 
     Raises:
-        DatasetError: if a video id is the last part of two rows' ids and the whole of none.
+        DatasetError: if a video id is the last part of two rows' ids and the whole of none, or
+            differs from two in leading zeros only.
         StoreError: if there are questions and none has a row.
     """
     by_id = {store_id: number for number, store_id in enumerate(store_ids)}
     by_last: dict[str, list[int]] = {}
+    by_digits: dict[str, list[int]] = {}
     for number, store_id in enumerate(store_ids):
-        by_last.setdefault(store_id.rpartition("/")[2], []).append(number)
+        last = store_id.rpartition("/")[2]
+        by_last.setdefault(last, []).append(number)
+        if last.isascii() and last.isdecimal():
+            by_digits.setdefault(last.lstrip("0"), []).append(number)
     rows: list[int | None] = []
     num_full_id = num_last_part = 0
+    zeros: list[tuple[str, int]] = []
     for question in questions:
         row = by_id.get(question.video_id)
         num_full_id += row is not None
         if row is None and question.video_id in by_last:
             row = _only(by_last[question.video_id], question, store_ids)
             num_last_part += 1
+        digits = question.video_id.lstrip("0")
+        if row is None and digits in by_digits:
+            row = _only(by_digits[digits], question, store_ids)
+            zeros.append((question.video_id, row))
         rows.append(row)
     unmatched = tuple(q for q, row in zip(questions, rows, strict=True) if row is None)
     if questions and len(unmatched) == len(questions):
@@ -56,7 +72,16 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
             f" {held}; expected ids that are equal, or equal in their last part; check --store and"
             " --annotations"
         )
-    return Matches(tuple(rows), num_full_id, num_last_part, unmatched)
+    if zeros:
+        video, row = zeros[0]
+        warnings.warn(
+            f"{len(zeros)} of {len(questions)} questions have a video_id that the store has with"
+            f" other leading zeros, the first {video!r} for {store_ids[row]!r}; expected equal ids;"
+            " keep the zeros with dtype=str where pandas reads the questions",
+            AnnotationWarning,
+            stacklevel=2,
+        )
+    return Matches(tuple(rows), num_full_id, num_last_part, len(zeros), unmatched)
 
 
 def _only(rows: list[int], question: Question, store_ids: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """Rows of MUSIC-AVQA's format, which its later editions share, as questions.
 
 Quirks handled (docs/datasets.md): the key ``anser``, lists inside strings, a full-width question
-mark, spaces at the end, ids that are missing or come twice.
+mark, spaces at the end, ids that are missing or come twice, and what tables make of a file.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from pathlib import Path
 from avqa.datasets._parts.fields import (
     BadField,
     fill,
+    given,
     id_field,
     list_in_string,
-    text_field,
-    video_field,
+    question_field,
+    shown,
 )
 from avqa.datasets._parts.files import Row, parse_file
+from avqa.datasets._parts.mended import Mended, answer_field, numbered_video
 from avqa.datasets._parts.question import Keys, Question
 from avqa.datasets._parts.taxonomy import COLUMNS
 
 Texts = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Filled text, its words, slot values."""
+VIDEO_DIGITS = 8
+"""Of the ids that are digits alone: those of real videos."""
 
 
 def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
@@ -31,15 +35,15 @@ def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
     Raises:
         DatasetError: at the first row that cannot be used, naming file, row and question.
     """
-    keys = Keys(dataset, split)
+    keys, mended = Keys(dataset, split), Mended()
     # 32,000 rows have 9 types and a few thousand filled texts: each is parsed once.
     text_of, pair_of = functools.cache(_texts), functools.cache(_pair)
 
     def question(row: Row) -> Question:
         question_id = id_field(row, "question_id")
-        video_id = video_field(row, "video_id")
-        template = text_field(row, "question_content")
-        text, words, slots = text_of(template, _hashable(row.get("templ_values", "[]")))
+        video_id = numbered_video(row, "video_id", VIDEO_DIGITS, mended)
+        template = question_field(row, "question_content")
+        text, words, slots = text_of(template, _hashable(given(row, "templ_values")) or "[]")
         modality, kind = pair_of(_hashable(row.get("type")))
         return Question(
             key=keys.make(question_id, video_id, text),
@@ -52,10 +56,12 @@ def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
             kind=kind,
             template=template,
             slots=slots,
-            answer=_answer(row),
+            answer=_answer(row, mended),
         )
 
-    return parse_file(file, question)
+    questions = parse_file(file, question, split)
+    mended.tell(file)
+    return questions
 
 
 def _hashable(value: object) -> str | None:
@@ -79,7 +85,13 @@ def _pair(value: str | None) -> tuple[str, str]:
     return pair[0], pair[1]
 
 
-def _answer(row: Row) -> str | None:
+def _answer(row: Row, mended: Mended) -> str | None:
     """``anser`` is how the released files spell it."""
-    name = "answer" if "answer" in row else "anser"
-    return None if row.get(name) is None else text_field(row, name).strip()
+    found = {name: answer_field(row, name, mended) for name in ("anser", "answer")}
+    given_ones = {answer for answer in found.values() if answer is not None}
+    if len(given_ones) > 1:
+        raise BadField(
+            f"anser={shown(row['anser'])} and answer={shown(row['answer'])}; expected one of them;"
+            " correct or remove the row"
+        )
+    return next(iter(given_ones), None)

@@ -7,6 +7,7 @@ between them: all questions with one text must have the same numbers.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from avqa import datasets
 from avqa.datasets._parts.question import Question, normalise, text_key
-from avqa.errors import ConfigError, FeatureMissing
+from avqa.errors import AnnotationWarning, ConfigError, FeatureMissing
 from avqa.extract.text import TAPS, tokenise
 from avqa.pipelines.npy.layouts import Dtype, kind_of_folder
 from avqa.pipelines.npy.npy_files import (
@@ -67,14 +68,23 @@ class Annotations:
         return None if dataset is None or path is None else cls(dataset, path)
 
     def by_id(self) -> dict[str, Question]:
-        """Question id → question; those without an id are left out.
+        """Question id → question; those without an id are left out, and a warning counts them.
 
         Raises:
             DatasetError, UnknownName: the questions cannot be read.
             ConfigError: an id cannot name a file, or belongs to two texts.
         """
         found: dict[str, Question] = {}
-        for question in datasets.read(self.dataset, self.path):
+        questions = datasets.read(self.dataset, self.path)
+        without = sum(question.question_id is None for question in questions)
+        if without:
+            warnings.warn(
+                f"annotations={str(self.path)!r}: {without} of {len(questions)} questions have no"
+                " question_id; expected one, since it names a question's file; they are left out",
+                AnnotationWarning,
+                stacklevel=2,
+            )
+        for question in questions:
             name = question.question_id
             if name is None:
                 continue

@@ -93,10 +93,11 @@ class QuestionReport:
     def lines(self) -> list[str]:
         """Counts for people; the last line says how the run ended."""
         options = f", {self.options} of options" if self.options else ""
+        zeros = f", {self.matches.num_zeros} but for leading zeros" * bool(self.matches.num_zeros)
         lines = [
             f"questions: {self.questions}, distinct texts: {self.texts}{options}",
             f"videos: {self.matches.num_full_id} questions matched by full id,"
-            f" {self.matches.num_last_part} by last part of the id,"
+            f" {self.matches.num_last_part} by last part of the id{zeros},"
             f" {len(self.matches.unmatched)} unmatched",
         ]
         if self.unmatched_path is not None:

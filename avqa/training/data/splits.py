@@ -2,7 +2,7 @@
 
 A data set without one of the three gets it from what there is, and a line says so:
 
-- without ``val`` (MUSIC-AVQA-v2.0): a tenth of the training videos, by their hash
+- without ``val``: a tenth of the training videos, by their hash
 - without ``test`` (AVQA): ``val`` of the file is the test, as papers report it, and validation is
   held out of training in the same way: the test must not choose the epoch
 """

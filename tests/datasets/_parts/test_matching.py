@@ -2,7 +2,7 @@ import pytest
 from helpers.questions.question_files import make_question
 
 from avqa.datasets._parts.matching import match_rows
-from avqa.errors import DatasetError, StoreError
+from avqa.errors import AnnotationWarning, DatasetError, StoreError
 
 
 def about(*videos):
@@ -51,3 +51,20 @@ def test_all_unmatched_is_refused():
 def test_no_questions_match_nothing():
     found = match_rows([], ["a"])
     assert (found.rows, found.unmatched, found.num_full_id) == ((), (), 0)
+
+
+def test_an_id_whose_zeros_are_lost_is_that_of_the_store():
+    questions = about("93", "7", "x", "00000008", "12")
+    with pytest.warns(AnnotationWarning) as told:
+        found = match_rows(questions, ["00000093", "train/00000007", "x", "8", "12", "0012"])
+    assert found.rows == (0, 1, 2, 3, 4)
+    assert (found.num_full_id, found.num_last_part, found.num_zeros) == (2, 0, 3)
+    assert [str(warning.message) for warning in told] == [
+        "3 of 5 questions have a video_id that the store has with other leading zeros, the first"
+        " '93' for '00000093'; expected equal ids; keep the zeros with dtype=str where pandas reads"
+        " the questions"
+    ]
+    with pytest.raises(DatasetError, match="'93' of question_id='0' fits two rows of the store"):
+        match_rows(about("93"), ["0093", "00000093"])
+    with pytest.raises(StoreError):
+        match_rows(about("\N{SUPERSCRIPT TWO}", "-1"), ["2", "1"])

@@ -37,6 +37,13 @@ def music_row(**changes):
     return {key: value for key, value in row.items() if value is not None}
 
 
+def validation_row(**changes):
+    """A row of the v2.0 authors' validation files: every key, null or not, and ids as floats."""
+    spare = ("unmatch_audio", "audio_instrument", "video_instrument", "person")
+    row = {**music_row(question_id=None), "question_id": 7.0, "question_deleted": 0.0}
+    return {**row, **dict.fromkeys(spare), **changes}
+
+
 def avqa_row(**changes):
     """A row of AVQA."""
     return {

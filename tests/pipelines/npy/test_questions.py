@@ -78,6 +78,17 @@ def test_a_second_import_changes_nothing(given):
     assert {k: v for k, v in file_bytes(root / "store").items() if "zarr" in k} == before
 
 
+def test_questions_without_an_id_are_counted(given):
+    root, asked = given
+    write(asked[-1], [*ROWS, {**ROWS[0], "question_id": None}])
+    done = import_(root, asked)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith(
+        f"note: annotations={str(asked[-1])!r}: 1 of {len(ROWS) + 1} questions have no question_id;"
+        " expected one, since it names a question's file; they are left out\n"
+    )
+
+
 def test_without_annotations_question_files_are_left_out_and_it_says_so(given):
     root, _ = given
     done = import_(root, ())
