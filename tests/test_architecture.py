@@ -29,8 +29,9 @@ PARTS = {
     "programs": BASE,
     "caches": set(),
     "surroundings": set(),
+    "telling": {"units", *BASE},
     "extract": {*BASE, "caches", "faults", "plugins", "programs"},
-    "store": {*BASE, "faults", "machine", "units"},
+    "store": {*BASE, "faults", "machine", "telling", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
 }
@@ -146,7 +147,7 @@ def arrows(depth):
 
 
 def test_the_scan_sees_imports():
-    assert "avqa.store.format.records" in ours("avqa.pipelines.engine.job")
+    assert "avqa.store.format.records" in ours("avqa.pipelines.engine.files")
     assert "avqa.pipelines.cluster.on_dask" in ours("avqa.pipelines.cluster.connect")  # in a def
     assert "numpy" in imports("avqa.store.reader")
     assert wrong([("a.b", "store", "extract", "c.d")], PARTS) == ["a.b -> c.d"]

@@ -20,7 +20,7 @@ from avqa.addresses import ISSUES
 from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
 from avqa.faults import of_machine
 from avqa.machine import check_interpreter
-from avqa.terminal import say as say
+from avqa.telling.terminal import say as say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
