@@ -69,6 +69,7 @@ for command in (
 app.command("encoders")(listings.list_encoders)
 app.command("decoders")(listings.list_decoders)
 app.command("heads")(listings.list_heads)
+app.command("profiles")(listings.list_profiles)
 app.command()(listings.info)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")

@@ -56,6 +56,7 @@ ROOMS = {
     "train": set(),
     "synth": set(),
     "listings": set(),
+    "described": set(),
     "info": set(),
 }
 """Folder or file of avqa/pipelines → those that it may import."""

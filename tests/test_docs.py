@@ -34,7 +34,7 @@ def test_every_option_and_command_has_help():
     assert found == [
         *("extract", "questions", "train-head", "pretrain-grounding", "evaluate", "predict", "ask"),
         *("frames", "status", "verify", "finalize", "remove", "pack", "compare", "synth"),
-        *("encoders", "decoders", "heads", "info", "import", "export", "weights"),
+        *("encoders", "decoders", "heads", "profiles", "info", "import", "export", "weights"),
     ]
 
 

@@ -26,11 +26,27 @@ def list_decoders() -> None:
 
 
 @reports_errors
-def list_heads() -> None:
-    """The heads there are: inputs, parameters, FLOPs, the paper's figures."""
+def list_heads(
+    name: Annotated[str | None, typer.Argument(help="One of them, in full.")] = None,
+) -> None:
+    """The heads there are: inputs, parameters, FLOPs, the paper's figures.
+
+    With a name its recipe, settings, options with their reasons, ablations and printed figures.
+
+    Example: avqa heads pstp
+    """
+    from avqa.pipelines.described import head_page
     from avqa.pipelines.listings import head_lines
 
-    typer.echo("\n".join(head_lines()))
+    typer.echo("\n".join(head_page(name) if name else head_lines()))
+
+
+@reports_errors
+def list_profiles() -> None:
+    """The profiles of `avqa extract`, and which frame each --frame-at takes for a row."""
+    from avqa.pipelines.described import profile_lines
+
+    typer.echo("\n".join(profile_lines()))
 
 
 @reports_errors

@@ -44,6 +44,18 @@ PROFILES: dict[str, Settings] = {
     ),
 }
 
+WHY = {
+    "default": "one frame at the middle of each second; T is the video's own length",
+    "music-avqa": "as MUSIC-AVQA's recommended scripts: always 60 rows, short clips are looped",
+    "avst": "the maps and the audio of music-avqa, which AVST reads",
+    "tjstg": "the same for TJSTG",
+    "sasr": "the same for SaSR-Net",
+    "pstp": "as `ffmpeg -r 1` writes frames, which PSTP-Net's files match",
+    "mcd": "as music-avqa, pooled frames and CLIP",
+    "avaf": "as music-avqa, CLIP patches",
+}
+"""Profile → what it is for, in words."""
+
 
 def profile(name: str, **overrides: Any) -> Settings:
     """The settings of one profile, single choices replaced by ``overrides`` that are not None.

@@ -109,7 +109,10 @@ class ExtractOptions:
     def notes(self, found: Discovery) -> list[str]:
         """What is to be said before anything is done."""
         followed = [f"as the store has it: {self.followed}"] if self.followed else []
-        return [*followed, *found.notes()]
+        fixed = []
+        if self.settings.frame_at == "music-avqa":
+            fixed = ["frame_at=music-avqa: 60 rows of every video; shorter ones are looped"]
+        return [*followed, *fixed, *found.notes()]
 
     def engine(self, source: weights.WeightsSource) -> EngineConfig:
         """What every worker's engine is to do, with weights from ``source``."""
