@@ -13,6 +13,7 @@ from avqa.errors import MediaError
 from avqa.extract import encoders, weights
 from avqa.extract.decoder.process import DecoderProcess, Footer, Request
 from avqa.extract.settings import Settings
+from avqa.pipelines.cluster.slurm_config import check_surroundings
 from avqa.pipelines.engine.engine import EngineSize
 from avqa.pipelines.engine.files import at_hand
 from avqa.pipelines.engine.ticket import inputs_of
@@ -129,6 +130,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         sources = _unfinished(store, settings.features, sources)
     say(f"planning: probing up to {NUM_PROBED} of {len(sources)} videos")
     lengths, decode_cost = _measure_videos(options, sources)
+    notes = [*options.notes(found), *(check_surroundings(options.slurm) if options.slurm else [])]
     gpus = machine.num_gpus() if settings.device == "cuda" else 0
     sharing = num_workers = max(1, gpus)
     cores = None
@@ -141,7 +143,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         network_cost = _measure_networks(settings, source)
     return Plan(
         num_videos=len(sources),
-        notes=tuple(options.notes(found)),
+        notes=tuple(notes),
         num_probed=len(lengths),
         mean_seconds=sum(lengths) / len(lengths) if lengths else 0.0,
         decode_cost=decode_cost,

@@ -1,11 +1,13 @@
 """The file that describes a batch job, and the options that go with it."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from avqa.errors import ConfigError, UnknownName
-from avqa.pipelines.cluster.slurm_config import choose_cluster
+import avqa
+from avqa.errors import ConfigError
+from avqa.pipelines.cluster.slurm_config import check_surroundings, choose_cluster
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "slurm" / "cluster.yaml"
 
@@ -38,7 +40,7 @@ def test_times_are_read_as_slurm_reads_them(config, text, seconds):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("walltme: 1\n", "no option of --cluster-config '.*c.yaml', 'walltme'; did you mean 'wal"),
+        ("walltme: 1\n", "c.yaml': .*no option 'walltme'; did you mean 'wal"),
         ("memory: 1GB\n", "c.yaml': no walltime; expected the walltime of one job, like 04:00:00"),
         ("walltime: 1\n", "c.yaml': no memory; expected the memory of one job, like 32GB; add it"),
         ("walltime: soon\nmemory: 1GB\n", "walltime='soon'; expected a time as SLURM writes it"),
@@ -60,7 +62,41 @@ def test_a_bad_file_is_one_line(config, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         config(text)
     assert "\n" not in str(caught.value)
-    assert isinstance(caught.value, UnknownName) == ("walltme" in text)
+
+
+def test_all_that_is_wrong_is_told_at_once(config):
+    with pytest.raises(ConfigError) as caught:
+        config("walltme: 1\nmemory: lots\njob_cpu: few\nworker_timeout: never\n")
+    assert "c.yaml': 5 things are wrong: (1) no option 'walltme'; did you mean" in str(caught.value)
+    for text in (
+        "(2) job_cpu='few'; expected a whole number; correct it",
+        "(3) no walltime; expected the walltime of one job",
+        "(4) memory='lots'; expected a size like 32GB",
+        "(5) worker_timeout='never'; expected a time as SLURM writes it",
+    ):
+        assert text in str(caught.value)
+
+
+def test_what_a_job_will_find_is_checked(config, tmp_path):
+    read = config(interface="lo", python=sys.executable)
+    assert check_surroundings(read) == [
+        f"python of the jobs: {sys.executable}, avqa {avqa.__version__} as here"
+    ]
+    with pytest.raises(
+        ConfigError,
+        match=r"2 things are wrong: \(1\) interface='ib7' is none of"
+        r" this machine; expected one of .*lo.*; correct it, see `ip link`; \(2\) python='/none'"
+        r" does not run here \(No such file or directory\); expected one with avqa=",
+    ):
+        check_surroundings(config(interface="ib7", python="/none"))
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho 9.9\n", encoding="utf-8")
+    other.chmod(0o755)
+    with pytest.raises(ConfigError, match=r"python='.*/python' has avqa=9.9; expected one with"):
+        check_surroundings(config(python=str(other)))
+    other.write_text("#!/bin/sh\necho 'No module named avqa' >&2\nexit 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"cannot load avqa \(No module named avqa\)"):
+        check_surroundings(config(python=str(other)))
 
 
 def test_options_that_do_not_belong_together(tmp_path):
