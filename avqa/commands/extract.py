@@ -71,6 +71,13 @@ def extract(
             help="local, sync, slurm, or the address tcp://host:port of a Dask scheduler."
         ),
     ] = "local",
+    wait_workers: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds to wait for a Dask scheduler at an address, and for a worker of it.",
+        ),
+    ] = 60.0,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="SLURM: jobs at a time, one GPU and worker each.")
     ] = None,
@@ -184,6 +191,7 @@ def extract(
         followed=followed,
         scheduler=scheduler,
         slurm=slurm,
+        wait_workers=wait_workers,
         partition=partition_of(partition) if partition is not None else None,
         ids=ids,
         limit=limit,

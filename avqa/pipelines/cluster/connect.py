@@ -9,7 +9,7 @@ from avqa.errors import ConfigError
 from avqa.extract.encoders import Device
 from avqa.machine import choose_device
 from avqa.pipelines.cluster.environment import environment
-from avqa.pipelines.cluster.executor import Executor, InProcess
+from avqa.pipelines.cluster.executor import WAIT_WORKERS, Executor, InProcess
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
 
@@ -36,12 +36,14 @@ def connect(
     gpus: Sequence[str],
     *,
     slurm: ClusterConfig | None = None,
+    wait_workers: float = WAIT_WORKERS,
     note: Callable[[str], None] = lambda line: None,
 ) -> Executor:
     """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
 
-    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``note`` gets a line when
-    batch jobs come and go.
+    ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``wait_workers``: seconds
+    in which the scheduler at an address, and a worker of it, have to be there. ``note`` gets a line
+    when batch jobs come and go.
 
     Raises:
         EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
@@ -60,7 +62,7 @@ def connect(
 
     if scheduler == "local":
         return connect_local(config, gpus)
-    return connect_address(scheduler, config)
+    return connect_address(scheduler, config, wait_workers)
 
 
 def device_of_workers(asked: str, scheduler: str, slurm: ClusterConfig | None) -> Device:

@@ -15,6 +15,8 @@ from avqa.store.format.records import VideoRecord
 
 THREADS_PER_WORKER = 2
 """Two bundles in progress per worker: one is decoded while the other is encoded."""
+WAIT_WORKERS = 60.0
+"""Seconds in which a Dask scheduler at an address, and a worker of it, have to be there."""
 
 
 class WorkerLost(Exception):

@@ -19,11 +19,16 @@ from typing import Any, Protocol
 import avqa
 from avqa.errors import ConfigError, EnvironmentFailure
 from avqa.pipelines.cluster.dask_library import configure, distributed
-from avqa.pipelines.cluster.executor import THREADS_PER_WORKER, Bundle, Result, WorkerLost
+from avqa.pipelines.cluster.executor import (
+    THREADS_PER_WORKER,
+    WAIT_WORKERS,
+    Bundle,
+    Result,
+    WorkerLost,
+)
 from avqa.pipelines.cluster.worker import WorkerConfig, drain_worker, end_run
 
 CONNECT_SECONDS = 20
-WORKERS_SECONDS = 60
 METRICS_SECONDS = 2.0
 DASK_CONFIG = {
     # A dead worker must be seen at once: the driver itself resubmits its videos one by one.
@@ -231,7 +236,7 @@ def check_local() -> None:
         go.set()
 
 
-def connect_address(address: str, config: WorkerConfig) -> OnDask:
+def connect_address(address: str, config: WorkerConfig, wait: float) -> OnDask:
     """The workers of a Dask scheduler that is there already.
 
     Raises:
@@ -239,15 +244,17 @@ def connect_address(address: str, config: WorkerConfig) -> OnDask:
         EnvironmentFailure: no scheduler answers there, or it has no worker.
     """
     put_back = configure(DASK_CONFIG, credentials=True)
-    client = _client(address)
+    client = _client(address, wait)
     hosts = Counter(info["host"] for info in client.scheduler_info(-1)["workers"].values())
     return OnDask(client, None, config.shared_by(max(hosts.values())), put_back=put_back)
 
 
-def _client(address: str) -> distributed.Client:
-    """A client of the scheduler at ``address``, which has workers."""
+def _client(address: str, wait: float) -> distributed.Client:
+    """A client of the scheduler at ``address``, with workers within ``wait`` seconds."""
+    began = time.monotonic()
+    patience = wait if wait > WAIT_WORKERS else CONNECT_SECONDS
     try:
-        client = distributed.Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+        client = distributed.Client(address, set_as_default=False, timeout=patience)
     except ValueError as error:
         raise ConfigError(
             f"scheduler={address!r}: {error}; expected an address like tcp://host:8786;"
@@ -260,16 +267,17 @@ def _client(address: str) -> distributed.Client:
         ) from error
     except (OSError, TimeoutError) as error:
         raise EnvironmentFailure(
-            f"scheduler {address}: no answer in {CONNECT_SECONDS} s; expected a running Dask"
-            " scheduler that this machine can reach; start it, or use --scheduler local"
+            f"scheduler {address}: no answer in {patience:g} s; expected a running Dask"
+            " scheduler that this machine can reach; start it, wait longer with --wait-workers, or"
+            " use --scheduler local"
         ) from error
     try:
-        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+        client.wait_for_workers(1, timeout=max(1.0, began + wait - time.monotonic()))
     except TimeoutError as error:
         client.close()
         raise EnvironmentFailure(
-            f"scheduler {address}: no worker in {WORKERS_SECONDS} s; expected at least one; start"
-            f" some with: dask worker {address}"
+            f"scheduler {address}: no worker in {wait:g} s; expected at least one; start some with:"
+            f" dask worker {address}, or wait longer with --wait-workers"
         ) from error
     return client
 

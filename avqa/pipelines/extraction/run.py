@@ -30,6 +30,7 @@ from avqa.extract.recipe import RULES_KEY, SHARED_SECTIONS, options_to_set
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.connect import connect, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
+from avqa.pipelines.cluster.executor import WAIT_WORKERS
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
 from avqa.pipelines.engine.engine import MAX_LOST_SOUND, EngineConfig
@@ -69,6 +70,7 @@ class ExtractOptions:
     """Which of the settings are the store's, as options; for the user."""
     scheduler: str = "local"
     slurm: ClusterConfig | None = None
+    wait_workers: float = WAIT_WORKERS
     partition: Partition | None = None
     """Extract this task's share of the videos, into a part of ``store``."""
     ids: Path | None = None
@@ -416,7 +418,14 @@ def _run(
         note(f"already there: {report.finished_before} of {report.taken} videos")
     probe = LengthProbe(work.jobs, settings, options.limits)
     gpus = devices.visible_gpus() if settings.device == "cuda" else ()
-    executor = connect(options.scheduler, config, gpus, slurm=options.slurm, note=note)
+    executor = connect(
+        options.scheduler,
+        config,
+        gpus,
+        slurm=options.slurm,
+        wait_workers=options.wait_workers,
+        note=note,
+    )
     progress.under_way = executor.under_way
     driver = Driver(store, executor, work.jobs, progress, settings, run_id)
     aborted = True

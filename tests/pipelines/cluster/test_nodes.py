@@ -291,7 +291,6 @@ def refused(text):
 def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client):
     need(nodes, client, 0)
     monkeypatch.setattr(on_dask, "CONNECT_SECONDS", 1)
-    monkeypatch.setattr(on_dask, "WORKERS_SECONDS", 1)
     monkeypatch.setattr(connecting, "environment", lambda settings, source: None)
     config = config_of(Path("store"))
     missing = r"scheduler tcp://127.0.0.1:1: no answer in 1 s; expected a running Dask scheduler"
@@ -299,7 +298,7 @@ def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client):
         connect("tcp://127.0.0.1:1", config, ())
     missing = rf"scheduler {nodes.address}: no worker in 1 s; .* start some with: dask worker tcp"
     with pytest.raises(EnvironmentFailure, match=missing):
-        connect(nodes.address, config, ())
+        connect(nodes.address, config, (), wait_workers=1)
     with pytest.raises(ConfigError, match=r"'tcp://host': missing port .*; expected an address"):
         connect("tcp://host", config, ())
     with pytest.raises(ConfigError, match=r"'tls://host:1': no certificates to connect with"):
