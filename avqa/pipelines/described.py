@@ -58,11 +58,8 @@ def head_page(name: str) -> list[str]:
         "printed figures, in percent",
         *(line for figures in paper.figures for line in _figures(figures)),
         "",
-        f"more: {page(f'docs/heads/{name}.md') if name in _PAGES else page('docs/heads.md')}",
+        f"more: {page('docs/heads.md')}",
     ]
-
-
-_PAGES = ("avaf", "mcd", "pstp", "sasr", "tjstg")
 
 
 def _documented(owner: type, values: Mapping[str, Any]) -> Iterator[str]:
