@@ -54,6 +54,7 @@ for command in (
     train.train_head,
     train.pretrain_grounding,
     evaluate.evaluate,
+    evaluate.table,
     evaluate.predict,
     ask.ask,
     extract.frames,

@@ -32,9 +32,27 @@ def test_every_option_and_command_has_help():
     assert not bare
     found = re.findall(r"^## `avqa ([a-z-]+)", text, re.MULTILINE)
     assert found == [
-        *("extract", "questions", "train-head", "pretrain-grounding", "evaluate", "predict", "ask"),
-        *("frames", "status", "verify", "finalize", "remove", "pack", "compare", "synth"),
-        *("encoders", "decoders", "heads", "profiles", "info", "import", "export", "weights"),
+        *(
+            "extract",
+            "questions",
+            "train-head",
+            "pretrain-grounding",
+            "evaluate",
+            "table",
+            "predict",
+        ),
+        *("ask", "frames", "status", "verify", "finalize", "remove", "pack", "compare"),
+        *(
+            "synth",
+            "encoders",
+            "decoders",
+            "heads",
+            "profiles",
+            "info",
+            "import",
+            "export",
+            "weights",
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avqa.commands import options as option
-from avqa.commands.reporting import reports_errors, say
+from avqa.commands.reporting import reports_errors, say, show_table
 
 
 @reports_errors
@@ -17,7 +17,8 @@ def evaluate(
     split: option.Split = "test",
     store: option.RunStore = None,
     annotations: option.RunAnnotations = None,
-    format: Annotated[str, typer.Option(help="text, csv or markdown.")] = "text",
+    format: option.Format = "text",
+    cells: option.Cells = False,
 ) -> None:
     """Print the result table of a run, computed anew from its saved weights; nothing is written.
 
@@ -31,7 +32,26 @@ def evaluate(
     place = store_path(store) if store else None
     options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
     table = work(options, say)
-    typer.echo(getattr(table, form)(), nl=False)
+    show_table(table, form, cells=cells)
+
+
+@reports_errors
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of `avqa train-head`.")],
+    published: Annotated[
+        bool, typer.Option("--published", help="Also the figures of all other papers.")
+    ] = False,
+    format: option.Format = "text",
+    cells: option.Cells = False,
+) -> None:
+    """Print one result table of several runs, from the tables that their training wrote.
+
+    Example: avqa table runs/pstp runs/mcd --published
+    """
+    from avqa.pipelines.train.evaluate import check_format
+    from avqa.pipelines.train.tables import joined_table
+
+    show_table(joined_table(runs, published=published), check_format(format), cells=cells)
 
 
 @reports_errors

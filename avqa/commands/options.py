@@ -44,6 +44,10 @@ OptionalAnnotations = Annotated[Path | None, typer.Option("--annotations", help=
 RunAnnotations = Annotated[
     Path | None, typer.Option("--annotations", help=_ANNOTATIONS, show_default="the run's")
 ]
+Format = Annotated[str, typer.Option("--format", help="text, csv or markdown.")]
+Cells = Annotated[
+    bool, typer.Option("--cells", help="All columns of the table, also where they do not fit.")
+]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 
 Kind = Annotated[

@@ -12,7 +12,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
@@ -20,7 +20,11 @@ from avqa.addresses import ISSUES
 from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
 from avqa.faults import of_machine
 from avqa.machine import check_interpreter
+from avqa.telling.terminal import output_width, wants_colour
 from avqa.telling.terminal import say as say
+
+if TYPE_CHECKING:
+    from avqa.training.table.layout import ResultTable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,6 +100,15 @@ def _notes() -> Iterator[None]:
 
         warnings.showwarning = note
         yield
+
+
+def show_table(table: ResultTable, form: str = "text", *, cells: bool = False) -> None:
+    """Print a result table: on a terminal as wide as that is, unless all ``cells`` are wanted."""
+    if form == "text":
+        width = None if cells else output_width()
+        typer.echo(table.text(width, colour=wants_colour()), nl=False, color=wants_colour())
+    else:
+        typer.echo(getattr(table, form)(), nl=False)
 
 
 def _threads_start() -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avqa.commands import options as option
-from avqa.commands.reporting import reports_errors, say
+from avqa.commands.reporting import reports_errors, say, show_table
 
 
 @reports_errors
@@ -38,6 +38,7 @@ def train_head(
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
     ] = None,
+    cells: option.Cells = False,
 ) -> None:
     """Train a paper's head with its recipe, test it once, and print the field's result table.
 
@@ -67,7 +68,7 @@ def train_head(
         ),
         say,
     )
-    typer.echo(table.text(), nl=False)
+    show_table(table, cells=cells)
     say(f"run: {out}")
 
 

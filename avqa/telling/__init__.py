@@ -114,6 +114,14 @@ class Pace:
         return estimate
 
 
+_STYLES = {"good": "\x1b[1;32m", "bad": "\x1b[31m"}
+
+
+def styled(text: str, style: str) -> str:
+    """A text in the colour of ``good`` or ``bad``; as it is for an empty style."""
+    return f"{_STYLES[style]}{text}\x1b[0m" if style else text
+
+
 def silent(line: str) -> None:
     """Say nothing."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,20 @@ def _draws() -> bool:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}
     return False
+
+
+def output_width() -> int | None:
+    """Characters in a line of the terminal that standard output is; None if it is none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if sys.stdout.isatty():
+            return shutil.get_terminal_size().columns
+    return None
+
+
+def wants_colour() -> bool:
+    """Whether standard output is a terminal, and nobody asked for none (https://no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in {"", "dumb"}
+    return output_width() is not None and not plain
 
 
 class _Renderable:

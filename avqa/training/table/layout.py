@@ -5,59 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from avqa.datasets._parts.floors import Table
-
-Kind = Literal["published", "floor", "question-only", "ours", "ablation", "paper's ablation"]
-SECTION: dict[str, int] = {"published": 0, "floor": 1, "question-only": 2, "ours": 2}
-"""Kind → part of the table; a rule is drawn between parts. Ablations are part 3."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One accuracy in percent."""
-
-    mean: float
-    """Over the seeds; NaN of no question."""
-    sd: float | None = None
-    """Sample standard deviation over the seeds; None of fewer than two or of no question."""
-    correct: tuple[int, ...] = ()
-    """Right answers per seed; none for a published figure."""
-    total: int | None = None
-    """Questions; None for a published figure."""
-
-    def __str__(self) -> str:
-        """Two digits after the point; – of no question."""
-        return "–" if self.mean != self.mean else f"{self.mean:.2f}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table."""
-
-    name: str
-    kind: Kind
-    cells: Mapping[str, Cell]
-    """Column → accuracy; a column that is not known is left out."""
-    annotation: str = ""
-    """`u`, `o`, `o/?`, `?` as `avqa.heads.Figures`; empty for a floor."""
-    consistent: bool = True
-    """Whether the averages follow from the cells."""
-    comparable: bool = True
-    """Whether it is of the questions that this table scores, as far as can be known."""
-    seeds: tuple[int, ...] = ()
-    parameters: float | None = None
-    gflops: float | None = None
-    note: str = ""
-
-    @property
-    def mark(self) -> str:
-        """What the column ``ann`` shows."""
-        return f"{self.annotation}{'' if self.consistent else '!'}{'' if self.comparable else '*'}"
+from avqa.training.table.cells import Cell as Cell
+from avqa.training.table.cells import Footnotes, gflops_of, millions
+from avqa.training.table.cells import Kind as Kind
+from avqa.training.table.cells import Row as Row
+from avqa.training.table.text import render
 
 
 def cells_of(tables: Sequence[Table]) -> dict[str, Cell]:
@@ -102,9 +58,15 @@ class ResultTable:
             " accuracy in percent, averages over questions"
         )
 
-    def text(self) -> str:
-        """Aligned columns; under the mean of several seeds its standard deviation."""
-        return _Text(self).render()
+    def text(self, width: int | None = None, *, colour: bool = False) -> str:
+        """Aligned columns; under the mean of several seeds its standard deviation.
+
+        Args:
+            width: of the terminal; a table that is wider is narrowed: it loses the costs, then
+                the cells that averages are made of, and long names are wrapped.
+            colour: the best of a column, and what is below the floor.
+        """
+        return render(self, width, colour=colour)
 
     def csv(self) -> str:
         """One line a row; mean, standard deviation and counts of every column apart."""
@@ -137,7 +99,7 @@ class ResultTable:
         for row in self.rows:
             cells = [_plus_minus(row.cells.get(column)) for column in self.columns]
             name = row.name + notes.reference(row)
-            lines.append(_piped([name, row.mark, *cells, _millions(row), _gflops(row)]))
+            lines.append(_piped([name, row.mark, *cells, millions(row), gflops_of(row)]))
         above = [f"**{warning}**" for warning in self.warnings]
         below = [f"- {note}" for note in (*notes.lines, *self.notes)]
         return "\n\n".join([self.title, *above, "\n".join(lines), "\n".join(below)]) + "\n"
@@ -145,90 +107,6 @@ class ResultTable:
 
 PRINTED = ("published", "paper's ablation")
 """Kinds of rows that are copied, not run."""
-
-
-@dataclass
-class Footnotes:
-    """Numbers the rows' notes; rows with one note share its number."""
-
-    texts: list[str] = field(default_factory=list)
-
-    def reference(self, row: Row) -> str:
-        """What follows the row's name."""
-        if not row.note:
-            return ""
-        if row.note not in self.texts:
-            self.texts.append(row.note)
-        return f" ({self.texts.index(row.note) + 1})"
-
-    @property
-    def lines(self) -> list[str]:
-        """Every note once."""
-        return [f"({number}) {text}" for number, text in enumerate(self.texts, 1)]
-
-
-class _Text:
-    """Lays out a `ResultTable` in columns as narrow as their content."""
-
-    def __init__(self, table: ResultTable) -> None:
-        self.table = table
-        self.notes = Footnotes()
-        head = ["", "ann", *table.columns, "params M", "GFLOPs"]
-        self.lines: list[tuple[int, list[str]]] = [(-1, head)]
-        for row in table.rows:
-            self._add(row)
-        self.widths = [max(len(line[i]) for _, line in self.lines) for i in range(len(head))]
-
-    def _add(self, row: Row) -> None:
-        section = SECTION.get(row.kind, 3)
-        cells = [row.cells.get(column) for column in self.table.columns]
-        name = row.name + self.notes.reference(row)
-        means = ["" if cell is None else str(cell) for cell in cells]
-        self.lines.append((section, [name, row.mark, *means, _millions(row), _gflops(row)]))
-        if any(cell is not None and cell.sd is not None for cell in cells):
-            sds = ["" if c is None or c.sd is None else f"{c.sd:.2f}" for c in cells]
-            self.lines.append((section, [f"  ± s.d. of {len(row.seeds)} seeds", "", *sds, "", ""]))
-
-    def render(self) -> str:
-        width = len(self._line(self.lines[0][1]))
-        lines = []
-        previous = -1
-        for section, line in self.lines:
-            if section != previous:
-                lines.append("-" * width)
-            lines.append(self._line(line).rstrip())
-            previous = section
-        title = [self.table.title, *(f"!! {warning}" for warning in self.table.warnings)]
-        notes = [*self.notes.lines, *self.table.notes]
-        wrapped = [_wrapped(note, max(width, 80)) for note in notes]
-        return "\n".join([*title, *lines, "-" * width, *wrapped]) + "\n"
-
-    def _line(self, line: list[str]) -> str:
-        text = f"{line[0]:<{self.widths[0]}} {line[1]:<{self.widths[1]}}"
-        places = zip(self._ruled(), line[2:], self.widths[2:], strict=True)
-        return text + "".join(f"{' |' if rule else ''} {s:>{w}}" for rule, s, w in places)
-
-    def _ruled(self) -> list[bool]:
-        """Whether a rule stands before each column: between groups, and before ``All``."""
-        columns = self.table.columns
-        groups = [name.endswith("-Avg") for name in columns[:-1]]
-        before_all = [name == "All" for name in columns[1:]]
-        between = [a or b for a, b in zip(groups, before_all, strict=True)]
-        return [False, *between, False, False]
-
-
-def _wrapped(note: str, width: int) -> str:
-    return textwrap.fill(
-        note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _millions(row: Row) -> str:
-    return "" if row.parameters is None else f"{row.parameters / 1e6:.3f}"
-
-
-def _gflops(row: Row) -> str:
-    return "" if row.gflops is None else f"{row.gflops:.3f}"
 
 
 def _plus_minus(cell: Cell | None) -> str:

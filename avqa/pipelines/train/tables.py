@@ -1,0 +1,107 @@
+"""`avqa table`: one result table of several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from avqa import heads
+from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
+from avqa.training.run import Run
+from avqa.training.table.layout import ResultTable, Row
+from avqa.training.table.reading import read_csv
+from avqa.training.table.rows import Scope, published_rows
+
+TABLE = "table.csv"
+
+
+def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTable:
+    """One table of what the runs' own tables say.
+
+    Args:
+        runs: folders of `avqa train-head`.
+        published: also the figures of the papers whose heads none of them trained.
+
+    Raises:
+        ConfigError: a run has no table yet, or they are of other questions.
+        RunDamaged: a table cannot be read.
+    """
+    tables = {path: _read(path) for path in dict.fromkeys(runs)}
+    first, *others = tables.items()
+    for path, table in others:
+        _refuse_other(first, (path, table))
+    rows = _unique(row for table in tables.values() for row in table.rows if row.kind in _SHARED)
+    if published:
+        rows = _unique([*rows, *_of_other_papers(first[1])])
+    for path, table in tables.items():
+        alone = len(tables) == 1
+        for row in table.rows:
+            if row.kind not in _SHARED:
+                told = row if alone else replace(row, name=f"{path.name}/{row.name}")
+                rows.append(told)
+    order = {"published": 0, "floor": 1}
+    rows.sort(key=lambda row: order.get(row.kind, 2))
+    return replace(first[1], rows=tuple(rows))
+
+
+_SHARED = ("published", "floor")
+"""Kinds of rows that are the same in all tables of the same questions."""
+
+
+def _read(path: Path) -> ResultTable:
+    file = path / TABLE
+    if not file.exists():
+        Run.load(path)  # says what is wrong with it if it is no run
+        raise ConfigError(
+            f"run {str(path)!r} has no {TABLE} yet; expected a finished training; go on with it by"
+            " `avqa train-head … --resume`, or see what is there by `avqa evaluate`"
+        )
+    try:
+        return read_csv(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDamaged(
+            f"{str(file)!r} cannot be read: {error}; expected the table that training wrote; write"
+            " it again with `avqa train-head … --resume`"
+        ) from error
+
+
+def _refuse_other(first: tuple[Path, ResultTable], other: tuple[Path, ResultTable]) -> None:
+    def questions(table: ResultTable) -> dict[str, object]:
+        totals = {c.total for r in table.rows if r.seeds for n, c in r.cells.items() if n == "All"}
+        return {
+            "dataset": table.dataset,
+            "version": table.version,
+            "split": table.split,
+            "questions": max((total or 0 for total in totals), default=0),
+            "columns": ",".join(table.columns),
+        }
+
+    left, right = questions(first[1]), questions(other[1])
+    differing = [f"{k}={left[k]} and {right[k]}" for k in left if left[k] != right[k]]
+    if differing:
+        raise ConfigError(
+            f"runs {str(first[0])!r} and {str(other[0])!r} were scored on other questions:"
+            f" {'; '.join(differing)}; expected the same; print them apart"
+        )
+
+
+def _of_other_papers(table: ResultTable) -> Iterator[Row]:
+    scope = Scope(table.dataset, table.version, table.split, official=True)
+    for name in heads.names():
+        try:
+            paper = heads.load(name).PAPER
+        except (LibraryMissing, PluginError):  # `avqa heads` says why
+            continue
+        yield from published_rows(paper, scope)
+
+
+def _unique(rows: Iterator[Row] | Sequence[Row]) -> list[Row]:
+    """Each row of a name and its cells once; of two, the one with fewer marks."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        key = row.kind, row.name
+        if row.kind == "floor":
+            key = row.kind, f"{row.name} {sorted((n, str(c)) for n, c in row.cells.items())}"
+        found.setdefault(key, row)
+    return list(found.values())

@@ -1,0 +1,84 @@
+"""What a result table is made of: accuracies, rows, the notes of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["published", "floor", "question-only", "ours", "ablation", "paper's ablation"]
+SECTION: dict[str, int] = {"published": 0, "floor": 1, "question-only": 2, "ours": 2}
+"""Kind → part of the table; a rule is drawn between parts. Ablations are part 3."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One accuracy in percent."""
+
+    mean: float
+    """Over the seeds; NaN of no question."""
+    sd: float | None = None
+    """Sample standard deviation over the seeds; None of fewer than two or of no question."""
+    correct: tuple[int, ...] = ()
+    """Right answers per seed; none for a published figure."""
+    total: int | None = None
+    """Questions; None for a published figure."""
+
+    def __str__(self) -> str:
+        """Two digits after the point; – of no question."""
+        return "–" if self.mean != self.mean else f"{self.mean:.2f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    kind: Kind
+    cells: Mapping[str, Cell]
+    """Column → accuracy; a column that is not known is left out."""
+    annotation: str = ""
+    """`u`, `o`, `o/?`, `?` as `avqa.heads.Figures`; empty for a floor."""
+    consistent: bool = True
+    """Whether the averages follow from the cells."""
+    comparable: bool = True
+    """Whether it is of the questions that this table scores, as far as can be known."""
+    seeds: tuple[int, ...] = ()
+    parameters: float | None = None
+    gflops: float | None = None
+    note: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What the column ``ann`` shows."""
+        return f"{self.annotation}{'' if self.consistent else '!'}{'' if self.comparable else '*'}"
+
+
+@dataclass
+class Footnotes:
+    """Numbers the rows' notes; rows with one note share its number."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def reference(self, row: Row) -> str:
+        """What follows the row's name."""
+        if not row.note:
+            return ""
+        if row.note not in self.texts:
+            self.texts.append(row.note)
+        return f" ({self.texts.index(row.note) + 1})"
+
+    @property
+    def lines(self) -> list[str]:
+        """Every note once."""
+        return [f"({number}) {text}" for number, text in enumerate(self.texts, 1)]
+
+
+def millions(row: Row) -> str:
+    """Parameters in millions; empty where unknown."""
+    return "" if row.parameters is None else f"{row.parameters / 1e6:.3f}"
+
+
+def gflops_of(row: Row) -> str:
+    """Operations; empty where unknown."""
+    return "" if row.gflops is None else f"{row.gflops:.3f}"
