@@ -16,6 +16,7 @@ from avqa.datasets._parts.music_rows import questions_in
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.splits import video_position
 from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 
 BIBTEX = """\
 @inproceedings{liu2024tackling,
@@ -27,6 +28,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "see its repository; it extends MUSIC-AVQA, which is CC BY-NC 4.0"
+VOCABULARY = MUSIC_AVQA
 VARIANTS: dict[str, tuple[str, ...]] = {"edition": ("balance", "bias")}
 FOLDERS = {
     "balance": ("data/balance_full_set/", "balance_full_set/", ""),

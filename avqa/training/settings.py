@@ -58,6 +58,14 @@ class TrainSettings:
     """The splits of the files, or new ones that share no video."""
     missing: Literal["error", "skip"] = "error"
     """Videos without a needed feature: stop, or leave their questions out."""
+    max_answers: int = 1000
+    """Most answers of a vocabulary that is built from training questions; the frequent ones."""
+    min_answer_count: int = 1
+    """Training questions that an answer needs to be one of them."""
+    rare_answers: Literal["skip", "other"] = "skip"
+    """Training questions with other answers: leave them out, or teach them as ``<other>``."""
+    min_word_count: int = 1
+    """Times that a word of the training questions needs to occur for question=lstm to know it."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0

@@ -25,6 +25,8 @@ _NO_FLOCK = frozenset(
 """Of flock where there is none: Lustre without ``-o flock``, NFS without its lock service."""
 _OF_LOCKS = {LOCK, OWN_LOCK, "runs"}
 """Names that locks leave in the folder."""
+LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
+"""Settings that version 0.1 had not; it did what they are by default."""
 MAY_DIFFER = ("device", "workers")
 """Settings that a resumed run may have otherwise: they do not change what is trained."""
 
@@ -147,8 +149,8 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         differ.append("questions (other files, answers or videos)")
     for part in ("settings", "options"):
         old, new = before[part], now[part]
-        if part == "settings":  # runs of before have no such setting
-            old = {"audio": TrainSettings.audio} | old
+        if part == "settings":  # runs of before have not every setting
+            old = {name: getattr(TrainSettings, name) for name in LATER} | old
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))
@@ -158,6 +160,21 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         raise ConfigError(
             f"--resume {str(out)!r}: {', '.join(differ)}; expected what the run began with; give"
             " the same settings, or choose another --out"
+        )
+
+
+def require_vocabulary(before: Member, now: MemberConfig) -> None:
+    """Refuse to go on with another vocabulary: version 0.1 had MUSIC-AVQA's for every data set.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if before.config.vocabulary != now.vocabulary:
+        old, new = before.config.words, now.words
+        raise ConfigError(
+            f"--resume {str(before.path)!r}: vocabulary (run: {len(old.answers)} answers,"
+            f" {len(old.words)} words, now: {len(new.answers)} answers, {len(new.words)} words);"
+            " expected what the run began with; choose another --out"
         )
 
 

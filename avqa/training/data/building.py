@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from avqa import heads
-from avqa.datasets._parts.vocabulary import ANSWERS, num_words
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
@@ -46,11 +46,13 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
         FeatureMissing: the store lacks a text; names the command to run.
     """
     answer = "choices" if material.multiple_choice else "vocabulary"
+    vocabulary = material.vocabulary
     fields = needs(variant, answer=answer)
     options = {
         "answer": answer,
-        "num_answers": len(ANSWERS),
-        "vocabulary": num_words(type_words="type_tokens" in fields),
+        # With options there is no layer of answers; its number stays what it was.
+        "num_answers": len((vocabulary if vocabulary.answers else MUSIC_AVQA).answers),
+        "vocabulary": vocabulary.num_words(type_words="type_tokens" in fields),
     }
     store, first = material.store, material.questions.train[0]
     videos = [field for field in fields if field in VIDEO_FEATURES]
