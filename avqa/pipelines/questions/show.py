@@ -116,11 +116,12 @@ def _table(columns: dict[str, Pairs], of_split: dict[str, list[Question]]) -> li
     if fit == score:
         how += ": higher than an honest floor, since only one split is here"
     head = "".join(f"{name:>10}" for name in (*counts, *tables))
-    lines = [f"questions per type, and floors in percent, {how}", f"{'type':<12}{head}"]
+    width = max(11, *map(len, columns)) + 1
+    lines = [f"questions per type, and floors in percent, {how}", f"{'type':<{width}}{head}"]
     for name in columns:
         numbers = "".join(f"{table[name].total:>10}" for table in counts.values())
         percents = "".join(_percent(table, name) for table in tables.values())
-        lines.append(f"{name:<12}{numbers}{percents}")
+        lines.append(f"{name:<{width}}{numbers}{percents}")
     return lines
 
 
@@ -130,11 +131,12 @@ def _percent(table: Table, name: str) -> str:
 
 def _sample(question: Question) -> str:
     answer, options = question.answer, ""
+    types = filter(None, (question.modality, question.kind))
     if question.choices:
         right = question.choice
         answer = None if right is None else question.choices[right]
         options = f" (of {' | '.join(option or '–' for option in question.choices)})"
     return (
-        f"{question.split} {question.video_id} [{question.modality}, {question.kind}]"
+        f"{question.split} {question.video_id} [{', '.join(types)}]"
         f" {question.text}? {answer or 'no answer'}{options}"
     )

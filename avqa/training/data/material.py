@@ -24,6 +24,7 @@ from avqa.training.data.vocabulary import (
     check_settings,
     choose_vocabulary,
     require_answers,
+    require_val,
     vocabulary_notes,
 )
 from avqa.training.settings import TrainSettings
@@ -87,7 +88,8 @@ def gather(
     Raises:
         UnknownName: there is no such data set.
         ConfigError: a setting of the vocabulary cannot be.
-        DatasetError: a file cannot be used, or a split has no question left.
+        DatasetError: a file cannot be used, or a split has no question left, or val none that a
+            head can answer.
         StoreError: no question has its video in the store.
         FeatureMissing: a feature is not there; names the command to run.
     """
@@ -108,6 +110,8 @@ def gather(
     in_use = dataclasses.replace(questions, train=train, val=val, test=test)
     require_questions(in_use, dataset, annotations)
     vocabulary = choose_vocabulary(dataset, train, settings)
+    if fixed is None:
+        require_val(in_use, vocabulary)
     notes = [
         *questions.notes,
         *_left_out(everything, ids, fixed, len(usable) - len(kept)),

@@ -88,6 +88,23 @@ def require_answers(questions: SplitQuestions, dataset: str) -> None:
         )
 
 
+def require_val(questions: SplitQuestions, vocabulary: Vocabulary) -> None:
+    """Refuse validation questions of which a head can answer none: they choose the epoch.
+
+    Raises:
+        DatasetError: the vocabulary has the answer of none.
+    """
+    val = questions.val
+    if all(not q.choices and not vocabulary.has(q.answer) for q in val):
+        answers = Counter(str(q.answer) for q in val)
+        raise DatasetError(
+            f"none of {len(val)} validation questions has an answer of the vocabulary, the"
+            f" {len(vocabulary.answers)} answers of training; expected at least one, to choose the"
+            f" epoch by; they have {most(answers)}: add questions, or name the split of each row in"
+            " the column split"
+        )
+
+
 def vocabulary_notes(questions: SplitQuestions, vocabulary: Vocabulary, *, lstm: bool) -> list[str]:
     """What a built vocabulary holds, and what of val and test lies outside any.
 
