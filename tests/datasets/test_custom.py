@@ -51,6 +51,7 @@ EXPECTED = [
         ("own.csv", CSV),
         ("own.CSV", "\ufeff" + CSV.replace("\n", "\r\n")),
         ("own.csv", CSV.replace(",", ";").replace("Who; if any;", "Who, if any,")),
+        ("own.csv", CSV.replace("\n", "\r")),
         ("own.csv", CSV.replace(",", "\t").replace("Who\t if any\t", "Who, if any,")),
         ("own.csv", "\n" + CSV.replace("type\n", "Type ,,\n").replace("what\n", "what,,\n")),
         ("own.csv", CSV.replace("a/rain", "a\\rain").replace("choir.mp4", "./choir")),
@@ -58,6 +59,12 @@ EXPECTED = [
 )  # fmt: skip
 def test_one_file_in_any_form_gives_the_same_questions(tmp_path, name, content):
     assert seen(text(tmp_path, content, name)) == EXPECTED
+
+
+def test_lines_are_counted_as_an_editor_shows_them(tmp_path):
+    content = '\nvideo,question,answer\nbirds,"What\nsings?",3\n\nbirds,Who?,\n'
+    with pytest.raises(DatasetError, match=r" line=6: the answer is empty"):
+        datasets.read("custom", text(tmp_path, content))
 
 
 def test_a_text_may_go_over_lines_and_a_number_is_an_answer(tmp_path):

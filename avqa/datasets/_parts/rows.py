@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +104,7 @@ def _placed(file: Path, place: str, value: Any) -> PlacedRow:
 
 
 def _csv_rows(file: Path, text: str) -> list[PlacedRow]:
-    first = text.lstrip("\r\n").split("\n", 1)[0]
+    first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separator = max(SEPARATORS, key=lambda s: len(next(csv.reader([first], delimiter=s), [])))
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, names, before = [], None, 0

@@ -127,9 +127,9 @@ def _kind(text: str, member: Member) -> tuple[Kind, str]:
     found = kind_of(text, training)
     if found is None:
         return Kind(), "type of the question: left empty, no training question has its form"
+    types = " ".join(filter(None, (found.modality, found.kind))) or "none"
     return found, (
-        f"type of the question: {found.modality} {found.kind}, as training questions"
-        f" {normalise(found.template)!r}"
+        f"type of the question: {types}, as training questions {normalise(found.template)!r}"
     )
 
 

@@ -6,16 +6,22 @@ import shutil
 
 import pytest
 import torch
+from helpers.media import clips
 from helpers.questions import question_files
 from helpers.runs import run_folders
 
 from avqa import heads
 from avqa.errors import ConfigError, DatasetError
+from avqa.pipelines.ask.answer import AskOptions, ask
 from avqa.pipelines.train.evaluate import EvaluateOptions, answers, evaluate
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.format.schema import FeatureSpec
+from avqa.store.reader import FeatureStore
+from avqa.training.data import building
+from avqa.training.data.material import gather
 from avqa.training.run import Member, Run
 from avqa.training.scoring import read_predictions
+from avqa.training.settings import TrainSettings, resolve
 
 VIDEOS = {
     **{name: 2 + n % 3 for n, name in enumerate(("birds", "street", "cafe", "garden", "washing"))},
@@ -285,6 +291,48 @@ def test_validation_that_no_head_can_answer_is_refused(data, tmp_path):
         " expected at least one, to choose the epoch by; they have 'a stove': add questions, or"
         " name the split of each row in the column split"
     )
+
+
+def test_a_head_of_a_fixed_number_of_answers_is_refused_by_name():
+    chosen, _ = resolve("late_fusion")
+    head = heads.build("late_fusion", width=8, num_answers=5)
+    building.check_answers(head, chosen)
+    head.answer.layer = torch.nn.Linear(8, 42)
+    with pytest.raises(ConfigError) as caught:
+        building.check_answers(head, chosen)
+    assert str(caught.value) == (
+        "head late_fusion gives 42 answers whatever num_answers is; expected num_answers=5, those"
+        " of the training questions; build its last layer with avqa.heads.AnswerLayer, or choose"
+        " another head"
+    )
+
+
+def test_ask_answers_from_the_runs_words(run):
+    video = clips.cached_clip("rain.mp4", seconds=2.0, fps=8, sound_codec="aac")
+    answer = ask(AskOptions(run[0], video, "IS it loud by night?"))
+    assert sorted(name for name, _ in answer.answers) == ANSWERS
+    assert sum(p for _, p in answer.answers) == pytest.approx(1)
+    assert answer.notes == ("unknown words, read as <unk>: 'by', 'night'",)
+    with pytest.raises(ConfigError, match="no word of the question is known to .* of its 5 words;"):
+        ask(AskOptions(run[0], video, "Who shouts?"))
+
+
+def test_words_of_multiple_choice_are_those_of_training(data, tmp_path):
+    """AVQA's as well: its words were MUSIC-AVQA's in version 0.1, so that most were padding."""
+    new = [{**row, "options": ["a", "b"], "answer": "ab"[n % 2]} for n, row in enumerate(rows())]
+    file = question_files.write(tmp_path / "own.json", new)
+    chosen = TrainSettings(**{**resolve("mcd")[0].__dict__, "visual": "clip_vit_b32"})
+    store = FeatureStore(data / "store")
+    material = gather(store, "custom", file, chosen, [], lstm=True)
+    assert material.vocabulary.answers == ()
+    assert material.vocabulary.words[2:] == ("a", "b", "is", "it", "loud", "outdoors", "what")
+    assert not any("answers:" in note or "outside" in note for note in material.notes)
+    avqa = [question_files.avqa_row(id=n, video_name=video) for n, video in enumerate(VIDEOS)]
+    question_files.write(tmp_path / "a" / "train_qa.json", avqa[:6])
+    question_files.write(tmp_path / "a" / "val_qa.json", avqa[6:])
+    found = gather(store, "avqa", tmp_path / "a", chosen, [], lstm=True).vocabulary
+    assert found.words[2:] == ("3", "cat", "dog", "in", "makes", "sound", "the", "video", "what")
+    assert found.types == ("Both", "Which")
 
 
 def test_a_fixed_vocabulary_takes_no_settings(tmp_path):
