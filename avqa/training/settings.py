@@ -28,6 +28,8 @@ DERIVED = {
     "num_sources": "the data set",
 }
 """Options that nobody chooses → what they follow from."""
+LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
+"""Settings that version 0.1 had not; it did what they are by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

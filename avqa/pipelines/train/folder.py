@@ -16,7 +16,7 @@ from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import storage_errors, store_path
 from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about, refuse_lost
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import LATER, TrainSettings
 
 LOCK = "lock"
 _NO_FLOCK = frozenset(
@@ -25,8 +25,6 @@ _NO_FLOCK = frozenset(
 """Of flock where there is none: Lustre without ``-o flock``, NFS without its lock service."""
 _OF_LOCKS = {LOCK, OWN_LOCK, "runs"}
 """Names that locks leave in the folder."""
-LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
-"""Settings that version 0.1 had not; it did what they are by default."""
 MAY_DIFFER = ("device", "workers")
 """Settings that a resumed run may have otherwise: they do not change what is trained."""
 
