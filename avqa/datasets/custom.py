@@ -34,7 +34,7 @@ WHOLE_FILES = True
 REQUIRED = ("video", "question")
 KNOWN = (*REQUIRED, "answer", "type", "split", "question_id", "options")
 SPLIT_NAMES = {split: split for split in SPLITS}
-SPLIT_NAMES |= {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
+SPLIT_NAMES |= {"training": "train", "valid": "val", "validation": "val"}
 SUFFIXES = (
     *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg"),
     *("ts", "mts", "m2ts", "flv", "ogv", "gif", "3gp", "wmv"),

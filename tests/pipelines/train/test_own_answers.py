@@ -184,6 +184,7 @@ def test_every_head_trains_on_own_questions(data, tmp_path, head):
     assert member.config.words.answers == tuple(ANSWERS)
     ours = next(row for row in table.rows if row.name == f"ours: {head}")
     assert (ours.cells["All"].total, ours.cells["All"].correct[0] <= 3) == (4, True)
+    assert {row.kind for row in table.rows} == {"floor", "question-only", "ours"}
 
 
 def test_types_are_optional_also_for_the_head_that_reads_them(data, tmp_path):
