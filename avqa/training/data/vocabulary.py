@@ -29,7 +29,7 @@ def check_settings(dataset: str, settings: TrainSettings) -> None:
     given = _given(settings, (*OF_ANSWERS, *OF_WORDS))
     if fixed is not None and given:
         raise ConfigError(
-            f"{given} with data set {dataset!r}; expected neither to be set: its"
+            f"{given} with data set {dataset!r}; expected no such setting: its"
             f" {len(fixed.answers)} answers and {fixed.num_known} words are fixed; leave it out"
         )
 
@@ -55,7 +55,7 @@ def choose_vocabulary(
     choices = any(question.choices for question in train)
     if choices and given:
         raise ConfigError(
-            f"{given} with multiple choice; expected none of them to be set: options are scored,"
+            f"{given} with multiple choice; expected no such setting: options are scored,"
             " there is no vocabulary of answers; leave it out"
         )
     built = build_vocabulary(

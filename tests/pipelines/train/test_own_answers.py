@@ -263,7 +263,7 @@ def test_a_run_of_another_vocabulary_is_not_gone_on_with(run, data, tmp_path):
         ({"max_answers": "0"}, {}, ConfigError, "max_answers=0; expected 1 or more"),
         ({"rare_answers": "drop"}, {}, ConfigError, "rare_answers='drop'; expected one of skip"),
         ({"max_answers": "7", "question": "clip"}, {"options": ["x", "y"], "answer": "y"},
-         ConfigError, "max_answers=7 with multiple choice; expected none of them to be set"),
+         ConfigError, "max_answers=7 with multiple choice; expected no such setting"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told_before_a_folder_is_made(
