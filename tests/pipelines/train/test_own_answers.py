@@ -349,6 +349,6 @@ def test_a_fixed_vocabulary_takes_no_settings(tmp_path):
     with pytest.raises(ConfigError) as caught:
         train_head(asked)
     assert str(caught.value) == (
-        "max_answers=10, min_word_count=2 with data set 'music-avqa'; expected neither to be set:"
+        "max_answers=10, min_word_count=2 with data set 'music-avqa'; expected no such setting:"
         " its 42 answers and 92 words are fixed; leave it out"
     )
