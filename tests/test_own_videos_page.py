@@ -11,7 +11,7 @@ from helpers.media import clips
 from typer.testing import CliRunner
 
 from avqa.cli import app
-from avqa.datasets._parts.rows import read_rows
+from avqa.datasets._parts.custom_rows import read_rows
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own_videos.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^avqa (.*)$", PAGE, re.MULTILINE)

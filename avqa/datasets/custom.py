@@ -19,7 +19,7 @@ from typing import Any
 from avqa.datasets._parts.fields import BadField, normal_text, text_field, video_field
 from avqa.datasets._parts.files import find
 from avqa.datasets._parts.question import SPLITS, Keys, Question
-from avqa.datasets._parts.rows import ENDINGS, PlacedRow, read_rows
+from avqa.datasets._parts.custom_rows import ENDINGS, PlacedRow, read_rows
 from avqa.datasets._parts.splits import FRACTIONS, split_videos
 from avqa.datasets._parts.taxonomy import Pairs
 from avqa.datasets._parts.vocabulary import OTHER
