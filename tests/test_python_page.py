@@ -8,7 +8,7 @@ import pytest
 from helpers.old_version import unpack
 
 import avqa
-from avqa.datasets._parts.vocabulary import ANSWER_ID
+from avqa.datasets._parts.vocabulary import ANSWERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -27,8 +27,8 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys, kept_weight
     assert "00000001 (2, 128)" in printed
     assert "distinct texts: " in printed
     assert list(names["answers"]) == ["100", "101", "102", "103"]
-    assert set(names["answers"].values()) <= ANSWER_ID.keys()
-    assert {name for name, _ in names["answer"].answers} == set(ANSWER_ID)
+    assert set(names["answers"].values()) <= set(ANSWERS)
+    assert {name for name, _ in names["answer"].answers} == set(ANSWERS)
     assert names["files"][0].is_file()
     assert printed.rstrip().endswith("torch.Size([2, 42]) ['av', 'qa', 'qv']")
 

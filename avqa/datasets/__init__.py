@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from avqa.datasets._parts.fields import BadField, normal_text, text_field, video
 from avqa.datasets._parts.files import Row, find, parse_file
 from avqa.datasets._parts.question import SPLITS, Keys, Question
 from avqa.datasets._parts.taxonomy import Pairs
+from avqa.datasets._parts.vocabulary import Vocabulary
 from avqa.errors import DatasetError, UnknownName
 from avqa.plugins import Kind
 
@@ -24,10 +25,15 @@ __all__ = [
     "Keys",
     "Question",
     "Row",
+    "Vocabulary",
+    "columns",
     "find",
+    "fixed_vocabulary",
+    "is_one_split",
     "load",
     "names",
     "normal_text",
+    "notes",
     "parse_file",
     "read",
     "text_field",
@@ -36,7 +42,17 @@ __all__ = [
 
 
 class DatasetModule(Protocol):
-    """What the file of a data set defines, beside its docstring."""
+    """What the file of a data set defines, beside its docstring.
+
+    It may also define
+
+    - ``VOCABULARY: Vocabulary``: fixed answers and words; without, they are built from the
+      training questions
+    - ``columns(questions) -> dict[str, Pairs]``: in place of ``COLUMNS``, where these follow from
+      the questions
+    - ``notes(path) -> list[str]``: what is to be said of how the questions were read, one line each
+    - ``WHOLE_FILES = True``: one file may hold all splits, unless its name is that of a split
+    """
 
     BIBTEX: str
     """How to cite it."""
@@ -106,6 +122,32 @@ def load(name: str) -> DatasetModule:
         PluginError: if it breaks the contract.
     """
     return DATASETS.load(name)
+
+
+def fixed_vocabulary(name: str) -> Vocabulary | None:
+    """The vocabulary of a data set that has its own; None: it is built from training questions."""
+    found: Vocabulary | None = getattr(load(name), "VOCABULARY", None)
+    return found
+
+
+def columns(name: str, questions: Iterable[Question]) -> dict[str, Pairs]:
+    """Columns of the result table of a data set's questions, see `DatasetModule`."""
+    module = load(name)
+    made: Callable[[Iterable[Question]], dict[str, Pairs]] | None
+    made = getattr(module, "columns", None)
+    return module.COLUMNS if made is None else made(questions)
+
+
+def notes(name: str, path: Path | str) -> list[str]:
+    """What is to be said of how a data set's questions are read from ``path``."""
+    made: Callable[[Path], list[str]] | None = getattr(load(name), "notes", None)
+    return [] if made is None else made(Path(path))
+
+
+def is_one_split(name: str, path: Path) -> bool:
+    """Whether ``path`` is a file whose questions are all of one split."""
+    whole = getattr(load(name), "WHOLE_FILES", False)
+    return path.is_file() and not (whole and path.stem not in SPLITS)
 
 
 def read(

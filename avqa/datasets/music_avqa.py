@@ -14,6 +14,7 @@ from avqa.datasets._parts.files import find
 from avqa.datasets._parts.music_rows import questions_in
 from avqa.datasets._parts.question import SPLITS, Question, num_repeated
 from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 
 BIBTEX = """\
 @inproceedings{li2022learning,
@@ -26,6 +27,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "CC BY-NC 4.0: research only; the annotation is not part of this package"
+VOCABULARY = MUSIC_AVQA
 VARIANTS: dict[str, tuple[str, ...]] = {"subset": ("all", "real", "synthetic")}
 FOLDERS = ("", "json_update/", "data/json_update/", "dataset/split_que_id/", "json/", "data/json/")
 HALVES = {"all": ("",), "real": ("", "_real"), "synthetic": ("", "_fake", "_synthetic")}

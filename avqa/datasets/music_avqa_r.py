@@ -15,6 +15,7 @@ from avqa.datasets._parts.files import find
 from avqa.datasets._parts.music_rows import questions_in
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import DatasetError
 
 BIBTEX = """\
@@ -27,6 +28,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "see its repository; it extends MUSIC-AVQA, which is CC BY-NC 4.0"
+VOCABULARY = MUSIC_AVQA
 VARIANTS: dict[str, tuple[str, ...]] = {"group": ("all", "head", "tail")}
 HEAD_FACTOR = 1.2
 

@@ -18,6 +18,7 @@ from avqa.datasets._parts.music_rows import questions_in
 from avqa.datasets._parts.question import SPLITS, Question
 from avqa.datasets._parts.splits import video_position
 from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import AnnotationWarning
 
 BIBTEX = """\
@@ -30,6 +31,7 @@ BIBTEX = """\
 }
 """
 LICENSE = "see its repository; it extends MUSIC-AVQA, which is CC BY-NC 4.0"
+VOCABULARY = MUSIC_AVQA
 VARIANTS: dict[str, tuple[str, ...]] = {"edition": ("balance", "bias")}
 COMMON_FOLDERS = ("", "data/annots/music_avqa_v2/", "annots/music_avqa_v2/", "music_avqa_v2/")
 FOLDERS = {

@@ -29,6 +29,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from avqa import heads
+from avqa.datasets import Vocabulary
 from avqa.datasets._parts.floors import Score, Table
 from avqa.errors import ConfigError, RunDamaged
 from avqa.heads import Head
@@ -76,6 +77,13 @@ class MemberConfig:
     avqa_version: str
     grounding: str = ""
     """SHA-256 of the file that the grounding started from; empty: from seeded weights."""
+    vocabulary: dict[str, Any] = field(default_factory=dict)
+    """`Vocabulary.to_json`: answers and words of the training questions; empty: MUSIC-AVQA's."""
+
+    @property
+    def words(self) -> Vocabulary:
+        """``vocabulary`` as an object."""
+        return Vocabulary.from_json(self.vocabulary)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -84,7 +92,9 @@ class MemberConfig:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
-        return cls(**{**value, "settings": TrainSettings(**value["settings"])})
+        config = cls(**{**value, "settings": TrainSettings(**value["settings"])})
+        Vocabulary.from_json(config.vocabulary)
+        return config
 
 
 @dataclass(frozen=True, kw_only=True)

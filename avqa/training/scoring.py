@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from avqa.datasets._parts.floors import Table, score_table
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.taxonomy import COLUMNS, Pairs
-from avqa.datasets._parts.vocabulary import ANSWERS
+from avqa.datasets._parts.vocabulary import Vocabulary
 from avqa.errors import ConfigError, RunDamaged
 from avqa.store.places.files import storage_errors, write_atomic
 
@@ -37,7 +37,7 @@ class Prediction:
     prediction: str
     """The answer with the largest probability, in words."""
     probability: float
-    """Of ``prediction``: softmax over the 42 answers or over the options, 0 to 1."""
+    """Of ``prediction``: softmax over the vocabulary or over the options, 0 to 1."""
     correct: bool | None
     """None where there is no right answer."""
 
@@ -67,17 +67,22 @@ def predictions(
             )
         numbers = zip(rows.tolist(), place.tolist(), probability.tolist(), strict=True)
         width = output.logits.shape[1]
-        found |= {r: _prediction(questions.questions[r], p, width, x) for r, p, x in numbers}
+        found |= {
+            r: _prediction(questions.questions[r], questions.vocabulary, p, width, x)
+            for r, p, x in numbers
+        }
     return [found[row] for row in sorted(found)]
 
 
-def answer_texts(question: Question) -> tuple[str | None, ...]:
-    """What the logits of a question stand for: its options, or the 42 answers."""
-    return question.choices or ANSWERS
+def answer_texts(question: Question, vocabulary: Vocabulary) -> tuple[str | None, ...]:
+    """What the logits of a question stand for: its options, or the vocabulary's answers."""
+    return question.choices or vocabulary.answers
 
 
-def _prediction(question: Question, place: int, width: int, probability: float) -> Prediction:
-    texts = answer_texts(question)
+def _prediction(
+    question: Question, vocabulary: Vocabulary, place: int, width: int, probability: float
+) -> Prediction:
+    texts = answer_texts(question, vocabulary)
     if width < len(texts) or (not question.choices and width > len(texts)):
         raise ConfigError(
             f"the head gives {width} logits to question {question.text!r}, which has"

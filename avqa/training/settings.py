@@ -28,6 +28,8 @@ DERIVED = {
     "num_sources": "the data set",
 }
 """Options that nobody chooses → what they follow from."""
+LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
+"""Settings that version 0.1 had not; it did what they are by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,14 @@ class TrainSettings:
     """The splits of the files, or new ones that share no video."""
     missing: Literal["error", "skip"] = "error"
     """Videos without a needed feature: stop, or leave their questions out."""
+    max_answers: int = 1000
+    """Most answers of a vocabulary that is built from training questions; the frequent ones."""
+    min_answer_count: int = 1
+    """Training questions that an answer needs to be one of them."""
+    rare_answers: Literal["skip", "other"] = "skip"
+    """Training questions with other answers: leave them out, or teach them as ``<other>``."""
+    min_word_count: int = 1
+    """Times that a word of the training questions needs to occur for question=lstm to know it."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0

@@ -46,7 +46,7 @@ def test_questions_are_in_the_fields_form(sample):
     for q in questions:
         assert q.text == normalise(q.text) != ""
         assert " ".join(q.words) == q.text
-        assert (q.modality, q.kind) in datasets.load(name).COLUMNS["All"]
+        assert (q.modality, q.kind) in datasets.columns(name, questions)["All"]
         assert q.split in SPLITS
         assert (q.answer is None) == bool(q.choices)
 

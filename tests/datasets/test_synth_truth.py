@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa.datasets._parts.taxonomy import NAMES
-from avqa.datasets._parts.vocabulary import ANSWER_ID, is_known
+from avqa.datasets._parts.vocabulary import ANSWERS, MUSIC_AVQA
 from avqa.datasets._parts.vocabulary import INSTRUMENTS as FIELD_INSTRUMENTS
 from avqa.datasets._synth.balance import choose
 from avqa.datasets._synth.drawing import is_sounding
@@ -273,10 +273,10 @@ def test_rows_have_the_fields_and_the_quirks_of_the_original(two_hundred):
             *("question_deleted", "anser"),
         ]
         assert row["question_deleted"] == 0
-        assert row["anser"] in ANSWER_ID
+        assert row["anser"] in ANSWERS
         assert row["video_id"].isdecimal()
         assert len(row["video_id"]) == 8
-        assert all(is_known(word) for word in filled(row).split())
+        assert all(MUSIC_AVQA.is_known(word) for word in filled(row).split())
     assert rows[0]["type"].startswith('["')
     assert '"[]"' not in rows[0]["type"]
     assert {row["templ_values"] for row in rows} >= {"[]", '["first"]', '["loudest"]'}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from avqa.datasets._parts.floors import Score
 from avqa.datasets._parts.taxonomy import COLUMNS, NAMES
-from avqa.datasets._parts.vocabulary import ANSWERS
+from avqa.datasets._parts.vocabulary import ANSWERS, MUSIC_AVQA
 from avqa.errors import ConfigError
 from avqa.heads import HeadOutput
 from avqa.training.scoring import predictions, read_predictions, score, write_predictions
@@ -28,7 +28,7 @@ def answers_to(questions, *batches):
         (SimpleNamespace(rows=torch.tensor(rows)), HeadOutput(torch.tensor(logits)))
         for rows, logits in batches
     ]
-    return predictions(SimpleNamespace(questions=questions), outputs)
+    return predictions(SimpleNamespace(questions=questions, vocabulary=MUSIC_AVQA), outputs)
 
 
 def logits_of(answer, margin=2.0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from avqa.datasets._parts.question import SPLITS, Question
@@ -24,13 +25,16 @@ def video_position(video_id: str, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def video_disjoint(
-    questions: Iterable[Question], seed: int = 0, fractions: Mapping[str, float] = FRACTIONS
-) -> list[Question]:
-    """The same questions with new splits that share no video; each video's place is its hash.
+def split_videos(
+    video_ids: Iterable[str], seed: int = 0, fractions: Mapping[str, float] = FRACTIONS
+) -> dict[str, str]:
+    """Video id → split, by the place of its hash: further videos move none that is there.
+
+    Where few videos leave a split empty, it gets the one whose place is nearest to its share, of
+    a split that has two or more: only such a video may move when others are added.
 
     Args:
-        questions: of any splits; order and keys stay.
+        video_ids: each as often as it comes.
         seed: another seed is another split.
         fractions: share of the videos per split; together 1.
 
@@ -40,14 +44,40 @@ def video_disjoint(
     wrong = set(fractions) - set(SPLITS) or any(share < 0 for share in fractions.values())
     if wrong or abs(sum(fractions.values()) - 1) > 1e-9:
         raise ValueError(f"fractions={dict(fractions)}; expected shares of {SPLITS} that sum to 1")
-    split_of: dict[str, str] = {}
-    moved = []
-    for question in questions:
-        video = question.video_id
-        if video not in split_of:
-            split_of[video] = _split_at(video_position(video, seed), fractions)
-        moved.append(dataclasses.replace(question, split=split_of[video]))
-    return moved
+    positions = {video: video_position(video, seed) for video in dict.fromkeys(video_ids)}
+    split_at = {place: _split_at(place, fractions) for place in positions.values()}
+    first = 0.0
+    for split, share in fractions.items():
+        if share and split not in split_at.values() and split_at:
+            _fill(split_at, split, first, first + share)
+        first += share
+    return {video: split_at[place] for video, place in positions.items()}
+
+
+def _fill(split_at: dict[float, str], split: str, first: float, end: float) -> None:
+    """Give an empty split the place nearest to its share, unless others would be empty then."""
+    held = Counter(split_at.values())
+    movable = [place for place, of in split_at.items() if held[of] > 1]
+    if movable:
+        split_at[min(movable, key=lambda p: (max(first - p, p - end), p))] = split
+
+
+def video_disjoint(
+    questions: Iterable[Question], seed: int = 0, fractions: Mapping[str, float] = FRACTIONS
+) -> list[Question]:
+    """The same questions with new splits that share no video; see `split_videos`.
+
+    Args:
+        questions: of any splits; order and keys stay.
+        seed: another seed is another split.
+        fractions: share of the videos per split; together 1.
+
+    Raises:
+        ValueError: if the fractions are no such shares.
+    """
+    questions = list(questions)
+    split_of = split_videos((q.video_id for q in questions), seed, fractions)
+    return [dataclasses.replace(q, split=split_of[q.video_id]) for q in questions]
 
 
 def _split_at(position: float, fractions: Mapping[str, float]) -> str:

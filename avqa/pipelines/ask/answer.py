@@ -143,6 +143,7 @@ def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> 
         rows,
         texts,
         head,
+        vocabulary=member.config.words,
         training=False,
     )
     if member.config.weights.startswith("random:"):
@@ -187,7 +188,8 @@ def _run(
             "the head's logits are not finite; expected numbers; its weights or the features are"
             " damaged: train again"
         )
-    named = zip(answer_texts(questions.questions[0]), logits.softmax(-1).tolist(), strict=True)
+    texts = answer_texts(questions.questions[0], questions.vocabulary)
+    named = zip(texts, logits.softmax(-1).tolist(), strict=True)
     best_first = sorted(((str(name), p) for name, p in named), key=lambda pair: -pair[1])
     evidence: Evidence = head.evidence(batch.inputs, output)
     arrays = {

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from avqa.datasets import Vocabulary
 from avqa.datasets._parts.question import Keys, Question, normalise
-from avqa.datasets._parts.vocabulary import WORDS, is_known
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
-from avqa.training.data.questions import MAX_WORDS
 from avqa.training.data.splits import read_splits
 from avqa.training.run import Member
 
@@ -50,7 +49,7 @@ def asked_question(
         raise ConfigError("the question is empty; expected words; type a question in quotes")
     _check_choices(choices, head)
     words = tuple(text.split(" "))
-    notes = _word_notes(words) if "tokens" in head.needs else []
+    notes = _word_notes(words, member.config.words) if "tokens" in head.needs else []
     found = Kind()
     if "type_tokens" in head.needs:
         found, note = _kind(text, member)
@@ -86,29 +85,34 @@ def _check_choices(choices: Sequence[str], head: Head) -> None:
         )
 
 
-def _word_notes(words: Sequence[str]) -> list[str]:
-    """What a head of 93 words cannot read of a question.
+def _word_notes(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """What a head of these words cannot read of a question.
 
     Raises:
         ConfigError: it can read none of it.
     """
-    unknown = [f"{word!r}{_nearest(word)}" for word in dict.fromkeys(words) if not is_known(word)]
-    if not any(is_known(word) for word in words[:MAX_WORDS]):
+    known, most = vocabulary.is_known, vocabulary.max_words
+    unknown = [
+        f"{word!r}{_nearest(word, vocabulary)}" for word in dict.fromkeys(words) if not known(word)
+    ]
+    if not any(known(word) for word in words[:most]):
         raise ConfigError(
             f"no word of the question is known to this head: {', '.join(unknown)}; expected some"
-            f" of its {len(WORDS) - 1} words; ask in the words of its training questions"
+            f" of its {vocabulary.num_known} words; ask in the words of its training questions"
         )
     notes = []
     if unknown:
-        notes.append(f"unknown words, read as nothing: {', '.join(unknown)}")
-    if len(words) > MAX_WORDS:
-        notes.append(f"{len(words)} words; this head reads the first {MAX_WORDS}")
+        read = "<unk>" if vocabulary.built else "nothing"
+        notes.append(f"unknown words, read as {read}: {', '.join(unknown)}")
+    if len(words) > most:
+        notes.append(f"{len(words)} words; this head reads the first {most}")
     return notes
 
 
-def _nearest(word: str) -> str:
-    known = {part: name for name in WORDS[1:] for part in name.split("_")}  # guitar
-    known |= {name.lower(): name for name in WORDS[1:]}
+def _nearest(word: str, vocabulary: Vocabulary) -> str:
+    words = vocabulary.words[-vocabulary.num_known :]
+    known = {part: name for name in words for part in name.split("_")}  # guitar
+    known |= {name.lower(): name for name in words}
     near = difflib.get_close_matches(word.lower(), known, n=1)
     return f" (nearest: {known[near[0]]!r})" if near else ""
 
@@ -123,9 +127,9 @@ def _kind(text: str, member: Member) -> tuple[Kind, str]:
     found = kind_of(text, training)
     if found is None:
         return Kind(), "type of the question: left empty, no training question has its form"
+    types = " ".join(filter(None, (found.modality, found.kind))) or "none"
     return found, (
-        f"type of the question: {found.modality} {found.kind}, as training questions"
-        f" {normalise(found.template)!r}"
+        f"type of the question: {types}, as training questions {normalise(found.template)!r}"
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from avqa import datasets
 from avqa.datasets._parts.floors import Table, floors, score_table
 from avqa.datasets._parts.question import SPLITS, Question, num_repeated
-from avqa.datasets._parts.vocabulary import ANSWER_ID, is_known
+from avqa.datasets._parts.taxonomy import Pairs
+from avqa.datasets._parts.vocabulary import Vocabulary, build_vocabulary
 
 
 def show_lines(
@@ -33,16 +34,18 @@ def show_lines(
         DatasetError: if a file is missing or cannot be used.
     """
     questions = datasets.read(dataset, annotations, splits, **variant)
-    module = datasets.load(dataset)
+    module, notes = datasets.load(dataset), datasets.notes(dataset, annotations)
+    vocabulary = datasets.fixed_vocabulary(dataset)
     of_split = {split: [q for q in questions if q.split == split] for split in SPLITS}
     of_split = {split: these for split, these in of_split.items() if these}
     lines = [
         f"data set {dataset}, annotation version: {module.version(questions)}",
         *_counts(questions, of_split),
-        *_outside(questions),
+        *notes,
+        *_outside(questions, vocabulary or _own(questions)),
     ]
     if of_split:
-        lines += ["", *_table(module, of_split)]
+        lines += ["", *_table(datasets.columns(dataset, questions), of_split)]
     if n > 0:
         lines += ["", *(_sample(q) for q in sorted(questions, key=lambda q: q.key)[:n])]
     return lines
@@ -61,17 +64,32 @@ def _counts(questions: list[Question], of_split: dict[str, list[Question]]) -> l
     ]
 
 
-def _outside(questions: list[Question]) -> list[str]:
-    """What a head with MUSIC-AVQA's vocabularies could not read or answer."""
+def _own(questions: list[Question]) -> Vocabulary:
+    """All answers and words of the training questions; of all, where there are no others."""
+    train = [q for q in questions if q.split == "train"] or questions
+    return build_vocabulary(train, max_answers=len(train))
+
+
+def _outside(questions: list[Question], vocabulary: Vocabulary) -> list[str]:
+    """What a head with this vocabulary could not read or answer."""
     if any(q.choices for q in questions):
         missing = sum(choice is None for q in questions for choice in q.choices)
         unusable = sum(q.choice is None for q in questions)
         return [f"options: {missing} are missing; {unusable} questions have no right one"]
-    unknown = Counter(word for q in questions for word in q.words if not is_known(word))
-    hit = sum(any(not is_known(word) for word in q.words) for q in questions)
-    answers = Counter(q.answer for q in questions if q.answer not in ANSWER_ID)
+    known = vocabulary.is_known
+    unknown = Counter(word for q in questions for word in q.words if not known(word))
+    hit = sum(any(not known(word) for word in q.words) for q in questions)
+    answers = Counter(q.answer for q in questions if not vocabulary.has(q.answer))
     without = answers.pop(None, 0)
-    lines = [f"words outside the vocabulary: {len(unknown)} in {hit} questions{_first(unknown)}"]
+    lines = []
+    if vocabulary.built:
+        lines.append(
+            f"vocabulary of the training questions: {len(vocabulary.answers)} answers,"
+            f" {vocabulary.num_known} words"
+        )
+    lines.append(
+        f"words outside the vocabulary: {len(unknown)} in {hit} questions{_first(unknown)}"
+    )
     lines.append(
         f"answers outside the vocabulary: {sum(answers.values())}{_first(answers)};"
         f" {without} questions have none"
@@ -85,24 +103,25 @@ def _first(found: Counter[str] | Counter[str | None]) -> str:
     return f": {names}{', …' if len(found) > 5 else ''}" if names else ""
 
 
-def _table(module: datasets.DatasetModule, of_split: dict[str, list[Question]]) -> list[str]:
+def _table(columns: dict[str, Pairs], of_split: dict[str, list[Question]]) -> list[str]:
     """Types down, counts per split and floors across."""
     # In the order train, val, test: train and test, as far as they are there.
     fit, score = next(iter(of_split)), next(reversed(of_split))
-    tables: dict[str, Table] = floors(of_split[fit], of_split[score], module.COLUMNS)
+    tables: dict[str, Table] = floors(of_split[fit], of_split[score], columns)
     counts = {
-        split: score_table(((q, False) for q in these), module.COLUMNS)
+        split: score_table(((q, False) for q in these), columns)
         for split, these in of_split.items()
     }
     how = f"fitted on {fit}, scored on {score}"
     if fit == score:
         how += ": higher than an honest floor, since only one split is here"
     head = "".join(f"{name:>10}" for name in (*counts, *tables))
-    lines = [f"questions per type, and floors in percent, {how}", f"{'type':<12}{head}"]
-    for name in module.COLUMNS:
+    width = max(11, *map(len, columns)) + 1
+    lines = [f"questions per type, and floors in percent, {how}", f"{'type':<{width}}{head}"]
+    for name in columns:
         numbers = "".join(f"{table[name].total:>10}" for table in counts.values())
         percents = "".join(_percent(table, name) for table in tables.values())
-        lines.append(f"{name:<12}{numbers}{percents}")
+        lines.append(f"{name:<{width}}{numbers}{percents}")
     return lines
 
 
@@ -112,11 +131,12 @@ def _percent(table: Table, name: str) -> str:
 
 def _sample(question: Question) -> str:
     answer, options = question.answer, ""
+    types = filter(None, (question.modality, question.kind))
     if question.choices:
         right = question.choice
         answer = None if right is None else question.choices[right]
         options = f" (of {' | '.join(option or '–' for option in question.choices)})"
     return (
-        f"{question.split} {question.video_id} [{question.modality}, {question.kind}]"
+        f"{question.split} {question.video_id} [{', '.join(types)}]"
         f" {question.text}? {answer or 'no answer'}{options}"
     )

@@ -198,7 +198,7 @@ def _asked(config: MemberConfig, options: EvaluateOptions) -> _Asked:
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
     path = Path(config.annotations) if options.annotations is None else options.annotations
-    if path.is_file():
+    if datasets.is_one_split(dataset, path):
         module = datasets.load(dataset)
         # AVQA's test is the val of its files.
         name = split if split in module.FILES else "val"
@@ -258,6 +258,7 @@ class _Answering:
             self._reader(member.config),
             self._store if member.config.texts else None,
             head,
+            vocabulary=member.config.words,
             training=False,
         )
         # The batches of training's own test, so that the answers are the same.

@@ -16,7 +16,7 @@ from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import storage_errors, store_path
 from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about, refuse_lost
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import LATER, TrainSettings
 
 LOCK = "lock"
 _NO_FLOCK = frozenset(
@@ -147,8 +147,8 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         differ.append("questions (other files, answers or videos)")
     for part in ("settings", "options"):
         old, new = before[part], now[part]
-        if part == "settings":  # runs of before have no such setting
-            old = {"audio": TrainSettings.audio} | old
+        if part == "settings":  # runs of before have not every setting
+            old = {name: getattr(TrainSettings, name) for name in LATER} | old
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))
@@ -158,6 +158,21 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         raise ConfigError(
             f"--resume {str(out)!r}: {', '.join(differ)}; expected what the run began with; give"
             " the same settings, or choose another --out"
+        )
+
+
+def require_vocabulary(before: Member, now: MemberConfig) -> None:
+    """Refuse to go on with another vocabulary: version 0.1 had MUSIC-AVQA's for every data set.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if before.config.vocabulary != now.vocabulary:
+        old, new = before.config.words, now.words
+        raise ConfigError(
+            f"--resume {str(before.path)!r}: vocabulary (run: {len(old.answers)} answers,"
+            f" {len(old.words)} words, now: {len(new.answers)} answers, {len(new.words)} words);"
+            " expected what the run began with; choose another --out"
         )
 
 

@@ -25,7 +25,7 @@ from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
 from avqa.pipelines.train import mending
-from avqa.pipelines.train.folder import continued, hold, require_recipes
+from avqa.pipelines.train.folder import continued, hold, require_recipes, require_vocabulary
 from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
@@ -213,9 +213,10 @@ class _Training:
         self._warned = False
 
     def _instruments(self) -> InstrumentLabels | None:
-        """For heads that learn them; multiple choice tells nothing of instruments."""
+        """For heads that learn them; only MUSIC-AVQA's answers tell of instruments."""
         questions = self._material.questions.train
-        return None if self._material.multiple_choice else instrument_labels(questions)
+        tells = not (self._material.multiple_choice or self._material.vocabulary.built)
+        return instrument_labels(questions) if tells else None
 
     def check(self, variants: Sequence[Variant]) -> None:
         """Find what would stop the run later: a text that is missing, options that do not fit.
@@ -225,7 +226,7 @@ class _Training:
         """
         for variant in variants:
             building.derived(variant, self._material, self._settings)
-        self._head(variants[0], 0)
+        building.check_answers(self._head(variants[0], 0)[0], self._settings)
 
     def _head(self, variant: Variant, seed: int) -> tuple[Head, str]:
         """As training starts, and the digest of its grounding."""
@@ -242,7 +243,9 @@ class _Training:
         if lost := mending.mend_config(member):
             self._say(f"{label}: {lost}")
         if (member.path / CONFIG).exists():
-            require_recipes(Member.load(member.path), config)
+            before = Member.load(member.path)
+            require_vocabulary(before, config)
+            require_recipes(before, config)
         if member.finished:
             lost = mending.what_is_lost(member)
             if lost is None:
@@ -315,6 +318,7 @@ class _Training:
             weights=weights,
             avqa_version=avqa.__version__,
             grounding=grounding,
+            vocabulary=material.vocabulary.to_json(),
         )
 
     def _warn(self, config: MemberConfig) -> None:
@@ -338,6 +342,7 @@ class _Training:
             self._material.store if any(f in building.TEXTS for f in head.needs) else None,
             head,
             self._labels if split == "train" else None,
+            vocabulary=self._material.vocabulary,
             training=split == "train",
         )
 
@@ -370,7 +375,7 @@ class _Training:
         )
         rows = predictions(test, outputs)
         write_predictions(member.path / PREDICTIONS, rows)
-        columns = datasets.load(self._options.dataset).COLUMNS
+        columns = datasets.columns(self._options.dataset, test.questions)
         scores = score(test.questions, rows, columns)
         self._say(
             f"{label}: test {scores['All'].percent:.2f} % ({scores['All'].correct} of"

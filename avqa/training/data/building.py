@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from avqa import heads
-from avqa.datasets._parts.vocabulary import ANSWERS, num_words
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
-from avqa.training.data.features import feature_names
+from avqa.training.data.features import feature_names, num_patches
 from avqa.training.data.material import Material
 from avqa.training.data.questions import SENTENCE, WORD
 from avqa.training.settings import TrainSettings
@@ -46,11 +46,13 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
         FeatureMissing: the store lacks a text; names the command to run.
     """
     answer = "choices" if material.multiple_choice else "vocabulary"
+    vocabulary = material.vocabulary
     fields = needs(variant, answer=answer)
     options = {
         "answer": answer,
-        "num_answers": len(ANSWERS),
-        "vocabulary": num_words(type_words="type_tokens" in fields),
+        # With options there is no layer of answers; its number stays what it was.
+        "num_answers": len((vocabulary if vocabulary.answers else MUSIC_AVQA).answers),
+        "vocabulary": vocabulary.num_words(type_words="type_tokens" in fields),
     }
     store, first = material.store, material.questions.train[0]
     videos = [field for field in fields if field in VIDEO_FEATURES]
@@ -84,6 +86,26 @@ def _build(head: str, options: dict[str, Any]) -> Head:
         return heads.build(head, **options)
     except ValueError as error:
         raise ConfigError(f"head {head}: {error}; change it with --set") from error
+
+
+def check_answers(head: Head, settings: TrainSettings) -> None:
+    """Refuse a head whose last layer is not of the answers that its options name.
+
+    Raises:
+        ConfigError: a head that always has MUSIC-AVQA's, for instance.
+    """
+    expected = head.options.num_answers
+    if head.options.answer == "vocabulary" and expected != len(MUSIC_AVQA.answers):
+        patches = num_patches(settings.visual)
+        inputs = heads.random_input(head, batch=1, seconds=1, patches=patches)
+        with torch.no_grad():
+            found = head.eval()(inputs).logits.shape[1]
+        if found != expected:
+            raise ConfigError(
+                f"head {head.name} gives {found} answers whatever num_answers is; expected"
+                f" num_answers={expected}, those of the training questions; build its last layer"
+                " with avqa.heads.AnswerLayer, or choose another head"
+            )
 
 
 def described(

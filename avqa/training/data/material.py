@@ -8,21 +8,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avqa.datasets import Question
+from avqa import datasets
+from avqa.datasets import Question, Vocabulary
 from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
-from avqa.datasets._parts.vocabulary import ANSWER_ID, is_known
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures, feature_names
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions
+from avqa.training.data.vocabulary import (
+    MOST_SHOWN,
+    check_settings,
+    choose_vocabulary,
+    require_answers,
+    require_val,
+    vocabulary_notes,
+)
 from avqa.training.settings import TrainSettings
-
-MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Material:
     questions: SplitQuestions
     video_ids: dict[str, str]
     """A question's video → its id in the store."""
+    vocabulary: Vocabulary
     notes: tuple[str, ...]
 
     @property
@@ -75,52 +81,63 @@ def gather(
         store: of the videos' features.
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
-        settings: ``split``, ``visual`` and ``missing`` count here.
+        settings: ``split``, ``visual``, ``missing`` and those of the vocabulary count here.
         fields: of `HeadInput`, those of the videos that any head of the run reads.
         lstm: whether any head of the run reads words through an LSTM.
 
     Raises:
         UnknownName: there is no such data set.
-        DatasetError: a file cannot be used, or a split has no question left.
+        ConfigError: a setting of the vocabulary cannot be.
+        DatasetError: a file cannot be used, or a split has no question left, or val none that a
+            head can answer.
         StoreError: no question has its video in the store.
         FeatureMissing: a feature is not there; names the command to run.
     """
+    check_settings(dataset, settings)
+    fixed = datasets.fixed_vocabulary(dataset)
     questions = read_splits(dataset, annotations, settings.split)
+    require_answers(questions, dataset)
     require_questions(questions, dataset, annotations)
     everything = [q for split in SPLITS for q in questions.of(split)]
     rows = match_rows(everything, store.video_ids).rows
     found = zip(everything, rows, strict=True)
     ids = {q.video_id: store.video_ids[row] for q, row in found if row is not None}
-    usable = [q for q in everything if q.video_id in ids and _answerable(q)]
+    usable = [q for q in everything if q.video_id in ids and _answerable(q, fixed)]
     reader = VideoFeatures(store, feature_names(fields, settings.visual, settings.audio))
     complete = reader.require([ids[q.video_id] for q in usable], settings.missing)
     kept = {q.key for q in usable if ids[q.video_id] in complete}
     train, val, test = (tuple(q for q in questions.of(s) if q.key in kept) for s in SPLITS)
     in_use = dataclasses.replace(questions, train=train, val=val, test=test)
     require_questions(in_use, dataset, annotations)
+    vocabulary = choose_vocabulary(dataset, train, settings)
+    if fixed is None:
+        require_val(in_use, vocabulary)
     notes = [
         *questions.notes,
-        *_left_out(everything, ids, len(usable) - len(kept)),
-        *_unseen(in_use),
-        *(_unknown_words(in_use) if lstm else ()),
+        *_left_out(everything, ids, fixed, len(usable) - len(kept)),
+        *vocabulary_notes(in_use, vocabulary, lstm=lstm),
     ]
-    return Material(store, in_use, ids, tuple(notes))
+    taught = tuple(q for q in train if q.choices or vocabulary.teaches(q.answer))
+    in_use = dataclasses.replace(in_use, train=taught)
+    return Material(store, in_use, ids, vocabulary, tuple(notes))
 
 
-def _answerable(question: Question) -> bool:
-    """Whether the file has an answer, and, to train on it, one that a head can give."""
+def _answerable(question: Question, fixed: Vocabulary | None) -> bool:
+    """Whether the file has an answer, and, to train on it, one of a fixed vocabulary."""
     if question.choices:
         return question.choice is not None
-    if question.split == "train":
-        return question.answer in ANSWER_ID
+    if question.split == "train" and fixed is not None:
+        return fixed.teaches(question.answer)
     return question.answer is not None
 
 
-def _left_out(everything: Sequence[Question], ids: dict[str, str], lacking: int) -> list[str]:
+def _left_out(
+    everything: Sequence[Question], ids: dict[str, str], fixed: Vocabulary | None, lacking: int
+) -> list[str]:
     without = [q for q in everything if q.video_id not in ids]
     videos = list(dict.fromkeys(q.video_id for q in without))
     shown = ", ".join(videos[:MOST_SHOWN]) + (", …" if len(videos) > MOST_SHOWN else "")
-    unanswered = sum(q.video_id in ids and not _answerable(q) for q in everything)
+    unanswered = sum(q.video_id in ids and not _answerable(q, fixed) for q in everything)
     parts = [
         f"{len(without)} of {len(videos)} videos that the store has not ({shown})" * bool(without),
         f"{unanswered} without a right answer to train or test on" * bool(unanswered),
@@ -128,36 +145,3 @@ def _left_out(everything: Sequence[Question], ids: dict[str, str], lacking: int)
     ]
     line = ", ".join(part for part in parts if part)
     return [f"questions left out: {line}"] if line else []
-
-
-def _unseen(questions: SplitQuestions) -> list[str]:
-    """Answers of val and test that training cannot teach; options differ in every question."""
-    trained = {q.answer for q in questions.train}
-    notes = []
-    for split in ("val", "test"):
-        unseen = Counter(str(q.answer) for q in questions.of(split) if q.answer not in trained)
-        if unseen:
-            notes.append(
-                f"{split}: {sum(unseen.values())} questions have an answer that no training"
-                f" question has: {_most(unseen)}"
-            )
-    return notes
-
-
-def _unknown_words(questions: SplitQuestions) -> list[str]:
-    notes = []
-    for split in SPLITS:
-        these = questions.of(split)
-        hit = [q for q in these if not all(map(is_known, q.words))]
-        if hit:
-            words = Counter(w for q in hit for w in q.words if not is_known(w))
-            notes.append(
-                f"{split}: {len(hit)} of {len(these)} questions have words that question=lstm does"
-                f" not know and reads as padding: {_most(words)}; question=clip reads every word"
-            )
-    return notes
-
-
-def _most(found: Counter[str]) -> str:
-    more = ", …" if len(found) > MOST_SHOWN else ""
-    return ", ".join(repr(name) for name, _ in found.most_common(MOST_SHOWN)) + more

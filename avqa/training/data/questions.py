@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avqa.datasets import Question
+from avqa.datasets import Question, Vocabulary
 from avqa.datasets._parts.labels import InstrumentLabels
-from avqa.datasets._parts.vocabulary import ANSWER_ID, encode_answer, encode_words, num_words
+from avqa.datasets._parts.vocabulary import MISSING, MUSIC_AVQA
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head
 from avqa.store.reader import TextReader
@@ -19,9 +19,6 @@ from avqa.training.data.batch import MEMORY, Batch, one_thread
 from avqa.training.data.features import FeatureReader
 
 SENTENCE, WORD = "clip_vit_b32/sentence", "clip_vit_b32/word"
-MAX_WORDS = 14
-"""Words of a question, as in all published code; an LSTM runs through the padding too, so that
-the number must not depend on the questions."""
 MAX_SLOTS = 4
 MAX_TYPE_WORDS = 2
 MAX_CHOICE_WORDS = 32
@@ -44,6 +41,7 @@ class QuestionSet(Dataset[Batch]):
         head: Head,
         labels: InstrumentLabels | None = None,
         *,
+        vocabulary: Vocabulary = MUSIC_AVQA,
         training: bool = False,
     ) -> None:
         """Make the tensors that ``head`` needs.
@@ -55,8 +53,9 @@ class QuestionSet(Dataset[Batch]):
             texts: CLIP's features of the texts; None if ``head`` needs none.
             head: decides which fields of `HeadInput` are made, and what an answer is.
             labels: instruments of the training videos, for heads that learn them.
-            training: every question must have an answer that the head can give. Without, an
-                answer that is missing or that the head cannot give is −1.
+            vocabulary: answers and words of ``head``.
+            training: every question must have an answer that the head can give. Without, the
+                target of an answer that is missing is −1, of one that the head cannot give −2.
 
         Raises:
             DatasetError: there is no question; one cannot be trained on, or has no word that the
@@ -72,8 +71,9 @@ class QuestionSet(Dataset[Batch]):
         self.questions = list(questions)
         self.video_ids = list(video_ids)
         self.features = features
-        self.answers = torch.tensor([_target(q, head, training) for q in questions])
-        self._texts = _texts(self.questions, texts, head)
+        self.vocabulary = vocabulary
+        self.answers = torch.tensor([_target(q, head, vocabulary, training) for q in questions])
+        self._texts = _texts(self.questions, texts, head, vocabulary)
         if labels is not None:
             self._texts |= _sources(self.questions, labels)
 
@@ -132,14 +132,16 @@ def _padded(videos: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor, dict[str, 
     return torch.tensor(lengths), lost, padded
 
 
-def _target(question: Question, head: Head, training: bool) -> int:
+def _target(question: Question, head: Head, vocabulary: Vocabulary, training: bool) -> int:
     if head.options.answer == "vocabulary":
         if question.choices:
             raise DatasetError(
                 f"question_id={question.question_id!r} is multiple choice; expected one without"
                 " options, since this head answers from a vocabulary; build it with answer=choices"
             )
-        return encode_answer(question) if training else ANSWER_ID.get(question.answer or "", -1)
+        if training:
+            return vocabulary.encode_answer(question)
+        return vocabulary.target(question.answer)
     if not any(question.choices):
         raise DatasetError(
             f"question_id={question.question_id!r} has no options; expected multiple choice, since"
@@ -150,30 +152,31 @@ def _target(question: Question, head: Head, training: bool) -> int:
             f"question_id={question.question_id!r} has no right option; expected one of its"
             f" {len(question.choices)}; correct the row, or leave it out of training"
         )
-    return -1 if question.choice is None else question.choice
+    return MISSING if question.choice is None else question.choice
 
 
-def _texts(questions: list[Question], store: TextReader | None, head: Head) -> dict[str, _Column]:
+def _texts(
+    questions: list[Question], store: TextReader | None, head: Head, vocabulary: Vocabulary
+) -> dict[str, _Column]:
     """The fields of texts that ``head`` needs."""
-    rows = head.options.vocabulary
-    if rows < num_words():
-        raise ConfigError(
-            f"vocabulary={rows}; expected at least {num_words()}, the words there are"
-        )
-    type_words = rows >= num_words(type_words=True)
+    rows, known = head.options.vocabulary, vocabulary.num_words()
+    if rows < known:
+        raise ConfigError(f"vocabulary={rows}; expected at least {known}, the words there are")
+    typed = rows >= vocabulary.num_words(type_words=True)
 
     def encode(words: Callable[[Question], Sequence[str]], length: int) -> _Column:
-        return _Column(
-            torch.tensor([encode_words(words(q), length, type_words) for q in questions])
-        )
+        ids = [vocabulary.encode_words(words(q), length, typed) for q in questions]
+        return _Column(torch.tensor(ids))
 
     needs = head.needs
     found = {}
     if "tokens" in needs:
-        found["tokens"] = encode(lambda q: q.words, MAX_WORDS)
-        _check_known(found["tokens"].values, questions)
+        found["tokens"] = encode(lambda q: q.words, vocabulary.max_words)
+        _check_known(found["tokens"].values, questions, known - 1)
     if "type_tokens" in needs:
-        found["type_tokens"] = encode(lambda q: (q.modality, q.kind), MAX_TYPE_WORDS)
+        types = [(q.modality, q.kind) for q in questions]
+        ids = [vocabulary.encode_types(pair, MAX_TYPE_WORDS, typed) for pair in types]
+        found["type_tokens"] = _Column(torch.tensor(ids))
     if "keyword_tokens" in needs:
         found["keyword_tokens"] = encode(lambda q: q.slots, MAX_SLOTS)
     if "choice_tokens" in needs:
@@ -187,11 +190,11 @@ def _texts(questions: list[Question], store: TextReader | None, head: Head) -> d
     return found
 
 
-def _check_known(tokens: Tensor, questions: list[Question]) -> None:
+def _check_known(tokens: Tensor, questions: list[Question], known: int) -> None:
     for row in (tokens == 0).all(1).nonzero().flatten().tolist():
         raise DatasetError(
             f"question_id={questions[row].question_id!r} {questions[row].text!r} has no word of"
-            f" the {num_words() - 1} that the head knows; expected at least one; train with"
+            f" the {known} that the head knows; expected at least one; train with"
             " question=clip, which reads any words"
         )
 

@@ -61,10 +61,10 @@ def read_splits(
     questions = datasets.read(dataset, annotations)
     module = datasets.load(dataset)
     version = module.version(questions)
+    notes = datasets.notes(dataset, annotations)
     if split == "video":
         note = "splits by video: no video is in two of them; not the data set's own splits"
-        return _divide(video_disjoint(questions), version, (note,))
-    notes: list[str] = []
+        return _divide(video_disjoint(questions), version, (*notes, note))
     if "test" not in module.FILES:
         moves = {"val": "test"}
         questions = [_moved(q, moves.get(q.split, q.split)) for q in questions]

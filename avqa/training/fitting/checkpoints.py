@@ -29,7 +29,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training import digests
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.history import Row, best_epoch
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import LATER, TrainSettings
 
 KEY = "avqa"
 """Where history and identity stand."""
@@ -45,8 +45,9 @@ def identity(
 ) -> dict[str, str]:
     """Everything that the weights of an epoch follow from, as name → value in words."""
     chosen = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
-    if settings.audio == TrainSettings.audio:  # checkpoints of before have no such setting
-        del chosen["audio"]
+    for name in LATER:  # checkpoints of before have no such setting
+        if chosen[name] == getattr(TrainSettings, name):
+            del chosen[name]
     facts = {"head": head.name, "seed": seed}
     facts |= chosen | asdict(head.options)
     facts |= {"training questions": _digest(train), "validation questions": _digest(val)}

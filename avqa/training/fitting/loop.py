@@ -23,6 +23,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
+from avqa.datasets._parts.vocabulary import MISSING
 from avqa.errors import ConfigError, EnvironmentFailure
 from avqa.heads import Head, total_loss
 from avqa.signals import StopSignals
@@ -160,8 +161,11 @@ def _diverged(task: Task, loss: float, batch: Batch, epoch: int, step: int) -> C
 def _validate(
     task: Task, val: DataLoader[Batch], fabric: Fabric, progress: Progress, stop: StopSignals
 ) -> dict[str, float]:
-    """Mean cross-entropy and accuracy over the questions whose answer is known."""
-    tally = Tally()
+    """Mean cross-entropy of the questions whose answer the head can give, and accuracy.
+
+    An answer that it cannot give counts as wrong; a question without a right answer does not count.
+    """
+    losses, right = Tally(), Tally()
     task.head.eval()
     for number, batch in enumerate(val, 1):
         task.check_stop(stop)
@@ -169,14 +173,17 @@ def _validate(
         with torch.no_grad(), fabric.autocast():
             logits = task.head(batch.inputs).logits
             known = batch.answers >= 0
+            asked = int((batch.answers != MISSING).sum())
             logits, answers = logits[known].float(), batch.answers[known]
+            loss = accuracy = 0.0
             if len(answers):
-                right = (logits.argmax(-1) == answers).float().mean()
-                loss, accuracy = torch.stack([F.cross_entropy(logits, answers), right]).tolist()
-                tally.add({"loss": loss, "accuracy": accuracy}, len(answers))
+                hit = (logits.argmax(-1) == answers).float().mean()
+                loss, accuracy = torch.stack([F.cross_entropy(logits, answers), hit]).tolist()
+            losses.add({"loss": loss}, len(answers))
+            right.add({"accuracy": accuracy * (len(answers) / max(asked, 1))}, asked)
         progress.validation(number, len(val))
     task.head.train()
-    return tally.means()
+    return losses.means() | right.means()
 
 
 def _row(head: Head, epoch: int, train: Mapping[str, float], val: Mapping[str, float]) -> Row:

@@ -27,6 +27,8 @@ class Facts:
     """Questions of the split."""
     scored: int
     """Those of them with a right answer that all members were asked."""
+    outside: int
+    """Those of the scored whose answer is not in the heads' vocabulary."""
     fitted: int
     """Training questions of the floors."""
     floors: Mapping[str, Table]
@@ -55,6 +57,7 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     """Lines below the table."""
     yield _questions(facts)
     yield from facts.run.about.get("notes", ())
+    yield from _answers(facts)
     if facts.floors:
         percents = ", ".join(f"{n} {t['All'].percent:.2f}" for n, t in facts.floors.items())
         yield f"floors, All: {percents}; fitted on {facts.fitted} training questions"
@@ -69,7 +72,8 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
 
 def _questions(facts: Facts) -> str:
     config, scope = facts.main.config, facts.scope
-    how = "its own splits" if scope.official else "split by video, not its own splits"
+    own = "splits as read" if config.words.built else "its own splits"
+    how = own if scope.official else "split by video, not its own splits"
     counts = ", ".join(f"{split} {count}" for split, count in config.counts.items())
     line = (
         f"questions: {scope.dataset}, annotation version {scope.version}, {how}; in training"
@@ -81,6 +85,18 @@ def _questions(facts: Facts) -> str:
             " the features some row needs"
         )
     return line
+
+
+def _answers(facts: Facts) -> Iterator[str]:
+    """How much of what is scored here a head of a built vocabulary can answer."""
+    vocabulary = facts.main.config.words
+    if vocabulary.built and vocabulary.answers:
+        can = facts.scored - facts.outside
+        yield (
+            f"vocabulary: {len(vocabulary.answers)} answers, built from the training questions;"
+            f" {facts.outside} of the {facts.scored} questions scored here have another, so that at"
+            f" most {100 * can / facts.scored:.2f} % can be right"
+        )
 
 
 def _features(facts: Facts) -> str:

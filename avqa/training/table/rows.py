@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from avqa import heads
+from avqa import datasets, heads
 from avqa.datasets._parts.floors import Table
 from avqa.heads import Figures, Paper
 from avqa.training.data.features import num_patches
@@ -176,9 +176,14 @@ def changed_options(head: str, options: Mapping[str, Any]) -> str:
 
 
 def _values(values: Mapping[str, float], dataset: str) -> dict[str, Cell]:
-    """Figures under this data set's columns; those of AVQA have one, and are of AVQA alone."""
+    """Figures under this data set's columns; those of AVQA have one, and are of AVQA alone.
+
+    Own questions have none: no paper answers them.
+    """
     if dataset == "avqa":
         return {"All": Cell(values["AVQA"])} if "AVQA" in values else {}
+    if datasets.fixed_vocabulary(dataset) is None:
+        return {}
     return {column: Cell(value) for column, value in values.items() if column != "AVQA"}
 
 

@@ -58,14 +58,16 @@ def result_table(
         scored[0].split,
         main.config.settings.split == "official",
     )
-    columns = datasets.load(scope.dataset).COLUMNS
+    columns = datasets.columns(scope.dataset, [*fit, *scored])
     tables = {path: score(scored, rows, columns) for path, rows in answers.items()}
+    words = main.config.words
     facts = Facts(
         run=run,
         main=main,
         scope=scope,
         asked=len(questions),
         scored=len(scored),
+        outside=sum(q.answer is not None and not words.has(q.answer) for q in scored),
         fitted=len(fit),
         floors=floors(fit, scored, columns) if fit else {},
         seconds=seconds,

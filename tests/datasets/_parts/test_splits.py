@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa import datasets
-from avqa.datasets._parts.splits import video_disjoint, video_position
+from avqa.datasets._parts.splits import split_videos, video_disjoint, video_position
 
 
 def some_questions(num_videos, per_video=2):
@@ -53,6 +53,26 @@ def test_shares_are_kept(seed, weights):
 def test_fractions_that_are_none(fractions):
     with pytest.raises(ValueError, match="expected shares of .* that sum to 1"):
         video_disjoint([], 0, fractions)
+
+
+def test_few_videos_leave_no_split_empty_and_move_as_few_as_can_be():
+    # Places 0.066, 0.162, 0.379, 0.398 and 0.412, all of train.
+    videos = ["birds", "street", "cafe", "garden", "washing"]
+    assert split_videos(videos) == {
+        **dict.fromkeys(("birds", "street", "cafe"), "train"),
+        "washing": "val",
+        "garden": "test",
+    }
+    # Choir, 0.777, is of val: the video that stood in for it goes back, and test gets it.
+    assert split_videos([*videos, "choir"]) == {
+        **dict.fromkeys(("birds", "street", "cafe", "garden"), "train"),
+        "choir": "val",
+        "washing": "test",
+    }
+    assert split_videos(["birds", "birds_flip"]) == {"birds": "train", "birds_flip": "train"}
+    assert split_videos(["birds", "street"]) == {"birds": "train", "street": "val"}
+    assert split_videos([]) == {}
+    assert set(split_videos(videos, 0, {"train": 1.0}).values()) == {"train"}
 
 
 @needs_real

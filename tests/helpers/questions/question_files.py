@@ -93,8 +93,18 @@ def _avqa(folder):
     write(folder / "data/annotation/val_qa.json", [avqa_row(answer=0)])
 
 
+def _custom(folder):
+    rows = [{"video": "a.mp4", "question": text, "answer": "yes"} for text in ("Is it?", "Was it?")]
+    write(folder / "train.json", rows)
+    (folder / "val.csv").write_text(
+        "video,question,answer,type\nb,Is it?,no,how\n", encoding="utf-8"
+    )
+    (folder / "test.jsonl").write_text(json.dumps(rows[0] | {"video": "c"}), encoding="utf-8")
+
+
 SAMPLES = {
     "avqa": _avqa,
+    "custom": _custom,
     "music-avqa": _music,
     "music-avqa-r": _rephrased,
     "music-avqa-v2": _balanced,

@@ -123,25 +123,29 @@ FIELDS = {"audio": "vggish/audio", "patch": "clip_vit_b32/patch"}
 
 
 def write_store(
-    path: Path, seconds: Mapping[str, int], made: str = "pretrained", missing: Sequence[str] = ()
+    path: Path,
+    seconds: Mapping[str, int],
+    made: str = "pretrained",
+    missing: Sequence[str] = (),
+    specs: tuple[FeatureSpec, ...] = SPECS,
 ) -> FeatureStore:
     """Videos of so many seconds with the features of the tiny heads; ``missing`` ones failed."""
     recipes = {
         spec.name: {"grid": {"chunk_seconds": 5}, "weights": {"w": {"source": made}}}
-        for spec in SPECS
+        for spec in specs
     }
     with Lock.acquire(path, "made") as lock:
-        store = Store.create(path, recipes, SPECS, 5, lock=lock)
+        store = Store.create(path, recipes, specs, 5, lock=lock)
         store.start_run({})
         rows = store.add_rows(list(seconds))
-        store.set_pending((row, spec.name) for row in rows.values() for spec in SPECS)
-        writer = ChunkWriter(path, SPECS, 5)
+        store.set_pending((row, spec.name) for row in rows.values() for spec in specs)
+        writer = ChunkWriter(path, specs, 5)
         for video, length in seconds.items():
             row = rows[video]
             if video in missing:
-                store.commit([stored.failure(video, row, SPECS)])
+                store.commit([stored.failure(video, row, specs)])
             else:
-                store.commit([stored.extract(writer, video, row, length, SPECS)])
+                store.commit([stored.extract(writer, video, row, length, specs)])
         store.finish_run({"reason": "done"})
     return FeatureStore(path)
 

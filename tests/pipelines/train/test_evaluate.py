@@ -12,7 +12,7 @@ from helpers.runs.run_folders import SECONDS, rows_of, write_run, write_store
 from helpers.store.stores import store_bytes
 
 from avqa import datasets
-from avqa.datasets._parts.vocabulary import ANSWERS, encode_words
+from avqa.datasets._parts.vocabulary import ANSWERS, MUSIC_AVQA
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch, UnknownName
 from avqa.heads import HeadInput
 from avqa.pipelines.train import evaluate as evaluating
@@ -49,7 +49,7 @@ def expected_answers(member, store, questions):
         }
         inputs = HeadInput(
             valid=torch.ones(fields["audio"].shape[:2], dtype=torch.bool),
-            tokens=torch.tensor([encode_words(question.words)]),
+            tokens=torch.tensor([MUSIC_AVQA.encode_words(question.words)]),
             **fields,
         )
         with torch.no_grad():

@@ -379,10 +379,9 @@ def test_a_split_that_is_left_empty_is_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize(("text_objects", "rows"), [(True, 101), (False, 93)])
-def test_mcd_has_rows_for_the_words_of_types(data, tmp_path, monkeypatch, text_objects, rows):
+def test_mcd_has_rows_for_the_words_of_types(data, tmp_path, text_objects, rows):
     frame = FeatureSpec("clip_vit_b32/frame", (6,), ("channel",), False)
-    monkeypatch.setattr(run_folders, "SPECS", (run_folders.SPECS[0], frame))
-    store = run_folders.write_store(tmp_path / "store", VIDEOS)
+    store = run_folders.write_store(tmp_path / "store", VIDEOS, specs=(run_folders.SPECS[0], frame))
     settings, chosen = resolve("mcd", {"width": "8"})
     fields = ["audio", "frame"]
     material = train.gather(store, "music-avqa", data / "annotations", settings, fields, lstm=True)

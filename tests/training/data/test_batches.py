@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from avqa import heads
 from avqa.datasets._parts.labels import instrument_labels
-from avqa.datasets._parts.vocabulary import num_words
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import FeatureMissing
 from avqa.store.format.chunks import chunk_path
 from avqa.store.places.files import store_path
@@ -267,7 +267,7 @@ class Texts:
 def test_every_head_learns_from_a_batch(store, name):
     module = heads.load(name)
     widths = {"width": 16, "audio_width": 6, "visual_width": 8, "text_width": 10}
-    words = num_words(type_words="type_tokens" in heads.build(name, **widths).needs)
+    words = MUSIC_AVQA.num_words(type_words="type_tokens" in heads.build(name, **widths).needs)
     head = heads.build(name, **widths, vocabulary=words).train()
     features = VideoFeatures(store, {field: NAMES[field] for field in module.Head.FEATURES})
     asked = ask(VIDEOS)

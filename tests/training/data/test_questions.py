@@ -8,11 +8,18 @@ from helpers.questions.question_files import REAL, make_question, needs_real
 
 from avqa import datasets, heads
 from avqa.datasets._parts.labels import instrument_labels
-from avqa.datasets._parts.vocabulary import ANSWERS, INSTRUMENTS, TYPE_WORDS, WORDS, num_words
+from avqa.datasets._parts.vocabulary import (
+    ANSWERS,
+    INSTRUMENTS,
+    MAX_WORDS,
+    MUSIC_AVQA,
+    TYPE_WORDS,
+    WORDS,
+)
 from avqa.errors import ConfigError, DatasetError, FeatureMissing
 from avqa.pipelines.questions.encode import QuestionOptions, encode_questions
 from avqa.store.reader import FeatureStore
-from avqa.training.data.questions import MAX_SLOTS, MAX_WORDS, QuestionSet
+from avqa.training.data.questions import MAX_SLOTS, QuestionSet
 
 VOCABULARY = (*WORDS, *TYPE_WORDS)
 
@@ -125,7 +132,7 @@ def test_too_small_a_vocabulary_is_refused():
 
 def test_answers_that_cannot_be_trained_on_can_be_predicted():
     asked = [ask(answer="yes"), ask(answer=None), ask(answer="theremin")]
-    assert batch_of(asked, head()).answers.tolist() == [ANSWERS.index("yes"), -1, -1]
+    assert batch_of(asked, head()).answers.tolist() == [ANSWERS.index("yes"), -1, -2]
 
 
 @pytest.mark.parametrize(
@@ -269,5 +276,5 @@ def test_lengths_are_enough_for_the_real_questions():
     asked = datasets.read("music-avqa", REAL, ["val", "test"])
     assert max(len(question.words) for question in asked) == MAX_WORDS
     assert max(len(question.slots) for question in asked) == MAX_SLOTS
-    questions = questions_of(asked, head("mcd", vocabulary=num_words(type_words=True)))
+    questions = questions_of(asked, head("mcd", vocabulary=MUSIC_AVQA.num_words(type_words=True)))
     assert int((questions.answers >= 0).sum()) == len(asked)
