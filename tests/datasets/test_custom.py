@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from avqa.pipelines.extraction.sources import EXTENSIONS
 from helpers.questions.question_files import write
 
 from avqa import datasets
 from avqa.datasets import custom
 from avqa.datasets._parts.splits import video_position
 from avqa.errors import DatasetError
+from avqa.pipelines.extraction.collection.sources import EXTENSIONS
 from avqa.training.data.splits import read_splits
 
 ROWS = [
