@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import functools
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from avqa.errors import AvqaError, EnvironmentFailure, StorageFailure
+from avqa.errors import AvqaError, EnvironmentFailure, LibraryMissing, StorageFailure
 
 NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 """The system's answers for a file that is not there; all others speak of the machine."""
@@ -30,9 +31,16 @@ _ADVICE = {
     errno.ENFILE: "raise the number of open files of this machine",
     errno.ENOMEM: "give it more memory",
     errno.EAGAIN: _THREADS,
+    errno.EFBIG: "raise the size of files (`ulimit -f`)",
 }
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_OUTSIDE = {
+    # Who kills a process for its memory or its time, and what is built for other processors.
+    *("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGXCPU", "SIGXFSZ", "SIGSYS", "SIGBUS", "SIGILL"),
+}
+_OF_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+_LOADING = ("shared object", "static TLS", "DLL load failed", "dlopen")
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
@@ -43,9 +51,24 @@ def is_limit(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
+def is_from_outside(returncode: int) -> bool:
+    """Whether a process was ended by others, and not by what it did: by the system, for one."""
+    return returncode < 0 and signal.Signals(-returncode).name in _OUTSIDE
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether it speaks of the disk or mount that a file lies on, rather than of the file."""
+    return error.errno is not None and error.errno not in _OF_FILE | _LIMITS
+
+
 def of_machine(error: BaseException) -> EnvironmentFailure | None:
     """What an error of the system says of the machine; None for one of another kind."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, (ImportError, OSError)) and any(word in text for word in _LOADING):
+        return LibraryMissing(
+            f"a library does not load: {text}; expected it whole, and memory to spare for it;"
+            " raise the limits (ulimit -v, ulimit -d), or repair the installation"
+        )
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return EnvironmentFailure(
             f"out of memory: {text}; expected some to spare; end other programs, or use another"

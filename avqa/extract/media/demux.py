@@ -331,11 +331,7 @@ def packets_of(
         except BlockingIOError:  # some kilobytes in which no packet begins: go on behind them
             continue
         except OSError as error:
-            raise MediaError(
-                "unreadable",
-                f"reading fails midway: {error.strerror}; expected a readable file; "
-                "look at the disk",
-            ) from error
+            raise file_checks.disk_fails(container.name, error) from error
         except FFmpegError as error:
             errors += 1
             if errors == 1:
