@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import tempfile
 import wave
@@ -54,7 +56,25 @@ def render(settings: Settings, number: int, path: Path) -> None:
                     f"clip {path.name}: ffmpeg failed: {said}; expected an MP4 file; check the"
                     " disk, then run again"
                 )
-    unfinished.rename(path)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())  # a name that outlasts a power loss has its bytes then
+    unfinished.replace(path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a clip is there from its first box to its last, as `render` writes it."""
+    names, place = set(), 0
+    try:
+        n_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            while place < n_bytes:
+                size, name = struct.unpack(">I4s", file.read(8))
+                names.add(name)
+                place += max(size, 8)
+                file.seek(place)
+    except (FileNotFoundError, struct.error):
+        return False
+    return place == n_bytes and {b"ftyp", b"mdat", b"moov"} <= names
 
 
 def _command(sound: Path, out: Path) -> list[str]:

@@ -18,7 +18,6 @@ from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError
 from avqa.extract.media import avi, bitstream, clock, file_checks, losses
 from avqa.extract.media.clock import Clock, Shifts, Track
 from avqa.extract.media.container import (

@@ -1,4 +1,4 @@
-"""What the machine does to a decoder is not booked on its video: exit 5, and the next run takes it."""
+"""What the machine does to a decoder is not booked on its video: the next run takes it."""
 
 import os
 import resource
