@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -35,6 +35,7 @@ from avqa.heads import Head
 from avqa.store.places.files import read_json, storage_errors, write_atomic, write_json
 from avqa.training import digests, typed
 from avqa.training.settings import TrainSettings
+from avqa.training.tensor_files import read_tensors
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
 PREDICTIONS = "predictions.json"
@@ -414,9 +415,7 @@ def read_weights(path: Path, head: str | None = None) -> dict[str, Tensor]:
             " --resume"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            of_head = (file.metadata() or {}).get("head")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state, metadata = read_tensors(path)
     except (SafetensorError, ValueError, OSError) as error:
         start = path.read_bytes()[:2]
         what = "is a pickle, which may run code, and is not read" if start in _PICKLES else error
@@ -424,6 +423,7 @@ def read_weights(path: Path, head: str | None = None) -> dict[str, Tensor]:
             f"weights {str(path)!r}: {what}; expected a safetensors file as `avqa train-head`"
             " writes it; train again or take the right file"
         ) from error
+    of_head = metadata.get("head")
     if head is not None and of_head != head:
         raise ConfigError(
             f"weights {str(path)!r} are of head {of_head!r}; expected {head!r}, as {CONFIG} beside"

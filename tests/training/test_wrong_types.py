@@ -15,9 +15,17 @@ WRONG = [None, "\udcff", 7, True, ["x"], {"x": 1}, float("nan")]
 FILES = ["run.json", "default/seed-0/config.json", "default/seed-0/result.json"]
 PREDICTIONS = "default/seed-0/predictions.json"
 ABOUT = {
-    **{"head": "avst", "dataset": "music-avqa", "annotations": "/a", "store": "/s"},
-    **{"variants": ["default"], "seeds": 1, "same_as": {}, "members": ["default/seed-0"]},
-    **{"notes": ["n"], "settings": {}, "options": {}},
+    "head": "avst",
+    "dataset": "music-avqa",
+    "annotations": "/a",
+    "store": "/s",
+    "variants": ["default"],
+    "seeds": 1,
+    "same_as": {},
+    "members": ["default/seed-0"],
+    "notes": ["n"],
+    "settings": {},
+    "options": {},
 }
 
 
@@ -32,7 +40,9 @@ def run(tmp_path_factory):
     )
     row = {
         **dict.fromkeys(("key", "question_id", "video_id", "split", "text", "answer"), "a"),
-        **{"prediction": "yes", "probability": 0.5, "correct": True},
+        "prediction": "yes",
+        "probability": 0.5,
+        "correct": True,
     }
     (root / PREDICTIONS).write_text(json.dumps([row]), encoding="utf-8")
     save_about(root, ABOUT)

@@ -17,6 +17,9 @@ from avqa.datasets._synth.score import Settings, compose
 from avqa.datasets._synth.sound import RATE, to_pcm16, waveform
 from avqa.errors import EnvironmentFailure
 
+_SOUND, _OUTPUT = "sound.wav", "clip.mp4"
+"""Stand in for the paths in the command line."""
+
 
 def render(settings: Settings, number: int, path: Path) -> None:
     """Write clip ``number``; it appears under ``path`` only when it is complete.
@@ -82,8 +85,8 @@ def _command(sound: Path, out: Path) -> list[str]:
     command: list[str] = (
         ffmpeg.output(
             ffmpeg.input("pipe:", **raw),
-            ffmpeg.input(str(sound)),
-            str(out),
+            ffmpeg.input(_SOUND),
+            _OUTPUT,
             vcodec="libx264",
             preset="veryfast",
             crf=20,
@@ -99,4 +102,6 @@ def _command(sound: Path, out: Path) -> list[str]:
         .overwrite_output()
         .compile(cmd=programs.ffmpeg())
     )
-    return command
+    # ffmpeg-python takes names of UTF-8 alone.
+    names = {_SOUND: str(sound), _OUTPUT: f"file:{out}"}
+    return [names.get(word, word) for word in command]
