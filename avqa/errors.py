@@ -17,6 +17,7 @@
     ├─ EnvironmentFailure     5   the machine is at fault
     │  ├─ StorageFailure      5   disk full, read-only
     │  ├─ WeightsUnavailable  5
+    │  ├─ VideoLeft           5   of one video; it stays to be extracted, the run goes on
     │  └─ LibraryMissing      5   also ImportError
     ├─ DifferenceFound        6   `verify` or `compare` found one
     └─ Stopped                130 or 143
@@ -184,6 +185,10 @@ class StorageFailure(EnvironmentFailure):
 
 class WeightsUnavailable(EnvironmentFailure):
     """Network weights are neither cached nor importable."""
+
+
+class VideoLeft(EnvironmentFailure):
+    """The machine kept us from one video, of which this says nothing: the next run takes it."""
 
 
 class LibraryMissing(EnvironmentFailure, ImportError):

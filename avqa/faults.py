@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from avqa.errors import AvqaError, EnvironmentFailure, StorageFailure
+from avqa.errors import AvqaError, ConfigError, EnvironmentFailure, LibraryMissing, StorageFailure
 
 NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 """The system's answers for a file that is not there; all others speak of the machine."""
@@ -30,9 +32,16 @@ _ADVICE = {
     errno.ENFILE: "raise the number of open files of this machine",
     errno.ENOMEM: "give it more memory",
     errno.EAGAIN: _THREADS,
+    errno.EFBIG: "raise the size of files (`ulimit -f`)",
 }
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_OUTSIDE = {
+    # Who kills a process for its memory or its time, and what is built for other processors.
+    *("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGXCPU", "SIGXFSZ", "SIGSYS", "SIGBUS", "SIGILL"),
+}
+_OF_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+_LOADING = ("shared object", "static TLS", "DLL load failed", "dlopen")
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
@@ -43,9 +52,35 @@ def is_limit(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
-def of_machine(error: BaseException) -> EnvironmentFailure | None:
-    """What an error of the system says of the machine; None for one of another kind."""
+def is_from_outside(returncode: int) -> bool:
+    """Whether a process was ended by others, and not by what it did: by the system, for one."""
+    return returncode < 0 and signal.Signals(-returncode).name in _OUTSIDE
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether it speaks of the disk or mount that a file lies on, rather than of the file."""
+    return error.errno is not None and error.errno not in _OF_FILE | _LIMITS
+
+
+def of_machine(error: BaseException) -> EnvironmentFailure | ConfigError | None:
+    """What an error of the system says of the machine, or of a name; None for another kind."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = os.path.basename(os.fsencode(error.filename or ""))
+        return ConfigError(
+            f"a name is too long: {os.fsdecode(name)!r} has {len(name)} bytes; expected at most"
+            " 255, and at most 4095 for a whole path; choose a shorter one"
+        )
+    if "No usable temporary directory" in text:
+        return EnvironmentFailure(
+            f"no place for temporary files: {text}; expected a folder that can be written; set"
+            " TMPDIR to one"
+        )
+    if isinstance(error, (ImportError, OSError)) and any(word in text for word in _LOADING):
+        return LibraryMissing(
+            f"a library does not load: {text}; expected it whole, and memory to spare for it;"
+            " raise the limits (ulimit -v, ulimit -d), or repair the installation"
+        )
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return EnvironmentFailure(
             f"out of memory: {text}; expected some to spare; end other programs, or use another"
@@ -74,6 +109,8 @@ def machine_fault(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return "no thread can be started", _THREADS
     if isinstance(error, OSError) and error.errno and not isinstance(error, NOT_THERE):
+        if error.errno == errno.ENAMETOOLONG:
+            return None
         name = errno.errorcode.get(error.errno, str(error.errno))
         return name, _ADVICE.get(error.errno, _DISK)
     return None

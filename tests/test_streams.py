@@ -1,5 +1,6 @@
 """The command line where its surroundings lack something; none of these commands needs torch."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ import sys
 import pytest
 import typer
 from helpers.media import clips
+from typer.testing import CliRunner
 
+from avqa.cli import app
 from avqa.commands import reporting
 from avqa.commands.reporting import reports_errors
 
@@ -114,3 +117,36 @@ def test_no_thread_left_is_no_ctrl_c(monkeypatch, capsys):
         command()
     assert (pressed.value.exit_code, limited.value.exit_code) == (130, 5)
     assert "the system gives no more: can't start new thread; expected" in capsys.readouterr().err
+
+
+def test_a_name_that_no_file_system_takes(tmp_path):
+    done = CliRunner().invoke(app, ["synth", str(tmp_path / ("é" * 128)), "--videos", "4"])
+    assert done.exit_code == 2
+    assert done.stderr.endswith(
+        "has 256 bytes; expected at most 255, and at most 4095 for a whole path; choose a shorter"
+        " one\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ImportError("libx.so: failed to map segment from shared object"),
+            "a library does not load: libx.so: failed to map",
+        ),
+        (OSError(errno.EFBIG, "File too large"), "raise the size of files (`ulimit -f`)"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []"),
+            "no place for temporary files: ",
+        ),
+    ],
+)
+def test_what_the_machine_lacks_is_no_internal_error(error, said, capsys):
+    def fail():
+        raise error
+
+    with pytest.raises(typer.Exit) as ended:
+        reports_errors(fail)()
+    assert ended.value.exit_code == 5
+    assert said in capsys.readouterr().err

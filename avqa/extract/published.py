@@ -91,10 +91,13 @@ def read_tensors(name: str, path: Path) -> dict[str, Tensor]:
         WeightsUnavailable: if it cannot be read as one.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError):  # one that cannot be mapped, for one
+            return load(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise WeightsUnavailable(
             f"weights {name}: {path} is no safetensors file ({error}); expected one that avqa"

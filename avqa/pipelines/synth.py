@@ -19,7 +19,7 @@ from avqa.datasets._parts.floors import floors
 from avqa.datasets._synth.balance import choose
 from avqa.datasets._synth.facts import Facts
 from avqa.datasets._synth.questions import Question, ask
-from avqa.datasets._synth.render import render
+from avqa.datasets._synth.render import is_whole, render
 from avqa.datasets._synth.score import Scene, Settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, settings_entry, truth, write_json
 from avqa.errors import ConfigError, StorageFailure
@@ -101,7 +101,7 @@ def synthesise(
         for group in scenes.values()
         for scene in group
     }
-    missing = {number: path for number, path in clips.items() if not path.exists()}
+    missing = {number: path for number, path in clips.items() if not is_whole(path)}
     _render_all(settings, missing, processes or num_cores(), say)
     wall = time.monotonic() - started
     counts = {split: len(entries) for split, entries in rows.items()}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -29,6 +28,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.data.features import FeatureReader
 from avqa.training.run import CONFIG, MODEL, Run, read_weights
 from avqa.training.settings import TrainSettings
+from avqa.training.tensor_files import read_tensors
 
 STAGE_ONE: dict[str, Any] = {"step_epochs": 8, "stride_seconds": 1, "max_seconds": 10}
 """Where stage I differs from AVST's recipe: the first ten seconds, a step every 8 epochs."""
@@ -159,8 +159,7 @@ class Grounding:
             recipes = {entry["name"]: entry for entry in entries}
         state = read_weights(path)
         if recipes is None:
-            with safe_open(path, framework="pt") as file:
-                known = json.loads((file.metadata() or {}).get(RECIPES, "{}"))
+            known = json.loads(read_tensors(path)[1].get(RECIPES, "{}"))
             recipes = {n: {"recipe_hash": e} if isinstance(e, str) else e for n, e in known.items()}
         own = {name: x for name, x in state.items() if name.startswith(GROUNDING_PREFIXES)}
         return cls(path, own, recipes, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -22,9 +22,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -34,8 +34,9 @@ from avqa.datasets._parts.floors import Score, Table
 from avqa.errors import ConfigError, RunDamaged
 from avqa.heads import Head
 from avqa.store.places.files import read_json, storage_errors, write_atomic, write_json
-from avqa.training import digests
+from avqa.training import digests, typed
 from avqa.training.settings import TrainSettings
+from avqa.training.tensor_files import read_tensors
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
 PREDICTIONS = "predictions.json"
@@ -92,8 +93,12 @@ class MemberConfig:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
+        typed.require(value, _CONFIG_TYPES)
         config = cls(**{**value, "settings": TrainSettings(**value["settings"])})
         Vocabulary.from_json(config.vocabulary)
+        if config.head in heads.names():
+            options = typed.of_class(heads.load(config.head).Options)
+            typed.require(config.options, options, "options")
         return config
 
 
@@ -121,7 +126,33 @@ class MemberResult:
     def from_json(cls, value: Mapping[str, Any]) -> MemberResult:
         """Raises TypeError, KeyError, ValueError or AttributeError if fields are strange."""
         value = digests.unsealed(value)
+        typed.require(value, typed.of_class(cls, scores=dict[str, list[int]]))
         return cls(**{**value, "scores": {k: Score(*v) for k, v in value["scores"].items()}})
+
+
+class _Texts(TypedDict):
+    recipe_hash: str
+    recipe: dict[str, Any]
+
+
+class _Feature(_Texts):
+    name: str
+
+
+_CONFIG_TYPES = typed.of_class(
+    MemberConfig,
+    settings=typed.of_class(TrainSettings),
+    features=dict[str, _Feature],
+    texts=dict[str, _Texts],
+)
+_ABOUT_TYPES = {
+    **dict.fromkeys(("head", "dataset", "annotations", "store", "questions"), str),
+    **dict.fromkeys(("variants", "members", "notes"), list[str]),
+    **dict.fromkeys(("settings", "options"), dict[str, Any]),
+    "same_as": dict[str, str],
+    "seeds": int,
+}
+"""Of what `Run.about` holds."""
 
 
 @dataclass(frozen=True)
@@ -365,9 +396,11 @@ def read_about(root: Path, expected: str) -> dict[str, Any]:
     """
     refuse_lost(root)
     try:
-        return digests.unsealed(read_object(root / RUN, expected))
-    except ValueError as error:
+        about = digests.unsealed(read_object(root / RUN, expected))
+        typed.require(about, _ABOUT_TYPES)
+    except (TypeError, ValueError) as error:
         raise _damaged(root / RUN, "as `avqa train-head` writes it", error) from error
+    return about
 
 
 def _own(head: Head) -> dict[str, Tensor]:
@@ -391,9 +424,7 @@ def read_weights(path: Path, head: str | None = None) -> dict[str, Tensor]:
             " --resume"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            of_head = (file.metadata() or {}).get("head")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state, metadata = read_tensors(path)
     except (SafetensorError, ValueError, OSError) as error:
         start = path.read_bytes()[:2]
         what = "is a pickle, which may run code, and is not read" if start in _PICKLES else error
@@ -401,6 +432,7 @@ def read_weights(path: Path, head: str | None = None) -> dict[str, Tensor]:
             f"weights {str(path)!r}: {what}; expected a safetensors file as `avqa train-head`"
             " writes it; train again or take the right file"
         ) from error
+    of_head = metadata.get("head")
     if head is not None and of_head != head:
         raise ConfigError(
             f"weights {str(path)!r} are of head {of_head!r}; expected {head!r}, as {CONFIG} beside"
@@ -446,7 +478,7 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
         raise ConfigError(
             f"no {path.name} in {str(path.parent)!r}; expected {expected}; check the path"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise _damaged(path, "a JSON object", error) from error
     if not isinstance(value, dict):
         raise _damaged(path, "a JSON object", TypeError(type(value).__name__))

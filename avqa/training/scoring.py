@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avqa.datasets._parts.floors import Table, score_table
 from avqa.datasets._parts.question import Question
@@ -15,6 +15,7 @@ from avqa.datasets._parts.taxonomy import COLUMNS, Pairs
 from avqa.datasets._parts.vocabulary import Vocabulary
 from avqa.errors import ConfigError, RunDamaged
 from avqa.store.places.files import storage_errors, write_atomic
+from avqa.training import typed
 
 if TYPE_CHECKING:
     from avqa.heads import HeadOutput
@@ -40,6 +41,9 @@ class Prediction:
     """Of ``prediction``: softmax over the vocabulary or over the options, 0 to 1."""
     correct: bool | None
     """None where there is no right answer."""
+
+
+_TYPES = typed.of_class(Prediction)
 
 
 def predictions(
@@ -141,8 +145,12 @@ def read_predictions(path: Path) -> list[Prediction]:
         RunDamaged: if the file is not there or was not written so.
     """
     try:
-        return [Prediction(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        typed.require({"rows": rows}, {"rows": list[dict[str, Any]]})
+        for number, row in enumerate(rows):
+            typed.require(row, _TYPES, f"rows[{number}]")
+        return [Prediction(**row) for row in rows]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise RunDamaged(
             f"predictions={str(path)!r} cannot be read: {str(why).lower()}; expected the list that"

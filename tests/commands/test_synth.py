@@ -168,3 +168,12 @@ def test_floors_stay_low(tmp_path, monkeypatch):
         if fit == "train":
             assert report.floors["template"] == template.percent
     assert list(report.floors) == ["global", "type", "template", "slots"]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, -7])
+def test_a_cut_clip_is_made_again(made, cut):
+    out, _, files = made
+    clip = out / "videos" / "00000002.mp4"
+    clip.write_bytes(clip.read_bytes()[:cut])
+    assert synthesise(out, SETTINGS).rendered == 1
+    assert contents(out) == files

@@ -123,7 +123,7 @@ def test_a_file_holds_every_row(tmp_path):
         (None, "no such file or directory"),
         ("[{", "expecting property name"),
         ('[{"key": "k"}]', "missing 8 required positional arguments"),
-        ('{"1": "yes"}', "must be a mapping"),
+        ('{"1": "yes"}', "expected a list"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, content, why):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import tempfile
 import wave
@@ -14,6 +16,9 @@ from avqa.datasets._synth.drawing import FPS, SIZE, pictures
 from avqa.datasets._synth.score import Settings, compose
 from avqa.datasets._synth.sound import RATE, to_pcm16, waveform
 from avqa.errors import EnvironmentFailure
+
+_SOUND, _OUTPUT = "sound.wav", "clip.mp4"
+"""Stand in for the paths in the command line."""
 
 
 def render(settings: Settings, number: int, path: Path) -> None:
@@ -54,7 +59,25 @@ def render(settings: Settings, number: int, path: Path) -> None:
                     f"clip {path.name}: ffmpeg failed: {said}; expected an MP4 file; check the"
                     " disk, then run again"
                 )
-    unfinished.rename(path)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())  # a name that outlasts a power loss has its bytes then
+    unfinished.replace(path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a clip is there from its first box to its last, as `render` writes it."""
+    names, place = set(), 0
+    try:
+        n_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            while place < n_bytes:
+                size, name = struct.unpack(">I4s", file.read(8))
+                names.add(name)
+                place += max(size, 8)
+                file.seek(place)
+    except (FileNotFoundError, struct.error):
+        return False
+    return place == n_bytes and {b"ftyp", b"mdat", b"moov"} <= names
 
 
 def _command(sound: Path, out: Path) -> list[str]:
@@ -62,8 +85,8 @@ def _command(sound: Path, out: Path) -> list[str]:
     command: list[str] = (
         ffmpeg.output(
             ffmpeg.input("pipe:", **raw),
-            ffmpeg.input(str(sound)),
-            str(out),
+            ffmpeg.input(_SOUND),
+            _OUTPUT,
             vcodec="libx264",
             preset="veryfast",
             crf=20,
@@ -79,4 +102,6 @@ def _command(sound: Path, out: Path) -> list[str]:
         .overwrite_output()
         .compile(cmd=programs.ffmpeg())
     )
-    return command
+    # ffmpeg-python takes names of UTF-8 alone.
+    names = {_SOUND: str(sound), _OUTPUT: f"file:{out}"}
+    return [names.get(word, word) for word in command]

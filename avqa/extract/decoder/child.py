@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from avqa.extract.decoder.work import Work
 
 
+_ALL, _DATA = 0, 5
+"""Fields of ``/proc/self/statm``."""
+
+
 def outlive_interrupts() -> None:
     """Leave Ctrl-C and SIGTERM to the parent, which drains and then ends us.
 
@@ -62,6 +66,16 @@ class Memory:
         if self._base is not None:
             _limit_data(self._base + limit_bytes)
 
+    def is_short(self, limit_bytes: int) -> bool:
+        """Whether limits of this process (``ulimit -v``, ``ulimit -d``) leave a video less."""
+        _, data = resource.getrlimit(resource.RLIMIT_DATA)
+        space, _ = resource.getrlimit(resource.RLIMIT_AS)
+        taken = ((data, self._base), (space, _pages_bytes(_ALL)))
+        return any(
+            used is not None and limit != resource.RLIM_INFINITY and limit - used < limit_bytes
+            for limit, used in taken
+        )
+
     def lift(self) -> None:
         """Take the limit away."""
         if self._base is not None:
@@ -70,9 +84,13 @@ class Memory:
 
 def _data_bytes() -> int | None:
     """Private writable memory of this process, as Linux counts it for the limit; else None."""
+    return _pages_bytes(_DATA)
+
+
+def _pages_bytes(field: int) -> int | None:
     try:
         with open("/proc/self/statm", encoding="utf-8") as file:
-            return int(file.read().split()[5]) * resource.getpagesize()
+            return int(file.read().split()[field]) * resource.getpagesize()
     except OSError:
         return None
 
@@ -112,14 +130,25 @@ def serve(link: Link, reader: Reader, memory: Memory) -> None:
             with memory.imports():
                 _load(work, request, loaded)
             link.send("ready")
+            work.may_lack_memory = memory.is_short(limits.memory_bytes)
             memory.limit(limits.memory_bytes)
             work.run(request)
         except Exception as error:  # whatever it is, the parent is told
             memory.lift()
             answer = explain(error, request["path"], work.stage)
+            if answer.get("reason") == "memory" and work.may_lack_memory:
+                answer |= {"error": "left", "message": _short_of_memory(request["path"], limits)}
             link.send("error", **answer)
             if not answer.get("clean", True):
                 os._exit(0)
+
+
+def _short_of_memory(path: str, limits: Limits) -> str:
+    return (
+        f"no memory left for path={path!r}; expected {limits.memory_bytes / 1e9:g} GB, as"
+        " --decoder-memory says, within the limits of this process (ulimit -v, ulimit -d); raise"
+        " them, or give a --decoder-memory that they leave room for"
+    )
 
 
 def _load(work: Work, request: dict[str, Any], loaded: set[str]) -> None:

@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import ConfigError, EnvironmentFailure, MediaError, StorageFailure
+from avqa.errors import (
+    ConfigError,
+    EnvironmentFailure,
+    MediaError,
+    StorageFailure,
+    VideoLeft,
+)
 from avqa.extract.decoder.spawn import Child, ChildDied, ChildSilent, Message
 from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits, Report
 from avqa.extract.settings import Settings
+from avqa.faults import is_from_outside
 
 START_SECONDS = 300.0
 LOAD_SECONDS = 300.0
@@ -111,6 +118,7 @@ class DecoderProcess:
             MediaError: if the frames cannot be read; blocks received until then are good.
             ConfigError: if an input or the reader does not exist.
             EnvironmentFailure: if no child can be started.
+            VideoLeft: if the child was killed from outside, or the video's disk fails.
         """
         message = {
             "op": "decode",
@@ -250,6 +258,7 @@ class _Conversation:
         self._left = limits.timeout_seconds
         self._stage = "probe"
         self._so_far: Message = {}
+        self._loaded = False
         self._over = False
         self.clean = False
         """The child is ready for another request."""
@@ -268,7 +277,7 @@ class _Conversation:
                 self._left -= waited
         except (ChildDied, ChildSilent) as error:
             failure = self._failure(error)
-            if self._stage != "sound":
+            if self._stage != "sound" or isinstance(failure, VideoLeft):
                 raise failure from error
         # The frames have all been handed over; only the audio is lost.
         yield _footer({**self._so_far, "audio_error": _message(failure)})
@@ -307,6 +316,7 @@ class _Conversation:
             self._so_far = answer
             return None
         if kind == "ready":
+            self._loaded = True
             return None
         if kind == "spent":  # work that is ours rather than the file's: not counted
             self._left += answer["seconds"]
@@ -319,7 +329,7 @@ class _Conversation:
             return None
         raise _error(answer)
 
-    def _failure(self, error: ChildDied | ChildSilent) -> MediaError:
+    def _failure(self, error: ChildDied | ChildSilent) -> MediaError | VideoLeft:
         where = f"reader={self._reader!r}, stage={self._stage!r}, path={self._path!r}"
         if isinstance(error, ChildSilent):
             return MediaError(
@@ -330,6 +340,13 @@ class _Conversation:
                 stage=self._stage,
             )
         noise = f" (it printed last: {error.noise})" if error.noise else ""
+        if is_from_outside(error.returncode) or not self._loaded:
+            before = "" if self._loaded else " before it opened the video"
+            return VideoLeft(
+                f"the decoder process {error.cause}{before}: {where}; expected it to be left alone,"
+                " with memory and processor time to spare; use fewer --decoders or less"
+                f" --decoder-memory, or raise the limits (memory, ulimit -t){noise}"
+            )
         if "bad_alloc" in error.noise:
             return MediaError("memory", file_checks.too_much_memory(where), stage=self._stage)
         return MediaError(
@@ -377,6 +394,8 @@ def _message(error: MediaError) -> Message:
 
 
 def _error(answer: Message) -> MediaError | ConfigError | EnvironmentFailure:
+    if answer["error"] == "left":
+        return VideoLeft(answer["message"])
     if answer["error"] == "media":
         return MediaError(answer["reason"], answer["message"], stage=answer["stage"])
     if answer["error"] == "storage":

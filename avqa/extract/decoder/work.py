@@ -25,6 +25,7 @@ from avqa.errors import (
     MediaError,
     PluginError,
     UnknownName,
+    VideoLeft,
 )
 from avqa.extract import encoders
 from avqa.extract.decoder.link import Link
@@ -102,6 +103,8 @@ class Work:
     ) -> None:
         """Keep what all steps need."""
         self.stage = "probe"
+        self.may_lack_memory = False
+        """Limits of this process leave the video less memory than it may have."""
         self._link = link
         self._reader = reader
         self._path = path
@@ -260,9 +263,11 @@ class Work:
                 with self._clock("sound"), closing(runs):
                     use(audio.blocks())
             except Exception as error:  # whatever it is, the footer tells
-                if is_storage(error):
+                told = explain(error, self._path, "sound")
+                short = self.may_lack_memory and told.get("reason") == "memory"
+                if short or told["error"] != "media":  # of the machine or the installation
                     raise
-                state = {"audio_error": explain(error, self._path, "sound")}
+                state = {"audio_error": told}
                 state["clean"] = state["audio_error"].get("clean", True)
             self._seconds["sound"] -= self._seconds["prepare"] - prepared
             if self._report.corrupt > corrupt and not self._report.lost_sound:
@@ -418,7 +423,8 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
     if isinstance(error, ConfigError):
         return {"error": "config", "message": str(error)}
     if isinstance(error, EnvironmentFailure):
-        return {"error": "environment", "message": str(error), "clean": False}
+        kind = "left" if isinstance(error, VideoLeft) else "environment"
+        return {"error": kind, "message": str(error), "clean": False}
     if isinstance(error, MediaError):
         found = {"error": "media", "reason": error.reason, "message": str(error)}
         return {**found, "stage": error.stage, "clean": error.reason != "memory"}
@@ -434,6 +440,14 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
         }
     if is_storage(error):
         return {"error": "storage", "message": f"cannot write: {error}; make room there"}
+    if isinstance(error, OSError) and error.errno and not _is_of_ffmpeg(error):
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {
+            "error": "environment",
+            "message": f"the decoder process cannot go on: {fault}; expected files of its own and"
+            " programs to work; check TMPDIR, the disks and the installation",
+            "clean": False,
+        }
     if _is_memory(error):
         return {
             "error": "media",
@@ -450,6 +464,11 @@ def explain(error: BaseException, path: str, stage: str) -> dict[str, Any]:
         "stage": stage,
         "clean": False,
     }
+
+
+def _is_of_ffmpeg(error: BaseException) -> bool:
+    """Whether FFmpeg raised it through PyAV: what it says may come of what is in the file."""
+    return type(error).__module__.startswith("av.")
 
 
 def is_storage(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from avqa.extract.media import file_checks
 from avqa.extract.media.frame import cropping, tone
 from avqa.extract.media.frame.cropping import Crop
 from avqa.extract.media.types import Limits
+from avqa.faults import is_limit
 
 MICROSECONDS = 1_000_000
 CONTAINER_LENGTHS = frozenset({"asf", "flv", "gif"})
@@ -40,6 +42,10 @@ def opened(path: str, limits: Limits) -> Iterator[Any]:
     except FFmpegMemoryError:
         raise
     except FFmpegError as error:
+        if isinstance(error, OSError) and is_limit(error):
+            raise
+        if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE):
+            raise file_checks.disk_fails(path, error) from error
         raise file_checks.not_media(path, error.strerror) from error
     with container:
         yield container

@@ -18,7 +18,6 @@ from av.error import MemoryError as FFmpegMemoryError
 from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError
 from avqa.extract.media import avi, bitstream, clock, file_checks, losses
 from avqa.extract.media.clock import Clock, Shifts, Track
 from avqa.extract.media.container import (
@@ -331,11 +330,7 @@ def packets_of(
         except BlockingIOError:  # some kilobytes in which no packet begins: go on behind them
             continue
         except OSError as error:
-            raise MediaError(
-                "unreadable",
-                f"reading fails midway: {error.strerror}; expected a readable file; "
-                "look at the disk",
-            ) from error
+            raise file_checks.disk_fails(container.name, error) from error
         except FFmpegError as error:
             errors += 1
             if errors == 1:

@@ -16,10 +16,11 @@ from typing import IO, Any
 import ffmpeg
 
 from avqa import programs
-from avqa.errors import LibraryMissing, MediaError
+from avqa.errors import EnvironmentFailure, LibraryMissing, MediaError, VideoLeft
 from avqa.extract.media import file_checks
 from avqa.extract.media.types import Limits
 from avqa.extract.parent_death import die_with_parent
+from avqa.faults import is_from_outside
 
 OLDEST = (7, 1)
 """The first that crops as the container says; ``-/filter`` from a file is older."""
@@ -27,6 +28,9 @@ KEPT_LINES = 20
 LINE_BYTES = 4096
 _HARMLESS = re.compile(r"\[null @|could not find sync byte")
 """The null output complains about frames at one time, TS about zeros between its packets."""
+_LIMIT = re.compile(r"pthread_create\(\) failed|initializing .*Resource temporarily")
+_NOT_RUN = (126, 127)
+"""Exit codes of the loader and of shells, for a program that they could not run."""
 _INPUT = "input"
 _COLOURS = {"AV_LOG_FORCE_NOCOLOR": "1"}
 
@@ -77,17 +81,48 @@ def _layouts() -> dict[str, tuple[str, ...]]:
     return {line[0]: tuple(line[1].split("+")) for line in words if len(line) == 2}
 
 
-def crashed(path: str, code: int) -> MediaError | None:
-    """The error of a video at which the program died by a signal; None for another exit code."""
+def crashed(path: str, program: Running) -> MediaError | EnvironmentFailure | None:
+    """The error of a video at which the program died by a signal, or did not run as it should.
+
+    None if it ended by itself: what it says is of the video then.
+    """
+    code = program.finish()
+    if program.limit:
+        return VideoLeft(
+            f"the ffmpeg program {programs.ffmpeg()!r} got no more of the system:"
+            f" {program.limit!r}; expected threads to spare; raise the limits"
+            " (ulimit -u, a container's pids limit), or use fewer --decoders"
+        )
+    if code in _NOT_RUN:
+        return _unusable(
+            f"ffmpeg program {programs.ffmpeg()!r} does not run any more: exit code {code}"
+        )
     if code >= 0:
         return None
     name = signal.Signals(-code).name
+    what = f"the ffmpeg program {programs.ffmpeg()!r} died by {name} at path={path!r}"
+    if is_from_outside(code):
+        return VideoLeft(
+            f"{what}; expected it to be left alone, with memory and processor time to spare; use"
+            " fewer --decoders, or raise the limits (memory, ulimit -t)"
+        )
     return MediaError(
         "crash",
-        f"the ffmpeg program {programs.ffmpeg()!r} died by {name} at path={path!r}; expected it to"
+        f"{what}; expected it to"
         " read or refuse the file; let IMAGEIO_FFMPEG_EXE name another, or choose another"
         " --decoder",
     )
+
+
+def require_own_end(path: str, program: Running) -> None:
+    """Make sure that a program that gives no more has not been ended by others.
+
+    Raises:
+        EnvironmentFailure: it was; one that crashed has lost what is left of the video.
+    """
+    died = crashed(path, program)
+    if isinstance(died, EnvironmentFailure):
+        raise died
 
 
 def source(limits: Limits) -> Any:
@@ -121,6 +156,8 @@ class Running:
         self._take = take
         self.errors: deque[str] = deque(maxlen=KEPT_LINES)
         self.num_errors = 0
+        self.limit = ""
+        """What it lacked of the system, in its own words; it may end with any exit code then."""
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -135,6 +172,8 @@ class Running:
         # A message without an end must not fill the memory.
         while line := self._process.stderr.readline(LINE_BYTES):
             text = line.decode("utf-8", "surrogateescape").rstrip()
+            if _LIMIT.search(text):
+                self.limit = self.limit or text
             if ("[error]" in text or "[fatal]" in text) and not _HARMLESS.search(text):
                 self.num_errors += 1
                 self.errors.append(re.sub(r"\[[^]]*\] ?", "", text))

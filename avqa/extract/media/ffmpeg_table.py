@@ -117,7 +117,7 @@ class Run:
     def _go(self, command: list[str]) -> list[str]:
         with ffmpeg_program.running(command, self._take) as program:
             self._take_tracks(program.output)
-            died = ffmpeg_program.crashed(self._path, program.finish())
+            died = ffmpeg_program.crashed(self._path, program)
             self.num_errors = program.num_errors
         if died is not None:
             raise died

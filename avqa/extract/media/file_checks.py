@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import struct
 
-from avqa.errors import MediaError
+from avqa.errors import MediaError, VideoLeft
 from avqa.extract.media.types import Limits
-from avqa.faults import is_limit
+from avqa.faults import is_limit, is_of_disk
 
 FORMATS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "gif", "ogg", "asf",
@@ -43,6 +43,7 @@ def check_file(path: str) -> str:
     Raises:
         MediaError: ``unreadable``, ``empty``, or ``refused_protocol`` for text that points
             elsewhere (a playlist or script), which media libraries would follow.
+        VideoLeft: the disk or mount fails.
     """
     try:
         with open(path, "rb") as file:
@@ -50,6 +51,8 @@ def check_file(path: str) -> str:
     except OSError as error:
         if is_limit(error):
             raise
+        if is_of_disk(error):
+            raise disk_fails(path, error) from error
         raise MediaError(
             "unreadable",
             f"cannot read path={path!r}: {error.strerror}; expected a readable file; "
@@ -132,6 +135,14 @@ def no_audio(path: str) -> MediaError:
         f"path={path!r} has no audio stream; expected one; "
         "ask for features of frames only or give the file its audio",
         stage="sound",
+    )
+
+
+def disk_fails(path: str, error: OSError) -> VideoLeft:
+    """The error for a file that a disk or mount does not give."""
+    return VideoLeft(
+        f"cannot read path={path!r}: {error.strerror}; expected a disk or mount that is well;"
+        " look at it, or take this file out"
     )
 
 

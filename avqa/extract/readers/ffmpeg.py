@@ -193,6 +193,7 @@ class FfmpegReader:
                 for index, _ in chosen:
                     rgb = _read_ppm(program.output)
                     if rgb is None:
+                        ffmpeg_program.require_own_end(probe.path, program)
                         return
                     yield Frame(index, tone.to_sdr(rgb, private.hdr) if private.hdr else rgb)
 
@@ -229,6 +230,7 @@ class FfmpegReader:
                 for run in private.on_one_clock(_runs(program.output, heard)):
                     count += 1
                     yield run
+                ffmpeg_program.require_own_end(probe.path, program)
             finally:  # also if the rest is not wanted
                 report.corrupt += program.num_errors
         if count == 0:
@@ -256,7 +258,7 @@ def _header(path: str, limits: Limits) -> _Header:
         path, ffmpeg_program.source(limits).output("x", format="null")
     )[:-3]
     with ffmpeg_program.running(command, header.take) as program:
-        died = ffmpeg_program.crashed(path, program.finish())
+        died = ffmpeg_program.crashed(path, program)
         errors = [e for e in program.errors if "At least one output" not in e]
     if died is not None:
         raise died

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from avqa.errors import EnvironmentFailure, MediaError
+from avqa.errors import EnvironmentFailure, MediaError, VideoLeft
 from avqa.extract import encoders
 from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, Request
 from avqa.extract.media.audio import lost_sound
@@ -135,7 +135,7 @@ class Engine:
 
         While ``draining`` is set, videos not yet begun are left out. An error concerns the run, not
         one video (`StorageFailure`, `WeightsUnavailable`, …); the tickets that come with it are
-        finished and good.
+        finished and good. With a `VideoLeft` so are all but those of the videos it speaks for.
         """
         self._batcher.add_producers(len(jobs))
         futures: list[Future[Ticket | None]] = [Future() for _ in jobs]
@@ -143,10 +143,13 @@ class Engine:
             self._videos.put((job, future))
         while self._error is None and not all(future.done() for future in futures):
             wait(futures, timeout=0.5)
-        done = [future.result() for future in futures if future.done()]
+        done = [future for future in futures if future.done()]
+        left = [error for future in done if (error := future.exception()) is not None]
+        tickets = [future.result() for future in done if future.exception() is None]
         for job in jobs:
             self._under_way.pop(job.row, None)
-        return [ticket for ticket in done if ticket is not None], self._error
+        error = self._error or next(iter(left), None)
+        return [ticket for ticket in tickets if ticket is not None], error
 
     def under_way(self) -> tuple[int, float]:
         """Videos finished in the runs in progress, and seconds of video done in them."""
@@ -233,6 +236,13 @@ class Engine:
                     cut, request = error, replace(request, max_rows=error.num_rows)
                     continue
                 ticket.failure = error
+            except VideoLeft as error:  # its ticket never finishes: the video stays as it was
+                ticket.release(self._batcher.drop(ticket))
+                decoder.close()
+                if attempt == 1 and self._error is None:
+                    continue
+                future.set_exception(error)
+                return
             if cut is not None and ticket.footer is not None:
                 ticket.footer.report.partial = True
                 ticket.footer.report.warnings.append(cut.warning)

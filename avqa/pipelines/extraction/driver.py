@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from avqa.errors import AvqaError, EnvironmentFailure, Stopped, StorageFailure
+from avqa.errors import AvqaError, EnvironmentFailure, Stopped, StorageFailure, VideoLeft
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.executor import Bundle, Executor, WorkerLost
 from avqa.pipelines.engine.files import fingerprint
@@ -32,6 +32,8 @@ MAX_DEADLY = 3
 """Videos that each kill a worker alone, before any is finished, that tell a bad machine."""
 SUSPECT_DEATHS = 2
 """Worker deaths after which a video runs alone; jobs that are preempted cause many first ones."""
+MAX_LEFT = 3
+"""Videos that the machine keeps us from, before any is finished, that tell that it always will."""
 MAX_BUNDLE = 48
 _BUNDLE_SECONDS = {"cpu": 120.0, "cuda": 480.0}
 """Seconds of video per bundle: 10 to 30 seconds of work."""
@@ -67,6 +69,7 @@ class Driver:
         """Workers that died with a video on them, by its row."""
         self._deaths_alone: Counter[int] = Counter()
         self._fatal: BaseException | None = None
+        self._left: list[VideoLeft] = []
         self.failures: list[VideoRecord] = []
         self.report_path: StorePath | None = None
         self.warned: list[VideoRecord] = []
@@ -78,6 +81,7 @@ class Driver:
         Raises:
             Stopped: after draining, when a signal came.
             StorageFailure, EnvironmentFailure, …: what ended the run; finished videos are kept.
+            VideoLeft: at the end, for videos that the machine kept us from.
         """
         with Signals(self._drain) as signals:
             try:
@@ -93,6 +97,12 @@ class Driver:
                     f"stopped by {signal.Signals(signals.received).name} after draining:"
                     f" {self._progress.done} videos finished, {left} left;"
                     " resume with the same command",
+                )
+            if self._left:
+                left = self._progress.total - self._progress.done
+                raise VideoLeft(
+                    f"{left} of {self._progress.total} videos are left as they were, for the"
+                    f" machine: {self._left[0]}; then run the same command again, which takes them"
                 )
 
     def _loop(self, signals: Signals) -> None:
@@ -147,8 +157,17 @@ class Driver:
             self._keep(record)
         if isinstance(result.error, WorkerLost):
             self._suspect(result.bundle)
+        elif isinstance(result.error, VideoLeft):
+            self._leave(result.error)
         elif result.error is not None:
             self._stop(result.error)
+
+    def _leave(self, error: VideoLeft) -> None:
+        """A video, or some of a bundle, cannot be read here and now; the others go on."""
+        self._left.append(error)
+        self._progress.event("left", reason=str(error))
+        if not self._progress.ok and len(self._left) >= MAX_LEFT:
+            self._stop(error)
 
     def _stop(self, error: BaseException) -> None:
         if self._fatal is None:

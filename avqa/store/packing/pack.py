@@ -12,6 +12,8 @@ and nothing ever changes afterwards: the attribute ``packed`` makes writers refu
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,7 @@ from avqa.store.places.files import LocalPath, StorePath, storage_errors, store_
 from avqa.store.zarr_library import zarr
 from avqa.telling import counting
 
+_NAME_BYTES = 255
 MOST_THREADS = 4
 MEMORY_BYTES = 2 * 2**30
 """All shards that are being put together; each is in memory twice."""
@@ -121,6 +124,14 @@ def pack(
     )
 
 
+def _beside(name: str) -> str:
+    """Name of the place that a copy of this name is built in; the next run finds it again."""
+    found = f"{name}.packing"
+    if len(os.fsencode(found)) <= _NAME_BYTES:
+        return found
+    return f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.packing"
+
+
 @contextmanager
 def _building(out: StorePath) -> Iterator[StorePath]:
     """A place of this run's own to build in, empty now and gone afterwards.
@@ -130,7 +141,7 @@ def _building(out: StorePath) -> Iterator[StorePath]:
     """
     place: StorePath = out
     if out.local is not None:
-        place = out.parent / f"{out.name}.packing"
+        place = out.parent / _beside(out.name)
     if place == out or not place.exists():
         _refuse_existing(out)
     try:

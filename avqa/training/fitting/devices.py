@@ -64,10 +64,20 @@ def _loggers(folder: Path, first: int, step: int) -> list[Logger]:
     """TensorBoard forgets what an interrupted epoch left; CSV gets a folder per start."""
     csv = folder / "csv" / f"from-epoch-{first + 1}"
     shutil.rmtree(csv, ignore_errors=True)
-    return [
-        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step + 1),
-        CSVLogger(folder, name=csv.parent.name, version=csv.name),
-    ]
+    kept: list[Logger] = [CSVLogger(folder, name=csv.parent.name, version=csv.name)]
+    if _is_text(folder):
+        board = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step + 1)
+        kept.insert(0, board)
+    return kept
+
+
+def _is_text(folder: Path) -> bool:
+    """Whether its name is text: TensorBoard writes nowhere else."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def summed(tensor: Tensor, fabric: Fabric) -> Tensor:

@@ -1,5 +1,6 @@
 """A user's own ffmpeg: too old or missing is said before any video; a crash is told as one."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,16 +10,16 @@ from helpers.media import clips
 from typer.testing import CliRunner
 
 from avqa.cli import app
-from avqa.errors import LibraryMissing, MediaError
+from avqa.errors import EnvironmentFailure, LibraryMissing, MediaError
 from avqa.extract import readers
 from avqa.extract.media import ffmpeg_program
-from avqa.extract.media.types import Limits
+from avqa.extract.media.types import Limits, Report
 
 
 @pytest.fixture(scope="module")
 def clip():
     """Made before the program is another."""
-    return clips.cached_clip("a.mp4", seconds=1.0)
+    return clips.cached_clip("a.mp4", seconds=1.0, sound_codec="aac")
 
 
 @pytest.fixture
@@ -109,3 +110,29 @@ def test_a_crash_while_decoding_is_one_too(own, clip):
     with pytest.raises(MediaError) as caught:
         readers.load("ffmpeg").READER.probe(str(clip), Limits())
     assert caught.value.reason == "crash"
+
+
+NO_THREAD = "[out#0 @ 0x1] [error] pthread_create() failed: Resource temporarily unavailable"
+NO_SCALER = "[swscaler @ 0x1] [error] Failed initializing scaling graph (Resource temporarily un"
+OUTSIDE = {
+    "killed": ("kill -KILL $$", "died by SIGKILL at path="),
+    "no more processor time": ("kill -XCPU $$", "died by SIGXCPU at path="),
+    "a library is gone": ("exit 127", "does not run any more: exit code 127; expected ffmpeg"),
+    "no threads": (f"echo '{NO_THREAD}' >&2; exit 245", "pthread_create() failed: Resource"),
+    "no threads to scale": (f"echo '{NO_SCALER}' >&2; exit 245", "Failed initializing scaling"),
+}
+
+
+@pytest.mark.parametrize("when", ["", "*debug_ts", "*image2pipe", "*f32le"])
+@pytest.mark.parametrize(("act", "said"), OUTSIDE.values(), ids=OUTSIDE)
+def test_what_the_machine_does_to_it_is_no_fault_of_the_video(own, clip, when, act, said):
+    bundled = next((Path(imageio_ffmpeg.__file__).parent / "binaries").glob("ffmpeg-*"))
+    reader = readers.load("ffmpeg").READER
+    own(f'case "$*" in {when}*) {act};; *) exec {bundled} "$@";; esac')
+    with pytest.raises(EnvironmentFailure, match=re.escape(said)):
+        read_all(reader, clip)
+
+
+def read_all(reader, clip):
+    probe = reader.probe(str(clip), Limits())
+    return list(reader.frames(probe, [0], Report())), list(reader.audio(probe, Report()))
