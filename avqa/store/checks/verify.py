@@ -70,7 +70,7 @@ def verify(
         if repair:
             _restore_group(path, run_id)
             layout.refuse_packed(path)
-        wrong = _wrong_metadata(path)
+        wrong = metadata_of(path)
         if wrong and repair:
             repair_metadata(path, run_id, wrong)
         elif wrong:
@@ -96,7 +96,8 @@ def _restore_group(path: StorePath, run_id: str) -> None:
             raise
 
 
-def _wrong_metadata(path: StorePath) -> list[WrongMetadata]:
+def metadata_of(path: StorePath) -> list[WrongMetadata]:
+    """What of the arrays' metadata is not what follows from the store's attributes."""
     attrs = layout.read_attributes(path)
     unfinished = any(run["state"] == RUNNING for run in Runs(path / "runs").all())
     return wrong_metadata(

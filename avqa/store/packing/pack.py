@@ -25,6 +25,7 @@ from uuid import uuid4
 import numpy as np
 
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
+from avqa.store.checks.verify import metadata_of
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.chunks import object_sizes
@@ -101,6 +102,7 @@ def pack(
     if str(out.absolute()).startswith(f"{path.absolute()}/"):
         raise ConfigError(f"OUT={str(out)!r} is in the store; expected a place beside it")
     with storage_errors(f"packed copy {str(out)!r}"), _building(out) as building:
+        _refuse_wrong_metadata(path)
         snapshot = Snapshot(path)
         root = building / schema.GROUP
         metadata = _create(snapshot, building)
@@ -122,6 +124,19 @@ def pack(
         n_bytes=(before[1], after[1]),
         seconds=time.monotonic() - started,
     )
+
+
+def _refuse_wrong_metadata(path: StorePath) -> None:
+    """Make sure that every array is what the attributes say: a shape decides what is copied.
+
+    Raises:
+        StoreError: one is not.
+    """
+    for wrong in metadata_of(path):
+        raise StoreError(
+            f"store {str(path)!r}: array {wrong.name}: {wrong.detail}; expected what its attributes"
+            f" say; nothing was packed; rebuild it with: avqa verify --repair {path}"
+        )
 
 
 def _beside(name: str) -> str:

@@ -31,6 +31,7 @@ def cases(store):
     return found
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "part",
     [FEW, *(pytest.param(slice(n, MANY, PARTS), marks=pytest.mark.soak) for n in range(PARTS))],

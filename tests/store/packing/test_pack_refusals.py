@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zarr
 from helpers.killed import exit_code
-from helpers.store import crashing, packkill
+from helpers.store import crashing, mutations, packkill
 from helpers.store.packed import damage
 from helpers.store.stored import add_videos, make_store
 from helpers.store.stores import store_bytes
@@ -289,3 +289,18 @@ def test_killed_at_any_moment(original, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="exists; expected a new folder"):
         pack(original, out)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def test_an_array_that_is_not_what_the_attributes_say_is_not_copied(tmp_path):
+    source = mutations.build(tmp_path / "S")
+    file = source / "features.zarr/clip/word/zarr.json"
+    whole = json.loads(file.read_bytes())
+    for shape in ([16, *whole["shape"][1:]], [*whole["shape"][:-1], 1]):
+        file.write_text(json.dumps({**whole, "shape": shape}), encoding="utf-8")
+        with pytest.raises(
+            StoreError, match=r"array clip/word: .*; expected what its attributes say; nothing was"
+        ):
+            pack(source, tmp_path / "out")
+        assert nothing_made(tmp_path / "out")
+    file.write_text(json.dumps(whole), encoding="utf-8")
+    pack(source, tmp_path / "out")
