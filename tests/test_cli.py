@@ -84,6 +84,10 @@ def store(tmp_path, videos):
         (("--scheduler", "slurmy"), "scheduler='slurmy'; expected local, sync, slurm or"),
         (("--id", "name"), "id='name'; expected relpath or stem; check --id"),
         (("--ids", "missing.txt"), "list of ids 'missing.txt' cannot be read"),
+        (("--ids", os.devnull), f"list of ids '{os.devnull}' names no video; expected one id per"),
+        (("--ext", " , "), "ext=' , '; expected extensions, such as mp4,mkv; check --ext"),
+        (("--features", ","), "features=''; expected at least one <encoder>/<tap>"),
+        (("--scheduler", "tcp://"), "scheduler='tcp://'; expected local, sync, slurm or an"),
     ],
 )
 def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, message):
@@ -93,6 +97,7 @@ def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, messag
     assert line.startswith("avqa: ")
     assert message in line
     assert "Traceback" not in err
+    assert not (tmp_path / "store").exists()
 
 
 def test_options_of_before_are_taken_with_a_line_of_warning(tmp_path, videos):
@@ -185,6 +190,16 @@ def test_too_much_lost_sound_fails_the_sound_alone(tmp_path):
     assert code == 0
     assert open_store(store).read("much", AUDIO).shape == (4, 128)
     assert not verify(store).problems
+
+
+@pytest.mark.parametrize("reader", ["pyav", "ffmpeg"])
+def test_limits_beyond_what_libraries_count_to_are_none(tmp_path, reader):
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clips.cached_clip("hole.mp4", seconds=2, fps=25), tmp_path / "videos")
+    most = ("--max-pixels", 2**63, "--max-length", 1e9, "--video-timeout", 1e9)
+    more = ("--decoder", reader, *most, "--decoder-memory", 1e6)
+    code, out, err = extract(tmp_path / "videos", tmp_path / "store", *more)
+    assert (code, "1 video: 1 extracted" in out) == (0, True), err
 
 
 def test_rows_behind_a_hole_are_kept_on_request(tmp_path):

@@ -9,6 +9,7 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
+from avqa.errors import ConfigError
 
 
 @reports_errors
@@ -114,7 +115,8 @@ def extract(
     ] = 64_000_000,
     video_timeout: option.VideoTimeout = 300.0,
     decoder_memory: Annotated[
-        float, typer.Option(min=0.1, help="Gigabytes a decoder process may allocate.")
+        float,
+        typer.Option(min=0.1, max=1e6, help="Gigabytes a decoder process may allocate."),
     ] = 3.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure a few videos, predict, run nothing.")
@@ -163,7 +165,7 @@ def extract(
         partition=partition_of(partition) if partition is not None else None,
         ids=ids,
         limit=limit,
-        extensions=_split(ext) or EXTENSIONS,
+        extensions=_extensions(ext) or EXTENSIONS,
         id_rule=check_id_rule(id_),
         follow_links=follow_links,
         retry_failed=retry_failed,
@@ -202,6 +204,13 @@ def _encoder_options(assigned: list[str], **deprecated: object) -> dict[str, obj
             flag = "--" + name.replace("_", "-")
             say(f"warning: {flag} goes with the next release; use --set {key}={value}")
     return options | parse_assignments(assigned)
+
+
+def _extensions(text: str | None) -> tuple[str, ...] | None:
+    found = _split(text)
+    if found == ():
+        raise ConfigError(f"ext={text!r}; expected extensions, such as mp4,mkv; check --ext")
+    return found
 
 
 def _split(text: str | None) -> tuple[str, ...] | None:

@@ -54,9 +54,9 @@ def test_what_is_asked_for_changes_no_verdict(folder, tmp_path, reader):
     damaged = dict.fromkeys(("half-mkv", "half-mp4", "torn-frames"), Status.FAILED)
     of_frames = damaged | {"torn-sound": Status.OK, "whole": Status.OK}
     assert outcome(both, POOL) == outcome(frames, POOL) == of_frames
-    assert outcome(both, AUDIO) == outcome(sound, AUDIO) == of_frames | {
-        "torn-sound": Status.FAILED
-    }
+    assert (
+        outcome(both, AUDIO) == outcome(sound, AUDIO) == of_frames | {"torn-sound": Status.FAILED}
+    )
 
 
 def test_partial_videos_have_the_same_rows_whatever_is_asked_for(folder, tmp_path):
