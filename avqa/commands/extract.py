@@ -9,7 +9,6 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
-from avqa.errors import ConfigError
 
 
 @reports_errors
@@ -136,7 +135,7 @@ def extract(
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
-    from avqa.pipelines.extraction.sources import EXTENSIONS, check_id_rule
+    from avqa.pipelines.extraction.sources import check_extensions, check_id_rule
     from avqa.store.places.files import store_path
 
     slurm = choose_cluster(scheduler, cluster_config, jobs)
@@ -165,7 +164,7 @@ def extract(
         partition=partition_of(partition) if partition is not None else None,
         ids=ids,
         limit=limit,
-        extensions=_extensions(ext) or EXTENSIONS,
+        extensions=check_extensions(ext),
         id_rule=check_id_rule(id_),
         follow_links=follow_links,
         retry_failed=retry_failed,
@@ -204,13 +203,6 @@ def _encoder_options(assigned: list[str], **deprecated: object) -> dict[str, obj
             flag = "--" + name.replace("_", "-")
             say(f"warning: {flag} goes with the next release; use --set {key}={value}")
     return options | parse_assignments(assigned)
-
-
-def _extensions(text: str | None) -> tuple[str, ...] | None:
-    found = _split(text)
-    if found == ():
-        raise ConfigError(f"ext={text!r}; expected extensions, such as mp4,mkv; check --ext")
-    return found
 
 
 def _split(text: str | None) -> tuple[str, ...] | None:

@@ -203,3 +203,17 @@ def check_id_rule(value: str) -> IdRule:
         if value == rule:
             return cast(IdRule, value)
     raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")
+
+
+def check_extensions(text: str | None) -> tuple[str, ...]:
+    """Extensions between commas; without any text those that are taken by default.
+
+    Raises:
+        ConfigError: there is nothing between the commas.
+    """
+    if text is None:
+        return EXTENSIONS
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise ConfigError(f"ext={text!r}; expected extensions, such as mp4,mkv; check --ext")
+    return found

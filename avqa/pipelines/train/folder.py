@@ -117,7 +117,7 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
     Raises:
         ConfigError: names what differs otherwise.
     """
-    if absent := sorted(now.keys() - before.keys() - {"members"}):
+    if absent := sorted(now.keys() - before.keys() - {"members", "format"}):
         raise ConfigError(
             f"{str(out / RUN)!r} has no {', '.join(absent)}; expected a file of this version of"
             " avqa; choose another --out"
