@@ -84,7 +84,7 @@ class Runs:
     def newest(self, table: Literal["failures", "warnings"]) -> StorePath | None:
         """The table of the last run that had failures, or warnings."""
         found = self._folder.glob(f"*-{table}.csv")
-        return max(found, key=StorePath.modified, default=None)
+        return max(found, key=lambda path: path.modified(), default=None)
 
     def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
         """Write ``<run>-failures.csv``: one line per failed feature of a video."""
