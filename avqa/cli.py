@@ -25,7 +25,6 @@ from avqa.commands.values import Command
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Audio-visual question answering: from videos and questions to trained, evaluated heads.",
 )

@@ -372,7 +372,7 @@ def _client(bucket: str, pid: int) -> Any:
     except ImportError as error:
         raise EnvironmentFailure(
             f"store in bucket={bucket}: obstore is not installed; expected the extra s3;"
-            " install it with: pip install 'avqa[s3]'"
+            " install it with: pip install obstore"
         ) from error
     options: Any = _from_files()
     for name in _ENDPOINTS:
