@@ -109,8 +109,7 @@ def rebuilt(folder: Path, sdist: Path, wheel: Path) -> None:
     Raises:
         Failed: another one, or none.
     """
-    with tarfile.open(sdist) as opened:
-        opened.extractall(folder / "source", filter="data")
+    shutil.unpack_archive(sdist, folder / "source")
     (source,) = (folder / "source").iterdir()
     again = _built(source, folder / "builder", "wheel", folder / "again")
     contents = []

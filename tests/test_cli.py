@@ -433,6 +433,16 @@ def test_plan_runs_nothing(tmp_path, videos):
     assert not (tmp_path / "store").exists()
 
 
+def test_plan_of_a_real_clip(tmp_path):
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clips.cached_clip("hole.mp4", seconds=2, fps=25), tmp_path / "videos")
+    code, out, _ = extract(tmp_path / "videos", tmp_path / "store", "--decoder", "pyav", "--plan")
+    assert code == 0
+    assert "videos: 1, 0.00 hours (mean of 1 probed: 2.0 s)" in out
+    assert out.splitlines()[-1] == "nothing was run; leave --plan out to start"
+    assert not (tmp_path / "store").exists()
+
+
 def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatch):
     monkeypatch.setattr("avqa.pipelines.extraction.progress.INTERVAL_SECONDS", 0.0)
     (videos / "c.mp4").write_text("no JSON", encoding="utf-8")
