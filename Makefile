@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 VIDEOS ?= build/sample
 STORE ?= build/features
 DEMO ?= build/demo
+DIST ?= dist
 WEIGHTS ?=
 TORCH ?=
 TORCH_INDEX ?=
@@ -14,7 +15,7 @@ ARGS ?=
 NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,$(PYTHON))
 SETUP_PYTHON := $(if $(shell test -x "$(BIN)/python" && echo there),$(BIN)/python,$(PYTHON))
 
-.PHONY: help setup features demo test soak portability lowest check bench clean
+.PHONY: help setup features demo test soak portability lowest check bench release clean
 help:
 	@echo "make setup [PYTHON=python3.11] [VENV=.venv] [TORCH=cpu TORCH_INDEX=address]  the environment"
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
@@ -24,6 +25,7 @@ help:
 	@echo "make portability [ONLY=name]  the main path on other Pythons, without a home, on one core, ..."
 	@echo "make lowest    the main path with the lowest versions of every dependency"
 	@echo "make check     formatting, lint, types"
+	@echo "make release [DIST=dist]  build wheel and sdist, try the wheel in an empty environment"
 	@echo "make bench     measure on this machine, write docs/benchmarks.md"
 
 setup:
@@ -65,6 +67,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.scale
+
+release: setup
+	@$(BIN)/python -m portability.release "$(DIST)"
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

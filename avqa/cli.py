@@ -21,10 +21,10 @@ from avqa.commands import (
     weights,
 )
 from avqa.commands.reporting import show_anything
+from avqa.commands.values import Command
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Audio-visual question answering: from videos and questions to trained, evaluated heads.",
 )
@@ -66,12 +66,12 @@ for command in (
     interop.compare,
     synth.synth,
 ):
-    app.command()(command)
-app.command("encoders")(listings.list_encoders)
-app.command("decoders")(listings.list_decoders)
-app.command("heads")(listings.list_heads)
-app.command("profiles")(listings.list_profiles)
-app.command()(listings.info)
+    app.command(cls=Command)(command)
+app.command("encoders", cls=Command)(listings.list_encoders)
+app.command("decoders", cls=Command)(listings.list_decoders)
+app.command("heads", cls=Command)(listings.list_heads)
+app.command("profiles", cls=Command)(listings.list_profiles)
+app.command(cls=Command)(listings.info)
 app.add_typer(interop.import_app, name="import")
 app.add_typer(interop.export_app, name="export")
 app.add_typer(weights.app, name="weights")

@@ -1,7 +1,8 @@
 """What is the machine's fault, and neither damage nor a defect: disks, memory, limits.
 
 A file that cannot be read says nothing of its bytes: who takes a refusal of the system for damage
-removes what is good.
+removes what is good. What is neither, nor raised on purpose, is a defect of ours: its traceback is
+kept in a file, so that nobody has to run again to see it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import errno
 import functools
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from avqa.errors import AvqaError, ConfigError, EnvironmentFailure, LibraryMissing, StorageFailure
 
@@ -35,6 +39,8 @@ _ADVICE = {
     errno.EFBIG: "raise the size of files (`ulimit -f`)",
 }
 
+_TRACEBACK = "_avqa_traceback"
+"""Where an error says which file holds its traceback."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _OUTSIDE = {
     # Who kills a process for its memory or its time, and what is built for other processors.
@@ -151,3 +157,47 @@ def reading(what: str, then: str = "run the same command again") -> Iterator[Non
             f"cannot read {what}: {fault[0]}{of}; expected a readable file on a machine that is"
             f" well; {fault[1]}, then {then}; nothing stored is lost"
         ) from error
+
+
+def is_defect(error: BaseException) -> bool:
+    """Whether an error is a defect of ours: neither raised on purpose nor the machine's fault."""
+    is_error = isinstance(error, Exception) and not isinstance(error, AvqaError)
+    return is_error and of_machine(error) is None
+
+
+@contextmanager
+def traceback_kept_in(name: str, write: Callable[[bytes], object]) -> Iterator[None]:
+    """Keep the traceback of an unexpected error that passes by.
+
+    Args:
+        name: of the file, for the message.
+        write: takes the file's content.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if is_defect(error) and traceback_of(error) is None:
+            with suppress(Exception):  # the error itself matters more
+                write(traceback_text(error))
+                setattr(error, _TRACEBACK, name)
+        raise
+
+
+def traceback_of(error: BaseException) -> str | None:
+    """The file that holds the traceback of an error; None if none does."""
+    name: str | None = getattr(error, _TRACEBACK, None)
+    return name
+
+
+def in_folder(folder: Path) -> tuple[str, Callable[[bytes], object]]:
+    """For `traceback_kept_in`: ``traceback.txt`` of a folder that is there."""
+    path = folder / "traceback.txt"
+    return str(path), path.write_bytes
+
+
+def traceback_text(error: BaseException) -> bytes:
+    """The traceback, below the version and the command."""
+    from avqa import __version__
+
+    lines = [f"avqa {__version__}\n", f"{sys.argv}\n", *traceback.format_exception(error)]
+    return "".join(lines).encode("utf-8", "backslashreplace")

@@ -184,14 +184,14 @@ def find_python(version: str) -> str:
     raise Absent(f"there is no Python {version}")
 
 
-def call(*command: str) -> str:
+def call(*command: str, cwd: Path = ROOT) -> str:
     """Standard output of a command, run in the checkout.
 
     Raises:
         Failed: with all it said.
     """
     done = subprocess.run(
-        command, cwd=ROOT, env=plain(), capture_output=True, text=True, encoding="utf-8"
+        command, cwd=cwd, env=plain(), capture_output=True, text=True, encoding="utf-8"
     )
     if done.returncode:
         raise Failed(

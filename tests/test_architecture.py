@@ -225,11 +225,15 @@ def test_only_the_demo_imports_the_command_line():
 
 
 def test_commands_refuse_nothing_themselves():
-    """Who refuses has decided: that is work, and belongs below."""
+    """Who refuses has decided: that is work, and belongs below.
+
+    But for what no command takes, whatever it does.
+    """
     deciding = {
         module
         for module, path in FILES.items()
-        if module.startswith("avqa.commands.") and module != "avqa.commands.reporting"
+        if module.startswith("avqa.commands.")
+        and module not in ("avqa.commands.reporting", "avqa.commands.values")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Raise | ast.Try | ast.While | ast.ClassDef)
     }

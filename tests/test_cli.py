@@ -88,6 +88,10 @@ def store(tmp_path, videos):
         (("--scheduler", "slurmy"), "scheduler='slurmy'; expected local, sync, slurm or"),
         (("--id", "name"), "id='name'; expected relpath or stem; check --id"),
         (("--ids", "missing.txt"), "list of ids 'missing.txt' cannot be read"),
+        (("--ids", os.devnull), f"list of ids '{os.devnull}' names no video; expected one id per"),
+        (("--ext", " , "), "ext=' , '; expected extensions, such as mp4,mkv; check --ext"),
+        (("--features", ","), "features=''; expected at least one <encoder>/<tap>"),
+        (("--scheduler", "tcp://"), "scheduler='tcp://'; expected local, sync, slurm or an"),
     ],
 )
 def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, message):
@@ -97,6 +101,7 @@ def test_unknown_values_exit_2_with_one_line(tmp_path, videos, arguments, messag
     assert line.startswith("avqa: ")
     assert message in line
     assert "Traceback" not in err
+    assert not (tmp_path / "store").exists()
 
 
 def test_options_of_before_are_taken_with_a_line_of_warning(tmp_path, videos):
@@ -191,6 +196,16 @@ def test_too_much_lost_sound_fails_the_sound_alone(tmp_path):
     assert code == 0
     assert open_store(store).read("much", AUDIO).shape == (4, 128)
     assert not verify(store).problems
+
+
+@pytest.mark.parametrize("reader", ["pyav", "ffmpeg"])
+def test_limits_beyond_what_libraries_count_to_are_none(tmp_path, reader):
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clips.cached_clip("hole.mp4", seconds=2, fps=25), tmp_path / "videos")
+    most = ("--max-pixels", 2**63, "--max-length", 1e9, "--video-timeout", 1e9)
+    more = ("--decoder", reader, *most, "--decoder-memory", 1e6)
+    code, out, err = extract(tmp_path / "videos", tmp_path / "store", *more)
+    assert (code, "1 video: 1 extracted" in out) == (0, True), err
 
 
 def test_rows_behind_a_hole_are_kept_on_request(tmp_path):
@@ -370,6 +385,16 @@ def test_plan_runs_nothing(tmp_path, videos):
     assert not (tmp_path / "store").exists()
 
 
+def test_plan_of_a_real_clip(tmp_path):
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clips.cached_clip("hole.mp4", seconds=2, fps=25), tmp_path / "videos")
+    code, out, _ = extract(tmp_path / "videos", tmp_path / "store", "--decoder", "pyav", "--plan")
+    assert code == 0
+    assert "videos: 1, 0.00 hours (mean of 1 probed: 2.0 s)" in out
+    assert out.splitlines()[-1] == "nothing was run; leave --plan out to start"
+    assert not (tmp_path / "store").exists()
+
+
 def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatch):
     monkeypatch.setattr("avqa.pipelines.extraction.progress.LINE_SECONDS", 0.0)
     (videos / "c.mp4").write_text("no JSON", encoding="utf-8")
@@ -410,15 +435,38 @@ def test_encoders_and_decoders_are_listed():
     assert "ffmpeg            ffmpeg " in out
 
 
-def test_an_unexpected_error_exits_1_and_debug_shows_the_traceback(videos, tmp_path, monkeypatch):
+def test_an_unexpected_error_exits_1_and_its_traceback_is_kept(videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr("avqa.pipelines.extraction.run.extract_folder", broken)
     code, _, err = extract(videos, tmp_path / "store")
     assert code == 1
-    assert "avqa: internal error: ZeroDivisionError: a defect" in err
+    told = re.search(
+        r"^avqa: internal error: ZeroDivisionError: a defect; expected no such thing; report the"
+        r" traceback in '(.*)' with what `avqa info` prints: https://",
+        err,
+    )
+    assert told, err
     assert "Traceback" not in err
+    text = Path(told[1]).read_text(encoding="utf-8")
+    assert Path(told[1]).is_relative_to(tmp_path / "cache")
+    assert text.endswith("ZeroDivisionError: a defect\n")
+
+
+def test_the_traceback_of_a_run_lies_beside_its_file(videos, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("avqa.pipelines.extraction.run.find_work", broken)
+    code, _, err = extract(videos, tmp_path / "store")
+    (file,) = (tmp_path / "store/runs").glob("*-traceback.txt")
+    assert (code, f"report the traceback in '{file}' with" in err) == (1, True)
+    assert "in broken" in file.read_text(encoding="utf-8")
+    shown = avqa("status", tmp_path / "store")[1]
+    assert ": failed, internal error: ZeroDivisionError\n" in shown
 
 
 @real_media

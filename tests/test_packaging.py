@@ -1,5 +1,6 @@
 """What is built for an index: the source distribution is whole, the wheel is the package alone."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from helpers.extraction import light
+from helpers.media import clips
 
 from avqa.addresses import SOURCE
 
@@ -94,3 +97,24 @@ def test_every_link_of_an_index_leads_to_what_is_there(wheel):
             wrong.append(target)
     assert wrong == []
     assert "explanation.png" in {Path(target).name for picture, target in links if picture}
+
+
+def test_a_clip_is_extracted_by_what_is_in_the_wheel_alone(built, tmp_path):
+    (file,) = built.glob("*.whl")
+    with zipfile.ZipFile(file) as opened:
+        opened.extractall(tmp_path / "installed")
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clips.cached_clip("hole.mp4", seconds=2, fps=25), tmp_path / "videos")
+    words = ("extract", "--videos", "videos", "--out", "store", "--scheduler", "sync")
+    words += ("--features", "light/pool,light/audio", "--weights", "random:0")
+    shown = os.pathsep.join([str(tmp_path / "installed"), str(light.FOLDER)])
+    done = subprocess.run(
+        [sys.executable, "-m", "avqa", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": shown},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 video: 1 extracted, 0 already there, 1 without audio; 2 rows")

@@ -144,7 +144,8 @@ def extract(
     ] = 64_000_000,
     video_timeout: option.VideoTimeout = 300.0,
     decoder_memory: Annotated[
-        float, typer.Option(min=0.1, help="Gigabytes a decoder process may allocate.")
+        float,
+        typer.Option(min=0.1, max=1e6, help="Gigabytes a decoder process may allocate."),
     ] = 3.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure a few videos, predict, run nothing.")
@@ -162,7 +163,7 @@ def extract(
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.extraction.as_stored import settings_for
-    from avqa.pipelines.extraction.collection.sources import check_id_rule
+    from avqa.pipelines.extraction.collection.sources import check_extensions, check_id_rule
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
     from avqa.store.places.files import store_path
 
@@ -195,7 +196,7 @@ def extract(
         partition=partition_of(partition) if partition is not None else None,
         ids=ids,
         limit=limit,
-        extensions=_split(ext),
+        extensions=check_extensions(ext),
         root=root,
         id_rule=check_id_rule(id_) if id_ is not None else None,
         prune=prune,

@@ -9,6 +9,7 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
+from avqa.commands.values import Command
 
 import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsewhere.")
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
@@ -24,7 +25,7 @@ def _exports() -> None:
     """Write features in other layouts."""
 
 
-@import_app.command("npy")
+@import_app.command("npy", cls=Command)
 @reports_errors
 def import_npy(
     source: Annotated[
@@ -60,7 +61,7 @@ def import_npy(
         typer.echo(line)
 
 
-@export_app.command("npy")
+@export_app.command("npy", cls=Command)
 @reports_errors
 def export_npy(
     store: option.Store,

@@ -69,14 +69,23 @@ Decoder = Annotated[
     str | None,
     typer.Option("--decoder", help="Reader: see `avqa decoders`.", show_default="pyav"),
 ]
+_LONGEST = 1e9
+"""Seconds: thirty years. Clocks and limits of the system take no number at all."""
 MaxLength = Annotated[
-    float, typer.Option("--max-length", min=1, help="Refuse videos longer than this many seconds.")
+    float,
+    typer.Option(
+        "--max-length",
+        min=1,
+        max=_LONGEST,
+        help="Refuse videos longer than this many seconds.",
+    ),
 ]
 VideoTimeout = Annotated[
     float,
     typer.Option(
         "--video-timeout",
         min=1,
+        max=_LONGEST,
         help="Seconds a decoder may take for one video, beyond its length.",
     ),
 ]

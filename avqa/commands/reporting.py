@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import datetime
 import functools
 import io
 import os
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
 from avqa.addresses import ISSUES
+from avqa.caches import cache_dir
 from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
-from avqa.faults import of_machine
+from avqa.faults import of_machine, traceback_of, traceback_text
 from avqa.machine import check_interpreter
 from avqa.telling.terminal import output_width, wants_colour
 from avqa.telling.terminal import say as say
@@ -59,15 +63,34 @@ def reports_errors(command: F) -> F:
             if failure := of_machine(error):
                 _show(error, str(failure))
                 raise typer.Exit(failure.exit_code) from error
+            file = traceback_of(error) or _keep(error)
+            again = "run again as `avqa --debug ...`, and report the traceback"
             _show(
                 error,
                 f"internal error: {type(error).__name__}: {error}; expected no such thing;"
-                " run again as `avqa --debug ...`, and report the traceback with what `avqa info`"
+                f" {f'report the traceback in {file!r}' if file else again} with what `avqa info`"
                 f" prints: {ISSUES}",
             )
             raise typer.Exit(1) from error
 
     return wrapped  # type: ignore[return-value]
+
+
+def _keep(error: BaseException) -> str | None:
+    """Keep the traceback in our cache, or with temporary files: nothing nearer has kept it.
+
+    Returns:
+        The file; None if it can be written in neither.
+    """
+    name = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.txt"
+    for in_cache in (True, False):
+        with contextlib.suppress(OSError):
+            folder = cache_dir() if in_cache else Path(tempfile.mkdtemp(prefix="avqa-"))
+            path = folder / "tracebacks" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(traceback_text(error))
+            return str(path)
+    return None
 
 
 def _show(error: BaseException, line: str) -> None:

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from avqa.commands.reporting import reports_errors
+from avqa.commands.values import Command
 
 app = typer.Typer(no_args_is_help=True, help="The frozen networks' weights.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @reports_errors
 def weights_list() -> None:
     """Known weights: where they come from, their licence, whether they are here."""
@@ -21,7 +22,7 @@ def weights_list() -> None:
     typer.echo("\n".join(list_weights()))
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Command)
 @reports_errors
 def weights_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Default: those needed.")] = None,
@@ -33,7 +34,7 @@ def weights_fetch(
         typer.echo(f"{name}: {fetch(name)}")
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 @reports_errors
 def weights_import(
     name: Annotated[str, typer.Argument(help="One of `avqa weights list`.")],
@@ -45,7 +46,7 @@ def weights_import(
     typer.echo(f"{name}: {import_file(name, file)}")
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 @reports_errors
 def weights_verify(
     names: Annotated[list[str] | None, typer.Argument(help="Default: all here.")] = None,

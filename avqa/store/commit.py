@@ -19,10 +19,10 @@ from avqa.faults import reading
 from avqa.store.format import chunks, layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
-from avqa.store.format.ledger import Ledger, newest_only
+from avqa.store.format.ledger import Ledger, failed_alone, newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord, removed
-from avqa.store.format.runs import DAMAGED, FINISHED, INTERRUPTED, RUNNING, Runs, now
+from avqa.store.format.runs import DAMAGED, DONE, INTERRUPTED, RUNNING, Runs, RunState, now
 from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
 from avqa.store.places.files import (
@@ -54,6 +54,7 @@ class Store:
         heal = tolerant or lock is not None
         self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal)
         self._fingerprints: dict[int, Fingerprint] | None = None
+        self._failures: dict[tuple[int, str], VideoRecord] | None = None
         self._full: StorageFailure | None = None
 
     @staticmethod
@@ -350,16 +351,32 @@ class Store:
         lock = self._writable()
         self._kept(lambda: self.runs.update(lock.run_id, **info))
 
-    def finish_run(self, summary: Mapping[str, Any]) -> None:
+    def finish_run(self, summary: Mapping[str, Any], state: RunState = DONE) -> None:
         """Close the run's file: how it ended. Also for runs that failed in an orderly way."""
         lock = self._writable()
-        values = {"state": FINISHED, "finished": now(), "summary": dict(summary)}
+        values = {"state": state, "finished": now(), "summary": dict(summary)}
         self._kept(lambda: self.runs.update(lock.run_id, **values))
 
     def write_report(self, failures: Sequence[VideoRecord]) -> StorePath:
-        """Write the failed features of a run as ``S/runs/<run>-failures.csv``; its path."""
+        """Write what is failed in the store as ``S/runs/<run>-failures.csv``; its path.
+
+        ``failures`` are those of this run; what failed in earlier ones, and still is, follows.
+        """
         lock = self._writable()
-        return self._kept(lambda: self.runs.write_failures(lock.run_id, failures))
+        if self._failures is None:  # the ledger is read once: tables are written again and again
+            self._failures = self.ledger.failed()
+        new, rows = failed_alone(failures), self.arrays.rows
+        still = {feature: self.status(feature) == Status.FAILED for feature in self.features()}
+        earlier = [
+            record
+            for (row, feature), record in self._failures.items()
+            if (row, feature) not in new
+            and rows.get(record.video_id) == row
+            and feature in still
+            and still[feature][row]
+        ]
+        self._failures |= new
+        return self._kept(lambda: self.runs.write_failures(lock.run_id, [*failures, *earlier]))
 
     def write_warnings(self, warned: Sequence[VideoRecord]) -> StorePath:
         """Write what a run's readers warned of as ``S/runs/<run>-warnings.csv``; its path."""

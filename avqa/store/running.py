@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from avqa.errors import AvqaError
+from avqa.errors import AvqaError, ConfigError, Stopped, StoreError
+from avqa.faults import traceback_kept_in
 from avqa.store.commit import Store
+from avqa.store.format.runs import DONE, FAILED, INTERRUPTED, REFUSED, RunState
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath
-
-DONE = "done"
 
 
 def _reason(reason: str) -> Mapping[str, Any]:
@@ -42,18 +42,40 @@ def running(
         StoreLocked: another run took the lock.
         StorageFailure: the disk is full or read-only.
     """
-    if create is not None and not Store.exists(path):
-        store = create()
-    else:
-        store = Store.open(path, lock)
-        store.recover()
-    store.start_run(info)
-    reason = DONE
-    try:
+    is_new = create is not None and not Store.exists(path)
+    store = create() if create is not None and is_new else Store.open(path, lock)
+    with told(store, lock, ended):
+        if not is_new:
+            store.recover()
+        store.start_run(info)
         yield store
+
+
+@contextmanager
+def told(
+    store: Store, lock: Lock, ended: Callable[[str], Mapping[str, Any]] = _reason
+) -> Iterator[None]:
+    """Write into the run's file how it ended, and beside it the traceback of a defect."""
+    state: RunState = DONE
+    reason: str = DONE
+    file = store.path / "runs" / f"{lock.run_id}-traceback.txt"
+    try:
+        with traceback_kept_in(str(file), file.write):
+            yield
     except BaseException as error:
-        told = isinstance(error, AvqaError)
-        reason = str(error) if told else f"internal error: {type(error).__name__}"
+        state, reason = _state(error), _why(error)
         raise
     finally:
-        store.finish_run(ended(reason))
+        store.finish_run(ended(reason), state)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C"
+    return str(error) if isinstance(error, AvqaError) else f"internal error: {type(error).__name__}"
+
+
+def _state(error: BaseException) -> RunState:
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        return INTERRUPTED
+    return REFUSED if isinstance(error, ConfigError | StoreError) else FAILED

@@ -41,6 +41,8 @@ from avqa.training.tensor_files import read_tensors
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
 PREDICTIONS = "predictions.json"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
+FORMAT = 1
+"""Of ``run.json`` and ``config.json``; those without a number have this one, too."""
 
 
 _GIVE_BACK = (
@@ -88,11 +90,12 @@ class MemberConfig:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self)
+        return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
+        value = {key: held for key, held in value.items() if key != "format"}
         typed.require(value, _CONFIG_TYPES)
         config = cls(**{**value, "settings": TrainSettings(**value["settings"])})
         Vocabulary.from_json(config.vocabulary)
@@ -175,6 +178,7 @@ class Member:
                 f"no {CONFIG} in {str(path)!r}; expected that of a finished member; {_GIVE_BACK}"
             )
         config = read_object(path / CONFIG, "a folder of `avqa train-head`")
+        _refuse_later(path / CONFIG, config)
         try:
             return cls(path, MemberConfig.from_json(config))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -395,8 +399,10 @@ def read_about(root: Path, expected: str) -> dict[str, Any]:
         RunDamaged: it is gone from a run, is no JSON object, or another than was written.
     """
     refuse_lost(root)
+    about = read_object(root / RUN, expected)
+    _refuse_later(root / RUN, about)
     try:
-        about = digests.unsealed(read_object(root / RUN, expected))
+        about = digests.unsealed(about)
         typed.require(about, _ABOUT_TYPES)
     except (TypeError, ValueError) as error:
         raise _damaged(root / RUN, "as `avqa train-head` writes it", error) from error
@@ -483,6 +489,19 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _damaged(path, "a JSON object", TypeError(type(value).__name__))
     return value
+
+
+def _refuse_later(path: Path, value: Mapping[str, Any]) -> None:
+    """Refuse a file that a later version of avqa wrote, whatever else it holds.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if isinstance(found := value.get("format", FORMAT), int) and found > FORMAT:
+        raise ConfigError(
+            f"{str(path)!r} has format={found}; expected {FORMAT} at most; it was written by"
+            f" avqa {value.get('avqa_version', 'of a later version')}: use that one"
+        )
 
 
 def _damaged(path: Path, expected: str, error: Exception) -> RunDamaged:

@@ -170,7 +170,12 @@ def _parse(key: str, value: Any, hint: Any, *, text: bool) -> tuple[Any, str | N
     if get_origin(kind) is Literal or (kind is str and isinstance(value, str)):
         # Which values there may be is checked with all other values.
         return value, None
-    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    expected = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        str: "text",
+    }[kind]
     try:
         return (_from_text(value, kind) if text else _from_toml(value, kind)), None
     except ValueError:
@@ -179,7 +184,7 @@ def _parse(key: str, value: Any, hint: Any, *, text: bool) -> tuple[Any, str | N
 
 def _from_text(value: str, kind: Any) -> Any:
     if kind is not bool:
-        return kind(value)
+        return _finite(kind(value))
     if value not in ("true", "false"):
         raise ValueError(value)
     return value == "true"
@@ -187,8 +192,14 @@ def _from_text(value: str, kind: Any) -> Any:
 
 def _from_toml(value: Any, kind: Any) -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
-        return kind(value)
+        return _finite(kind(value))
     raise ValueError(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(value)
+    return value
 
 
 def _build(

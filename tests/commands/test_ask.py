@@ -90,6 +90,13 @@ def test_an_explanation_is_written(blind, video, tmp_path):
     assert numbers["shown_seconds"] == [0, 1]
 
 
+def test_a_head_that_hears_is_given_the_clips_own_sound(hearing, video, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    code, out, err = avqa("ask", hearing.path, video, "Is the cello in the video always playing?")
+    assert code == 0, err
+    assert "vggish/audio extracted" in out + err
+
+
 def test_mistakes_are_told_with_their_codes(blind, video, tmp_path):
     asked = "Is there a violin sound?"
     (tmp_path / "file").touch()

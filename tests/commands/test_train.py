@@ -123,3 +123,47 @@ def test_where_the_file_system_has_no_flock_one_process_at_a_time_trains(
     assert code == 0, said
     assert not (out / "lock.json").exists()
     assert (out / "runs").is_dir()  # the lock was there
+
+
+def test_a_run_that_diverged_at_once_is_begun_anew_in_its_folder(data, tmp_path):
+    out, sets = tmp_path / "run", ("--set", "epochs=2", "--device", "cpu")
+    small = ("--set", "width=16", *sets)
+    wild = (*small, "--set", "learning_rate=1e30")
+    code, _, said = train_head(data, out, "question_only", *wild)
+    assert code == 2
+    advice = "lower learning_rate=1e+30 and train anew in the same --out; no epoch was finished\n"
+    assert said.endswith(advice)
+    code, _, said = train_head(data, out, "question_only", *small, "--resume")
+    assert code == 2
+    assert "leave --resume out: no epoch is kept" in said
+    code, printed, said = train_head(data, out, "question_only", *small)
+    assert code == 0, said
+    assert "ours: question_only" in printed
+    code, _, said = train_head(data, out, "question_only", *small)
+    assert (code, "holds a run; expected an empty folder; go on with it by --" in said) == (2, True)
+
+
+def test_the_traceback_of_a_defect_is_kept_in_the_folder(data, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("avqa.pipelines.train.train.write_table", broken)
+    out = tmp_path / "run"
+    code, _, said = train_head(data, out, "question_only", "--set", "epochs=1", "--set", "width=16")
+    file = out / "traceback.txt"
+    assert (code, f"report the traceback in '{file}' with" in said) == (1, True)
+    assert file.read_text(encoding="utf-8").endswith("ZeroDivisionError: a defect\n")
+
+
+@pytest.mark.parametrize("name", ["run.json", "default/seed-0/config.json"])
+def test_a_file_of_a_later_version_is_refused_by_name(data, tmp_path, name):
+    out = tmp_path / "run"
+    assert train_head(data, out, "question_only", "--set", "epochs=1", "--set", "width=16")[0] == 0
+    value = json.loads((out / name).read_text(encoding="utf-8"))
+    assert value["format"] == 1
+    write_json(out / name, {**value, "format": 2, "new": 1})
+    done = CliRunner().invoke(app, ["evaluate", str(out)])
+    assert (
+        done.exit_code,
+        f"{str(out / name)!r} has format=2; expected 1 at most; it was written by" in done.stderr,
+    ) == (2, True)

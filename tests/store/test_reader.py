@@ -196,7 +196,7 @@ def test_summary(path):
     assert "clip/frame: pending=1 ok=2 failed=1 deleted=0 absent=0; 15 rows, 0.0 MB" in text
     assert f"recipe {recipe_hash(RECIPES['clip/frame'])[:12]}" in text
     assert "lock: run_id=second" in text
-    assert "run first: finished, done" in text
+    assert "run first: done" in text
     assert "run second: running" in text
     assert summary(path).lines()[-3] == "lock: free"
 

@@ -1,9 +1,15 @@
 """The skeleton of every run: healed first, and how it ended is written down."""
 
+import json
+
 import pytest
 from helpers.store.stored import make_store, new_store
 
-from avqa.errors import StoreError, StoreNotFound
+from avqa import __version__
+from avqa.errors import ConfigError, Stopped, StorageFailure, StoreError, StoreNotFound
+from avqa.faults import traceback_of
+from avqa.store.checks.summary import summary
+from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.lock import Lock
 from avqa.store.running import running
@@ -17,19 +23,22 @@ def test_a_run_is_written_down_from_its_start_to_its_end(tmp_path):
             assert s.runs.all()[-1]["state"] == "running"
             assert s.runs.all()[-1]["argv"] == ["x"]
         run = Store.open(path).runs.all()[-1]
-    assert (run["run_id"], run["state"]) == ("second", "finished")
+    assert (run["run_id"], run["state"]) == ("second", "done")
     assert run["summary"] == {"reason": "done", "n": 3}
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "state", "reason"),
     [
-        (StoreError("no room; expected some"), "no room; expected some"),
-        (KeyboardInterrupt(), "internal error: KeyboardInterrupt"),
-        (ValueError("x"), "internal error: ValueError"),
+        (StoreError("no room; expected some"), "refused", "no room; expected some"),
+        (ConfigError("no; expected yes"), "refused", "no; expected yes"),
+        (StorageFailure("disk full"), "failed", "disk full"),
+        (Stopped(2, "stopped by SIGINT"), "interrupted", "stopped by SIGINT"),
+        (KeyboardInterrupt(), "interrupted", "stopped by Ctrl-C"),
+        (ValueError("x"), "failed", "internal error: ValueError"),
     ],
 )
-def test_what_ended_it_is_its_reason(tmp_path, error, reason):
+def test_what_ended_it_is_its_state_and_reason(tmp_path, error, state, reason):
     path = tmp_path / "S"
     make_store(path, {"a": 1})
     with (
@@ -39,7 +48,86 @@ def test_what_ended_it_is_its_reason(tmp_path, error, reason):
     ):
         raise error
     run = Store.open(path).runs.all()[-1]
-    assert (run["state"], run["summary"]) == ("finished", {"reason": reason})
+    assert (run["state"], run["summary"]) == (state, {"reason": reason})
+    assert f"run second: {state}, {reason}" in summary(path).lines()
+
+
+def test_a_run_that_ends_as_it_heals_is_not_left_running(tmp_path, monkeypatch):
+    path = tmp_path / "S"
+    make_store(path, {"a": 1})
+
+    def broken(store):
+        store.runs.update("second", checkpoint=0)
+        raise StoreError("damaged")
+
+    monkeypatch.setattr(Store, "recover", broken)
+    with Lock.acquire(path, "second") as lock, pytest.raises(StoreError, match="damaged"):
+        with running(path, lock, {}):
+            pytest.fail("it is not healed")
+    assert Store.open(path).runs.all()[-1]["state"] == "refused"
+
+
+def test_the_traceback_of_a_defect_lies_beside_the_runs_file(tmp_path):
+    path = tmp_path / "S"
+    make_store(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError) as caught, Lock.acquire(path, "second") as lock:
+        with running(path, lock, {}):
+            1 / 0  # noqa: B018
+    file = path / "runs/second-traceback.txt"
+    assert traceback_of(caught.value) == str(file)
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith(f"avqa {__version__}\n")
+    assert text.endswith("ZeroDivisionError: division by zero\n")
+    assert "1 / 0  # noqa" in text
+    assert not verify(path).problems
+    with pytest.raises(StoreError), Lock.acquire(path, "third") as lock, running(path, lock, {}):
+        raise StoreError("on purpose")
+    assert not (path / "runs/third-traceback.txt").exists()
+
+
+def test_a_run_is_running_as_long_as_it_lives(tmp_path):
+    path = tmp_path / "S"
+    make_store(path, {"a": 1})
+    with Lock.acquire(path, "second") as lock, running(path, lock, {}):
+        assert "run second: running" in summary(path).lines()
+        Store.open(path).runs.update("killed", state="running")
+        assert "run killed: interrupted" in summary(path).lines()
+    assert "run second: done" in summary(path).lines()
+    lock = Lock.acquire(path, "third")
+    Store.open(path).runs.update("third", state="running")
+    assert "run third: running" in summary(path).lines()
+    lock.release()
+    assert "run third: interrupted" in summary(path).lines()
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("done", "done"),
+        ("repaired problems=2", "done"),
+        ("stopped by SIGINT after draining: 2 videos finished, 1 left", "interrupted"),
+        ("aborted by a second signal; resume with the same command", "interrupted"),
+        ("disk full", "failed"),
+    ],
+)
+def test_runs_of_version_0_1_are_told_apart_by_their_reason(tmp_path, reason, state):
+    path = tmp_path / "S"
+    make_store(path, {"a": 1})
+    before = {"run_id": "old", "state": "finished", "started": "2020", "checkpoint": 0}
+    text = json.dumps(before | {"summary": {"reason": reason}})
+    (path / "runs/old.json").write_text(text, encoding="utf-8")
+    shown = state if reason == "done" else f"{state}, {reason}"
+    assert f"run old: {shown}" in summary(path).lines()
+
+
+def test_a_run_file_of_a_later_version_is_refused_by_name(tmp_path):
+    path = tmp_path / "S"
+    make_store(path, {"a": 1})
+    file = path / "runs/first.json"
+    assert json.loads(file.read_text(encoding="utf-8"))["format"] == 1
+    Store.open(path).runs.update("first", format=2)
+    with pytest.raises(StoreError, match=r"first\.json' has format=2; expected 1 at most; it was"):
+        summary(path)
 
 
 def test_a_store_that_is_there_is_healed_and_not_made_again(tmp_path):

@@ -63,7 +63,7 @@ def test_all_problems_are_told_at_once():
         "avf=no; expected true or false",
         "epochs=1.5; expected a whole number",
         "batch_size='64'; expected a whole number",
-        "dropout=True; expected a number",
+        "dropout=True; expected a finite number",
         "gamma=-1.0; expected more than 0",
         "split='random'; expected one of official, video",
         "pool='max'; expected one of tokens, groups",
@@ -71,6 +71,16 @@ def test_all_problems_are_told_at_once():
     ):
         assert part in found
     assert "\n" not in found
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
+def test_numbers_are_finite(value):
+    for key in ("learning_rate", "gamma", "dropout"):
+        expected = f"{key}={value}; expected a finite number"
+        assert expected in complaint("pstp", {key: value}, {})
+    found = complaint("avaf", {}, {"alpha": float(value), "learning_rate": float(value)})
+    assert f"alpha={float(value)}; expected a finite number" in found
+    assert f"learning_rate={float(value)}; expected a finite number" in found
 
 
 def test_every_encoder_is_a_choice():

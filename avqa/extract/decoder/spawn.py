@@ -26,6 +26,8 @@ Message = dict[str, Any]
 
 _NOISE_BYTES = 4096
 _MAX_LINE_BYTES = 64 * 2**20
+_ONE_WAIT = 3600.0
+"""Seconds: the system counts to 24 days at a time."""
 
 
 class ChildDied(Exception):
@@ -105,7 +107,7 @@ class Child:
             left = seconds - (time.monotonic() - start)
             if left <= 0:
                 raise ChildSilent
-            ready = {fd for fd, _ in self._poll.poll(left * 1000)}
+            ready = {fd for fd, _ in self._poll.poll(min(left, _ONE_WAIT) * 1000)}
             if self._noise_fd in ready and not self._read_noise():
                 self._poll.unregister(self._noise_fd)
             if self._replies in ready and not self._read_replies():

@@ -155,7 +155,9 @@ class Work:
             return
         frames = [p for p in self._inputs if p.input.kind == "frame"]
         audio = [p for p in self._inputs if p.input.kind == "audio"]
-        if frames:
+        if (
+            self._inputs
+        ):  # also audio alone: what is asked of a file does not change what it is worth
             self._send_frames(probe, grid, frames, full=request["full"])
         num_rows = len(grid.index)
         send = (lambda blocks: self._send_windows(blocks, audio, num_rows)) if audio else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from avqa.errors import ConfigError
 from avqa.extract.encoders import Device
@@ -22,12 +23,23 @@ def is_remote(scheduler: str) -> bool:
     """
     if scheduler in ("local", "sync"):
         return False
-    if scheduler == "slurm" or scheduler.startswith(("tcp://", "tls://")):
+    if scheduler == "slurm" or _is_address(scheduler):
         return True
     raise ConfigError(
         f"scheduler={scheduler!r}; expected local, sync, slurm or an address like"
         " tcp://host:8786; check --scheduler"
     )
+
+
+def _is_address(scheduler: str) -> bool:
+    """Whether it names a protocol of Dask's, a host and a port, and nothing else."""
+    try:
+        parts = urlsplit(scheduler)
+        named = bool(parts.hostname and parts.port) and parts.scheme in ("tcp", "tls")
+    except ValueError:  # a port that is none
+        return False
+    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    return named and not more and scheduler.split() == [scheduler]
 
 
 def connect(

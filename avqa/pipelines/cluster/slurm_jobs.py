@@ -105,7 +105,7 @@ def _jobqueue() -> Any:
     except ImportError as error:
         raise EnvironmentFailure(
             "scheduler=slurm: dask-jobqueue is not installed; expected the extra [slurm];"
-            " pip install 'avqa[slurm]'"
+            " pip install dask-jobqueue"
         ) from error
     return slurm
 

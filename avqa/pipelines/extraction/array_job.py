@@ -23,7 +23,7 @@ from avqa.errors import ConfigError, StoreError, StoreLocked
 from avqa.pipelines.extraction.collection.sources import Source, printable
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
-from avqa.store.format.runs import FINISHED
+from avqa.store.format.runs import DONE
 from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Holder, heartbeat_age, read_holder
 from avqa.store.places.files import StorePath, storage_errors, store_path
 
@@ -285,7 +285,7 @@ def _lacks(store: StorePath, whole: Store | None, videos: Videos, task: Partitio
     if left:
         return f"{len(left)} of {len(names)} videos left"
     runs = [run for run in part.runs.all() if run.get("partition")]
-    if runs and runs[-1]["state"] == FINISHED and runs[-1]["summary"]["reason"] == "done":
+    if runs and runs[-1]["state"] == DONE:
         return ""
     return "its last run did not come to its end"
 

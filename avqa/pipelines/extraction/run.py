@@ -51,11 +51,11 @@ from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.collection import Root, read_collection
 from avqa.store.commit import Store
 from avqa.store.format.layout import refuse_foreign, refuse_packed
-from avqa.store.format.runs import new_run_id, plain
+from avqa.store.format.runs import DONE, new_run_id, plain
 from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes
-from avqa.store.running import DONE, running
+from avqa.store.running import running
 from avqa.units import clock, size
 
 
@@ -296,6 +296,8 @@ def _take_up(
     store.set_pending(work.pending)
     report.finished_before = work.finished
     report.failed_before = len(work.failed_before)
+    if work.failed_before:
+        report.report_path = store.write_report(())
     if work.changed:
         note(f"changed since they were extracted: {len(work.changed)} videos, done again")
     if work.returned:
@@ -446,7 +448,7 @@ def _run(
         report.with_warnings, report.warnings_path = progress.with_warnings, driver.warnings_path
         report.rows, report.video_seconds = progress.rows, progress.video_seconds
         report.n_bytes, report.stages = progress.n_bytes, progress.stages
-        report.report_path = driver.report_path
+        report.report_path = driver.report_path or report.report_path
         if progress.stages:
             spent = " ".join(f"{name} {part} %" for name, part in shares(progress.stages).items())
             note(f"processor time: {spent}")

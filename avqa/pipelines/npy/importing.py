@@ -326,6 +326,8 @@ class _Importer:
                         buffer, committed = [], time.monotonic()
         finally:
             self._commit(buffer)
+        if self.report.failed_before and self.report.report_path is None:
+            self.report.report_path = self._store.write_report(())
 
     def _stop(self, signals: Signals, left: int) -> None:
         signum = cast(int, signals.received)

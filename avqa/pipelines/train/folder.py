@@ -15,7 +15,16 @@ from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder
 from avqa.store.places.files import storage_errors, store_path
-from avqa.training.run import QUESTION_ONLY, RUN, Member, MemberConfig, read_about, refuse_lost
+from avqa.training.run import (
+    CONFIG,
+    QUESTION_ONLY,
+    RESULT,
+    RUN,
+    Member,
+    MemberConfig,
+    read_about,
+    refuse_lost,
+)
 from avqa.training.settings import LATER, TrainSettings
 
 LOCK = "lock"
@@ -56,12 +65,22 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
                 f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
                 " a run; choose another --out"
             )
+        if is_run and not resume and nothing_is_kept(out):
+            is_run = False  # it diverged, or was stopped, in its first epoch: begun anew
         if is_run and not resume:
             raise ConfigError(
                 f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
                 " --resume, or choose another --out"
             )
         yield read_about(out, "a run") if is_run else None
+
+
+def nothing_is_kept(out: Path) -> bool:
+    """Whether no member of a run has finished an epoch."""
+    members = [path.parent for path in out.glob(f"*/seed-*/{CONFIG}")]
+    return not any(
+        (member / RESULT).exists() or any(member.glob("checkpoints/*.ckpt")) for member in members
+    )
 
 
 def _take(lock: IO[str], out: Path) -> bool:
@@ -117,7 +136,7 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
     Raises:
         ConfigError: names what differs otherwise.
     """
-    if absent := sorted(now.keys() - before.keys() - {"members"}):
+    if absent := sorted(now.keys() - before.keys() - {"members", "format"}):
         raise ConfigError(
             f"{str(out / RUN)!r} has no {', '.join(absent)}; expected a file of this version of"
             " avqa; choose another --out"
@@ -155,9 +174,10 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
             if old.get(key) != new.get(key) and key not in MAY_DIFFER
         ]
     if differ:
+        anew = "leave --resume out: no epoch is kept" if nothing_is_kept(out) else ""
         raise ConfigError(
             f"--resume {str(out)!r}: {', '.join(differ)}; expected what the run began with; give"
-            " the same settings, or choose another --out"
+            f" the same settings, or {anew or 'choose another --out'}"
         )
 
 

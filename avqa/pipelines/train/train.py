@@ -22,6 +22,7 @@ import avqa
 from avqa import datasets, heads
 from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
 from avqa.errors import ConfigError
+from avqa.faults import in_folder, traceback_kept_in
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
 from avqa.pipelines.train import mending
@@ -37,6 +38,7 @@ from avqa.training.grounding import Grounding
 from avqa.training.run import (
     CONFIG,
     DEFAULT,
+    FORMAT,
     PREDICTIONS,
     QUESTION_ONLY,
     Member,
@@ -112,10 +114,11 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
             about = continued(options.out, before, about)
         _say_what_was_found(planned, material, about, say)
         save_about(options.out, about)
-        for variant in planned.variants:
-            for seed in range(options.seeds):
-                training.member(variant, seed)
-        return write_table(options.out, material)
+        with traceback_kept_in(*in_folder(options.out)):
+            for variant in planned.variants:
+                for seed in range(options.seeds):
+                    training.member(variant, seed)
+            return write_table(options.out, material)
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -157,6 +160,7 @@ def _about(
     if grounding is not None:
         notes.append(f"grounding starts from {grounding.path.name}, sha256={grounding.digest[:8]}")
     return {
+        "format": FORMAT,
         "head": options.head,
         "dataset": options.dataset,
         "questions": material.digest,

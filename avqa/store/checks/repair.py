@@ -31,9 +31,10 @@ from avqa.store.format.records import (
     VideoRecord,
     fingerprint_from,
 )
-from avqa.store.format.runs import now
+from avqa.store.format.runs import DONE, now
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, storage_errors
+from avqa.store.running import told
 
 
 def repair_metadata(path: StorePath, run_id: str, wrong: Sequence[WrongMetadata]) -> None:
@@ -69,9 +70,13 @@ def repair_store(
         if repair_texts(path, lock, report.texts.problems, removed, end_of_text):
             report.pending.add(True)
         store = Store.open(path, lock)
-        _Repair(store, run_id, removed, report).run(inspect)
-        number = sum(problem.remedy != "none" for problem in report.problems)
-        store.finish_run({"reason": f"repaired problems={number}"})
+
+        def ended(reason: str) -> dict[str, Any]:
+            number = sum(problem.remedy != "none" for problem in report.problems)
+            return {"reason": f"repaired problems={number}" if reason == DONE else reason}
+
+        with told(store, lock, ended):
+            _Repair(store, run_id, removed, report).run(inspect)
     report.repaired = True
     report.removed = removed.folder if removed.is_used else None
 

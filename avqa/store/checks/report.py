@@ -94,16 +94,29 @@ class VerifyReport:
                 " check the disk or mount and who may read the files, then run the same command"
                 " again"
             )
-        left = [p for p in self.problems if not self.repaired or p.kind == "foreign"]
+        left = [p for p in self.problems if not self.repaired or p.remedy == "none"]
         if left:
             advice = (
                 "`avqa verify --repair` rebuilds what can be, and marks the rest to be made again"
             )
+            if all(problem.remedy == "none" for problem in left):
+                advice = self._by_hand(left)
             if self.packed:
                 advice = "fetch this packed copy again, or `avqa pack` the working store again"
             raise DifferenceFound(
                 f"store {str(self.path)!r}: problems={len(left)}; expected none; {advice}"
             )
+
+    @staticmethod
+    def _by_hand(left: list[Problem]) -> str:
+        """What to do about problems that no repair of the store mends."""
+        kinds = {problem.kind for problem in left}
+        ways = {
+            "foreign": "remove foreign files by hand",
+            "unreadable": "give the folder that has these videos with --videos, or see what became"
+            " of them: their rows stay as they are",
+        }
+        return "; ".join(way for kind, way in ways.items() if kind in kinds) or "see above"
 
     def lines(self) -> list[str]:
         """Every problem, then the totals."""

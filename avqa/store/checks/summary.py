@@ -13,6 +13,8 @@ from avqa.store.format.chunks import object_sizes
 from avqa.store.format.ledger import warnings_in
 from avqa.store.format.recipe_diff import flat, recipe_hash
 from avqa.store.format.records import Status
+from avqa.store.format.runs import INTERRUPTED, RUNNING
+from avqa.store.format.schema import open_array
 from avqa.store.format.texts import TextIndex
 from avqa.store.lock import Holder, read_holder
 from avqa.store.places.files import StorePath, store_path
@@ -109,10 +111,17 @@ class Summary:
                 f"lock: run_id={self.holder.run_id} host={self.holder.host}"
                 f" pid={self.holder.pid} heartbeat={self.holder.heartbeat}{gone}"
             )
-        for run in self.runs:
-            reason = run.get("summary", {}).get("reason", "")
-            text.append(f"run {run['run_id']}: {run['state']}{f', {reason}' if reason else ''}")
-        return text
+        return [*text, *map(self._run_line, self.runs)]
+
+    def _run_line(self, run: dict[str, Any]) -> str:
+        """How a run stands: it is running as long as it lives."""
+        state, holder = run["state"], self.holder
+        if state == RUNNING and (
+            holder is None or holder.run_id != run["run_id"] or holder.is_gone()
+        ):
+            state = INTERRUPTED
+        reason = (run.get("summary") or {}).get("reason") or state
+        return f"run {run['run_id']}: {state}{f', {reason}' if reason != state else ''}"
 
 
 def summary(path: str | StorePath) -> Summary:
@@ -194,6 +203,7 @@ def _texts(store: Store) -> Iterator[FeatureSummary]:
 def _counted(
     store: Store, name: str, recipe: dict[str, Any], status: NDArray[Any], rows: int
 ) -> FeatureSummary:
+    open_array(store.root, name, "r")  # else its folder may be gone, and nothing would tell
     return FeatureSummary(
         name=name,
         counts={each.name.lower(): int((status == each).sum()) for each in Status},

@@ -136,6 +136,16 @@ def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
     return kept[::-1]
 
 
+def failed_alone(records: Sequence[VideoRecord]) -> dict[tuple[int, str], VideoRecord]:
+    """(row, feature) → record of its failure, without the video's other features."""
+    return {
+        (record.row, feature.feature): replace(record, features=(feature,), pts=())
+        for record in records
+        for feature in record.features
+        if feature.status == Status.FAILED
+    }
+
+
 class Ledger:
     """All segments of a store."""
 
@@ -221,6 +231,14 @@ class Ledger:
                     if feature.status == Status.FAILED and pair in left:
                         left.remove(pair)
                         found[pair] = feature
+        return found
+
+    def failed(self) -> dict[tuple[int, str], VideoRecord]:
+        """Newest failure of each (row, feature), whatever came after it."""
+        found: dict[tuple[int, str], VideoRecord] = {}
+        for segment in self.segments():
+            if any(b'"status":2' in line for line in segment.lines()):
+                found |= failed_alone(segment.records())
         return found
 
     def described(self) -> dict[int, list[VideoRecord]]:

@@ -8,16 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
+from avqa.errors import StoreError
 from avqa.store.format.records import Status, VideoRecord
 from avqa.store.places.files import StorePath, store_path
 
-RUNNING = "running"
-FINISHED = "finished"
-INTERRUPTED = "interrupted"
-DAMAGED = "damaged"
+RunState = Literal["running", "done", "interrupted", "refused", "failed", "damaged"]
+RUNNING: Final = "running"
+"""Until it ends; of a run that was killed, until the next one says `INTERRUPTED`."""
+DONE: Final = "done"
+INTERRUPTED: Final = "interrupted"
+REFUSED: Final = "refused"
+"""What was asked for cannot be done with this store."""
+FAILED: Final = "failed"
+"""The machine, or a defect of ours."""
+DAMAGED: Final = "damaged"
+"""The run's file cannot be read."""
+FORMAT = 1
+"""Of a run's file; those without a number have this one, too."""
+
+_OF_BEFORE = "finished"
+"""In version 0.1: every run that came to an end, whichever."""
 
 _VIDEO = ("video_id", "relpath")
 _READ = ("attempt", "host", "worker", "finished_at")
@@ -38,6 +51,9 @@ class Runs:
 
         The order is that of their numbers: several hosts' clocks give none. Files of version 0.1
         have no number; they are older.
+
+        Raises:
+            StoreError: one has a later format.
         """
         found = [_read(path) for path in self._folder.glob("*.json")]
         return sorted(found, key=lambda run: (_number(run), str(run["started"])))
@@ -50,7 +66,7 @@ class Runs:
         else:
             number = 1 + max(map(_number, self.all()), default=0)
             run = {"run_id": run_id, "number": number, "state": RUNNING, "started": now()}
-            run |= {"checkpoint": 0}
+            run |= {"checkpoint": 0, "format": FORMAT}
         path.write_json(run | values)
 
     def damaged(self) -> list[StorePath]:
@@ -68,7 +84,7 @@ class Runs:
     def newest(self, table: Literal["failures", "warnings"]) -> StorePath | None:
         """The table of the last run that had failures, or warnings."""
         found = self._folder.glob(f"*-{table}.csv")
-        return max(found, key=StorePath.modified, default=None)
+        return max(found, key=lambda path: path.modified(), default=None)
 
     def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
         """Write ``<run>-failures.csv``: one line per failed feature of a video."""
@@ -127,11 +143,30 @@ def _number(run: Mapping[str, Any]) -> int:
     return number if isinstance(number, int) else 0
 
 
+def _refuse_later(path: StorePath, run: Mapping[str, Any]) -> None:
+    if isinstance(found := run.get("format", FORMAT), int) and found > FORMAT:
+        raise StoreError(
+            f"run file {str(path)!r} has format={found}; expected {FORMAT} at most; it was written"
+            " by a later version of avqa: use that one"
+        )
+
+
+def _state(run: Mapping[str, Any]) -> str:
+    """The state of a run; those that version 0.1 calls finished are told apart by their reason."""
+    if run["state"] != _OF_BEFORE:
+        return str(run["state"])
+    reason = str((run.get("summary") or {}).get("reason", DONE))
+    if reason.startswith((DONE, "repaired")):
+        return DONE
+    return INTERRUPTED if reason.startswith(("stopped", "aborted")) else FAILED
+
+
 def _read(path: StorePath) -> dict[str, Any]:
     try:
         run = path.read_json()
         if run.keys() >= _KEYS and type(run["checkpoint"]) is int:
-            return run
+            _refuse_later(path, run)
+            return {**run, "state": _state(run)}
     except (ValueError, AttributeError):  # no JSON, or no object
         pass
     return {

@@ -12,6 +12,7 @@ import configparser
 import functools
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -25,6 +26,16 @@ SCHEME = "s3://"
 RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=120)}
 """Overloaded servers ask to come back later; one that is not there is given up in half a minute."""
 _BLOCK = 8 << 20
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+"""The later one wins."""
+_OF_USERS = {
+    *("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE"),
+    *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+}
+"""Variables of which one is set where somebody has given credentials, or wants none."""
+_OF_MACHINE = ("169.254.169.254", 80)
+"""Where a machine in Amazon's cloud asks for its own; elsewhere nobody answers, for minutes."""
 T = TypeVar("T")
 
 
@@ -42,7 +53,8 @@ class ObjectPath(StorePath):
         """
         bucket, _, key = url.removeprefix(SCHEME).partition("/")
         parts = [part for part in key.split("/") if part]
-        if not url.startswith(SCHEME) or not bucket or not parts or {".", ".."} & set(parts):
+        plain = _BUCKET.fullmatch(bucket) and parts and not {".", ".."} & set(parts)
+        if not url.startswith(SCHEME) or not plain:
             raise ConfigError(
                 f"store {url!r}; expected s3://bucket/prefix with a bucket and a plain prefix;"
                 " check the address"
@@ -277,8 +289,30 @@ class ObjectPath(StorePath):
             obstore.exceptions.PreconditionError,
         ):
             raise
+        except FileNotFoundError:
+            _require_bucket(self.bucket, os.getpid())
+            raise
         except obstore.exceptions.BaseError as error:
             raise refusal(str(self), error) from error
+
+
+@functools.cache
+def _require_bucket(bucket: str, pid: int) -> None:
+    """Tell a bucket that is not there from an object that is not.
+
+    Raises:
+        StorageFailure: there is no such bucket.
+    """
+    import obstore
+    from obstore.exceptions import BaseError
+
+    try:
+        next(iter(obstore.list(client(bucket), chunk_size=1)), None)
+    except FileNotFoundError as error:
+        raise refusal(f"{SCHEME}{bucket}", error) from error
+    except BaseError as error:
+        if "NoSuchBucket" in str(error):
+            raise refusal(f"{SCHEME}{bucket}", error) from error
 
 
 def _zarr_store(path: ObjectPath) -> Any:
@@ -308,6 +342,8 @@ def refusal(what: str, error: BaseException) -> StorageFailure:
     """What a server's answer means for the user."""
     text = " ".join(str(error).split("\n\nDebug source")[0].split())
     kind = type(error).__name__
+    if "169.254.16" in text or re.search("Missing (AccessKeyId|SecretAccessKey)", text):
+        return _no_credentials(what)
     if re.search(r"quota|InsufficientStorage|\b507\b", text, re.IGNORECASE):
         wanted, advice = "room", "free space or raise the quota, then run the same command again"
     elif kind in ("PermissionDeniedError", "UnauthenticatedError"):
@@ -321,15 +357,35 @@ def refusal(what: str, error: BaseException) -> StorageFailure:
             "check AWS_ENDPOINT_URL, AWS_REGION and the network, then run the same command again"
         )
     return StorageFailure(
-        f"{what}: refused ({text[:300]}); expected {wanted}; {advice}; nothing stored is lost"
+        f"{what}: refused ({_in_short(text)}); expected {wanted}; {advice}; nothing stored is lost"
     )
+
+
+def _no_credentials(what: str) -> StorageFailure:
+    return StorageFailure(
+        f"{what}: no credentials; expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a"
+        " profile of ~/.aws/credentials (AWS_PROFILE); set them, then run the same command again;"
+        " nothing stored is lost"
+    )
+
+
+def _in_short(text: str) -> str:
+    """What a server said, without the request and the page around it."""
+    if code := re.search(r"<Code>(\w+)</Code>", text):
+        return code[1]
+    if status := re.search(r"status code: (\d{3}(?: [A-Z]\w+)*)", text):
+        return status[1]
+    if "error sending request" in text and (asked := re.search(r"https?://[^/\s]+", text)):
+        return f"no answer from {asked[0]}"
+    return text[:300]
 
 
 def client(bucket: str) -> Any:
     """The connection to a bucket, one per process.
 
     Raises:
-        EnvironmentFailure: obstore is not installed.
+        EnvironmentFailure: obstore is not installed, or there are no credentials.
+        ConfigError: the address of the server is none.
     """
     return _client(bucket, os.getpid())
 
@@ -341,11 +397,14 @@ def _client(bucket: str, pid: int) -> Any:
     except ImportError as error:
         raise EnvironmentFailure(
             f"store in bucket={bucket}: obstore is not installed; expected the extra s3;"
-            " install it with: pip install 'avqa[s3]'"
+            " install it with: pip install obstore"
         ) from error
     options: Any = _from_files()
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+    for name in _ENDPOINTS:
         options |= {"endpoint": os.environ[name]} if name in os.environ else {}
+    _check_endpoint(options.get("endpoint"))
+    if not (_OF_USERS & os.environ.keys() or "access_key_id" in options or _in_cloud()):
+        raise _no_credentials(f"{SCHEME}{bucket}")
     plain = options.get("endpoint", "").startswith("http://")
     return S3Store(
         bucket,
@@ -353,6 +412,28 @@ def _client(bucket: str, pid: int) -> Any:
         client_options={"allow_http": plain, "connect_timeout": "10 seconds"},
         **options,
     )
+
+
+def _in_cloud() -> bool:
+    """Whether this machine may have credentials of its own, as those in Amazon's cloud."""
+    try:
+        socket.create_connection(_OF_MACHINE, timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _check_endpoint(endpoint: str | None) -> None:
+    """Refuse what is no address: the library would panic.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if endpoint is not None and not re.fullmatch(r"https?://[\w.:\[\]-]+(/\S*)?", endpoint):
+        raise ConfigError(
+            f"endpoint={endpoint!r} of the S3 server; expected http://host:port or https://host;"
+            f" correct or unset {' and '.join(_ENDPOINTS)}, or endpoint_url in ~/.aws/config"
+        )
 
 
 def _user_file(variable: str, name: str) -> list[Path]:

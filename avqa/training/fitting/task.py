@@ -66,7 +66,11 @@ class Task:
         advice = f"lower learning_rate={settings.learning_rate:g}"
         if settings.precision != "fp32":
             advice += f" or leave precision={settings.precision} for fp32"
-        kept = f"epoch {finished} is kept" if finished else "no epoch was finished"
+        if finished:
+            advice += f", or set epochs={finished} to end before,"
+            kept = f"in another --out; epoch {finished} is kept"
+        else:
+            kept = "in the same --out; no epoch was finished"
         return ConfigError(
-            f"{self.label}: {what}; expected finite values; {advice} and train anew; {kept}"
+            f"{self.label}: {what}; expected finite values; {advice} and train anew {kept}"
         )

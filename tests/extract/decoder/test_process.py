@@ -115,10 +115,12 @@ def test_one_child_serves_many_videos(decoder: DecoderProcess) -> None:
     assert decoder.pid == pid
 
 
-def test_sound_only_decodes_no_picture(decoder: DecoderProcess) -> None:
-    _, blocks, footer = read(decoder, "/x/9_raise", AUDIO)
+def test_sound_alone_is_judged_by_the_frames_too(decoder: DecoderProcess) -> None:
+    _, blocks, footer = read(decoder, "/x/9_ok", AUDIO)
     assert [b.input for b in blocks] == [AUDIO]
-    assert footer.report.packets == 0
+    assert not footer.report.partial
+    with pytest.raises(MediaError, match="unexpected KeyError in the decoder process"):
+        read(decoder, "/x/9_raise", AUDIO)
 
 
 def test_nothing_asked_gives_header_and_footer(decoder: DecoderProcess) -> None:

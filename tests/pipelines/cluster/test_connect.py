@@ -14,6 +14,22 @@ def test_which_workers_are_elsewhere(scheduler, remote):
     assert is_remote(scheduler) == remote
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["", "tcp://", "tls://", "tcp://h", "tcp://h:", "tcp://:1", "tcp://h:0", "tcp://h:65536"]
+    + ["tcp://h:x", "tcp://h h:1", " tcp://h:1", "tcp://h:1/x", "tcp://u@h:1", "tcp:h:1", "h:1"]
+    + ["ucx://h:1", "http://h:1", "inproc://h"],
+)
+def test_what_is_no_address_is_refused_before_anybody_is_called(address):
+    with pytest.raises(ConfigError, match=r"expected local, sync, slurm or an address like tcp:"):
+        is_remote(address)
+
+
+def test_addresses_may_be_numbers():
+    assert is_remote("tcp://[::1]:8786")
+    assert is_remote("tcp://10.0.0.1:8786/")
+
+
 def test_the_device_is_that_of_the_workers(gpus, config):
     gpus(0)
     with_gpu, without = config(job_extra_directives="['--gres=gpu:1']"), config()

@@ -47,7 +47,7 @@ def test_a_worker_leaves_before_its_job_ends(walltime):
 
 def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "dask_jobqueue", None)
-    with pytest.raises(EnvironmentFailure, match=r"pip install 'avqa\[slurm\]'") as caught:
+    with pytest.raises(EnvironmentFailure, match=r"pip install dask-jobqueue") as caught:
         job_script(choose_cluster("slurm", EXAMPLE, 1))
     assert caught.value.exit_code == 5
 

@@ -120,7 +120,7 @@ def test_everything_of_the_parts_is_in_the_store(made, parts):
     assert store.rows() == whole.rows()
     assert store.fingerprints() == whole.fingerprints()
     assert runs < {path.name for path in parts.glob("runs/*.json")}
-    assert {run["state"] for run in store.runs.all()} == {"finished"}
+    assert {run["state"] for run in store.runs.all()} == {"done"}
     assert store.runs.checkpoint() == store.ledger.last == 1
     assert report.summary().startswith(
         "7 videos: 6 from 3 parts, 0 already there, 1 failed, 1 without audio; 18 rows, 26."

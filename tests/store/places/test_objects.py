@@ -11,8 +11,10 @@ import numpy as np
 import obstore
 import pytest
 from helpers.store import s3_server, stored
+from typer.testing import CliRunner
 
 import avqa
+from avqa.cli import app
 from avqa.errors import (
     ConfigError,
     EnvironmentFailure,
@@ -238,6 +240,81 @@ def test_a_bucket_that_does_not_exist(s3, refused):
     assert "\n" not in str(told.value)
 
 
+def avqa_says(*arguments):
+    """As typed: exit code and the last line of what a command says."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.exit_code, done.stderr.rstrip()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "s3://nowhere/store"),
+        ("verify", "s3://nowhere/store"),
+        ("finalize", "s3://nowhere/store"),
+        ("pack", "s3://nowhere/store", "packed"),
+        ("compare", "s3://nowhere/store", "s3://nowhere/store"),
+        ("export", "npy", "--store", "s3://nowhere/store", "--layout", "pstp", "--out", "npy"),
+    ],
+)
+def test_a_bucket_that_does_not_exist_is_no_lack_of_a_store(s3, refused, command):
+    refused()
+    assert avqa_says(*command) == (
+        5,
+        "avqa: s3://nowhere: refused (NoSuchBucket); expected an existing bucket; create it, or"
+        " correct the address; nothing stored is lost",
+    )
+
+
+def test_a_prefix_without_a_store(s3, refused):
+    refused()
+    for command in ("status", "verify"):
+        code, line = avqa_says(command, f"s3://{s3_server.BUCKET}/nothing")
+        assert (code, f"no store at 's3://{s3_server.BUCKET}/nothing'; expected" in line) == (
+            2,
+            True,
+        )
+
+
+@pytest.mark.parametrize("lacks", [("ID", "KEY"), ("KEY",)])
+def test_without_credentials_nobody_elses_address_is_named(
+    s3, bucket, tmp_path, refused, monkeypatch, lacks
+):
+    for name in lacks:
+        monkeypatch.delenv({"ID": "AWS_ACCESS_KEY_ID", "KEY": "AWS_SECRET_ACCESS_KEY"}[name])
+    refused(AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "none"))
+    code, line = avqa_says("status", bucket)
+    assert code == 5
+    assert line.startswith("avqa: s3://features")
+    assert line.endswith(
+        ": no credentials; expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile of"
+        " ~/.aws/credentials (AWS_PROFILE); set them, then run the same command again; nothing"
+        " stored is lost"
+    )
+    assert "169.254" not in line
+
+
+def test_wrong_credentials(s3, bucket, refused):
+    refused(AWS_SECRET_ACCESS_KEY="wrong")
+    code, line = avqa_says("status", bucket)
+    assert (code, "refused (SignatureDoesNotMatch); expected credentials that may" in line) == (
+        5,
+        1,
+    )
+
+
+@pytest.mark.parametrize("endpoint", ["", "nonsense", "ftp://host", "http://", "http://a b"])
+def test_an_endpoint_that_is_no_address(s3, bucket, refused, endpoint):
+    refused(AWS_ENDPOINT_URL=endpoint)
+    assert avqa_says("status", bucket) == (
+        2,
+        f"avqa: endpoint={endpoint!r} of the S3 server; expected http://host:port or https://host;"
+        " correct or unset AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, or endpoint_url in"
+        " ~/.aws/config",
+    )
+
+
 def test_a_bucket_that_refuses_to_be_written(bucket, refused):
     refused(AWS_ACCESS_KEY_ID=s3_server.READER_KEY, AWS_SECRET_ACCESS_KEY=s3_server.READER_SECRET)
     with pytest.raises(StorageFailure, match="expected credentials that may read, write") as told:
@@ -256,8 +333,14 @@ def test_a_full_quota():
 def test_a_server_that_is_not_there(bucket, refused, monkeypatch):
     monkeypatch.setattr(objects, "RETRIES", {"max_retries": 1})
     refused(AWS_ENDPOINT_URL="http://127.0.0.1:9")
-    with pytest.raises(StorageFailure, match="expected an answer; check AWS_ENDPOINT_URL, AWS_RE"):
-        avqa.open_store(str(bucket))
+    code, line = avqa_says("status", bucket)
+    assert (
+        code,
+        "refused (no answer from http://127.0.0.1:9); expected an answer; che" in line,
+    ) == (
+        5,
+        True,
+    )
 
 
 def test_credentials_of_the_standard_files(s3, bucket, tmp_path, refused, monkeypatch):

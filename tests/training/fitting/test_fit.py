@@ -215,7 +215,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_epoch_before(tmp_path):
     first = [str(100 + row) for row in next(iter(order))[:3]]
     assert ids == ", ".join([*first, "…"])
     assert end == (
-        "expected finite values; lower learning_rate=0.1 and train anew; epoch 1 is kept"
+        "expected finite values; lower learning_rate=0.1, or set epochs=1 to end before, and"
+        " train anew in another --out; epoch 1 is kept"
     )
     assert caught.value.exit_code == 2
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
@@ -233,7 +234,8 @@ def test_a_validation_loss_that_is_not_finite_keeps_nothing(tmp_path):
         tiny_fit(tmp_path, head, features=features, precision="bf16")
     assert str(caught.value) == (
         "tiny: validation loss=nan after epoch=1; expected finite values; lower learning_rate=0.1"
-        " or leave precision=bf16 for fp32 and train anew; no epoch was finished"
+        " or leave precision=bf16 for fp32 and train anew in the same --out;"
+        " no epoch was finished"
     )
     assert not (tmp_path / "checkpoints").exists()
 

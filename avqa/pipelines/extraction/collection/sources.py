@@ -175,17 +175,22 @@ def read_ids(path: Path) -> set[str]:
     """The video ids of a list, one per line.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: it cannot be read, or is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise ConfigError(
             f"list of ids {str(path)!r} cannot be read: {why}; expected one id per line;"
             " check --ids"
         ) from error
-    return {line.strip() for line in lines if line.strip()}
+    found = {line.strip() for line in lines if line.strip()}
+    if not found:
+        raise ConfigError(
+            f"list of ids {str(path)!r} names no video; expected one id per line; check --ids"
+        )
+    return found
 
 
 def check_id_rule(value: str) -> IdRule:
@@ -198,3 +203,17 @@ def check_id_rule(value: str) -> IdRule:
         if value == rule:
             return cast(IdRule, value)
     raise ConfigError(f"id={value!r}; expected relpath or stem; check --id")
+
+
+def check_extensions(text: str | None) -> tuple[str, ...] | None:
+    """Extensions between commas; None without any text.
+
+    Raises:
+        ConfigError: there is nothing between the commas.
+    """
+    if text is None:
+        return None
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise ConfigError(f"ext={text!r}; expected extensions, such as mp4,mkv; check --ext")
+    return found

@@ -5,7 +5,12 @@ import os
 import pytest
 
 from avqa.errors import ConfigError
-from avqa.pipelines.extraction.collection.sources import check_id_rule, discover, select
+from avqa.pipelines.extraction.collection.sources import (
+    check_id_rule,
+    discover,
+    read_ids,
+    select,
+)
 
 
 def touch(folder, *names):
@@ -135,3 +140,15 @@ def test_id_rules():
     assert check_id_rule("stem") == "stem"
     with pytest.raises(ConfigError, match="id='name'; expected relpath or stem; check --id"):
         check_id_rule("name")
+
+
+def test_a_list_of_ids_may_come_from_another_editor(tmp_path):
+    (tmp_path / "ids.txt").write_bytes("\ufeffcaf\u00e9\r\n\r\n b \r\ncaf\u00e9".encode())
+    assert read_ids(tmp_path / "ids.txt") == {"caf\u00e9", "b"}
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \n\t\r\n", "\ufeff\n"])
+def test_a_list_without_ids_is_a_mistake(tmp_path, text):
+    (tmp_path / "ids.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"ids\.txt' names no video; expected one id per line; "):
+        read_ids(tmp_path / "ids.txt")
