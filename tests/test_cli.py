@@ -415,17 +415,6 @@ def test_log_json_makes_every_line_of_progress_json(tmp_path, videos, monkeypatc
     assert len(events) == len(err.splitlines()) - 1  # the last line is the error
 
 
-def test_the_version_is_that_of_all_that_matters():
-    named = r"avqa 0\.1\.0 \(Python 3\.\d+\.\d+, torch \S+, torchvision \S+, av \S+, zarr \S+, "
-    command = [sys.executable, "-m", "avqa", "--version"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=ROOT, encoding="utf-8"
-    )
-    assert re.match(named, done.stdout)
-    assert done.stdout.count("\n") == 1
-    assert avqa("--version")[1] == done.stdout
-
-
 @pytest.mark.usefixtures("ffmpeg")
 def test_encoders_and_decoders_are_listed():
     _, out, _ = avqa("encoders")

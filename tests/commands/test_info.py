@@ -225,3 +225,14 @@ def test_folders_of_libraries_follow_the_environment(monkeypatch):
     assert found["TORCH_HOME"] == Path("/shared/torch")
     assert found["HF_HOME"] == Path("/models")
     assert found["NUMBA_CACHE_DIR"] is None
+
+
+def test_the_version_is_that_of_all_that_matters():
+    named = r"avqa 0\.1\.0 \(Python 3\.\d+\.\d+, torch \S+, torchvision \S+, av \S+, zarr \S+, "
+    command = [sys.executable, "-m", "avqa", "--version"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=ROOT, encoding="utf-8"
+    )
+    assert re.match(named, done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert CliRunner().invoke(app, ["--version"]).stdout == done.stdout
