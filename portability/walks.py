@@ -72,7 +72,7 @@ def clips(walk: Walk) -> None:
     asked = "--dataset music-avqa --annotations bench/annotations"
     walk("synth bench --videos 8 --seconds 2")
     walk(f"extract --videos bench/videos --out store {LIGHT}", "8 extracted, 0 already there")
-    walk("status store", "ok=8", "RANDOM WEIGHTS")
+    walk("status store", " 8        0       0 ", "RANDOM WEIGHTS")
     walk(f"train-head mcd --store store {asked} --out run {SMALL}", "ours: mcd")
     walk("table run --published", "ours: mcd", "PSTP-Net, run again")
     walk("ask run bench/videos/00000001.mp4 'Is there a cello?'", "answer")
@@ -175,7 +175,7 @@ def bucket(walk: Walk) -> None:
         walk.clips("clips", 3)
         store = f"s3://{s3_server.BUCKET}/store"
         walk(f"extract --videos clips --out {store} {LIGHT}", "3 extracted")
-        walk(f"status {store}", "ok=3")
+        walk(f"status {store}", " 3        0       0 ")
         walk(f"verify {store}", "no problem")
         walk(f"pack {store} packed")
         walk("verify packed", "no problem")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,19 +14,32 @@ from avqa.commands.reporting import reports_errors, say
 @reports_errors
 def status(
     store: option.StoreArgument,
+    videos: Annotated[
+        bool, typer.Option("--videos", help="Instead a table of all videos.")
+    ] = False,
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="Instead all that changed a feature's numbers.")
+    ] = False,
     warnings: Annotated[
         bool,
-        typer.Option("--warnings", help="List what readers warned of, a line per warning."),
+        typer.Option("--warnings", help="Instead what readers warned of, a line per warning."),
     ] = False,
 ) -> None:
     """What a store holds: counts per feature, bytes, recipes, the last runs.
 
     Example: avqa status features
     """
+    from avqa.errors import ConfigError
     from avqa.pipelines.extraction.stores import status_lines
     from avqa.store.places.files import store_path
 
-    typer.echo("\n".join(status_lines(store_path(store), warnings=warnings)))
+    chosen = [n for n, asked in (("videos", videos), ("recipes", recipes)) if asked]
+    chosen += ["warnings"] if warnings else []
+    if len(chosen) > 1:
+        flags = " ".join(f"--{name}" for name in chosen)
+        raise ConfigError(f"{flags}; expected one of them at a time; leave the others out")
+    view: Any = chosen[0] if chosen else "whole"
+    typer.echo("\n".join(status_lines(store_path(store), view)))
 
 
 @reports_errors

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from avqa.pipelines.extraction.array_job import part_lines, read_videos, refuse_parts
 from avqa.pipelines.extraction.collection.roots import root_lines
-from avqa.store.checks.summary import summary, warning_lines
+from avqa.store.checks.summary import summary, video_lines, warning_lines
 from avqa.store.collection import read_collection
 from avqa.store.commit import Store
 from avqa.store.packing.pack import PackReport, pack
 from avqa.store.places.files import StorePath
 
+View = Literal["whole", "videos", "recipes", "warnings"]
 
-def status_lines(path: StorePath, *, warnings: bool = False) -> list[str]:
+
+def status_lines(path: StorePath, view: View = "whole") -> list[str]:
     """What a store holds, and how far the tasks of an array job are; one fact per line.
 
-    With ``warnings`` what readers warned of instead, a line per warning.
+    Other views: a table of all videos, everything that changed a number, or what readers warned of.
 
     Raises:
         StoreNotFound: there is neither a store nor a part of one.
         StoreError: it has another schema or is damaged.
     """
-    if warnings:
+    if view == "warnings":
         return _warnings(path)
+    if view == "videos":
+        return video_lines(path)
+    if view == "recipes":
+        return summary(path).recipe_lines()
     of_parts = part_lines(path)
     if of_parts and not Store.exists(path):
         return of_parts

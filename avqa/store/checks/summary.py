@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +38,28 @@ class FeatureSummary:
     recipe: dict[str, Any]
     recipe_hash: str
 
-    def lines(self, common: set[tuple[str, str]]) -> list[str]:
-        """Counts, and what the recipe has beyond ``common``."""
-        counts = " ".join(f"{name}={number}" for name, number in self.counts.items())
-        return [
-            f"{self.name}: {counts}; {self.seconds} rows,"
-            f" {self.n_bytes / 1e6:.1f} MB; recipe {self.recipe_hash[:12]}"
-            f"{' RANDOM WEIGHTS' if has_random_weights(self.recipe) else ''}",
-            f"  {_listed(set(flat(self.recipe).items()) - common)}",
-        ]
+    def row(self) -> list[str]:
+        """What stands under `_HEAD`."""
+        mark = "RANDOM WEIGHTS" if has_random_weights(self.recipe) else ""
+        counts = [str(self.counts[name]) for name in _SHOWN]
+        size = f"{self.n_bytes / 1e6:.1f}"
+        return [self.name, *counts, str(self.seconds), size, self.recipe_hash[:12], mark]
+
+
+_SHOWN = ("ok", "pending", "failed", "absent", "deleted")
+_HEAD = ["feature", *_SHOWN, "rows", "MB", "recipe", ""]
+
+
+def in_columns(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Rows of texts as aligned lines; the columns ``left`` begin alike, the others end so."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            f"{text:<{width}}" if i in left else f"{text:>{width}}"
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _listed(values: set[tuple[str, str]]) -> str:
@@ -82,15 +95,10 @@ class Summary:
         text = [f"store {str(self.path)!r}: {self.videos} videos, chunks of {self.chunk_seconds} s"]
         if self.packed:
             text[0] += "; a packed copy, read-only"
-        recipes = [set(flat(feature.recipe).items()) for feature in self.features]
-        common = set.intersection(*recipes) if recipes else set()
-        text.append(f"recipe of all features: {_listed(common)}")
-        for feature in self.features:
-            text += feature.lines(common)
+        rows = [_HEAD, *(feature.row() for feature in (*self.features, *self.texts))]
+        text += in_columns(rows, left={0, len(_HEAD) - 2, len(_HEAD) - 1})
         if self.texts:
             text.append(f"texts of questions: {sum(self.texts[0].counts.values())}")
-        for feature in self.texts:
-            text += feature.lines(set())
         text += [f"failed: {line}" for line in self.failed]
         if self.failed_more:
             text.append(f"failed: and {self.failed_more} more")
@@ -112,6 +120,19 @@ class Summary:
                 f" pid={self.holder.pid} heartbeat={self.holder.heartbeat}{gone}"
             )
         return [*text, *map(self._run_line, self.runs)]
+
+    def recipe_lines(self) -> list[str]:
+        """Everything that changed a number: what all features share, then each one's own."""
+        recipes = [set(flat(feature.recipe).items()) for feature in self.features]
+        common = set.intersection(*recipes) if recipes else set()
+        text = [f"recipe of all features: {_listed(common)}"]
+        for feature in self.features:
+            own = set(flat(feature.recipe).items()) - common
+            text.append(f"{feature.name} {feature.recipe_hash[:12]}: {_listed(own)}")
+        for feature in self.texts:
+            own = set(flat(feature.recipe).items())
+            text.append(f"{feature.name} {feature.recipe_hash[:12]}: {_listed(own)}")
+        return text
 
     def _run_line(self, run: dict[str, Any]) -> str:
         """How a run stands: it is running as long as it lives."""
@@ -162,6 +183,27 @@ def warning_lines(path: str | StorePath) -> list[str]:
         for name in store.video_ids()
         for text in warnings_in(reports.get(rows[name], ()))
     ]
+
+
+def video_lines(path: str | StorePath) -> list[str]:
+    """Every video with its rows and what there is of each feature, as a table.
+
+    Raises:
+        StoreNotFound, StoreError: as `summary`.
+    """
+    store = Store.open(store_path(path))
+    rows, features = store.rows(), store.features()
+    columns = [(store.status(feature), store.length(feature)) for feature in features]
+    seconds = store.arrays.columns["index/duration"].values
+    table = [["video", "seconds", "rows", *features]]
+    for name in store.video_ids():
+        row = rows[name]
+        told = [Status(int(status[row])).name.lower() for status, _ in columns]
+        length = max((int(lengths[row]) for _, lengths in columns), default=0)
+        duration = float(seconds[row])
+        shown = f"{duration:.1f}" if duration == duration else ""
+        table.append([repr(name)[1:-1], shown, str(length), *told])
+    return in_columns(table, left={0, *range(3, len(table[0]))})
 
 
 def _failed(store: Store) -> tuple[list[str], int]:

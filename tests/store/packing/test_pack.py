@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -132,7 +133,7 @@ def test_report_and_status_say_what_was_done(original, made):
     assert {p.name for p in made.out.iterdir()} == {"features.zarr", "ledger"}
     text = summary(made.out).lines()
     assert text[0].endswith(": 7 videos, chunks of 5 s; a packed copy, read-only")
-    assert "clip/patch: pending=2 ok=4 failed=1 deleted=0 absent=0; 64 rows" in "\n".join(text)
+    assert re.search(r"^clip/patch +4 +2 +1 +0 +0 +64 ", "\n".join(text), re.MULTILINE)
     assert text[-1] == "failed: 'bad' all features: corrupt: no frame"
 
 

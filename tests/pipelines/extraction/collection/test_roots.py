@@ -282,3 +282,18 @@ def test_tasks_of_an_array_job_refuse_another_folder_and_finalize_remembers(tmp_
         run("B", partition=partition_of("0/2"))
     with pytest.raises(ConfigError, match="--prune with --partition; expected one of them"):
         run("A", partition=partition_of("0/2"), prune=True)
+
+
+def test_every_video_is_a_line_of_a_table(tmp_path, run):
+    write(tmp_path / "A", v0=0, v1=10)
+    (tmp_path / "A/bad.mp4").write_bytes(b"no video")
+    run("A", features=(POOL, AUDIO))
+    assert status_lines(store_path(tmp_path / "store"), "videos") == [
+        "video  seconds  rows  light/audio  light/pool",
+        "bad                0  failed       failed",
+        "v0         2.0     2  ok           ok",
+        "v1         3.0     3  ok           ok",
+    ]
+    recipes = status_lines(store_path(tmp_path / "store"), "recipes")
+    assert recipes[0].startswith("recipe of all features: ")
+    assert 'feature="light/pool"' in recipes[2]
