@@ -219,7 +219,8 @@ def trial(store: Path, path: Path, file: str, how: str, seed: int, *, packed: bo
         assert same(content(path), whole), "the store says something else than before"
         assert verify(path).problems == []
         # One object does not cost more than what was in it, twice if two were exchanged.
-        assert again <= (2 if is_video and not _of_texts(file) else len(TEXTS) + 2)
+        of_video = is_video and not _of_texts(f"{file} {done}")
+        assert again <= (2 if of_video else len(TEXTS) + 2), f"extracted again: {again}"
         return done
     finally:
         shutil.rmtree(path, ignore_errors=True)
