@@ -120,16 +120,18 @@ def judge(store: Store, known: Collection, root: Root, sources: Sequence[Source]
     """
     if not known.roots:
         return Judgement()
-    held = Held(store)
     if not any(_is_same(other, root) for other in known.roots):
-        _refuse_others(store, held, known, root, sources)
+        _refuse_others(store, known, root, sources)
     gone = _gone(store, known, root, sources)
-    new = [source for source in sources if not held.has(source.video_id)]
     renamed: dict[str, NewName] = {}
-    for old, source in held.twins(new) if gone else ():
-        taken = {name.video_id for name in renamed.values()}
-        if old in gone and old not in renamed and source.video_id not in taken:
-            renamed[old] = NewName(source.video_id, source.relpath)
+    if gone:
+        held, left, taken = Held(store), set(gone), set()
+        new = [source for source in sources if not held.has(source.video_id)]
+        for old, source in held.twins(new):
+            if old in left and source.video_id not in taken:
+                left.remove(old)
+                taken.add(source.video_id)
+                renamed[old] = NewName(source.video_id, source.relpath)
     return Judgement(renamed, [name for name in gone if name not in renamed])
 
 
@@ -168,14 +170,13 @@ def _has_file(root: Root, relpath: str | None) -> bool:
     return not os.path.isdir(root.folder) or os.path.exists(os.path.join(root.folder, relpath))
 
 
-def _refuse_others(
-    store: Store, held: Held, known: Collection, root: Root, sources: Sequence[Source]
-) -> None:
+def _refuse_others(store: Store, known: Collection, root: Root, sources: Sequence[Source]) -> None:
     """Make sure that no id stands for two files, and few files for two ids.
 
     Raises:
         RootMismatch: otherwise.
     """
+    held = Held(store)
     common = [source for source in sources if held.has(source.video_id)]
     differing = [source.video_id for source in common if held.stale(source)]
     before = ", ".join(_shown(other) for other in known.roots)
