@@ -1,8 +1,12 @@
-"""Times and sizes as people read them, ``key=value`` as they type it after ``--set``."""
+"""Times and sizes as people read them, ``key=value`` as they type it after ``--set``.
+
+And what they give a function: one name or several, a number of whatever library.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 from avqa.errors import ConfigError
 
@@ -35,3 +39,33 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
             f"--set {' '.join(wrong)}; expected key=value, such as epochs=10; check --set"
         )
     return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in texts)}
+
+
+def names_of(argument: str, value: object) -> tuple[str, ...]:
+    """One name, or those of any sequence: list, tuple, array, column of a table.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = tuple(value)
+        if all(isinstance(name, str) for name in found):
+            return tuple(map(str, found))
+    raise ConfigError(f"{argument}={value!r}; expected a name, or a sequence of names as str")
+
+
+def whole_number(argument: str, value: object, *, least: int = 1) -> int:
+    """A whole number of Python or numpy.
+
+    Raises:
+        ConfigError: it is none, or under ``least``.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ConfigError(f"{argument}={value!r}; expected a whole number, {least} or more")
+    return number
