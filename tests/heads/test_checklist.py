@@ -236,7 +236,7 @@ def test_wrong_input_is_refused_by_name(name, change, message):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
 def test_features_as_a_store_has_them_are_refused_by_name(dtype):
     head = heads.build("late_fusion", width=8).eval()
-    inputs = heads.random_input(head, batch=2, seconds=3)
+    inputs = heads.random_input(head, batch=2, seconds=3, patches=1)
     assert head(inputs).logits.dtype == torch.float32
     with pytest.raises(ValueError) as caught:
         head(replace(inputs, audio=inputs.audio.to(dtype)))
@@ -246,7 +246,7 @@ def test_features_as_a_store_has_them_are_refused_by_name(dtype):
     )
     of_double = small("late_fusion").double()
     with pytest.raises(ValueError, match="has dtype float32; expected float64, as the weights of"):
-        of_double(heads.random_input(of_double, batch=2, seconds=3))
+        of_double(heads.random_input(of_double, batch=2, seconds=3, patches=1))
 
 
 @pytest.mark.parametrize("name", heads.names())
