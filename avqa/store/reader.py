@@ -28,6 +28,7 @@ from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_rec
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.views.mapping import StoreViews
 from avqa.store.views.readable import RowLayout
+from avqa.units import path_text
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
@@ -70,8 +71,10 @@ def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
     Raises:
         StoreNotFound: there is no store at ``path``.
         StoreError: it has another schema or is damaged.
+        ConfigError: ``path`` is none.
     """
-    store = FeatureStore(store_path(path))
+    place = path if isinstance(path, StorePath) else path_text("path", path)
+    store = FeatureStore(store_path(place))
     names = (*store.features, *store.text_features)
     made_up = [name for name in names if has_random_weights(store.recipe(name))]
     if made_up:

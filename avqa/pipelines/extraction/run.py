@@ -73,7 +73,8 @@ class ExtractOptions:
     wait_workers: float = WAIT_WORKERS
     partition: Partition | None = None
     """Extract this task's share of the videos, into a part of ``store``."""
-    ids: Path | None = None
+    ids: Path | tuple[str, ...] | None = None
+    """Take these alone, or those that a file lists one per line."""
     limit: int | None = None
     root: str | None = None
     """Begins the ids of these videos; None: as the store has it."""
