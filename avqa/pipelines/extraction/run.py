@@ -129,7 +129,7 @@ class ExtractOptions:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class RunReport:
     """What a run did; `summary` is its last line."""
 
@@ -156,6 +156,10 @@ class RunReport:
     warnings_path: StorePath | None = None
     reason: str = "done"
 
+    def __repr__(self) -> str:
+        """The `summary`."""
+        return f"<RunReport of {str(self.store)!r}: {self.summary()}>"
+
     def summary(self) -> str:
         """Counts, time, bytes and the reason the run ended, as one line."""
         parts = [f"{self.extracted} extracted", f"{self.finished_before} already there"]
@@ -171,7 +175,7 @@ class RunReport:
             parts.append(f"{self.pruned} removed")
         parts += self._warned()
         speed = ""
-        if self.rows:
+        if self.rows and self.wall_seconds:
             speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
         return (
             f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(parts)};"

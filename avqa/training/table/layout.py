@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from avqa.datasets._parts.floors import Table
+from avqa.telling import html
 
 Kind = Literal["published", "floor", "question-only", "ours", "ablation", "paper's ablation"]
 SECTION: dict[str, int] = {"published": 0, "floor": 1, "question-only": 2, "ours": 2}
@@ -79,7 +80,7 @@ def cells_of(tables: Sequence[Table]) -> dict[str, Cell]:
     return cells
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResultTable:
     """Rows of accuracies with what must be known to read them."""
 
@@ -105,6 +106,24 @@ class ResultTable:
     def text(self) -> str:
         """Aligned columns; under the mean of several seeds its standard deviation."""
         return _Text(self).render()
+
+    def __repr__(self) -> str:
+        """The `text`."""
+        return self.text().rstrip()
+
+    def _repr_html_(self) -> str:
+        """For a notebook: what `markdown` has."""
+        notes = Footnotes()
+        rows = [
+            (row.name + notes.reference(row), row.mark)
+            + tuple(_plus_minus(row.cells.get(column)) for column in self.columns)
+            + (_millions(row), _gflops(row))
+            for row in self.rows
+        ]
+        head = ("", "ann", *self.columns, "params M", "GFLOPs")
+        made = html.table(head, rows)
+        below = (*notes.lines, *self.notes)
+        return html.block(self.title, made, marks=self.warnings, notes=below)
 
     def csv(self) -> str:
         """One line a row; mean, standard deviation and counts of every column apart."""
