@@ -47,9 +47,7 @@ def test_what_the_cells_show(shown):
     assert re.search(r"vggish/audio +\[T, 128\] float16 +6 ok +recipe", store["text"])
     assert "RANDOM WEIGHTS made resnet18/pool, vggish/audio: for tests only" in store["html"]
     assert "2 s; resnet18/pool [2, 512], vggish/audio [2, 128]>" in video["text"]
-    assert (
-        rows["text"] == "((2, 128), dtype('float16'), array([0.5, 1.5]))" or "'<f2'" in rows["text"]
-    )
+    assert rows["text"] == "((2, 128), array([0.5, 1.5]))"
     assert "vggish_channel: 128" in data["text"]
     assert batch["text"] == "(torch.Size([4, 2, 128]), torch.float32, torch.Size([4, 2]))"
     assert ">ours: mcd" in table["html"]
