@@ -27,7 +27,7 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys, kept_weight
     for block in BLOCKS:
         exec(compile(block, str(PAGE), "exec"), names)
     printed, told = capsys.readouterr()
-    assert "videos folder 'no such folder' does not exist; expected" in told
+    assert "no such folder' does not exist; expected" in told
     assert told.count("exit code 2") == 1
     assert "4 videos: 4 extracted" in printed
     assert "00000001 (2, 128)" in printed
