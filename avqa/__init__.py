@@ -5,13 +5,34 @@ avqa.extract("videos", "features")
 avqa.questions("music-avqa", "annotations", "features")
 table = avqa.train("pstp", "features", "music-avqa", "annotations", "run")
 answer = avqa.ask("run", "clip.mp4", "Where is the first sounding instrument?")
+
+Every error is an `avqa.AvqaError`; `avqa.errors` has the tree of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avqa import _moved, caches, surroundings
+from avqa import _moved, caches, errors, surroundings
+from avqa.errors import (
+    AvqaError,
+    ConfigError,
+    DatasetError,
+    EnvironmentFailure,
+    FeatureMissing,
+    LibraryMissing,
+    MediaError,
+    PartialFailure,
+    RecipeMismatch,
+    RunDamaged,
+    StorageFailure,
+    StoreError,
+    StoreLocked,
+    StoreNotFound,
+    UnknownName,
+    UnknownVideo,
+    WeightsUnavailable,
+)
 
 __version__ = "0.1.0"
 
@@ -26,13 +47,32 @@ if TYPE_CHECKING:
         open_store,
         predict,
         questions,
+        say,
         train,
     )
 
 __all__ = [
+    "AvqaError",
+    "ConfigError",
+    "DatasetError",
+    "EnvironmentFailure",
+    "FeatureMissing",
+    "LibraryMissing",
+    "MediaError",
+    "PartialFailure",
+    "RecipeMismatch",
+    "RunDamaged",
+    "StorageFailure",
+    "StoreError",
+    "StoreLocked",
+    "StoreNotFound",
+    "UnknownName",
+    "UnknownVideo",
+    "WeightsUnavailable",
     "__version__",
     "ask",
     "compare",
+    "errors",
     "evaluate",
     "explain",
     "extract",
@@ -40,6 +80,7 @@ __all__ = [
     "open_store",
     "predict",
     "questions",
+    "say",
     "train",
 ]
 

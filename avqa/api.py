@@ -6,14 +6,20 @@ the lines that the command prints while it works. `docs/python.md` shows them at
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avqa.errors import ConfigError, UnknownName
 from avqa.pipelines.extraction.single import extract_video
 from avqa.store.places.files import store_path
+from avqa.store.places.path import StorePath
 from avqa.store.reader import open_store
+from avqa.telling.terminal import say
+from avqa.units import names_of, number_of, path_text, text_of, whole_number
 
 if TYPE_CHECKING:
     from avqa.pipelines.ask.answer import Answer
@@ -32,6 +38,7 @@ __all__ = [
     "open_store",
     "predict",
     "questions",
+    "say",
     "train",
 ]
 
@@ -41,6 +48,15 @@ Say = Callable[[str], None]
 
 def _silent(line: str) -> None:
     """Say nothing."""
+
+
+def _path(argument: str, value: object) -> Path:
+    return Path(path_text(argument, value))
+
+
+def _place(argument: str, value: object) -> StorePath:
+    """Of a store."""
+    return value if isinstance(value, StorePath) else store_path(path_text(argument, value))
 
 
 def extract(
@@ -70,7 +86,7 @@ def extract(
             ``if __name__ == "__main__":``), ``sync`` (this process), or a Dask address.
         say: gets progress lines.
         run: other fields of `avqa.pipelines.extraction.run.ExtractOptions`, such as
-            ``{"limit": 10}``.
+            ``{"limit": 10}`` or ``{"ids": ["a", "b"]}``.
         **choices: replace single values of the recipe (``weights="random:0"``,
             ``frame_at="start"``, …); see `avqa.extract.settings.Settings`.
 
@@ -88,19 +104,70 @@ def extract(
     from avqa.pipelines.extraction.as_stored import settings_for
     from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 
-    store = store_path(out)
+    folder, store = _path("videos", videos), _place("out", out)
+    more = _of_run(run or {}, [field.name for field in fields(ExtractOptions)])
     settings, followed = settings_for(
         store,
         profile,
-        choose_device(device, remote=is_remote(scheduler)),
+        choose_device(device, remote=is_remote(text_of("scheduler", scheduler))),
         auto=device == "auto",
-        features=features and tuple(features),
+        features=None if features is None else names_of("features", features),
         **choices,
     )
     options = ExtractOptions(
-        Path(videos), store, settings, followed=followed, scheduler=scheduler, **(run or {})
+        folder, store, settings, followed=followed, scheduler=scheduler, **more
     )
     return extract_folder(options, say)
+
+
+def _of_run(run: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Fields of `ExtractOptions` as it has them."""
+    from avqa.extract.media.types import Limits
+    from avqa.pipelines.cluster.slurm_config import ClusterConfig
+    from avqa.pipelines.extraction.array_job import Partition, partition_of
+
+    if not isinstance(run, Mapping):
+        raise ConfigError(f"run={run!r}; expected a mapping of a field to its value")
+    own = ("videos", "store", "settings", "followed", "scheduler")
+    if unknown := [name for name in run if name not in known or name in own]:
+        raise UnknownName("field of run", str(unknown[0]), [n for n in known if n not in own])
+    shapes: dict[str, Callable[[str, Any], Any]] = {
+        "ids": lambda name, ids: (_path if isinstance(ids, str | os.PathLike) else names_of)(
+            name, ids
+        ),
+        "extensions": names_of,
+        "limit": whole_number,
+        "decoders": whole_number,
+        "root": text_of,
+        "id_rule": text_of,
+        "wait_workers": number_of,
+        "max_lost_sound": functools.partial(number_of, most=1.0),
+        "partition": lambda name, value: (
+            value if isinstance(value, Partition) else partition_of(text_of(name, value))
+        ),
+        "limits": functools.partial(_instance, Limits),
+        "slurm": functools.partial(_instance, ClusterConfig),
+    }
+    return {n: shapes.get(n, _flag)(n, value) for n, value in run.items() if value is not None}
+
+
+def _flag(argument: str, value: object) -> bool:
+    if str(value) not in ("True", "False"):  # also of numpy
+        raise ConfigError(f"{argument}={value!r}; expected True or False")
+    return bool(value)
+
+
+def _ids(argument: str, value: object) -> Path | tuple[str, ...]:
+    """A file of them, or the ids themselves."""
+    if isinstance(value, str | os.PathLike):
+        return _path(argument, value)
+    return names_of(argument, value)
+
+
+def _instance(kind: type, argument: str, value: object) -> object:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{argument}={value!r}; expected a {kind.__module__}.{kind.__name__}")
+    return value
 
 
 def questions(
@@ -108,7 +175,7 @@ def questions(
     annotations: AnyPath,
     store: AnyPath,
     *,
-    weights: str | None = None,
+    weights: AnyPath | None = None,
     device: str = "auto",
     say: Say = _silent,
 ) -> QuestionReport:
@@ -134,9 +201,14 @@ def questions(
     from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
 
     settings = text_settings(device=device)
-    return encode_questions(
-        QuestionOptions(dataset, Path(annotations), store_path(store), settings, weights), say
+    options = QuestionOptions(
+        text_of("dataset", dataset),
+        _path("annotations", annotations),
+        _place("store", store),
+        settings,
+        None if weights is None else path_text("weights", weights),
     )
+    return encode_questions(options, say)
 
 
 def train(
@@ -181,22 +253,26 @@ def train(
     """
     from avqa.pipelines.train.train import TrainOptions, train_head
 
+    if not isinstance(settings, Mapping | None):
+        raise ConfigError(f"settings={settings!r}; expected a mapping of a setting to its value")
     options = TrainOptions(
-        head=head,
-        store=store_path(store),
-        dataset=dataset,
-        annotations=Path(annotations),
-        out=Path(out),
-        assignments={key: _as_typed(value) for key, value in (settings or {}).items()},
-        ablation=ablation,
-        seeds=seeds,
-        resume=resume,
+        head=text_of("head", head),
+        store=_place("store", store),
+        dataset=text_of("dataset", dataset),
+        annotations=_path("annotations", annotations),
+        out=_path("out", out),
+        assignments={str(key): _as_typed(value) for key, value in (settings or {}).items()},
+        ablation=None if ablation is None else text_of("ablation", ablation),
+        seeds=whole_number("seeds", seeds),
+        resume=_flag("resume", resume),
     )
     return train_head(options, say)
 
 
 def _as_typed(value: object) -> str:
     """As it is typed after ``--set``."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # type: ignore[attr-defined]  # a number of numpy, or of torch
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return str(value)
@@ -258,10 +334,10 @@ def _evaluation(
     from avqa.pipelines.train.evaluate import EvaluateOptions
 
     return EvaluateOptions(
-        run=Path(run),
-        split=split,
-        store=None if store is None else store_path(store),
-        annotations=None if annotations is None else Path(annotations),
+        run=_path("run", run),
+        split=text_of("split", split),
+        store=None if store is None else _place("store", store),
+        annotations=None if annotations is None else _path("annotations", annotations),
     )
 
 
@@ -294,9 +370,14 @@ def ask(
     """
     from avqa.pipelines.ask import answer as asking
 
-    return asking.ask(
-        asking.AskOptions(Path(run), Path(video), question, tuple(choices), device), say
+    options = asking.AskOptions(
+        _path("run", run),
+        _path("video", video),
+        text_of("question", question),
+        names_of("choices", choices),
+        device,
     )
+    return asking.ask(options, say)
 
 
 def explain(answer: Answer, folder: AnyPath) -> list[Path]:
@@ -312,8 +393,11 @@ def explain(answer: Answer, folder: AnyPath) -> list[Path]:
         MediaError: the video's frames cannot be read any more.
     """
     from avqa.pipelines.ask import explain as explaining
+    from avqa.pipelines.ask.answer import Answer
 
-    return explaining.explain(answer, Path(folder))
+    if not isinstance(answer, Answer):
+        raise ConfigError(f"answer={answer!r}; expected what `avqa.ask` gave")
+    return explaining.explain(answer, _path("folder", folder))
 
 
 def compare(
@@ -335,4 +419,9 @@ def compare(
     """
     from avqa.pipelines.npy import compare as comparison
 
-    return comparison.compare(store_path(ours), store_path(theirs), feature=feature, kind=kind)
+    return comparison.compare(
+        _place("ours", ours),
+        _place("theirs", theirs),
+        feature=None if feature is None else text_of("feature", feature),
+        kind=None if kind is None else text_of("kind", kind),
+    )

@@ -3,7 +3,7 @@
     AvqaError                 1   unexpected
     ├─ ConfigError            2   usage or configuration
     │  ├─ UnknownName         2   also LookupError
-    │  │  └─ UnknownVideo     2
+    │  │  └─ UnknownVideo     2   also KeyError
     │  ├─ PluginError         2   an encoder, reader, data set or head breaks its contract
     │  └─ DatasetError        2   a question file, or one of its questions, cannot be used
     ├─ MediaError             3   one video cannot be read; recorded, the run goes on
@@ -78,7 +78,7 @@ class UnknownName(ConfigError, LookupError):
         super().__init__(f"no {kind} {name!r};{hint} available: {', '.join(names)}")
 
 
-class UnknownVideo(UnknownName):
+class UnknownVideo(UnknownName, KeyError):
     """A store has no such video."""
 
     def __init__(self, store: str, name: str, known: Iterable[str]) -> None:
@@ -88,6 +88,10 @@ class UnknownVideo(UnknownName):
             f"no video {name!r} in store {store!r}; expected one of its video ids;"
             f"{nearest(name, known)} `video_ids` lists them, `avqa extract` adds others",
         )
+
+    def __str__(self) -> str:
+        """Undo `KeyError`'s quoting."""
+        return str(self.args[0])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

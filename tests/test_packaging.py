@@ -19,7 +19,7 @@ from avqa.addresses import SOURCE
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
-LEFT_OUT = {".ci/run", ".gitignore"}
+LEFT_OUT = {".ci/run", ".dockerignore", ".gitignore"}
 """What serves the repository alone."""
 MADE = re.compile(r"PKG-INFO|setup\.cfg|avqa\.egg-info/.*")
 """What setuptools adds to a source distribution."""

@@ -6,11 +6,13 @@ reproduces their published feature files can only be settled with those files (`
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from avqa.errors import UnknownName
+from avqa.errors import ConfigError, UnknownName
 from avqa.extract import encoders
 from avqa.extract.settings import Settings
 
@@ -63,14 +65,19 @@ def profile(name: str, **overrides: Any) -> Settings:
     ``options`` of encoders are added to the profile's own.
 
     Raises:
-        UnknownName: if there is no such profile.
+        UnknownName: if there is no such profile or choice.
+        ConfigError: ``options`` is no mapping.
     """
     if name not in PROFILES:
-        raise UnknownName("profile", name, PROFILES)
+        raise UnknownName("profile", str(name), PROFILES)
     chosen = PROFILES[name]
-    given = {key: value for key, value in overrides.items() if value is not None}
-    options = {**chosen.options, **given.pop("options", {})}
-    for old in given.keys() - {field.name for field in fields(Settings)}:
+    given = {key: _plain(value) for key, value in overrides.items() if value is not None}
+    asked = given.pop("options", {})
+    if not isinstance(asked, Mapping):
+        raise ConfigError(f"options={asked!r}; expected a mapping of <encoder>.<option> to a value")
+    options = {**chosen.options, **{str(key): _plain(value) for key, value in asked.items()}}
+    known = [field.name for field in fields(Settings)]
+    for old in sorted(given.keys() - set(known)):
         key = encoders.renamed().get(old)
         if key is not None:
             warnings.warn(
@@ -79,4 +86,13 @@ def profile(name: str, **overrides: Any) -> Settings:
                 stacklevel=3,
             )
             options[key] = given.pop(old)
+        else:
+            raise UnknownName("choice", old, known)
     return replace(chosen, **given, options=options)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own, a path as text."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if getattr(value, "shape", None) == () else value

@@ -74,9 +74,14 @@ def check_settings(settings: Settings) -> Settings:
     """
     for name, allowed in CHOICES.items():
         value = getattr(settings, name)
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise _refusal(name, value, "one of " + ", ".join(allowed))
-    if not 1 <= settings.chunk_seconds <= MAX_CHUNK_SECONDS:
+    for name in ("decoder", "weights"):
+        if not isinstance(value := getattr(settings, name), str):
+            raise _refusal(name, value, "text")
+    if type(settings.chunk_seconds) is not int or not (
+        1 <= settings.chunk_seconds <= MAX_CHUNK_SECONDS
+    ):
         raise _refusal("chunk_seconds", settings.chunk_seconds, f"1 to {MAX_CHUNK_SECONDS}")
     if not settings.features:
         raise _refusal("features", "", "at least one <encoder>/<tap>")
@@ -90,7 +95,7 @@ def _checked(options: Mapping[str, object]) -> dict[str, OptionValue]:
     found = {}
     for key, value in options.items():
         option = encoders.option_of(key)
-        choice = option.parse(value)
+        choice = option.parse(value) if isinstance(value, str | int | float) else None
         if choice is None:
             raise ConfigError(
                 f"{key}={value!r}; expected one of {', '.join(map(str, option.choices))};"

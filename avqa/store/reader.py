@@ -1,4 +1,4 @@
-"""Reading features: `open_store` → `FeatureStore`.
+"""Reading features: `open_store` → `FeatureStore`, a mapping of video ids to videos.
 
 Arrays stay open between reads, which makes a read several times faster than opening the group
 each time. A `FeatureStore` may be pickled and may be used after a fork: every process opens
@@ -26,6 +26,9 @@ from avqa.store.format.records import Status, removed
 from avqa.store.format.schema import length_name, status_name
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
+from avqa.store.views.mapping import StoreViews
+from avqa.store.views.readable import RowLayout
+from avqa.units import path_text
 
 _ADVICE = {
     Status.PENDING: "run `avqa extract` on this store to finish it",
@@ -68,8 +71,10 @@ def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
     Raises:
         StoreNotFound: there is no store at ``path``.
         StoreError: it has another schema or is damaged.
+        ConfigError: ``path`` is none.
     """
-    store = FeatureStore(store_path(path))
+    place = path if isinstance(path, StorePath) else path_text("path", path)
+    store = FeatureStore(store_path(place))
     names = (*store.features, *store.text_features)
     made_up = [name for name in names if has_random_weights(store.recipe(name))]
     if made_up:
@@ -95,8 +100,12 @@ class _Column(NamedTuple):
     lost: tuple[str, ...]
 
 
-class FeatureStore:
-    """The features of a store as it was when opened; `reload` looks again."""
+class FeatureStore(StoreViews):
+    """The features of a store as it was when opened; `reload` looks again.
+
+    len(store), "clip" in store, list(store)  # videos, and their ids in row order
+    store["clip"]["vggish/audio"]  # [T, 128]
+    """
 
     def __init__(self, path: StorePath) -> None:
         """Use `open_store`, which also warns of random weights."""
@@ -125,6 +134,8 @@ class FeatureStore:
         self._rows = {str(name): row for row, name in enumerate(ids) if name}
         self._status = {f: columns[status_name(f)].values[: len(ids)] for f in self.features}
         self._length = {f: columns[length_name(f)].values[: len(ids)] for f in self.features}
+        gone = removed(self._status.values())
+        self._here = {name: row for name, row in self._rows.items() if not gone[row]}
 
     def _rebuilding(self) -> str:
         return self._mending("extract") if self.packed else REBUILD
@@ -166,8 +177,15 @@ class FeatureStore:
     @property
     def video_ids(self) -> tuple[str, ...]:
         """Ids of all videos that were not removed, in row order."""
-        gone = removed(self._status.values())
-        return tuple(name for name, row in self._rows.items() if not gone[row])
+        return tuple(self._here)
+
+    def __len__(self) -> int:
+        """Number of `video_ids`."""
+        return len(self._here)
+
+    def __contains__(self, video_id: object) -> bool:
+        """Whether a video is one of `video_ids`."""
+        return isinstance(video_id, str) and video_id in self._here
 
     def recipe(self, feature: str) -> dict[str, Any]:
         """Everything that decided the numbers of a feature, of videos or of texts.
@@ -194,6 +212,35 @@ class FeatureStore:
         """
         return {"recipe_hash": self.recipe_hash(feature), "recipe": self.recipe(feature)}
 
+    def random_weights(self, feature: str) -> bool:
+        """Whether seeded random weights made a feature.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        return has_random_weights(self.recipe(feature))
+
+    def row_layout(self, feature: str) -> RowLayout:
+        """Shape, names of axes and dtype of one second of a feature.
+
+        Raises:
+            UnknownName: the store has no such feature.
+            StoreError: its array's metadata is damaged.
+        """
+        self._check_feature(feature)
+        array = self._array(feature)
+        dims = array.metadata.dimension_names or ()
+        return RowLayout(tuple(array.shape[2:]), tuple(dims[2:]), array.dtype)
+
+    def counts(self, feature: str) -> dict[Status, int]:
+        """How many videos have a feature in each state.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        self._check_feature(feature)
+        return {state: int((self._status[feature] == state).sum()) for state in Status}
+
     def _entry(self, feature: str) -> dict[str, Any]:
         entries: dict[str, Any] = {**self._attrs["features"], **text_entries(self._attrs)}
         if feature not in entries:
@@ -218,16 +265,8 @@ class FeatureStore:
             FeatureMissing: it is not there for this video; says why and what to run.
             StoreError: the stored object is damaged.
         """
-        status, row = self.status(video_id, feature), self._row(video_id)
-        if status != Status.OK:
-            imported = "imported" in self.recipe(feature)
-            advice = _IMPORT_ADVICE if imported else _ADVICE[status]
-            if self.packed and status != Status.ABSENT:
-                advice = f"see `avqa status {{store}}`; {_PACKED_ADVICE}"
-            raise FeatureMissing(
-                f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
-                f" {advice.format(store=shlex.quote(str(self.path)))}"
-            )
+        self.require(video_id, feature)
+        row = self._row(video_id)
         length = int(self._length[feature][row])
         values = self._values(
             f"video {video_id!r}: {feature}", "extract", lambda: self._array(feature)[row, :length]
@@ -245,6 +284,25 @@ class FeatureStore:
                 f" expected all; {self._mending('extract')}"
             )
         return values
+
+    def require(self, video_id: str, feature: str) -> None:
+        """Make sure that a feature of a video is there.
+
+        Raises:
+            UnknownName: the store has no such feature or video.
+            FeatureMissing: it is not there for this video; says why and what to run.
+        """
+        status = self.status(video_id, feature)
+        if status == Status.OK:
+            return
+        imported = "imported" in self.recipe(feature)
+        advice = _IMPORT_ADVICE if imported else _ADVICE[status]
+        if self.packed and status != Status.ABSENT:
+            advice = f"see `avqa status {{store}}`; {_PACKED_ADVICE}"
+        raise FeatureMissing(
+            f"video {video_id!r}: {feature} is {status.name.lower()}; expected ok;"
+            f" {advice.format(store=shlex.quote(str(self.path)))}"
+        )
 
     def _values(self, what: str, command: str, read: Callable[[], Any]) -> NDArray[Any]:
         """What zarr reads: its errors mean damage unless they are the machine's."""
@@ -328,15 +386,17 @@ class FeatureStore:
             self._texts = TextIndex(self._root, text_recipes(self._attrs))
         return self._texts
 
-    def length(self, video_id: str) -> int:
-        """Valid seconds T of a video, 0 if no feature of it is ok.
+    def length(self, video_id: str, feature: str | None = None) -> int:
+        """Valid seconds T of a video, or of one feature of it; 0 of what is not ok.
 
         Raises:
-            UnknownName: the store has no such video.
+            UnknownName: the store has no such video or feature.
         """
+        if feature is not None:
+            self._check_feature(feature)
         row = self._row(video_id)
-        lengths = (int(self._length[f][row]) for f in self.features if self._ok(f, row))
-        return max(lengths, default=0)
+        asked = self.features if feature is None else (feature,)
+        return max((int(self._length[f][row]) for f in asked if self._ok(f, row)), default=0)
 
     def _ok(self, feature: str, row: int) -> bool:
         return bool(self._status[feature][row] == Status.OK)

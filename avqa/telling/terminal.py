@@ -1,4 +1,7 @@
-"""Standard error as people see it: lines, and on a terminal one bar below them."""
+"""Standard error as people see it: lines, and on a terminal one bar below them.
+
+In a notebook lines stand below the cell, and a bar is one line of it that changes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from avqa.telling import Shown
+from avqa.telling import Shown, notebook
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,7 +24,9 @@ _BAR_WIDTH = 20
 
 
 class Terminal:
-    """Prints lines to standard error, so that standard output holds the result alone.
+    """Prints lines to standard error, so that standard output holds the result alone; draws a bar.
+
+        avqa.extract("videos", "features", say=avqa.say)
 
     Where they cannot be written, as on a full disk, the work goes on: no result depends on them.
     """
@@ -33,13 +38,17 @@ class Terminal:
     def __call__(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         with contextlib.suppress(OSError):
-            if self._live is not None:
+            if notebook.there():
+                print(line, flush=True)  # what is told on standard error looks like a failure there
+            elif self._live is not None:
                 self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
             else:
                 typer.echo(line, err=True)
 
     def draw(self, shown: Callable[[], Shown]) -> Callable[[], None] | None:
         """Draw what ``shown`` gives; what takes it away again, None where nothing is drawn."""
+        if notebook.there():
+            return notebook.draw(shown)
         if self._live is not None or not _draws():
             return None
         from rich.console import Console

@@ -211,6 +211,11 @@ def test_heads_pickle_and_reload(name):
         (lambda i: {"audio": i.audio[:2]}, "audio has batch 2; expected that of valid, 3"),
         (lambda i: {"audio": i.audio[:, :2]}, "audio has T=2; expected that of valid, 4"),
         (lambda i: {"audio": None}, "audio is missing"),
+        (lambda i: {"tokens": i.tokens.float()}, "^tokens has dtype float32; expected int64; conv"),
+        (
+            lambda i: {"audio": i.audio.numpy()},
+            r"^audio is a ndarray; expected a tensor; convert it: torch.as_tensor\(audio, dtype=t",
+        ),
         (lambda i: {"tokens": None}, "tokens is missing"),
         (lambda i: {"tokens": i.tokens * 0}, "tokens: sample 0 has nothing unmasked"),
         (lambda i: {"valid": i.valid.long()}, r"dtype torch.int64; expected bool \[B, T\]"),
@@ -226,6 +231,22 @@ def test_wrong_input_is_refused_by_name(name, change, message):
         pytest.skip(f"{name} takes no audio")
     with pytest.raises(ValueError, match=message):
         head(replace(inputs, **change(inputs)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
+def test_features_as_a_store_has_them_are_refused_by_name(dtype):
+    head = heads.build("late_fusion", width=8).eval()
+    inputs = heads.random_input(head, batch=2, seconds=3, patches=1)
+    assert head(inputs).logits.dtype == torch.float32
+    with pytest.raises(ValueError) as caught:
+        head(replace(inputs, audio=inputs.audio.to(dtype)))
+    assert str(caught.value) == (
+        f"audio has dtype {str(dtype).removeprefix('torch.')}; expected float32, as the weights of"
+        " head=late_fusion; convert it: audio.to(torch.float32)"
+    )
+    of_double = small("late_fusion").double()
+    with pytest.raises(ValueError, match="has dtype float32; expected float64, as the weights of"):
+        of_double(heads.random_input(of_double, batch=2, seconds=3, patches=1))
 
 
 @pytest.mark.parametrize("name", heads.names())

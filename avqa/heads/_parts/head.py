@@ -146,7 +146,14 @@ _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tok
 _WIDTH = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
 _WIDTH |= {"sentence": "text_width", "words": "text_width", "choices": "text_width"}
 _WIDTH |= {"negative_patch": "visual_width"}
+_TYPES = {"valid": torch.bool, "choice_valid": torch.bool, "eot": torch.long, "video": torch.long}
+_TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
+_LABELS = ("sources", "source_weight")
 _TIMED = ("audio", "frame", "patch", "negative_patch")
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 class Head(nn.Module):
@@ -184,9 +191,11 @@ class Head(nn.Module):
         """Refuse a batch this head cannot read; ``needs`` stands in for what `forward` needs.
 
         Raises:
-            ValueError: a needed tensor is missing or has another rank, width, batch or number
-                of seconds; there is no second; a sample has no valid second, word or option.
+            ValueError: a needed tensor is missing or has another type, rank, width, batch or
+                number of seconds; there is no second; a sample has no valid second, word or
+                option.
         """
+        self._check_types(inputs)
         if inputs.valid.ndim != 2 or inputs.valid.dtype != torch.bool:
             raise ValueError(
                 f"valid has shape {tuple(inputs.valid.shape)}, dtype {inputs.valid.dtype};"
@@ -202,6 +211,27 @@ class Head(nn.Module):
             if (tensor := getattr(inputs, name)) is not None:
                 self._check_shape(name, tensor, rank, inputs.valid)
         self._check_masks(inputs)
+
+    def _check_types(self, inputs: HeadInput) -> None:
+        """Features are of the weights' type: of another, torch complains of a layer deep inside."""
+        own = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+        for name in ("valid", *_RANK):
+            value = getattr(inputs, name)
+            if value is None:
+                continue
+            dtype = _TYPES.get(name, own)
+            if not isinstance(value, Tensor):
+                raise ValueError(
+                    f"{name} is a {type(value).__name__}; expected a tensor; convert it:"
+                    f" torch.as_tensor({name}, dtype={dtype})"
+                )
+            labels = name in _LABELS and value.is_floating_point()
+            if value.dtype != dtype and not labels and name != "valid":
+                weights = f", as the weights of head={self.name}" if dtype == own else ""
+                raise ValueError(
+                    f"{name} has dtype {_plain(value.dtype)}; expected {_plain(dtype)}{weights};"
+                    f" convert it: {name}.to({dtype})"
+                )
 
     def _check_shape(self, name: str, tensor: Tensor, rank: int, valid: Tensor) -> None:
         shape = tuple(tensor.shape)

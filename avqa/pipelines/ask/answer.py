@@ -18,6 +18,7 @@ from avqa.heads import Evidence, Head
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.features import asked_texts, video_recipe, video_rows
 from avqa.pipelines.ask.question import asked_question
+from avqa.telling import html
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
@@ -25,6 +26,9 @@ from avqa.training.scoring import answer_texts
 
 MOST_SECONDS = 4
 """Seconds named in the answer's lines."""
+SHOWN = 5
+"""Answers that `Answer` shows of itself."""
+RANDOM = "RANDOM WEIGHTS: the features come from seeded random weights and mean nothing"
 NEARLY_EVEN = 1.2
 """Largest weight, as multiple of an even share, up to which no second is named."""
 
@@ -43,7 +47,7 @@ class AskOptions:
     """Of the features: ``auto`` is the kind that made the run's, where it is there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What a head answered, and where it looked."""
 
@@ -91,6 +95,23 @@ class Answer:
             *(f"note       {note}" for note in self.notes),
             f"time       {self.wall_seconds:.1f} s; {kept}",
         ]
+
+    def __repr__(self) -> str:
+        """What `lines` tells, with the best answers."""
+        return "\n".join([*self._marks(), *self.lines(SHOWN)])
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the best answers with their probabilities."""
+        rows = [(name, f"{100 * p:.1f} %") for name, p in self.answers[:SHOWN]]
+        return html.block(
+            self.question.text,
+            html.table(("answer", "probability"), rows),
+            marks=self._marks(),
+            notes=(f"video {self.video}; looked at {self.looked_at()}", *self.notes),
+        )
+
+    def _marks(self) -> list[str]:
+        return [RANDOM] if self.member.config.weights.startswith("random:") else []
 
     def looked_at(self) -> str:
         """Seconds and modality in one line."""
@@ -147,7 +168,7 @@ def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> 
         training=False,
     )
     if member.config.weights.startswith("random:"):
-        say("RANDOM WEIGHTS: the features come from seeded random weights and mean nothing")
+        say(RANDOM)
     answers, evidence = _run(head, questions, recipe.settings.device)
     return Answer(
         video=options.video,

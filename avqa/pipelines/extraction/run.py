@@ -73,7 +73,8 @@ class ExtractOptions:
     wait_workers: float = WAIT_WORKERS
     partition: Partition | None = None
     """Extract this task's share of the videos, into a part of ``store``."""
-    ids: Path | None = None
+    ids: Path | tuple[str, ...] | None = None
+    """Take these alone, or those that a file lists one per line."""
     limit: int | None = None
     root: str | None = None
     """Begins the ids of these videos; None: as the store has it."""
@@ -128,7 +129,7 @@ class ExtractOptions:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class RunReport:
     """What a run did; `summary` is its last line."""
 
@@ -155,6 +156,10 @@ class RunReport:
     warnings_path: StorePath | None = None
     reason: str = "done"
 
+    def __repr__(self) -> str:
+        """The `summary`."""
+        return f"<RunReport of {str(self.store)!r}: {self.summary()}>"
+
     def summary(self) -> str:
         """Counts, time, bytes and the reason the run ended, as one line."""
         parts = [f"{self.extracted} extracted", f"{self.finished_before} already there"]
@@ -170,7 +175,7 @@ class RunReport:
             parts.append(f"{self.pruned} removed")
         parts += self._warned()
         speed = ""
-        if self.rows:
+        if self.rows and self.wall_seconds:
             speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
         return (
             f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(parts)};"

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import MediaError, Reason
+from avqa.errors import ConfigError, MediaError, Reason
 from avqa.extract import encoders, weights
 from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile as choose
@@ -22,6 +22,7 @@ from avqa.pipelines.engine.engine import Engine, EngineConfig
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, Status
 from avqa.telling import Shown
+from avqa.units import names_of, path_text
 
 
 class VideoWarning(UserWarning):
@@ -76,13 +77,15 @@ def extract_video(
         ConfigError, UnknownName: a choice is not allowed.
         WeightsUnavailable: no weights at hand.
     """
+    video = path_text("path", path)
+    if not isinstance(limits, Limits | None):
+        raise ConfigError(f"limits={limits!r}; expected a Limits of avqa.extract.media.types")
+    named = None if features is None else names_of("features", features)
     settings = check_settings(
-        choose(
-            profile, features=features and tuple(features), device=choose_device(device), **choices
-        )
+        choose(profile, features=named, device=choose_device(device), **choices)
     )
     with VideoExtractor(settings, limits or Limits()) as extractor:
-        return extractor.extract(path)
+        return extractor.extract(video)
 
 
 class VideoExtractor:

@@ -96,7 +96,7 @@ class StreamReport:
         return lines
 
 
-@dataclass
+@dataclass(repr=False)
 class CompareReport:
     """All streams, and the verdict."""
 
@@ -105,6 +105,10 @@ class CompareReport:
     tolerance: float
     streams: list[StreamReport]
     unmatched: list[str]
+
+    def __repr__(self) -> str:
+        """The `lines`."""
+        return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
         """For people; the last line is the verdict."""

@@ -69,7 +69,7 @@ class QuestionOptions:
     steal_lock: bool = False
 
 
-@dataclass
+@dataclass(repr=False)
 class QuestionReport:
     """What a run found and did."""
 
@@ -89,6 +89,10 @@ class QuestionReport:
     """Texts of the store that cannot be stored, from this run or an earlier one."""
     n_bytes: int = 0
     wall_seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        """The `lines`."""
+        return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
         """Counts for people; the last line says how the run ended."""

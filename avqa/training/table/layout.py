@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from avqa.datasets._parts.floors import Table
+from avqa.telling import html
 from avqa.training.table.cells import Cell as Cell
 from avqa.training.table.cells import Footnotes, gflops_of, millions
 from avqa.training.table.cells import Kind as Kind
@@ -35,7 +36,7 @@ def cells_of(tables: Sequence[Table]) -> dict[str, Cell]:
     return cells
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResultTable:
     """Rows of accuracies with what must be known to read them."""
 
@@ -67,6 +68,24 @@ class ResultTable:
             colour: the best of a column, and what is below the floor.
         """
         return render(self, width, colour=colour)
+
+    def __repr__(self) -> str:
+        """The `text`."""
+        return self.text().rstrip()
+
+    def _repr_html_(self) -> str:
+        """For a notebook: what `markdown` has."""
+        notes = Footnotes()
+        rows = [
+            (row.name + notes.reference(row), row.mark)
+            + tuple(_plus_minus(row.cells.get(column)) for column in self.columns)
+            + (millions(row), gflops_of(row))
+            for row in self.rows
+        ]
+        head = ("", "ann", *self.columns, "params M", "GFLOPs")
+        made = html.table(head, rows)
+        below = (*notes.lines, *self.notes)
+        return html.block(self.title, made, marks=self.warnings, notes=below)
 
     def csv(self) -> str:
         """One line a row; mean, standard deviation and counts of every column apart."""

@@ -1,6 +1,8 @@
 """Asking about a video: the same numbers as in training, kept features, and what is refused."""
 
+import dataclasses
 import json
+import re
 import shutil
 import warnings
 
@@ -444,6 +446,20 @@ def test_what_is_printed(avst):
         "note       a note",
         "time       2.0 s; vggish/audio extracted",
     ]
+
+
+def test_what_python_and_a_notebook_show(avst):
+    answer = answer_of(avst, {})
+    mark = "RANDOM WEIGHTS: the features come from seeded random weights and mean nothing"
+    assert repr(answer).splitlines() == [mark, *answer.lines(5)]
+    shown = answer._repr_html_()
+    assert f">{mark}</div>" in shown
+    assert re.search(
+        ">two</td><td [^>]*>70.0 %</td></tr>\n.*>seventeen</td><td [^>]*>20.0 %<", shown
+    )
+    assert "<small>a note</small>" in shown
+    asked = dataclasses.replace(answer.question, text="<b>?")
+    assert "&lt;b&gt;?</strong>" in dataclasses.replace(answer, question=asked)._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -392,6 +394,18 @@ def test_markdown():
         "| ours: x (1) |  | – | 100.00 ± 0.00 | 62.50 ± 17.68 | 0.001 | 0.013 |",
     ]
     assert lines[10:12] == ["- (1) as printed", "- one note"]
+
+
+def test_what_python_and_a_notebook_show():
+    assert repr(SMALL) == SMALL.text().rstrip()
+    shown = SMALL._repr_html_()
+    assert 'bold">mind this</div>' in shown
+    row = [">ours: x (1)<", "><", ">–<", ">100.00 ± 0.00<", ">62.50 ± 17.68<", ">0.001<", ">0.013<"]
+    assert re.search(".*".join(map(re.escape, row)), shown)
+    assert "<small>(1) as printed</small>" in shown
+    harmful = dataclasses.replace(SMALL, notes=("<b>",), warnings=("<i>",))._repr_html_()
+    assert "<b>" not in harmful
+    assert "&lt;i&gt;" in harmful
 
 
 def test_the_text_of_several_seeds_fits_160_columns(avst):

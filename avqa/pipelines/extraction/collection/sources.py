@@ -151,19 +151,22 @@ def _refuse(found: Discovery, root: Path, wanted: list[str]) -> None:
             )
 
 
-def select(sources: Sequence[Source], ids: Path | None, limit: int | None) -> list[Source]:
-    """Restrict a run to the ids listed one per line in ``ids``, then to the first ``limit``.
+def select(
+    sources: Sequence[Source], ids: Path | tuple[str, ...] | None, limit: int | None
+) -> list[Source]:
+    """Restrict a run to ``ids``, or those a file lists one per line, then to the first ``limit``.
 
     Raises:
         ConfigError: the list cannot be read, or names an id that no file has.
     """
     chosen = list(sources)
     if ids is not None:
-        asked = read_ids(ids)
+        asked = read_ids(ids) if isinstance(ids, Path) else set(ids)
         missing = sorted(asked - {source.video_id for source in chosen})
         if missing:
+            where = f" in {str(ids)!r}" if isinstance(ids, Path) else ""
             raise ConfigError(
-                f"{len(missing)} of {len(asked)} ids in {str(ids)!r} have no video, the first is"
+                f"{len(missing)} of {len(asked)} ids{where} have no video, the first is"
                 f" {missing[0]!r}; expected paths below the videos folder without extension;"
                 " check --ids or --id"
             )
