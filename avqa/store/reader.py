@@ -246,6 +246,16 @@ class FeatureStore:
             )
         return values
 
+    def zero_rows(self, feature: str, count: int) -> NDArray[Any]:
+        """So many rows of zeros in a feature's shape and stored dtype: ``[count, *shape]``.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        self._check_feature(feature)
+        array = self._array(feature)
+        return np.zeros((count, *array.shape[2:]), array.dtype)
+
     def _values(self, what: str, command: str, read: Callable[[], Any]) -> NDArray[Any]:
         """What zarr reads: its errors mean damage unless they are the machine's."""
         with reading(what):

@@ -357,6 +357,7 @@ class _Training:
                 names,
                 stride_seconds=settings.stride_seconds,
                 max_seconds=settings.max_seconds,
+                zeros=settings.missing == "zeros",
             )
             everything = [q for s in material.counts for q in material.questions.of(s)]
             self._features.preload(dict.fromkeys(material.videos(everything)))
