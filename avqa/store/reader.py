@@ -22,7 +22,7 @@ from avqa.store.format import layout, schema
 from avqa.store.format.arrays import impossible
 from avqa.store.format.columns import REBUILD, read_column
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
-from avqa.store.format.records import Status, removed
+from avqa.store.format.records import Fingerprint, Status, removed
 from avqa.store.format.schema import length_name, status_name
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
@@ -421,6 +421,12 @@ class FeatureStore:
             found = {row: lost_rows_in(of_row) for row, of_row in reports.items()}
             self._lost = {row: rows for row, rows in found.items() if rows}
         return self._lost
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Id → what tells the file that a video's newest record was made from."""
+        of_row = Ledger(self.path / "ledger").fingerprints()
+        rows = {name: self._rows[name] for name in self.video_ids}
+        return {name: of_row[row] for name, row in rows.items() if row in of_row}
 
     def _read_reports(self) -> dict[int, list[dict[str, Any]]]:
         if self._reports is None:

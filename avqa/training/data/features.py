@@ -153,10 +153,8 @@ class VideoFeatures:
         wanted = list(dict.fromkeys(video_ids))
         silent = self.silent(wanted) if missing == "zeros" else ()
         for video in wanted:
-            names = [
-                n for field, n in self.names.items() if field != "audio" or video not in silent
-            ]
-            states = {name: self.store.status(video, name) for name in names}
+            read = {f: n for f, n in self.names.items() if f != "audio" or video not in silent}
+            states = {name: self.store.status(video, name) for name in read.values()}
             bad: dict[str, Status] = {
                 name: state for name, state in states.items() if state != Status.OK
             }

@@ -14,7 +14,7 @@ from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders
-from avqa.pipelines.ask import features
+from avqa.pipelines.ask import features, texts
 from avqa.pipelines.ask.answer import Answer, AskOptions, ask
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.question import Kind, kind_of
@@ -117,7 +117,7 @@ def own_cache(tmp_path, monkeypatch):
     """An empty cache, and an extraction that gives ever larger numbers at once."""
     extractions = []
 
-    def extract(video, settings, max_rows):
+    def extract(video, settings, max_rows, say):
         extractions.append((settings.features, max_rows))
         value = 0.1 * len(extractions)
         shapes = {name: encoders.tap_of(name).shape for name in settings.features}
@@ -129,7 +129,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_second_question_extracts_nothing(pstp, avst, own_cache, monkeypatch):
-    monkeypatch.setattr(features, "TextEncoder", questions_asked.FakeEncoder)
+    monkeypatch.setattr(texts, "TextEncoder", questions_asked.FakeEncoder)
     monkeypatch.setattr(questions_asked.FakeEncoder, "sizes", encoded := [])
     first = asking(pstp)
     assert len(first.made) == 3
@@ -261,7 +261,7 @@ def test_a_mark_of_the_run_reaches_the_text(pstp, monkeypatch):
         tokenised.extend(texts)
         raise Stop
 
-    monkeypatch.setattr(features, "tokenise", tokenise)
+    monkeypatch.setattr(texts, "tokenise", tokenise)
     with pytest.raises(Stop):
         asking(pstp, "Where is it ? ")
     assert tokenised == ["Where is it?"]
@@ -274,7 +274,8 @@ def test_a_video_without_sound(avst):
     assert refused.value.reason == "no_sound"
     assert str(refused.value) == (
         f"video {str(silent)!r} has no audio stream; expected one: the head was trained with"
-        " vggish/audio; ask about a video with audio"
+        " vggish/audio; ask about a video with audio, or train with --set missing=zeros, which has"
+        " zeros stand for it"
     )
 
 
@@ -340,7 +341,7 @@ def test_options_belong_to_heads_that_choose(avst, tmp_path, store):
 
 def test_options_are_what_is_answered(tmp_path, store, monkeypatch):
     member = asked_runs.write_run(tmp_path / "choosing", "question_only", store, answer="choices")
-    monkeypatch.setattr(features, "TextEncoder", questions_asked.FakeEncoder)
+    monkeypatch.setattr(texts, "TextEncoder", questions_asked.FakeEncoder)
     answer = asking(member, choices=("the cat", "a loud dog", "nobody"))
     swapped = asking(member, choices=("nobody", "the cat", "a loud dog"))
     assert [name for name, _ in answer.answers] == [name for name, _ in swapped.answers]
