@@ -174,5 +174,13 @@ def _typed() -> Iterator[str]:
         import readline  # noqa: F401  (lines can be edited, and had back)
     say("questions in the words of the training questions; an empty line ends")
     with contextlib.suppress(EOFError):
-        while line := input("question> ").strip():
+        while line := _line("question> "):
             yield line
+
+
+def _line(prompt: str) -> str:
+    """What is typed behind a prompt, which does not get into answers that go to a file."""
+    if not sys.stdout.isatty():
+        typer.echo(prompt, err=True, nl=False)
+        prompt = ""
+    return input(prompt).strip()

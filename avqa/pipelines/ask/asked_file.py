@@ -59,7 +59,7 @@ def _typed(file: Path) -> Iterator[tuple[Typed, str | None]]:
     else:
         for place, text in texts.items():
             if text.strip():
-                yield Typed(text, place=place), None
+                yield Typed(text.strip(), place=place), None
 
 
 def _lines(file: Path) -> dict[str, str]:

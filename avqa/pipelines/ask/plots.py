@@ -106,7 +106,7 @@ def draw_page(page: Page) -> bytes:
     lines = _wrapped(page.question, 90)
     shape = max((image.height / image.width for _, image in page.pictures), default=0.5)
     columns = max(4, len(page.pictures))
-    shares = 1.1 if page.words or page.modality else 0.0
+    shares = 1.0 * bool(page.words or page.modality) + 0.5 * (len(page.words) > MOST_LEVEL)
     below = 11.8 / columns * shape
     figure = _figure(12, 4.2 + shares + 0.25 * lines.count("\n") + below)
     figure.suptitle(lines, fontsize=15, fontweight="bold", x=0.01, ha="left", parse_math=False)
@@ -138,14 +138,8 @@ def _head_axes(axes: Any, page: Page) -> None:
 
 def shown_answers(page: Page) -> list[tuple[str, float]]:
     """The best answers, and the right one whatever its probability."""
-    shown = list(page.answers[:MOST_SHOWN])
-    if (
-        page.right is not None
-        and page.right not in dict(shown)
-        and page.right in dict(page.answers)
-    ):
-        shown[-1] = (page.right, dict(page.answers)[page.right])
-    return shown
+    late = [pair for pair in page.answers[MOST_SHOWN:] if pair[0] == page.right]
+    return [*page.answers[: MOST_SHOWN - len(late)], *late]
 
 
 def _answer_axes(axes: Any, page: Page) -> None:
@@ -166,9 +160,11 @@ def _answer_axes(axes: Any, page: Page) -> None:
         )
     names = [textwrap.shorten(name, 28, placeholder=" …") for name, _ in shown]
     axes.set_yticks(list(places), names, fontsize=11, parse_math=False)
+    for label, (name, _) in zip(axes.get_yticklabels(), shown, strict=True):
+        label.set_color(RIGHT if name == page.right else "black")
     axes.invert_yaxis()
     guess = 100 / len(page.answers)
-    axes.axvline(guess, color="black", linestyle="--", linewidth=1)
+    axes.axvline(guess, color="black", linestyle="--", linewidth=1, zorder=0.5)
     axes.set(xlim=(0, 100), xticks=[0, 25, 50, 75, 100])
     axes.set_xlabel(f"probability (%); dashed: guessing, {guess:.1f} %", fontsize=9)
     axes.tick_params(axis="x", labelsize=9)

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 import torch
 from helpers.questions import asking as questions_asked
-from helpers.runs import asked_runs
+from helpers.runs import asked_runs, run_folders
 
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders
 from avqa.pipelines.ask import features, texts
-from avqa.pipelines.ask.answer import Answer, AskOptions, ask
+from avqa.pipelines.ask.answer import Answer, AskOptions, Session, ask
 from avqa.pipelines.ask.cache import AskCache
-from avqa.pipelines.ask.question import Kind, kind_of
+from avqa.pipelines.ask.question import Kind, Typed, kind_of
 from avqa.pipelines.extraction.single import VideoWarning
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
 from avqa.training.fitting.fit import infer
+from avqa.training.run import Member
 from avqa.training.scoring import predictions
 
 ASKED = "Where is the loudest instrument?"
@@ -108,8 +109,112 @@ def test_a_video_of_the_store_gets_the_answer_of_training(
     told = predictions(questions, infer(member.load_head(), questions, batch_size=4, device="cpu"))
     assert answer.answers[0][0] == told[0].prediction
     assert answer.answers[0][1] == pytest.approx(told[0].probability, abs=1e-5)
+    assert not answer.stored
     assert {name for name, _ in answer.answers} == set(ANSWERS)
     assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture
+def remembering(tmp_path, store):
+    """``avst`` whose store is there."""
+    alone = {"modalities": "aq", "spatial": False}
+    settings = {"stride_seconds": 1}
+    return asked_runs.write_run(
+        tmp_path / "own", "avst", store, settings=settings, remembers=True, **alone
+    )
+
+
+def no_extraction(*_):
+    raise AssertionError("extracted")
+
+
+def test_features_come_from_the_store_by_the_files_content(
+    remembering, store, tmp_path, monkeypatch
+):
+    for name in ("VideoToExtract", "video_recipe"):
+        monkeypatch.setattr(f"avqa.pipelines.ask.answer.{name}", no_extraction)
+    answer = asking(remembering)
+    questions = trained_on(remembering, store)
+    head = remembering.load_head()
+    told = predictions(questions, infer(head, questions, batch_size=1, device="cpu"))
+    assert answer.answers[0] == (told[0].prediction, pytest.approx(told[0].probability, abs=1e-6))
+    assert answer.stored
+    assert answer.lines(1)[-1].endswith(" s; features from the store")
+    shutil.copy(asked_runs.clip(), tmp_path / "renamed.mp4")
+    assert asking(remembering, video=tmp_path / "renamed.mp4").answers == answer.answers
+    with (tmp_path / "renamed.mp4").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(AssertionError, match="extracted"):
+        asking(remembering, video=tmp_path / "renamed.mp4")
+
+
+def test_a_store_of_another_recipe_is_not_used(remembering):
+    asked_runs.edit(remembering, "audio", lambda recipe: recipe["decoder"].update(version="1.0"))
+    with pytest.raises(RecipeMismatch):
+        asking(remembering)
+
+
+def test_texts_come_from_the_store_too(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(texts, "TextEncoder", no_extraction)
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    member = asked_runs.write_run(tmp_path / "run", "pstp", store, remembers=True)
+    assert member.config.texts
+    assert asking(member).stored
+    with pytest.raises(AssertionError, match="extracted"):
+        asking(member, "Where is the violin?")
+
+
+def test_the_right_answer_of_a_known_question_is_told(remembering, avst):
+    answer = asking(remembering, "Is there a tuba sound?")
+    place = [name for name, _ in answer.answers].index("yes")
+    assert answer.right == "yes"
+    told = f"right      yes, number {place + 1} with {100 * answer.answers[place][1]:.1f} %"
+    assert answer.lines(2)[4] == told
+    assert asking(remembering, "Is there a cello sound?").right is None
+    assert asking(avst, "Is there a tuba sound?").right is None  # not in a store that is there
+    assert asking(remembering, "Is there a tuba sound?", answer=" No ").right == "no"
+
+
+def test_the_file_is_looked_at_before_anything_is_loaded(pstp, tmp_path, monkeypatch):
+    monkeypatch.setattr("avqa.training.run.Member.load_head", no_extraction)
+    (tmp_path / "text.mp4").write_text("no video at all", encoding="utf-8")
+    with pytest.raises(MediaError, match=r"text\.mp4"):
+        asking(pstp, video=tmp_path / "text.mp4")
+    with pytest.raises(MediaError, match="has no audio stream; expected one"):
+        asking(pstp, video=asked_runs.clip(seconds=1.0, sound_codec=None))
+
+
+def test_zeros_stand_for_the_audio_of_a_silent_video(avst, tmp_path, monkeypatch):
+    run_folders.change_settings(avst, missing="zeros")
+    silent = asked_runs.clip(seconds=1.0, sound_codec=None)
+    seen = []
+    monkeypatch.setattr(
+        "avqa.pipelines.ask.answer.infer",
+        lambda h, q, **o: seen.append(q[0].inputs.audio) or infer(h, q, **o),
+    )
+    first, again = asking(avst, video=silent), asking(avst, video=silent)
+    assert first.notes == ("no audio: zeros stand for it, as in training",)
+    assert (first.made, again.made) == (("vggish/audio",), ())
+    assert first.answers == again.answers
+    assert [tuple(audio.shape) for audio in seen] == [(1, 1, 128)] * 2
+    assert not any(audio.any() for audio in seen)
+    run_folders.change_settings(avst, missing="skip")
+    with pytest.raises(MediaError, match="train with --set missing=zeros, which has zeros stand"):
+        asking(avst, video=silent)  # what was kept is no audio either
+
+
+def test_several_questions_load_everything_once(avst, own_cache, monkeypatch):
+    loaded = []
+    load = Member.load_head
+    monkeypatch.setattr(Member, "load_head", lambda self: loaded.append(self) or load(self))
+    session = Session(avst.path, asked_runs.clip(), "auto", lambda line: None)
+    asked = [session.read(Typed(text)) for text in (ASKED, "Is there a tuba sound?")]
+    first, second = session.answers(asked)
+    (third,) = session.answers([session.read(Typed(ASKED))])
+    assert (len(loaded), len(own_cache)) == (1, 1)
+    assert [one.made for one in (first, second, third)] == [("vggish/audio",), (), ()]
+    assert first.answers == third.answers == asking(avst).answers
+    assert second.answers == asking(avst, "Is there a tuba sound?").answers != first.answers
 
 
 @pytest.fixture
@@ -441,6 +546,7 @@ def test_what_is_printed(avst):
         "question   Is there a violin sound? ",
         "answer     two         70.0 %",
         "           seventeen   20.0 %",
+        "right      yes, which is no answer of this head",
         "looked at  seconds 1 (60 %), 3 (35 %), 0 (5 %); frames 25 %, audio 75 %",
         "note       a note",
         "time       2.0 s; vggish/audio extracted",
