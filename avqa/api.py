@@ -271,6 +271,7 @@ def ask(
     question: str,
     *,
     choices: Sequence[str] = (),
+    answer: str | None = None,
     device: str = "auto",
     say: Say = _silent,
 ) -> Answer:
@@ -284,6 +285,7 @@ def ask(
         video: one video file.
         question: in the words of the head's data set.
         choices: options of a multiple choice.
+        answer: the right one, if it is known.
         device: ``auto`` (the run's kind, if it is here), ``cpu`` or ``cuda``.
         say: gets progress lines.
 
@@ -295,7 +297,7 @@ def ask(
     from avqa.pipelines.ask import answer as asking
 
     return asking.ask(
-        asking.AskOptions(Path(run), Path(video), question, tuple(choices), device), say
+        asking.AskOptions(Path(run), Path(video), question, tuple(choices), device, answer), say
     )
 
 

@@ -1,4 +1,4 @@
-"""`avqa ask`: one question about one video, answered by a trained head."""
+"""`avqa ask`: questions about one video, answered by a trained head."""
 
 from __future__ import annotations
 
