@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
 from avqa.training.scoring import answer_texts
 
-RANDOM_WEIGHTS = "RANDOM WEIGHTS"
-_MEAN_NOTHING = "the features come from seeded random weights and mean nothing"
+_RANDOM_WEIGHTS = "RANDOM WEIGHTS: the features come from seeded random weights and mean nothing"
 MOST_SECONDS = 4
 """Seconds named in the answer's lines."""
 NEARLY_EVEN = 1.2
@@ -175,7 +174,7 @@ class Session:
     def __init__(self, run: Path, video: Path, device: str, say: Say) -> None:
         """Load the head and look at the file; features are made for the first question."""
         self._video, self._say = video, say
-        self._started = time.monotonic()
+        started = time.monotonic()
         self._member = member = chosen_member(run, say)
         if not video.is_file():
             raise no_file(video)
@@ -194,6 +193,7 @@ class Session:
         ids = store.video_ids if store and self._stored else ()
         self._reading = Reading(member, self._head, self._video_id, ids)
         self._rows: VideoRows | None = None
+        self._loading = time.monotonic() - started
 
     def read(self, typed: Typed) -> Asked:
         """A question as the head reads it; nothing is made for it yet.
@@ -204,17 +204,19 @@ class Session:
         return self._reading.read(typed)
 
     def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
-        """Answer questions, one after the other."""
+        """Answer questions, one after the other; the first one's time holds the loading."""
+        started, self._loading = time.monotonic() - self._loading, 0.0
         texts = self._texts.of([one.question for one in asked])
         made: tuple[str, ...] = ()
         if self._rows is None:
             self._rows = self._read_rows()
             made = self._rows.made
             if self._member.config.weights.startswith("random:"):
-                self._say(f"{RANDOM_WEIGHTS}: {_MEAN_NOTHING}")
+                self._say(_RANDOM_WEIGHTS)
         for one in asked:
-            yield self._answer(one, texts, self._rows, made)
-            made, self._started = (), time.monotonic()
+            answer = self._answer(one, texts, self._rows, made)
+            yield replace(answer, wall_seconds=time.monotonic() - started)
+            made, started = (), time.monotonic()
 
     def _read_rows(self) -> VideoRows:
         if self._stored is None:
@@ -247,7 +249,7 @@ class Session:
             crop=self._recipe.crop,
             notes=(*silence, *asked.notes),
             made=made,
-            wall_seconds=time.monotonic() - self._started,
+            wall_seconds=0.0,
             stored=self._stored is not None,
         )
 

@@ -27,6 +27,8 @@ MOST_SHOWN = 8
 """Answers drawn."""
 INSIDE_ABOVE = 0.68
 """Probability from which the number stands in its bar."""
+ROOM = 12
+"""Percent that the number of a bar takes up; it makes way for the line of guessing."""
 MOST_LEVEL = 10
 """Words whose names stand side by side; more are turned."""
 
@@ -151,19 +153,18 @@ def _answer_axes(axes: Any, page: Page) -> None:
         RIGHT if name == page.right else PICTURE if name == best else "#c9ced3" for name, _ in shown
     ]
     axes.barh(places, [100 * p for _, p in shown], color=colours, height=0.7)
+    guess = 100 / len(page.answers)
     for place, (name, p) in enumerate(shown):
+        end = guess if 100 * p < guess < 100 * p + ROOM else 100 * p
         text = f"{100 * p:.1f} %{', right' if name == page.right else ''}"
         inside = p > INSIDE_ABOVE
         side = {"ha": "right" if inside else "left", "color": "white" if inside else "black"}
-        axes.text(
-            100 * p + (-1.5 if inside else 1.5), place, text, va="center", fontsize=10, **side
-        )
+        axes.text(end + (-1.5 if inside else 1.5), place, text, va="center", fontsize=10, **side)
     names = [textwrap.shorten(name, 28, placeholder=" …") for name, _ in shown]
     axes.set_yticks(list(places), names, fontsize=11, parse_math=False)
     for label, (name, _) in zip(axes.get_yticklabels(), shown, strict=True):
         label.set_color(RIGHT if name == page.right else "black")
     axes.invert_yaxis()
-    guess = 100 / len(page.answers)
     axes.axvline(guess, color="black", linestyle="--", linewidth=1, zorder=0.5)
     axes.set(xlim=(0, 100), xticks=[0, 25, 50, 75, 100])
     axes.set_xlabel(f"probability (%); dashed: guessing, {guess:.1f} %", fontsize=9)
