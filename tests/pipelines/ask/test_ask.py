@@ -453,6 +453,10 @@ def test_options_are_what_is_answered(tmp_path, store, monkeypatch):
     assert dict(answer.answers) == pytest.approx(dict(swapped.answers), abs=1e-6)
     assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-6)
     assert len({p for _, p in answer.answers}) == 3
+    inline = asking(member, f"{ASKED} | the cat | a loud dog|nobody", answer="A  loud dog")
+    assert (inline.answers, inline.right) == (answer.answers, "a loud dog")
+    with pytest.raises(ConfigError, match="answer='x' is none of choices=.'the cat', 'nobody'.; "):
+        asking(member, choices=("the cat", "nobody"), answer="x")
 
 
 def row(template, slots, modality="Audio", kind="Counting"):
