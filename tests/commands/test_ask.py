@@ -179,7 +179,9 @@ def test_questions_of_a_file_are_answered_one_after_the_other(blind, video, tmp_
     typed = "\n".join(["", rows[0]["question"], "Wer?", rows[1]["question"]])
     code, out, err = avqa("ask", blind, video, "--top", 2, typed=typed)
     assert (code, parts(out)) == (2, text)
-    assert err.startswith("avqa: no word of the question is known to this head: 'Wer'")
+    first, last = err.splitlines()
+    assert first.startswith("avqa: no word of the question is known to this head: 'Wer'")
+    assert last.startswith("avqa: 1 of 3 questions cannot be asked; expected none; the lines above")
 
 
 def test_a_file_with_questions_that_cannot_be_read_is_refused_whole(blind, video, tmp_path):
