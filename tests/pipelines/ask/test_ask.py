@@ -10,14 +10,13 @@ import torch
 from helpers.questions import asking as questions_asked
 from helpers.runs import asked_runs, run_folders
 
-from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders
 from avqa.pipelines.ask import features, texts
-from avqa.pipelines.ask.answer import Answer, AskOptions, Session, ask
+from avqa.pipelines.ask.answer import AskOptions, Session, ask
 from avqa.pipelines.ask.cache import AskCache
-from avqa.pipelines.ask.question import Kind, Typed, kind_of
+from avqa.pipelines.ask.question import Typed
 from avqa.pipelines.extraction.single import VideoWarning
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
@@ -459,56 +458,6 @@ def test_options_are_what_is_answered(tmp_path, store, monkeypatch):
         asking(member, choices=("the cat", "nobody"), answer="x")
 
 
-def row(template, slots, modality="Audio", kind="Counting"):
-    text = template
-    for slot in slots:
-        text = text.replace(text[text.index("<") : text.index(">") + 1], slot, 1)
-    return Question(
-        key=text,
-        question_id=None,
-        video_id="1",
-        split="train",
-        text=text,
-        words=tuple(text.split()),
-        modality=modality,
-        kind=kind,
-        template=template,
-        slots=slots,
-        answer="yes",
-    )
-
-
-TRAINING = [
-    row("Is there a <Object> sound? ", ("violin",)),
-    row("Is there a <Object> sound? ", ("tuba",)),
-    row("Is there a <Object> sound? ", ("piano",), "Visual", "Counting"),
-    row("What is <BA> the <Object> (now)?", ("before", "flute"), "Audio-Visual", "Temporal"),
-]
-
-
-def test_the_type_is_that_of_the_training_questions():
-    found = kind_of("Is there a flute sound", TRAINING)
-    assert found == Kind("Audio", "Counting", "Is there a <Object> sound? ", ("flute",))
-    found = kind_of("What is before the tuba (now)", TRAINING)
-    assert (found.modality, found.kind) == ("Audio-Visual", "Temporal")
-    assert found.slots == ("before", "tuba")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Is there a before sound",  # a word of another slot
-        "Is there a kazoo sound",
-        "is there a flute sound",
-        "Is there a flute sound now",
-        "Is there a big flute sound",
-        "What is before the tuba now",
-    ],
-)
-def test_questions_of_no_training_form_have_no_type(text):
-    assert kind_of(text, TRAINING) is None
-
-
 def test_how_the_type_was_found_is_told(tmp_path, store):
     member = asked_runs.write_run(tmp_path / "mcd", "mcd", store)
     answer = asking(member, "Is there a tuba sound?")
@@ -524,55 +473,3 @@ def test_how_the_type_was_found_is_told(tmp_path, store):
     )
     (note,) = asking(member, "Is there a tuba sound?").notes
     assert note.startswith("type of the question: left empty, the training questions are gone: ")
-
-
-def answer_of(avst, evidence, num_rows=4):
-    return Answer(
-        video=asked_runs.clip(),
-        question=TRAINING[0],
-        member=avst,
-        answers=(("two", 0.7), ("seventeen", 0.2), ("x", 0.1)),
-        evidence={name: np.array(value) for name, value in evidence.items()},
-        words=(),
-        num_rows=num_rows,
-        settings=None,
-        crop=None,
-        notes=("a note",),
-        made=("vggish/audio",),
-        wall_seconds=2.04,
-    )
-
-
-def test_what_is_printed(avst):
-    weights = {"seconds": [0.05, 0.6, 0.0, 0.35], "modality": [0.25, 0.75]}
-    assert answer_of(avst, weights).lines(2) == [
-        f"video      {asked_runs.clip()} (4 seconds of it looked at)",
-        "question   Is there a violin sound? ",
-        "answer     two         70.0 %",
-        "           seventeen   20.0 %",
-        "right      yes, which is no answer of this head",
-        "looked at  seconds 1 (60 %), 3 (35 %), 0 (5 %); frames 25 %, audio 75 %",
-        "note       a note",
-        "time       2.0 s; vggish/audio extracted",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("evidence", "num_rows", "line"),
-    [
-        ({}, 4, "this head does not tell which seconds"),
-        ({}, None, "the question alone"),
-        ({"seconds": [0.25, 0.26, 0.24, 0.25]}, 4, "4 seconds, nearly alike"),
-        ({"seconds": [1.0]}, 1, "1 second, nearly alike"),
-        ({"seconds": [0.0, 1.0]}, 2, "second 1 (100 %)"),
-    ],
-)
-def test_where_it_looked(avst, evidence, num_rows, line):
-    assert answer_of(avst, evidence, num_rows).looked_at() == line
-
-
-def test_seconds_are_those_of_the_video(tmp_path, store):
-    member = asked_runs.write_run(tmp_path / "run", "avst", store, settings={"stride_seconds": 6})
-    answer = answer_of(member, {"seconds": [0.0, 0.0, 0.9, 0.1]})
-    assert answer.looked_at() == "seconds 12 (90 %), 18 (10 %)"
-    assert answer.lines(1)[0].endswith("(4 seconds of it looked at, one in 6)")
