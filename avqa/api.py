@@ -347,6 +347,7 @@ def ask(
     question: str,
     *,
     choices: Sequence[str] = (),
+    answer: str | None = None,
     device: str = "auto",
     say: Say = _silent,
 ) -> Answer:
@@ -360,6 +361,7 @@ def ask(
         video: one video file.
         question: in the words of the head's data set.
         choices: options of a multiple choice.
+        answer: the right one, if it is known.
         device: ``auto`` (the run's kind, if it is here), ``cpu`` or ``cuda``.
         say: gets progress lines.
 
@@ -376,6 +378,7 @@ def ask(
         text_of("question", question),
         names_of("choices", choices),
         device,
+        answer,
     )
     return asking.ask(options, say)
 

@@ -1,7 +1,8 @@
-"""`avqa ask`: a question about a video, answered by a trained head."""
+"""`avqa ask`: questions about a video, answered by a trained head."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,37 +10,73 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
+from avqa.telling.terminal import is_typed, typed_lines
 
 
 @reports_errors
 def ask(
     run: Annotated[Path, typer.Argument(help="Folder of `avqa train-head`, or a member of it.")],
     video: Annotated[Path, typer.Argument(help="One video file.")],
-    question: Annotated[str, typer.Argument(help="In quotes, as the training questions are put.")],
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            help="In quotes, as the training questions are put; without, questions are read from"
+            " the terminal or a pipe, one a line."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers printed.")] = 5,
     explain: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures and numbers of where the head looked."),
+        typer.Option(
+            help="Folder for pictures and numbers of where the head looked; of several questions"
+            " one folder each in it."
+        ),
     ] = None,
     choice: Annotated[
         list[str] | None,
         typer.Option(help="An option of a multiple choice; give it once for each."),
     ] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="The right answer, to be marked in the pictures.")
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Questions, one a line; or .csv, .json, .jsonl with question, and if you like"
+            " options, answer, video.",
+        ),
+    ] = None,
     device: option.Device = "auto",
 ) -> None:
-    """Answer a question about any video with a trained head, and show where it looked.
+    """Answer questions about any video with a trained head, and show where it looked.
 
+    Features come from the run's store if it has the video, else they are made as the run's were.
     --device auto is the kind of device that made the run's features, if it is here.
 
     Example: avqa ask runs/pstp clip.mp4 "How many instruments are sounding in the video?"
     """
-    from avqa.pipelines.ask import answer as asking
+    from avqa.pipelines.ask import asking
     from avqa.pipelines.ask import explain as explaining
 
     if explain is not None:
         explaining.prepare_folder(explain)
-    options = asking.AskOptions(run, video, question, tuple(choice or ()), device)
-    answer = asking.ask(options, say)
-    typer.echo("\n".join(answer.lines(top)))
-    if explain is not None:
-        typer.echo(f"explained  {explaining.explain(answer, explain)[0]}")
+    request = asking.Request(
+        run=run,
+        video=video,
+        question=question,
+        choices=tuple(choice or ()),
+        answer=answer,
+        questions=questions,
+        device=device,
+    )
+    lines = typed_lines("question> ", say)
+    found = asking.answers(request, lines, say, typed=is_typed())
+    for number, answered in enumerate(found, 1):
+        told = answered.lines(top)
+        # The video is named once.
+        typer.echo("\n".join(["", *told[1:]] if number > 1 else told))
+        if explain is not None:
+            folder = explain if question is not None else explain / f"question-{number:04d}"
+            typer.echo(f"explained  {explaining.explain(answered, folder)[0]}")
+        sys.stdout.flush()

@@ -22,7 +22,7 @@ from avqa.store.format import layout, schema
 from avqa.store.format.arrays import impossible
 from avqa.store.format.columns import REBUILD, read_column
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
-from avqa.store.format.records import Status, removed
+from avqa.store.format.records import Fingerprint, Status, removed
 from avqa.store.format.schema import length_name, status_name
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
@@ -304,6 +304,16 @@ class FeatureStore(StoreViews):
             f" {advice.format(store=shlex.quote(str(self.path)))}"
         )
 
+    def zero_rows(self, feature: str, count: int) -> NDArray[Any]:
+        """So many rows of zeros in a feature's shape and stored dtype: ``[count, *shape]``.
+
+        Raises:
+            UnknownName: the store has no such feature.
+        """
+        self._check_feature(feature)
+        array = self._array(feature)
+        return np.zeros((count, *array.shape[2:]), array.dtype)
+
     def _values(self, what: str, command: str, read: Callable[[], Any]) -> NDArray[Any]:
         """What zarr reads: its errors mean damage unless they are the machine's."""
         with reading(what):
@@ -471,6 +481,12 @@ class FeatureStore(StoreViews):
             found = {row: lost_rows_in(of_row) for row, of_row in reports.items()}
             self._lost = {row: rows for row, rows in found.items() if rows}
         return self._lost
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Id → what tells the file that a video's newest record was made from."""
+        of_row = Ledger(self.path / "ledger").fingerprints()
+        rows = {name: self._rows[name] for name in self.video_ids}
+        return {name: of_row[row] for name, row in rows.items() if row in of_row}
 
     def _read_reports(self) -> dict[int, list[dict[str, Any]]]:
         if self._reports is None:

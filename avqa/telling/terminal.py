@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -90,6 +90,33 @@ def wants_colour() -> bool:
     """Whether standard output is a terminal, and nobody asked for none (https://no-color.org)."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in {"", "dumb"}
     return output_width() is not None and not plain
+
+
+def is_typed() -> bool:
+    """Whether a person types what comes through standard input."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def typed_lines(prompt: str, say: Callable[[str], None]) -> Iterator[str]:
+    """Lines of standard input that are not empty; where they are typed, the first empty one ends.
+
+    The prompt does not get into a result that goes to a file.
+    """
+    if not is_typed():
+        yield from (line for line in sys.stdin or () if line.strip())
+        return
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (lines can be edited, and had back)
+    say("an empty line ends")
+    shown = sys.stdout.isatty()
+    with contextlib.suppress(EOFError):
+        while True:
+            if not shown:
+                typer.echo(prompt, err=True, nl=False)
+            line = input(prompt if shown else "").strip()
+            if not line:
+                return
+            yield line
 
 
 class _Renderable:

@@ -28,6 +28,7 @@ DERIVED = {
     "num_sources": "the data set",
 }
 """Options that nobody chooses → what they follow from."""
+Missing = Literal["error", "skip", "zeros"]
 LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
 """Settings that version 0.1 had not; it did what they are by default."""
 
@@ -58,8 +59,9 @@ class TrainSettings:
     """Seconds of a video that are read; later ones are cut off."""
     split: Literal["official", "video"] = "official"
     """The splits of the files, or new ones that share no video."""
-    missing: Literal["error", "skip"] = "error"
-    """Videos without a needed feature: stop, or leave their questions out."""
+    missing: Missing = "error"
+    """Videos without a needed feature: stop, or leave their questions out; ``zeros`` gives those
+    without audio zero rows of it, and stops for all others."""
     max_answers: int = 1000
     """Most answers of a vocabulary that is built from training questions; the frequent ones."""
     min_answer_count: int = 1

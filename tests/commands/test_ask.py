@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 from helpers.media import clips
@@ -13,12 +17,13 @@ from avqa.extract import weights
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.store.format.recipe_diff import recipe_hash
-from avqa.training.run import RUN
+from avqa.training.fitting import curves
+from avqa.training.run import RUN, Member
 
 
-def avqa(*arguments):
+def avqa(*arguments, typed=None):
     """Run a command in this process: (exit code, stdout, stderr)."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
     return done.exit_code, done.stdout, done.stderr
 
 
@@ -145,3 +150,132 @@ def test_weights_that_are_not_there_are_5(hearing, video, tmp_path, monkeypatch)
     code, _, err = avqa("ask", hearing.path, video, "Is there a violin sound?")
     assert code == 5
     assert err.startswith("avqa: weights vggish are missing; expected vggish.safetensors; ")
+
+
+def parts(out):
+    """What is printed of each question, without the time."""
+    return [block.splitlines()[:-1] for block in out.rstrip("\n").split("\n\n")]
+
+
+def test_questions_of_a_file_are_answered_one_after_the_other(blind, video, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "avqa.pipelines.ask.explain.explain",
+        lambda answer, folder: drawn.append((answer.right, folder)) or [folder / "it.png"],
+    )
+    rows = [
+        {"question": "Is there a violin sound?", "answer": "yes"},
+        {"question": "Where is the flute?"},
+    ]
+    (tmp_path / "asked.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "asked.txt").write_text("\n".join(row["question"] for row in rows))
+    why = tmp_path / "why"
+    given = ("--top", 2, "--questions")
+    code, out, err = avqa("ask", blind, video, *given, tmp_path / "asked.json", "--explain", why)
+    assert (code, err) == (0, "")
+    first, second = (block.splitlines() for block in out.rstrip("\n").split("\n\n"))
+    assert first[:2] == [f"video      {video}", "question   Is there a violin sound"]
+    assert first[4].startswith("right      yes, number ")
+    assert second[0] == "question   Where is the flute"
+    assert second[-1] == f"explained  {why / 'question-0002' / 'it.png'}"
+    assert drawn == [("yes", why / "question-0001"), (None, why / "question-0002")]
+    one = avqa("ask", blind, video, "Where is the flute?", "--top", 2)[1]
+    assert parts(one)[0][1:] == second[:-2]
+    text = parts(avqa("ask", blind, video, *given, tmp_path / "asked.txt")[1])
+    assert text == [[*first[:4], first[5]], second[:-2]]
+    typed = "\n".join(["", rows[0]["question"], "Wer?", rows[1]["question"]])
+    code, out, err = avqa("ask", blind, video, "--top", 2, typed=typed)
+    assert (code, parts(out)) == (2, text)
+    first, last = err.splitlines()
+    assert first.startswith("avqa: no word of the question is known to this head: 'Wer'")
+    assert last.startswith("avqa: 1 of 3 questions cannot be asked; expected none; the lines above")
+
+
+def test_a_file_with_questions_that_cannot_be_read_is_refused_whole(blind, video, tmp_path):
+    (tmp_path / "asked.txt").write_text("Is there a violin sound?\nWer spielt?\n?\n")
+    code, out, err = avqa("ask", blind, video, "--questions", tmp_path / "asked.txt")
+    assert (code, out) == (2, "")
+    assert "asked.txt': 2 of 3 cannot be asked: line=2: no word of the question is known" in err
+    assert "; line=3: the question is empty; expected words" in err
+
+
+def test_mistakes_of_several_questions(blind, video, tmp_path):
+    for arguments, message in (
+        (("Who?", "--questions", tmp_path / "q"), "avqa: question='Who?' and questions="),
+        (("--answer", "yes"), "avqa: answer='yes' without a question; expected one; "),
+        (("--questions", tmp_path / "q"), "avqa: no such file: questions="),
+        ((), "avqa: no question came through standard input; expected one a line; "),
+    ):
+        code, out, err = avqa("ask", blind, video, *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert err.startswith(message)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
+def test_a_terminal_is_asked_for_questions(blind, video):
+    """As typed at a real one: a mistake is told and the next question taken; an empty line ends."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "avqa", "ask", str(blind), str(video), "--top", "1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=theirs, stdout=pipe, stderr=pipe, text=True) as process:
+        os.close(theirs)
+        os.write(ours, b"Is there a violin sound?\nWer?\nWhere is the flute?\n\n")
+        out, err = process.communicate(timeout=120)
+    os.close(ours)
+    assert process.returncode == 0, err
+    assert [block[-2].split()[0] for block in parts(out)] == ["answer", "answer"]
+    assert "question   Where is the flute" in out
+    assert "avqa: no word of the question is known to this head: 'Wer'" in err
+    assert "an empty line ends" in err
+
+
+def test_silent_clips_are_trained_on_and_asked_about(tmp_path, monkeypatch, kept_weights):
+    """Every command as typed: clips, one without audio, to a run that answers about that one."""
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    names = ("birds", "street", "cafe")
+    (tmp_path / "clips").mkdir()
+    rows = ["video,question,answer,split"]
+    for name, split, codec in zip(
+        names, ("train", "val", "test"), ("aac", None, "aac"), strict=True
+    ):
+        clip = clips.cached_clip(f"{name}.mp4", seconds=1.0, fps=4, sound_codec=codec)
+        shutil.copy(clip, tmp_path / "clips")
+        rows += [f"{name}.mp4,Is it {word}?,{word},{split}" for word in ("loud", "low")]
+    (tmp_path / "own.csv").write_text("\n".join(rows), encoding="utf-8")
+    store, run, silent = (tmp_path / name for name in ("store", "run", "clips/street.mp4"))
+    features = ("--features", "vggish/audio,resnet18/map", "--weights", "random:0")
+    where = ("--videos", tmp_path / "clips", "--out", store, "--scheduler", "sync")
+    assert avqa("extract", *where, *features)[0] == 0
+    chosen = ("width=8", "epochs=1", "stride_seconds=1", "device=cpu", "question=lstm")
+    given = [part for value in chosen for part in ("--set", value)]
+    given += ["--store", store, "--dataset", "custom", "--annotations", tmp_path / "own.csv"]
+    code, _, err = avqa("train-head", "avst", *given, "--out", run)
+    assert code == 4
+    assert "or have zeros stand for their audio with --set missing=zeros" in err
+    drawn = []
+    real = curves.curves
+    monkeypatch.setattr(curves, "curves", lambda *given: drawn.append(given) or real(*given))
+    code, _, err = avqa("train-head", "avst", *given, "--out", run, "--set", "missing=zeros")
+    assert code == 0, err
+    floor = curves.Marks(1.0, "template floor", random_weights=True)
+    only = Member.load(run / "question_only" / "seed-0").result.val_accuracy
+    assert {title: marks for _, title, marks in drawn} == {
+        "avst default seed 0": dataclasses.replace(floor, question_only=only),
+        "avst question_only seed 0": dataclasses.replace(floor, random_weights=False),
+    }
+    assert "1 of 3 videos have no audio: zeros stand for it (missing=zeros)" in err
+    code, _, err = avqa("evaluate", run, "--split", "val")
+    assert code == 0, err
+    code, out, err = avqa("ask", run, silent, "Is it low?", "--top", 1)
+    assert code == 0, err
+    assert "right      low, number " in out
+    assert "note       no audio: zeros stand for it, as in training" in out
+    assert out.endswith("; features from the store\n")
+    store.rename(tmp_path / "gone")
+    code, again, err = avqa("ask", run, silent, "Is it low?", "--top", 1)
+    assert code == 0, err
+    assert again.endswith("; vggish/audio, resnet18/map extracted\n")
+    answer = next(line for line in out.splitlines() if line.startswith("answer"))
+    assert answer in again

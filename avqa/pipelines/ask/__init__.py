@@ -1,8 +1,10 @@
-"""`avqa ask`: one question about one video, answered by a trained head.
+"""`avqa ask`: questions about one video, answered by a trained head.
 
-- ``answer``: the whole way, from run, video and words to an answer
-- ``question``: the words, as the head's training questions were
-- ``features``: the video's features in the run's recipe, kept by ``cache``
+- ``answer``: the whole way, from run, video and words to answers
+- ``asking``: one question, many of a file, or what is typed
+- ``question``: the words, as the head's training questions were; ``asked_file`` reads many
+- ``stored``: the video as the run's store has it
+- ``features``, ``texts``: else its features in the run's recipe, kept by ``cache``
 - ``explain``: where the head looked; ``heat`` draws over the frames, ``plots`` over time
 """
 

@@ -1,10 +1,10 @@
-"""`avqa ask`: one question about one video, answered by a trained head."""
+"""`avqa ask`: questions about one video, answered by a trained head."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.datasets._parts.question import Question
+from avqa.datasets.custom import normal_answer
 from avqa.errors import ConfigError
 from avqa.extract.settings import Settings
 from avqa.heads import Evidence, Head
 from avqa.pipelines.ask.cache import AskCache
-from avqa.pipelines.ask.features import asked_texts, video_recipe, video_rows
-from avqa.pipelines.ask.question import asked_question
-from avqa.telling import html
+from avqa.pipelines.ask.features import (
+    VideoRows,
+    VideoToExtract,
+    no_file,
+    recorded_recipe,
+    video_recipe,
+)
+from avqa.pipelines.ask.question import Asked, Reading, Typed
+from avqa.pipelines.ask.stored import run_store, stored_video
+from avqa.pipelines.ask.texts import Texts
+from avqa.store.reader import TextReader
+from avqa.telling import Say, html, silent
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
@@ -45,6 +55,8 @@ class AskOptions:
     """Options of a multiple choice."""
     device: str = "auto"
     """Of the features: ``auto`` is the kind that made the run's, where it is there."""
+    answer: str | None = None
+    """The right answer, if it is known."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,6 +82,8 @@ class Answer:
     made: tuple[str, ...]
     """Features that were extracted for this question, not kept from an earlier one."""
     wall_seconds: float
+    stored: bool = False
+    """Whether the features are those of the run's store."""
 
     @property
     def stride(self) -> int:
@@ -83,17 +97,15 @@ class Answer:
             rows += f", one in {self.stride})" if self.stride > 1 else ")"
         width = max(len(name) for name, _ in self.answers[:top])
         shown = [f"{name:<{width}}  {100 * p:5.1f} %" for name, p in self.answers[:top]]
-        kept = f"{', '.join(self.made)} extracted" if self.made else "features kept from before"
-        if not self.member.config.features:
-            kept = "no features needed"
         return [
             f"video      {self.video}{rows}",
             f"question   {self.question.text}",
             f"answer     {shown[0]}",
             *(f"           {line}" for line in shown[1:]),
+            *([f"right      {self._told_right()}"] if self.right is not None else []),
             f"looked at  {self.looked_at()}",
             *(f"note       {note}" for note in self.notes),
-            f"time       {self.wall_seconds:.1f} s; {kept}",
+            f"time       {self.wall_seconds:.1f} s; {self._origin()}",
         ]
 
     def __repr__(self) -> str:
@@ -111,7 +123,39 @@ class Answer:
         )
 
     def _marks(self) -> list[str]:
-        return [RANDOM] if self.member.config.weights.startswith("random:") else []
+        return [RANDOM] if self.random_weights else []
+
+    @property
+    def right(self) -> str | None:
+        """The right answer in the head's words; as it was given if the head has no such one."""
+        question = self.question
+        if question.choice is not None:
+            return question.choices[question.choice]
+        if question.answer is None:
+            return None
+        wanted = normal_answer(question.answer)
+        found = (name for name, _ in self.answers if normal_answer(name) == wanted)
+        return next(found, question.answer)
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the features mean nothing, see `MemberConfig.weights`."""
+        return self.member.config.weights.startswith("random:")
+
+    def _told_right(self) -> str:
+        names = [name for name, _ in self.answers]
+        if self.right not in names:
+            return f"{self.right}, which is no answer of this head"
+        place = names.index(self.right)
+        return f"{self.right}, number {place + 1} with {100 * self.answers[place][1]:.1f} %"
+
+    def _origin(self) -> str:
+        """Where the features come from."""
+        if not self.member.config.features:
+            return "no features needed"
+        if self.stored:
+            return "features from the store"
+        return f"{', '.join(self.made)} extracted" if self.made else "features kept from before"
 
     def looked_at(self) -> str:
         """Seconds and modality in one line."""
@@ -135,58 +179,115 @@ def _seconds(count: int) -> str:
     return f"{count} second{'s' if count > 1 else ''}"
 
 
-def ask(options: AskOptions, say: Callable[[str], None] = lambda line: None) -> Answer:
-    """Answer a question about a video with the features that the run's recipe makes of it.
-
-    ``say`` gets progress and warnings.
+class Session:
+    """A head and a video, loaded once, for any number of questions.
 
     Raises:
-        ConfigError: run, video or question cannot be used.
+        ConfigError: run, video or device cannot be used.
         RunDamaged: a file of the run is damaged, gone or another's.
         RecipeMismatch: features cannot be made here as the run's were.
         MediaError: the video cannot be read, or lacks the audio that the head needs.
         WeightsUnavailable: the run's weights are not at hand.
     """
-    started = time.monotonic()
-    member = chosen_member(options.run, say)
-    if not options.video.is_file():
-        raise ConfigError(f"no such file: video={str(options.video)!r}; expected one video file")
-    head = member.load_head()
-    video_id = options.video.stem
-    asked = asked_question(options.question, options.choices, video_id, member, head)
-    cache = AskCache(say)
-    recipe = video_recipe(member, options.device, say)
-    texts = asked_texts(member, asked.question, options.device, cache, say)
-    rows = video_rows(options.video, recipe, member.config.settings, cache, say)
-    questions = QuestionSet(
-        [asked.question],
-        [video_id],
-        rows,
-        texts,
-        head,
-        vocabulary=member.config.words,
-        training=False,
-    )
-    if member.config.weights.startswith("random:"):
-        say(RANDOM)
-    answers, evidence = _run(head, questions, recipe.settings.device)
-    return Answer(
-        video=options.video,
-        question=asked.question,
-        member=member,
-        answers=answers,
-        evidence=evidence,
-        words=_words(asked.question, head),
-        num_rows=len(next(iter(rows.fields.values()))) if rows.fields else None,
-        settings=recipe.settings,
-        crop=recipe.crop,
-        notes=tuple(asked.notes),
-        made=rows.made,
-        wall_seconds=time.monotonic() - started,
-    )
+
+    def __init__(self, run: Path, video: Path, device: str, say: Say) -> None:
+        """Load the head and look at the file; features are made for the first question."""
+        self._video, self._say = video, say
+        started = time.monotonic()
+        self._member = member = chosen_member(run, say)
+        if not video.is_file():
+            raise no_file(video)
+        cache = AskCache(say)
+        store = run_store(member, say)
+        self._stored = None if store is None else stored_video(video, member, store, say)
+        if self._stored is None:
+            self._recipe = video_recipe(member, device, say)
+            settings = member.config.settings
+            self._file = VideoToExtract(video, self._recipe, settings, cache, say)
+        else:
+            self._recipe = recorded_recipe(member, device)
+        self._head = member.load_head()
+        self._texts = Texts(member, device, cache, store, say)
+        self._video_id = self._stored.video_id if self._stored else video.stem
+        ids = store.video_ids if store and self._stored else ()
+        self._reading = Reading(member, self._head, self._video_id, ids)
+        self._rows: VideoRows | None = None
+        self._loading = time.monotonic() - started
+
+    def read(self, typed: Typed) -> Asked:
+        """A question as the head reads it; nothing is made for it yet.
+
+        Raises:
+            ConfigError: it cannot be read, or its options are not those that the head needs.
+        """
+        return self._reading.read(typed)
+
+    def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
+        """Answer questions, one after the other; the first one's time holds the loading."""
+        started, self._loading = time.monotonic() - self._loading, 0.0
+        texts = self._texts.of([one.question for one in asked])
+        made: tuple[str, ...] = ()
+        if self._rows is None:
+            self._rows = self._read_rows()
+            made = self._rows.made
+            if self._member.config.weights.startswith("random:"):
+                self._say(RANDOM)
+        for one in asked:
+            answer = self._answer(one, texts, self._rows, made)
+            yield replace(answer, wall_seconds=time.monotonic() - started)
+            made, started = (), time.monotonic()
+
+    def _read_rows(self) -> VideoRows:
+        if self._stored is None:
+            return self._file.rows()
+        return VideoRows(self._stored.fields, silent=self._stored.silent)
+
+    def _answer(
+        self, asked: Asked, texts: TextReader | None, rows: VideoRows, made: tuple[str, ...]
+    ) -> Answer:
+        questions = QuestionSet(
+            [asked.question],
+            [self._video_id],
+            rows,
+            texts,
+            self._head,
+            vocabulary=self._member.config.words,
+            training=False,
+        )
+        answers, evidence = _run(self._head, questions, self._recipe.settings.device)
+        silence = ("no audio: zeros stand for it, as in training",) if rows.silent else ()
+        return Answer(
+            video=self._video,
+            question=asked.question,
+            member=self._member,
+            answers=answers,
+            evidence=evidence,
+            words=_words(asked.question, self._head),
+            num_rows=len(next(iter(rows.fields.values()))) if rows.fields else None,
+            settings=self._recipe.settings,
+            crop=self._recipe.crop,
+            notes=(*silence, *asked.notes),
+            made=made,
+            wall_seconds=0.0,
+            stored=self._stored is not None,
+        )
 
 
-def chosen_member(path: Path, say: Callable[[str], None] = lambda line: None) -> Member:
+def ask(options: AskOptions, say: Say = silent) -> Answer:
+    """Answer a question about a video with the features that the run's recipe makes of it.
+
+    ``say`` gets progress and warnings.
+
+    Raises:
+        ConfigError, RunDamaged, RecipeMismatch, MediaError, WeightsUnavailable: as `Session`.
+    """
+    session = Session(options.run, options.video, options.device, say)
+    asked = session.read(Typed(options.question, options.choices, options.answer))
+    (answer,) = session.answers([asked])
+    return answer
+
+
+def chosen_member(path: Path, say: Say = silent) -> Member:
     """The member that a path names: the member itself, or the first seed of the default variant.
 
     Raises:

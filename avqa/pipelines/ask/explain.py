@@ -26,10 +26,11 @@ from PIL import Image
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.pipelines.ask.answer import Answer
-from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
+from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of, with_mark
 from avqa.pipelines.ask.plots import Page, TimeView, draw_page, draw_time, spectrum_of
 from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, write_frames
 from avqa.store.places.files import storage_errors, write_atomic, write_json
+from avqa.training.fitting.curves import RANDOM_MARK
 
 NUM_PICTURES = 4
 PICTURES = "frames"
@@ -100,13 +101,20 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         time=view,
         pictures=[(_caption(answer, row), image) for row, image in zip(rows, drawn, strict=True)],
         footer=_footer(answer, rows, strongest),
+        right=answer.right,
+        words=_words(answer),
+        modality=_modality(answer),
+        random_weights=answer.random_weights,
     )
+    if answer.random_weights:
+        drawn = [with_mark(image, RANDOM_MARK) for image in drawn]
     with storage_errors(str(folder)):
         earlier = _earlier_pictures(folder)
         files = _write_frames(folder / PICTURES, rows, drawn)
         named = [str(file.relative_to(folder)) for file in files]
         numbers = _numbers(answer, seconds, rows, index) | {"pictures": named}
-        write_atomic(folder / "time.png", draw_time(view, page.question), durable=False)
+        time = draw_time(view, page.question, random_weights=page.random_weights)
+        write_atomic(folder / "time.png", time, durable=False)
         write_atomic(folder / "explanation.png", draw_page(page), durable=False)
         write_json(folder / NUMBERS, numbers, durable=False)
         for name in earlier - set(named):
@@ -141,6 +149,18 @@ def _curves(answer: Answer) -> dict[str, NDArray[np.float64]]:
     if not curves and "seconds" in answer.evidence:
         curves["attention"] = answer.evidence["seconds"]
     return curves
+
+
+def _words(answer: Answer) -> list[tuple[str, float]]:
+    """Each word and its weight; none of a head that does not weigh them."""
+    weights = answer.evidence.get("words", np.zeros(0))
+    return list(zip(answer.words, weights.tolist(), strict=False))
+
+
+def _modality(answer: Answer) -> tuple[float, float] | None:
+    """Shares of frames and audio."""
+    found = answer.evidence.get("modality")
+    return None if found is None else (float(found[0]), float(found[1]))
 
 
 def _drawn(answer: Answer, rows: list[_Row]) -> tuple[list[Image.Image], float | None]:
@@ -200,7 +220,7 @@ def _numbers(
 ) -> dict[str, Any]:
     """Content of ``explanation.json``."""
     config, found = answer.member.config, answer.evidence
-    modality, maps = found.get("modality"), found.get("patches")
+    modality, maps = _modality(answer), found.get("patches")
 
     def at(name: str, row: int) -> Any:
         return found[name][row].tolist() if name in found else None
@@ -213,14 +233,11 @@ def _numbers(
         "variant": config.variant,
         "seed": config.seed,
         "answers": [{"answer": name, "probability": p} for name, p in answer.answers],
+        "right": answer.right,
+        "random_weights": answer.random_weights,
         "notes": list(answer.notes),
-        "modality": None
-        if modality is None
-        else {"pictures": float(modality[0]), "sound": float(modality[1])},
-        "words": [
-            {"word": word, "weight": float(weight)}
-            for word, weight in zip(answer.words, found.get("words", ()), strict=False)
-        ],
+        "modality": None if modality is None else {"pictures": modality[0], "sound": modality[1]},
+        "words": [{"word": word, "weight": weight} for word, weight in _words(answer)],
         "shown_seconds": [row.second for row in rows],
         "patch_grid": _grid(answer, maps, index),
         "rows": [

@@ -1,9 +1,9 @@
-"""Features of one video and of texts, made exactly as those that a run was trained on."""
+"""Features of one video, made exactly as those that a run was trained on."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avqa.datasets._parts.question import Question, text_key
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders, weights
+from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.encoders import Device
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import settings_from
 from avqa.extract.settings import Settings
-from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, tokenise
-from avqa.machine import choose_device, give_memory_back
+from avqa.machine import choose_device
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
-from avqa.pipelines.questions.encode import distinct_texts
 from avqa.store.format.recipe_diff import diff_features, recipe_hash, require_same
 from avqa.telling import Bar
 from avqa.training.run import Member
@@ -56,7 +54,7 @@ class VideoRecipe:
     def crop(self) -> str | None:
         """How frames are fitted into the square that the patches divide; None if not known."""
         name = self.names.get("patch")
-        crop = None if name is None else self.recipes[name]["encoder"].get("crop")
+        crop = None if name is None else self.recipes[name].get("encoder", {}).get("crop")
         return crop if crop in CROPS else None
 
 
@@ -104,6 +102,23 @@ def video_recipe(member: Member, asked_device: str, say: Say) -> VideoRecipe:
     return VideoRecipe(names, recipes, settings)
 
 
+def recorded_recipe(member: Member, asked_device: str) -> VideoRecipe:
+    """How the features of a run were made, wherever that was.
+
+    The settings are those of one of them, of frames if there are any: they are drawn by them.
+    """
+    entries = member.config.features
+    stored = {str(entry["name"]): dict(entry["recipe"]) for entry in entries.values()}
+    device = device_for(asked_device, stored.values())
+    names = {field: str(entry["name"]) for field, entry in entries.items()}
+    shown = next((names[f] for f in ("patch", "frame", "audio") if f in names), None)
+    if shown is None or "imported" in stored[shown]:
+        settings = Settings(features=())
+    else:
+        settings = settings_from({shown: stored[shown]})
+    return VideoRecipe(names, stored, replace(settings, device=device))
+
+
 def compare(stored: Recipes, here: Recipes, run: Path, say: Say) -> None:
     """Refuse recipes that differ in more than the machine; warn of that.
 
@@ -132,66 +147,116 @@ class VideoRows:
     fields: dict[str, Tensor]
     made: tuple[str, ...] = ()
     """Features that were extracted now, not kept from before."""
+    silent: bool = False
+    """Whether zeros stand for its audio."""
 
     def read(self, video_id: str) -> dict[str, Tensor]:
         """The rows, whatever the video is called."""
         return self.fields
 
 
-def video_rows(
-    video: Path, recipe: VideoRecipe, settings: TrainSettings, cache: AskCache, say: Say
-) -> VideoRows:
-    """Rows 0, s, 2s, … of a video's first seconds, extracted or as kept before.
+class VideoToExtract:
+    """A video file whose features are extracted, or were kept when they were before."""
 
-    Raises:
-        ConfigError: there is no such file.
-        MediaError: it cannot be read, or has no audio where audio is needed.
-    """
-    print_of = fingerprint(str(video)) if video.is_file() else None
-    if print_of is None:
-        raise ConfigError(
-            f"no such file: video={str(video)!r}; expected one video file that can be read"
-        )
-    content = (print_of.size, print_of.quick_hash)
-    paths = {
-        name: cache.path("video", content, recipe_hash(made), settings.max_seconds)
-        for name, made in recipe.recipes.items()
-    }
-    found: dict[str, NDArray[Any] | None] = {n: cache.read(path) for n, path in paths.items()}
-    missing = tuple(name for name, values in found.items() if values is None)
-    if missing:
-        say(f"extracting {', '.join(missing)}")
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", VideoWarning)
-            chosen = replace(recipe.settings, features=missing)
-            made = _extract(video, chosen, settings.max_seconds, say)
-        for warning in told:
-            say(f"warning: {warning.message}")
-        for name in missing:
-            cache.write(paths[name], made[name])
-            found[name] = made[name]
-    fields = {}
-    for field, name in recipe.names.items():
-        values = found[name]
-        assert values is not None
-        rows = torch.from_numpy(values[:: settings.stride_seconds])
-        fields[field] = rows.flatten(1, -2) if field == "patch" else rows
-    return VideoRows(fields, missing)
+    def __init__(
+        self, video: Path, recipe: VideoRecipe, settings: TrainSettings, cache: AskCache, say: Say
+    ) -> None:
+        """Find what is kept, and open the file if anything has to be extracted.
+
+        Raises:
+            ConfigError: there is no such file.
+            MediaError: it cannot be read, or has no audio where audio is needed.
+        """
+        self._video, self._recipe, self._settings = video, recipe, settings
+        self._cache, self._say = cache, say
+        print_of = fingerprint(str(video)) if video.is_file() else None
+        if print_of is None:
+            raise no_file(video)
+        content = (print_of.size, print_of.quick_hash)
+        self._paths = {
+            name: cache.path("video", content, recipe_hash(made), settings.max_seconds)
+            for name, made in recipe.recipes.items()
+        }
+        self._found = {n: cache.read(path) for n, path in self._paths.items()}
+        if not self._found or any(values is None for values in self._found.values()):
+            self._open()
+        for values in self._found.values():
+            if values is not None and _is_silence(values):
+                self._require_zeros()
+
+    def _open(self) -> None:
+        """A look at the file that costs little, before networks are loaded."""
+        with DecoderProcess(self._recipe.settings.decoder) as decoder:
+            header = decoder.probe(str(self._video), self._recipe.settings, Limits())
+        if not header.has_audio and "audio" in self._recipe.names:
+            self._require_zeros()
+
+    def _require_zeros(self) -> None:
+        """Raises MediaError if the head was not trained to do without audio."""
+        if self._settings.missing != "zeros":
+            raise MediaError(
+                "no_sound",
+                f"video {str(self._video)!r} has no audio stream; expected one: the head was"
+                f" trained with {self._recipe.names['audio']}; ask about a video with audio, or"
+                " train with --set missing=zeros, which has zeros stand for it",
+            )
+
+    def rows(self) -> VideoRows:
+        """Rows 0, s, 2s, … of the video's first seconds.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        missing = tuple(name for name, values in self._found.items() if values is None)
+        if missing:
+            self._say(f"extracting {', '.join(missing)}")
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", VideoWarning)
+                chosen = replace(self._recipe.settings, features=missing)
+                made = _extract(self._video, chosen, self._settings.max_seconds, self._say)
+            for warning in told:
+                self._say(f"warning: {warning.message}")
+            for name in missing:
+                self._cache.write(self._paths[name], made[name])
+                self._found[name] = made[name]
+        fields, silent = {}, False
+        for field, name in self._recipe.names.items():
+            values = self._found[name]
+            assert values is not None
+            if _is_silence(values):
+                self._require_zeros()
+                silent = True
+                shape = (len(values), *encoders.tap_of(name).shape)
+                values = np.zeros(shape, self._recipe.settings.dtype)
+            rows = torch.from_numpy(values[:: self._settings.stride_seconds])
+            fields[field] = rows.flatten(1, -2) if field == "patch" else rows
+        return VideoRows(fields, missing, silent)
+
+
+def no_file(video: Path) -> ConfigError:
+    """The refusal of a path that is no file."""
+    return ConfigError(
+        f"no such file: video={str(video)!r}; expected one video file that can be read"
+    )
+
+
+def _silence(rows: int) -> NDArray[Any]:
+    """What is kept for the audio of a video that has none: rows without numbers."""
+    return np.zeros((rows, 0), np.float16)
+
+
+def _is_silence(values: NDArray[Any]) -> bool:
+    return values.shape[1:] == (0,)
 
 
 def _extract(video: Path, settings: Settings, max_rows: int, say: Say) -> dict[str, NDArray[Any]]:
-    """Features of one video in the stored type."""
+    """Features of one video in the stored type; `_silence` for those of audio that it has not."""
     with VideoExtractor(settings, Limits()) as extractor, Bar(say, extractor.shown):
         arrays = extractor.extract(video, max_rows)
-    absent = [name for name in settings.features if name not in arrays]
-    if absent:
-        raise MediaError(
-            "no_sound",
-            f"video {str(video)!r} has no audio stream; expected one: the head was trained with"
-            f" {', '.join(absent)}; ask about a video with audio",
-        )
     return {
         name: stored(arrays[name], settings.dtype, f"video {str(video)!r}: {name}")
+        if name in arrays
+        else _silence(len(arrays["pts"][:max_rows]))
         for name in settings.features
     }
 
@@ -209,95 +274,3 @@ def stored(values: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]:
             "overflow", f"{what} has a value beyond {dtype}; expected finite ones", stage="encode"
         )
     return found
-
-
-@dataclass(frozen=True)
-class AskedTexts:
-    """Features of a few texts, read as from a store: see `FeatureStore.read_texts`."""
-
-    values: dict[str, dict[str, NDArray[Any]]]
-    """Text feature → key of a text → its array."""
-    ends: dict[str, int]
-    """Key of a text → position of its end-of-text token."""
-
-    @property
-    def text_features(self) -> tuple[str, ...]:
-        """Names of the text features."""
-        return tuple(self.values)
-
-    def eot(self, text: str) -> int:
-        """Position of a text's end-of-text token."""
-        return self.ends[self._key(text)]
-
-    def read_texts(self, texts: Sequence[str], feature: str) -> NDArray[Any]:
-        """One feature of these texts, or of the texts with these keys: ``[n, *shape]``."""
-        return np.stack([self.values[feature][self._key(text)] for text in texts])
-
-    def _key(self, text: str) -> str:
-        return text if text in self.ends else text_key(text)
-
-
-def asked_texts(
-    member: Member, question: Question, asked_device: str, cache: AskCache, say: Say
-) -> AskedTexts | None:
-    """CLIP's features of a question and its options by the run's recipe; None if it needs none.
-
-    Raises:
-        RecipeMismatch: the recipe cannot be the run's.
-        WeightsUnavailable: the run's weights are not at hand.
-        ConfigError: there is no such device.
-    """
-    run = {name: dict(entry["recipe"]) for name, entry in member.config.texts.items()}
-    if not run:
-        return None
-    first = next(iter(run.values()))
-    described = str(first["weights"][ENCODER]["source"])
-    source = weights.resolve(
-        described if described.startswith("random:") else "pretrained", [ENCODER]
-    )
-    settings = TextSettings(
-        mark=first["text"]["mark"],
-        precision=first["compute"]["precision"],
-        dtype=first["storage"]["dtype"],
-        device=device_for(asked_device, run.values()),
-    )
-    here = {feature: text_recipe(feature, settings, source) for feature in run}
-    compare(run, here, member.path, say)
-    contents, _ = distinct_texts([question], settings.mark)
-    paths = {
-        (feature, key): cache.path("text", content, recipe_hash(recipe))
-        for feature, recipe in here.items()
-        for key, content in contents.items()
-    }
-    found = {place: cache.read(path) for place, path in paths.items()}
-    tokens, ends = tokenise(list(contents.values()))
-    if any(values is None for values in found.values()):
-        encoder = TextEncoder(settings, weights.load_state(ENCODER, source))
-        rows = {f: stored(x, settings.dtype, f) for f, x in _encoded(encoder, tokens, ends).items()}
-        del encoder
-        give_memory_back()
-        for place, key in enumerate(contents):
-            for feature in here:
-                found[feature, key] = rows[feature][place]
-                cache.write(paths[feature, key], rows[feature][place])
-    by_feature: dict[str, dict[str, NDArray[Any]]] = {feature: {} for feature in here}
-    for (feature, key), values in found.items():
-        assert values is not None
-        by_feature[feature][key] = values
-    return AskedTexts(by_feature, dict(zip(contents, ends.tolist(), strict=True)))
-
-
-def _encoded(
-    encoder: TextEncoder, tokens: NDArray[np.int64], ends: NDArray[np.int64]
-) -> dict[str, NDArray[np.float32]]:
-    """Text feature → [n, *shape] float32."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as `avqa questions`: numbers do not depend on the cores
-    try:
-        parts = [
-            encoder.encode(tokens[i : i + encoder.batch], ends[i : i + encoder.batch])
-            for i in range(0, len(tokens), encoder.batch)
-        ]
-    finally:
-        torch.set_num_threads(before)
-    return {f"{ENCODER}/{tap}": np.concatenate([part[tap] for part in parts]) for tap in parts[0]}

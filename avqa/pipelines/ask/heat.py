@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
+
+from avqa.training.fitting.curves import RED
 
 LONG_SIDE = 640
 """Pixels of the longer side of a drawn picture, whatever size the video has."""
@@ -17,6 +19,10 @@ STRONGEST = 0.75
 LEAST_SCALE = 2.0
 """Weight, times the number of patches, that gets full colour at least: where all patches weigh
 nearly alike nothing may look strong."""
+
+
+MARK_SIZE, LEAST_SIZE = 18, 7
+"""Points of the letters of a mark, where there is room for them, and at least."""
 
 
 class Box(NamedTuple):
@@ -104,3 +110,17 @@ def _colours(strength: NDArray[np.float64]) -> NDArray[np.float64]:
     # The palest third of the scale hardly shows on a picture, the darkest end looks black.
     rgb: NDArray[np.float64] = colormaps[COLOURS](0.3 + 0.55 * strength)[..., :3] * 255
     return rgb
+
+
+def with_mark(picture: Image.Image, text: str) -> Image.Image:
+    """A picture with a line over its upper edge, as wide as that."""
+    drawn = picture.copy()
+    canvas = ImageDraw.Draw(drawn)
+    size = MARK_SIZE
+    font = ImageFont.load_default(size)
+    while canvas.textlength(text, font) > picture.width - 2 * MARK_SIZE and size > LEAST_SIZE:
+        size -= 1
+        font = ImageFont.load_default(size)
+    canvas.rectangle([0, 0, picture.width, 2 * size], fill=RED)
+    canvas.text((picture.width / 2, size), text, fill="white", font=font, anchor="mm")
+    return drawn

@@ -18,10 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avqa.training.fitting.curves import RANDOM_MARK, RED
+
 SOUND, PICTURE, BOTH, CHOSEN = "#2a6fbb", "#e07b1f", "#5b6770", "#f2c94c"
 DPI = 110
+RIGHT = "#2e7d32"
 MOST_SHOWN = 8
 """Answers drawn."""
+INSIDE_ABOVE = 0.68
+"""Probability from which the number stands in its bar."""
+ROOM = 12
+"""Percent that the number of a bar takes up; it makes way for the line of guessing."""
+MOST_LEVEL = 10
+"""Words whose names stand side by side; more are turned."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,18 @@ class Page:
     question: str
     subtitle: str
     answers: Sequence[tuple[str, float]]
-    """Answer → probability, the best first."""
+    """All answers → probability, the best first."""
     time: TimeView
     pictures: Sequence[tuple[str, Image.Image]]
     """Caption → picture, in the order of time."""
     footer: str
+    right: str | None = None
+    """The right answer, if it is known."""
+    words: Sequence[tuple[str, float]] = ()
+    """Word → its weight in the question; empty for a head that does not weigh them."""
+    modality: tuple[float, float] | None = None
+    """Shares of frames and audio; None for a head that has none."""
+    random_weights: bool = False
 
 
 def spectrum_of(path: Path) -> Spectrum:
@@ -77,29 +93,34 @@ def spectrum_of(path: Path) -> Spectrum:
     return Spectrum(decibels.clip(-60, 0), len(samples) / rate, rate / 2000)
 
 
-def draw_time(view: TimeView, title: str) -> bytes:
+def draw_time(view: TimeView, title: str, *, random_weights: bool = False) -> bytes:
     """``time.png``."""
-    figure = _figure(9, 3.8)
+    figure = _figure(9, 4.0 if random_weights else 3.8)
     _time_axes(figure, figure.add_gridspec(2, 1, height_ratios=[3, 2]), view)
-    figure.suptitle(_wrapped(title, 90), fontsize=11, parse_math=False)
+    lines = [_wrapped(title, 90), *([RANDOM_MARK] if random_weights else [])]
+    colour = RED if random_weights else "black"
+    figure.suptitle("\n".join(lines), fontsize=11, color=colour, parse_math=False)
     return _png(figure)
 
 
 def draw_page(page: Page) -> bytes:
-    """``explanation.png``: the question, its answers, attention over time, the pictures."""
+    """``explanation.png``: question, answers, attention over time and words, the pictures."""
     lines = _wrapped(page.question, 90)
     shape = max((image.height / image.width for _, image in page.pictures), default=0.5)
     columns = max(4, len(page.pictures))
-    figure = _figure(12, 4.2 + 0.25 * lines.count("\n") + 11.8 / columns * shape)
+    shares = 1.0 * bool(page.words or page.modality) + 0.5 * (len(page.words) > MOST_LEVEL)
+    below = 11.8 / columns * shape
+    figure = _figure(12, 4.2 + shares + 0.25 * lines.count("\n") + below)
     figure.suptitle(lines, fontsize=15, fontweight="bold", x=0.01, ha="left", parse_math=False)
-    parts = figure.add_gridspec(3, 1, height_ratios=[0.1, 2.8, 11.8 / columns * shape + 0.3])
-    head = figure.add_subplot(parts[0])
-    head.axis("off")
-    head.text(0, 0.5, page.subtitle, fontsize=10, color=BOTH, va="center", parse_math=False)
+    heights = [0.1, 2.8, *([shares] if shares else []), below + 0.3]
+    parts = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    _head_axes(figure.add_subplot(parts[0]), page)
     top = parts[1].subgridspec(1, 2, width_ratios=[1, 1.7], wspace=0.05)
-    _answer_axes(figure.add_subplot(top[0]), page.answers)
+    _answer_axes(figure.add_subplot(top[0]), page)
     _time_axes(figure, top[1].subgridspec(2, 1, height_ratios=[3, 2]), page.time)
-    bottom = parts[2].subgridspec(1, columns, wspace=0.02)
+    if shares:
+        _share_axes(figure, parts[2], page)
+    bottom = parts[len(heights) - 1].subgridspec(1, columns, wspace=0.02)
     for place, (caption, image) in enumerate(page.pictures):
         axes = figure.add_subplot(bottom[place])
         axes.imshow(np.asarray(image), interpolation="antialiased")
@@ -109,21 +130,95 @@ def draw_page(page: Page) -> bytes:
     return _png(figure)
 
 
-def _answer_axes(axes: Any, answers: Sequence[tuple[str, float]]) -> None:
-    shown = list(answers[:MOST_SHOWN])
+def _head_axes(axes: Any, page: Page) -> None:
+    axes.axis("off")
+    axes.text(0, 0.5, page.subtitle, fontsize=10, color=BOTH, va="center", parse_math=False)
+    if page.random_weights:
+        place = {"x": 1, "y": 0.5, "ha": "right", "va": "center"}
+        axes.text(s=RANDOM_MARK, fontsize=11, fontweight="bold", color=RED, **place)
+
+
+def shown_answers(page: Page) -> list[tuple[str, float]]:
+    """The best answers, and the right one whatever its probability."""
+    late = [pair for pair in page.answers[MOST_SHOWN:] if pair[0] == page.right]
+    return [*page.answers[: MOST_SHOWN - len(late)], *late]
+
+
+def _answer_axes(axes: Any, page: Page) -> None:
+    """Bars from 0 to 100 %, with what each answer gets where nothing tells them apart."""
+    shown = shown_answers(page)
     places = range(len(shown))
-    percents = [100 * probability for _, probability in shown]
-    colours = [PICTURE if place == 0 else "#c9ced3" for place in places]
-    bars = axes.barh(places, percents, color=colours, height=0.7)
-    axes.bar_label(bars, [f"{p:.1f} %" for p in percents], padding=4, fontsize=10)
+    best = page.answers[0][0]
+    colours = [
+        RIGHT if name == page.right else PICTURE if name == best else "#c9ced3" for name, _ in shown
+    ]
+    axes.barh(places, [100 * p for _, p in shown], color=colours, height=0.7)
+    guess = 100 / len(page.answers)
+    for place, (name, p) in enumerate(shown):
+        end = guess if 100 * p < guess < 100 * p + ROOM else 100 * p
+        text = f"{100 * p:.1f} %{', right' if name == page.right else ''}"
+        inside = p > INSIDE_ABOVE
+        side = {"ha": "right" if inside else "left", "color": "white" if inside else "black"}
+        axes.text(end + (-1.5 if inside else 1.5), place, text, va="center", fontsize=10, **side)
     names = [textwrap.shorten(name, 28, placeholder=" …") for name, _ in shown]
     axes.set_yticks(list(places), names, fontsize=11, parse_math=False)
+    for label, (name, _) in zip(axes.get_yticklabels(), shown, strict=True):
+        label.set_color(RIGHT if name == page.right else "black")
     axes.invert_yaxis()
-    axes.set(xlim=(0, max(percents) * 1.28), xticks=[])
-    axes.set_title("answers", fontsize=10, loc="left", color=BOTH)
-    for side in ("top", "right", "bottom"):
+    axes.axvline(guess, color="black", linestyle="--", linewidth=1, zorder=0.5)
+    axes.set(xlim=(0, 100), xticks=[0, 25, 50, 75, 100])
+    axes.set_xlabel(f"probability (%); dashed: guessing, {guess:.1f} %", fontsize=9)
+    axes.tick_params(axis="x", labelsize=9)
+    axes.set_title(_answer_title(page), fontsize=10, loc="left", color=BOTH, parse_math=False)
+    for side_name in ("top", "right"):
+        axes.spines[side_name].set_visible(False)
+    axes.tick_params(axis="y", left=False)
+
+
+def _answer_title(page: Page) -> str:
+    if page.right is None:
+        return "answers"
+    if page.right in dict(page.answers):
+        return "answers (green: the right one)"
+    name = textwrap.shorten(page.right, 28, placeholder=" …")
+    return f"answers; right: {name}, none of this head's"
+
+
+def _share_axes(figure: Any, grid: Any, page: Page) -> None:
+    """Shares of frames and audio beside the words' weights; either may be missing."""
+    both = grid.subgridspec(1, 2, width_ratios=[1, 1.7], wspace=0.05)
+    if page.modality is not None:
+        _modality_axes(figure.add_subplot(both[0]), page.modality)
+    if page.words:
+        _word_axes(figure.add_subplot(both[1]), page.words)
+
+
+def _modality_axes(axes: Any, shares: tuple[float, float]) -> None:
+    left = 0.0
+    for name, share, colour in zip(("frames", "audio"), shares, (PICTURE, SOUND), strict=True):
+        axes.barh(0, 100 * share, left=100 * left, color=colour, height=0.6, label=name)
+        left += share
+    axes.set(xlim=(0, 100), xticks=[0, 25, 50, 75, 100], yticks=[], ylim=(-0.5, 0.5))
+    title = f"shares (%): frames {100 * shares[0]:.0f}, audio {100 * shares[1]:.0f}"
+    axes.set_title(title, fontsize=10, loc="left", color=BOTH)
+    axes.tick_params(labelsize=9)
+    for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.tick_params(left=False)
+
+
+def _word_axes(axes: Any, words: Sequence[tuple[str, float]]) -> None:
+    places = range(len(words))
+    axes.bar(places, [100 * weight for _, weight in words], color=BOTH, width=0.7)
+    names = [textwrap.shorten(word, 14, placeholder="…") or "·" for word, _ in words]
+    turned = {"rotation": 30, "ha": "right"} if len(words) > MOST_LEVEL else {}
+    axes.set_xticks(list(places), names, fontsize=9, parse_math=False, **turned)
+    axes.axhline(100 / len(words), color="black", linestyle="--", linewidth=1)
+    axes.set_title(
+        "weight of each word (%); dashed: an even share", fontsize=10, loc="left", color=BOTH
+    )
+    axes.tick_params(axis="y", labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def _time_axes(figure: Any, grid: Any, view: TimeView) -> None:

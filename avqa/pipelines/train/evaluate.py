@@ -230,7 +230,8 @@ class _Answering:
         self._store = _open([member.config for member in members], path)
         ids = self._store.video_ids
         rows = match_rows(asked, ids).rows
-        names = {name: name for member in members for name in _names(member.config).values()}
+        # Members of one run read a field from one feature, if they read it at all.
+        names = {f: name for member in members for f, name in _names(member.config).items()}
         found = [ids[row] for row in rows if row is not None]
         missing = members[0].config.settings.missing
         usable = VideoFeatures(self._store, names).require(found, missing)
@@ -280,6 +281,7 @@ class _Answering:
                 names,
                 stride_seconds=config.settings.stride_seconds,
                 max_seconds=config.settings.max_seconds,
+                zeros=config.settings.missing == "zeros",
             )
             self._features[key].preload(self._video_ids)
         return self._features[key]

@@ -48,6 +48,11 @@ def pretrain_grounding(
     settings, chosen = resolve("avst", options.assignments, STAGE_ONE)
     if not chosen["spatial"]:
         raise ConfigError("spatial=false; expected spatial=true: there is no grounding to train")
+    if settings.missing == "zeros":
+        raise ConfigError(
+            "missing=zeros; expected error or skip: grounding learns which frames go with audio;"
+            " use --set missing=skip"
+        )
     if options.out.exists():
         raise ConfigError(
             f"out={str(options.out)!r} is there already; expected a new file; choose another --out"

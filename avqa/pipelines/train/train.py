@@ -27,6 +27,7 @@ from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
 from avqa.pipelines.train import mending
 from avqa.pipelines.train.folder import continued, hold, require_recipes, require_vocabulary
+from avqa.pipelines.train.pictures import draw_again, known_marks, marks_of
 from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
@@ -143,7 +144,9 @@ def write_table(out: Path, material: Material) -> ResultTable:
     """Make the table of a run's finished members and publish its three files."""
     test = material.questions.test
     seconds = max(material.store.length(video) for video in set(material.videos(test)))
-    table = result_table(Run.load(out), material.questions.train, test, seconds=seconds)
+    run = Run.load(out)
+    draw_again(run, known_marks(material.questions))
+    table = result_table(run, material.questions.train, test, seconds=seconds)
     texts = {"txt": table.text(), "csv": table.csv(), "md": table.markdown()}
     for ending, text in texts.items():
         path = out / f"table.{ending}"
@@ -213,6 +216,7 @@ class _Training:
         self._material = material
         self._say = say
         self._labels = self._instruments()
+        self._marks = known_marks(material.questions)
         self._features: VideoFeatures | None = None
         self._warned = False
 
@@ -278,6 +282,7 @@ class _Training:
             say=self._say,
             label=label,
             devices=self._options.devices,
+            marks=marks_of(config, self._marks),
         )
         member.save_head(head)
         member.save_result(self._test(member, head, test, fitted, label))
@@ -361,6 +366,7 @@ class _Training:
                 names,
                 stride_seconds=settings.stride_seconds,
                 max_seconds=settings.max_seconds,
+                zeros=settings.missing == "zeros",
             )
             everything = [q for s in material.counts for q in material.questions.of(s)]
             self._features.preload(dict.fromkeys(material.videos(everything)))

@@ -54,11 +54,11 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
         "num_answers": len((vocabulary if vocabulary.answers else MUSIC_AVQA).answers),
         "vocabulary": vocabulary.num_words(type_words="type_tokens" in fields),
     }
-    store, first = material.store, material.questions.train[0]
+    store = material.store
     videos = [field for field in fields if field in VIDEO_FEATURES]
     names = feature_names(videos, settings.visual, settings.audio)
     for field, name in names.items():
-        width = store.read(material.video_ids[first.video_id], name).shape[-1]
+        width = store.zero_rows(name, 1).shape[-1]
         option = "audio_width" if field == "audio" else "visual_width"
         if options.setdefault(option, width) != width:
             raise ConfigError(
@@ -66,6 +66,7 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
                 f"{options[option]} and {width}; expected one width; choose another --set visual"
             )
     if text := next((TEXTS[field] for field in fields if field in TEXTS), None):
+        first = material.questions.train[0]
         options["text_width"] = store.read_text(first.text, text).shape[-1]
     return options
 

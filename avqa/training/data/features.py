@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from avqa.machine import free_memory
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
 from avqa.training.data.memory import shared
+from avqa.training.settings import Missing
 
 AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
 """Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
@@ -113,6 +114,7 @@ class VideoFeatures:
         *,
         stride_seconds: int = 1,
         max_seconds: int = 60,
+        zeros: bool = False,
         budget_bytes: int | None = None,
     ) -> None:
         """Read nothing yet.
@@ -122,12 +124,14 @@ class VideoFeatures:
             names: field of `HeadInput` → feature.
             stride_seconds: every how many seconds a row is taken.
             max_seconds: later seconds are left out.
+            zeros: the audio of a video without any is zeros, in as many rows as it has frames.
             budget_bytes: largest array that `preload` loads; by default a quarter of the free
                 memory.
         """
         self.store = store
         self.names = dict(names)
         self._rows = slice(0, max_seconds, stride_seconds)
+        self._zeros = zeros
         self._budget = budget_bytes
         self._loaded: dict[str, _Loaded] = {}
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
@@ -136,29 +140,40 @@ class VideoFeatures:
         """Leave behind what was kept: another process reads other videos."""
         return self.__dict__ | {"_kept": OrderedDict()}
 
-    def require(
-        self, video_ids: Iterable[str], missing: Literal["error", "skip"]
-    ) -> frozenset[str]:
-        """Those of these videos that have every feature.
+    def require(self, video_ids: Iterable[str], missing: Missing) -> frozenset[str]:
+        """Those of these videos that have every feature; with ``zeros``, or lack audio alone.
 
         Raises:
-            FeatureMissing: with ``error``, if a video lacks one; in any case, if the store has
-                no such feature. Says what to run.
+            FeatureMissing: with ``error`` and ``zeros``, if a video lacks one; in any case, if the
+                store has no such feature. Says what to run.
             UnknownName: the store has no such video.
         """
         self._require_features()
         lacking: dict[str, dict[str, Status]] = {}
         wanted = list(dict.fromkeys(video_ids))
+        silent = self.silent(wanted) if missing == "zeros" else ()
         for video in wanted:
-            states = {name: self.store.status(video, name) for name in self.names.values()}
+            read = {f: n for f, n in self.names.items() if f != "audio" or video not in silent}
+            states = {name: self.store.status(video, name) for name in read.values()}
             bad: dict[str, Status] = {
                 name: state for name, state in states.items() if state != Status.OK
             }
             if bad:
                 lacking[video] = bad
-        if lacking and missing == "error":
+        if lacking and missing != "skip":
             raise FeatureMissing(self._complaint(lacking, len(wanted)))
         return frozenset(video for video in wanted if video not in lacking)
+
+    def silent(self, video_ids: Iterable[str]) -> frozenset[str]:
+        """Those of these videos that have no audio but have frames; none if audio is not read."""
+        name = self.names.get("audio")
+        if name is None:
+            return frozenset()
+        return frozenset(
+            video
+            for video in video_ids
+            if self.store.status(video, name) == Status.ABSENT and self.store.length(video)
+        )
 
     def _require_features(self) -> None:
         absent = [name for name in self.names.values() if name not in self.store.features]
@@ -179,8 +194,15 @@ class VideoFeatures:
         return (
             f"{len(lacking)} of {total} videos lack a needed feature, the first is {video!r}:"
             f" {first}; expected ok; {self._advice(found)} leave these videos' questions out with"
-            " --set missing=skip"
+            f" --set missing=skip{self._zeros_advice(lacking)}"
         )
+
+    def _zeros_advice(self, lacking: Mapping[str, Mapping[str, Status]]) -> str:
+        count = len(self.silent(lacking))
+        if not count:
+            return ""
+        them = "their audio" if count == len(lacking) else f"the audio of {count} of them"
+        return f", or have zeros stand for {them} with --set missing=zeros"
 
     def _advice(self, found: Iterable[tuple[str, Status]]) -> str:
         """What can be done about features with these states, up to the last choice there is."""
@@ -230,8 +252,12 @@ class VideoFeatures:
         return _Loaded(rows, places)
 
     def _read_field(self, video_id: str, field: str) -> Tensor:
-        """``[T, ...]`` from the store."""
-        values = self.store.read(video_id, self.names[field])[self._rows]
+        """``[T, ...]`` from the store, or zeros."""
+        name = self.names[field]
+        if self._zeros and field == "audio" and self.store.status(video_id, name) == Status.ABSENT:
+            values = self.store.zero_rows(name, self.store.length(video_id))[self._rows]
+        else:
+            values = self.store.read(video_id, name)[self._rows]
         rows = torch.from_numpy(np.ascontiguousarray(values))
         # Maps [T, y, x, D] are patches, row by row.
         return rows.flatten(1, -2) if field == "patch" else rows

@@ -112,8 +112,10 @@ def gather(
     vocabulary = choose_vocabulary(dataset, train, settings)
     if fixed is None:
         require_val(in_use, vocabulary)
+    videos = {ids[q.video_id] for q in everything if q.key in kept}
     notes = [
         *questions.notes,
+        *_zeros(len(reader.silent(videos)), len(videos)),
         *_left_out(everything, ids, fixed, len(usable) - len(kept)),
         *vocabulary_notes(in_use, vocabulary, lstm=lstm),
     ]
@@ -129,6 +131,13 @@ def _answerable(question: Question, fixed: Vocabulary | None) -> bool:
     if question.split == "train" and fixed is not None:
         return fixed.teaches(question.answer)
     return question.answer is not None
+
+
+def _zeros(silent: int, videos: int) -> list[str]:
+    """What is told of videos without audio, which ``missing=zeros`` alone lets in."""
+    if not silent:
+        return []
+    return [f"{silent} of {videos} videos have no audio: zeros stand for it (missing=zeros)"]
 
 
 def _left_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,36 @@ from avqa.training.fitting.history import Row, best_epoch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CURVES = "curves.png"
+RANDOM_MARK = "RANDOM WEIGHTS: shows that the program works, and nothing else"
+"""On every picture of numbers that come from features of random weights."""
+RED = "#b3261e"
 
-def draw_curves(path: Path, history: Sequence[Row], title: str) -> None:
+
+@dataclass(frozen=True)
+class Marks:
+    """What the curves are seen against."""
+
+    floor: float | None = None
+    """Accuracy on validation, in [0, 1], of answering without looking."""
+    floor_name: str = "floor"
+    question_only: float | None = None
+    """Accuracy on validation of the head that never looks at the video."""
+    random_weights: bool = False
+
+
+NO_MARKS = Marks()
+
+
+def draw_curves(path: Path, history: Sequence[Row], title: str, marks: Marks = NO_MARKS) -> None:
     """Write `curves` as a PNG file."""
     picture = io.BytesIO()
-    curves(history, title).savefig(picture, format="png")
+    curves(history, title, marks).savefig(picture, format="png")
     with storage_errors(str(path)):
         write_atomic(path, picture.getvalue(), durable=False)
 
 
-def curves(history: Sequence[Row], title: str) -> Figure:
+def curves(history: Sequence[Row], title: str, marks: Marks = NO_MARKS) -> Figure:
     """Loss and accuracy of training and validation over the epochs, the best epoch marked.
 
     Without pyplot: no global state, no display.
@@ -30,7 +51,7 @@ def curves(history: Sequence[Row], title: str) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
     epochs = [row["epoch"] for row in history]
     best = best_epoch(history)
     for place, (name, scale, unit) in enumerate((("loss", 1, ""), ("accuracy", 100, " (%)"))):
@@ -39,8 +60,25 @@ def curves(history: Sequence[Row], title: str) -> Figure:
             values = [scale * row[f"{split}_{name}"] for row in history]
             axes.plot(epochs, values, marker=".", label=words)
         axes.axvline(best, color="gray", linestyle=":", label=f"best epoch {best}")
+        if name == "accuracy":
+            for label, value, style in _levels(marks):
+                axes.axhline(100 * value, color="black", linestyle=style, linewidth=1, label=label)
         axes.set(xlabel="epoch", ylabel=name + unit)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-    figure.suptitle(title)
+        axes.legend(fontsize="small")
+    if marks.random_weights:
+        figure.suptitle(f"{title}\n{RANDOM_MARK}", color=RED)
+    else:
+        figure.suptitle(title)
     return figure
+
+
+def _levels(marks: Marks) -> list[tuple[str, float, str]]:
+    """Label, accuracy and line style of what the head has to clear."""
+    found = []
+    if marks.floor is not None:
+        found.append((f"{marks.floor_name} {100 * marks.floor:.1f} %", marks.floor, "--"))
+    if marks.question_only is not None:
+        only = marks.question_only
+        found.append((f"question-only {100 * only:.1f} %", only, "-."))
+    return found

@@ -20,7 +20,7 @@ from avqa.training.data.batch import Batch
 from avqa.training.data.batches import make_loader
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.checkpoints import Checkpoints, identity
-from avqa.training.fitting.curves import draw_curves
+from avqa.training.fitting.curves import CURVES, NO_MARKS, Marks, draw_curves
 from avqa.training.fitting.history import METRICS, Row, best_epoch, mean_waiting, write_metrics
 from avqa.training.fitting.task import Task
 from avqa.training.settings import TrainSettings
@@ -53,6 +53,7 @@ def fit(
     say: Callable[[str], None],
     label: str,
     devices: int = 1,
+    marks: Marks = NO_MARKS,
 ) -> FitResult:
     """Train a head and leave it, in evaluation mode on the CPU, with its best epoch's weights.
 
@@ -70,6 +71,7 @@ def fit(
         say: prints one line of progress.
         label: begins every line.
         devices: GPUs, or processes on the CPU, that divide every batch among them.
+        marks: what the picture of the curves shows beside them.
 
     Raises:
         DatasetError: no question of ``val`` has an answer that the head can give.
@@ -103,7 +105,7 @@ def fit(
         head.cpu()
         if history:
             write_metrics(folder / METRICS, history)
-            draw_curves(folder / "curves.png", history, label)
+            draw_curves(folder / CURVES, history, label, marks)
     head.load_state_dict(checkpoints.load_best(history))
     head.eval()
     return _result(history)

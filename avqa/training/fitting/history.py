@@ -36,3 +36,15 @@ def write_metrics(path: Path, history: Sequence[Row]) -> None:
     writer.writerows(history)
     with storage_errors(str(path)):
         write_atomic(path, text.getvalue().encode("ascii"))
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """What `write_metrics` wrote; nothing where there is no such file.
+
+    Raises:
+        ValueError: it is another file.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="ascii", newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

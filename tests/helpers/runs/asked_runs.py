@@ -84,8 +84,11 @@ def extracted(folder):
     return FeatureStore(folder / "store")
 
 
-def write_run(root, head, store, *, settings=None, **options):
-    """A run of one untrained member over the features of ``store``."""
+def write_run(root, head, store, *, settings=None, remembers=False, **options):
+    """A run of one untrained member over the features of ``store``.
+
+    Unless it ``remembers``, it names a store that is gone, so that features are made anew.
+    """
     sizes = {k: v for k, v in SIZES.items() if k in heads.load(head).Options.__dataclass_fields__}
     chosen, defaults = resolve(head)
     chosen = dataclasses.replace(chosen, visual="clip_vit_b32", **(settings or {}))
@@ -99,7 +102,7 @@ def write_run(root, head, store, *, settings=None, **options):
         features=features,
         texts=texts,
         weights=source,
-        store=str(store.path),
+        store=str(store.path) if remembers else "/nowhere/store",
         annotations=str(store.path.parent / "annotations"),
     )
     config = dataclasses.replace(config, options=options)

@@ -208,3 +208,10 @@ def write_three_videos(folder: Path) -> None:
     write_store(folder / "store", videos)
     for split, video in zip(("train", "val", "test"), videos, strict=True):
         write(folder / "annotations" / f"avqa-{split}.json", [music_row(video_id=video)])
+
+
+def change_settings(member: Member, **changes: Any) -> None:
+    """Change settings in a member's ``config.json``."""
+    value = read_json(member.path / "config.json")
+    value["settings"] |= changes
+    write_json(member.path / "config.json", value)

@@ -1,8 +1,6 @@
 """Asking about a video: the same numbers as in training, kept features, and what is refused."""
 
-import dataclasses
 import json
-import re
 import shutil
 import warnings
 
@@ -10,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 from helpers.questions import asking as questions_asked
-from helpers.runs import asked_runs
+from helpers.runs import asked_runs, run_folders
 
-from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.vocabulary import ANSWERS
 from avqa.errors import ConfigError, MediaError, RecipeMismatch
 from avqa.extract import encoders
-from avqa.pipelines.ask import features
-from avqa.pipelines.ask.answer import Answer, AskOptions, ask
+from avqa.pipelines.ask import features, texts
+from avqa.pipelines.ask.answer import AskOptions, Session, ask
 from avqa.pipelines.ask.cache import AskCache
-from avqa.pipelines.ask.question import Kind, kind_of
+from avqa.pipelines.ask.question import Typed
 from avqa.pipelines.extraction.single import VideoWarning
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
 from avqa.training.fitting.fit import infer
+from avqa.training.run import Member
 from avqa.training.scoring import predictions
 
 ASKED = "Where is the loudest instrument?"
@@ -110,8 +108,112 @@ def test_a_video_of_the_store_gets_the_answer_of_training(
     told = predictions(questions, infer(member.load_head(), questions, batch_size=4, device="cpu"))
     assert answer.answers[0][0] == told[0].prediction
     assert answer.answers[0][1] == pytest.approx(told[0].probability, abs=1e-5)
+    assert not answer.stored
     assert {name for name, _ in answer.answers} == set(ANSWERS)
     assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture
+def remembering(tmp_path, store):
+    """``avst`` whose store is there."""
+    alone = {"modalities": "aq", "spatial": False}
+    settings = {"stride_seconds": 1}
+    return asked_runs.write_run(
+        tmp_path / "own", "avst", store, settings=settings, remembers=True, **alone
+    )
+
+
+def no_extraction(*_):
+    raise AssertionError("extracted")
+
+
+def test_features_come_from_the_store_by_the_files_content(
+    remembering, store, tmp_path, monkeypatch
+):
+    for name in ("VideoToExtract", "video_recipe"):
+        monkeypatch.setattr(f"avqa.pipelines.ask.answer.{name}", no_extraction)
+    answer = asking(remembering)
+    questions = trained_on(remembering, store)
+    head = remembering.load_head()
+    told = predictions(questions, infer(head, questions, batch_size=1, device="cpu"))
+    assert answer.answers[0] == (told[0].prediction, pytest.approx(told[0].probability, abs=1e-6))
+    assert answer.stored
+    assert answer.lines(1)[-1].endswith(" s; features from the store")
+    shutil.copy(asked_runs.clip(), tmp_path / "renamed.mp4")
+    assert asking(remembering, video=tmp_path / "renamed.mp4").answers == answer.answers
+    with (tmp_path / "renamed.mp4").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(AssertionError, match="extracted"):
+        asking(remembering, video=tmp_path / "renamed.mp4")
+
+
+def test_a_store_of_another_recipe_is_not_used(remembering):
+    asked_runs.edit(remembering, "audio", lambda recipe: recipe["decoder"].update(version="1.0"))
+    with pytest.raises(RecipeMismatch):
+        asking(remembering)
+
+
+def test_texts_come_from_the_store_too(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(texts, "TextEncoder", no_extraction)
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    member = asked_runs.write_run(tmp_path / "run", "pstp", store, remembers=True)
+    assert member.config.texts
+    assert asking(member).stored
+    with pytest.raises(AssertionError, match="extracted"):
+        asking(member, "Where is the violin?")
+
+
+def test_the_right_answer_of_a_known_question_is_told(remembering, avst):
+    answer = asking(remembering, "Is there a tuba sound?")
+    place = [name for name, _ in answer.answers].index("yes")
+    assert answer.right == "yes"
+    told = f"right      yes, number {place + 1} with {100 * answer.answers[place][1]:.1f} %"
+    assert answer.lines(2)[4] == told
+    assert asking(remembering, "Is there a cello sound?").right is None
+    assert asking(avst, "Is there a tuba sound?").right is None  # not in a store that is there
+    assert asking(remembering, "Is there a tuba sound?", answer=" No ").right == "no"
+
+
+def test_the_file_is_looked_at_before_anything_is_loaded(pstp, tmp_path, monkeypatch):
+    monkeypatch.setattr("avqa.training.run.Member.load_head", no_extraction)
+    (tmp_path / "text.mp4").write_text("no video at all", encoding="utf-8")
+    with pytest.raises(MediaError, match=r"text\.mp4"):
+        asking(pstp, video=tmp_path / "text.mp4")
+    with pytest.raises(MediaError, match="has no audio stream; expected one"):
+        asking(pstp, video=asked_runs.clip(seconds=1.0, sound_codec=None))
+
+
+def test_zeros_stand_for_the_audio_of_a_silent_video(avst, tmp_path, monkeypatch):
+    run_folders.change_settings(avst, missing="zeros")
+    silent = asked_runs.clip(seconds=1.0, sound_codec=None)
+    seen = []
+    monkeypatch.setattr(
+        "avqa.pipelines.ask.answer.infer",
+        lambda h, q, **o: seen.append(q[0].inputs.audio) or infer(h, q, **o),
+    )
+    first, again = asking(avst, video=silent), asking(avst, video=silent)
+    assert first.notes == ("no audio: zeros stand for it, as in training",)
+    assert (first.made, again.made) == (("vggish/audio",), ())
+    assert first.answers == again.answers
+    assert [tuple(audio.shape) for audio in seen] == [(1, 1, 128)] * 2
+    assert not any(audio.any() for audio in seen)
+    run_folders.change_settings(avst, missing="skip")
+    with pytest.raises(MediaError, match="train with --set missing=zeros, which has zeros stand"):
+        asking(avst, video=silent)  # what was kept is no audio either
+
+
+def test_several_questions_load_everything_once(avst, own_cache, monkeypatch):
+    loaded = []
+    load = Member.load_head
+    monkeypatch.setattr(Member, "load_head", lambda self: loaded.append(self) or load(self))
+    session = Session(avst.path, asked_runs.clip(), "auto", lambda line: None)
+    asked = [session.read(Typed(text)) for text in (ASKED, "Is there a tuba sound?")]
+    first, second = session.answers(asked)
+    (third,) = session.answers([session.read(Typed(ASKED))])
+    assert (len(loaded), len(own_cache)) == (1, 1)
+    assert [one.made for one in (first, second, third)] == [("vggish/audio",), (), ()]
+    assert first.answers == third.answers == asking(avst).answers
+    assert second.answers == asking(avst, "Is there a tuba sound?").answers != first.answers
 
 
 @pytest.fixture
@@ -119,7 +221,7 @@ def own_cache(tmp_path, monkeypatch):
     """An empty cache, and an extraction that gives ever larger numbers at once."""
     extractions = []
 
-    def extract(video, settings, max_rows):
+    def extract(video, settings, max_rows, say):
         extractions.append((settings.features, max_rows))
         value = 0.1 * len(extractions)
         shapes = {name: encoders.tap_of(name).shape for name in settings.features}
@@ -131,7 +233,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_second_question_extracts_nothing(pstp, avst, own_cache, monkeypatch):
-    monkeypatch.setattr(features, "TextEncoder", questions_asked.FakeEncoder)
+    monkeypatch.setattr(texts, "TextEncoder", questions_asked.FakeEncoder)
     monkeypatch.setattr(questions_asked.FakeEncoder, "sizes", encoded := [])
     first = asking(pstp)
     assert len(first.made) == 3
@@ -263,7 +365,7 @@ def test_a_mark_of_the_run_reaches_the_text(pstp, monkeypatch):
         tokenised.extend(texts)
         raise Stop
 
-    monkeypatch.setattr(features, "tokenise", tokenise)
+    monkeypatch.setattr(texts, "tokenise", tokenise)
     with pytest.raises(Stop):
         asking(pstp, "Where is it ? ")
     assert tokenised == ["Where is it?"]
@@ -276,7 +378,8 @@ def test_a_video_without_sound(avst):
     assert refused.value.reason == "no_sound"
     assert str(refused.value) == (
         f"video {str(silent)!r} has no audio stream; expected one: the head was trained with"
-        " vggish/audio; ask about a video with audio"
+        " vggish/audio; ask about a video with audio, or train with --set missing=zeros, which has"
+        " zeros stand for it"
     )
 
 
@@ -342,63 +445,17 @@ def test_options_belong_to_heads_that_choose(avst, tmp_path, store):
 
 def test_options_are_what_is_answered(tmp_path, store, monkeypatch):
     member = asked_runs.write_run(tmp_path / "choosing", "question_only", store, answer="choices")
-    monkeypatch.setattr(features, "TextEncoder", questions_asked.FakeEncoder)
+    monkeypatch.setattr(texts, "TextEncoder", questions_asked.FakeEncoder)
     answer = asking(member, choices=("the cat", "a loud dog", "nobody"))
     swapped = asking(member, choices=("nobody", "the cat", "a loud dog"))
     assert [name for name, _ in answer.answers] == [name for name, _ in swapped.answers]
     assert dict(answer.answers) == pytest.approx(dict(swapped.answers), abs=1e-6)
     assert sum(p for _, p in answer.answers) == pytest.approx(1, abs=1e-6)
     assert len({p for _, p in answer.answers}) == 3
-
-
-def row(template, slots, modality="Audio", kind="Counting"):
-    text = template
-    for slot in slots:
-        text = text.replace(text[text.index("<") : text.index(">") + 1], slot, 1)
-    return Question(
-        key=text,
-        question_id=None,
-        video_id="1",
-        split="train",
-        text=text,
-        words=tuple(text.split()),
-        modality=modality,
-        kind=kind,
-        template=template,
-        slots=slots,
-        answer="yes",
-    )
-
-
-TRAINING = [
-    row("Is there a <Object> sound? ", ("violin",)),
-    row("Is there a <Object> sound? ", ("tuba",)),
-    row("Is there a <Object> sound? ", ("piano",), "Visual", "Counting"),
-    row("What is <BA> the <Object> (now)?", ("before", "flute"), "Audio-Visual", "Temporal"),
-]
-
-
-def test_the_type_is_that_of_the_training_questions():
-    found = kind_of("Is there a flute sound", TRAINING)
-    assert found == Kind("Audio", "Counting", "Is there a <Object> sound? ", ("flute",))
-    found = kind_of("What is before the tuba (now)", TRAINING)
-    assert (found.modality, found.kind) == ("Audio-Visual", "Temporal")
-    assert found.slots == ("before", "tuba")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Is there a before sound",  # a word of another slot
-        "Is there a kazoo sound",
-        "is there a flute sound",
-        "Is there a flute sound now",
-        "Is there a big flute sound",
-        "What is before the tuba now",
-    ],
-)
-def test_questions_of_no_training_form_have_no_type(text):
-    assert kind_of(text, TRAINING) is None
+    inline = asking(member, f"{ASKED} | the cat | a loud dog|nobody", answer="A  loud dog")
+    assert (inline.answers, inline.right) == (answer.answers, "a loud dog")
+    with pytest.raises(ConfigError, match="answer='x' is none of choices=.'the cat', 'nobody'.; "):
+        asking(member, choices=("the cat", "nobody"), answer="x")
 
 
 def test_how_the_type_was_found_is_told(tmp_path, store):
@@ -416,68 +473,3 @@ def test_how_the_type_was_found_is_told(tmp_path, store):
     )
     (note,) = asking(member, "Is there a tuba sound?").notes
     assert note.startswith("type of the question: left empty, the training questions are gone: ")
-
-
-def answer_of(avst, evidence, num_rows=4):
-    return Answer(
-        video=asked_runs.clip(),
-        question=TRAINING[0],
-        member=avst,
-        answers=(("two", 0.7), ("seventeen", 0.2), ("x", 0.1)),
-        evidence={name: np.array(value) for name, value in evidence.items()},
-        words=(),
-        num_rows=num_rows,
-        settings=None,
-        crop=None,
-        notes=("a note",),
-        made=("vggish/audio",),
-        wall_seconds=2.04,
-    )
-
-
-def test_what_is_printed(avst):
-    weights = {"seconds": [0.05, 0.6, 0.0, 0.35], "modality": [0.25, 0.75]}
-    assert answer_of(avst, weights).lines(2) == [
-        f"video      {asked_runs.clip()} (4 seconds of it looked at)",
-        "question   Is there a violin sound? ",
-        "answer     two         70.0 %",
-        "           seventeen   20.0 %",
-        "looked at  seconds 1 (60 %), 3 (35 %), 0 (5 %); frames 25 %, audio 75 %",
-        "note       a note",
-        "time       2.0 s; vggish/audio extracted",
-    ]
-
-
-def test_what_python_and_a_notebook_show(avst):
-    answer = answer_of(avst, {})
-    mark = "RANDOM WEIGHTS: the features come from seeded random weights and mean nothing"
-    assert repr(answer).splitlines() == [mark, *answer.lines(5)]
-    shown = answer._repr_html_()
-    assert f">{mark}</div>" in shown
-    assert re.search(
-        ">two</td><td [^>]*>70.0 %</td></tr>\n.*>seventeen</td><td [^>]*>20.0 %<", shown
-    )
-    assert "<small>a note</small>" in shown
-    asked = dataclasses.replace(answer.question, text="<b>?")
-    assert "&lt;b&gt;?</strong>" in dataclasses.replace(answer, question=asked)._repr_html_()
-
-
-@pytest.mark.parametrize(
-    ("evidence", "num_rows", "line"),
-    [
-        ({}, 4, "this head does not tell which seconds"),
-        ({}, None, "the question alone"),
-        ({"seconds": [0.25, 0.26, 0.24, 0.25]}, 4, "4 seconds, nearly alike"),
-        ({"seconds": [1.0]}, 1, "1 second, nearly alike"),
-        ({"seconds": [0.0, 1.0]}, 2, "second 1 (100 %)"),
-    ],
-)
-def test_where_it_looked(avst, evidence, num_rows, line):
-    assert answer_of(avst, evidence, num_rows).looked_at() == line
-
-
-def test_seconds_are_those_of_the_video(tmp_path, store):
-    member = asked_runs.write_run(tmp_path / "run", "avst", store, settings={"stride_seconds": 6})
-    answer = answer_of(member, {"seconds": [0.0, 0.0, 0.9, 0.1]})
-    assert answer.looked_at() == "seconds 12 (90 %), 18 (10 %)"
-    assert answer.lines(1)[0].endswith("(4 seconds of it looked at, one in 6)")

@@ -263,6 +263,78 @@ def test_a_head_that_tells_nothing_is_shown_all_the_same(tmp_path):
     assert numbers["words"] == []
 
 
+def axes_of(page, monkeypatch):
+    """The axes of a page by their titles."""
+    figures = []
+    monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
+    plots.draw_page(page)
+    return figures[0], {axes.get_title("left").partition(" (")[0]: axes for axes in figures[0].axes}
+
+
+VIEW = plots.TimeView((0,), 1.0, {"attention": np.ones(1)}, (0,), None)
+ANSWERS = [(f"a{n}", 0.5 if n == 0 else 0.05) for n in range(11)]
+
+
+def page(**options):
+    return plots.Page("Who?", "head", ANSWERS, VIEW, [("c", GREY)], "foot", **options)
+
+
+def test_probabilities_stand_on_an_axis_to_a_hundred(monkeypatch):
+    figure, axes = axes_of(page(), monkeypatch)
+    assert axes["answers"].get_xlim() == (0, 100)
+    assert [bar.get_width() for bar in axes["answers"].patches] == [50.0, *[5.0] * 7]
+    (guess,) = axes["answers"].lines
+    assert list(guess.get_xdata()) == pytest.approx([100 / 11] * 2)
+    assert "guessing, 9.1 %" in axes["answers"].get_xlabel()
+    assert not any(plots.RANDOM_MARK in text.get_text() for text in figure.findobj(plots_text))
+    assert len(figure.axes) == 5  # no words, no shares
+
+
+def plots_text(artist):
+    return hasattr(artist, "get_text")
+
+
+def test_the_right_answer_is_drawn_however_improbable(monkeypatch):
+    _, axes = axes_of(page(right="a10"), monkeypatch)
+    drawn = axes["answers"]
+    assert [label.get_text() for label in drawn.get_yticklabels()][-2:] == ["a6", "a10"]
+    assert drawn.texts[-1].get_text() == "5.0 %, right"
+    _, axes = axes_of(page(right="kazoo"), monkeypatch)
+    assert any(name.startswith("answers; right: kazoo, none of") for name in axes)
+    _, axes = axes_of(page(right="a0"), monkeypatch)
+    assert axes["answers"].texts[0].get_text() == "50.0 %, right"
+
+
+def test_words_and_shares_are_drawn_where_they_are_known(monkeypatch):
+    shown = page(words=[("Who", 0.75), ("sings", 0.25)], modality=(0.4, 0.6), random_weights=True)
+    figure, axes = axes_of(shown, monkeypatch)
+    words = axes["weight of each word"]
+    assert [bar.get_height() for bar in words.patches] == [75, 25]
+    assert [label.get_text() for label in words.get_xticklabels()] == ["Who", "sings"]
+    shares = axes["shares"]
+    assert [(bar.get_x(), bar.get_width()) for bar in shares.patches] == [(0, 40), (40, 60)]
+    assert any(plots.RANDOM_MARK in text.get_text() for text in figure.findobj(plots_text))
+
+
+@pytest.mark.usefixtures("quick_frames")
+def test_random_weights_are_marked_on_every_picture(tmp_path, monkeypatch):
+    asked = answer(tmp_path, EVIDENCE)
+    config = dataclasses.replace(asked.member.config, weights="random:0")
+    asked = dataclasses.replace(asked, member=dataclasses.replace(asked.member, config=config))
+    figures = []
+    png = plots._png
+    monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or png(figure))
+    files = explain.explain(asked, tmp_path / "out")
+    for figure in figures:
+        assert any(plots.RANDOM_MARK in text.get_text() for text in figure.findobj(plots_text))
+    assert len(figures) == 2
+    for file in files[3:]:
+        with Image.open(file) as picture:
+            assert picture.getpixel((2, 2)) == (0xB3, 0x26, 0x1E)
+    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text(encoding="utf-8"))
+    assert numbers["random_weights"] is True
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(ConfigError, match="out' is a file; expected a folder; choose another"):

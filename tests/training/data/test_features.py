@@ -271,8 +271,29 @@ def test_videos_that_wait_are_to_be_extracted(partial_store):
 def test_videos_without_sound_can_only_be_left_out(partial_store):
     assert refusal(partial_store, ["a", "c"]) == (
         "1 of 2 videos lack a needed feature, the first is 'c': vggish/audio is absent; expected"
-        " ok; they have no such stream: leave these videos' questions out with --set missing=skip"
+        " ok; they have no such stream: leave these videos' questions out with --set missing=skip,"
+        " or have zeros stand for their audio with --set missing=zeros"
     )
+    assert refusal(partial_store, ["b", "c"]).endswith(
+        ", or have zeros stand for the audio of 1 of them with --set missing=zeros"
+    )
+
+
+def test_zeros_stand_for_the_audio_of_silent_videos_alone(partial_store):
+    reader = VideoFeatures(partial_store, NAMES, zeros=True)
+    assert reader.require(["a", "c"], "zeros") == {"a", "c"}
+    assert reader.silent(["a", "c"]) == {"c"}
+    with pytest.raises(FeatureMissing, match="1 of 2 videos lack a needed feature, .* 'b'"):
+        reader.require(["b", "c"], "zeros")
+    alone = VideoFeatures(partial_store, {"frame": NAMES["frame"], "patch": NAMES["patch"]})
+    once = reader.read("c")
+    reader.preload(["c", "a"])
+    for rows in (once, reader.read("c")):
+        assert not rows["audio"].any()
+        assert rows["audio"].shape == (2, *reader.read("a")["audio"].shape[1:])
+        assert rows["audio"].dtype == reader.read("a")["audio"].dtype
+        assert torch.equal(rows["frame"], alone.read("c")["frame"])
+    assert reader.read("a")["audio"].any()
 
 
 def test_imported_features_are_to_be_imported(partial_store, monkeypatch):

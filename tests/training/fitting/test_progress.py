@@ -3,8 +3,8 @@
 import pytest
 
 from avqa.training.fitting import progress as _progress
-from avqa.training.fitting.curves import curves
-from avqa.training.fitting.history import best_epoch, mean_waiting, write_metrics
+from avqa.training.fitting.curves import RANDOM_MARK, Marks, curves
+from avqa.training.fitting.history import best_epoch, mean_waiting, read_metrics, write_metrics
 from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 
 
@@ -112,3 +112,25 @@ def test_curves_show_the_history_and_the_best_epoch():
     assert list(lines["validation"].get_ydata()) == [100 * row["val_accuracy"] for row in table]
     best = best_epoch(table)
     assert list(lines[f"best epoch {best}"].get_xdata()) == [best, best]
+
+
+def test_curves_show_what_the_head_has_to_clear():
+    table = [epoch_row(n, 1.0, v) | {"train_loss": 1 / n} for n, v in enumerate((0.1, 0.3), 1)]
+    marks = Marks(0.25, "template floor", 0.5, random_weights=True)
+    figure = curves(table, "a title", marks)
+    loss, right = figure.axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in right.lines}
+    assert lines["template floor 25.0 %"] == [25, 25]
+    assert lines["question-only 50.0 %"] == [50, 50]
+    assert len(loss.lines) == 3
+    assert figure.get_suptitle() == f"a title\n{RANDOM_MARK}"
+    plain = curves(table, "a title")
+    assert plain.get_suptitle() == "a title"
+    assert len(plain.axes[1].lines) == 3
+
+
+def test_metrics_are_read_as_they_were_written(tmp_path):
+    table = [epoch_row(n, 1.0, v) | {"train_loss": 1 / n} for n, v in enumerate((0.1, 0.3), 1)]
+    assert read_metrics(tmp_path / "m.csv") == []
+    write_metrics(tmp_path / "m.csv", table)
+    assert read_metrics(tmp_path / "m.csv") == table

@@ -1,0 +1,87 @@
+"""A video whose features the run's store holds: nothing of it has to be extracted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from avqa.errors import AvqaError, StoreNotFound
+from avqa.pipelines.engine.files import fingerprint
+from avqa.pipelines.extraction.work import is_equal
+from avqa.store.format.recipe_diff import diff_features
+from avqa.store.format.records import Status
+from avqa.store.places.files import store_path
+from avqa.store.reader import FeatureStore
+from avqa.training.data.features import VideoFeatures
+from avqa.training.run import Member
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """A video as the run's store has it."""
+
+    video_id: str
+    fields: dict[str, Tensor]
+    """Rows as training had them, see `avqa.training.data.features.FeatureReader`."""
+    silent: bool
+    """Whether it has no audio, so that zeros stand for it."""
+
+
+def run_store(member: Member, say: Say) -> FeatureStore | None:
+    """The store that a run was trained on, if it is there with the features of then."""
+    entries = (*member.config.features.values(), *_texts(member))
+    try:
+        store = FeatureStore(store_path(member.config.store))
+        recorded = {str(entry["name"]): dict(entry["recipe"]) for entry in entries}
+        there = {*store.features, *store.text_features}
+        now = {name: store.recipe(name) for name in recorded if name in there}
+    except StoreNotFound:  # the run may lie on another machine by now
+        return None
+    except AvqaError as error:
+        say(f"warning: the run's store is not used: {error}")
+        return None
+    return store if now.keys() == recorded.keys() and not diff_features(recorded, now) else None
+
+
+def _texts(member: Member) -> Iterator[dict[str, object]]:
+    for name, entry in member.config.texts.items():
+        yield {"name": name, **entry}
+
+
+def stored_video(video: Path, member: Member, store: FeatureStore, say: Say) -> StoredVideo | None:
+    """The video in the store whose file has the same content, if all that is needed is there."""
+    settings = member.config.settings
+    names = {field: str(entry["name"]) for field, entry in member.config.features.items()}
+    zeros = settings.missing == "zeros"
+    reader = VideoFeatures(
+        store,
+        names,
+        stride_seconds=settings.stride_seconds,
+        max_seconds=settings.max_seconds,
+        zeros=zeros,
+    )
+    try:
+        for video_id in _equals(video, store):
+            silent = video_id in reader.silent([video_id])
+            states = {f: store.status(video_id, name) for f, name in names.items()}
+            if silent and zeros:
+                del states["audio"]
+            if all(state == Status.OK for state in states.values()):
+                return StoredVideo(video_id, reader.read(video_id), silent)
+    except AvqaError as error:
+        say(f"warning: the store's features are not used: {error}")
+    return None
+
+
+def _equals(video: Path, store: FeatureStore) -> list[str]:
+    """Ids of the store whose file is equal; that of the same name first."""
+    size = video.stat().st_size
+    alike = {name: file for name, file in store.fingerprints().items() if file.size == size}
+    now = fingerprint(str(video)) if alike else None
+    equal = [name for name, file in alike.items() if now and is_equal(now, file)]
+    return sorted(equal, key=lambda name: name.rpartition("/")[2] != video.stem)
