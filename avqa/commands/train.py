@@ -34,6 +34,9 @@ def train_head(
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs that divide every batch; processes on the CPU.")
     ] = 1,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Keep those of heads that are finished.")
+    ] = False,
     init_grounding: Annotated[
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
@@ -64,6 +67,7 @@ def train_head(
             seeds=seeds,
             resume=resume,
             devices=devices,
+            keep_checkpoints=keep_checkpoints,
             init_grounding=init_grounding,
         ),
         say,

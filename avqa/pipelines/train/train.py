@@ -74,6 +74,8 @@ class TrainOptions:
     resume: bool = False
     devices: int = 1
     """GPUs, or processes on the CPU, that train a head together."""
+    keep_checkpoints: bool = False
+    """Of finished members; else they go once weights, answers and result are written."""
     init_grounding: Path | None = None
     """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
 
@@ -249,6 +251,7 @@ class _Training:
         if member.finished:
             lost = mending.what_is_lost(member)
             if lost is None:
+                member.drop_unnamed_checkpoints()
                 self._say(f"{label}: finished before")
                 return
             self._say(f"{label}: {lost}")
@@ -258,25 +261,24 @@ class _Training:
         with storage_errors(f"{str(member.path)!r}"):
             member.path.mkdir(parents=True, exist_ok=True)
         train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
-        if (fitted := mending.kept_fit(member, head)) is not None:
-            member.save_result(self._test(member, head, test, fitted, label))
-            return
-        member.save_config()
-        member.write("environment.json", environment(self._options.devices))
-        fitted = fit(
-            head,
-            train,
-            val,
-            self._settings,
-            seed=seed,
-            folder=member.path,
-            resume=self._options.resume,
-            say=self._say,
-            label=label,
-            devices=self._options.devices,
-        )
-        member.save_head(head)
-        member.save_result(self._test(member, head, test, fitted, label))
+        if (fitted := mending.kept_fit(member, head)) is None:
+            member.save_config()
+            member.write("environment.json", environment(self._options.devices))
+            fitted = fit(
+                head,
+                train,
+                val,
+                self._settings,
+                seed=seed,
+                folder=member.path,
+                resume=self._options.resume,
+                say=self._say,
+                label=label,
+                devices=self._options.devices,
+            )
+            member.save_head(head)
+        result = self._test(member, head, test, fitted, label)
+        member.save_result(result, keep_checkpoints=self._options.keep_checkpoints)
 
     def _start(self, variant: Variant, head: Head) -> str:
         """Start the grounding from what was given; its digest, empty where it plays no role.
