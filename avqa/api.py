@@ -150,6 +150,8 @@ def train(
     ablation: str | None = None,
     seeds: int = 1,
     resume: bool = False,
+    overwrite: bool = False,
+    keep_checkpoints: bool = False,
     say: Say = _silent,
 ) -> ResultTable:
     """Train a paper's head with its recipe and test it once.
@@ -169,6 +171,8 @@ def train(
         ablation: a row of the head's ablations to train too, or ``all``.
         seeds: train each row so often, with the seeds 0, 1, …
         resume: go on with the run in ``out``.
+        overwrite: replace the run in ``out``.
+        keep_checkpoints: also of heads that are finished.
         say: gets progress lines.
 
     Returns:
@@ -178,6 +182,7 @@ def train(
         ConfigError: a name, a value or the folder cannot be used.
         DatasetError: the questions cannot be read, or a split has none left.
         FeatureMissing, RecipeMismatch: the store lacks something, or is another.
+        StoreLocked: other processes train all of it, and nothing is finished yet.
     """
     from avqa.pipelines.train.train import TrainOptions, train_head
 
@@ -191,8 +196,12 @@ def train(
         ablation=ablation,
         seeds=seeds,
         resume=resume,
+        overwrite=overwrite,
+        keep_checkpoints=keep_checkpoints,
     )
-    return train_head(options, say)
+    table = train_head(options, say)
+    assert table is not None, "without a partition something is finished, or StoreLocked"
+    return table
 
 
 def _as_typed(value: object) -> str:

@@ -34,6 +34,17 @@ def train_head(
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs that divide every batch; processes on the CPU.")
     ] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out by this one.")
+    ] = False,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Array jobs: train every N-th head, from the I-th on (0 to N-1), of this run.",
+        ),
+    ] = None,
+    steal_lock: option.StealLock = False,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep those of heads that are finished.")
     ] = False,
@@ -47,6 +58,7 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
+    from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.train.train import TrainOptions, train_head
     from avqa.store.places.files import store_path
     from avqa.units import parse_assignments
@@ -67,12 +79,16 @@ def train_head(
             seeds=seeds,
             resume=resume,
             devices=devices,
+            overwrite=overwrite,
+            partition=partition_of(partition) if partition is not None else None,
+            steal_lock=steal_lock,
             keep_checkpoints=keep_checkpoints,
             init_grounding=init_grounding,
         ),
         say,
     )
-    show_table(table, cells=cells)
+    if table is not None:
+        show_table(table, cells=cells)
     say(f"run: {out}")
 
 

@@ -21,11 +21,19 @@ import torch
 import avqa
 from avqa import datasets, heads
 from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, StoreLocked
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
+from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train import mending
-from avqa.pipelines.train.folder import continued, hold, require_recipes, require_vocabulary
+from avqa.pipelines.train.folder import (
+    alone,
+    begin,
+    require_recipes,
+    require_still,
+    require_vocabulary,
+)
+from avqa.pipelines.train.members import Held, hold_member, take_member
 from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
@@ -39,12 +47,13 @@ from avqa.training.run import (
     DEFAULT,
     PREDICTIONS,
     QUESTION_ONLY,
+    RESULT,
     Member,
     MemberConfig,
     MemberResult,
     Run,
     member_path,
-    save_about,
+    read_about,
 )
 from avqa.training.scoring import predictions, score, write_predictions
 from avqa.training.settings import TrainSettings
@@ -74,16 +83,24 @@ class TrainOptions:
     resume: bool = False
     devices: int = 1
     """GPUs, or processes on the CPU, that train a head together."""
+    overwrite: bool = False
+    """Replace the run that is in ``out``."""
+    partition: Partition | None = None
+    """Train this task's share of the members; other tasks train theirs in the same folder."""
+    steal_lock: bool = False
+    """Take over a member whose process elsewhere gave no sign of life for ten minutes."""
     keep_checkpoints: bool = False
     """Of finished members; else they go once weights, answers and result are written."""
     init_grounding: Path | None = None
     """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
 
 
-def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable:
+def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable | None:
     """Train every variant with every seed, test each once, and make the table.
 
     Writes the folder ``options.out``, see `avqa.training.run`. ``say`` gets progress and warnings.
+    Other processes may do the same in this folder: each member is trained by one of them, and the
+    table is of what is finished now; None if that is nothing.
 
     Raises:
         ConfigError: a setting, head, ablation or data set that is not there; the folder holds
@@ -91,8 +108,10 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         DatasetError: the questions cannot be read, or a split has none left.
         FeatureMissing, RecipeMismatch, StoreError: the store lacks something, or is another.
         StorageFailure: the folder cannot be written.
+        StoreLocked: other processes train what was left to do here.
         Stopped: a signal came; finished epochs are kept.
     """
+    check_choice(options)
     planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
     check_devices(planned.settings, options.devices)
     fields = building.video_fields(planned.variants)
@@ -109,15 +128,48 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
     about = _about(options, planned, material, grounding)
     training = _Training(options, planned.settings, material, grounding, say)
     training.check(planned.variants)
-    with hold(options.out, resume=options.resume) as before:
-        if before is not None:
-            about = continued(options.out, before, about)
-        _say_what_was_found(planned, material, about, say)
-        save_about(options.out, about)
-        for variant in planned.variants:
-            for seed in range(options.seeds):
-                training.member(variant, seed)
-        return write_table(options.out, material)
+    members = [(variant, seed) for variant in planned.variants for seed in range(options.seeds)]
+    about = begin(
+        options.out,
+        about,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        partition=options.partition,
+    )
+    _say_what_was_found(planned, material, about, say)
+    if options.partition is not None:
+        say(_share(options.partition, members))
+        members = list(options.partition.share(members))
+    held = training.train(members, about)
+    with alone(options.out):
+        table = write_table(options.out, material)
+        gaps = Run.load(options.out).gaps() if table else None
+    for line in filter(None, (*held, gaps)):
+        say(line)
+    if held and (table is None or options.partition):
+        raise StoreLocked(held[0])
+    return table
+
+
+def check_choice(options: TrainOptions) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        ConfigError: they do.
+    """
+    others = {"--resume": options.resume, "--partition": options.partition is not None}
+    given = [name for name, chosen in others.items() if chosen]
+    if options.overwrite and given:
+        raise ConfigError(
+            f"--overwrite with {' and '.join(given)}; expected one of them: --overwrite begins"
+            " anew, which one process does alone; leave it out, or run it once before the tasks"
+        )
+
+
+def _share(partition: Partition, members: Sequence[tuple[Variant, int]]) -> str:
+    names = [f"{variant.name}/seed-{seed}" for variant, seed in partition.share(members)]
+    of = f"task {partition}: {len(names)} of {len(members)} members"
+    return f"{of}: {', '.join(names)}" if names else f"{of}: nothing to do"
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -138,8 +190,11 @@ def read_config(path: Path | None) -> dict[str, Any]:
         ) from error
 
 
-def write_table(out: Path, material: Material) -> ResultTable:
-    """Make the table of a run's finished members and publish its three files."""
+def write_table(out: Path, material: Material) -> ResultTable | None:
+    """Make the table of a run's finished members and publish its three files; None without any."""
+    members = read_about(out, "a run")["members"]
+    if not any((out / name / RESULT).exists() for name in members):
+        return None
     test = material.questions.test
     seconds = max(material.store.length(video) for video in set(material.videos(test)))
     table = result_table(Run.load(out), material.questions.train, test, seconds=seconds)
@@ -236,7 +291,35 @@ class _Training:
         head = building.build(variant, variant.options | derived, seed)
         return head, self._start(variant, head)
 
-    def member(self, variant: Variant, seed: int) -> None:
+    def train(
+        self, members: Sequence[tuple[Variant, int]], about: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Train those that nobody else trains; why the others are not finished, a line each."""
+        left, out = list(members), self._options.out
+        while True:
+            held: dict[tuple[str, int], str] = {}
+            for variant, seed in left:
+                path = member_path(out, variant.name, seed)
+                try:
+                    lock = take_member(path, steal=self._options.steal_lock)
+                except StoreLocked as error:
+                    held[variant.name, seed] = str(error)
+                    continue
+                with hold_member(path, lock) as ours:
+                    require_still(out, about)
+                    self._member(variant, seed, ours)
+            # Those who held the others may have died meanwhile.
+            again = [(v, s) for v, s in left if (v.name, s) in held]
+            if not again or len(again) == len(left):
+                finished = (member_path(out, v.name, s) / RESULT for v, s in again)
+                return tuple(
+                    why
+                    for why, path in zip(held.values(), finished, strict=True)
+                    if not path.exists()
+                )
+            left = again
+
+    def _member(self, variant: Variant, seed: int, ours: Held) -> None:
         """Train and test one member, unless it is finished."""
         head, grounding = self._head(variant, seed)
         config = self._config(variant, seed, head, grounding)
@@ -261,6 +344,11 @@ class _Training:
         with storage_errors(f"{str(member.path)!r}"):
             member.path.mkdir(parents=True, exist_ok=True)
         train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
+
+        def say(line: str) -> None:  # an epoch's, after which comes the next
+            ours.check()
+            self._say(line)
+
         if (fitted := mending.kept_fit(member, head)) is None:
             member.save_config()
             member.write("environment.json", environment(self._options.devices))
@@ -271,13 +359,15 @@ class _Training:
                 self._settings,
                 seed=seed,
                 folder=member.path,
-                resume=self._options.resume,
-                say=self._say,
+                resume=True,  # also what another process left; a new run has none
+                say=say,
                 label=label,
                 devices=self._options.devices,
             )
+            ours.check()
             member.save_head(head)
         result = self._test(member, head, test, fitted, label)
+        ours.check()
         member.save_result(result, keep_checkpoints=self._options.keep_checkpoints)
 
     def _start(self, variant: Variant, head: Head) -> str:
