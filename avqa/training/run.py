@@ -2,6 +2,7 @@
 
     RUN/run.json                      what was asked for, and what all members share
     RUN/table.txt table.csv table.md
+    RUN/lock RUN/locks/             of the processes that work in it
     RUN/<variant>/seed-<n>/           variant: "default", an ablation's name, or "question_only",
                                       with - for what no file name should have: `member_path`
         config.json                   `MemberConfig`

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from avqa.errors import ConfigError, StoreLocked
 from avqa.pipelines.extraction.array_job import Partition
+from avqa.pipelines.train.members import LOCKS
 from avqa.pipelines.train.replacing import emptied
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
@@ -38,7 +39,7 @@ _NO_FLOCK = frozenset(
     {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE}
 )
 """Of flock where there is none: Lustre without ``-o flock``, NFS without its lock service."""
-_OF_LOCKS = {LOCK, OWN_LOCK, "runs"}
+_OF_LOCKS = {LOCK, OWN_LOCK, LOCKS, "runs"}
 """Names that locks leave in the folder."""
 MAY_DIFFER = ("device", "workers")
 """Settings that a resumed run may have otherwise: they do not change what is trained."""

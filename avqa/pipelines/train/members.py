@@ -1,4 +1,4 @@
-"""Who trains which member of a run: one process, by a lock in the member's folder."""
+"""Who trains which member of a run: one process, by the lock ``RUN/locks/<variant>/seed-<n>``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 from avqa.errors import AvqaError, StoreLocked
 from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Lock, read_holder
 from avqa.store.places.files import store_path
+from avqa.store.places.path import StorePath
 
+LOCKS = "locks"
 BEAT_SECONDS = 60.0
 """Between two signs of life, whatever an epoch lasts."""
 
@@ -60,7 +62,7 @@ def take_member(path: Path, *, steal: bool = False) -> Lock:
     """Take a member's lock; that of a process that died on this machine is taken over.
 
     Args:
-        path: its folder, which is made if it is not there.
+        path: its folder.
         steal: also that of one elsewhere that gave no sign of life for ten minutes.
 
     Raises:
@@ -68,7 +70,7 @@ def take_member(path: Path, *, steal: bool = False) -> Lock:
         StorageFailure: the folder cannot be written.
     """
     try:
-        return Lock.acquire(store_path(path), uuid.uuid4().hex, steal)
+        return Lock.acquire(_place(path), uuid.uuid4().hex, steal)
     except StoreLocked as error:
         raise StoreLocked(_busy(path, steal=steal)) from error
 
@@ -81,8 +83,12 @@ def hold_member(path: Path, lock: Lock) -> Iterator[Held]:
         yield held
 
 
+def _place(path: Path) -> StorePath:
+    return store_path(path.parents[1] / LOCKS / path.parent.name / path.name)
+
+
 def _busy(path: Path, *, steal: bool) -> str:
-    holder = read_holder(store_path(path))
+    holder = read_holder(_place(path))
     who = (
         f"host={holder.host} pid={holder.pid} heartbeat={holder.heartbeat}" if holder else "unknown"
     )
@@ -90,6 +96,6 @@ def _busy(path: Path, *, steal: bool) -> str:
         f"--steal-lock waits until that is {STEAL_AFTER_SECONDS:.0f} s old"
         if steal
         else "wait for it, or, if it is known to be dead, use --steal-lock or remove"
-        f" {str(path / LOCK)!r}"
+        f" {str(_place(path) / LOCK)!r}"
     )
     return f"member {str(path)!r} is trained by another process ({who}); expected none; {advice}"

@@ -18,7 +18,7 @@ from avqa.training.run import CHECKPOINTS, CONFIG, MODEL, PREDICTIONS, RESULT
 
 _TABLES = ("table.txt", "table.csv", "table.md")
 _FILES = (RESULT, CONFIG, MODEL, PREDICTIONS, METRICS, "environment.json", "curves.png")
-_FOLDERS = (CHECKPOINTS, "logs", "runs")
+_FOLDERS = (CHECKPOINTS, "logs")
 
 
 @contextmanager

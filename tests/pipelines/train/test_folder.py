@@ -110,7 +110,9 @@ MEMBERS = ["default/seed-0", "default/seed-1", "question_only/seed-0", "question
 
 
 def asked(**changes):
-    return about() | {"members": MEMBERS} | changes
+    default = {name: getattr(TrainSettings, name) for name in LATER}
+    settings = default | changes.pop("settings", {})
+    return about(**settings) | {"members": MEMBERS} | changes
 
 
 def test_tasks_share_a_run_that_is_written_once(tmp_path):
@@ -135,9 +137,7 @@ def test_a_task_that_was_begun_goes_on_by_resume(tmp_path):
     folder.begin(tmp_path, asked(), partition=Partition(0, 2))
     write_json(tmp_path / MEMBERS[2] / "config.json", {})
     folder.begin(tmp_path, asked(), partition=Partition(1, 2))
-    with pytest.raises(
-        ConfigError, match="question_only/seed-0 was begun before; expected none of"
-    ):
+    with pytest.raises(ConfigError, match="question_only/seed-0 was begun before; expected none"):
         folder.begin(tmp_path, asked(), partition=Partition(0, 2))
     folder.begin(tmp_path, asked(), partition=Partition(0, 2), resume=True)
 
@@ -164,9 +164,7 @@ def test_overwrite_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     for name in ("notes.txt", "table.csv", "table.txt", "table.md"):
         (out / name).touch()
     before, kept = left(other), left(out / "figures")
-    with pytest.raises(
-        ConfigError, match="holds a run.* go on with it by --resume, replace it by --"
-    ):
+    with pytest.raises(ConfigError, match="go on with it by --resume, replace it by --overwrite"):
         folder.begin(out, asked())
     new = asked(settings={"epochs": 2})
     assert folder.begin(out, new, overwrite=True) == new
@@ -205,10 +203,16 @@ def test_overwrite_leaves_what_is_no_run_in_use_or_a_link(tmp_path):
 def test_killed_while_it_is_replaced_the_old_run_is_there(tmp_path, monkeypatch):
     first = folder.begin(tmp_path, asked())
     write_all(tmp_path / MEMBERS[0])
-    with pytest.raises(KeyboardInterrupt), replacing.emptied(tmp_path, first):
+
+    def killed(*_):
         with pytest.raises(StoreLocked):  # nobody begins one in between
             take_member(tmp_path / MEMBERS[1])
         raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "save_about", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.begin(tmp_path, asked(seeds=2), overwrite=True)
+    monkeypatch.undo()
     assert read_about(tmp_path, "") == first
     assert not (tmp_path / MEMBERS[0] / "result.json").exists()
     assert folder.begin(tmp_path, asked(seeds=2), overwrite=True)["seeds"] == 2
