@@ -184,7 +184,8 @@ def train(
         FeatureMissing, RecipeMismatch: the store lacks something, or is another.
         StoreLocked: other processes train all of it, and nothing is finished yet.
     """
-    from avqa.pipelines.train.train import TrainOptions, train_head
+    from avqa.pipelines.train.options import TrainOptions
+    from avqa.pipelines.train.train import train_head
 
     options = TrainOptions(
         head=head,

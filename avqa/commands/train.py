@@ -9,6 +9,9 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say, show_table
+from avqa.errors import UnknownName
+
+_SCHEDULERS = ("local", "slurm")
 
 
 @reports_errors
@@ -45,6 +48,15 @@ def train_head(
         ),
     ] = None,
     steal_lock: option.StealLock = False,
+    scheduler: Annotated[
+        str, typer.Option(help="local: train here; slurm: in the tasks of a SLURM array.")
+    ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="SLURM: tasks that share the heads among them.")
+    ] = None,
+    cluster_config: Annotated[
+        Path | None, typer.Option(help="SLURM: YAML file that describes a task.")
+    ] = None,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep those of heads that are finished.")
     ] = False,
@@ -58,11 +70,15 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
+    from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
-    from avqa.pipelines.train.train import TrainOptions, train_head
+    from avqa.pipelines.train.options import TrainOptions
+    from avqa.pipelines.train.train import train_head
     from avqa.store.places.files import store_path
     from avqa.units import parse_assignments
 
+    if scheduler not in _SCHEDULERS:
+        raise UnknownName("scheduler", scheduler, _SCHEDULERS)
     assignments = parse_assignments(assign or [])
     if device is not None:
         assignments["device"] = device
@@ -82,6 +98,7 @@ def train_head(
             overwrite=overwrite,
             partition=partition_of(partition) if partition is not None else None,
             steal_lock=steal_lock,
+            slurm=choose_cluster(scheduler, cluster_config, jobs),
             keep_checkpoints=keep_checkpoints,
             init_grounding=init_grounding,
         ),

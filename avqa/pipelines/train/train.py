@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import torch
 import avqa
 from avqa import datasets, heads
 from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
-from avqa.errors import ConfigError, StoreLocked
+from avqa.errors import ConfigError, EnvironmentFailure, StoreLocked
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
 from avqa.pipelines.extraction.array_job import Partition
@@ -34,7 +32,9 @@ from avqa.pipelines.train.folder import (
     require_vocabulary,
 )
 from avqa.pipelines.train.members import Held, hold_member, take_member
-from avqa.store.places.files import StorePath, storage_errors, write_atomic
+from avqa.pipelines.train.on_slurm import Tasks
+from avqa.pipelines.train.options import TrainOptions, read_config
+from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
 from avqa.training.data.features import VideoFeatures, feature_names
@@ -64,37 +64,6 @@ PACKAGES = ("torch", "lightning-fabric", "numpy", "zarr", "safetensors")
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What the user asks for."""
-
-    head: str
-    store: StorePath
-    dataset: str
-    annotations: Path
-    out: Path
-    assignments: Mapping[str, str] = field(default_factory=dict)
-    """Setting or head option → value as text."""
-    config: Path | None = None
-    """A TOML file of the same."""
-    ablation: str | None = None
-    """A row of the head's ``ABLATIONS``, or ``all``."""
-    seeds: int = 1
-    resume: bool = False
-    devices: int = 1
-    """GPUs, or processes on the CPU, that train a head together."""
-    overwrite: bool = False
-    """Replace the run that is in ``out``."""
-    partition: Partition | None = None
-    """Train this task's share of the members; other tasks train theirs in the same folder."""
-    steal_lock: bool = False
-    """Take over a member whose process elsewhere gave no sign of life for ten minutes."""
-    keep_checkpoints: bool = False
-    """Of finished members; else they go once weights, answers and result are written."""
-    init_grounding: Path | None = None
-    """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
-
-
 def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable | None:
     """Train every variant with every seed, test each once, and make the table.
 
@@ -111,9 +80,10 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         StoreLocked: other processes train what was left to do here.
         Stopped: a signal came; finished epochs are kept.
     """
-    check_choice(options)
+    options.check()
     planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
-    check_devices(planned.settings, options.devices)
+    if options.slurm is None:
+        check_devices(planned.settings, options.devices)
     fields = building.video_fields(planned.variants)
     grounding = Grounding.load(options.init_grounding) if options.init_grounding else None
     store = FeatureStore(options.store)
@@ -140,7 +110,20 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
     if options.partition is not None:
         say(_share(options.partition, members))
         members = list(options.partition.share(members))
-    held = training.train(members, about)
+    held: tuple[str, ...] = ()
+    tasks = None
+    if options.slurm is None:
+        held = training.train(members, about)
+    else:
+        if len(about["members"]) > len(members):
+            raise ConfigError(
+                f"--scheduler slurm {str(options.out)!r}: the run has {len(about['members'])}"
+                f" members, this command {len(members)}; expected all of them: the tasks divide"
+                " one list; give the same --ablation and --seeds"
+            )
+        paths = [member_path(options.out, variant.name, seed) for variant, seed in members]
+        tasks = Tasks.of(options.slurm, options.words(), paths)
+        tasks.run(say)
     with alone(options.out):
         table = write_table(options.out, material)
         gaps = Run.load(options.out).gaps() if table else None
@@ -148,46 +131,15 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         say(line)
     if held and (table is None or options.partition):
         raise StoreLocked(held[0])
+    if tasks is not None and (lack := tasks.lack()):
+        raise EnvironmentFailure(lack)
     return table
-
-
-def check_choice(options: TrainOptions) -> None:
-    """Refuse options that contradict each other.
-
-    Raises:
-        ConfigError: they do.
-    """
-    others = {"--resume": options.resume, "--partition": options.partition is not None}
-    given = [name for name, chosen in others.items() if chosen]
-    if options.overwrite and given:
-        raise ConfigError(
-            f"--overwrite with {' and '.join(given)}; expected one of them: --overwrite begins"
-            " anew, which one process does alone; leave it out, or run it once before the tasks"
-        )
 
 
 def _share(partition: Partition, members: Sequence[tuple[Variant, int]]) -> str:
     names = [f"{variant.name}/seed-{seed}" for variant, seed in partition.share(members)]
     of = f"task {partition}: {len(names)} of {len(members)} members"
     return f"{of}: {', '.join(names)}" if names else f"{of}: nothing to do"
-
-
-def read_config(path: Path | None) -> dict[str, Any]:
-    """The keys of a TOML file.
-
-    Raises:
-        ConfigError: it is not there or is no TOML.
-    """
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(
-            f"config={str(path)!r} cannot be read: {why}; expected TOML with one key = value a"
-            " line, such as epochs = 10; check --config"
-        ) from error
 
 
 def write_table(out: Path, material: Material) -> ResultTable | None:

@@ -154,9 +154,7 @@ def test_who_comes_back_to_another_run_does_not_mix_with_it(data, tmp_path):
             about = read_about(out, "")
             save_about(out, about | {"settings": about["settings"] | {"epochs": 9}})
 
-    with pytest.raises(
-        ConfigError, match=r"epochs \(run: 9, now: 2\); expected what the run began"
-    ):
+    with pytest.raises(ConfigError, match=r"epochs \(run: 9, now: 2\); expected what the run"):
         train_head(options(data, out), replaced)
     assert not (out / SEEDS[1]).exists()
 
