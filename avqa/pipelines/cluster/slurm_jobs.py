@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -115,6 +116,7 @@ def job_header(config: ClusterConfig, job_name: str) -> str:
 
 
 def _jobqueue() -> Any:
+    handler = signal.getsignal(signal.SIGINT)
     try:
         from dask_jobqueue import slurm
     except ImportError as error:
@@ -122,6 +124,8 @@ def _jobqueue() -> Any:
             "scheduler=slurm: dask-jobqueue is not installed; expected the extra [slurm];"
             " pip install 'avqa[slurm]'"
         ) from error
+    if signal.getsignal(signal.SIGINT) is not handler:  # the first import makes Ctrl-C an exit 0
+        signal.signal(signal.SIGINT, handler)
     return slurm
 
 

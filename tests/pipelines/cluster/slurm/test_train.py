@@ -89,9 +89,10 @@ def test_tasks_that_fail_are_named_with_their_logs(data, cluster, tmp_path):
     assert ", and 3 of 3 members are not finished: default/seed-0, default/seed-1," in last
     assert f"; their logs say why: {tmp_path}/logs/avqa-train-" in last
     code, said, _ = typed(*words(data, tmp_path / "other", *cluster("queue: nowhere\n")))
-    assert (code, "sbatch refused the job script: invalid partition specified: nowhere" in said) == (
-        *(5, True),
-    )
+    assert (
+        code,
+        "sbatch refused the job script: invalid partition specified: nowhere" in said,
+    ) == (*(5, True),)
 
 
 def test_ctrl_c_cancels_the_tasks(data, cluster, slurm, tmp_path):
