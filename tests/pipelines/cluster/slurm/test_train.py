@@ -1,4 +1,4 @@
-"""`avqa train-head --scheduler slurm` on a real SLURM: the run of one process, and what goes wrong."""
+"""`avqa train-head --scheduler slurm` on a real SLURM: the run of one process; what goes wrong."""
 
 import os
 import signal
