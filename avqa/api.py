@@ -222,6 +222,8 @@ def train(
     ablation: str | None = None,
     seeds: int = 1,
     resume: bool = False,
+    overwrite: bool = False,
+    keep_checkpoints: bool = False,
     say: Say = _silent,
 ) -> ResultTable:
     """Train a paper's head with its recipe and test it once.
@@ -241,6 +243,8 @@ def train(
         ablation: a row of the head's ablations to train too, or ``all``.
         seeds: train each row so often, with the seeds 0, 1, …
         resume: go on with the run in ``out``.
+        overwrite: replace the run in ``out``.
+        keep_checkpoints: also of heads that are finished.
         say: gets progress lines.
 
     Returns:
@@ -250,8 +254,10 @@ def train(
         ConfigError: a name, a value or the folder cannot be used.
         DatasetError: the questions cannot be read, or a split has none left.
         FeatureMissing, RecipeMismatch: the store lacks something, or is another.
+        StoreLocked: other processes train all of it, and nothing is finished yet.
     """
-    from avqa.pipelines.train.train import TrainOptions, train_head
+    from avqa.pipelines.train.options import TrainOptions
+    from avqa.pipelines.train.train import train_head
 
     if not isinstance(settings, Mapping | None):
         raise ConfigError(f"settings={settings!r}; expected a mapping of a setting to its value")
@@ -265,8 +271,12 @@ def train(
         ablation=None if ablation is None else text_of("ablation", ablation),
         seeds=whole_number("seeds", seeds),
         resume=_flag("resume", resume),
+        overwrite=_flag("overwrite", overwrite),
+        keep_checkpoints=_flag("keep_checkpoints", keep_checkpoints),
     )
-    return train_head(options, say)
+    table = train_head(options, say)
+    assert table is not None, "without a partition something is finished, or StoreLocked"
+    return table
 
 
 def _as_typed(value: object) -> str:

@@ -9,6 +9,9 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say, show_table
+from avqa.errors import UnknownName
+
+_SCHEDULERS = ("local", "slurm")
 
 
 @reports_errors
@@ -34,6 +37,29 @@ def train_head(
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs that divide every batch; processes on the CPU.")
     ] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out by this one.")
+    ] = False,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Array jobs: train every N-th head, from the I-th on (0 to N-1), of this run.",
+        ),
+    ] = None,
+    steal_lock: option.StealLock = False,
+    scheduler: Annotated[
+        str, typer.Option(help="local: train here; slurm: in the tasks of a SLURM array.")
+    ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="SLURM: tasks that share the heads among them.")
+    ] = None,
+    cluster_config: Annotated[
+        Path | None, typer.Option(help="SLURM: YAML file that describes a task.")
+    ] = None,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Keep those of heads that are finished.")
+    ] = False,
     init_grounding: Annotated[
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
@@ -44,10 +70,15 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
-    from avqa.pipelines.train.train import TrainOptions, train_head
+    from avqa.pipelines.cluster.slurm_config import choose_cluster
+    from avqa.pipelines.extraction.array_job import partition_of
+    from avqa.pipelines.train.options import TrainOptions
+    from avqa.pipelines.train.train import train_head
     from avqa.store.places.files import store_path
     from avqa.units import parse_assignments
 
+    if scheduler not in _SCHEDULERS:
+        raise UnknownName("scheduler", scheduler, _SCHEDULERS)
     assignments = parse_assignments(assign or [])
     if device is not None:
         assignments["device"] = device
@@ -64,11 +95,17 @@ def train_head(
             seeds=seeds,
             resume=resume,
             devices=devices,
+            overwrite=overwrite,
+            partition=partition_of(partition) if partition is not None else None,
+            steal_lock=steal_lock,
+            slurm=choose_cluster(scheduler, cluster_config, jobs),
+            keep_checkpoints=keep_checkpoints,
             init_grounding=init_grounding,
         ),
         say,
     )
-    show_table(table, cells=cells)
+    if table is not None:
+        show_table(table, cells=cells)
     say(f"run: {out}")
 
 

@@ -81,6 +81,26 @@ class Bar:
             self._say(self._shown().line())
 
 
+class Watched:
+    """Says what another one says, after a look at whether to go on; draws as that one does."""
+
+    def __init__(self, say: Say, look: Callable[[], None]) -> None:
+        """``look`` raises where nothing more is to be said."""
+        self._say = say
+        self._look = look
+
+    def __call__(self, line: str) -> None:
+        """Look, and say a line."""
+        self._look()
+        self._say(line)
+
+    def draw(self, shown: Callable[[], Shown]) -> Callable[[], None] | None:
+        """See `Bar`."""
+        draw = getattr(self._say, "draw", None)
+        end: Callable[[], None] | None = draw(shown) if draw else None
+        return end
+
+
 class Pace:
     """How fast work goes, by its last two minutes, and how long it still takes."""
 

@@ -2,6 +2,7 @@
 
     RUN/run.json                      what was asked for, and what all members share
     RUN/table.txt table.csv table.md
+    RUN/lock RUN/locks/             of the processes that work in it
     RUN/<variant>/seed-<n>/           variant: "default", an ablation's name, or "question_only",
                                       with - for what no file name should have: `member_path`
         config.json                   `MemberConfig`
@@ -11,7 +12,9 @@
         predictions.json              of the test questions
         result.json                   `MemberResult`, with the digests of the files above; written
                                       last: a member with it is finished
-        checkpoints/ logs/            what `--resume` and TensorBoard read
+        logs/                         what TensorBoard reads
+        checkpoints/                  what `--resume` goes on from; of a finished member with
+                                      `--keep-checkpoints` alone
 
 ``config.json`` and ``model.safetensors`` alone make the head again; nothing is unpickled.
 """
@@ -19,6 +22,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,7 +43,7 @@ from avqa.training.settings import TrainSettings
 from avqa.training.tensor_files import read_tensors
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
-PREDICTIONS = "predictions.json"
+PREDICTIONS, CHECKPOINTS = "predictions.json", "checkpoints"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
 FORMAT = 1
 """Of ``run.json`` and ``config.json``; those without a number have this one, too."""
@@ -123,7 +127,8 @@ class MemberResult:
     config: str = ""
     """Digest of what ``config.json`` holds; empty in runs of before, as `files`."""
     files: dict[str, str] = field(default_factory=dict)
-    """Path within the member's folder → SHA-256: weights, predictions, checkpoints."""
+    """Path within the member's folder → SHA-256: weights, predictions, checkpoints if they are
+    kept."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberResult:
@@ -277,9 +282,12 @@ class Member:
         """Publish ``config.json``."""
         self.write(CONFIG, self.config.to_json())
 
-    def save_result(self, result: MemberResult) -> None:
-        """Publish ``result.json`` with its digests; the member counts as finished then."""
-        checkpoints = sorted(self.path.glob("checkpoints/*.ckpt"))
+    def save_result(self, result: MemberResult, *, keep_checkpoints: bool = True) -> None:
+        """Publish ``result.json`` with its digests; the member counts as finished then.
+
+        Its checkpoints go after that, unless they are kept.
+        """
+        checkpoints = sorted(self.path.glob("checkpoints/*.ckpt")) if keep_checkpoints else []
         files = [self.path / MODEL, self.path / PREDICTIONS, *checkpoints]
         told = replace(
             result,
@@ -287,6 +295,17 @@ class Member:
             files={str(p.relative_to(self.path)): digests.of_file(p) for p in files if p.exists()},
         )
         self.write(RESULT, digests.sealed(asdict(told)))
+        self.drop_unnamed_checkpoints()
+
+    def drop_unnamed_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished member whose ``result.json`` names none of them.
+
+        A process that was killed after it wrote the result leaves them. Results of before name no
+        files at all; theirs stay.
+        """
+        files = self.result.files
+        if files and not any(name.startswith(f"{CHECKPOINTS}/") for name in files):
+            shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Publish a JSON file of the member."""

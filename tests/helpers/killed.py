@@ -20,6 +20,7 @@ TESTS = Path(__file__).resolve().parents[1]
 PRELOADED = (
     "helpers.extraction.dying_finalize",
     "helpers.questions.asking",
+    "helpers.runs.training",
     "helpers.store.packkill",
 )
 

@@ -8,9 +8,8 @@ a job that ends before its worker came.
 from __future__ import annotations
 
 import itertools
-import re
 import shlex
-import subprocess
+import signal
 import sys
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from avqa.pipelines.cluster.dask_library import (
 )
 from avqa.pipelines.cluster.executor import THREADS_PER_WORKER
 from avqa.pipelines.cluster.on_dask import DASK_CONFIG, OnDask
+from avqa.pipelines.cluster.slurm_commands import ask_slurm, reason_of
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
 from avqa.units import clock
@@ -41,7 +41,6 @@ RETRY_SECONDS = 60.0
 """Pause before more jobs are submitted where sbatch refuses them or nodes kill them."""
 MAX_EARLY_DEATHS = 3
 """Jobs that may end before their worker came, one after the other, before they tell a mistake."""
-COMMAND_SECONDS = 90.0
 
 
 def lifetime(walltime: float) -> tuple[int, int]:
@@ -99,7 +98,25 @@ def job_script(
         return str(job.job_script())
 
 
+def job_header(config: ClusterConfig, job_name: str) -> str:
+    """The lines of ``#SBATCH`` of one job that is no worker.
+
+    Raises:
+        EnvironmentFailure: dask-jobqueue is not installed.
+    """
+    slurm = _jobqueue()
+    options = job_options(config)
+    options.pop("scheduler_options", None)
+    with own_defaults():
+        return str(
+            slurm.SLURMJob(
+                "tcp://nowhere:0", name=job_name, job_name=job_name, **options
+            ).job_header
+        )
+
+
 def _jobqueue() -> Any:
+    handler = signal.getsignal(signal.SIGINT)
     try:
         from dask_jobqueue import slurm
     except ImportError as error:
@@ -107,6 +124,8 @@ def _jobqueue() -> Any:
             "scheduler=slurm: dask-jobqueue is not installed; expected the extra [slurm];"
             " pip install dask-jobqueue"
         ) from error
+    if signal.getsignal(signal.SIGINT) is not handler:  # the first import makes Ctrl-C an exit 0
+        signal.signal(signal.SIGINT, handler)
     return slurm
 
 
@@ -204,12 +223,12 @@ class SlurmJobs:
 
     def drain(self) -> None:
         """Cancel jobs that have not begun."""
-        _slurm("scancel", "--state=PENDING", f"--name={self._name}")
+        ask_slurm("scancel", "--state=PENDING", f"--name={self._name}")
 
     def cancel(self) -> None:
         """Cancel all jobs of the run, also one whose submission was interrupted."""
         if self._submitted:
-            _slurm("scancel", f"--name={self._name}")
+            ask_slurm("scancel", f"--name={self._name}")
 
     def _registered(self) -> set[str]:
         info = self._client.scheduler_info(-1)["workers"].values()
@@ -221,7 +240,7 @@ class SlurmJobs:
 
     def _states(self) -> dict[str, str]:
         """State and reason of each job that has not ended, by id."""
-        code, text = _slurm("squeue", "-h", f"--name={self._name}", "-o", "%i|%T (%r)")
+        code, text = ask_slurm("squeue", "-h", f"--name={self._name}", "-o", "%i|%T (%r)")
         if code:  # SLURM does not answer: no job is given up for that
             return dict.fromkeys(self._jobs.values(), "unknown")
         return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
@@ -264,9 +283,9 @@ class SlurmJobs:
         self._submitted = True
         for done in range(count):
             worker = f"{self._name}-{next(self._serial)}"
-            code, text = _slurm("sbatch", "--parsable", script=self._script(worker))
+            code, text = ask_slurm("sbatch", "--parsable", script=self._script(worker))
             if code:
-                reason = _reason(text)
+                reason = reason_of(text)
                 if not self._jobs:
                     raise EnvironmentFailure(
                         f"slurm: sbatch refused the job script: {reason}; expected it to take"
@@ -277,31 +296,3 @@ class SlurmJobs:
                 return done
             self._jobs[worker] = text.strip().partition(";")[0]
         return count
-
-
-def _slurm(*command: str, script: str | None = None) -> tuple[int, str]:
-    """Run one of SLURM's commands: exit code, and its output or else what it complained of."""
-    try:
-        done = subprocess.run(
-            command,
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            encoding="utf-8",
-            errors="surrogateescape",
-        )
-    except FileNotFoundError as error:
-        raise EnvironmentFailure(
-            f"scheduler=slurm: no command {command[0]!r} here; expected SLURM's commands; run on a"
-            " login or compute node of the cluster"
-        ) from error
-    except subprocess.TimeoutExpired:
-        return 1, f"{command[0]} gave no answer in {COMMAND_SECONDS:.0f} s"
-    return done.returncode, done.stdout if done.returncode == 0 else done.stderr or done.stdout
-
-
-def _reason(text: str) -> str:
-    """What sbatch said, as one line without its own name."""
-    lines = [re.sub(r"^sbatch: (error: )?", "", line).strip() for line in text.splitlines()]
-    return "; ".join(line for line in dict.fromkeys(lines) if line) or "no reason given"

@@ -1,19 +1,23 @@
-"""The folder that a training run holds alone, and whether another run may go on in it."""
+"""The folder of a training run: begun by one process, gone on with by any number of them."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 from avqa.errors import ConfigError, StoreLocked
+from avqa.pipelines.extraction.array_job import Partition
+from avqa.pipelines.train.members import LOCKS, is_held
+from avqa.pipelines.train.replacing import emptied
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
-from avqa.store.lock import Lock, read_holder
+from avqa.store.lock import STEAL_AFTER_SECONDS, Lock, heartbeat_age, read_holder
 from avqa.store.places.files import storage_errors, store_path
 from avqa.training.run import (
     CONFIG,
@@ -24,28 +28,140 @@ from avqa.training.run import (
     MemberConfig,
     read_about,
     refuse_lost,
+    save_about,
 )
 from avqa.training.settings import LATER, TrainSettings
 
 LOCK = "lock"
+PATIENCE_SECONDS = 600.0
+"""With a process that begins or sums up the run: mostly seconds."""
+LOOK_SECONDS = 0.2
 _NO_FLOCK = frozenset(
     {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE}
 )
 """Of flock where there is none: Lustre without ``-o flock``, NFS without its lock service."""
-_OF_LOCKS = {LOCK, OWN_LOCK, "runs"}
+_OF_LOCKS = {LOCK, OWN_LOCK, LOCKS, "runs"}
 """Names that locks leave in the folder."""
 MAY_DIFFER = ("device", "workers")
 """Settings that a resumed run may have otherwise: they do not change what is trained."""
 
 
-@contextmanager
-def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
-    """Hold the run's folder alone; gives the ``run.json`` that is there already.
+def begin(
+    out: Path,
+    now: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    partition: Partition | None = None,
+) -> dict[str, Any]:
+    """Begin a run in its folder, or go on with the one that is there; gives its ``run.json``.
+
+    Other processes may work in it at the same time: ``run.json`` is written by the first one, and
+    again only where members are added or ``overwrite`` is set.
 
     Raises:
-        ConfigError: it holds a run and ``resume`` is not set, it holds something else, or another
-            process trains in it.
+        ConfigError: it holds a run and none of the three is set, another run, or something else.
         RunDamaged: its ``run.json`` is damaged or gone.
+        StorageFailure: it cannot be made.
+    """
+    with alone(out):
+        before = _run_there(out)
+        if before is not None and not (resume or overwrite or partition) and nothing_is_kept(out):
+            before = None  # it diverged, or was stopped, in its first epoch: begun anew
+        if before is None:
+            save_about(out, now)
+            return dict(now)
+        if overwrite:
+            with emptied(out, before):
+                save_about(out, now)
+            return dict(now)
+        if not (resume or partition):
+            raise ConfigError(
+                f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
+                " --resume, replace it by --overwrite, or choose another --out"
+            )
+        about = continued(out, before, now)
+        if partition is not None:
+            _require_members(out, before, now, partition, resume=resume)
+            if about["members"] == before.get("members"):
+                return before
+        if _facts(about) != _facts(before):
+            save_about(out, about)
+        return about
+
+
+def nothing_is_kept(out: Path) -> bool:
+    """Whether no member of a run has finished an epoch, and none is being trained."""
+    members = [path.parent for path in out.glob(f"*/seed-*/{CONFIG}")]
+    return not any(
+        (member / RESULT).exists() or any(member.glob("checkpoints/*.ckpt")) or is_held(member)
+        for member in members
+    )
+
+
+def require_still(out: Path, about: Mapping[str, Any]) -> None:
+    """Make sure that the run was not replaced by another one meanwhile.
+
+    Raises:
+        ConfigError: names what differs.
+        RunDamaged: it is gone.
+    """
+    _require_same(out, read_about(out, "a run"), about)
+
+
+def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
+    """All but how it was typed."""
+    return {name: value for name, value in about.items() if name != "command"}
+
+
+def _run_there(out: Path) -> dict[str, Any] | None:
+    is_run = (out / RUN).is_file()
+    refuse_lost(out)
+    if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS)):
+        raise ConfigError(
+            f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
+            " a run; choose another --out"
+        )
+    return read_about(out, "a run") if is_run else None
+
+
+def _require_members(
+    out: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    partition: Partition,
+    *,
+    resume: bool,
+) -> None:
+    """Tasks divide one list of members among them: all must have the same."""
+    old, new = before.get("members", now["members"]), now["members"]
+    left = [name for name in old if name not in new]
+    added = [] if resume else [name for name in new if name not in old]
+    if left or added:
+        differ = [
+            f"{what} {', '.join(names)}"
+            for what, names in (("not asked for here:", left), ("not in the run:", added))
+            if names
+        ]
+        raise ConfigError(
+            f"--partition {partition} {str(out)!r}: {'; '.join(differ)}; expected the members that"
+            " the run began with; give every task the same --ablation and --seeds, or --resume"
+            " to add some"
+        )
+    begun = [name for name in partition.share(new) if (out / name / CONFIG).exists()]
+    if begun and not resume:
+        raise ConfigError(
+            f"--partition {partition} {str(out)!r}: {begun[0]} was begun before; expected none of"
+            " this task's; go on with them by --resume, or choose another --out"
+        )
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Begin, replace or sum up the run in this folder alone; waits while another process does.
+
+    Raises:
+        ConfigError: it is a file, or another process takes too long.
         StorageFailure: it cannot be made.
     """
     if out.exists() and not out.is_dir():
@@ -54,79 +170,55 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / LOCK).open("w", encoding="utf-8")
     with lock, ExitStack() as held:
-        with storage_errors(f"{str(out)!r}"):
-            taken = _take(lock, out)
-        if not taken:
-            held.enter_context(_own_lock(out))
-        is_run = (out / RUN).is_file()
-        refuse_lost(out)
-        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS)):
-            raise ConfigError(
-                f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
-                " a run; choose another --out"
-            )
-        if is_run and not resume and nothing_is_kept(out):
-            is_run = False  # it diverged, or was stopped, in its first epoch: begun anew
-        if is_run and not resume:
-            raise ConfigError(
-                f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
-                " --resume, or choose another --out"
-            )
-        yield read_about(out, "a run") if is_run else None
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (taken := _taken(lock, out)) is None:
+            if time.monotonic() > deadline:
+                raise _in_use(out)
+            time.sleep(LOOK_SECONDS)
+        held.enter_context(taken)
+        yield
 
 
-def nothing_is_kept(out: Path) -> bool:
-    """Whether no member of a run has finished an epoch."""
-    members = [path.parent for path in out.glob(f"*/seed-*/{CONFIG}")]
-    return not any(
-        (member / RESULT).exists() or any(member.glob("checkpoints/*.ckpt")) for member in members
+def _taken(lock: IO[str], out: Path) -> AbstractContextManager[object] | None:
+    """What holds the folder now; None if another process does."""
+    with storage_errors(f"{str(out)!r}"):
+        try:
+            # Given back by the system when this process ends, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+            return _own_lock(out)
+        # The folder may be mounted otherwise where another process works in it.
+        return nullcontext() if _is_free(out) else None
+
+
+def _is_free(out: Path) -> bool:
+    holder = read_holder(store_path(out))
+    return (
+        holder is None
+        or holder.is_gone()
+        or heartbeat_age(store_path(out) / OWN_LOCK) > STEAL_AFTER_SECONDS
     )
 
 
-def _take(lock: IO[str], out: Path) -> bool:
-    """Lock an open file of the folder; False where the file system has no such locks.
-
-    Raises:
-        ConfigError: another process has it, or the lock that stands in for it.
-    """
+def _own_lock(out: Path) -> Lock | None:
+    """The lock that stores have: a file of its own."""
     try:
-        # Given back by the system when this process ends, however it ends.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(
-            f"out={str(out)!r}: another process trains in it; expected none; wait for it to"
-            " end, or choose another --out"
-        ) from error
-    except OSError as error:
-        if error.errno in _NO_FLOCK:
-            return False
-        raise
-    # The folder may be mounted otherwise where another process trains in it.
-    holder = read_holder(store_path(out))
-    if holder is not None and not holder.is_gone():
-        raise _in_use(out)
-    return True
-
-
-def _own_lock(out: Path) -> Lock:
-    """The lock that stores have: a file of its own.
-
-    Raises:
-        ConfigError: another process has it.
-    """
-    try:
-        return Lock.acquire(store_path(out), uuid.uuid4().hex)
-    except StoreLocked as error:
-        raise _in_use(out) from error
+        return Lock.acquire(store_path(out), uuid.uuid4().hex, steal=True)
+    except StoreLocked:
+        return None
 
 
 def _in_use(out: Path) -> ConfigError:
-    file = str(out / OWN_LOCK)
     holder = read_holder(store_path(out))
     who = f" (host={holder.host}, pid={holder.pid}, since {holder.started})" if holder else ""
     return ConfigError(
-        f"out={str(out)!r}: another process trains in it{who}; expected none; wait for it to end,"
-        f" choose another --out, or, if it is known to be dead, remove {file!r}"
+        f"out={str(out)!r}: another process{who} has held its lock for"
+        f" {PATIENCE_SECONDS:.0f} s; expected moments; end it if it hangs, or, if it is known to be"
+        f" dead, remove {str(out / OWN_LOCK)!r}"
     )
 
 

@@ -1,16 +1,18 @@
 """What of a finished member is damaged or gone, and what it is made again from.
 
-Weights come from the best checkpoint, answers from the weights, ``config.json`` from the command
-that is given again, where ``result.json`` vouches for it. What nothing vouches for is refused.
+Answers come from the weights, weights from the best checkpoint where checkpoints were kept, else
+from training anew, ``config.json`` from the command that is given again, where ``result.json``
+vouches for it. A configuration that nothing vouches for is refused.
 """
 
 from __future__ import annotations
 
 from avqa.errors import ConfigError, RunDamaged
 from avqa.heads import Head
+from avqa.store.places.files import storage_errors
 from avqa.training import digests
 from avqa.training.fitting.fit import FitResult
-from avqa.training.run import MODEL, PREDICTIONS, RESULT, Member, MemberResult
+from avqa.training.run import CHECKPOINTS, MODEL, PREDICTIONS, RESULT, Member, MemberResult
 
 
 def mend_config(member: Member) -> str | None:
@@ -48,12 +50,17 @@ def what_is_lost(member: Member) -> str | None:
     """
     result = _result(member)
     for name in result.files if result else ():
-        if name.startswith("checkpoints/") and (member.path / name).exists():
+        if name.startswith(f"{CHECKPOINTS}/") and (member.path / name).exists():
             _check_checkpoint(member, name)
     try:
         member.check(MODEL, PREDICTIONS)
     except RunDamaged as error:
-        return f"{_what(str(error))}; made again"
+        how = (
+            "trained anew, since nothing is left to make it from"
+            if _is_lost(member)
+            else "made again"
+        )
+        return f"{_what(str(error))}; {how}"
     return None
 
 
@@ -70,36 +77,51 @@ def _check_checkpoint(member: Member, name: str) -> None:
 def kept_fit(member: Member, head: Head) -> FitResult | None:
     """How a member's training ended, and its weights into the head, if both are whole.
 
-    None where it is still to be trained, or to be made again from its checkpoints.
-
-    Raises:
-        RunDamaged: it was trained, and there is neither.
+    None where it is still to be trained, or to be made again from its checkpoints, or anew: then
+    it counts as finished no longer.
     """
     if not member.finished:
         return None
-    result = _result(member)
+    if _is_lost(member):
+        with storage_errors(repr(str(member.path))):
+            (member.path / RESULT).unlink()
+        return None
+    result, trained = _result(member), _trained(member)
+    if result is None or trained is None:
+        return None
+    head.load_state_dict(trained.state_dict())
+    head.eval()
+    return FitResult(**{name: getattr(result, name) for name in FitResult.__dataclass_fields__})
+
+
+def _is_lost(member: Member) -> bool:
+    """Whether there is nothing to make a finished member again from."""
+    if (member.path / CHECKPOINTS / "last.ckpt").exists():
+        return False
+    return _result(member) is None or _trained(member) is None
+
+
+def _trained(member: Member) -> Head | None:
+    """A finished member's head; None if its weights are damaged or gone."""
     try:
-        if result is not None:
-            head.load_state_dict(member.load_head().state_dict())
-            head.eval()
-            return FitResult(
-                **{name: getattr(result, name) for name in FitResult.__dataclass_fields__}
-            )
-    except ConfigError:
-        pass
-    if not (member.path / "checkpoints" / "last.ckpt").exists():
-        raise RunDamaged(
-            f"{str(member.path)!r}: neither its weights nor its checkpoints are whole; expected"
-            f" either, to make it again from; {_anew(member)}"
-        )
-    return None
+        return member.load_head()
+    except ConfigError as error:
+        _refuse_unread(error)
+        return None
 
 
 def _result(member: Member) -> MemberResult | None:
     try:
         return member.result
-    except RunDamaged:
+    except RunDamaged as error:
+        _refuse_unread(error)
         return None
+
+
+def _refuse_unread(error: ConfigError) -> None:
+    """What the machine cannot read now may be whole: it is not made again for that."""
+    if isinstance(error.__cause__, OSError):
+        raise error
 
 
 def _what(message: str) -> str:

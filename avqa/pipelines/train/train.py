@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,26 @@ import torch
 import avqa
 from avqa import datasets, heads
 from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, EnvironmentFailure, StoreLocked
 from avqa.faults import in_folder, traceback_kept_in
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.machine import num_cores
+from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train import mending
-from avqa.pipelines.train.folder import continued, hold, require_recipes, require_vocabulary
+from avqa.pipelines.train.folder import (
+    alone,
+    begin,
+    require_recipes,
+    require_still,
+    require_vocabulary,
+)
+from avqa.pipelines.train.members import Held, hold_member, take_member
+from avqa.pipelines.train.on_slurm import Tasks
+from avqa.pipelines.train.options import TrainOptions, read_config
 from avqa.pipelines.train.pictures import draw_again, known_marks, marks_of
-from avqa.store.places.files import StorePath, storage_errors, write_atomic
+from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
+from avqa.telling import Watched
 from avqa.training.data import building
 from avqa.training.data.features import VideoFeatures, feature_names
 from avqa.training.data.material import Material, gather
@@ -42,12 +51,13 @@ from avqa.training.run import (
     FORMAT,
     PREDICTIONS,
     QUESTION_ONLY,
+    RESULT,
     Member,
     MemberConfig,
     MemberResult,
     Run,
     member_path,
-    save_about,
+    read_about,
 )
 from avqa.training.scoring import predictions, score, write_predictions
 from avqa.training.settings import TrainSettings
@@ -58,33 +68,12 @@ PACKAGES = ("torch", "lightning-fabric", "numpy", "zarr", "safetensors")
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What the user asks for."""
-
-    head: str
-    store: StorePath
-    dataset: str
-    annotations: Path
-    out: Path
-    assignments: Mapping[str, str] = field(default_factory=dict)
-    """Setting or head option → value as text."""
-    config: Path | None = None
-    """A TOML file of the same."""
-    ablation: str | None = None
-    """A row of the head's ``ABLATIONS``, or ``all``."""
-    seeds: int = 1
-    resume: bool = False
-    devices: int = 1
-    """GPUs, or processes on the CPU, that train a head together."""
-    init_grounding: Path | None = None
-    """A file of `avqa pretrain-grounding`, or a run, whose grounding heads start from."""
-
-
-def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable:
+def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTable | None:
     """Train every variant with every seed, test each once, and make the table.
 
     Writes the folder ``options.out``, see `avqa.training.run`. ``say`` gets progress and warnings.
+    Other processes may do the same in this folder: each member is trained by one of them, and the
+    table is of what is finished now; None if that is nothing.
 
     Raises:
         ConfigError: a setting, head, ablation or data set that is not there; the folder holds
@@ -92,10 +81,13 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         DatasetError: the questions cannot be read, or a split has none left.
         FeatureMissing, RecipeMismatch, StoreError: the store lacks something, or is another.
         StorageFailure: the folder cannot be written.
+        StoreLocked: other processes train what was left to do here.
         Stopped: a signal came; finished epochs are kept.
     """
+    options.check()
     planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
-    check_devices(planned.settings, options.devices)
+    if options.slurm is None:
+        check_devices(planned.settings, options.devices)
     fields = building.video_fields(planned.variants)
     grounding = Grounding.load(options.init_grounding) if options.init_grounding else None
     store = FeatureStore(options.store)
@@ -110,38 +102,68 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
     about = _about(options, planned, material, grounding)
     training = _Training(options, planned.settings, material, grounding, say)
     training.check(planned.variants)
-    with hold(options.out, resume=options.resume) as before:
-        if before is not None:
-            about = continued(options.out, before, about)
-        _say_what_was_found(planned, material, about, say)
-        save_about(options.out, about)
-        with traceback_kept_in(*in_folder(options.out)):
-            for variant in planned.variants:
-                for seed in range(options.seeds):
-                    training.member(variant, seed)
-            return write_table(options.out, material)
+    members = [(variant, seed) for variant in planned.variants for seed in range(options.seeds)]
+    about = begin(
+        options.out,
+        about,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        partition=options.partition,
+    )
+    _say_what_was_found(planned, material, about, say)
+    if options.partition is not None:
+        say(_share(options.partition, members))
+        members = list(options.partition.share(members))
+    with traceback_kept_in(*in_folder(options.out)):
+        return _trained(options, training, material, members, about, say)
 
 
-def read_config(path: Path | None) -> dict[str, Any]:
-    """The keys of a TOML file.
+def _trained(
+    options: TrainOptions,
+    training: _Training,
+    material: Material,
+    members: Sequence[tuple[Variant, int]],
+    about: Mapping[str, Any],
+    say: Say,
+) -> ResultTable | None:
+    """Train what nobody else does, or have it trained, and make the table of what is finished."""
+    held: tuple[str, ...] = ()
+    tasks = None
+    if options.slurm is None:
+        held = training.train(members, about)
+    else:
+        if len(about["members"]) > len(members):
+            raise ConfigError(
+                f"--scheduler slurm {str(options.out)!r}: the run has {len(about['members'])}"
+                f" members, this command {len(members)}; expected all of them: the tasks divide"
+                " one list; give the same --ablation and --seeds"
+            )
+        paths = [member_path(options.out, variant.name, seed) for variant, seed in members]
+        tasks = Tasks.of(options.slurm, options.words(), paths)
+        tasks.run(say)
+    with alone(options.out):
+        table = write_table(options.out, material)
+        gaps = Run.load(options.out).gaps() if table else None
+    for line in filter(None, (*held, gaps)):
+        say(line)
+    if held and (table is None or options.partition):
+        raise StoreLocked(held[0])
+    if tasks is not None and (lack := tasks.lack()):
+        raise EnvironmentFailure(lack)
+    return table
 
-    Raises:
-        ConfigError: it is not there or is no TOML.
-    """
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(
-            f"config={str(path)!r} cannot be read: {why}; expected TOML with one key = value a"
-            " line, such as epochs = 10; check --config"
-        ) from error
+
+def _share(partition: Partition, members: Sequence[tuple[Variant, int]]) -> str:
+    names = [f"{variant.name}/seed-{seed}" for variant, seed in partition.share(members)]
+    of = f"task {partition}: {len(names)} of {len(members)} members"
+    return f"{of}: {', '.join(names)}" if names else f"{of}: nothing to do"
 
 
-def write_table(out: Path, material: Material) -> ResultTable:
-    """Make the table of a run's finished members and publish its three files."""
+def write_table(out: Path, material: Material) -> ResultTable | None:
+    """Make the table of a run's finished members and publish its three files; None without any."""
+    members = read_about(out, "a run")["members"]
+    if not any((out / name / RESULT).exists() for name in members):
+        return None
     test = material.questions.test
     seconds = max(material.store.length(video) for video in set(material.videos(test)))
     run = Run.load(out)
@@ -242,7 +264,35 @@ class _Training:
         head = building.build(variant, variant.options | derived, seed)
         return head, self._start(variant, head)
 
-    def member(self, variant: Variant, seed: int) -> None:
+    def train(
+        self, members: Sequence[tuple[Variant, int]], about: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Train those that nobody else trains; why the others are not finished, a line each."""
+        left, out = list(members), self._options.out
+        while True:
+            held: dict[tuple[str, int], str] = {}
+            for variant, seed in left:
+                path = member_path(out, variant.name, seed)
+                try:
+                    lock = take_member(path, steal=self._options.steal_lock)
+                except StoreLocked as error:
+                    held[variant.name, seed] = str(error)
+                    continue
+                with hold_member(path, lock) as ours:
+                    require_still(out, about)
+                    self._member(variant, seed, ours)
+            # Those who held the others may have died meanwhile.
+            again = [(v, s) for v, s in left if (v.name, s) in held]
+            if not again or len(again) == len(left):
+                finished = (member_path(out, v.name, s) / RESULT for v, s in again)
+                return tuple(
+                    why
+                    for why, path in zip(held.values(), finished, strict=True)
+                    if not path.exists()
+                )
+            left = again
+
+    def _member(self, variant: Variant, seed: int, ours: Held) -> None:
         """Train and test one member, unless it is finished."""
         head, grounding = self._head(variant, seed)
         config = self._config(variant, seed, head, grounding)
@@ -257,6 +307,7 @@ class _Training:
         if member.finished:
             lost = mending.what_is_lost(member)
             if lost is None:
+                member.drop_unnamed_checkpoints()
                 self._say(f"{label}: finished before")
                 return
             self._say(f"{label}: {lost}")
@@ -266,26 +317,28 @@ class _Training:
         with storage_errors(f"{str(member.path)!r}"):
             member.path.mkdir(parents=True, exist_ok=True)
         train, val, test = (self._questions(head, split) for split in ("train", "val", "test"))
-        if (fitted := mending.kept_fit(member, head)) is not None:
-            member.save_result(self._test(member, head, test, fitted, label))
-            return
-        member.save_config()
-        member.write("environment.json", environment(self._options.devices))
-        fitted = fit(
-            head,
-            train,
-            val,
-            self._settings,
-            seed=seed,
-            folder=member.path,
-            resume=self._options.resume,
-            say=self._say,
-            label=label,
-            devices=self._options.devices,
-            marks=marks_of(config, self._marks),
-        )
-        member.save_head(head)
-        member.save_result(self._test(member, head, test, fitted, label))
+        say = Watched(self._say, ours.check)  # a line is an epoch's, after which comes the next
+        if (fitted := mending.kept_fit(member, head)) is None:
+            member.save_config()
+            member.write("environment.json", environment(self._options.devices))
+            fitted = fit(
+                head,
+                train,
+                val,
+                self._settings,
+                seed=seed,
+                folder=member.path,
+                resume=True,  # also what another process left; a new run has none
+                say=say,
+                label=label,
+                devices=self._options.devices,
+                marks=marks_of(config, self._marks),
+            )
+            ours.check()
+            member.save_head(head)
+        result = self._test(member, head, test, fitted, label)
+        ours.check()
+        member.save_result(result, keep_checkpoints=self._options.keep_checkpoints)
 
     def _start(self, variant: Variant, head: Head) -> str:
         """Start the grounding from what was given; its digest, empty where it plays no role.

@@ -55,6 +55,8 @@ def _is_random(member: Member) -> bool:
 
 def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     """Lines below the table."""
+    if facts.run.missing:
+        yield f"not finished, and not in this table: {', '.join(facts.run.missing)}"
     yield _questions(facts)
     yield from facts.run.about.get("notes", ())
     yield from _answers(facts)

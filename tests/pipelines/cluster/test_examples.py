@@ -158,6 +158,26 @@ def test_the_parts_of_the_kubernetes_example_fit_together():
     assert codes == [2, 3, 4]  # as README.md explains them
 
 
+def test_the_task_of_a_training_is_the_right_command(tmp_path):
+    stub = tmp_path / "avqa"
+    stub.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    stub.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "3"}
+    given = ["pstp", "/data/my store", "json", "runs/pstp", "--ablation", "all", "--seeds", "3"]
+    done = subprocess.run(
+        ["bash", EXAMPLES / "slurm/train.sbatch", *given],
+        env=env, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    words = done.stdout.split("\n")[:-1]
+    assert words == [
+        *("train-head", "pstp", "--store", "/data/my store", "--dataset", "music-avqa"),
+        *("--annotations", "json", "--out", "runs/pstp", "--resume", "--steal-lock"),
+        *("--partition", "3/8", "--ablation", "all", "--seeds", "3"),
+    ]
+    assert {word for word in words if word.startswith("--")} <= known_options("train-head")
+    assert re.search(r"^#SBATCH --array=0-7 ", text_of("slurm/train.sbatch"), re.M)
+
+
 def test_options_of_the_scripts_exist():
     for name in ("slurm/array.sbatch", "slurm/extract.sbatch", "pbs/array.pbs"):
         command = re.search(r"exec avqa extract (.*?)(?:\n\n|\Z)", text_of(name), re.S)[1]

@@ -60,7 +60,7 @@ class FakeSlurm:
         self.queue, self.submitted, self.refusal, self.silent = {}, [], "", False
         self.retired = []
         monkeypatch.setattr(slurm_jobs.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(slurm_jobs, "_slurm", self.command)
+        monkeypatch.setattr(slurm_jobs, "ask_slurm", self.command)
         read = config(jobs=jobs, worker_timeout=timeout, log_directory="/logs")
         self.jobs = SlurmJobs(read, self, "avqa-r", lambda worker: worker, self.said.append)
 
@@ -251,7 +251,7 @@ def test_nothing_is_cancelled_that_was_never_submitted(fake):
 def test_a_machine_without_slurm(config, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentFailure, match="no command 'sbatch' here; expected SLURM's com"):
-        slurm_jobs._slurm("sbatch")
+        slurm_jobs.ask_slurm("sbatch")
 
 
 def test_the_plan_of_jobs_and_their_script(tmp_path, monkeypatch):

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from avqa.errors import ConfigError, StorageFailure
-from avqa.pipelines.train import folder
+from avqa.errors import ConfigError, StorageFailure, StoreLocked
+from avqa.pipelines.extraction.array_job import Partition
+from avqa.pipelines.train import folder, replacing
 from avqa.pipelines.train.folder import continued
+from avqa.pipelines.train.members import take_member
 from avqa.store.lock import Holder, read_holder
 from avqa.store.places.files import store_path, write_json
+from avqa.training.run import read_about
 from avqa.training.settings import LATER, TrainSettings
 
 
@@ -44,54 +47,53 @@ def no_flock(request, monkeypatch):
     monkeypatch.setattr(folder.fcntl, "flock", flock)
 
 
-def write_run(out):
-    (out / "run.json").write_text("{}", encoding="utf-8")
+def refusal(out):
+    with pytest.raises(ConfigError) as caught, folder.alone(out):
+        pass
+    return str(caught.value)
 
 
-def test_without_flock_the_stores_lock_holds_the_folder(tmp_path, no_flock):
+def test_without_flock_the_stores_lock_holds_the_folder(tmp_path, no_flock, monkeypatch):
+    monkeypatch.setattr(folder, "PATIENCE_SECONDS", 0.0)
     out = tmp_path / "run"
-    with folder.hold(out, resume=False) as before:
-        assert before is None
+    with folder.alone(out):
         holder = read_holder(store_path(out))
         assert (holder.host, holder.pid) == (socket.gethostname(), os.getpid())
-        with pytest.raises(ConfigError) as caught, folder.hold(out, resume=True):
-            pass
-        assert str(caught.value) == (
-            f"out={str(out)!r}: another process trains in it (host={holder.host},"
-            f" pid={holder.pid}, since {holder.started}); expected none; wait for it to end, choose"
-            f" another --out, or, if it is known to be dead, remove {str(out / 'lock.json')!r}"
+        assert refusal(out) == (
+            f"out={str(out)!r}: another process (host={holder.host}, pid={holder.pid},"
+            f" since {holder.started}) has held its lock for 0 s; expected moments; end it if it"
+            f" hangs, or, if it is known to be dead, remove {str(out / 'lock.json')!r}"
         )
     assert not (out / "lock.json").exists()
-    with folder.hold(out, resume=False):  # what locks leave behind is nothing strange
-        write_run(out)
-    with folder.hold(out, resume=True) as before:
-        assert before == {}
+    assert folder.begin(out, about(epochs=1)) == about(epochs=1)  # locks are nothing strange
 
 
-def test_without_flock_a_dead_holder_of_this_machine_is_no_hindrance(tmp_path, no_flock):
+def test_without_flock_a_dead_holder_is_no_hindrance(tmp_path, no_flock, monkeypatch):
+    monkeypatch.setattr(folder, "PATIENCE_SECONDS", 0.0)
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     dead = replace(Holder.me("run"), pid=done.pid)
     write_json(tmp_path / "lock.json", asdict(dead))
-    with folder.hold(tmp_path, resume=False):
+    with folder.alone(tmp_path):
         assert read_holder(store_path(tmp_path)).pid == os.getpid()
     write_json(tmp_path / "lock.json", asdict(replace(dead, host="elsewhere")))
-    with (
-        pytest.raises(ConfigError, match=r"host=elsewhere.*if it is known to be dead, remove"),
-        folder.hold(tmp_path, resume=False),
-    ):
-        pass
-    (tmp_path / "lock.json").unlink()
-    with folder.hold(tmp_path, resume=False):
+    assert "host=elsewhere" in refusal(tmp_path)
+    make_old(tmp_path / "lock.json")
+    with folder.alone(tmp_path):
         pass
 
 
-def test_a_lock_file_holds_where_another_mount_has_flock(tmp_path):
+def make_old(path):
+    before = path.stat().st_mtime - 601
+    os.utime(path, (before, before))
+
+
+def test_a_lock_file_holds_where_another_mount_has_flock(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "PATIENCE_SECONDS", 0.0)
     write_json(tmp_path / "lock.json", asdict(replace(Holder.me("run"), host="elsewhere")))
-    with (
-        pytest.raises(ConfigError, match="another process trains in it .host=elsewhere"),
-        folder.hold(tmp_path, resume=False),
-    ):
+    assert "another process (host=elsewhere" in refusal(tmp_path)
+    make_old(tmp_path / "lock.json")
+    with folder.alone(tmp_path):
         pass
 
 
@@ -100,5 +102,117 @@ def test_other_refusals_of_flock_are_no_lack_of_it(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(folder.fcntl, "flock", flock)
-    with pytest.raises(StorageFailure, match="EIO; failed"), folder.hold(tmp_path, resume=False):
+    with pytest.raises(StorageFailure, match="EIO; failed"), folder.alone(tmp_path):
         pass
+
+
+MEMBERS = ["default/seed-0", "default/seed-1", "question_only/seed-0", "question_only/seed-1"]
+
+
+def asked(**changes):
+    default = {name: getattr(TrainSettings, name) for name in LATER}
+    settings = default | changes.pop("settings", {})
+    return about(**settings) | {"members": MEMBERS} | changes
+
+
+def test_tasks_share_a_run_that_is_written_once(tmp_path):
+    first = folder.begin(tmp_path, asked(command=["0"]), partition=Partition(0, 2))
+    written = (tmp_path / "run.json").stat().st_ino
+    assert folder.begin(tmp_path, asked(command=["1"]), partition=Partition(1, 2)) == first
+    assert (tmp_path / "run.json").stat().st_ino == written
+    with pytest.raises(ConfigError) as caught:
+        folder.begin(tmp_path, asked(members=[*MEMBERS[:2], "q/seed-0"]), partition=Partition(1, 2))
+    assert str(caught.value) == (
+        f"--partition 1/2 {str(tmp_path)!r}: not asked for here: question_only/seed-0,"
+        " question_only/seed-1; not in the run: q/seed-0; expected the members that the run began"
+        " with; give every task the same --ablation and --seeds, or --resume to add some"
+    )
+    with pytest.raises(ConfigError, match=r"epochs \(run: None, now: 2\); expected what the run"):
+        folder.begin(tmp_path, asked(settings={"epochs": 2}), partition=Partition(1, 2))
+    more = asked(members=[*MEMBERS, "default/seed-2"])
+    assert folder.begin(tmp_path, more, partition=Partition(0, 2), resume=True) == more
+
+
+def test_a_task_that_was_begun_goes_on_by_resume(tmp_path):
+    folder.begin(tmp_path, asked(), partition=Partition(0, 2))
+    write_json(tmp_path / MEMBERS[2] / "config.json", {})
+    folder.begin(tmp_path, asked(), partition=Partition(1, 2))
+    with pytest.raises(ConfigError, match="question_only/seed-0 was begun before; expected none"):
+        folder.begin(tmp_path, asked(), partition=Partition(0, 2))
+    folder.begin(tmp_path, asked(), partition=Partition(0, 2), resume=True)
+
+
+def write_all(path):
+    for name in (*replacing._FILES, "checkpoints/last.ckpt", "logs/events", "answers.json"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("{}", encoding="utf-8")
+
+
+def left(out):
+    return sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+
+
+def test_overwrite_removes_what_a_run_wrote_and_nothing_else(tmp_path):
+    out, other = tmp_path / "run", tmp_path / "elsewhere"
+    folder.begin(out, asked())
+    for name in MEMBERS[:2]:
+        write_all(out / name)
+    write_all(out / "figures" / "seed-old")  # no member's name
+    write_all(other)
+    (out / MEMBERS[2] / "logs").mkdir(parents=True)
+    (out / MEMBERS[2] / "checkpoints").symlink_to(other)
+    for name in ("notes.txt", "table.csv", "table.txt", "table.md"):
+        (out / name).touch()
+    before, kept = left(other), left(out / "figures")
+    with pytest.raises(ConfigError, match="go on with it by --resume, replace it by --overwrite"):
+        folder.begin(out, asked())
+    new = asked(settings={"epochs": 2})
+    assert folder.begin(out, new, overwrite=True) == new
+    assert read_about(out, "") == new
+    assert left(out / "figures") == kept
+    assert left(other) == before
+    assert {*left(out)} - {f"figures/{name}" for name in kept} == {
+        *("lock", "run.json", "notes.txt", "default/seed-0/answers.json"),
+        "default/seed-1/answers.json",
+    }
+
+
+def test_overwrite_leaves_what_is_no_run_in_use_or_a_link(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match=r"holds 'thesis.tex' and no run.json; expected an empty"):
+        folder.begin(tmp_path / "thesis", asked(), overwrite=True)
+    out = tmp_path / "run"
+    first = folder.begin(out, asked())
+    write_all(out / MEMBERS[0])
+    kept = left(out)
+    with take_member(out / MEMBERS[3]):
+        with pytest.raises(ConfigError) as caught:
+            folder.begin(out, asked(seeds=3), overwrite=True)
+    assert str(caught.value).startswith(
+        f"--overwrite: member {str(out / MEMBERS[3])!r} is trained by another process (host="
+    )
+    (out / "q").symlink_to(tmp_path / "thesis")
+    (tmp_path / "thesis" / "seed-0").mkdir()
+    (tmp_path / "thesis" / "seed-0" / "config.json").touch()
+    with pytest.raises(ConfigError, match=f"--overwrite: {str(out / 'q')!r} is a link; expected"):
+        folder.begin(out, asked(seeds=3), overwrite=True)
+    assert (left(out), read_about(out, "")) == (kept, first)
+
+
+def test_killed_while_it_is_replaced_the_old_run_is_there(tmp_path, monkeypatch):
+    first = folder.begin(tmp_path, asked())
+    write_all(tmp_path / MEMBERS[0])
+
+    def killed(*_):
+        with pytest.raises(StoreLocked):  # nobody begins one in between
+            take_member(tmp_path / MEMBERS[1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "save_about", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.begin(tmp_path, asked(seeds=2), overwrite=True)
+    monkeypatch.undo()
+    assert read_about(tmp_path, "") == first
+    assert not (tmp_path / MEMBERS[0] / "result.json").exists()
+    assert folder.begin(tmp_path, asked(seeds=2), overwrite=True)["seeds"] == 2

@@ -1,5 +1,6 @@
 """A run's files that are damaged, gone or another's: found by all commands, some are made again."""
 
+import errno
 import json
 import re
 import shutil
@@ -21,11 +22,14 @@ MODEL, ANSWERS, CONFIG, RESULT = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A store of three videos, a question about each, one per split, and a run of two seeds."""
+    """A store of three videos, a question about each, one per split, and a run of two seeds.
+
+    It kept its checkpoints.
+    """
     folder = tmp_path_factory.mktemp("data")
     run_folders.write_three_videos(folder)
     (folder / "clip.mp4").touch()  # which no question-only head looks at
-    code, said = train(folder, folder / "run")
+    code, said = train(folder, folder / "run", "--keep-checkpoints")
     assert code == 0, said
     return folder
 
@@ -177,6 +181,7 @@ def test_answers_are_given_again_by_the_weights(data, out, how):
     code, said = train(data, out, "--resume")
     assert code == 0, said
     assert f"{ANSWERS}" in said
+    assert "; made again\n" in said
     result, *files = told(out / FIRST)
     assert files == [*before[1:]]
     assert result["scores"] == before[0]["scores"]
@@ -195,19 +200,56 @@ def test_another_seeds_checkpoint_is_refused_also_where_it_is_not_needed(data, o
     assert code == 0, said
 
 
-def test_a_member_that_lost_all_is_trained_anew_as_advised(data, out):
+def test_checkpoints_of_finished_members_go_unless_they_are_kept(data, out):
+    bare = out.parent / "bare"
+    code, said = train(data, bare)
+    assert code == 0, said
+    for folder in (FIRST, SECOND):
+        kept, without = told(out / folder), told(bare / folder)
+        assert kept[1:] == without[1:]
+        assert [*without[0]["files"]] == [MODEL, ANSWERS]
+        assert len(kept[0]["files"]) == 4
+        assert not (bare / folder / "checkpoints").exists()
+    # A process that was killed after it wrote the result leaves some.
+    shutil.copytree(out / FIRST / "checkpoints", bare / FIRST / "checkpoints")
+    code, said = train(data, bare, "--resume")
+    assert (code, said.count("finished before")) == (0, 2), said
+    assert not (bare / FIRST / "checkpoints").exists()
+    assert train(data, out, "--resume")[0] == 0
+    assert len([*out.glob("*/*/checkpoints/*.ckpt")]) == 4
+
+
+LOST = {
+    "weights, a bit": lambda out: flip(out / FIRST / MODEL),
+    "weights, gone": lambda out: (out / FIRST / MODEL).unlink(),
+    "result, cut": lambda out: cut(out / FIRST / RESULT),
+}
+
+
+@pytest.mark.parametrize("damage", LOST.values(), ids=LOST)
+def test_what_cannot_be_mended_without_checkpoints_is_trained_anew(data, out, damage):
     before = told(out / FIRST)[1:]
-    flip(out / FIRST / MODEL)
     shutil.rmtree(out / FIRST / "checkpoints")
-    code, said = train(data, out, "--resume")
-    assert code == 4
-    line = said.splitlines()[-1]
-    assert "neither its weights nor its checkpoints are whole; expected either" in line
-    assert f"remove the folder {str(out / FIRST)!r} and run the same command with --resume" in line
-    shutil.rmtree(out / FIRST)
+    damage(out)
     code, said = train(data, out, "--resume")
     assert code == 0, said
+    assert "; trained anew, since nothing is left to make it from\n" in said
+    assert "question_only default seed 0: 1 questions to train on in 1 batches" in said
+    assert "question_only default seed 1: finished before" in said
     assert told(out / FIRST)[1:] == before
+
+
+def test_what_cannot_be_read_now_is_not_trained_anew(data, out, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    shutil.rmtree(out / FIRST / "checkpoints")
+    kept = told(out / FIRST)
+    with monkeypatch.context() as patch:
+        patch.setattr("avqa.training.digests.of_file", refuse)
+        code, said = train(data, out, "--resume")
+    assert code == 5, said
+    assert told(out / FIRST) == kept
 
 
 def test_exchanged_folders_are_refused(data, out):

@@ -13,7 +13,7 @@ from helpers.runs import run_folders
 from safetensors.torch import load_file
 
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch
-from avqa.pipelines.train import train
+from avqa.pipelines.train import folder, train
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.format.schema import FeatureSpec
 from avqa.training.data import building
@@ -108,7 +108,7 @@ def test_every_member_has_its_files(run):
         path = member_path(out, variant, seed)
         assert {p.name for p in path.iterdir()} == {
             *("config.json", "environment.json", "metrics.csv", "curves.png", "model.safetensors"),
-            *("predictions.json", "result.json", "checkpoints", "logs"),
+            *("predictions.json", "result.json", "logs"),
         }
     assert (out / "table.txt").read_text(encoding="utf-8") == table.text()
     assert (out / "table.md").read_text(encoding="utf-8") == table.markdown()
@@ -273,24 +273,27 @@ def test_a_folder_in_use_is_refused(run, data, tmp_path):
     assert "is a file; expected a folder" in refusal(data, tmp_path / "other" / "thesis.tex")
 
 
-def test_one_process_at_a_time(run, data, tmp_path):
+def test_one_process_at_a_time_begins_and_sums_up(run, data, tmp_path, monkeypatch):
     out = copied(run, tmp_path / "out")
+    monkeypatch.setattr(folder, "PATIENCE_SECONDS", 0.0)
+    with folder.alone(out):
+        found = refusal(data, out, resume=True)
+    assert "another process has held its lock for 0 s; expected moments; end it" in found
+    monkeypatch.undo()
     holds, done = threading.Event(), threading.Event()
 
     def other():
-        with train.hold(out, resume=True):
+        with folder.alone(out):
             holds.set()
             done.wait(20)
 
     thread = threading.Thread(target=other)
     thread.start()
     assert holds.wait(20)
-    found = refusal(data, out, resume=True)
-    done.set()
+    threading.Timer(0.3, done.set).start()
+    with folder.alone(out):  # waits
+        assert done.is_set()
     thread.join()
-    assert "another process trains in it; expected none; wait for it to end" in found
-    with train.hold(out, resume=True):
-        pass
 
 
 def test_a_changed_setting_is_refused_by_name(run, data, tmp_path):
