@@ -53,7 +53,7 @@ ROOMS = {
     "npy": {*LOWER},
     "questions": {*LOWER},
     "ask": {*LOWER, "questions"},
-    "train": set(),
+    "train": {*LOWER},
     "synth": set(),
     "listings": set(),
     "described": set(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,17 +29,12 @@ def status(
 
     Example: avqa status features
     """
-    from avqa.errors import ConfigError
     from avqa.pipelines.extraction.stores import status_lines
     from avqa.store.places.files import store_path
 
-    chosen = [n for n, asked in (("videos", videos), ("recipes", recipes)) if asked]
-    chosen += ["warnings"] if warnings else []
-    if len(chosen) > 1:
-        flags = " ".join(f"--{name}" for name in chosen)
-        raise ConfigError(f"{flags}; expected one of them at a time; leave the others out")
-    view: Any = chosen[0] if chosen else "whole"
-    typer.echo("\n".join(status_lines(store_path(store), view)))
+    asked = {"videos": videos, "recipes": recipes, "warnings": warnings}
+    views = [view for view, wanted in asked.items() if wanted]
+    typer.echo("\n".join(status_lines(store_path(store), views)))
 
 
 @reports_errors

@@ -9,9 +9,6 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say, show_table
-from avqa.errors import UnknownName
-
-_SCHEDULERS = ("local", "slurm")
 
 
 @reports_errors
@@ -72,13 +69,12 @@ def train_head(
     """
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
-    from avqa.pipelines.train.options import TrainOptions
+    from avqa.pipelines.train.options import TrainOptions, check_scheduler
     from avqa.pipelines.train.train import train_head
     from avqa.store.places.files import store_path
     from avqa.units import parse_assignments
 
-    if scheduler not in _SCHEDULERS:
-        raise UnknownName("scheduler", scheduler, _SCHEDULERS)
+    check_scheduler(scheduler)
     assignments = parse_assignments(assign or [])
     if device is not None:
         assignments["device"] = device

@@ -305,11 +305,7 @@ class FeatureStore(StoreViews):
         )
 
     def zero_rows(self, feature: str, count: int) -> NDArray[Any]:
-        """So many rows of zeros in a feature's shape and stored dtype: ``[count, *shape]``.
-
-        Raises:
-            UnknownName: the store has no such feature.
-        """
+        """So many rows of zeros in a feature's shape and stored dtype: ``[count, *shape]``."""
         self._check_feature(feature)
         array = self._array(feature)
         return np.zeros((count, *array.shape[2:]), array.dtype)

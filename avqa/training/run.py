@@ -26,27 +26,25 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
 from avqa import heads
-from avqa.datasets import Vocabulary
-from avqa.datasets._parts.floors import Score, Table
 from avqa.errors import ConfigError, RunDamaged
 from avqa.heads import Head
 from avqa.store.places.files import read_json, storage_errors, write_atomic, write_json
 from avqa.training import digests, typed
-from avqa.training.settings import TrainSettings
+from avqa.training.member import FORMAT as FORMAT
+from avqa.training.member import MemberConfig as MemberConfig
+from avqa.training.member import MemberResult as MemberResult
 from avqa.training.tensor_files import read_tensors
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
 PREDICTIONS, CHECKPOINTS = "predictions.json", "checkpoints"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
-FORMAT = 1
-"""Of ``run.json`` and ``config.json``; those without a number have this one, too."""
 
 
 _GIVE_BACK = (
@@ -54,105 +52,6 @@ _GIVE_BACK = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemberConfig:
-    """Everything that decided a member's numbers; ``config.json``."""
-
-    head: str
-    """The head that was trained; ``question_only`` for the floor's row."""
-    variant: str
-    """``default``, an ablation's name, or ``question_only``."""
-    seed: int
-    options: dict[str, Any]
-    """Every option of the head."""
-    settings: TrainSettings
-    dataset: str
-    annotations: str
-    """Absolute path."""
-    annotation_version: str
-    counts: dict[str, int]
-    """Split → questions in use."""
-    store: str
-    """Absolute path."""
-    features: dict[str, dict[str, Any]]
-    """Field of `HeadInput` → ``name``, ``recipe_hash`` and ``recipe`` of the store's feature."""
-    texts: dict[str, dict[str, Any]]
-    """Text feature of the store → ``recipe_hash`` and ``recipe``; empty for an LSTM."""
-    weights: str
-    """Source of the weights that made the features, empty where there are none; starts with
-    ``random:`` where they mean nothing."""
-    avqa_version: str
-    grounding: str = ""
-    """SHA-256 of the file that the grounding started from; empty: from seeded weights."""
-    vocabulary: dict[str, Any] = field(default_factory=dict)
-    """`Vocabulary.to_json`: answers and words of the training questions; empty: MUSIC-AVQA's."""
-
-    @property
-    def words(self) -> Vocabulary:
-        """``vocabulary`` as an object."""
-        return Vocabulary.from_json(self.vocabulary)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {"format": FORMAT, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> MemberConfig:
-        """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
-        value = {key: held for key, held in value.items() if key != "format"}
-        typed.require(value, _CONFIG_TYPES)
-        config = cls(**{**value, "settings": TrainSettings(**value["settings"])})
-        Vocabulary.from_json(config.vocabulary)
-        if config.head in heads.names():
-            options = typed.of_class(heads.load(config.head).Options)
-            typed.require(config.options, options, "options")
-        return config
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemberResult:
-    """How a member's training ended, and its score on test; ``result.json``."""
-
-    best_epoch: int
-    val_accuracy: float
-    """Of the best epoch, in [0, 1]."""
-    epochs: int
-    seconds: float
-    waiting: float
-    """Share of the training time spent on waiting for data."""
-    scores: Table
-    """Column of the data set's table → right answers among test questions."""
-    parameters: int
-    """Trainable ones."""
-    config: str = ""
-    """Digest of what ``config.json`` holds; empty in runs of before, as `files`."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Path within the member's folder → SHA-256: weights, predictions, checkpoints if they are
-    kept."""
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> MemberResult:
-        """Raises TypeError, KeyError, ValueError or AttributeError if fields are strange."""
-        value = digests.unsealed(value)
-        typed.require(value, typed.of_class(cls, scores=dict[str, list[int]]))
-        return cls(**{**value, "scores": {k: Score(*v) for k, v in value["scores"].items()}})
-
-
-class _Texts(TypedDict):
-    recipe_hash: str
-    recipe: dict[str, Any]
-
-
-class _Feature(_Texts):
-    name: str
-
-
-_CONFIG_TYPES = typed.of_class(
-    MemberConfig,
-    settings=typed.of_class(TrainSettings),
-    features=dict[str, _Feature],
-    texts=dict[str, _Texts],
-)
 _ABOUT_TYPES = {
     **dict.fromkeys(("head", "dataset", "annotations", "store", "questions"), str),
     **dict.fromkeys(("variants", "members", "notes"), list[str]),

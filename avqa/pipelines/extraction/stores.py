@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
 
+from avqa.errors import ConfigError
 from avqa.pipelines.extraction.array_job import part_lines, read_videos, refuse_parts
 from avqa.pipelines.extraction.collection.roots import root_lines
 from avqa.store.checks.summary import summary, video_lines, warning_lines
@@ -13,24 +13,30 @@ from avqa.store.commit import Store
 from avqa.store.packing.pack import PackReport, pack
 from avqa.store.places.files import StorePath
 
-View = Literal["whole", "videos", "recipes", "warnings"]
 
-
-def status_lines(path: StorePath, view: View = "whole") -> list[str]:
+def status_lines(path: StorePath, views: Sequence[str] = ()) -> list[str]:
     """What a store holds, and how far the tasks of an array job are; one fact per line.
 
-    Other views: a table of all videos, everything that changed a number, or what readers warned of.
+    Args:
+        path: the store.
+        views: what instead: ``videos``, a table of all of them; ``recipes``, everything that
+            changed a number; ``warnings``, what readers warned of.
 
     Raises:
+        ConfigError: several views.
         StoreNotFound: there is neither a store nor a part of one.
         StoreError: it has another schema or is damaged.
     """
-    if view == "warnings":
-        return _warnings(path)
-    if view == "videos":
-        return video_lines(path)
-    if view == "recipes":
-        return summary(path).recipe_lines()
+    if len(views) > 1:
+        flags = " ".join(f"--{view}" for view in views)
+        raise ConfigError(f"{flags}; expected one of them at a time; leave the others out")
+    if views:
+        of_view = {
+            "videos": lambda: video_lines(path),
+            "recipes": lambda: summary(path).recipe_lines(),
+            "warnings": lambda: _warnings(path),
+        }
+        return of_view[views[0]]()
     of_parts = part_lines(path)
     if of_parts and not Store.exists(path):
         return of_parts

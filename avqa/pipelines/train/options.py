@@ -8,10 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, UnknownName
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.store.places.files import StorePath
+
+SCHEDULERS = ("local", "slurm")
+
+
+def check_scheduler(name: str) -> None:
+    """Make sure that members can be trained there.
+
+    Raises:
+        UnknownName: otherwise.
+    """
+    if name not in SCHEDULERS:
+        raise UnknownName("scheduler", name, SCHEDULERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,8 +116,10 @@ def test_seconds_are_those_of_the_video():
     assert answer.lines(1)[0].endswith("(4 seconds of it looked at, one in 6)")
 
 
-def test_what_python_and_a_notebook_show():
+def test_what_python_and_a_notebook_show(monkeypatch):
     answer = answer_of({})
+    assert repr(answer).splitlines() == answer.lines(5)
+    monkeypatch.setattr(Answer, "random_weights", True)
     mark = "RANDOM WEIGHTS: the features come from seeded random weights and mean nothing"
     assert repr(answer).splitlines() == [mark, *answer.lines(5)]
     shown = answer._repr_html_()

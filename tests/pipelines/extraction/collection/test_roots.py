@@ -288,12 +288,12 @@ def test_every_video_is_a_line_of_a_table(tmp_path, run):
     write(tmp_path / "A", v0=0, v1=10)
     (tmp_path / "A/bad.mp4").write_bytes(b"no video")
     run("A", features=(POOL, AUDIO))
-    assert status_lines(store_path(tmp_path / "store"), "videos") == [
+    assert status_lines(store_path(tmp_path / "store"), ["videos"]) == [
         "video  seconds  rows  light/audio  light/pool",
         "bad                0  failed       failed",
         "v0         2.0     2  ok           ok",
         "v1         3.0     3  ok           ok",
     ]
-    recipes = status_lines(store_path(tmp_path / "store"), "recipes")
+    recipes = status_lines(store_path(tmp_path / "store"), ["recipes"])
     assert recipes[0].startswith("recipe of all features: ")
     assert 'feature="light/pool"' in recipes[2]
