@@ -9,7 +9,6 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from avqa.extract.published import (
     read_tensors,
     registry,
 )
+from avqa.leftovers import remove_leftovers, unfinished_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,11 +97,11 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
         except SafetensorError as error:  # the only way it has to say that the disk is full
             raise OSError(str(error)) from error
         record = _record(unfinished) | {"published_sha256": digest}
-        # The record goes first: a file without its record would be believed unchecked.
-        target.unlink(missing_ok=True)
-        target.with_suffix(".json").write_text(
-            json.dumps(record, indent=2) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(record, indent=2) + "\n"
+        with _temporary(target.parent, f"{name}.json") as written:
+            written.write_text(text, encoding="utf-8")
+            # The record goes first: a file without its record would be believed unchecked.
+            written.rename(target.with_suffix(".json"))
         unfinished.rename(target)
     return target
 
@@ -226,7 +226,8 @@ def _temporary(folder: Path, name: str) -> Iterator[Path]:
     """A file of our own in ``folder``, gone afterwards unless it was renamed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f".{name}.{uuid.uuid4().hex}"
+        remove_leftovers(folder)  # of downloads that were killed: hundreds of megabytes
+        made = folder / f".{name}.{unfinished_name()}"
         made.touch(exist_ok=False)  # as the user's umask has it: others may share the cache
         try:
             yield made

@@ -1,0 +1,77 @@
+"""Every writing command, killed at any moment and typed again, leaves what nobody disturbed."""
+
+import random
+import signal
+
+import pytest
+from helpers.reliability import commands
+from helpers.reliability.commands import COMMANDS
+
+SEED = 20261129
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    import os, pathlib  # DEV
+    if os.environ.get("KEEP"):  # DEV
+        kept = pathlib.Path(os.environ["KEEP"])  # DEV
+        return kept if kept.exists() else commands.make_inputs(kept)  # DEV
+    return commands.make_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_any_moment(inputs, tmp_path, name):
+    """Half of the kills fall before a change of the disk, spread over all, half at any time."""
+    command, place = COMMANDS[name], tmp_path / "place"
+    command.begin(inputs, place)
+    whole = command.run(inputs, place)
+    assert whole.code == command.code, whole.said
+    assert whole.changes > 0
+    expected = command.told(inputs, place)
+    rng = random.Random(f"{SEED} {name}")
+    failed, killed = [], 0
+    moments = kills(command.kills, whole, rng)
+    while killed < command.kills:
+        moment = next(moments)
+        command.begin(inputs, place)
+        last = command.run(inputs, place, **moment)
+        if last.code != -signal.SIGKILL:
+            continue  # it was faster than before
+        killed += 1
+        try:
+            goes_on(command, inputs, place, last, expected)
+        except AssertionError as error:
+            failed.append(f"{moment}: {str(error)[:2000]}")
+    print(f"{name}: {killed} kills")
+    assert failed == []
+
+
+def kills(count, whole, rng):
+    """Moments to kill a command at, without end: as many as are wanted begin with the spread ones."""
+    spread = count // 2
+    for number in range(spread):
+        share = (number + rng.random()) / spread
+        yield {"before_change": int(share * whole.changes)}
+    while True:
+        yield {"after_seconds": rng.uniform(0.02, whole.seconds)}
+
+
+def goes_on(command, inputs, place, last, expected):
+    """Typed again as its page says, it ends as if nothing had been."""
+    words = command.again(last, command.words(inputs, place))
+    done = command.run(inputs, place, words)
+    complete = bool(command.is_there) and command.is_there in done.said
+    assert done.code == command.code or complete, f"exit code {done.code}: {done.said}"
+    assert "internal error" not in done.said
+    assert "Traceback" not in done.said
+    found = command.told(inputs, place)
+    assert found == expected, difference(found, expected)
+
+
+def difference(found, expected):
+    """What two tellings differ in."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = sorted(found.keys() | expected.keys())
+        return [k for k in keys if found.get(k) != expected.get(k)]
+    return f"{found} and not {expected}"
