@@ -66,12 +66,5 @@ def goes_on(command, inputs, place, last, expected):
     assert "internal error" not in done.said
     assert "Traceback" not in done.said
     found = command.told(inputs, place)
-    assert found == expected, difference(found, expected)
+    assert found == expected, commands.difference(found, expected)
 
-
-def difference(found, expected):
-    """What two tellings differ in."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        keys = sorted(found.keys() | expected.keys())
-        return [k for k in keys if found.get(k) != expected.get(k)]
-    return f"{found} and not {expected}"

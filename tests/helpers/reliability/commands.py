@@ -133,6 +133,14 @@ def cache_of_weights(folder: Path) -> dict[str, object]:
     return {"files": files(folder, "light.json"), "record": record}
 
 
+def difference(found, expected):
+    """What two tellings differ in."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = sorted(found.keys() | expected.keys())
+        return [k for k in keys if found.get(k) != expected.get(k)]
+    return f"{found} and not {expected}"
+
+
 # Inputs.
 
 LENGTHS = {"a": 3, "b": 7, "c": 12, "d": 5}
@@ -196,6 +204,8 @@ def make_inputs(folder: Path) -> Path:
     _seen(folder / "seen")
     _good(train(folder, folder / "trained/run"), folder)
     _hearing(folder)
+    for reserve in folder.rglob(".reserve"):
+        reserve.unlink()  # 64 MB, which the next run takes again
     torch.manual_seed(0)
     torch.save(random_light(), folder / "light.pth")
     return folder

@@ -63,6 +63,8 @@ def typed(
     *,
     before_change: int | None = None,
     after_seconds: float | None = None,
+    refused_with: int = 0,
+    logs: Path | None = None,
     environ: Mapping[str, str] | None = None,
     stand_in: str = "",
 ) -> Done:
@@ -73,16 +75,21 @@ def typed(
         folder: where changes are counted; the log lies beside it.
         before_change: kill the process group before this change, counted from 0.
         after_seconds: kill it then.
+        refused_with: do not kill it before the change: refuse that and all after it with this errno.
+        logs: folder of the log, where ``folder`` lies on a disk that is full.
         environ: variables beside those of `light.environment`.
         stand_in: not empty: the text tower is `asking.FakeEncoder`.
     """
-    log, count = (folder.with_name(folder.name + ending) for ending in (".log", ".count"))
+    beside = (logs or folder.parent) / folder.name
+    log, count = (beside.with_name(beside.name + ending) for ending in (".log", ".count"))
     for file in (log, count):
         file.unlink(missing_ok=True)
     asked = {
         "words": [str(word) for word in words],
         "folder": str(folder),
+        "beside": str(beside),
         "last": before_change,
+        "refused_with": refused_with,
         "environ": dict(environ or {}),
         "stand_in": stand_in,
     }
@@ -154,11 +161,15 @@ def _members(group: int) -> list[psutil.Process]:
 
 
 class Changes:
-    """Counts what happens to files below a folder; ends the process group before one of them."""
+    """Counts what happens to files below a folder; ends the process group before one of them.
 
-    def __init__(self, folder: str, last: int | None) -> None:
+    What is refused is refused from then on; what is removed is never refused.
+    """
+
+    def __init__(self, folder: str, last: int | None, refused_with: int) -> None:
         self._folder = folder + "/"
         self._last = last
+        self._refused_with = refused_with
         self._process = os.getpid()
         self.count = 0
 
@@ -173,17 +184,22 @@ class Changes:
         name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
         if os.getpid() != self._process or not name.startswith(self._folder):
             return
-        if self.count == self._last:
-            os.killpg(0, signal.SIGKILL)
         self.count += 1
+        if self._last is None or self.count <= self._last:
+            return
+        if self._refused_with:
+            if event in {"os.remove", "os.rmdir"}:
+                return
+            raise OSError(self._refused_with, os.strerror(self._refused_with), name)
+        os.killpg(0, signal.SIGKILL)
 
 
 def _run(asked: Mapping[str, Any]) -> int:
     """In the forked process: the command, and its exit code."""
     os.setpgid(0, 0)
-    folder: str = asked["folder"]
+    beside: str = asked["beside"]
     for number in (1, 2):
-        os.dup2(os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
+        os.dup2(os.open(f"{beside}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
     os.environ.update(asked["environ"])
     _declare_light()
     sys.argv = ["avqa", *asked["words"]]
@@ -191,7 +207,7 @@ def _run(asked: Mapping[str, Any]) -> int:
 
     from avqa.cli import main
 
-    changes = Changes(folder, asked["last"])
+    changes = Changes(asked["folder"], asked["last"], asked["refused_with"])
     with ExitStack() as stack:
         if asked["stand_in"]:
             stack.enter_context(asking.fakes())
@@ -203,7 +219,7 @@ def _run(asked: Mapping[str, Any]) -> int:
             code = int(end.code or 0)
     sys.stdout.flush()
     sys.stderr.flush()
-    Path(f"{folder}.count").write_text(str(changes.count), encoding="ascii")
+    Path(f"{beside}.count").write_text(str(changes.count), encoding="ascii")
     return code
 
 
