@@ -96,6 +96,7 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
             save_file(tensors, unfinished, metadata={"avqa": name, "sha256": digest})
         except SafetensorError as error:  # the only way it has to say that the disk is full
             raise OSError(str(error)) from error
+        _sort_metadata(unfinished)
         record = _record(unfinished) | {"published_sha256": digest}
         text = json.dumps(record, indent=2) + "\n"
         with _temporary(target.parent, f"{name}.json") as written:
@@ -196,6 +197,22 @@ def check_shapes(name: str, tensors: Mapping[str, Tensor]) -> None:
 def cached(name: str, cache: Path | None = None) -> Path:
     """Where the converted weights ``name`` are, if they are there."""
     return cache_dir(cache) / f"{name}.safetensors"
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the file's own entries in order: safetensors writes several in random order.
+
+    The file's digest is part of recipes, and one published file has to give one digest.
+    """
+    with path.open("r+b") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+        entries = json.loads(header)["__metadata__"]
+        before, after = (
+            json.dumps(dict(order), separators=(",", ":")).encode()
+            for order in (entries.items(), sorted(entries.items()))
+        )
+        file.seek(8)
+        file.write(header.replace(before, after, 1))
 
 
 def _record(path: Path) -> dict[str, Any]:

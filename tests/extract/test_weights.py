@@ -346,7 +346,7 @@ def test_what_is_put_into_a_cache_heeds_the_umask(tmp_path: Path) -> None:
 def test_an_import_cut_short_keeps_the_file_that_was_there(
     cache: Path, resnet_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before its last change of the disk, that of the tensors' name."""
+    """Killed before its last change of the disk; the digest is the same, import after import."""
     path = weights.import_file("resnet18", resnet_file)
     before = path.read_bytes()
 

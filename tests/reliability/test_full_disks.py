@@ -20,6 +20,10 @@ ANSWERED_ALL_THE_SAME = {"ask --explain"}
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
+    import os, pathlib  # DEV
+    if os.environ.get("KEEP"):  # DEV
+        kept = pathlib.Path(os.environ["KEEP"])  # DEV
+        return kept if kept.exists() else commands.make_inputs(kept)  # DEV
     return commands.make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
