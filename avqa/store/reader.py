@@ -125,6 +125,23 @@ class FeatureStore:
         self._rows = {str(name): row for row, name in enumerate(ids) if name}
         self._status = {f: columns[status_name(f)].values[: len(ids)] for f in self.features}
         self._length = {f: columns[length_name(f)].values[: len(ids)] for f in self.features}
+        for feature in self.features:
+            self._require_statuses(feature, columns[status_name(feature)].lost)
+
+    def _require_statuses(self, feature: str, lost: Sequence[str]) -> None:
+        """Refuse statuses whose object is gone: they read as pending, and rows would be left out.
+
+        Raises:
+            StoreError: rows without a status have a length.
+        """
+        height = self._array(status_name(feature)).chunks[0]
+        for name in lost:
+            start = int(name.split(".")[1]) * height
+            if self._length[feature][start : start + height].any():
+                raise StoreError(
+                    f"array {status_name(feature)}: {name} is gone; expected a status of what has"
+                    f" a length; {self._rebuilding()}"
+                )
 
     def _rebuilding(self) -> str:
         return self._mending("extract") if self.packed else REBUILD

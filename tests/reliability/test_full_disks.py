@@ -62,7 +62,7 @@ def test_a_full_disk_stops_the_command_and_costs_nothing(inputs, disk, tmp_path,
         finally:
             disks.remount(disk, "rw")
             disks.give_room(disk)
-    assert failed == []
+    assert not failed, "\n".join(failed)
 
 
 def stop(command, inputs, disk, logs, kind, taken, whole, rng):

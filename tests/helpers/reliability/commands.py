@@ -115,14 +115,16 @@ def run_folder(path: Path) -> dict[str, object]:
     """Of a run of training: all but times, the machine and the steps' logs."""
     volatile = ("result.json", "run.json", "environment.json", "metrics.csv", "*.ckpt")
     shown = ("table.txt", "table.md", "curves.png", "lock")
-    found: dict[str, object] = dict(files(path, *volatile, *shown, "*tfevents*"))
+    logs = ("*tfevents*", "logs/*/*/*", "hparams.yaml")  # of every start one
+    found: dict[str, object] = dict(files(path, *volatile, *shown, *logs))
     for file in sorted(path.rglob("result.json")):
         value = json.loads(file.read_text(encoding="utf-8"))
         value["files"] = {k: v for k, v in value["files"].items() if not k.endswith(".ckpt")}
         found[str(file.relative_to(path))] = {k: value[k] for k in value.keys() - set(VOLATILE)}
     # Checkpoints and logs hold times: that they are there is compared.
     for name in (*volatile, *shown):
-        found |= {str(p.relative_to(path)): "there" for p in path.rglob(name) if p.name != "result.json"}
+        there = (p for p in path.rglob(name) if p.name != "result.json" and "logs" not in p.parts)
+        found |= {str(p.relative_to(path)): "there" for p in there}
     return found
 
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.media import fake_reader
 from helpers.reliability import commands
-from helpers.reliability.commands import COMMANDS, QUESTION, TINY, Words, sets, train
+from helpers.reliability.commands import COMMANDS, Words, train
 from helpers.reliability.typed import Done, typed
 
 HOWS = ("lose", "half", "empty")
@@ -30,6 +29,8 @@ class Kept:
     told: Callable[[Path, Path], object] = lambda inputs, place: commands.files(place)
     left_alone: tuple[str, ...] = ()
     """Patterns of files that nothing is promised of."""
+    tells_of_lost: bool = True
+    """Readers know which files there have to be."""
     for_ever: tuple[str, ...] = ()
     """Patterns of files whose loss cannot be made good: who reads it refuses."""
     environ: dict[str, str] = field(default_factory=dict)
@@ -139,7 +140,7 @@ KEPT = {
             mend=(resume,),
             told=lambda inputs, place: commands.run_folder(place / "run"),
             left_alone=RUN_LEFT_ALONE,
-            for_ever=("run.json",),
+            for_ever=("run.json", "*.ckpt"),
         ),
         Kept(
             "training under way",
@@ -170,6 +171,7 @@ KEPT = {
             "exported files",
             by("export npy"),
             tries=12,
+            tells_of_lost=False,
             readers=(
                 lambda inputs, place: [
                     *("import", "npy", "--from", place / "npy", "--store", out(place, "S")),
@@ -232,4 +234,3 @@ KEPT = {
     )
 }
 """158 tries in all."""
-__all__ = ["HOWS", "KEPT", "Kept", "QUESTION", "TINY", "fake_reader", "harm", "out", "sets"]

@@ -11,12 +11,13 @@ import functools
 import importlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,13 @@ def typed(
     }
     started = time.monotonic()
     pid, ended = _parent().start(asked)
-    patience = SECONDS if after_seconds is None else after_seconds
-    in_time = _wait(ended, patience)
-    if not in_time:
-        os.killpg(pid, signal.SIGKILL)
-    code = _parent().code()
+    in_time = False
+    try:
+        in_time = _wait(ended, SECONDS if after_seconds is None else after_seconds)
+    finally:
+        if not in_time:
+            os.killpg(pid, signal.SIGKILL)
+        code = _parent().code()
     psutil.wait_procs(_members(pid), timeout=10)
     said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     assert in_time or after_seconds is not None, f"{asked['words']} hangs; it said: {said}"
@@ -126,7 +129,10 @@ class _Parent:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         self._process.stdin.flush()
-        return self.code(), self._process.stdout.fileno()
+        pid = self.code()
+        with suppress(OSError):
+            os.setpgid(pid, pid)  # whoever comes first, it or we
+        return pid, self._process.stdout.fileno()
 
     def code(self) -> int:
         """The next number."""
@@ -144,8 +150,6 @@ def _parent() -> _Parent:
 
 
 def _wait(handle: int, seconds: float) -> bool:
-    import select
-
     return bool(select.select([handle], [], [], seconds)[0])
 
 
