@@ -1,4 +1,4 @@
-"""Names of files that are not finished: they tell whose they are, so that a kill leaves none for ever.
+"""Names of unfinished files: they tell whose they are, so that a kill leaves none for ever.
 
 A file is written under such a name and renamed when it is whole. Whoever writes into the same
 folder later removes those of processes of this machine that are no more.
@@ -21,7 +21,7 @@ _NAME = re.compile(r"([0-9a-f]{12})([0-9a-f]{8})[0-9a-f]{12}")
 
 
 def unfinished_name() -> str:
-    """32 hexadecimal digits: where pids like ours count, our pid, and what tells our files apart."""
+    """32 hexadecimal digits: where pids like ours count, our pid, what tells our files apart."""
     return f"{_machine()}{os.getpid():08x}{uuid.uuid4().hex[:12]}"
 
 

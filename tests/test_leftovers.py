@@ -30,7 +30,10 @@ def test_only_files_of_dead_processes_of_this_machine_go(tmp_path, dead, monkeyp
     gone = (f"{theirs}.partial", f".clip.pth.{theirs}")
     elsewhere = "0" * 12 + theirs[12:]
     kept = (
-        *(f"{leftovers.unfinished_name()}.partial", f"{name_of(os.getppid(), monkeypatch)}.partial"),
+        *(
+            f"{leftovers.unfinished_name()}.partial",
+            f"{name_of(os.getppid(), monkeypatch)}.partial",
+        ),
         *(f"{elsewhere}.partial", "0123456789abcdef.partial", "answers.json"),
     )
     for name in (*gone, *kept):

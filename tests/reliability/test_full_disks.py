@@ -18,15 +18,6 @@ ANSWERED_ALL_THE_SAME = {"ask --explain"}
 """What cannot be kept for the next question is said, and no reason not to answer this one."""
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    import os, pathlib  # DEV
-    if os.environ.get("KEEP"):  # DEV
-        kept = pathlib.Path(os.environ["KEEP"])  # DEV
-        return kept if kept.exists() else commands.make_inputs(kept)  # DEV
-    return commands.make_inputs(tmp_path_factory.mktemp("inputs"))
-
-
 @pytest.fixture
 def disk(tmp_path):
     with disks.mounted(tmp_path / "disk") as folder:
@@ -36,7 +27,7 @@ def disk(tmp_path):
 @pytest.mark.soak
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_stops_the_command_and_costs_nothing(inputs, disk, tmp_path, name):
-    """One disk without bytes and one without inodes, at a random part of what it takes; read-only."""
+    """Without bytes, without inodes (a random part of what it takes), read-only, over a quota."""
     command, place = COMMANDS[name], disk / "place"
     place.mkdir()
     command.begin(inputs, place)
@@ -52,7 +43,9 @@ def test_a_full_disk_stops_the_command_and_costs_nothing(inputs, disk, tmp_path,
         try:
             stopped = stop(command, inputs, disk, tmp_path, kind, taken, whole, rng)
             judge_stopped(command, stopped, place, expected)
-            again = command.run(inputs, place, command.again(stopped, command.words(inputs, place)), logs=tmp_path)
+            again = command.run(
+                inputs, place, command.again(stopped, command.words(inputs, place)), logs=tmp_path
+            )
             complete = bool(command.is_there) and command.is_there in again.said
             assert again.code == command.code or complete, again.said
             found = command.told(inputs, place)

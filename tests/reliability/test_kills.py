@@ -12,15 +12,6 @@ TOGETHER = 4
 """Kills of one test."""
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    import os, pathlib  # DEV
-    if os.environ.get("KEEP"):  # DEV
-        kept = pathlib.Path(os.environ["KEEP"])  # DEV
-        return kept if kept.exists() else commands.make_inputs(kept)  # DEV
-    return commands.make_inputs(tmp_path_factory.mktemp("inputs"))
-
-
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "part"),
@@ -54,7 +45,7 @@ def test_killed_at_any_moment(inputs, tmp_path, name, part):
 
 
 def kills(count, whole, rng):
-    """Moments to kill a command at, without end: as many as are wanted begin with the spread ones."""
+    """Moments to kill a command at, without end; half of what is wanted are spread over all."""
     spread = count // 2
     for number in range(spread):
         share = (number + rng.random()) / spread
@@ -73,4 +64,3 @@ def goes_on(command, inputs, place, last, expected):
     assert "Traceback" not in done.said
     found = command.told(inputs, place)
     assert found == expected, commands.difference(found, expected)
-

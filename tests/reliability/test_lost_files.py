@@ -1,4 +1,4 @@
-"""One file lost or cut: who reads it says so, or gives what it gave before; then it is made anew."""
+"""One file lost or cut: who reads it says so or gives what it gave, then it is made anew."""
 
 import random
 import shutil
@@ -10,15 +10,6 @@ from helpers.reliability.losses import KEPT
 SEED = 20261201
 REFUSALS = {2, 3, 4, 5, 6}
 """Exit codes of who refuses, or found a difference."""
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    import os, pathlib  # DEV
-    if os.environ.get("KEEP"):  # DEV
-        kept = pathlib.Path(os.environ["KEEP"])  # DEV
-        return kept if kept.exists() else commands.make_inputs(kept)  # DEV
-    return commands.make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def cases(kept, made):
@@ -73,9 +64,7 @@ def read(kept, inputs, place):
 
 def trial(kept, inputs, place, file, how, whole, expected):
     readers = [] if how == "lose" and not kept.tells_of_lost else read(kept, inputs, place)
-    for (code, said, written), (_, _, before) in zip(
-        readers, whole, strict=False
-    ):
+    for (code, said, written), (_, _, before) in zip(readers, whole, strict=False):
         assert "internal error" not in said, said
         assert "Traceback" not in said, said
         if code == 0:

@@ -278,6 +278,13 @@ def test_an_empty_commit_on_a_full_disk_uses_the_reserve_and_says_so(tmp_path, m
         store.commit([])
 
 
+def test_a_reserve_that_a_kill_cut_short_is_filled_up(tmp_path):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    os.truncate(path / layout.RESERVE, 4096)
+    layout.allocate_reserve(path)
+    assert (path / layout.RESERVE).stat().st_size == layout.RESERVE_BYTES
+
+
 def until_freed(path):
     def write(*args, **kwargs):
         if (path / layout.RESERVE).exists():

@@ -1,7 +1,7 @@
 """Every writing command on small inputs: what is typed, how it is gone on with, what counts.
 
-    INPUTS/                 read by all tries, written once: `make_inputs`
-    PLACE/                  what one try writes to; begins as a copy of INPUTS/<starts_from>
+INPUTS/                 read by all tries, written once: `make_inputs`
+PLACE/                  what one try writes to; begins as a copy of INPUTS/<starts_from>
 """
 
 from __future__ import annotations
@@ -290,8 +290,13 @@ def _repaired(inputs: Path, place: Path) -> object:
     report = verify(place / "S")
     assert report.problems == [], [str(problem) for problem in report.problems]
     kept = mutations.digests(place / "S")
-    broken = mutations.digests(inputs / "damaged/S").items() - mutations.digests(inputs / "extracted/S").items()
-    good = {d: n for d, n in mutations.digests(inputs / "damaged/S").items() if (d, n) not in broken}
+    broken = (
+        mutations.digests(inputs / "damaged/S").items()
+        - mutations.digests(inputs / "extracted/S").items()
+    )
+    good = {
+        d: n for d, n in mutations.digests(inputs / "damaged/S").items() if (d, n) not in broken
+    }
     assert [n for d, n in good.items() if d not in kept and "/light/" in n] == []
     done = typed(extract(inputs / "videos", place / "S"), place)
     assert done.code == 0, done.said
@@ -362,7 +367,14 @@ COMMANDS = {
         ),
         Command(
             "import npy",
-            lambda inputs, place: ["import", "npy", "--from", inputs / "npy", "--store", place / "S"],
+            lambda inputs, place: [
+                "import",
+                "npy",
+                "--from",
+                inputs / "npy",
+                "--store",
+                place / "S",
+            ],
             lambda inputs, place: store(place / "S"),
             kills=14,
         ),

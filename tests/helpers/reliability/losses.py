@@ -38,7 +38,9 @@ class Kept:
     def type(self, words: Words, inputs: Path, place: Path) -> Done:
         """With this tree's environment."""
         folders = {"inputs": inputs, "place": place, "digest": commands.light_digest(inputs)}
-        return typed(words, place, environ={k: v.format(**folders) for k, v in self.environ.items()})
+        return typed(
+            words, place, environ={k: v.format(**folders) for k, v in self.environ.items()}
+        )
 
 
 def out(place: Path, name: str = "") -> Path:
@@ -179,9 +181,7 @@ KEPT = {
                 lambda inputs, place: ["compare", inputs / "imported/S", place / "npy/vggish"],
                 lambda inputs, place: ["compare", inputs / "imported/S", place / "npy/res18"],
             ),
-            mend=(
-                lambda inputs, place: [*typing("export npy")(inputs, place), "--overwrite"],
-            ),
+            mend=(lambda inputs, place: [*typing("export npy")(inputs, place), "--overwrite"],),
         ),
         Kept(
             "cache of weights",

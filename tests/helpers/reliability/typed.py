@@ -7,6 +7,7 @@ and not five: this file as a program. `helpers.extraction.light.finished` types 
 from __future__ import annotations
 
 import atexit
+import datetime
 import functools
 import importlib
 import json
@@ -66,6 +67,7 @@ def typed(
     after_seconds: float | None = None,
     refused_with: int = 0,
     logs: Path | None = None,
+    clock: float = 0.0,
     environ: Mapping[str, str] | None = None,
     stand_in: str = "",
 ) -> Done:
@@ -76,8 +78,9 @@ def typed(
         folder: where changes are counted; the log lies beside it.
         before_change: kill the process group before this change, counted from 0.
         after_seconds: kill it then.
-        refused_with: do not kill it before the change: refuse that and all after it with this errno.
+        refused_with: not killed, but refused with this errno: that change and all after it.
         logs: folder of the log, where ``folder`` lies on a disk that is full.
+        clock: seconds by which this machine's clock is ahead of that of the disk.
         environ: variables beside those of `light.environment`.
         stand_in: not empty: the text tower is `asking.FakeEncoder`.
     """
@@ -91,6 +94,7 @@ def typed(
         "beside": str(beside),
         "last": before_change,
         "refused_with": refused_with,
+        "clock": clock,
         "environ": dict(environ or {}),
         "stand_in": stand_in,
     }
@@ -206,6 +210,7 @@ def _run(asked: Mapping[str, Any]) -> int:
         os.dup2(os.open(f"{beside}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
     os.environ.update(asked["environ"])
     _declare_light()
+    _shift_clock(asked["clock"])
     sys.argv = ["avqa", *asked["words"]]
     from helpers.questions import asking
 
@@ -234,6 +239,22 @@ def _declare_light() -> None:
     plugins._entry_points.cache_clear()
     plugins._load.cache_clear()
     sys.modules.pop("light", None)
+
+
+def _shift_clock(seconds: float) -> None:
+    """What asks this interpreter for the time is told another one; the disk is not."""
+    now = time.time
+
+    class Shifted(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return datetime.datetime.now(tz) + datetime.timedelta(seconds=seconds)
+
+    if seconds:
+        time.time = lambda: now() + seconds
+        for name, module in list(sys.modules.items()):
+            if name.startswith("avqa.") and hasattr(module, "datetime"):
+                module.datetime = Shifted  # type: ignore[attr-defined]
 
 
 def serve() -> None:
