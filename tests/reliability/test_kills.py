@@ -1,11 +1,18 @@
 """Every writing command, killed at any moment and typed again, leaves what nobody disturbed."""
 
+import contextlib
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
+from helpers.extraction import light
 from helpers.reliability import commands
 from helpers.reliability.commands import COMMANDS
+from helpers.reliability.typed import Done
 
 SEED = 20261129
 TOGETHER = 4
@@ -42,6 +49,35 @@ def test_killed_at_any_moment(inputs, tmp_path, name, part):
             failed.append(f"{moment}: {str(error)[:2000]}")
     print(f"{name}: {killed} kills")
     assert not failed, "\n".join(failed)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("name", [n for n, command in COMMANDS.items() if not command.stand_in])
+def test_the_program_killed_at_a_system_call(inputs, tmp_path, name):
+    """The stand-in for it, a process that is forked, is all that differs from the test above."""
+    command, place = COMMANDS[name], tmp_path / "place"
+    command.begin(inputs, place)
+    assert command.run(inputs, place).code == command.code
+    expected = command.told(inputs, place)
+    calls = "rename,renameat,renameat2,mkdir"
+    for number in (3, 1):  # of a command that makes fewer, the first
+        command.begin(inputs, place)
+        traced = [
+            *("strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", f"trace={calls}"),
+            *("-e", f"inject={calls}:signal=KILL:when={number}"),
+            *(sys.executable, "-m", "avqa", *map(str, command.words(inputs, place))),
+        ]
+        with (tmp_path / "log").open("wb") as log:
+            environ = light.environment() | command.environment(inputs, place)
+            process = subprocess.Popen(traced, env=environ, stdout=log, stderr=log, process_group=0)
+            code = process.wait(timeout=300)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if "killed by SIGKILL" in (tmp_path / "trace").read_text(encoding="utf-8"):
+            break
+    assert "killed by SIGKILL" in (tmp_path / "trace").read_text(encoding="utf-8")
+    goes_on(command, inputs, place, Done(code, "", -1, 0.0), expected)
 
 
 def kills(count, whole, rng):
