@@ -25,6 +25,11 @@ def unfinished_name() -> str:
     return f"{_machine()}{os.getpid():08x}{uuid.uuid4().hex[:12]}"
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file has such a name, whoever's it is."""
+    return _NAME.search(name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove files with such a name in theirs whose process is dead; others' are left alone."""
     with suppress(OSError):  # a folder that cannot be listed or changed keeps them

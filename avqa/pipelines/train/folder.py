@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avqa.errors import ConfigError, StoreLocked
+from avqa.leftovers import is_unfinished
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder
@@ -51,7 +52,9 @@ def hold(out: Path, *, resume: bool) -> Iterator[dict[str, Any] | None]:
             held.enter_context(_own_lock(out))
         is_run = (out / RUN).is_file()
         refuse_lost(out)
-        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS)):
+        # A kill at the first file leaves it unfinished.
+        ours = {p.name for p in out.glob("*.partial") if is_unfinished(p.name)}
+        if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS - ours)):
             raise ConfigError(
                 f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
                 " a run; choose another --out"

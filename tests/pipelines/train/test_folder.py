@@ -46,6 +46,17 @@ def write_run(out):
     (out / "run.json").write_text("{}", encoding="utf-8")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_kill_at_the_first_file_leaves_a_folder_to_begin_in(tmp_path, resume):
+    (tmp_path / f"{'0' * 32}.partial").touch()  # also another machine's
+    with folder.hold(tmp_path, resume=resume) as before:
+        assert before is None
+    (tmp_path / "mine.partial").touch()
+    with pytest.raises(ConfigError, match=r"holds 'mine.partial' and no run.json; expected"):
+        with folder.hold(tmp_path, resume=resume):
+            pass
+
+
 def test_without_flock_the_stores_lock_holds_the_folder(tmp_path, no_flock):
     out = tmp_path / "run"
     with folder.hold(out, resume=False) as before:
