@@ -104,6 +104,12 @@ def _stopped_training(inputs: Path, place: Path) -> None:
     raise AssertionError("nothing was trained")
 
 
+def _finished_run(inputs: Path, place: Path) -> object:
+    """A finished member does without its checkpoints."""
+    told = commands.run_folder(place / "run")
+    return {name: value for name, value in told.items() if not name.endswith(".ckpt")}
+
+
 def resume(inputs: Path, place: Path) -> Words:
     return train(inputs, place / "run", "--seeds", 2, "--resume")
 
@@ -140,7 +146,7 @@ KEPT = {
                 lambda inputs, place: ["predict", place / "run", "--out", out(place, "a.json")],
             ),
             mend=(resume,),
-            told=lambda inputs, place: commands.run_folder(place / "run"),
+            told=_finished_run,
             left_alone=RUN_LEFT_ALONE,
             for_ever=("run.json", "*.ckpt"),
         ),
@@ -151,7 +157,7 @@ KEPT = {
             mend=(resume,),
             told=lambda inputs, place: commands.run_folder(place / "run"),
             left_alone=("environment.json", "metrics.csv", "curves.png", "*tfevents*", "lock"),
-            for_ever=("run.json", "*.ckpt"),
+            for_ever=("run.json", "*.ckpt", "config.json"),
         ),
         Kept(
             "parts of an array job",
