@@ -29,6 +29,8 @@ class Kept:
     told: Callable[[Path, Path], object] = lambda inputs, place: commands.files(place)
     left_alone: tuple[str, ...] = ()
     """Patterns of files that nothing is promised of."""
+    ends_with: Callable[[Path, Path], Words] | None = None
+    """What is to be typed to have from it what `told` compares, if nothing is lost."""
     tells_of_lost: bool = True
     """Readers know which files there have to be."""
     for_ever: tuple[str, ...] = ()
@@ -154,6 +156,7 @@ KEPT = {
             "training under way",
             _stopped_training,
             tries=14,
+            ends_with=resume,
             mend=(resume,),
             told=lambda inputs, place: commands.run_folder(place / "run"),
             left_alone=("environment.json", "metrics.csv", "curves.png", "*tfevents*", "lock"),
@@ -164,13 +167,14 @@ KEPT = {
             copy_of("parted"),
             tries=20,
             readers=(),
+            ends_with=typing("finalize"),
             mend=(
-                lambda inputs, place: ["finalize", place / "S"],
+                typing("finalize"),
                 lambda inputs, place: ["verify", place / "S/parts/0-of-2", "--repair"],
                 lambda inputs, place: ["verify", place / "S/parts/1-of-2", "--repair"],
                 _part(0),
                 _part(1),
-                lambda inputs, place: ["finalize", place / "S"],
+                typing("finalize"),
             ),
             told=lambda inputs, place: commands.store(place / "S")["bytes"],
             left_alone=(".reserve",),
