@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from avqa import leftovers
+from avqa import caches
 from avqa.extract import weights_files
 from avqa.store.places import files
 
@@ -22,7 +22,7 @@ def dead():
 def name_of(pid, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: pid)
-        return leftovers.unfinished_name()
+        return caches.unfinished_name()
 
 
 def test_only_files_of_dead_processes_of_this_machine_go(tmp_path, dead, monkeypatch):
@@ -31,20 +31,20 @@ def test_only_files_of_dead_processes_of_this_machine_go(tmp_path, dead, monkeyp
     elsewhere = "0" * 12 + theirs[12:]
     kept = (
         *(
-            f"{leftovers.unfinished_name()}.partial",
+            f"{caches.unfinished_name()}.partial",
             f"{name_of(os.getppid(), monkeypatch)}.partial",
         ),
         *(f"{elsewhere}.partial", "0123456789abcdef.partial", "answers.json"),
     )
     for name in (*gone, *kept):
         (tmp_path / name).touch()
-    leftovers.remove_leftovers(tmp_path)
+    caches.remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
-    leftovers.remove_leftovers(tmp_path / "nowhere")
+    caches.remove_leftovers(tmp_path / "nowhere")
 
 
 def test_names_differ_and_have_one_length():
-    names = {leftovers.unfinished_name() for _ in range(100)}
+    names = {caches.unfinished_name() for _ in range(100)}
     assert len(names) == 100
     assert {len(name) for name in names} == {32}
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avqa.caches import cache_dir
+from avqa.caches import cache_dir, remove_leftovers, unfinished_name
 from avqa.errors import DifferenceFound, StorageFailure, WeightsUnavailable
 from avqa.extract.published import (
     both_ways,
@@ -25,7 +25,6 @@ from avqa.extract.published import (
     read_tensors,
     registry,
 )
-from avqa.leftovers import remove_leftovers, unfinished_name
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from avqa.caches import is_unfinished
 from avqa.errors import ConfigError, StoreLocked
-from avqa.leftovers import is_unfinished
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.lock import LOCK as OWN_LOCK
 from avqa.store.lock import Lock, read_holder

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
 from typing import Any, TypeVar
 
+from avqa.caches import remove_leftovers, unfinished_name
 from avqa.errors import ConfigError, EnvironmentFailure, StorageFailure
 from avqa.faults import machine_fault
-from avqa.leftovers import remove_leftovers, unfinished_name
 from avqa.store.places.objects import SCHEME, ObjectPath
 from avqa.store.places.path import StorePath as StorePath
 
