@@ -21,7 +21,7 @@ help:
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
 	@echo "make demo [DEMO=dir] [WEIGHTS=random:0]  from nothing to trained heads and an explained answer"
 	@echo "make test      run the tests"
-	@echo "make soak      kill what writes at random moments, again and again"
+	@echo "make soak      all tries of docs/reliability.md: kills, damage, full disks, lost files, clocks"
 	@echo "make portability [ONLY=name]  the main path on other Pythons, without a home, on one core, ..."
 	@echo "make lowest    the main path with the lowest versions of every dependency"
 	@echo "make check     formatting, lint, types"

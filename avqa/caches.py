@@ -3,14 +3,25 @@
 A numeric user in a container has no home, and a cluster's home may be read-only: numba, matplotlib
 and others then fail while they are imported. `settle` gives them another place before that, in
 every process, since every process imports avqa first.
+
+A file is written under a name that tells whose it is, and renamed when it is whole. Whoever writes
+into the same folder later removes those of processes of this machine that are no more: a kill
+leaves none for ever.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import re
+import socket
 import tempfile
+import uuid
+from contextlib import suppress
 from pathlib import Path
+
+from avqa.machine import pid_namespace
 
 _LIBRARIES = {
     "NUMBA_CACHE_DIR": "numba",
@@ -20,6 +31,7 @@ _LIBRARIES = {
     "HF_HOME": "huggingface",
 }
 """Variable that a library reads → its folder."""
+_UNFINISHED = re.compile(r"([0-9a-f]{12})([0-9a-f]{8})[0-9a-f]{12}")
 
 
 def cache_dir(cache: Path | None = None) -> Path:
@@ -99,3 +111,40 @@ def _temporary() -> Path:
     except OSError:
         pass
     return Path(tempfile.mkdtemp(prefix="avqa-"))
+
+
+def unfinished_name() -> str:
+    """32 hexadecimal digits: where pids like ours count, our pid, what tells our files apart."""
+    return f"{_machine()}{os.getpid():08x}{uuid.uuid4().hex[:12]}"
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file has such a name, whoever's it is."""
+    return _UNFINISHED.search(name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove files with such a name in theirs whose process is dead; others' are left alone."""
+    with suppress(OSError):  # a folder that cannot be listed or changed keeps them
+        for entry in os.scandir(folder):
+            found = _UNFINISHED.search(entry.name)
+            if found and found[1] == _machine() and not _lives(int(found[2], 16)):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+@functools.cache
+def _machine() -> str:
+    place = f"{socket.gethostname()} {pid_namespace()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is a process of this number; another one than the writer does no harm."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

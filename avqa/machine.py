@@ -20,6 +20,8 @@ _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""Linux gives it this number on every machine."""
 
 
 def check_interpreter() -> None:
@@ -199,3 +201,16 @@ def choose_device(
             " CUDA_VISIBLE_DEVICES"
         )
     raise ConfigError(f"device={asked!r}; expected auto, cpu or cuda; check --device")
+
+
+def pid_namespace() -> str:
+    """What numbers this process: the same for processes that know each other by number.
+
+    The first namespace of a machine has one name for ever; another's counts until the next boot.
+    """
+    try:
+        name = os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return name if name == _FIRST_NAMESPACE else f"{boot}:{name}"

@@ -27,11 +27,11 @@ PARTS = {
     "plugins": BASE,
     "machine": BASE,
     "programs": BASE,
-    "caches": set(),
+    "caches": {"machine"},
     "surroundings": set(),
     "telling": {"units", *BASE},
     "extract": {*BASE, "caches", "faults", "plugins", "programs"},
-    "store": {*BASE, "faults", "machine", "telling", "units"},
+    "store": {*BASE, "caches", "faults", "machine", "telling", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
 }

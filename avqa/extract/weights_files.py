@@ -9,13 +9,12 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avqa.caches import cache_dir
+from avqa.caches import cache_dir, remove_leftovers, unfinished_name
 from avqa.errors import DifferenceFound, StorageFailure, WeightsUnavailable
 from avqa.extract.published import (
     both_ways,
@@ -96,12 +95,13 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
             save_file(tensors, unfinished, metadata={"avqa": name, "sha256": digest})
         except SafetensorError as error:  # the only way it has to say that the disk is full
             raise OSError(str(error)) from error
+        _sort_metadata(unfinished)
         record = _record(unfinished) | {"published_sha256": digest}
-        # The record goes first: a file without its record would be believed unchecked.
-        target.unlink(missing_ok=True)
-        target.with_suffix(".json").write_text(
-            json.dumps(record, indent=2) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(record, indent=2) + "\n"
+        with _temporary(target.parent, f"{name}.json") as written:
+            written.write_text(text, encoding="utf-8")
+            # The record goes first: a file without its record would be believed unchecked.
+            written.rename(target.with_suffix(".json"))
         unfinished.rename(target)
     return target
 
@@ -198,6 +198,22 @@ def cached(name: str, cache: Path | None = None) -> Path:
     return cache_dir(cache) / f"{name}.safetensors"
 
 
+def _sort_metadata(path: Path) -> None:
+    """Put the file's own entries in order: safetensors writes several in random order.
+
+    The file's digest is part of recipes, and one published file has to give one digest.
+    """
+    with path.open("r+b") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+        entries = json.loads(header)["__metadata__"]
+        before, after = (
+            json.dumps(dict(order), separators=(",", ":")).encode()
+            for order in (entries.items(), sorted(entries.items()))
+        )
+        file.seek(8)
+        file.write(header.replace(before, after, 1))
+
+
 def _record(path: Path) -> dict[str, Any]:
     stat = path.stat()
     return {
@@ -226,7 +242,8 @@ def _temporary(folder: Path, name: str) -> Iterator[Path]:
     """A file of our own in ``folder``, gone afterwards unless it was renamed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f".{name}.{uuid.uuid4().hex}"
+        remove_leftovers(folder)  # of downloads that were killed: hundreds of megabytes
+        made = folder / f".{name}.{unfinished_name()}"
         made.touch(exist_ok=False)  # as the user's umask has it: others may share the cache
         try:
             yield made

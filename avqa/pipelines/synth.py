@@ -21,7 +21,13 @@ from avqa.datasets._synth.facts import Facts
 from avqa.datasets._synth.questions import Question, ask
 from avqa.datasets._synth.render import is_whole, render
 from avqa.datasets._synth.score import Scene, Settings, compose, split_of
-from avqa.datasets._synth.writing import annotation_rows, settings_entry, truth, write_json
+from avqa.datasets._synth.writing import (
+    UNFINISHED,
+    annotation_rows,
+    settings_entry,
+    truth,
+    write_json,
+)
 from avqa.errors import ConfigError, StorageFailure
 from avqa.machine import num_cores
 from avqa.telling import counting
@@ -127,7 +133,8 @@ def _floors(out: Path) -> dict[str, float]:
 def _refuse_foreign(out: Path, settings: Settings) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{str(out)!r} is a file; expected a folder; give another OUT")
-    if not out.exists() or not any(out.iterdir()):
+    # A kill at the first file leaves it unfinished.
+    if not out.exists() or {file.name for file in out.iterdir()} <= {UNFINISHED + TRUTH}:
         return
     asked = settings_entry(settings)
     try:

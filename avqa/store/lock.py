@@ -18,13 +18,12 @@ from pathlib import Path
 from types import TracebackType
 
 from avqa.errors import StoreLocked
+from avqa.machine import pid_namespace
 from avqa.store.format.layout import refuse_packed
 from avqa.store.places.files import StorePath, storage_errors, store_path
 
 LOCK = "lock.json"
 STEAL_AFTER_SECONDS = 600.0
-_FIRST_NAMESPACE = "pid:[4026531836]"
-"""Linux gives it this number on every machine."""
 
 
 @dataclass(frozen=True)
@@ -221,19 +220,6 @@ def _answers(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def pid_namespace() -> str:
-    """What numbers this process: the same for processes that know each other by number.
-
-    The first namespace of a machine has one name for ever; another's counts until the next boot.
-    """
-    try:
-        name = os.readlink("/proc/self/ns/pid")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-    return name if name == _FIRST_NAMESPACE else f"{boot}:{name}"
 
 
 def heartbeat_age(lock: StorePath) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,7 +22,8 @@ from avqa.store.format import layout, schema
 from avqa.store.format.arrays import impossible
 from avqa.store.format.columns import REBUILD, read_column
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
-from avqa.store.format.records import Fingerprint, Status, removed
+from avqa.store.format.recipe_diff import has_random_weights as has_random_weights
+from avqa.store.format.records import Status, removed
 from avqa.store.format.schema import length_name, status_name
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
 from avqa.store.places.files import StorePath, store_path
@@ -87,12 +88,6 @@ def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
     return store
 
 
-def has_random_weights(recipe: Mapping[str, Any]) -> bool:
-    """Whether any weights of a feature's recipe are seeded random ones."""
-    sources = recipe.get("weights", {}).values()
-    return any(str(source.get("source", "")).startswith("random:") for source in sources)
-
-
 class _Column(NamedTuple):
     """A column as it was read."""
 
@@ -103,8 +98,7 @@ class _Column(NamedTuple):
 class FeatureStore(StoreViews):
     """The features of a store as it was when opened; `reload` looks again.
 
-    len(store), "clip" in store, list(store)  # videos, and their ids in row order
-    store["clip"]["vggish/audio"]  # [T, 128]
+    A mapping of video ids, in row order: store["clip"]["vggish/audio"]  # [T, 128]
     """
 
     def __init__(self, path: StorePath) -> None:
@@ -136,6 +130,19 @@ class FeatureStore(StoreViews):
         self._length = {f: columns[length_name(f)].values[: len(ids)] for f in self.features}
         gone = removed(self._status.values())
         self._here = {name: row for name, row in self._rows.items() if not gone[row]}
+        for feature in self.features:
+            self._require_statuses(feature, columns[status_name(feature)].lost)
+
+    def _require_statuses(self, feature: str, lost: Sequence[str]) -> None:
+        """Refuse lost statuses of rows with a length: as pending they would be left out."""
+        height = self._array(status_name(feature)).chunks[0]
+        for name in lost:
+            start = int(name.split(".")[1]) * height
+            if self._length[feature][start : start + height].any():
+                raise StoreError(
+                    f"array {status_name(feature)}: {name} is gone; expected a status of what has"
+                    f" a length; {self._rebuilding()}"
+                )
 
     def _rebuilding(self) -> str:
         return self._mending("extract") if self.packed else REBUILD
@@ -251,8 +258,7 @@ class FeatureStore(StoreViews):
     def status(self, video_id: str, feature: str) -> Status:
         """State of a feature of a video.
 
-        Raises:
-            UnknownName: the store has no such feature or video.
+        Raises UnknownName: the store has no such feature or video.
         """
         self._check_feature(feature)
         return Status(int(self._status[feature][self._row(video_id)]))
@@ -477,12 +483,6 @@ class FeatureStore(StoreViews):
             found = {row: lost_rows_in(of_row) for row, of_row in reports.items()}
             self._lost = {row: rows for row, rows in found.items() if rows}
         return self._lost
-
-    def fingerprints(self) -> dict[str, Fingerprint]:
-        """Id → what tells the file that a video's newest record was made from."""
-        of_row = Ledger(self.path / "ledger").fingerprints()
-        rows = {name: self._rows[name] for name in self.video_ids}
-        return {name: of_row[row] for name, row in rows.items() if row in of_row}
 
     def _read_reports(self) -> dict[int, list[dict[str, Any]]]:
         if self._reports is None:

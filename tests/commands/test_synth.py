@@ -11,7 +11,8 @@ from avqa import datasets
 from avqa.cli import app
 from avqa.datasets._parts.floors import floors
 from avqa.datasets._synth.score import check_settings
-from avqa.pipelines.synth import synthesise
+from avqa.errors import ConfigError
+from avqa.pipelines.synth import _refuse_foreign, synthesise
 
 SETTINGS = check_settings(3, 2, "4", 1)
 
@@ -127,6 +128,14 @@ def test_a_folder_of_something_else_is_refused(tmp_path, name):
     assert code == 2
     assert "is not empty and has no truth.json of a benchmark; expected a new folder" in said
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_kill_left_of_the_first_file_is_no_other_folder(tmp_path):
+    (tmp_path / "unfinished-truth.json").write_text("{", encoding="utf-8")
+    _refuse_foreign(tmp_path, SETTINGS)
+    (tmp_path / "mine").touch()
+    with pytest.raises(ConfigError, match="is not empty and has no truth.json of a benchmark"):
+        _refuse_foreign(tmp_path, SETTINGS)
 
 
 def test_a_file_is_refused(tmp_path):

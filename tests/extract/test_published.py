@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from safetensors.torch import load_file
 
 from avqa.errors import PluginError
-from avqa.extract import encoders, published, weights
+from avqa.extract import encoders, published, weights, weights_files
 
 PUBLISHED = {
     "clip_vit_b32": (
@@ -35,3 +39,17 @@ def test_weights_of_two_encoders_have_two_names(monkeypatch: pytest.MonkeyPatch)
         "encoder 'resnet18': weights 'resnet18' are another encoder's, too; expected a name of its"
         " own; rename them"
     )
+
+
+def test_one_published_file_gives_one_digest(tmp_path: Path) -> None:
+    """Whatever order safetensors wrote the entries in: the digest is part of recipes."""
+    entries = [{"sha256": "ab", "avqa": "light"}, {"avqa": "light", "sha256": "ab"}]
+    files = []
+    for number, entry in enumerate(entries):
+        tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+        head = json.dumps({"__metadata__": entry, "a": tensor}, separators=(",", ":")).encode()
+        files.append(tmp_path / f"{number}.safetensors")
+        files[-1].write_bytes(len(head).to_bytes(8, "little") + head + bytes(4))
+        weights_files._sort_metadata(files[-1])
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert load_file(files[0])["a"].tolist() == [0.0]

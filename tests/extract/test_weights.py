@@ -343,6 +343,26 @@ def test_what_is_put_into_a_cache_heeds_the_umask(tmp_path: Path) -> None:
         os.umask(before)
 
 
+def test_an_import_cut_short_keeps_the_file_that_was_there(
+    cache: Path, resnet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its last change of the disk; the digest is the same, import after import."""
+    path = weights.import_file("resnet18", resnet_file)
+    before = path.read_bytes()
+
+    def cut(file: Path, target: Path) -> None:
+        if target == path:
+            raise KeyboardInterrupt
+        os.rename(file, target)
+
+    monkeypatch.setattr(Path, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        weights.import_file("resnet18", resnet_file)
+    assert path.read_bytes() == before
+    assert weights.resolve("pretrained", ["resnet18"]).files["resnet18"] == path
+    assert {file.name for file in cache.iterdir()} == {"resnet18.json", "resnet18.safetensors"}
+
+
 def test_a_cache_that_cannot_be_made_says_so(tmp_path: Path, resnet_file: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageFailure, match="cannot be written .*set AVQA_CACHE to another one"):

@@ -28,6 +28,7 @@ from avqa.errors import RecipeMismatch, StorageFailure, StoreError, StoreNotFoun
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format import layout
+from avqa.store.format.columns import Column
 from avqa.store.format.records import Status
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
@@ -276,6 +277,41 @@ def test_an_empty_commit_on_a_full_disk_uses_the_reserve_and_says_so(tmp_path, m
         with pytest.raises(StorageFailure, match="ENOSPC; disk or quota is full"):
             store.commit([])
         store.commit([])
+
+
+def test_a_reserve_that_a_kill_cut_short_is_filled_up(tmp_path):
+    path = make_store(tmp_path / "S", {"a": 3}).path
+    os.truncate(path / layout.RESERVE, 4096)
+    layout.allocate_reserve(path)
+    assert (path / layout.RESERVE).stat().st_size == layout.RESERVE_BYTES
+
+
+def test_nothing_is_ok_before_its_length_is_on_the_disk(tmp_path, monkeypatch):
+    """Repeated when the reserve is freed, and failing again: the second try flushed the status."""
+    path = make_store(tmp_path / "S", {"a": 3, "b": 12}).path
+    flush, full = Column.flush, [True]
+
+    def refuse_lengths(column, **options):
+        if full and column.name.startswith("length/"):
+            raise OSError(errno.ENOSPC, "full")
+        flush(column, **options)
+
+    with Lock.acquire(path, "second") as lock:
+        store = Store.open(path, lock)
+        store.set_pending([(1, spec.name) for spec in SPECS])
+        writer = ChunkWriter(path, SPECS, CHUNK_SECONDS)
+        records = [extract(writer, "b", 1, 5, version=1)]
+        monkeypatch.setattr(Column, "flush", refuse_lengths)
+        for _ in range(2):
+            with pytest.raises(StorageFailure, match="ENOSPC"):
+                store.commit(records)
+        reader = FeatureStore(path)
+        assert {reader.status("b", spec.name) for spec in SPECS} == {Status.PENDING}
+        full.clear()
+        with pytest.raises(StorageFailure, match="ENOSPC"):
+            store.commit(records)  # it is committed, and said that the reserve is spent
+    assert verify(path).problems == []  # also none of the objects that it had more before
+    assert FeatureStore(path).length("b") == 5
 
 
 def until_freed(path):

@@ -94,6 +94,19 @@ def test_features_that_are_not_there_say_why_and_what_to_run(path):
     assert "gone" not in reader.video_ids
 
 
+def test_statuses_that_are_gone_do_not_read_as_pending(path):
+    """Who skips what is pending, as exports and trainings do, would leave out all of it."""
+    (path / "features.zarr/status/clip/frame/c.0").unlink()
+    with pytest.raises(StoreError) as caught:
+        open_store(path)
+    assert str(caught.value) == (
+        "array status/clip/frame: c.0 is gone; expected a status of what has a length; rebuild it"
+        " from the ledger with: avqa verify --repair"
+    )
+    verify(path, repair=True)
+    assert open_store(path).status("a", "clip/frame") == Status.OK
+
+
 @pytest.mark.parametrize("name", ["c.0.0.0", "c.0.1.0", "c.0.2.0"])
 def test_a_missing_object_is_refused_and_never_read_as_values(path, name):
     (path / "features.zarr/clip/frame" / name).unlink()

@@ -14,6 +14,8 @@ from avqa.datasets._synth.sound import LOUDEST_RMS
 
 VERSION = 1
 """Of everything that decides the files' content; another one is another benchmark."""
+UNFINISHED = "unfinished-"
+"""Begin of the name that a file has while it is written."""
 
 
 def settings_entry(settings: Settings) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def annotation_rows(
 
 def write_json(path: Path, content: object, indent: int) -> None:
     """Write a file that appears only when it is complete."""
-    unfinished = path.with_name(f"unfinished-{path.name}")
+    unfinished = path.with_name(UNFINISHED + path.name)
     text = json.dumps(content, indent=indent, ensure_ascii=False)
     unfinished.write_text(text + "\n", encoding="utf-8")
     unfinished.replace(path)

@@ -28,7 +28,7 @@ from avqa.extract.media.types import Limits
 from avqa.pipelines.ask.answer import Answer
 from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of, with_mark
 from avqa.pipelines.ask.plots import Page, TimeView, draw_page, draw_time, spectrum_of
-from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, write_frames
+from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, remove_scratch, write_frames
 from avqa.store.places.files import storage_errors, write_atomic, write_json
 from avqa.training.fitting.curves import RANDOM_MARK
 
@@ -75,6 +75,7 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
     """
     prepare_folder(folder)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        remove_scratch(folder, Path(scratch))
         frames = Path(scratch) / "all"
         most = answer.member.config.settings.max_seconds
         report = write_frames(answer.video, frames, answer.settings, Limits(), most)

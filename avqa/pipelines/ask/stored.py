@@ -11,6 +11,7 @@ from torch import Tensor
 from avqa.errors import AvqaError, StoreNotFound
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.work import is_equal
+from avqa.store.commit import Store
 from avqa.store.format.recipe_diff import diff_features
 from avqa.store.format.records import Status
 from avqa.store.places.files import store_path
@@ -81,7 +82,10 @@ def stored_video(video: Path, member: Member, store: FeatureStore, say: Say) -> 
 def _equals(video: Path, store: FeatureStore) -> list[str]:
     """Ids of the store whose file is equal; that of the same name first."""
     size = video.stat().st_size
-    alike = {name: file for name, file in store.fingerprints().items() if file.size == size}
+    written = Store.open(store.path)
+    here, files = set(written.video_ids()), written.fingerprints()
+    rows = {name: row for name, row in written.rows().items() if name in here and row in files}
+    alike = {name: files[row] for name, row in rows.items() if files[row].size == size}
     now = fingerprint(str(video)) if alike else None
     equal = [name for name, file in alike.items() if now and is_equal(now, file)]
     return sorted(equal, key=lambda name: name.rpartition("/")[2] != video.stem)

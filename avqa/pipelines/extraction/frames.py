@@ -102,6 +102,13 @@ def _check_folder(out: Path) -> None:
     )
 
 
+def remove_scratch(out: Path, own: Path) -> None:
+    """Remove what killed runs left of the folders that files are written to first."""
+    for entry in out.iterdir():
+        if _is_scratch(entry) and entry.name != own.name:
+            shutil.rmtree(entry)
+
+
 def _is_scratch(entry: Path) -> bool:
     return entry.name.startswith(SCRATCH) and entry.is_dir() and not entry.is_symlink()
 
@@ -147,9 +154,7 @@ def _replace_earlier(out: Path, scratch: Path) -> None:
         os.replace(scratch / name, out / name)
     for name in old - new:
         (out / name).unlink(missing_ok=True)
-    for entry in out.iterdir():
-        if _is_scratch(entry) and entry.name != scratch.name:  # a killed run's
-            shutil.rmtree(entry)
+    remove_scratch(out, scratch)
     (out / JOURNAL).unlink()
 
 

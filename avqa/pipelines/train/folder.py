@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import IO, Any
 
+from avqa.caches import is_unfinished
 from avqa.errors import ConfigError, StoreLocked
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train.members import LOCKS, is_held
@@ -117,7 +118,9 @@ def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
 def _run_there(out: Path) -> dict[str, Any] | None:
     is_run = (out / RUN).is_file()
     refuse_lost(out)
-    if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS)):
+    # A kill at the first file leaves it unfinished.
+    ours = {p.name for p in out.glob("*.partial") if is_unfinished(p.name)}
+    if not is_run and (strange := sorted({p.name for p in out.iterdir()} - _OF_LOCKS - ours)):
         raise ConfigError(
             f"out={str(out)!r} holds {strange[0]!r} and no {RUN}; expected an empty folder or"
             " a run; choose another --out"

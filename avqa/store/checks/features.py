@@ -8,7 +8,6 @@ to be extracted again. What the machine does not give is neither good nor bad.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,7 +20,7 @@ from avqa.store.format.chunks import object_sizes
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.store.format.shards import UNREAD, ShardChecker
-from avqa.store.lock import read_holder
+from avqa.store.lock import LOCK, read_holder
 from avqa.store.places.files import StorePath
 
 PARTIAL_SECONDS = 3600.0
@@ -203,13 +202,20 @@ class FeatureCheck:
         for name in sorted(objects):
             parts = name.split(".")
             if name.endswith(".partial"):
-                if not held or _age(folder / name) > PARTIAL_SECONDS:
+                if not held or self._age(folder / name) > PARTIAL_SECONDS:
                     detail = f"{name}: left by a killed writer"
                     self._add("partial", -1, detail, folder / name, "aside")
             elif not _is_chunk(parts, self._num_axes):
                 self._add("foreign", -1, f"{name}: not written by avqa", remedy="none")
             else:
                 self._judge_object(int(parts[1]), int(parts[2]), folder / name)
+
+    def _age(self, path: StorePath) -> float:
+        """Seconds from its last change to the last sign of life of the run, by the disk's clock."""
+        try:
+            return (self._store.path / LOCK).modified() - path.modified()
+        except FileNotFoundError:
+            return 0.0
 
     def _judge_object(self, row: int, chunk: int, path: StorePath) -> None:
         record = self._records.get(row)
@@ -262,10 +268,3 @@ def _named(status: int) -> str:
 
 def _told(record: FeatureRecord | None) -> str:
     return record.status.name.lower() if record else "nothing"
-
-
-def _age(path: StorePath) -> float:
-    try:
-        return time.time() - path.modified()
-    except FileNotFoundError:
-        return 0.0

@@ -17,7 +17,7 @@ from avqa.store.format import schema
 from avqa.store.format.chunks import delete, remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import FrameTimes
-from avqa.store.format.records import FeatureRecord, Status, VideoRecord
+from avqa.store.format.records import Status, VideoRecord
 from avqa.store.places.files import StorePath, store_path
 
 INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
@@ -77,6 +77,8 @@ class Arrays:
         self._heal = heal
         self._chunk_seconds = chunk_seconds
         self.discard: Callable[[StorePath], None] = delete
+        self._gone: list[tuple[int, str, int]] = []
+        """Row, feature, first chunk of objects that rows have no more and that are still there."""
         """What becomes of chunk objects that no longer count."""
         self._features: list[str] = []
         self.columns = {name: self._column(name) for name in (schema.VIDEO_ID, *INDEX)}
@@ -137,11 +139,14 @@ class Arrays:
                 column.commit_shape()
 
     def apply(self, records: Sequence[VideoRecord]) -> None:
-        """Bring the arrays to what the records say; may be repeated."""
+        """Bring the arrays to what the records say; may be repeated, also if a write failed.
+
+        A status is not even set in memory before times and lengths are on the disk: what is ok
+        must have them, whichever write is the last.
+        """
         self._hide_removed(records)
         self._grow(max((f.length for r in records for f in r.features), default=0))
         pts: dict[int, tuple[float, ...]] = {}
-        gone: list[tuple[int, FeatureRecord, int]] = []
         for record in records:
             if self._describes(record):
                 self._set_index(record)
@@ -153,21 +158,27 @@ class Arrays:
                     for n in (lengths[record.row], feature.length)
                 )
                 if feature.status != Status.OK or old > new:
-                    gone.append((record.row, feature, new))
+                    self._gone.append((record.row, feature.feature, new))
                 lengths[record.row] = feature.length
-                self.columns[schema.status_name(feature.feature)][record.row] = feature.status
         self.flush("index/")
         self._images.write(pts)
         self.flush("length/")
+        for record in records:
+            for feature in record.features:
+                self.columns[schema.status_name(feature.feature)][record.row] = feature.status
         self.flush("status/")
+        self._remove_gone()
+
+    def _remove_gone(self) -> None:
+        """Remove the objects that rows have no more."""
         known = self.seconds // self._chunk_seconds
         axes = {
             name: len(schema.open_array(self._root, name).shape) - 2
-            for name in {feature.feature for _, feature, _ in gone}
+            for name in {name for _, name, _ in self._gone}
         }
-        for row, feature, first in gone:
-            name = feature.feature
+        for row, name, first in self._gone:
             remove_chunks(self._root, name, row, first, known, axes[name], self.discard)
+        self._gone = []
 
     def _hide_removed(self, records: Sequence[VideoRecord]) -> None:
         """Set these statuses first: what is ok must have its times and its length.

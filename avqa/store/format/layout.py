@@ -292,8 +292,8 @@ def allocate_reserve(path: StorePath) -> None:
     if folder is None:
         return
     reserve = folder / RESERVE
-    if reserve.exists():
-        return
+    if reserve.exists() and reserve.stat().st_size >= RESERVE_BYTES:
+        return  # a kill may have left less
     reserve.parent.mkdir(exist_ok=True)
     with reserve.open("wb") as file:
         try:

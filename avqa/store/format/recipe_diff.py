@@ -29,6 +29,12 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(recipe).encode("ascii")).hexdigest()
 
 
+def has_random_weights(recipe: Mapping[str, Any]) -> bool:
+    """Whether any weights of a feature's recipe are seeded random ones."""
+    sources = recipe.get("weights", {}).values()
+    return any(str(source.get("source", "")).startswith("random:") for source in sources)
+
+
 @dataclass(frozen=True)
 class Difference:
     """A dotted key of recipes whose value is one on this side and another on that."""

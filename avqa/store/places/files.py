@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
 from typing import Any, TypeVar
 
+from avqa.caches import remove_leftovers, unfinished_name
 from avqa.errors import ConfigError, EnvironmentFailure, StorageFailure
 from avqa.faults import machine_fault
 from avqa.store.places.objects import SCHEME, ObjectPath
@@ -29,12 +30,14 @@ T = TypeVar("T")
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace a file, as `StorePath.write` does."""
+    """Replace a file, as `StorePath.write` does; what a kill left in its folder goes."""
+    _tidy(path.parent)
     LocalPath(path).write(data, durable=durable)
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Replace a file by a JSON object, as `StorePath.write_json` does."""
+    """Replace a file by a JSON object, as `StorePath.write_json` and `write_atomic` do."""
+    _tidy(path.parent)
     LocalPath(path).write_json(value, durable=durable)
 
 
@@ -78,7 +81,13 @@ def take_room(handle: int, n_bytes: int) -> None:
 
 def _partial_name() -> str:
     """Of fixed length: a name may have 255 bytes, and that of the file may have all of them."""
-    return f"{uuid.uuid4().hex}.partial"
+    return f"{unfinished_name()}.partial"
+
+
+@functools.cache
+def _tidy(folder: Path) -> None:
+    """Once for a process: a folder may hold ten thousand files."""
+    remove_leftovers(folder)
 
 
 class LocalPath(PosixPath, StorePath):

@@ -181,6 +181,7 @@ def answer(tmp_path, evidence, *, stride=1, num_rows=4, crop="center"):
 
 
 def test_an_explanation_is_complete(tmp_path):
+    (tmp_path / "out" / ".frames-of-a-killed-run" / "all").mkdir(parents=True)
     asked = answer(tmp_path, EVIDENCE)
     files = explain.explain(asked, tmp_path / "out")
     names = [str(file.relative_to(tmp_path / "out")) for file in files]
@@ -192,6 +193,7 @@ def test_an_explanation_is_complete(tmp_path):
     ]
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
     assert found == set(names)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*names[:3], "frames"}
     for name in ("explanation.png", "time.png"):
         picture = Image.open(tmp_path / "out" / name)
         assert picture.width > 900

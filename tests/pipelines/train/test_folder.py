@@ -53,6 +53,16 @@ def refusal(out):
     return str(caught.value)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_kill_at_the_first_file_leaves_a_folder_to_begin_in(tmp_path, resume):
+    (tmp_path / f"{'0' * 32}.partial").touch()  # also another machine's
+    assert folder.begin(tmp_path, about(epochs=1), resume=resume) == about(epochs=1)
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "mine.partial").touch()
+    with pytest.raises(ConfigError, match=r"holds 'mine.partial' and no run.json; expected"):
+        folder.begin(tmp_path, about(epochs=1), resume=resume)
+
+
 def test_without_flock_the_stores_lock_holds_the_folder(tmp_path, no_flock, monkeypatch):
     monkeypatch.setattr(folder, "PATIENCE_SECONDS", 0.0)
     out = tmp_path / "run"

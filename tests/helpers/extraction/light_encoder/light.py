@@ -6,6 +6,8 @@ time, and its decoder process needs neither torch nor librosa.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from avqa.extract.encoders import Input, Tap, Weights
@@ -21,7 +23,10 @@ def random():
 
 WEIGHTS = {
     "light": Weights(
-        random=random, address="https://example.org/light.pth", digest="0123abcd", licence="MIT"
+        random=random,
+        address=os.environ.get("LIGHT_ADDRESS", "https://example.org/light.pth"),
+        digest=os.environ.get("LIGHT_DIGEST", "0123abcd"),
+        licence="MIT",
     )
 }
 INPUTS = {
