@@ -17,8 +17,8 @@ BELOW = {
     "commit": {"recovery", "lock", "format", "places"},
     "collection": {"places"},
     "renaming": {"commit", "format", "places"},
-    "running": {"commit", "lock", "places"},
-    "checks": {"commit", "text_writer", "reader", "lock", "format", "places", "zarr_library"},
+    "running": {"commit", "format", "lock", "places"},
+    "checks": {"commit", "running", "text_writer", "reader", "lock", "format", "places", "zarr_library"},
     "packing": {"checks", "commit", "lock", "format", "places", "zarr_library"},
 }
 

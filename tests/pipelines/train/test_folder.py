@@ -22,7 +22,7 @@ from avqa.training.settings import LATER, TrainSettings
 
 
 def about(**settings):
-    facts = {"head": "avst", "dataset": "d", "grounding": "", "questions": {}, "options": {}}
+    facts = {"head": "avst", "dataset": "d", "grounding": "", "questions": "digest", "options": {}}
     facts |= {"variants": ["default"], "same_as": {}, "seeds": 1, "members": ["default/seed-0"]}
     return {**facts, "settings": settings}
 
