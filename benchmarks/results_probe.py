@@ -15,11 +15,14 @@ from torch import Tensor
 from avqa.datasets import Question
 from avqa.datasets._parts.floors import Table, score_table
 from avqa.datasets._parts.question import SPLITS
-from avqa.datasets._parts.vocabulary import ANSWERS, WORD_ID, encode_answer
+from avqa.datasets._parts.vocabulary import ANSWERS, MUSIC_AVQA, TYPE_WORDS, UNKNOWN, WORDS
 from avqa.training.data.features import FeatureReader
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 """Weight of the squared norm; chosen on the validation questions."""
+
+_ROWS = {word: row for row, word in enumerate((*WORDS, *TYPE_WORDS))} | {UNKNOWN: 0}
+"""Word of MUSIC-AVQA's questions → its place in a bag of words."""
 
 
 def probe(questions: Mapping[str, Sequence[Question]], features: FeatureReader) -> Table:
@@ -39,7 +42,7 @@ def probe(questions: Mapping[str, Sequence[Question]], features: FeatureReader) 
     kernel = (asked @ asked[train].T) * (1 + seen @ seen[train].T / seen.shape[1])
     places = dict(zip(SPLITS, torch.arange(len(everything)).split(_sizes(questions)), strict=True))
     target = torch.zeros(len(train), len(ANSWERS), dtype=torch.float64)
-    target[train, torch.tensor([encode_answer(q) for q in questions["train"]])] = 1
+    target[train, torch.tensor([MUSIC_AVQA.encode_answer(q) for q in questions["train"]])] = 1
     solved = [_solve(kernel[train], target, penalty) for penalty in PENALTIES]
 
     def right(split: str, weights: Tensor) -> list[bool]:
@@ -73,9 +76,9 @@ def standardised(values: Tensor, train: Tensor) -> Tensor:
 def words(questions: Sequence[Question]) -> Tensor:
     """Which words a question has and which template it is, each half of length 1."""
     templates = {t: i for i, t in enumerate(dict.fromkeys(q.template for q in questions))}
-    bag = torch.zeros(len(questions), len(WORD_ID), dtype=torch.float64)
+    bag = torch.zeros(len(questions), len(_ROWS), dtype=torch.float64)
     template = torch.zeros(len(questions), len(templates), dtype=torch.float64)
     for row, question in enumerate(questions):
-        bag[row, [WORD_ID.get(word, 0) for word in question.words]] = 1
+        bag[row, [_ROWS.get(word, 0) for word in question.words]] = 1
         template[row, templates[question.template]] = 1
     return torch.cat([bag / bag.norm(dim=1, keepdim=True), template], 1)
