@@ -97,6 +97,7 @@ class _Repair:
                 self._removed.move(problem.path)
         self._keep_damaged_columns()
         known = self._mend_ledger(problems)
+        self._forget_ids(problems)
         remedies = {problem.remedy for problem in problems}
         rebuild = bool(remedies & {"columns", "record"})
         recovered = self._store.recover(rebuild=rebuild, discard=self._removed.move)
@@ -113,6 +114,18 @@ class _Repair:
         for problem in problems:
             if problem.remedy == "aside" and problem.path is not None:
                 self._removed.move(problem.path)
+
+    def _forget_ids(self, problems: Iterable[Problem]) -> None:
+        """Let the ledger say again whose a row is: rows never change hands."""
+        arrays = self._store.arrays
+        ids = arrays.columns[schema.VIDEO_ID]
+        for problem in problems:
+            if problem.array != schema.VIDEO_ID or not 0 <= problem.row < ids.rows:
+                continue
+            other = str(ids[problem.row])
+            if other and other != problem.video_id:
+                ids[problem.row] = ""
+                arrays.rows.pop(other, None)
 
     def _add_new(self, problems: Iterable[Problem]) -> None:
         told = set(map(str, self._report.problems))
@@ -163,10 +176,12 @@ class _Repair:
         self, rebuilt: dict[int, list[FeatureRecord]], bad: Sequence[BadLine]
     ) -> Iterable[VideoRecord]:
         sources: dict[int, tuple[str, Fingerprint]] = {}
+        ids: dict[int, str] = {}
         for segment in self._store.ledger.segments():
             for record in segment.plain():
                 found = fingerprint_from(record["fingerprint"])
                 sources[record["row"]] = record["relpath"], found
+                ids[record["row"]] = record["video_id"]
         for line in bad:
             source = source_of(line.raw)
             if source is not None:
@@ -174,6 +189,8 @@ class _Repair:
         names = {row: name for name, row in self._store.rows().items()}
         times = FrameTimes(self._store.root)
         for row, features in sorted(rebuilt.items()):
+            if ids.get(row, names[row]) != names[row]:
+                continue  # the column of ids is wrong: what is missing there is the ledger's
             stored = times.read(slice(row, row + 1))[0]
             pts = stored[: len(stored) - int(np.isnan(stored)[::-1].cumprod().sum())]
             relpath, fingerprint = sources.get(row, ("", UNKNOWN_FILE))

@@ -48,3 +48,10 @@ def test_one_harmed_file(store, tmp_path, part):
             failed.append(f"{how} {file} seed={seed}: {type(error).__name__}: {error}")
     assert failed == []
     assert tried > 0.8 * len(chosen)
+
+
+@pytest.mark.parametrize("seed", [457, 1133, 1392])
+def test_harms_that_once_did_harm(store, tmp_path, seed):
+    """Ids for texts and texts for ids, and a shape that let a copy lack an object."""
+    (chosen,) = [case for case in cases(store) if case[2] == seed]
+    assert mutations.trial(store, tmp_path / "T", *chosen, packed=seed % 4 == 0)
