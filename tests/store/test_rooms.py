@@ -18,7 +18,10 @@ BELOW = {
     "collection": {"places"},
     "renaming": {"commit", "format", "places"},
     "running": {"commit", "format", "lock", "places"},
-    "checks": {"commit", "running", "text_writer", "reader", "lock", "format", "places", "zarr_library"},
+    "checks": {
+        *("commit", "running", "text_writer", "reader", "lock", "format", "places"),
+        "zarr_library",
+    },
     "packing": {"checks", "commit", "lock", "format", "places", "zarr_library"},
 }
 
