@@ -67,7 +67,10 @@ def test_a_file_that_does_not_say_its_split(tmp_path):
         ("[]".encode("utf-16"), "is UTF-16; expected a list of questions in JSON; convert it with"),
         (b"[\0{\0", "is UTF-16; "),
         (b"\0" * 8, "holds zero bytes alone; "),
-        (gzip.compress(b"[]", mtime=0), "is gzip, not JSON; expected a list of questions in JSON; unpack"),
+        (
+            gzip.compress(b"[]", mtime=0),
+            "is gzip, not JSON; expected a list of questions in JSON; unpack",
+        ),
         (b"PAR1\x15", "is Parquet, not JSON; "),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not JSON; "),
         (b"<!DOCTYPE html>", "is a web page or XML, not JSON; "),
