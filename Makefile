@@ -15,7 +15,7 @@ ARGS ?=
 NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,$(PYTHON))
 SETUP_PYTHON := $(if $(shell test -x "$(BIN)/python" && echo there),$(BIN)/python,$(PYTHON))
 
-.PHONY: help setup features demo test soak portability lowest check bench release clean
+.PHONY: help setup features demo test soak portability walks lowest check bench release clean
 help:
 	@echo "make setup [PYTHON=python3.11] [VENV=.venv] [TORCH=cpu TORCH_INDEX=address]  the environment"
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
@@ -23,6 +23,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make soak      all tries of docs/reliability.md: kills, damage, full disks, lost files, clocks"
 	@echo "make portability [ONLY=name]  the main path on other Pythons, without a home, on one core, ..."
+	@echo "make walks [ONLY=name]  what people come to do, each from start to end"
 	@echo "make lowest    the main path with the lowest versions of every dependency"
 	@echo "make check     formatting, lint, types"
 	@echo "make release [DIST=dist]  build wheel and sdist, try the wheel in an empty environment"
@@ -51,6 +52,9 @@ soak: setup
 
 portability: setup
 	$(BIN)/python -m portability $(ONLY)
+
+walks: setup
+	$(BIN)/python -m portability.walks $(ONLY)
 
 lowest: setup
 	$(BIN)/python -m portability lowest
