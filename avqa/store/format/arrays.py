@@ -17,9 +17,10 @@ from avqa.store.format import schema
 from avqa.store.format.chunks import delete, remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import FrameTimes
-from avqa.store.format.records import Status, VideoRecord
+from avqa.store.format.records import RowFlag, Status, VideoRecord
 from avqa.store.places.files import StorePath, store_path
 
+EDGES = ("start", "end")
 INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
 
 
@@ -190,6 +191,21 @@ class Arrays:
                 if feature.status == Status.DELETED:
                     self.columns[schema.status_name(feature.feature)][record.row] = Status.DELETED
         self.flush("status/")
+
+    def with_kept_extent(self, record: VideoRecord) -> VideoRecord:
+        """A record with the row's audio extent, where only features of frames were made again.
+
+        Who reads no audio does not know where it lies; the audio's own rows are still there.
+        """
+        made = {feature.feature: feature.status for feature in record.features}
+        has_audio = bool(record.row_flags & RowFlag.HAS_AUDIO)
+        if record.audio_start is not None or not has_audio or {*made.values()} != {Status.OK}:
+            return record
+        others = (self.columns[schema.status_name(f)] for f in self._features if f not in made)
+        if not any(column[record.row] == Status.OK for column in others):
+            return record
+        start, end = (float(self.columns[f"index/audio_{edge}"][record.row]) for edge in EDGES)
+        return record if math.isnan(start) else replace(record, audio_start=start, audio_end=end)
 
     def _describes(self, record: VideoRecord) -> bool:
         """Whether the record may set the video's own values.
