@@ -284,6 +284,7 @@ class Store:
             return
         for record in records:
             self._validate(record)
+        records = [self.arrays.with_kept_extent(record) for record in records]
         number = self._kept(lambda: self.ledger.append(lock.run_id, records))
         self._kept(lambda: self.arrays.apply(records))
         self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))

@@ -17,9 +17,10 @@ from avqa.store.format import schema
 from avqa.store.format.chunks import delete, remove_chunks
 from avqa.store.format.columns import Column
 from avqa.store.format.frame_times import FrameTimes
-from avqa.store.format.records import Status, VideoRecord
+from avqa.store.format.records import RowFlag, Status, VideoRecord
 from avqa.store.places.files import StorePath, store_path
 
+EDGES = ("start", "end")
 INDEX = ("index/duration", "index/audio_start", "index/audio_end", "index/row_flags")
 
 
@@ -147,8 +148,9 @@ class Arrays:
         self._hide_removed(records)
         self._grow(max((f.length for r in records for f in r.features), default=0))
         pts: dict[int, tuple[float, ...]] = {}
+        statuses: dict[tuple[str, int], Status] = {}
         for record in records:
-            if self._describes(record):
+            if self._describes(record, statuses):
                 self._set_index(record)
                 pts[record.row] = record.pts
             for feature in record.features:
@@ -160,12 +162,12 @@ class Arrays:
                 if feature.status != Status.OK or old > new:
                     self._gone.append((record.row, feature.feature, new))
                 lengths[record.row] = feature.length
+                statuses[feature.feature, record.row] = feature.status
         self.flush("index/")
         self._images.write(pts)
         self.flush("length/")
-        for record in records:
-            for feature in record.features:
-                self.columns[schema.status_name(feature.feature)][record.row] = feature.status
+        for (name, row), status in statuses.items():
+            self.columns[schema.status_name(name)][row] = status
         self.flush("status/")
         self._remove_gone()
 
@@ -191,16 +193,36 @@ class Arrays:
                     self.columns[schema.status_name(feature.feature)][record.row] = Status.DELETED
         self.flush("status/")
 
-    def _describes(self, record: VideoRecord) -> bool:
+    def with_kept_extent(self, record: VideoRecord) -> VideoRecord:
+        """A record with the row's audio extent, where only features of frames were made again.
+
+        Who reads no audio does not know where it lies; the audio's own rows are still there.
+        """
+        made = {feature.feature: feature.status for feature in record.features}
+        has_audio = bool(record.row_flags & RowFlag.HAS_AUDIO)
+        if record.audio_start is not None or not has_audio or {*made.values()} != {Status.OK}:
+            return record
+        others = (self.columns[schema.status_name(f)] for f in self._features if f not in made)
+        if not any(column[record.row] == Status.OK for column in others):
+            return record
+        start, end = (float(self.columns[f"index/audio_{edge}"][record.row]) for edge in EDGES)
+        return record if math.isnan(start) else replace(record, audio_start=start, audio_end=end)
+
+    def _describes(self, record: VideoRecord, statuses: Mapping[tuple[str, int], Status]) -> bool:
         """Whether the record may set the video's own values.
 
-        A record without any ok feature must not wipe those of features that are.
+        A record without any ok feature must not wipe those of features that are, by ``statuses``
+        (feature, row) of the records before it or by the columns.
         """
         if any(feature.status == Status.OK for feature in record.features):
             return True
         touched = {feature.feature for feature in record.features}
-        others = (self.columns[schema.status_name(f)] for f in self._features if f not in touched)
-        return not any(column[record.row] == Status.OK for column in others)
+        row = record.row
+        return not any(
+            statuses.get((f, row), self.columns[schema.status_name(f)][row]) == Status.OK
+            for f in self._features
+            if f not in touched
+        )
 
     def _set_index(self, record: VideoRecord) -> None:
         for name, value in index_values(record).items():

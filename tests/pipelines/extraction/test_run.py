@@ -108,6 +108,20 @@ def test_a_new_feature_leaves_other_arrays_alone(tmp_path, extract):
     assert avqa.open_store(tmp_path / "store").read("v1", AUDIO).shape == (5, 128)
 
 
+def test_frames_made_again_or_later_leave_the_audio_extent_alone(tmp_path, extract):
+    three(tmp_path)
+    extract("whole", features=(AUDIO, POOL))
+    extract(features=(AUDIO,))
+    extract(features=(POOL,))
+    assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
+    (tmp_path / f"store/features.zarr/{POOL}/c.1.0.0").unlink()
+    verify(tmp_path / "store", repair=True)
+    assert extract(features=(AUDIO, POOL)).extracted == 1
+    assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
+    assert avqa.open_store(tmp_path / "store").audio_extent("v1") is not None
+    assert verify(tmp_path / "store").problems == []
+
+
 def test_a_changed_file_is_extracted_again_with_all_its_features(tmp_path, extract):
     three(tmp_path)
     extract(features=(POOL, AUDIO))
