@@ -75,6 +75,7 @@ def extract(
         float,
         typer.Option(
             min=0,
+            max=1e9,
             help="Seconds to wait for a Dask scheduler at an address, and for a worker of it.",
         ),
     ] = 60.0,

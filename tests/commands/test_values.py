@@ -1,7 +1,7 @@
 """Values that no option and no argument of any command takes: nothing, NaN, infinity."""
 
-import inspect
 import math
+import typing
 
 import pytest
 import typer
@@ -25,7 +25,7 @@ FLOATS = [
     (words, max(option.opts, key=len))
     for words, command in ALL.items()
     for option in command.params
-    if "float" in str(inspect.signature(command.callback).parameters[option.name].annotation)
+    if "float" in str(typing.get_type_hints(command.callback)[option.name])
 ]
 
 
@@ -60,7 +60,7 @@ def test_an_empty_value_is_refused_by_every_option_and_argument(words):
 def test_numbers_are_finite():
     assert {flag for _, flag in FLOATS} == {
         *("--audio-hop", "--max-lost-sound", "--max-length", "--video-timeout"),
-        *("--decoder-memory", "--tolerance"),
+        *("--decoder-memory", "--tolerance", "--wait-workers"),
     }
     for words, flag in FLOATS:
         for value in ("nan", "inf", "-inf", "1e400"):

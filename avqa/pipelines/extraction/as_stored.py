@@ -60,9 +60,11 @@ def _recipes(path: StorePath) -> Mapping[str, Mapping[str, Any]]:
     """Of a store whose features were extracted; of others nothing is to be taken over."""
     if not Store.exists(path):
         return {}
-    entries = read_attributes(path)["features"]
-    recipes = {name: entry["recipe"] for name, entry in entries.items()}
-    return {} if any("imported" in recipe for recipe in recipes.values()) else recipes
+    recipes = {name: of["recipe"] for name, of in read_attributes(path)["features"].items()}
+    extracted = all(
+        {"grid", "decoder", "compute", "storage"} <= of.keys() for of in recipes.values()
+    )
+    return recipes if extracted else {}
 
 
 def _with_folder(

@@ -96,7 +96,7 @@ def test_dropped_in_encoders_are_extracted_trained_on_and_asked(tmp_path):
         "1 video: 1 extracted",
         "level=sample: 1 videos, 4 objects",
         "ours: late_fusion",
-        "other/loudness, coarse/cells extracted",  # by ask
+        "features from the store",  # by ask
     ):
         assert part in done.stdout
     opened = FeatureStore(store)

@@ -43,6 +43,8 @@ class FakeReader:
             info = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise MediaError("not_media", f"no JSON: path={path!r}", stage="probe") from error
+        except FileNotFoundError as error:
+            raise MediaError("unreadable", f"cannot read path={path!r}", stage="probe") from error
         pts = np.arange(2 * info["seconds"], dtype=np.int64)
         times = TimeTable(pts, len(pts), Fraction(1, 2))
         return Probe(
