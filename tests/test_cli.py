@@ -372,8 +372,9 @@ def test_status_prints_counts_and_recipes(store):
     code, out, _ = avqa("status", store)
     assert code == 0
     assert re.search(r"^light/pool +2 +0 +0 ", out, re.MULTILINE)
-    assert "frame_at" in out
-    assert "random:0" in out
+    assert "RANDOM WEIGHTS" in out
+    code, out, _ = avqa("status", store, "--recipes")
+    assert (code, "frame_at" in out, "random:0" in out) == (0, True, True)
 
 
 def test_plan_runs_nothing(tmp_path, videos):

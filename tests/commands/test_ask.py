@@ -168,7 +168,8 @@ def test_questions_of_a_file_are_answered_one_after_the_other(blind, video, tmp_
         {"question": "Where is the flute?"},
     ]
     (tmp_path / "asked.json").write_text(json.dumps(rows), encoding="utf-8")
-    (tmp_path / "asked.txt").write_text("\n".join(row["question"] for row in rows))
+    text = "\n".join(row["question"] for row in rows)
+    (tmp_path / "asked.txt").write_text(text, encoding="utf-8")
     why = tmp_path / "why"
     given = ("--top", 2, "--questions")
     code, out, err = avqa("ask", blind, video, *given, tmp_path / "asked.json", "--explain", why)
@@ -192,7 +193,8 @@ def test_questions_of_a_file_are_answered_one_after_the_other(blind, video, tmp_
 
 
 def test_a_file_with_questions_that_cannot_be_read_is_refused_whole(blind, video, tmp_path):
-    (tmp_path / "asked.txt").write_text("Is there a violin sound?\nWer spielt?\n?\n")
+    text = "Is there a violin sound?\nWer spielt?\n?\n"
+    (tmp_path / "asked.txt").write_text(text, encoding="utf-8")
     code, out, err = avqa("ask", blind, video, "--questions", tmp_path / "asked.txt")
     assert (code, out) == (2, "")
     assert "asked.txt': 2 of 3 cannot be asked: line=2: no word of the question is known" in err
@@ -219,7 +221,9 @@ def test_a_terminal_is_asked_for_questions(blind, video):
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "avqa", "ask", str(blind), str(video), "--top", "1"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=theirs, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=pipe, stderr=pipe, encoding="utf-8"
+    ) as process:
         os.close(theirs)
         os.write(ours, b"Is there a violin sound?\nWer?\nWhere is the flute?\n\n")
         out, err = process.communicate(timeout=120)

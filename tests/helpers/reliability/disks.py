@@ -20,7 +20,7 @@ def mounted(folder: Path) -> Iterator[Path]:
     folder.mkdir()
     options = f"size={BYTES},nr_inodes={INODES}"
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         pytest.skip(f"mounting a small file system needs root: {done.stderr.strip()}")
     try:
