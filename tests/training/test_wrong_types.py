@@ -1,8 +1,10 @@
 """A file of a run in which anything at all has another type is refused by name, on every path."""
 
 import json
+import shutil
 
 import pytest
+from helpers.media import clips
 from helpers.runs import run_folders
 from typer.testing import CliRunner
 
@@ -147,7 +149,7 @@ def test_commands_say_which_field(run, tmp_path, command, name, field, wrong, sa
         "predict": ("--out", str(tmp_path / "out.json")),
         "ask": (str(tmp_path / "clip.mp4"), "Is it?"),
     }
-    (tmp_path / "clip.mp4").touch()
+    shutil.copy(clips.cached_clip("short.mp4", seconds=1), tmp_path / "clip.mp4")
     text = (run / name).read_text(encoding="utf-8")
     (run / name).write_text(json.dumps({**json.loads(text), field: wrong}), encoding="utf-8")
     try:
