@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import re
 import shutil
@@ -11,6 +10,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from portability.choosing import asked_for
 from portability.path import Failed
 from portability.surroundings import ALL, ROOT, Absent
 
@@ -21,14 +21,7 @@ HEAD = "| `make portability ONLY=…` | what | last result |\n|---|---|---|\n"
 
 def main() -> int:
     """Entry point: 1 if one failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all")
-    chosen = parser.parse_args().names or list(ALL)
-    if unknown := [name for name in chosen if name not in ALL]:
-        print(
-            f"ONLY={' '.join(unknown)}; expected of {', '.join(ALL)}; correct it", file=sys.stderr
-        )
-        return 2
+    chosen = asked_for(__doc__, ALL)
     failed = False
     for name in chosen:
         print(f"{name}: {ALL[name][0]}", flush=True)

@@ -7,7 +7,6 @@ the pages say. ``make walks`` goes all of them, in a fresh clone too.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from portability.choosing import asked_for
 from portability.path import Failed
 from portability.surroundings import ROOT, Absent, here, plain, wheel
 
@@ -236,14 +236,7 @@ ALL: dict[str, Callable[[Walk], None]] = {
 
 def main() -> int:
     """Entry point: 1 if one failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all")
-    chosen = parser.parse_args().names or list(ALL)
-    if unknown := [name for name in chosen if name not in ALL]:
-        print(
-            f"ONLY={' '.join(unknown)}; expected of {', '.join(ALL)}; correct it", file=sys.stderr
-        )
-        return 2
+    chosen = asked_for(__doc__, ALL)
     failed = False
     for name in chosen:
         summary = (ALL[name].__doc__ or "").splitlines()[0]

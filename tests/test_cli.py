@@ -11,13 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from helpers.extraction.as_typed import avqa, extract, two_videos
 from helpers.extraction.light import AUDIO, POOL
 from helpers.media import clips, fake_reader
 from helpers.media.damage import without_packets
-from typer.testing import CliRunner
 
 from avqa import open_store
-from avqa.cli import app
 from avqa.store.checks.verify import verify
 from avqa.store.format.records import Status
 
@@ -30,24 +29,9 @@ pytestmark = [
 ]
 
 
-def avqa(*arguments):
-    """Run a command in this process: (exit code, stdout, stderr)."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return done.exit_code, done.stdout, done.stderr
-
-
-def extract(folder, store, *more):
-    return avqa(
-        *("extract", "--videos", folder, "--out", store, "--decoder", fake_reader.DECODER),
-        *("--features", POOL, "--weights", "random:0", "--scheduler", "sync", *more),
-    )
-
-
 @pytest.fixture
 def videos(tmp_path):
-    for name in ("a", "b"):
-        fake_reader.write_video(tmp_path / "videos" / f"{name}.mp4", seconds=2, seed=ord(name))
-    return tmp_path / "videos"
+    return two_videos(tmp_path / "videos")
 
 
 @pytest.fixture

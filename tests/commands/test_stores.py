@@ -6,11 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.extraction.light import POOL
+from helpers.extraction.as_typed import avqa, extract, two_videos
 from helpers.media import fake_reader
-from typer.testing import CliRunner
-
-from avqa.cli import app
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning"),
@@ -18,23 +15,9 @@ pytestmark = [
 ]
 
 
-def avqa(*arguments):
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return done.exit_code, done.stdout, done.stderr
-
-
-def extract(folder, store, *more):
-    return avqa(
-        *("extract", "--videos", folder, "--out", store, "--decoder", fake_reader.DECODER),
-        *("--features", POOL, "--weights", "random:0", "--scheduler", "sync", *more),
-    )
-
-
 @pytest.fixture
 def videos(tmp_path):
-    for name in ("a", "b"):
-        fake_reader.write_video(tmp_path / "videos" / f"{name}.mp4", seconds=2, seed=ord(name))
-    return tmp_path / "videos"
+    return two_videos(tmp_path / "videos")
 
 
 @pytest.fixture

@@ -106,3 +106,14 @@ def test_a_command_that_fails_is_a_failure_with_its_words(monkeypatch):
     result, said = command.run("wheel")
     assert result.startswith("FAILED 2")
     assert said.endswith("exit code 1\nso far\nno more\n")
+
+
+@pytest.mark.parametrize("module", ["portability", "portability.walks"])
+def test_a_name_that_is_none_is_refused(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "wheel", "whel"],
+        cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("ONLY=whel; expected of ")
+    assert done.stderr.endswith("; correct it\n")
