@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avqa import telling
-from avqa.telling import Bar, Pace, Shown, counting
+from avqa.telling import Bar, Pace, Shown, Watched, counting
 
 
 @pytest.fixture
@@ -99,3 +99,21 @@ def test_what_draws_gets_a_bar_and_no_lines(now):
         assert not say.ended
     assert say.ended
     assert say.lines == []
+
+
+def test_who_may_say_no_more_says_nothing_and_draws_as_before():
+    say, seen = Drawing(), []
+
+    def look():
+        seen.append(len(say.lines))
+        if len(seen) == 2:
+            raise KeyError
+
+    watched = Watched(say, look)
+    watched("one")
+    with pytest.raises(KeyError):
+        watched("two")
+    assert (say.lines, seen) == (["one"], [0, 1])
+    assert watched.draw(lambda: Shown(None, ("x",))) == say.end
+    assert say.shown().line() == "x"
+    assert Watched([].append, look).draw(lambda: Shown(None, ())) is None
