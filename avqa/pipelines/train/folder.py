@@ -94,9 +94,9 @@ def begin(
 def nothing_is_kept(out: Path) -> bool:
     """Whether no member of a run has finished an epoch, and none is being trained."""
     members = [path.parent for path in out.glob(f"*/seed-*/{CONFIG}")]
-    return not any(
-        (member / RESULT).exists() or any(member.glob("checkpoints/*.ckpt")) or is_held(member)
-        for member in members
+    taken = [out / lock.parent.name / lock.name for lock in (out / LOCKS).glob("*/seed-*")]
+    return not any(map(is_held, taken)) and not any(
+        (member / RESULT).exists() or any(member.glob("checkpoints/*.ckpt")) for member in members
     )
 
 

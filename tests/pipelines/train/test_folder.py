@@ -226,3 +226,18 @@ def test_killed_while_it_is_replaced_the_old_run_is_there(tmp_path, monkeypatch)
     assert read_about(tmp_path, "") == first
     assert not (tmp_path / MEMBERS[0] / "result.json").exists()
     assert folder.begin(tmp_path, asked(seeds=2), overwrite=True)["seeds"] == 2
+
+
+def test_a_run_without_an_epoch_is_begun_anew_unless_somebody_trains_it(tmp_path):
+    out = tmp_path / "run"
+    folder.begin(out, about(epochs=1))
+    with take_member(out / "default/seed-0"):
+        with pytest.raises(ConfigError, match=r"holds a run; expected an empty folder; go on"):
+            folder.begin(out, about(epochs=2))
+    assert folder.begin(out, about(epochs=2)) == about(epochs=2)
+    assert read_about(out, "a run")["settings"] == {"epochs": 2}
+    (out / "default/seed-0/checkpoints").mkdir(parents=True)
+    (out / "default/seed-0/config.json").touch()
+    (out / "default/seed-0/checkpoints/last.ckpt").touch()
+    with pytest.raises(ConfigError, match=r"holds a run; expected an empty folder; go on"):
+        folder.begin(out, about(epochs=3))
