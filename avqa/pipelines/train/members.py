@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from avqa.errors import AvqaError, StoreLocked
+from avqa.errors import AvqaError, StoreError, StoreLocked
 from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Lock, read_holder
 from avqa.store.places.files import store_path
 from avqa.store.places.path import StorePath
@@ -67,8 +67,10 @@ def take_member(path: Path, *, steal: bool = False) -> Lock:
 
     Raises:
         StoreLocked: another process has it; says which.
+        StoreError: it is damaged, so that nobody can tell.
         StorageFailure: the folder cannot be written.
     """
+    _require_whole(path)
     try:
         return Lock.acquire(_place(path), uuid.uuid4().hex, steal)
     except StoreLocked as error:
@@ -81,6 +83,14 @@ def hold_member(path: Path, lock: Lock) -> Iterator[Held]:
     held = Held(path, lock)
     with lock, held._beating():
         yield held
+
+
+def _require_whole(path: Path) -> None:
+    """A member that nobody trains must not pass for one of another process."""
+    try:
+        read_holder(_place(path))
+    except StoreLocked as error:
+        raise StoreError(f"member {str(path)!r}: {error}") from error
 
 
 def is_held(path: Path) -> bool:

@@ -145,7 +145,9 @@ KEPT = {
             tries=36,
             readers=(
                 lambda inputs, place: ["evaluate", place / "run"],
-                lambda inputs, place: ["predict", place / "run", "--out", out(place, "a.json")],
+                lambda inputs, place: [
+                    *("predict", place / "run/default/seed-0", "--out", out(place, "a.json")),
+                ],
             ),
             mend=(resume,),
             told=_finished_run,
@@ -160,7 +162,7 @@ KEPT = {
             mend=(resume,),
             told=lambda inputs, place: commands.run_folder(place / "run"),
             left_alone=("environment.json", "metrics.csv", "curves.png", "*tfevents*", "lock"),
-            for_ever=("run.json", "*.ckpt", "config.json"),
+            for_ever=("run.json", "*.ckpt", "config.json", "lock.json"),
         ),
         Kept(
             "parts of an array job",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avqa.errors import ConfigError, StorageFailure, StoreLocked
+from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train import folder, replacing
 from avqa.pipelines.train.folder import continued
@@ -226,6 +226,16 @@ def test_killed_while_it_is_replaced_the_old_run_is_there(tmp_path, monkeypatch)
     assert read_about(tmp_path, "") == first
     assert not (tmp_path / MEMBERS[0] / "result.json").exists()
     assert folder.begin(tmp_path, asked(seeds=2), overwrite=True)["seeds"] == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]"])
+def test_a_damaged_lock_of_a_member_is_no_other_process(tmp_path, content):
+    lock = tmp_path / "run/locks/default/seed-0/lock.json"
+    lock.parent.mkdir(parents=True)
+    lock.write_bytes(content)
+    with pytest.raises(StoreError, match=r"member .*/default/seed-0': lock .* is damaged;") as told:
+        take_member(tmp_path / "run/default/seed-0")
+    assert not isinstance(told.value, StoreLocked)  # which would only leave the member out
 
 
 def test_a_run_without_an_epoch_is_begun_anew_unless_somebody_trains_it(tmp_path):
