@@ -271,7 +271,7 @@ def extract_folder(
             if options.partition is None:
                 settled = settle(store, root, found.sources, options.prune, run_id, note)
                 report.renamed, report.pruned = settled
-            remember(options.store, root, options.settings.weights)
+            remember(store, root, found.sources, options.settings.weights)
             _add(store, options.settings, recipes, sources)
             work = _take_up(store, options, sources, earlier, report, note)
             if work.jobs:

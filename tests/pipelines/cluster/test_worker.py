@@ -15,7 +15,7 @@ from avqa.store.lock import Lock
 def test_what_a_killed_driver_left_ends_with_the_next_run(tmp_path, extract):
     fake_reader.write_video(tmp_path / "videos" / "v.mp4", seconds=1)
     extract()
-    store, worker, bundle = tmp_path / "store", SimpleNamespace(plugins={}), pickle.dumps(([], 1))
+    store, worker, bundle = tmp_path / "store", SimpleNamespace(plugins={}, metrics={}), pickle.dumps(([], 1))
 
     def begin(run):
         assert run_bundle(worker, run, pickle.dumps(config_of(store, run)), bundle, "") == (
@@ -33,15 +33,16 @@ def test_what_a_killed_driver_left_ends_with_the_next_run(tmp_path, extract):
         assert list(worker.plugins) == ["first"]
     with Lock.acquire(store, "second"):
         second = begin("second")
-        assert list(worker.plugins) == ["second"]
+        assert list(worker.plugins) == list(worker.metrics) == ["second"]
         assert len(second) == len(first)
         assert not set(first) & set(second)
         end_run("second", worker)
     assert not worker.plugins
+    assert not worker.metrics
 
 
 def test_a_worker_that_was_drained_before_its_first_bundle_begins_nothing(tmp_path):
-    worker, config = SimpleNamespace(plugins={}), pickle.dumps(config_of(tmp_path / "store"))
+    worker, config = SimpleNamespace(plugins={}, metrics={}), pickle.dumps(config_of(tmp_path / "store"))
     before = threading.active_count()
     drain_worker("run", config, worker)
     job = VideoJob(0, "v", "v.mp4", str(tmp_path / "v.mp4"), (POOL,))
@@ -50,3 +51,4 @@ def test_a_worker_that_was_drained_before_its_first_bundle_begins_nothing(tmp_pa
     end_run("run", worker)
     end_run("run", worker)  # where nothing is left
     assert not worker.plugins
+    assert not worker.metrics

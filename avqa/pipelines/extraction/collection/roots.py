@@ -122,6 +122,7 @@ def judge(store: Store, known: Collection, root: Root, sources: Sequence[Source]
         return Judgement()
     if not any(_is_same(other, root) for other in known.roots):
         _refuse_others(store, known, root, sources)
+    known = without_moved(store, known, root, sources)
     gone = _gone(store, known, root, sources)
     renamed: dict[str, NewName] = {}
     if gone:
@@ -133,6 +134,24 @@ def judge(store: Store, known: Collection, root: Root, sources: Sequence[Source]
                 taken.add(source.video_id)
                 renamed[old] = NewName(source.video_id, source.relpath)
     return Judgement(renamed, [name for name in gone if name not in renamed])
+
+
+def without_moved(
+    store: Store, known: Collection, root: Root, sources: Sequence[Source]
+) -> Collection:
+    """The roots, without those that are gone from here and most of whose videos are in this one."""
+    lost = [
+        other
+        for other in known.named(root.name)
+        if not _is_here(other) and not _is_same(other, root)
+    ]
+    if not lost:
+        return known
+    here = {source.video_id for source in sources}
+    theirs = [name for name in store.video_ids() if _is_of(root.name, name, known)]
+    if 2 * sum(name in here for name in theirs) <= len(theirs):
+        return known
+    return replace(known, roots=tuple(other for other in known.roots if other not in lost))
 
 
 def _gone(store: Store, known: Collection, root: Root, sources: Sequence[Source]) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from avqa.errors import StoreError
-from avqa.pipelines.extraction.collection.roots import judge
+from avqa.pipelines.extraction.collection.roots import judge, without_moved
 from avqa.pipelines.extraction.collection.sources import Source
 from avqa.store.collection import Root, read_collection, write_collection
 from avqa.store.commit import Store
-from avqa.store.places.files import StorePath, storage_errors
+from avqa.store.places.files import storage_errors
 from avqa.store.renaming import rename_videos
 
 
@@ -74,18 +74,20 @@ def _refuse_many(store: Store, gone: Sequence[str]) -> None:
         )
 
 
-def remember(path: StorePath, root: Root, weights: str) -> None:
+def remember(store: Store, root: Root, sources: Sequence[Source], weights: str) -> None:
     """Keep what a later run need not be told again.
 
     Args:
-        path: the store directory.
+        store: with its lock.
         root: of the run's videos.
+        sources: all of them.
         weights: as the run was given them.
 
     Raises:
         StorageFailure: the disk is full or read-only.
     """
-    known = read_collection(path).with_root(root)
+    path = store.path
+    known = without_moved(store, read_collection(path), root, sources).with_root(root)
     if weights != "pretrained" and not weights.startswith("random:"):
         known = replace(known, weights=os.path.abspath(weights))
     with storage_errors(f"store {str(path)!r}"):

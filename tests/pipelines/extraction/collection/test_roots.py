@@ -122,6 +122,33 @@ def test_a_folder_that_moved_is_the_same(tmp_path, run):
     assert (report.extracted, report.finished_before) == (1, 2)
 
 
+def test_what_is_gone_from_a_folder_that_moved_is_told(tmp_path, run, ids):
+    write(tmp_path / "A", v0=0, v1=1, v2=2)
+    run("A")
+    (tmp_path / "A").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/v1.mp4").unlink()
+    _, said = run("elsewhere")
+    assert "gone: 1 videos of the store have no file any more, one is 'v1'" in said
+    assert status_lines(store_path(tmp_path / "store"))[-1].startswith(
+        f"videos from '{tmp_path}/elsewhere' with --id relpath: 1 have no file any more"
+    )
+    run("elsewhere", prune=True)
+    assert ids() == ("v0", "v2")
+
+
+def test_a_folder_that_is_not_mounted_keeps_its_videos(tmp_path, run, ids):
+    write(tmp_path / "A", v0=0, v1=1, v2=2)
+    run("A")
+    (tmp_path / "A").rename(tmp_path / "away")
+    write(tmp_path / "B", v3=3)
+    _, said = run("B", prune=True)
+    assert "gone" not in said
+    assert ids() == ("v0", "v1", "v2", "v3")
+    (tmp_path / "away").rename(tmp_path / "A")
+    report, _ = run("A")
+    assert (report.extracted, report.finished_before) == (0, 3)
+
+
 def test_a_copy_in_another_folder_is_an_own_video(tmp_path, run, ids):
     write(tmp_path / "A", v0=0, v1=1)
     run("A")
