@@ -15,7 +15,8 @@ from avqa.store.lock import Lock
 def test_what_a_killed_driver_left_ends_with_the_next_run(tmp_path, extract):
     fake_reader.write_video(tmp_path / "videos" / "v.mp4", seconds=1)
     extract()
-    store, worker, bundle = tmp_path / "store", SimpleNamespace(plugins={}, metrics={}), pickle.dumps(([], 1))
+    store, bundle = tmp_path / "store", pickle.dumps(([], 1))
+    worker = SimpleNamespace(plugins={}, metrics={})
 
     def begin(run):
         assert run_bundle(worker, run, pickle.dumps(config_of(store, run)), bundle, "") == (
@@ -42,7 +43,8 @@ def test_what_a_killed_driver_left_ends_with_the_next_run(tmp_path, extract):
 
 
 def test_a_worker_that_was_drained_before_its_first_bundle_begins_nothing(tmp_path):
-    worker, config = SimpleNamespace(plugins={}, metrics={}), pickle.dumps(config_of(tmp_path / "store"))
+    worker = SimpleNamespace(plugins={}, metrics={})
+    config = pickle.dumps(config_of(tmp_path / "store"))
     before = threading.active_count()
     drain_worker("run", config, worker)
     job = VideoJob(0, "v", "v.mp4", str(tmp_path / "v.mp4"), (POOL,))
