@@ -140,10 +140,14 @@ def test_a_head_is_trained_and_asked(folder, store):
         (folder / "run" / "default" / "seed-0" / "config.json").read_text(encoding="utf-8")
     )
     video = min((folder / "videos").iterdir())
-    code, out, err = elsewhere.avqa(
-        *("ask", folder / "run", video, "Is the flute always playing?"),
-        AVQA_CACHE=str(folder / "cache"),
-    )
+    asked = ("ask", folder / "run", video, "Is the flute always playing?")
+    cache = {"AVQA_CACHE": str(folder / "cache")}
+    code, out, err = elsewhere.avqa(*asked, **cache)
+    assert code == 0, err
+    assert "features from the store" in out
+    store.rename(folder / "away")
+    code, out, err = elsewhere.avqa(*asked, **cache)
+    (folder / "away").rename(store)
     assert code == 0, err
     assert "light/audio, light/pool extracted" in out
 

@@ -112,9 +112,11 @@ def test_where_the_file_system_has_no_flock_one_process_at_a_time_trains(
     out = tmp_path / "run"
     write_json(out / "lock.json", asdict(Holder.me("a run of this process")))
     monkeypatch.setattr(folder.fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks")))
+    monkeypatch.setattr(folder, "PATIENCE_SECONDS", 1)
     code, printed, said = train_head(data, out, "question_only", "--device", "cpu")
     assert (code, printed, said.count("\n")) == (2, "", 1)
-    assert f"another process trains in it (host={socket.gethostname()}, pid={os.getpid()}" in said
+    assert f"another process (host={socket.gethostname()}, pid={os.getpid()}, since " in said
+    assert "has held its lock for 1 s; expected moments; end it if it hangs" in said
     (out / "lock.json").unlink()
     command = [*strace, sys.executable, "-m", "avqa", "train-head", "question_only"]
     command += ["--device", "cpu", "--set", "epochs=1", "--dataset", "music-avqa"]
