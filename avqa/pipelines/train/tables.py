@@ -8,8 +8,9 @@ from pathlib import Path
 
 from avqa import heads
 from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
-from avqa.training.run import Run
+from avqa.training.run import RUN, Run
 from avqa.training.table.layout import ResultTable, Row
+from avqa.training.table.notes import of_missing, of_weights
 from avqa.training.table.reading import read_csv
 from avqa.training.table.rows import Scope, published_rows
 
@@ -42,7 +43,10 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
                 rows.append(told)
     order = {"published": 0, "floor": 1}
     rows.sort(key=lambda row: order.get(row.kind, 2))
-    return replace(first[1], rows=tuple(rows))
+    found = [(path, Run.load(path)) for path in tables if (path / RUN).exists()]
+    warnings = dict.fromkeys(line for _, run in found for line in of_weights(run))
+    notes = [f"{path.name}: {line}" for path, run in found for line in of_missing(run)]
+    return replace(first[1], rows=tuple(rows), warnings=tuple(warnings), notes=tuple(notes))
 
 
 _SHARED = ("published", "floor")

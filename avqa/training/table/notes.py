@@ -37,16 +37,27 @@ class Facts:
 
 def warnings(facts: Facts) -> Iterator[str]:
     """Lines above the table: what makes its numbers mean something else."""
-    made_up = sorted({m.config.weights for m in facts.run.members if _is_random(m)})
+    yield from of_weights(facts.run)
+    if facts.scope.split == "val":
+        yield "val chose the checkpoint: these accuracies are too high for a result"
+    if facts.scope.split == "train":
+        yield "the heads were trained on these questions: these accuracies are no result"
+
+
+def of_weights(run: Run) -> Iterator[str]:
+    """That random weights made the features, if so."""
+    made_up = sorted({m.config.weights for m in run.members if _is_random(m)})
     if made_up:
         yield (
             f"random weights ({', '.join(made_up)}) made the features: these accuracies show that"
             " the program works, and nothing else"
         )
-    if facts.scope.split == "val":
-        yield "val chose the checkpoint: these accuracies are too high for a result"
-    if facts.scope.split == "train":
-        yield "the heads were trained on these questions: these accuracies are no result"
+
+
+def of_missing(run: Run) -> Iterator[str]:
+    """Members that are not in a run's table, if any."""
+    if run.missing:
+        yield f"not finished, and not in this table: {', '.join(run.missing)}"
 
 
 def _is_random(member: Member) -> bool:
@@ -55,8 +66,7 @@ def _is_random(member: Member) -> bool:
 
 def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     """Lines below the table."""
-    if facts.run.missing:
-        yield f"not finished, and not in this table: {', '.join(facts.run.missing)}"
+    yield from of_missing(facts.run)
     yield _questions(facts)
     yield from facts.run.about.get("notes", ())
     yield from _answers(facts)
