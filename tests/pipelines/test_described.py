@@ -36,7 +36,7 @@ def test_an_option_shows_its_default_its_other_values_and_why():
         in ("\n".join(lines))
     )
     assert "  avf=true|false  Fuse audio and frame inside segments first" in "\n".join(lines)
-    assert "  full: as it is  [73.52]" in lines
+    assert "  full: as it is  [70.91 / 77.26 / 72.57 / 73.52 !]" in lines
     with pytest.raises(UnknownName, match="no head 'pst'; did you mean 'pstp'"):
         head_page("pst")
 

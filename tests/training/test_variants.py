@@ -30,8 +30,11 @@ def test_one_ablation():
 
 def test_all_ablations_but_equal_ones():
     planned = plan("mcd", ablation="all")
-    assert planned.same_as == dict.fromkeys(("full", "inter_both", "blocks_2"), "default")
-    assert {*names(planned), *planned.same_as} == {
+    assert planned.same_as == dict.fromkeys(
+        ("full", "clip", "inter_both", "blocks_2"), "default"
+    )
+    assert list(planned.left_out) == ["resnet18"]
+    assert {*names(planned), *planned.same_as, *planned.left_out} == {
         *("default", "question_only"),
         *heads.load("mcd").ABLATIONS,
     }

@@ -11,7 +11,8 @@ from avqa.training.data.features import num_patches
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.settings import TrainSettings
 from avqa.training.table.layout import Row
-from avqa.training.table.rows import Scope, num_rows, thop_parameters
+from avqa.training.table.published import Scope
+from avqa.training.table.rows import num_rows, thop_parameters
 
 HASH_DIGITS = 8
 

@@ -18,7 +18,7 @@ from avqa.errors import ConfigError
 from avqa.heads.pstp.head import thop_parameters
 from avqa.training.scoring import write_predictions
 from avqa.training.table.layout import Cell, ResultTable, Row, cells_of
-from avqa.training.table.rows import Scope, published_rows
+from avqa.training.table.published import Scope, published_rows
 from avqa.training.table.table import result_table
 
 
@@ -148,7 +148,7 @@ def test_what_the_rows_say(avst):
     assert ours.cells["AV-Avg"].mean == pytest.approx(25)
     assert ours.seeds == (0, 1)
     assert row_of(table, "ours: full").cells == ours.cells
-    assert row_of(table, "ours: full").note == "same options as default"
+    assert row_of(table, "ours: full").note == "the same network as default"
     assert percents(row_of(table, "paper: v+q")) == {
         "A-Avg": 68.76,
         "V-Avg": 67.28,
@@ -266,7 +266,7 @@ def test_inconsistent_rows_name_the_inconsistency(tmp_path):
     printed = row_of(table, "PSTP-Net [CLIP B/32]")
     assert printed.mark == "o/?!*"
     assert "A-Avg follows as 70.87" in printed.note
-    assert "(1) PSTP-Net, main table; A-Avg follows as 70.87;" in table.text()
+    assert "(1) PSTP-Net, Table 1; A-Avg follows as 70.87;" in table.text()
     # AVQA's figure has no place among these columns.
     assert "PSTP-Net on AVQA" not in [row.name for row in table.rows]
     counted = thop_parameters(heads.build("pstp", **of.options))
