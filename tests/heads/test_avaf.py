@@ -11,7 +11,7 @@ from helpers.heads import numpy_avaf
 from helpers.heads.head_batches import make_inputs, pad_seconds
 from helpers.heads.numpy_blocks import parameters, unit
 
-from avqa.heads import HeadOptions, build, load
+from avqa.heads import HeadOptions, build, load, total_loss
 from avqa.heads._parts.grounding import UnitMap
 from avqa.heads.avaf.losses import foreign_cosine, spatial_loss, temporal_loss
 
@@ -171,6 +171,21 @@ def test_spatial_loss_skips_seconds_without_a_positive():
     assert loss(0.3) == pytest.approx(peaked, rel=1e-5)  # the flat second has no p over 0.3
     assert loss(0.2) == pytest.approx(peaked / 2, rel=1e-5)  # all of it is positive: loss 0
     assert loss(0.9) == 0
+
+
+def test_without_a_threshold_the_spatial_loss_neither_is_nor_teaches_anything():
+    options = load("avaf").ABLATIONS["phi_0.000"].options
+    losses, gradients = {}, {}
+    for name, chosen in (("phi_0.000", options), ("no_sacl", {"sacl": False})):
+        torch.manual_seed(0)
+        head = small(dropout=0.0, **chosen).train()
+        output = head(inputs_of(head, batch=4))
+        losses[name] = output.aux_losses
+        total_loss(head, output, torch.tensor([0, 1, 2, 3])).backward()
+        gradients[name] = torch.cat([p.grad.flatten() for p in head.parameters()])
+    assert "spat" not in losses["no_sacl"]
+    assert losses["phi_0.000"]["spat"].item() == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(gradients["phi_0.000"], gradients["no_sacl"], rtol=0, atol=1e-12)
 
 
 def test_no_positive_patch_gives_no_nan_gradient():

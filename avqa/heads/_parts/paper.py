@@ -56,7 +56,8 @@ class Ablation:
     visual: str | None = None
     """The frames' features that make the row, as in `Recipe`; None: those of the full head."""
     same_as: str = ""
-    """A row of other options that make the same network: it is trained in the place of this one."""
+    """A row above whose options, though others, make the same network: where that one is trained,
+    it stands for this one."""
     annotation: str = ""
     """As in `Figures`; empty: that of the paper's first figures."""
     consistent: bool = True

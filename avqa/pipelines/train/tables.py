@@ -90,7 +90,13 @@ def _refuse_other(first: tuple[Path, ResultTable], other: tuple[Path, ResultTabl
 def _with_all_papers(rows: Sequence[Row], table: ResultTable) -> list[Row]:
     """The rows that are there, with all of their sources, then what they lack."""
     scope = Scope(table.dataset, table.version, table.split, official=True)
-    printed = {_key(row): row for row in all_published_rows([*_papers()], scope)}
+    printed = {}
+    for row in all_published_rows([*_papers()], scope):
+        # As the rows that were read: of this table's columns.
+        cells = {column: row.cells[column] for column in table.columns if column in row.cells}
+        if cells:
+            shown = replace(row, cells=cells)
+            printed[_key(shown)] = shown
     there = [
         replace(row, note=printed.pop(_key(row)).note) if _key(row) in printed else row
         for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +46,10 @@ def published_rows(paper: Paper, scope: Scope) -> Iterator[Row]:
 def all_published_rows(papers: Sequence[Paper], scope: Scope) -> Iterator[Row]:
     """Every paper's figures of its own method, then what their tables print of others, each once.
 
-    Rows of one name stay apart where their figures differ: the name says then who prints it.
+    The oldest paper comes first. Rows of one name stay apart where their figures differ: the name
+    says then who prints it.
     """
+    papers = sorted(papers, key=_year)
     own = [row for paper in papers for row in _with_cost(paper)]
     once = merged([*own, *(row for paper in papers for row in paper.references)])
     times = Counter(row.name for row in once)
@@ -54,6 +57,12 @@ def all_published_rows(papers: Sequence[Paper], scope: Scope) -> Iterator[Row]:
         printer = row.source.partition(",")[0]
         name = row.name if times[row.name] == 1 else f"{row.name}, in {printer}"
         yield from _rows([replace(row, name=name)], scope)
+
+
+def _year(paper: Paper) -> int:
+    """Of the venue; a far one where it names none."""
+    years = re.findall(r"\b\d{4}\b", paper.venue)
+    return int(years[-1]) if years else 9999
 
 
 def merged(figures: Iterable[Figures]) -> list[Figures]:
