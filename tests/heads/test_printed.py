@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from helpers.questions.question_files import REAL, needs_real
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avqa import heads
 from avqa.heads._parts.counts import REAL as REAL_VIDEOS
@@ -245,6 +247,25 @@ def test_averages_follow_where_the_row_says_so_or_its_misprint_is_mended(row):
             assert f"{column} {row.values[column]:.2f} is a misprint for {implied:.2f}" in row.note
     elif not row.consistent:
         assert re.search(r"weigh|average|follows", row.note)
+
+
+@given(
+    st.sampled_from(sorted(TYPE_COUNTS)),
+    st.lists(st.floats(0, 1), min_size=9, max_size=9),
+    st.sampled_from(["A-Avg", "V-Avg", "AV-Avg", "All"]),
+    st.booleans(),
+)
+def test_printed_digits_of_right_answers_always_follow(file, shares, column, groups_alone):
+    right = {c: round(s * n) for (c, n), s in zip(TYPE_COUNTS[file].items(), shares, strict=True)}
+    values = {} if groups_alone else {c: 100 * n / TYPE_COUNTS[file][c] for c, n in right.items()}
+    for average, start in (("A-Avg", "A-"), ("V-Avg", "V-"), ("AV-Avg", "AV-"), ("All", "")):
+        correct = sum(n for c, n in right.items() if c.startswith(start))
+        values[average] = 100 * correct / total(average, file)
+    printed_values = {c: round(value, 2) for c, value in values.items()}
+    assert follow(printed_values, file)
+    if not groups_alone or column == "All":  # a group without its cells follows from nothing
+        printed_values[column] += 0.03
+        assert not follow(printed_values, file)
 
 
 def test_averages_are_over_questions():
