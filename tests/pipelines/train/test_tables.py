@@ -79,7 +79,8 @@ def test_rows_of_other_methods_are_printed_when_asked_for_each_once(tmp_path):
     assert beside["FCNLSTM"].cells["All"].mean == 60.81
     assert beside["FCNLSTM"].note == "PSTP-Net, Table 1; MCD, Table III"
     assert [name for name in beside if name.startswith("AVST")] == [
-        *("AVST", "AVST, updated annotation", "AVST, run again", "AVST on MUSIC-AVQA-Real"),
+        *("AVST", "AVST, updated annotation", "AVST, run again"),
+        *("AVST w/ T-A", "AVST w/ L_csl", "AVST on MUSIC-AVQA-Real"),
     ]
     # A row of the run is told with all who print it.
     assert alone["AVST, updated annotation"].note == "AVST, authors' results page; ResNet-18"
