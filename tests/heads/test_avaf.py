@@ -11,7 +11,7 @@ from helpers.heads import numpy_avaf
 from helpers.heads.head_batches import make_inputs, pad_seconds
 from helpers.heads.numpy_blocks import parameters, unit
 
-from avqa.heads import HeadOptions, build, load
+from avqa.heads import HeadOptions, build, load, total_loss
 from avqa.heads._parts.grounding import UnitMap
 from avqa.heads.avaf.losses import foreign_cosine, spatial_loss, temporal_loss
 
@@ -173,6 +173,21 @@ def test_spatial_loss_skips_seconds_without_a_positive():
     assert loss(0.9) == 0
 
 
+def test_without_a_threshold_the_spatial_loss_neither_is_nor_teaches_anything():
+    options = load("avaf").ABLATIONS["phi_0.000"].options
+    losses, gradients = {}, {}
+    for name, chosen in (("phi_0.000", options), ("no_sacl", {"sacl": False})):
+        torch.manual_seed(0)
+        head = small(dropout=0.0, **chosen).train()
+        output = head(inputs_of(head, batch=4))
+        losses[name] = output.aux_losses
+        total_loss(head, output, torch.tensor([0, 1, 2, 3])).backward()
+        gradients[name] = torch.cat([p.grad.flatten() for p in head.parameters()])
+    assert "spat" not in losses["no_sacl"]
+    assert losses["phi_0.000"]["spat"].item() == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(gradients["phi_0.000"], gradients["no_sacl"], rtol=0, atol=1e-12)
+
+
 def test_no_positive_patch_gives_no_nan_gradient():
     head = small(phi=0.5)
     inputs = inputs_of(head)
@@ -309,8 +324,11 @@ def test_blocks_start_xavier():
 
 def test_sweeps_of_the_paper_are_there():
     rows = load("avaf").ABLATIONS
-    assert rows["phi_0.019"].values == rows["beta_0.2"].values == {"All": 75.90}
-    assert rows["phi_0.000"].options == {"phi": 0.0}
+    full = {"A-Avg": 78.15, "V-Avg": 82.37, "AV-Avg": 72.12, "All": 75.90}
+    assert rows["phi_0.019"].values == rows["beta_0.2"].values == full
+    assert full.items() <= rows["full"].values.items()
+    assert (rows["beta_0.7"].consistent, rows["beta_0.8"].consistent) == (False, False)
+    assert "A-Avg 73.36 is a misprint for 75.36: 1214 of 1611; All 74.64" in rows["beta_0.7"].note
     assert len(rows) == 7 + 7 + 8
 
 

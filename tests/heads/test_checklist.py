@@ -262,33 +262,6 @@ def test_unknown_heads_name_the_nearest():
         heads.load("late_fusoin")
 
 
-COUNTS = dict(
-    zip(
-        ("A-Count", "A-Comp", "V-Count", "V-Local"),
-        (1017, 594, 1197, 1225),
-        strict=True,
-    )
-) | {"AV-Exist": 988, "AV-Count": 1265, "AV-Local": 920, "AV-Comp": 1101, "AV-Temp": 822}
-"""Questions of each type in the updated test file."""
-
-
-@pytest.mark.parametrize("name", heads.names())
-def test_published_rows_hold_together_where_they_say_so(name):
-    for row in heads.load(name).PAPER.figures:
-        if row.annotation != "u" or set(row.values) != set(COLUMNS):
-            continue
-
-        def average(prefix, values=row.values):
-            cells = {c: n for c, n in COUNTS.items() if c.startswith(prefix)}
-            return sum(values[c] * n for c, n in cells.items()) / sum(cells.values())
-
-        errors = [
-            abs(average(prefix) - row.values[column])
-            for prefix, column in (("A-", "A-Avg"), ("V-", "V-Avg"), ("AV-", "AV-Avg"), ("", "All"))
-        ]
-        assert (max(errors) < 0.02) == row.consistent, (row.name, errors)
-
-
 def test_a_whole_number_for_a_rate_is_a_rate():
     assert heads.build("question_only", width=8, dropout=0).options.dropout == 0
     with pytest.raises(ValueError, match=r"^width=0; expected 1 or more; dropout=1; expected at"):

@@ -11,7 +11,8 @@ from avqa.training.data.features import num_patches
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.settings import TrainSettings
 from avqa.training.table.layout import Row
-from avqa.training.table.rows import Scope, num_rows, thop_parameters
+from avqa.training.table.published import Scope
+from avqa.training.table.rows import num_rows, thop_parameters
 
 HASH_DIGITS = 8
 
@@ -79,7 +80,7 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     yield _training(facts)
     yield from _cost(facts)
     if any(row.kind == "published" for row in rows):
-        yield _published(facts.scope)
+        yield of_published(facts.scope)
 
 
 def _questions(facts: Facts) -> str:
@@ -171,7 +172,8 @@ def _cost(facts: Facts) -> Iterator[str]:
         yield f"the paper's parameters: {note}"
 
 
-def _published(scope: Scope) -> str:
+def of_published(scope: Scope) -> str:
+    """What the marks of published rows mean."""
     of = "AVQA's val" if scope.dataset == "avqa" else "MUSIC-AVQA's test split"
     known = any(scope.is_of(annotation) for annotation in "uo?")
     where = "" if known else f"of {of}, not of these questions; "
