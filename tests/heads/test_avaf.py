@@ -54,6 +54,8 @@ OPTIONS = [
     {"fuse": "sum"},
     {"fuse": "sum", "qoaf": False},
     {"weight_relu": True},
+    {"attention": "alone"},
+    {"attention": "alone", "audio_encoder": False, "qoaf": False},
     {"tacl": False, "avcm": False, "sacl": False, "qoaf": False},
 ]
 
@@ -121,6 +123,8 @@ def test_without_mining_there_is_no_attention_of_the_sound():
     [
         {},
         {"temp_loss": "fnac"},
+        {"sounding": "product"},
+        {"attention": "alone"},
         {"spat_temp": 0.07, "tau": 0.1},
         {"spat_batch_neg": True},
         {"phi": 0.0206},
@@ -135,7 +139,12 @@ def test_losses_equal_the_loop(options):
     losses = {k: v.item() for k, v in head.train()(inputs).aux_losses.items()}
     valids = [s["valid"] for s in samples]
     sounds, maps = [f["a"] for f in found], [f["Z"] for f in found]
-    temp = np.mean([numpy_avaf.temporal_loss(*x) for x in zip(sounds, maps, valids, strict=True)])
+    temp = np.mean(
+        [
+            numpy_avaf.temporal_loss(*x, head.options.sounding)
+            for x in zip(sounds, maps, valids, strict=True)
+        ]
+    )
     if head.options.temp_loss == "fnac":
         temp = numpy_avaf.fnac_loss(sounds, maps, valids)
     assert losses["temp"] == pytest.approx(temp, rel=1e-9)
@@ -311,6 +320,8 @@ def test_parameters_are_counted_to_the_unit():
     assert count(fuse="sum") == 16_407_085
     assert count() - count(qoaf=False) == 1_026
     assert count() - count(avcm=False) == 2 * 3_152_384
+    layer, alone = 3_152_384, 4 * 512 * 513
+    assert count() - count(attention="alone") == 4 * (layer - alone)
 
 
 def test_blocks_start_xavier():
@@ -329,7 +340,7 @@ def test_sweeps_of_the_paper_are_there():
     assert full.items() <= rows["full"].values.items()
     assert (rows["beta_0.7"].consistent, rows["beta_0.8"].consistent) == (False, False)
     assert "A-Avg 73.36 is a misprint for 75.36: 1214 of 1611; All 74.64" in rows["beta_0.7"].note
-    assert len(rows) == 7 + 7 + 8
+    assert len(rows) == 8 + 7 + 8
 
 
 def test_the_page_names_equations_rows_and_tests_that_exist():

@@ -75,6 +75,26 @@ def test_padded_seconds_change_no_logit(head):
     same(head(pad_seconds(inputs, 3)).logits, head(inputs).logits)
 
 
+def in_order(inputs, order):
+    """The same seconds, one after the other as ``order`` has them."""
+    by_second = ("valid", "audio", "frame", "patch")
+    return replace(inputs, **{name: getattr(inputs, name)[:, order] for name in by_second})
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_which_heads_know_the_order_of_seconds(name):
+    """docs/heads.md says so; mcd is looked at where it samples every second once."""
+    options = {"pstp": {"num_segments": 3}, "mcd": {"num_frames": 6}}.get(name, {})
+    head = small(name, **options).eval()
+    inputs = inputs_of(head, seconds=6)
+    inputs = replace(inputs, valid=torch.ones_like(inputs.valid))
+    logits = head(inputs).logits
+    backwards = head(in_order(inputs, [5, 4, 3, 2, 1, 0])).logits
+    shuffled = head(in_order(inputs, [2, 0, 5, 1, 3, 4])).logits
+    assert torch.allclose(backwards, logits, atol=1e-9) == (name not in ("avaf", "tjstg"))
+    assert torch.allclose(shuffled, logits, atol=1e-9) == (name not in ("avaf", "tjstg", "pstp"))
+
+
 def test_what_lies_behind_the_end_does_not_matter(head):
     inputs = inputs_of(head)
     hidden = ~inputs.valid

@@ -46,6 +46,11 @@ ABLATIONS = {
     "no_audio_encoder": Ablation(
         {"audio_encoder": False}, note="the paper's text, which has no encoder; no figure"
     ),
+    "as_printed": Ablation.of(
+        {"audio_encoder": False, "attention": "alone", "sounding": "product"},
+        _TABLES["main"]["AVAF-Net [CLIP ViT-B/32]"],
+        note="the equations letter by letter; `full` is between them and the authors' code",
+    ),
     # Every patch is positive, and the loss the logarithm of 1, unless other videos' patches count.
     "phi_0.000": Ablation.of(
         {"phi": 0.0, "spat_batch_neg": False}, _PHI["φ = 0.000"], same_as="no_sacl"

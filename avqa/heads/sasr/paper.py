@@ -29,11 +29,27 @@ PAPER = Paper(
     "make 8,988,868 (slt_attn=plain)",
 )
 
+_AS_PRINTED = {
+    "slt_attn": "plain",
+    "residual": False,
+    "sa_norm": "dot",
+    "sound": "linear",
+    "audio_tokens": "before",
+    "key_value": "shared",
+    "question_state": "hidden",
+    "match": "linear",
+}
+"""The equations letter by letter; `full` is between them and the authors' code."""
+
 _TEXT = _TABLES["text"]
 ABLATIONS = {
     "full": Ablation.of({}, _TABLES["main"]["SaSR-Net"]),
+    "as_printed": Ablation.of(_AS_PRINTED, _TABLES["main"]["SaSR-Net"]),
+    "official": Ablation.of({"variant": "official"}, _TABLES["main"]["SaSR-Net"]),
     "w/o slt and sasr": Ablation.of({"slt": False, "sasr": False}, _TEXT["neither SLT nor SaSR"]),
     "w/o sasr": Ablation.of({"sasr": False}, _TEXT["SLT"]),
     "w/o slt": Ablation.of({"slt": False}, _TEXT["SaSR"]),
+    "no_sa": Ablation({"sa": False}),
+    "no_ta": Ablation({"ta": False}),
     "w/o sa and ta": Ablation.of({"sa": False, "ta": False}, _TEXT["neither SA nor TA"]),
 }
