@@ -210,6 +210,7 @@ def test_every_ablation_is_a_set_of_options(name, row):
     assert loss.isfinite()
     assert head.eval()(inputs, explain=True).logits.isfinite().all()
     assert set(ablation.values) <= {*COLUMNS, "AVQA"}
+    assert heads.count_flops(head.float(), seconds=6, patches=9) > 0
 
 
 @pytest.mark.parametrize("name", heads.names())

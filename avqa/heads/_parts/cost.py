@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,6 +53,8 @@ def count_flops(head: Head, *, seconds: int, patches: int) -> int:
     A multiplication and an addition are two; element-wise operations and LSTMs are not counted.
     """
     inputs = random_input(head, batch=1, seconds=seconds, patches=patches)
+    # The counter asks what needs a gradient how it was made, and a view of a parameter cannot say.
+    frozen = copy.deepcopy(head).requires_grad_(False).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        head.eval()(inputs)
+        frozen(inputs)
     return int(counter.get_total_flops())
