@@ -110,8 +110,8 @@ class Progress:
         means = tally.means()
         self._show(
             number / batches,
-            f"batch {number}/{batches}",
             f"{clock(self._left(seconds, number / batches))} left",
+            f"batch {number}/{batches}",
             f"loss {means['loss']:.4f}",
             f"accuracy {means['accuracy']:.2%}",
             f"{tally.questions / seconds:.0f} questions/s",

@@ -34,7 +34,7 @@ def test_progress_says_where_it_is_every_five_seconds(clock):
     progress.batch(2, 100, tally, 0.5)
     progress.batch(3, 100, tally, 0.5)
     assert said == [
-        "pstp seed 0: epoch 1/3 | batch 2/100 | 12:25 left | loss 2.7500 | accuracy 37.50%"
+        "pstp seed 0: epoch 1/3 | 12:25 left | batch 2/100 | loss 2.7500 | accuracy 37.50%"
         " | 8 questions/s | waiting 10%"
     ]
     assert progress.shown().share == 3 / 300
@@ -54,7 +54,7 @@ def test_progress_says_where_it_is_every_five_seconds(clock):
     clock[0] += 10
     progress.batch(1, 100, tally, 0.0)
     # 150 s an epoch so far, one epoch to go, 10 s of it over.
-    assert "| batch 1/100 | 2:20 left |" in said[3]
+    assert "| 2:20 left | batch 1/100 |" in said[3]
 
 
 class SlowLoader:
