@@ -172,7 +172,10 @@ def test_stores_are_verified_and_nothing_is_done_again(old):
 @pytest.mark.parametrize("store", ["store", "packed"])
 def test_a_run_is_evaluated(old, store):
     given = ("--store", store, "--annotations", "annotations")
-    assert avqa("evaluate", "run", *given) == (old / "evaluated.txt").read_text(encoding="utf-8")
+    then = (old / "evaluated.txt").read_text(encoding="utf-8")
+    # It grouped questions by video, and did not say so.
+    told = [line for line in avqa("evaluate", "run", *given).splitlines() if "batches=" not in line]
+    assert told == then.splitlines()
     avqa("predict", "run", "--out", "again.json", *given)
     assert json.loads((old / "again.json").read_text(encoding="utf-8")) == json.loads(
         (old / "predictions.json").read_text(encoding="utf-8")

@@ -29,8 +29,15 @@ DERIVED = {
 }
 """Options that nobody chooses → what they follow from."""
 Missing = Literal["error", "skip", "zeros"]
-LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
-"""Settings that version 0.1 had not; it did what they are by default."""
+LATER: dict[str, Any] = {
+    "audio": "vggish",
+    "max_answers": 1000,
+    "min_answer_count": 1,
+    "rare_answers": "skip",
+    "min_word_count": 1,
+    "batches": "grouped",
+}
+"""Settings that version 0.1 had not → what it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,9 @@ class TrainSettings:
     """Training questions with other answers: leave them out, or teach them as ``<other>``."""
     min_word_count: int = 1
     """Times that a word of the training questions needs to occur for question=lstm to know it."""
+    batches: Literal["auto", "shuffled", "grouped"] = "auto"
+    """Order of the training questions: shuffled, as in the papers, or so that those about one video
+    stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
@@ -93,6 +103,26 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 yield f"{name}={value}; expected more than 0"
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrainSettings:
+        """Those of a run, which may be of a version before.
+
+        Raises:
+            TypeError, ValueError: some are missing or strange.
+        """
+        return cls(**{**LATER, **value})
+
+    @property
+    def order(self) -> Literal["shuffled", "grouped"]:
+        """``batches``, once it is decided.
+
+        Raises:
+            ValueError: it is not, which a run does once for all that train in it.
+        """
+        if self.batches == "auto":
+            raise ValueError("batches='auto'; expected shuffled or grouped; decide before training")
+        return self.batches
 
     @property
     def num_rows(self) -> int:

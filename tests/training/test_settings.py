@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
 from avqa.extract import encoders
-from avqa.training.settings import DERIVED, TrainSettings, resolve
+from avqa.training.settings import DERIVED, LATER, TrainSettings, resolve
 
 
 def complaint(*arguments, **keywords):
@@ -26,6 +26,15 @@ def test_the_papers_recipe_is_the_default(head):
         assert getattr(settings, name) == getattr(recipe, name)
     assert settings.stride_seconds == recipe.stride_seconds
     assert heads.load(head).Options(**options) == heads.load(head).Options()
+
+
+def test_runs_of_before_grouped_their_batches():
+    now = vars(resolve("mcd")[0])
+    before = {name: value for name, value in now.items() if name not in LATER}
+    assert TrainSettings.from_json(before).order == "grouped"
+    assert TrainSettings.from_json(now | {"batches": "shuffled"}).order == "shuffled"
+    with pytest.raises(ValueError, match="batches='auto'; expected shuffled or grouped; decide"):
+        _ = TrainSettings.from_json(now).order
 
 
 def test_heads_that_ground_in_maps_take_them_from_resnet():

@@ -45,8 +45,9 @@ def identity(
 ) -> dict[str, str]:
     """Everything that the weights of an epoch follow from, as name → value in words."""
     chosen = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
-    for name in LATER:  # checkpoints of before have no such setting
-        if chosen[name] == getattr(TrainSettings, name):
+    chosen["batches"] = settings.order  # nobody goes on by what was not decided
+    for name, before in LATER.items():  # checkpoints of before have no such setting
+        if chosen[name] == before:
             del chosen[name]
     facts = {"head": head.name, "seed": seed}
     facts |= chosen | asdict(head.options)

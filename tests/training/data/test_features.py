@@ -195,6 +195,24 @@ def test_small_arrays_are_loaded_first(store, monkeypatch):
     assert [field for field, values in rows.items() if values.is_shared()] == ["audio"]
 
 
+@given(st.integers(0, 60_000), st.integers(0, 60_000), st.sets(st.sampled_from(list(NAMES))))
+@settings(max_examples=60, deadline=None)
+def test_what_fits_is_what_would_be_loaded(store, free, budget, fields):
+    """By the memory that is left after every array, or by a budget for each."""
+    names = {field: NAMES[field] for field in fields}
+    for given_budget in (None, budget):
+        reader = VideoFeatures(store, names, stride_seconds=2, budget_bytes=given_budget)
+
+        def left(reader=reader):
+            return free - sum(each.rows.nbytes for each in reader._loaded.values())
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(features, "free_memory", left)
+            fits = reader.fits([*LENGTHS, "a"])
+            reader.preload(LENGTHS)
+        assert fits == (reader._loaded.keys() == names.keys())
+
+
 def test_what_is_loaded_is_shared(store):
     assert all(rows.is_shared() for rows in loaded(store, EVERYTHING).read("a").values())
     assert not any(rows.is_shared() for rows in loaded(store, 0).read("a").values())
