@@ -29,7 +29,7 @@ from avqa.heads._parts.grounding import (
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
+from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Figures, Paper, Recipe, row
 from avqa.heads.avst import StreamFusion, grounding_problems
 
 _FULL = row(
@@ -56,6 +56,7 @@ PAPER = Paper(
         visual="resnet18",
         note="authors' code: a step every 12 epochs; starts from AVST's grounding pre-training",
     ),
+    datasets=EVERY_SECOND,
     figures=(
         Figures(
             name="TJSTG",

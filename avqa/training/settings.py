@@ -2,7 +2,7 @@
 
 One flat set of keys: the fields of `TrainSettings` and the options of the head. Later ones win:
 
-    paper  <  ablation  <  --config FILE  <  --set key=value
+    paper  <  its values for the data set  <  ablation  <  --config FILE  <  --set key=value
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def resolve(
     assignments: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     ablation: str | None = None,
+    dataset: str | None = None,
 ) -> tuple[TrainSettings, dict[str, Any]]:
     """Settings and head options: what the user gave over what the paper says.
 
@@ -143,6 +144,7 @@ def resolve(
         assignments: ``--set``: key → value as text.
         config: ``--config``: key → value as TOML has it.
         ablation: a row of the head's ``ABLATIONS``, whose options stand under both.
+        dataset: what the paper's ``datasets`` has for it stands under the ablation.
 
     Returns:
         The settings, and every option of the head (`DERIVED` ones at their defaults).
@@ -156,7 +158,7 @@ def resolve(
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
     hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
-    values = _of_paper(module)
+    values = _of_paper(module) | of_dataset(module, dataset)
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []
     for given in (config or {}, assignments or {}):
@@ -181,6 +183,25 @@ def _of_paper(module: Any) -> dict[str, Any]:
     recipe = module.PAPER.recipe
     own = {f.name for f in fields(TrainSettings)}
     return {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name in own}
+
+
+def of_dataset(module: heads.HeadModule, dataset: str | None) -> dict[str, Any]:
+    """What a head takes otherwise on a data set: setting or option → value."""
+    entry = module.PAPER.datasets.get(dataset or "")
+    return dict(entry.values) if entry else {}
+
+
+def dataset_note(
+    head: str, dataset: str, settings: TrainSettings, options: Mapping[str, Any]
+) -> str | None:
+    """A line on what a head takes otherwise on a data set, but for what the user chose."""
+    module = heads.load(head)
+    given = {**vars(settings), **options}
+    kept = {key: v for key, v in of_dataset(module, dataset).items() if given[key] == v}
+    if not kept:
+        return None
+    values = ", ".join(f"{key}={value}" for key, value in kept.items())
+    return f"{head} on {dataset}: {values} ({module.PAPER.datasets[dataset].note})"
 
 
 def _key_problem(key: str, head: str, hints: Mapping[str, Any]) -> str | None:

@@ -51,6 +51,20 @@ def test_text_stands_over_the_file_which_stands_over_the_ablation():
     assert resolve("pstp", {}, {"epochs": 7})[0].epochs == 7
 
 
+def test_the_papers_values_for_a_data_set_stand_under_the_ablation():
+    sizes = ("num_segments", "top_k_segments", "top_k_patches")
+
+    def chosen(*given, dataset):
+        return [resolve("pstp", *given, dataset=dataset)[1][name] for name in sizes]
+
+    assert chosen(dataset="music-avqa") == chosen(dataset=None) == [20, 7, 20]
+    assert chosen(dataset="avqa") == [5, 3, 2]
+    assert chosen({}, {}, "k_12_2_25", dataset="avqa") == [12, 2, 25]
+    assert chosen({}, {"top_k_patches": 4}, dataset="avqa") == [5, 3, 4]
+    assert resolve("tjstg", dataset="avqa")[0].stride_seconds == 1
+    assert resolve("tjstg", {"stride_seconds": "2"}, dataset="avqa")[0].stride_seconds == 2
+
+
 def test_text_becomes_what_the_option_is():
     assert resolve("avaf", {"alpha": "2"})[1]["alpha"] == 2.0
     assert resolve("avaf", {"alpha": "none"})[1]["alpha"] is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, groups, row
+from avqa.heads._parts.paper import Ablation, Figures, OfDataset, Paper, Recipe, groups, row
 
 PAPER = Paper(
     title="Answering Diverse Questions via Text Attached with Key Audio-Visual Clues (MCD)",
@@ -16,6 +16,9 @@ PAPER = Paper(
         gamma=0.1,
         note="MUSIC-AVQA and AVQA alike; the frames are drawn anew at every step",
     ),
+    datasets={
+        "avqa": OfDataset({"num_frames": 10}, "k is not printed: all rows of a clip of 10 s")
+    },
     figures=(
         Figures(
             name="MCD [Swin-V2-L]",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
+from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Figures, Paper, Recipe, row
 
 PAPER = Paper(
     title="SaSR-Net: Source-Aware Semantic Representation Network for Enhancing "
@@ -19,6 +19,7 @@ PAPER = Paper(
         visual="resnet18",
         note="the released loop leaves each epoch after its first batch",
     ),
+    datasets=EVERY_SECOND,
     figures=(
         Figures(
             "SaSR-Net",

@@ -43,6 +43,7 @@ from avqa.training.data import building
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
+from avqa.training.data.vocabulary import token_notes
 from avqa.training.fitting.fit import FitResult, check_devices, fit, infer, too_many_workers
 from avqa.training.grounding import Grounding
 from avqa.training.run import (
@@ -60,7 +61,7 @@ from avqa.training.run import (
     read_about,
 )
 from avqa.training.scoring import predictions, score, write_predictions
-from avqa.training.settings import LATER, TrainSettings
+from avqa.training.settings import LATER, TrainSettings, dataset_note
 from avqa.training.table.table import ResultTable, result_table
 from avqa.training.variants import Plan, Variant, plan
 
@@ -85,7 +86,13 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         Stopped: a signal came; finished epochs are kept.
     """
     options.check()
-    planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
+    planned = plan(
+        options.head,
+        options.assignments,
+        read_config(options.config),
+        options.ablation,
+        options.dataset,
+    )
     if options.slurm is None:
         check_devices(planned.settings, options.devices)
     fields = building.video_fields(planned.variants)
@@ -188,7 +195,11 @@ def _about(
     grounding: Grounding | None,
 ) -> dict[str, Any]:
     """``run.json`` of a new run."""
-    notes = list(material.notes)
+    default = planned.variants[0]
+    read = {field for variant in planned.variants for field in building.needs(variant)}
+    notes = [*material.notes, *token_notes(material.questions, read)]
+    if line := dataset_note(options.head, options.dataset, settings, default.options):
+        notes.append(line)
     if grounding is not None:
         notes.append(f"grounding starts from {grounding.path.name}, sha256={grounding.digest[:8]}")
     return {
@@ -197,7 +208,7 @@ def _about(
         "dataset": options.dataset,
         "questions": material.digest,
         "settings": dataclasses.asdict(settings),
-        "options": planned.variants[0].options,
+        "options": default.options,
         "annotations": str(options.annotations.absolute()),
         "store": str(options.store.absolute()),
         "command": sys.argv,
