@@ -170,7 +170,8 @@ class Checkpoints:
     def _check_identity(self, path: Path, ours: Mapping[str, Any]) -> None:
         found = ours.get("identity", {})
         for name in dict.fromkeys((*self._identity, *found)):
-            was, now = found.get(name, "none"), self._identity.get(name, "none")
+            absent = str(LATER.get(name, "none"))
+            was, now = found.get(name, absent), self._identity.get(name, absent)
             if was != now:
                 raise RunDamaged(
                     f"checkpoint {path} was made with {name}={was}; expected {name}={now};"

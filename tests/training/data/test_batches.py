@@ -18,6 +18,7 @@ from avqa.store.places.files import store_path
 from avqa.training.data.batches import ShuffledBatches, VideoGroupedBatches, make_loader
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.progress import TimedBatches
 
 
 def videos_of(counts):
@@ -54,6 +55,16 @@ def test_every_question_comes_once(make, counts, size, seed, epoch):
 @given(COUNTS, st.integers(2, 40), st.integers(0, 3))
 def test_a_batch_asks_about_two_videos_while_there_are_two(counts, size, seed):
     check_two_videos(videos_of(counts), size, seed)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_epoch_has_an_order_of_its_own(store, order):
+    batches = TimedBatches(make_loader(question_set(store, VIDEOS), 4, order=order, seed=3))
+    epochs = [[b.rows.tolist() for b in batches.of_epoch(epoch)] for epoch in (0, 1, 0)]
+    assert epochs[0] == epochs[2] != epochs[1]
+    again = ORDERS[order](VIDEOS, 4, 3)
+    again.set_epoch(1)
+    assert epochs[1] == list(again)
 
 
 def check_two_videos(ids, size, seed):
