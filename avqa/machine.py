@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, EnvironmentFailure
 
 DEVICES = Path("/dev")
 _MEMORY = (
@@ -36,6 +36,22 @@ def check_interpreter() -> None:
             " be kept, since zarr needs them to read a store; leave -O out, or unset"
             " PYTHONOPTIMIZE"
         )
+
+
+def check_current_folder() -> None:
+    """Refuse to run where no path can be told from the current folder; some libraries do not load.
+
+    Raises:
+        EnvironmentFailure: it was removed.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        was = os.environ.get("PWD", "?")
+        raise EnvironmentFailure(
+            f"the current folder {was!r} was removed; expected one that is there; go to another"
+            " one with cd"
+        ) from error
 
 
 def num_cores(root: Path = Path("/")) -> int:

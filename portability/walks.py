@@ -190,9 +190,9 @@ def plugin(walk: Walk) -> None:
     shutil.copytree(source, package)
     environ = {"PYTHONPATH": str(package)}
     walk("encoders", "light/pool", **environ)
-    walk.clips("clips", 2)
+    walk.clips("clips", 3)
     command = "extract --videos clips --out store --features light/pool --weights random:0"
-    walk(command, "2 extracted", **environ)
+    walk(command, "3 extracted", **environ)
     walk("status store", "light/pool", **environ)
 
 

@@ -150,6 +150,8 @@ def test_a_head_is_trained_and_asked(folder, store):
     (folder / "away").rename(store)
     assert code == 0, err
     assert "light/audio, light/pool extracted" in out
+    code, out, _ = elsewhere.avqa("table", folder / "run")
+    assert (code, out.splitlines()[1][:31]) == (0, "!! random weights (random:0) ma"), out
 
 
 HOLD = """

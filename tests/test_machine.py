@@ -1,5 +1,6 @@
 """What a machine has: GPUs as CUDA names them, cores and memory of a job."""
 
+import os
 import platform
 import re
 import subprocess
@@ -227,3 +228,27 @@ def test_a_process_that_lives_on_keeps_nothing_of_a_call():
     first, second, given_back = (float(line) for line in done.stdout.split())
     assert second - first < 300
     assert second - given_back < 200
+
+
+def test_a_real_quota_is_heeded():
+    """Of the kernel, in a control group of our own."""
+    older = Path("/sys/fs/cgroup/cpu")
+    group = (older if older.is_dir() else older.parent) / f"avqa-{os.getpid()}"
+    limit = {"cpu.max": "100000 100000"}
+    if older.is_dir():
+        limit = {"cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no control group can be made here")
+    code = "from avqa.machine import core_limit, num_cores; print(num_cores(), core_limit())"
+    inside = f'echo $$ > {group}/cgroup.procs; exec "$0" -c "$1"'
+    try:
+        for name, text in limit.items():
+            if not (group / name).exists():
+                pytest.skip(f"control groups made here have no {name}")
+            (group / name).write_text(text, encoding="ascii")
+        done = subprocess.run(["sh", "-c", inside, sys.executable, code], capture_output=True)
+    finally:
+        group.rmdir()
+    assert done.stdout == b"1 1.0\n", done.stderr

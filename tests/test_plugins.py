@@ -195,6 +195,11 @@ HEAD = [
         "ABLATIONS['mean'] cannot be: attend=3; expected true or false",
     ),
     (
+        '{"attend": False}',
+        '{"attend": False}, same_as="men"',
+        "ABLATIONS['mean'] is the same as 'men'; expected a row above it",
+    ),
+    (
         'Ablation({"attend": False})',
         "{}",
         "ABLATIONS['mean'] is a dict; expected an Ablation",

@@ -37,6 +37,18 @@ def test_python_without_assertions_is_refused():
     )
 
 
+@pytest.mark.parametrize("command", ["ask run clip.mp4 'is it?'", "extract --videos . --out s"])
+def test_a_current_folder_that_was_removed_is_named(tmp_path, command):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code, _, said = avqa(command, before=f"cd {gone}; rmdir {gone};")
+    assert code == 5
+    assert said == (
+        f"avqa: the current folder '{gone}' was removed; expected one that is there; go to another"
+        " one with cd\n"
+    )
+
+
 @FULL
 def test_messages_that_cannot_be_written_change_no_outcome():
     assert avqa("status", "nowhere", after="2> /dev/full")[0] == 2

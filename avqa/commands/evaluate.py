@@ -39,7 +39,8 @@ def evaluate(
 def table(
     runs: Annotated[list[Path], typer.Argument(help="Folders of `avqa train-head`.")],
     published: Annotated[
-        bool, typer.Option("--published", help="Also the figures of all other papers.")
+        bool,
+        typer.Option("--published", help="Also the figures of all papers, of other methods, too."),
     ] = False,
     format: option.Format = "text",
     cells: option.Cells = False,

@@ -25,8 +25,11 @@ from avqa.heads._parts.grounding import (
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Figures, Paper, Recipe, groups, row
+from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
+from avqa.heads._parts.printed import printed, references
 
+_TABLES = printed("avst")
+_COST = printed("pstp")["cost"]["AVST, updated annotation"]
 PAPER = Paper(
     title="Learning to Answer Questions in Dynamic Audio-Visual Scenarios",
     venue="CVPR 2022",
@@ -45,58 +48,26 @@ PAPER = Paper(
     ),
     datasets=EVERY_SECOND,
     figures=(
-        Figures(
-            name="AVST",
-            source="CVPR 2022",
-            values=row(
-                *(78.18, 67.05, 74.06, 71.56, 76.38, 74.00),
-                *(81.81, 70.80, 64.51, 66.01, 63.23, 69.54, 71.52),
-            ),
-            annotation="o",
-            note="ResNet-18; the paper's table has AV-Local before AV-Count",
-        ),
-        Figures(
-            name="AVST, updated annotation",
-            source="authors' results page",
-            values=row(
-                *(77.78, 67.17, 73.87, 73.52, 75.27, 74.40),
-                *(82.49, 69.88, 64.24, 64.67, 65.82, 69.53, 71.59),
-            ),
-            annotation="u",
-            note="ResNet-18",
-        ),
-        Figures(
-            name="AVST, run again",
-            source="AVAF-Net, AAAI 2025",
-            values=row(
-                *(76.89, 67.00, 73.25, 72.60, 75.76, 74.19),
-                *(81.98, 68.54, 64.35, 63.94, 65.57, 68.92, 71.08),
-            ),
-            annotation="u",
-        ),
+        _TABLES["main"]["AVST"],
+        _TABLES["updated"]["AVST, updated annotation"],
+        printed("avaf")["main"]["AVST, run again"],
     ),
-    parameters_millions=18.480,
-    gflops=3.188,
+    references=references("avst"),
+    parameters_millions=_COST.parameters_millions,
+    gflops=_COST.gflops,
     parameters_note="as other papers print them; not reproduced, must include the ResNet-18 that a"
     " head over cached features does not have; the authors' module holds 22.30 M",
 )
 
+_MEANS = {"temporal": False, "spatial": False}
+_MODULES = _TABLES["modules"]
 ABLATIONS = {
-    "q": Ablation(
-        {"modalities": "q", "temporal": False, "spatial": False},
-        groups(65.19, 44.42, 55.15, 54.09),
-    ),
-    "a+q": Ablation(
-        {"modalities": "aq", "temporal": False, "spatial": False},
-        groups(67.78, 62.75, 63.86, 64.26),
-    ),
-    "v+q": Ablation(
-        {"modalities": "vq", "temporal": False, "spatial": False},
-        groups(68.76, 67.28, 63.23, 65.28),
-    ),
-    "av+q": Ablation({"temporal": False, "spatial": False}, groups(70.67, 69.72, 65.84, 67.72)),
-    "av+q+temporal": Ablation({"spatial": False}, groups(73.01, 73.18, 68.02, 70.27)),
-    "full": Ablation({}, groups(74.06, 74.00, 69.54, 71.52), "all rows: original annotation"),
+    "q": Ablation.of({"modalities": "q", **_MEANS}, _MODULES["Q"]),
+    "a+q": Ablation.of({"modalities": "aq", **_MEANS}, _MODULES["A+Q"]),
+    "v+q": Ablation.of({"modalities": "vq", **_MEANS}, _MODULES["V+Q"]),
+    "av+q": Ablation.of(_MEANS, _MODULES["AV+Q"]),
+    "av+q+temporal": Ablation.of({"spatial": False}, _MODULES["AV+Q, temporal"]),
+    "full": Ablation.of({}, _TABLES["main"]["AVST"]),
 }
 
 

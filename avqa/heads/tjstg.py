@@ -29,18 +29,11 @@ from avqa.heads._parts.grounding import (
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Figures, Paper, Recipe, row
+from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
+from avqa.heads._parts.printed import printed, references
 from avqa.heads.avst import StreamFusion, grounding_problems
 
-_FULL = row(
-    *(80.38, 69.87, 76.47, 76.19, 77.55, 76.88),
-    *(82.59, 71.54, 64.24, 66.21, 64.84, 70.13, 73.04),
-)
-_UPDATED_CODE = row(
-    *(80.73, 69.02, 76.41, 76.61, 77.47, 77.04),
-    *(82.89, 71.07, 66.20, 65.49, 63.75, 70.09, 73.05),
-)
-
+_TABLES = printed("tjstg")
 PAPER = Paper(
     title="Target-Aware Spatio-Temporal Reasoning via Answering Questions in Dynamic Audio-Visual"
     " Scenarios",
@@ -58,77 +51,43 @@ PAPER = Paper(
     ),
     datasets=EVERY_SECOND,
     figures=(
-        Figures(
-            name="TJSTG",
-            source="Findings of EMNLP 2023",
-            values=_FULL,
-            annotation="u",
-            consistent=False,
-            note="ResNet-18; A-Avg from the cells is 76.50; the paper states 9,185 questions, the"
-            " figures fit the 9,129 of the updated file only",
-        ),
-        Figures(
-            name="TJSTG, updated code",
-            source="authors' repository",
-            values=_UPDATED_CODE,
-            annotation="u",
-            note="ResNet-18; combine=sum",
-        ),
-        Figures(
-            name="TJSTG, dual stream",
-            source="Findings of EMNLP 2023, ablation",
-            values={"All": 72.89},
-            annotation="u",
-            note="14.6 M; its layers are not described well enough to be built, and no set of"
-            " 512-wide layers makes up the difference to 11.1 M",
-        ),
+        _TABLES["main"]["TJSTG"],
+        _TABLES["code"]["TJSTG, updated code"],
+        _TABLES["streams"]["TJSTG, dual stream"],
     ),
-    parameters_millions=11.1,
+    references=references("tjstg"),
+    parameters_millions=_TABLES["streams"]["Single-stream Net"].parameters_millions,
     parameters_note="11,069,612 with target_mlp, the layers of the authors' code; 10,544,300 as"
     " the text reads; the authors' module holds 11,792,300",
 )
 
+_JOINT, _TARGETS, _TAUS = _TABLES["joint"], _TABLES["targets"], _TABLES["thresholds"]
+_ORDERS, _DUAL = _TABLES["orders"], {"stream": "dual"}
 ABLATIONS = {
-    "full": Ablation({}, _FULL),
-    "w/o t-a": Ablation(
-        {"target_aware": False},
-        row(
-            *(79.35, 68.01, 75.17, 75.94, 76.16, 76.05),
-            *(82.79, 71.70, 64.24, 65.12, 64.11, 69.86, 72.44),
-        ),
+    "full": Ablation.of({}, _TABLES["main"]["TJSTG"]),
+    "w/o t-a": Ablation.of({"target_aware": False}, _JOINT["w/o T-A"]),
+    "w/o csl": Ablation.of({"csl": False}, _JOINT["w/o L_csl"]),
+    "w/o t-a and csl": Ablation.of(
+        {"target_aware": False, "csl": False}, _JOINT["w/o T-A and L_csl"]
     ),
-    "w/o csl": Ablation(
-        {"csl": False},
-        row(
-            *(79.94, 68.52, 75.73, 75.19, 77.06, 76.14),
-            *(82.09, 71.07, 63.80, 64.94, 63.50, 69.35, 72.28),
-        ),
-    ),
-    "w/o t-a and csl": Ablation(
-        {"target_aware": False, "csl": False},
-        row(
-            *(79.06, 68.52, 75.17, 74.35, 75.51, 74.94),
-            *(83.10, 70.36, 63.80, 63.03, 65.09, 69.21, 71.78),
-        ),
-    ),
-    "target=avg": Ablation({"target": "avg"}, {"All": 72.65}),
-    "target=max": Ablation({"target": "max"}, {"All": 72.70}),
-    "target=hidden": Ablation({"target": "hidden"}, {"All": 72.74}),
-    "target=argmax": Ablation({"target": "argmax"}, {"All": 73.04}),
-    "threshold=0": Ablation({"threshold": 0.0}, {"All": 72.23}),
-    "threshold=0.002": Ablation({"threshold": 0.002}, {"All": 72.65}),
-    "threshold=0.005": Ablation({"threshold": 0.005}, {"All": 73.04}),
-    "threshold=0.01": Ablation({"threshold": 0.01}, {"All": 72.71}),
-    "cat(a;v)": Ablation({"order": "cat_av"}, {"All": 72.53}),
-    "cat(v;a)": Ablation({"order": "cat_va"}, {"All": 72.74}),
-    "il(a;v)": Ablation({"order": "il_av"}, {"All": 73.04}),
-    "il(v;a)": Ablation({"order": "il_va"}, {"All": 73.04}),
-    "avst + t-a": Ablation({"stream": "dual", "csl": False}, {"All": 72.43}),
-    "avst + csl": Ablation({"stream": "dual", "target_aware": False}, {"All": 72.47}),
-    "updated code": Ablation(
+    "target=avg": Ablation.of({"target": "avg"}, _TARGETS["TSG w/ Avg"]),
+    "target=max": Ablation.of({"target": "max"}, _TARGETS["TSG w/ Max"]),
+    "target=hidden": Ablation.of({"target": "hidden"}, _TARGETS["TSG w/ hidden"]),
+    "target=argmax": Ablation.of({"target": "argmax"}, _TARGETS["TSG w/ TA"]),
+    "threshold=0": Ablation.of({"threshold": 0.0}, _TAUS["τ = 0.000"]),
+    "threshold=0.002": Ablation.of({"threshold": 0.002}, _TAUS["τ = 0.002"]),
+    "threshold=0.005": Ablation.of({"threshold": 0.005}, _TAUS["τ = 0.005"]),
+    "threshold=0.01": Ablation.of({"threshold": 0.01}, _TAUS["τ = 0.010"]),
+    "cat(a;v)": Ablation.of({"order": "cat_av"}, _ORDERS["Cat(A;V) w/ L_csl"]),
+    "cat(v;a)": Ablation.of({"order": "cat_va"}, _ORDERS["Cat(V;A) w/ L_csl"]),
+    "il(a;v)": Ablation.of({"order": "il_av"}, _ORDERS["IL(A;V) w/ L_csl"]),
+    "il(v;a)": Ablation.of({"order": "il_va"}, _ORDERS["IL(V;A) w/ L_csl"]),
+    "avst + t-a": Ablation.of({**_DUAL, "csl": False}, _TABLES["avst"]["AVST w/ T-A"]),
+    "avst + csl": Ablation.of({**_DUAL, "target_aware": False}, _TABLES["avst"]["AVST w/ L_csl"]),
+    "updated code": Ablation.of(
         {"combine": "sum", "target_mlp": True, "ta_query": "cell"},
-        _UPDATED_CODE,
-        "the options nearest to the released code",
+        _TABLES["code"]["TJSTG, updated code"],
+        note="the options nearest to the released code",
     ),
 }
 

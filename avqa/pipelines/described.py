@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,7 @@ from avqa.extract.media.types import TimeTable
 from avqa.extract.profiles import PROFILES, WHY
 from avqa.heads import Figures, OfDataset
 from avqa.training.settings import DERIVED, TrainSettings, resolve
+from avqa.training.table.published import merged
 
 _WIDTH = 100
 _CLIP_SECONDS, _CLIP_FPS, _PLACES = Fraction(46, 10), 25, 12
@@ -53,12 +54,13 @@ def head_page(name: str) -> list[str]:
         "options of the head, with --set",
         *_documented(module.Options, own),
         "",
-        "rows of the paper's ablations, with --ablation NAME or all",
+        "rows of the paper's ablations, with --ablation NAME or all; [printed A / V / AV / All]",
         *_ablations(module.ABLATIONS),
         "",
         "printed figures, in percent",
         *(line for figures in paper.figures for line in _figures(figures)),
         "",
+        *_references(merged(paper.references)),
         f"more: {page('docs/heads.md')}",
     ]
 
@@ -105,7 +107,7 @@ def _ablations(rows: Mapping[str, heads.Ablation]) -> Iterator[str]:
     for name, row in rows.items():
         chosen = " ".join(f"{key}={_text(value)}" for key, value in row.options.items())
         of = f" visual={row.visual}" if row.visual else ""
-        printed = f"  [{row.values['All']}]" if "All" in row.values else ""
+        printed = f"  [{_averages(row.values, row.consistent)}]" if row.values else ""
         yield from textwrap.wrap(
             f"  {name}: {(chosen + of).strip() or 'as it is'}{printed}",
             _WIDTH,
@@ -121,8 +123,36 @@ def _of_dataset(name: str, entry: OfDataset) -> Iterator[str]:
     yield from _wrapped(f"note: {entry.note}")
 
 
+def _references(rows: Sequence[Figures]) -> Iterator[str]:
+    """What the paper's tables print of other methods: averages alone, one line a row."""
+    if not rows:
+        return
+    yield "other methods in the paper's tables, A / V / AV / All; all cells: avqa table --published"
+    for row in rows:
+        about = "; ".join(part for part in (row.annotation, row.source, row.note) if part)
+        yield from _wrapped(f"{row.name}: {_averages(row.values, row.consistent)} ({about})")
+    yield ""
+
+
+def _averages(values: Mapping[str, float], consistent: bool) -> str:
+    """``A / V / AV / All``, or what there is of them; ``!`` where they do not follow."""
+    columns = ["A-Avg", "V-Avg", "AV-Avg", "All"]
+    if not values.keys() & set(columns[:-1]):
+        columns = ["All"]
+    told = []
+    if values.keys() & set(columns):
+        shown = (f"{values[column]:.2f}" if column in values else "–" for column in columns)
+        told.append(" / ".join(shown) + ("" if consistent else " !"))
+    if "AVQA" in values:
+        told.append(f"AVQA {values['AVQA']}")
+    return ", ".join(told)
+
+
 def _figures(figures: Figures) -> Iterator[str]:
-    cells = "  ".join(f"{column} {value}" for column, value in figures.values.items())
+    cells = "  ".join(
+        f"{column} {value if column == 'AVQA' else f'{value:.2f}'}"
+        for column, value in figures.values.items()
+    )
     marks = f"annotation {figures.annotation}" if figures.annotation else ""
     doubt = "its averages do not follow from its cells" if not figures.consistent else ""
     about = "; ".join(part for part in (figures.source, marks, doubt, figures.note) if part)

@@ -83,7 +83,7 @@ def head_lines() -> list[str]:
             for value, unit in ((paper.parameters_millions, " M"), (paper.gflops, " G"))
         )
         rows = [
-            f"{row.name} {row.values['All']} ({row.annotation}{'' if row.consistent else '!'})"
+            f"{row.name} {row.values['All']:.2f} ({row.annotation}{'' if row.consistent else '!'})"
             for row in paper.figures
             if "All" in row.values
         ]

@@ -32,7 +32,7 @@ class Plan:
     variants: tuple[Variant, ...]
     """``default`` first, ``question_only`` last."""
     same_as: dict[str, str]
-    """Ablation → the variant that has the same options, and is trained in its place."""
+    """Ablation → the variant that is the same network, and is trained in its place."""
     left_out: dict[str, str]
     """Ablation → why this run cannot train it."""
 
@@ -71,7 +71,8 @@ def plan(
             left_out[name] = str(error)
             continue
         problem = _difference(known[name], settings, options)
-        alike = next((v.name for v in found if v.options == options), None)
+        twin = known[name].same_as
+        alike = next((v.name for v in found if v.options == options or v.name == twin), None)
         if problem is not None:
             left_out[name] = problem
         elif alike is not None:

@@ -352,9 +352,12 @@ def test_every_row_of_the_paper_is_there():
         2: 76.12,
         3: 75.98,
     }
-    assert rows["cross_both"].options == {"self_attention": "none"}
+    assert rows["cross_both"].options == {"self_attention": "none", "cross_query": "both"}
+    assert rows["cross_both"].values == {"All": 71.35}
+    assert rows["no_sa"].values == {"AVQA": 89.5}
     assert rows["self_visual"].values == {"All": 67.34}
-    assert len(rows) == 30
+    assert (rows["resnet18"].visual, rows["resnet18"].values["All"]) == ("resnet18", 74.64)
+    assert len(rows) == 33
 
 
 def test_the_page_names_equations_rows_and_tests_that_exist():

@@ -29,6 +29,12 @@ OPTIONS = [
     {"ground_temp": 0.1},
     {"temporal": "qblock"},
     {"shortcut": "vsa"},
+    {"sound": "linear"},
+    {"audio_tokens": "before"},
+    {"key_value": "shared"},
+    {"question_state": "hidden"},
+    {"question_state": "hidden", "pack": True},
+    {"match": "linear"},
     {"sa": False},
     {"ta": False},
     {"visual_width": 5},
@@ -118,6 +124,8 @@ def test_losses_equal_the_loop(options):
                     total -= weight * (label * np.log(prob) + (1 - label) * np.log(1 - prob))
                     weights += weight
             wanted["source"] += total / weights
+    if head.options.match == "linear":
+        wanted["match"] *= 2  # a sum of two means, where the other is the mean of both
     assert {k: v.item() for k, v in losses.items()} == pytest.approx(wanted, abs=1e-9)
     assert head.aux_weights == dict.fromkeys(wanted, 0.5)
 
@@ -130,6 +138,7 @@ def test_losses_equal_the_loop(options):
         ({"temporal": "qblock"}, 15_293_636 + 3_153_920),
         ({"slt": False, "sasr": False}, 15_293_636 - 10_507_264 - 11_264 - 1_026 - 11_286),
         (OFFICIAL, 53_424_635),
+        (module.ABLATIONS["as_printed"].options, 6_462_532),
     ],
     ids=str,
 )
@@ -160,10 +169,20 @@ def test_every_parameter_of_the_official_network_learns_but_the_unused():
     assert without == {n for n, _ in head.named_parameters() if n.startswith("sources.unused.")}
 
 
-def test_the_official_network_needs_ten_seconds():
-    head = small(**OFFICIAL)
-    with pytest.raises(ValueError, match="valid has T=9 seconds; expected 10 with variant='offic"):
-        head(inputs_of(head, seconds=9))
+def test_the_official_network_has_ten_seconds_at_most():
+    head = small(**OFFICIAL).eval()
+    with pytest.raises(ValueError, match="valid has T=11 seconds; expected 10 at most with varia"):
+        head(inputs_of(head, seconds=11))
+    fewer = inputs_of(head, seconds=7)
+    told, wanted = (head(x, explain=True) for x in (fewer, pad_seconds(fewer, 3)))
+    torch.testing.assert_close(told.logits, wanted.logits, atol=1e-12, rtol=0)
+    for name, value in told.explain.items():
+        longer = wanted.explain[name]
+        if "token_time" in name:
+            longer = longer[..., :7]
+        elif "token_source" not in name:
+            longer = longer[:, :7]
+        torch.testing.assert_close(value, longer, atol=1e-12, rtol=0)
 
 
 def test_padded_rows_of_ten_seconds_do_not_matter():
@@ -261,6 +280,11 @@ def test_weighted_bce_of_confident_scores():
         ({"ground_temp": 0.0}, "ground_temp=0.0; expected more than 0"),
         ({"num_sources": 0}, "num_sources=0; expected 1 or more"),
         ({"slt_attn": "mlp"}, "slt_attn='mlp'; expected one of block, plain"),
+        (OFFICIAL | {"match": "linear"}, "match=linear with variant=official; that network is"),
+        (
+            {"question_state": "hidden", "question": "clip"},
+            "question_state='hidden' with question='clip'; expected question='lstm'",
+        ),
         (OFFICIAL | {"ta": False}, "ta=False with variant=official; that network is fixed: leave"),
     ],
 )

@@ -30,6 +30,8 @@ def test_the_page_of_a_head_has_all_that_can_be_chosen(name):
         assert f"  {row}: " in text
     for figures in module.PAPER.figures:
         assert f" {figures.name}: " in flat
+    for other in module.PAPER.references:
+        assert f"  {other.name}: " in text
     assert max(map(len, text.splitlines()[1:])) <= 100
 
 
@@ -40,9 +42,23 @@ def test_an_option_shows_its_default_its_other_values_and_why():
         in ("\n".join(lines))
     )
     assert "  avf=true|false  Fuse audio and frame inside segments first" in "\n".join(lines)
-    assert "  full: as it is  [73.52]" in lines
+    assert "  full: as it is  [70.91 / 77.26 / 72.57 / 73.52 !]" in lines
     with pytest.raises(UnknownName, match="no head 'pst'; did you mean 'pstp'"):
         head_page("pst")
+
+
+def test_rows_are_shown_with_their_averages_and_what_is_wrong_with_them():
+    avaf, sasr, mcd = ("\n".join(head_page(name)) for name in ("avaf", "sasr", "mcd"))
+    assert "  no_qoaf: qoaf=false  [75.36 / 77.50 / 69.41 / 72.78 !]\n" in avaf
+    assert "  GRU: 70.24 / 68.93 / 65.18 / 67.07 (o; AVAF-Net, Table 2; equals AVST's " in avaf
+    assert "  HCRN + HAVF: AVQA 89.0 (?; SaSR-Net, Table 4)\n" in sasr
+    assert "  bilstm: text_encoder=bilstm  [76.84 / 81.12 / 74.98 / –]\n" in mcd
+    assert "  no_sa: loss_qv=false loss_qa=false loss_av=false  [AVQA 89.5]\n" in mcd
+    # Twice in the paper's tables, of which one has the cells.
+    assert (
+        mcd.count("  AVST, updated annotation: 73.87 / 74.40 / 69.53 / 71.59 (u; MCD, Table ") == 1
+    )
+    assert "other methods in the paper's tables" not in "\n".join(head_page("avst"))
 
 
 def test_docs_of_fields_are_those_of_the_nearest_class():

@@ -30,8 +30,9 @@ def test_one_ablation():
 
 def test_all_ablations_but_equal_ones():
     planned = plan("mcd", ablation="all")
-    assert planned.same_as == dict.fromkeys(("full", "inter_both", "blocks_2"), "default")
-    assert {*names(planned), *planned.same_as} == {
+    assert planned.same_as == dict.fromkeys(("full", "clip", "inter_both", "blocks_2"), "default")
+    assert list(planned.left_out) == ["resnet18"]
+    assert {*names(planned), *planned.same_as, *planned.left_out} == {
         *("default", "question_only"),
         *heads.load("mcd").ABLATIONS,
     }
@@ -48,6 +49,24 @@ def test_an_ablation_of_other_features_needs_its_own_run():
     with pytest.raises(ConfigError, match="ablation no_all_resnet18 of pstp: the run has visual"):
         plan("pstp", ablation="no_all_resnet18")
     assert "no_all_resnet18" in names(plan("pstp", {"visual": "resnet18"}, {}, "no_all_resnet18"))
+
+
+def test_rows_that_are_one_network_are_trained_once():
+    planned = plan("avaf", ablation="all")
+    assert planned.same_as == {
+        "full": "default",
+        "phi_0.000": "no_sacl",
+        "phi_0.019": "default",
+        "beta_0.2": "default",
+    }
+    assert planned.left_out == {}
+    alone = plan("avaf", ablation="phi_0.000")
+    assert names(alone) == ["default", "phi_0.000", "question_only"]
+    assert alone.variants[1].options["phi"] == 0
+    # With other videos' patches in the loss φ = 0 is no longer the network without it.
+    others = plan("avaf", {"spat_batch_neg": "true"}, ablation="all")
+    assert "phi_0.000" not in {*names(others), *others.same_as}
+    assert others.left_out["phi_0.000"].startswith("the run has spat_batch_neg=True; expected spat")
 
 
 def test_an_ablation_that_a_setting_undoes_is_none():

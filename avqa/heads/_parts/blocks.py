@@ -224,7 +224,7 @@ class LstmQuestion(nn.Module):
     over words must use the mask either way. ``bidirectional``: D/2 states each way, joined.
     ``forget_bias`` is added to the forget gates' bias at the start (Gers et al. 2000): at 0 the
     gates let about half of the cell pass, so a word 12 steps before the end moves q by 0.1 % of
-    its norm; at 2 by 10 to 15 %.
+    its norm; at 2 by 10 to 15 %. Without ``join_cell`` q is h itself.
 
     Shapes:
         tokens [B, N] → `Question`
@@ -238,13 +238,14 @@ class LstmQuestion(nn.Module):
         pack: bool,
         bidirectional: bool = False,
         forget_bias: float = 0.0,
+        join_cell: bool = True,
     ) -> None:
         super().__init__()
         self.pack = pack
         self.embedding = nn.Embedding(vocabulary, width)
         hidden = width // 2 if bidirectional else width
         self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=bidirectional)
-        self.project = nn.Linear(2 * width, width)
+        self.project = nn.Linear(2 * width, width) if join_cell else None
         with torch.no_grad():
             for name, bias in self.lstm.named_parameters():
                 if name.startswith("bias_ih"):
@@ -268,7 +269,9 @@ class LstmQuestion(nn.Module):
         else:
             words, (hidden, cell) = self.lstm(x)
         last_hidden, last_cell = (x.transpose(0, 1).flatten(1) for x in (hidden, cell))  # [B, D]
-        sentence = self.project(torch.cat([last_hidden, last_cell], -1).tanh())
+        sentence = last_hidden
+        if self.project is not None:
+            sentence = self.project(torch.cat([last_hidden, last_cell], -1).tanh())
         return Question(sentence, words, mask, last_cell)
 
 
@@ -320,12 +323,16 @@ class ClipQuestion(nn.Module):
 
 
 def question_encoder(
-    options: HeadOptions, *, words: bool, raw: bool = False
+    options: HeadOptions, *, words: bool, raw: bool = False, join_cell: bool = True
 ) -> LstmQuestion | ClipQuestion:
-    """The encoder that ``options.question`` names; ``words`` and ``raw`` as in `ClipQuestion`."""
+    """The encoder that ``options.question`` names; see `ClipQuestion` and `LstmQuestion`."""
     if options.question == "lstm":
         return LstmQuestion(
-            options.vocabulary, options.width, pack=options.pack, forget_bias=options.forget_bias
+            options.vocabulary,
+            options.width,
+            pack=options.pack,
+            forget_bias=options.forget_bias,
+            join_cell=join_cell,
         )
     return ClipQuestion(options.text_width, options.width, words=words, raw=raw)
 

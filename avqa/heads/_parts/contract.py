@@ -99,14 +99,18 @@ _VALUES = (int, float, bool)
 
 def _of_ablations(module: HeadModule) -> Iterator[str]:
     known = {field.name for field in fields(module.Options)}
+    above: list[str] = []
     for name, row in module.ABLATIONS.items():
         if not isinstance(row, Ablation):
             yield f"ABLATIONS[{name!r}] is a {type(row).__name__}; expected an Ablation"
         elif unknown := row.options.keys() - known:
             names = ", ".join(sorted(unknown))
             yield f"ABLATIONS[{name!r}] sets {names}; expected fields of Options"
+        elif row.same_as and row.same_as not in above:
+            yield f"ABLATIONS[{name!r}] is the same as {row.same_as!r}; expected a row above it"
         else:
             try:
                 module.Options(**row.options)
             except ValueError as error:
                 yield f"ABLATIONS[{name!r}] cannot be: {error}"
+        above.append(name)

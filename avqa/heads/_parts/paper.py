@@ -60,6 +60,8 @@ class Figures:
     consistent: bool = True
     """Whether the averages follow from the cells."""
     note: str = ""
+    parameters_millions: float | None = None
+    gflops: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,46 @@ class Ablation:
     note: str = ""
     visual: str | None = None
     """The frames' features that make the row, as in `Recipe`; None: those of the full head."""
+    same_as: str = ""
+    """A row above whose options, though others, make the same network: where that one is trained,
+    it stands for this one."""
+    annotation: str = ""
+    """As in `Figures`; empty: that of the paper's first figures."""
+    consistent: bool = True
+    """Whether the averages follow from their parts."""
+    parameters_millions: float | None = None
+    gflops: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        options: Mapping[str, Any],
+        *printed: Figures,
+        note: str = "",
+        visual: str | None = None,
+        same_as: str = "",
+    ) -> Ablation:
+        """The row of these options and of what is printed of it, perhaps in several places.
+
+        Args:
+            options: that make it.
+            printed: at least one; where several have a cost or annotation, the first one's counts.
+            note: of ours, before those of the printed rows.
+            visual: as the field.
+            same_as: as the field.
+        """
+        notes = dict.fromkeys([note, *(row.note for row in printed)])
+        return cls(
+            options,
+            {column: value for row in printed for column, value in row.values.items()},
+            "; ".join(text for text in notes if text),
+            visual,
+            same_as,
+            annotation=printed[0].annotation,
+            consistent=all(row.consistent for row in printed),
+            parameters_millions=printed[0].parameters_millions,
+            gflops=printed[0].gflops,
+        )
 
 
 @dataclass(frozen=True)
@@ -82,19 +124,12 @@ class Paper:
     url: str
     recipe: Recipe
     figures: tuple[Figures, ...] = ()
+    """Of the paper's own method, by whomever it was run."""
+    references: tuple[Figures, ...] = ()
+    """What its tables print of other methods."""
     parameters_millions: float | None = None
     """As the paper prints it; see ``parameters_note`` for what it counts."""
     gflops: float | None = None
     parameters_note: str = ""
     datasets: Mapping[str, OfDataset] = field(default_factory=dict)
     """Data set → what is otherwise there; ablations, files and ``--set`` stand over it."""
-
-
-def row(*values: float) -> dict[str, float]:
-    """Thirteen values in the order of `COLUMNS`, as a mapping."""
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def groups(audio: float, visual: float, audio_visual: float, all_: float) -> dict[str, float]:
-    """The four averages most ablations report."""
-    return {"A-Avg": audio, "V-Avg": visual, "AV-Avg": audio_visual, "All": all_}

@@ -27,22 +27,26 @@ from avqa.heads.avaf.options import Options
 class CrossLayer(nn.Module):
     """Post-norm attention layer X: its queries are added to what they find.
 
-        Eq. 4–5   x = LN(query + drop(MHA(query, keys, keys))),  out = LN(x + drop(FFN(x)))
+        x = LN(query + drop(MHA(query, keys, keys))),  out = LN(x + drop(FFN(x)))
 
     The feed-forward layer is 4D wide. ``positions`` are added to queries and keys, not to values.
+    Differs from the paper: Eq. 4, 5, 10 and 11 print the attention; the rest of the layer is the
+    authors' code. ``alone`` is as printed: out = MHA(query, keys, keys).
 
     Shapes:
         query [B, M, D], keys [B, N, D], mask [B, N] → out [B, M, D], weights [B, M, N]
         (None unless wanted)
     """
 
-    def __init__(self, width: int, dropout: float, heads: int = 4) -> None:
+    def __init__(self, width: int, dropout: float, heads: int = 4, *, alone: bool = False) -> None:
         super().__init__()
+        self.alone = alone
         self.attention = Attention(width, heads, dropout)
-        self.feed_forward = FeedForward(width, dropout, 4 * width)
-        self.dropout = nn.Dropout(dropout)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
+        if not alone:
+            self.feed_forward = FeedForward(width, dropout, 4 * width)
+            self.dropout = nn.Dropout(dropout)
+            self.norm1 = nn.LayerNorm(width)
+            self.norm2 = nn.LayerNorm(width)
         for p in self.parameters():
             if p.ndim > 1:
                 nn.init.xavier_uniform_(p)
@@ -63,6 +67,8 @@ class CrossLayer(nn.Module):
             mixed, weights = self.attention(
                 query + positions, keys + positions, mask, values=keys, want_weights=want_weights
             )
+        if self.alone:
+            return mixed, weights
         x = self.norm1(query + self.dropout(mixed))
         return self.norm2(x + self.dropout(self.feed_forward(x))), weights
 
@@ -115,8 +121,9 @@ class ModalityFusion(nn.Module):
         super().__init__()
         width, dropout = options.width, options.dropout
         self.relu = options.weight_relu
-        self.audio = CrossLayer(width, dropout)
-        self.visual = CrossLayer(width, dropout)
+        alone = options.attention == "alone"
+        self.audio = CrossLayer(width, dropout, alone=alone)
+        self.visual = CrossLayer(width, dropout, alone=alone)
         self.weigh = nn.Linear(width, 2) if options.qoaf else None
         self.join = nn.Linear(2 * width, width) if options.fuse == "concat" else None
 
@@ -193,8 +200,11 @@ class Head(BaseHead):
     Losses: L = CE + α L_temp + β L_spat. L_temp (Eq. 1–3) aligns a with the mean of Z over time.
     L_spat (Eq. 6–9) is one term for q and one for a' against the patches of Z'.
 
-    Chosen where the paper is silent: α = 1, τ = 0.4, the pooling of words, the audio encoder; the
-    interaction of audio and patches inside L_temp uses the encoder's output, too.
+    Chosen where the paper prints otherwise: a layer for the attention of Eq. 4, 5, 10 and 11
+    (`CrossLayer`), weighted patches for F_s (`sounding`).
+    Chosen where the paper is silent: the softmax in δ, CLIP's text tower for "CLIP-BERT", α = 1,
+    τ = 0.4, the pooling of words, the audio encoder; the interaction of audio and patches inside
+    L_temp uses the encoder's output, too.
     Differs from the authors' code: the sentence is the end-of-text vector and words are masked
     after it; see also `ModalityFusion` and `temporal_loss`.
 
@@ -222,8 +232,9 @@ class Head(BaseHead):
         self.audio_encoder = (
             AudioEncoder(width, dropout, options.num_seconds) if options.audio_encoder else None
         )
-        self.mine_audio = CrossLayer(width, dropout) if options.avcm else None
-        self.mine_visual = CrossLayer(width, dropout) if options.avcm else None
+        alone = options.attention == "alone"
+        self.mine_audio = CrossLayer(width, dropout, alone=alone) if options.avcm else None
+        self.mine_visual = CrossLayer(width, dropout, alone=alone) if options.avcm else None
         self.fusion = ModalityFusion(options)
         self.pool = WordPool(width, dropout)
         self.answer = AnswerLayer(options)
@@ -300,8 +311,8 @@ class Head(BaseHead):
     def _losses(self, q: Tensor, mined: Mined, inputs: HeadInput) -> dict[str, Tensor]:
         losses, valid = {}, inputs.valid
         if self.options.tacl:
-            kind = self.options.temp_loss
-            losses["temp"] = temporal_loss(mined.audio, mined.patches, valid, kind)
+            kind, printed = self.options.temp_loss, self.options.sounding == "product"
+            losses["temp"] = temporal_loss(mined.audio, mined.patches, valid, kind, printed=printed)
         if self.options.sacl:
             patches = UnitMap.of(mined.patch_clues)
             queries = (q.unsqueeze(1), mined.audio_clues)

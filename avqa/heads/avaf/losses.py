@@ -14,14 +14,18 @@ FNAC_TEMPERATURE = 0.03
 FNAC_FOREGROUND = 0.6
 
 
-def sounding(audio: Tensor, patches: Tensor) -> Tensor:
+def sounding(audio: Tensor, patches: Tensor, *, printed: bool) -> Tensor:
     """Patches weighted by their product with the second's audio ("vocalisation" features).
 
         c_tp = Z_tp · a_t / √D,  s_t = mean_p c_tp Z_tp
 
+    Differs from the paper, which prints s_t = mean_p(Z_tp ∘ a_t), here with ``printed``.
+
     Shapes:
         audio [B, T, D], patches [B, T, P, D] → [B, T, D]
     """
+    if printed:
+        return patches.mean(2) * audio
     total = _product(audio, patches).unsqueeze(-2) @ patches
     return total.squeeze(-2) / patches.shape[2]  # [B, T, D]
 
@@ -51,7 +55,9 @@ def _gaps(audio: Tensor, visual: Tensor, sound: Tensor, temperature: float | Non
     return (av - aa).abs() + (av - vv).abs() + (aa - ss).abs()
 
 
-def temporal_loss(audio: Tensor, patches: Tensor, valid: Tensor, kind: str) -> Tensor:
+def temporal_loss(
+    audio: Tensor, patches: Tensor, valid: Tensor, kind: str, *, printed: bool = False
+) -> Tensor:
     """L_temp (TACL): seconds that audio alike should look alike.
 
         Eq. 1–3   mean_ij |sim(a_i, v_j) − sim(a_i, a_j)| + |sim(a_i, v_j) − sim(v_i, v_j)|
@@ -69,7 +75,7 @@ def temporal_loss(audio: Tensor, patches: Tensor, valid: Tensor, kind: str) -> T
     if kind == "fnac":
         visual, sound = patches.amax(2), _foreground(audio, patches)
         return _gaps(audio[valid], visual[valid], sound[valid], FNAC_TEMPERATURE).mean()
-    gaps = _gaps(audio, patches.mean(2), sounding(audio, patches), None)
+    gaps = _gaps(audio, patches.mean(2), sounding(audio, patches, printed=printed), None)
     pairs = valid.unsqueeze(1) & valid.unsqueeze(2)
     total = torch.where(pairs, gaps, 0.0).sum((1, 2))
     return (total / pairs.sum((1, 2))).mean()  # Eq. 1–3, scalar

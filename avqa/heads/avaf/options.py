@@ -24,6 +24,9 @@ class Options(HeadOptions):
     """Positions the audio encoder has: the most seconds it can read."""
     avcm: bool = True
     """Clue mining: audio and patches attend to the words."""
+    attention: Literal["layer", "alone"] = "layer"
+    """What stands for Eq. 4, 5, 10 and 11: attention within a post-norm layer, as in the authors'
+    code, or the attention alone, as printed."""
     qoaf: bool = True
     """Weights of the two modalities from the question; without it both are 1."""
     fuse: Literal["concat", "sum"] = "concat"
@@ -33,6 +36,9 @@ class Options(HeadOptions):
     tacl: bool = True
     """The loss of temporal alignment."""
     temp_loss: Literal["paper", "fnac"] = "paper"
+    sounding: Literal["weighted", "product"] = "weighted"
+    """F_s of the temporal loss: patches weighted by their product with the audio, as in the
+    authors' code, or mean_p(Z_tp ∘ a_t), as printed; of ``paper`` alone."""
     alpha: float | None = None
     """Weight of the temporal loss (not given in the paper); 1 for ``paper``, 100 for ``fnac``."""
     sacl: bool = True
@@ -63,6 +69,8 @@ class Options(HeadOptions):
             for name in ("alpha", "beta", "phi")
             if (value := getattr(self, name)) is not None and not 0 <= value < math.inf
         ]
+        if self.sounding == "product" and self.temp_loss == "fnac":
+            found.append("sounding='product' with temp_loss='fnac'; expected temp_loss='paper'")
         if self.q_pool == "sot" and self.question == "lstm":
             found.append("q_pool='sot' with question='lstm'; expected question='clip'")
         return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, Figures, OfDataset, Paper, Recipe, groups, row
+from avqa.heads._parts.paper import Ablation, Figures, OfDataset, Paper, Recipe
+from avqa.heads._parts.printed import printed, references
 
+_TABLES = printed("mcd")
+_COST = _TABLES["cost"]
 PAPER = Paper(
     title="Answering Diverse Questions via Text Attached with Key Audio-Visual Clues (MCD)",
     venue="arXiv 2024",
@@ -20,92 +23,75 @@ PAPER = Paper(
         "avqa": OfDataset({"num_frames": 10}, "k is not printed: all rows of a clip of 10 s")
     },
     figures=(
+        _TABLES["main"]["MCD [Swin-V2-L]"],
+        *(row for name, row in _TABLES["encoders"].items() if name.startswith("MCD")),
         Figures(
-            name="MCD [Swin-V2-L]",
-            source="paper",
-            values=row(
-                *(82.40, 67.39, 77.31, 80.45, 81.20, 81.06),
-                *(83.83, 75.81, 70.63, 72.42, 67.42, 75.51, 76.12),
-            ),
-            consistent=False,
-            note="the cells average to 76.87 / 80.83 / 74.34 / 76.51, not to the printed averages",
+            name="MCD on AVQA",
+            source=_TABLES["losses"]["MCD"].source,
+            values={"AVQA": _TABLES["losses"]["MCD"].values["AVQA"]},
+            note="90.8 where rounded",
         ),
-        Figures("MCD [ResNet-18]", "paper", groups(76.41, 79.73, 71.66, 74.64)),
-        Figures(
-            name="MCD [CLIP ViT-B/32]",
-            source="paper",
-            values=groups(76.29, 80.31, 73.37, 75.42),
-            consistent=False,
-            note="the group averages weigh to 75.73",
-        ),
-        Figures(
-            name="MCD [Swin-V2-L], backbone table",
-            source="paper",
-            values=groups(77.31, 81.06, 75.51, 76.12),
-            consistent=False,
-            note="the group averages weigh to 77.30",
-        ),
-        Figures("MCD on AVQA", "paper", {"AVQA": 90.78}, note="90.8 where rounded"),
     ),
-    parameters_millions=7.587,
-    gflops=2.542,
+    references=references("mcd"),
+    parameters_millions=_COST["AB (N=2)"].parameters_millions,
+    gflops=_COST["AB (N=2)"].gflops,
     parameters_note="very likely without attention matrices (about 7.7 M here); all trainable:"
     " 16,408,618 with 93 words, 16,412,714 with the 8 type words",
 )
 
-_ORDER_ONLY = "printed totals lie under what their own groups weigh to: use for order only"
-_ALIGNED = "row alignment of the source is damaged, the order within the three rows is inferred"
-_NO_ATTENTION = {"self_attention": "none", "cross_query": "none"}
-
-
-def _all(value: float, **avqa: float) -> dict[str, float]:
-    return {"All": value, **avqa}
-
+_ATTENTION, _FUSION, _LOSSES = _TABLES["attention"], _TABLES["fusion"], _TABLES["losses"]
+_ENCODERS, _TEXT = _TABLES["encoders"], _TABLES["text"]
+_NO_SELF, _NO_CROSS = {"self_attention": "none"}, {"cross_query": "none"}
+_INPUTS = {"q": "Q", "a": "A", "v": "V", "qa": "Q+A", "qv": "Q+V", "qav": "Q+A+V"}
+_WHICH = {"audio": "A", "visual": "V", "both": "A+V"}
 
 ABLATIONS = {
-    "full": Ablation({}, groups(77.31, 81.06, 75.51, 76.12) | {"AVQA": 90.78}),
-    "q": Ablation({"plain": "q"}, _all(51.24), "equals the template floor"),
-    "a": Ablation({"plain": "a"}, _all(54.60)),
-    "v": Ablation({"plain": "v"}, _all(61.98)),
-    "qa": Ablation({"plain": "qa"}, _all(67.26)),
-    "qv": Ablation({"plain": "qv"}, _all(68.31)),
-    "qav": Ablation({"plain": "qav"}, _all(66.72)),
-    "no_attention": Ablation(_NO_ATTENTION, _all(66.00)),
+    "full": Ablation.of({}, _TABLES["main"]["MCD [Swin-V2-L]"], _LOSSES["MCD"]),
+    "resnet18": Ablation.of({}, _ENCODERS["MCD [ResNet-18]"], visual="resnet18"),
+    "clip": Ablation.of({}, _ENCODERS["MCD [CLIP ViT-B/32]"], visual="clip_vit_b32"),
     **{
-        f"self_{which}": Ablation(
-            {"self_attention": which, "cross_query": "none"}, _all(value), _ALIGNED
+        name: Ablation.of(
+            {"plain": name},
+            _TABLES["modalities"][row],
+            note="equals the template floor" if name == "q" else "",
         )
-        for which, value in (("audio", 65.45), ("visual", 67.34), ("both", 68.24))
+        for name, row in _INPUTS.items()
     },
+    "no_attention": Ablation.of({**_NO_SELF, **_NO_CROSS}, _ATTENTION["w/o attention"]),
     **{
-        f"cross_{which}": Ablation(
-            {"self_attention": "none", "cross_query": which}, _all(value), _ALIGNED
+        f"self_{which}": Ablation.of(
+            {"self_attention": which, **_NO_CROSS}, _ATTENTION[f"Self-attention {row}"]
         )
-        for which, value in (("audio", 69.12), ("visual", 70.34))
+        for which, row in _WHICH.items()
     },
-    "cross_both": Ablation({"self_attention": "none"}, _all(71.35, AVQA=89.5), _ALIGNED),
     **{
-        f"inter_{which}": Ablation({"cross_query": which}, _all(value), _ALIGNED)
-        for which, value in (("audio", 72.04), ("visual", 74.54), ("both", 76.12))
+        f"cross_{which}": Ablation.of(
+            {**_NO_SELF, "cross_query": which}, _ATTENTION[f"Cross-attention {row}-query"]
+        )
+        for which, row in _WHICH.items()
     },
-    "blocks_1": Ablation({"num_blocks": 1}, _all(76.01), "6.026 M, 2.173 GFLOPs as printed"),
-    "blocks_2": Ablation({"num_blocks": 2}, _all(76.12), "7.587 M, 2.542 GFLOPs as printed"),
-    "blocks_3": Ablation({"num_blocks": 3}, _all(75.98), "9.148 M, 2.850 GFLOPs as printed"),
-    "lef_no_visual": Ablation({"lef": "no_visual"}, _all(72.22), _ORDER_ONLY),
-    "lef_no_audio": Ablation({"lef": "no_audio"}, _all(74.82), _ORDER_ONLY),
-    "lef_no_text": Ablation({"lef": "no_text"}, _all(73.12), _ORDER_ONLY),
-    "lef_add": Ablation({"lef": "add"}, _all(75.08), _ORDER_ONLY),
-    "no_loss_qv": Ablation({"loss_qv": False}, _all(74.95, AVQA=90.14), _ORDER_ONLY),
-    "no_loss_qa": Ablation({"loss_qa": False}, _all(74.52, AVQA=90.32), _ORDER_ONLY),
-    "no_loss_av": Ablation({"loss_av": False}, _all(75.63, AVQA=90.20), _ORDER_ONLY),
-    "question_only_text": Ablation(
-        {"text_objects": False}, {"A-Avg": 74.68, "V-Avg": 79.12, "AV-Avg": 72.18}
+    **{
+        f"inter_{which}": Ablation.of(
+            {"cross_query": which}, _ATTENTION[f"Inter-attention {row}-query"]
+        )
+        for which, row in _WHICH.items()
+    },
+    **{f"blocks_{n}": Ablation.of({"num_blocks": n}, _COST[f"AB (N={n})"]) for n in (1, 2, 3)},
+    "lef_no_visual": Ablation.of({"lef": "no_visual"}, _FUSION["w/o F_v"]),
+    "lef_no_audio": Ablation.of({"lef": "no_audio"}, _FUSION["w/o F_a"]),
+    "lef_no_text": Ablation.of({"lef": "no_text"}, _FUSION["w/o f̃_t"]),
+    "lef_add": Ablation.of({"lef": "add"}, _FUSION["Only element-wise add"]),
+    "no_loss_qv": Ablation.of({"loss_qv": False}, _LOSSES["w/o L_c^{q̃v}"]),
+    "no_loss_qa": Ablation.of({"loss_qa": False}, _LOSSES["w/o L_c^{q̃a}"]),
+    "no_loss_av": Ablation.of({"loss_av": False}, _LOSSES["w/o L_c^{av}"]),
+    "no_sa": Ablation.of(
+        {"loss_qv": False, "loss_qa": False, "loss_av": False},
+        _TABLES["avqa"]["MCD w/o SA on AVQA"],
+        note="without semantic approximation: all three losses off",
     ),
-    "bilstm": Ablation(
-        {"text_encoder": "bilstm"}, {"A-Avg": 76.84, "V-Avg": 81.12, "AV-Avg": 74.98}
-    ),
-    "bilstm_question_only_text": Ablation(
-        {"text_encoder": "bilstm", "text_objects": False},
-        {"A-Avg": 74.12, "V-Avg": 80.01, "AV-Avg": 72.95},
+    "question_only_text": Ablation.of({"text_objects": False}, _TEXT["LSTM alone"]),
+    "bilstm": Ablation.of({"text_encoder": "bilstm"}, _TEXT["Bi-LSTM with T"]),
+    "bilstm_question_only_text": Ablation.of(
+        {"text_encoder": "bilstm", "text_objects": False}, _TEXT["Bi-LSTM alone"]
     ),
 }

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, Figures, OfDataset, Paper, Recipe, row
+from avqa.heads._parts.paper import Ablation, OfDataset, Paper, Recipe
+from avqa.heads._parts.printed import printed, references
 
-_PRINTED = row(
-    *(73.97, 65.59, 70.91, 77.15, 77.36, 77.26),
-    *(76.18, 73.23, 71.80, 71.79, 69.00, 72.57, 73.52),
-)
-_RUN_AGAIN = row(
-    *(80.24, 58.92, 72.38, 75.19, 79.27, 77.25),
-    *(83.40, 70.83, 64.02, 61.67, 67.40, 69.51, 72.07),
-)
+_TABLES = printed("pstp")
+_OWN = "PSTP-Net [CLIP B/32]"
 PAPER = Paper(
     title="Progressive Spatio-temporal Perception for Audio-Visual Question Answering (PSTP-Net)",
     venue="ACM MM 2023",
@@ -31,26 +26,13 @@ PAPER = Paper(
         )
     },
     figures=(
-        Figures(
-            "PSTP-Net [CLIP B/32]",
-            "PSTP-Net, main table",
-            _PRINTED,
-            annotation="o/?",
-            consistent=False,
-            note="A-Avg follows as 70.87; five of the nine cells are counts of the original"
-            " annotation, the other four of neither: no row compares with it to 0.1",
-        ),
-        Figures(
-            "PSTP-Net, run again",
-            "AVAF-Net, main table",
-            _RUN_AGAIN,
-            annotation="u",
-            note="up to 10 points from the paper's own cells; 72 is the realistic target",
-        ),
-        Figures("PSTP-Net on AVQA", "PSTP-Net, AVQA table", {"AVQA": 90.2}),
+        _TABLES["main"][_OWN],
+        printed("avaf")["main"]["PSTP-Net, run again"],
+        _TABLES["avqa"]["PSTP-Net on AVQA"],
     ),
-    parameters_millions=4.297,
-    gflops=1.223,
+    references=references("pstp"),
+    parameters_millions=_TABLES["cost"][_OWN].parameters_millions,
+    gflops=_TABLES["cost"][_OWN].gflops,
     parameters_note="as thop counts: attention weights left out, only what ran; of a network"
     " without AVF, with word tokens and self-attention, and (FLOPs) with K/k/m = 12/2/25;"
     " see docs/heads/pstp.md. This reading has 11,388,458",
@@ -59,19 +41,20 @@ PAPER = Paper(
 _WORDS = {"fusion": "selfattn_words"}
 _RELEASE = {"num_segments": 12, "top_k_segments": 2, "top_k_patches": 25}
 _NOTHING = {"use_tssm": False, "use_srsm": False, "use_avam": False, "use_lgpm": False}
+_MODULES = _TABLES["modules"]
 ABLATIONS: dict[str, Ablation] = {
-    "full": Ablation({}, {"All": 73.52}),
-    "no_all_resnet18": Ablation(
+    "full": Ablation.of({}, _TABLES["main"][_OWN]),
+    "no_all_resnet18": Ablation.of(
         _NOTHING,
-        {"All": 69.01},
-        "frame features of ResNet-18 instead of CLIP's",
+        _MODULES["w/o all ResNet-18"],
+        note="frame features of ResNet-18 instead of CLIP's",
         visual="resnet18",
     ),
-    "no_all": Ablation(_NOTHING, {"All": 69.47}),
-    "no_tssm": Ablation({"use_tssm": False}, {"All": 72.98}),
-    "no_srsm": Ablation({"use_srsm": False}, {"All": 72.92}),
-    "no_avam": Ablation({"use_avam": False}, {"All": 73.26, "AV-Local": 65.43}),
-    "no_lgpm": Ablation({"use_lgpm": False}, {"All": 72.67}),
+    "no_all": Ablation.of(_NOTHING, _MODULES["w/o all"]),
+    "no_tssm": Ablation.of({"use_tssm": False}, _MODULES["w/o TSSM"]),
+    "no_srsm": Ablation.of({"use_srsm": False}, _MODULES["w/o SRSM"]),
+    "no_avam": Ablation.of({"use_avam": False}, _MODULES["w/o AVAM"], _TABLES["text"]["w/o AVAM"]),
+    "no_lgpm": Ablation.of({"use_lgpm": False}, _MODULES["w/o LGPM"]),
     "lgpm_layers_2": Ablation({"lgpm_layers": 2}, note="the sweeps are printed as curves only"),
     "selfattn_words": Ablation(_WORDS),
     "k_12_2_25": Ablation(_RELEASE, note="12/2/25, which the FLOPs column fits"),
@@ -86,9 +69,9 @@ ABLATIONS: dict[str, Ablation] = {
     "select_raw": Ablation({"select_from": "raw"}, note="Eq. 7–8 as printed"),
     "no_avf": Ablation({"avf": False}),
     "pool_groups": Ablation({"pool": "groups"}),
-    "avqa": Ablation(
+    "avqa": Ablation.of(
         {"num_segments": 5, "top_k_segments": 3, "top_k_patches": 2},
-        {"AVQA": 90.2},
-        "values for its 10 s clips",
+        _TABLES["avqa"]["PSTP-Net on AVQA"],
+        note="values for its 10 s clips",
     ),
 }

@@ -42,6 +42,10 @@ class Head(BaseHead):
                        frames of another video and the same a^g
 
     Paper → here: T' → T, p_C → ``sources``, class tokens → Gt, F_dt (undefined) → a^g_t.
+    Chosen where the paper prints otherwise (each an option, all of them the row ``as_printed``):
+    S is a transformer layer, the features stay beside what tokens give, cosines, two layers for
+    the audio, G^a' in the third line of Sec. 3.3, key and value apart, q = FC(tanh([h; c])), and
+    L_match the mean of a classifier's cross-entropies: as printed it is their sum, twice that.
     Chosen where the paper is silent: what replaces a removed block: without SLT the features stay
     and G = Gt; without SaSR a^g = a^s; without SA v^sa = v^g; without TA u is the mean over time.
     A sample without any label is left out of L_source. Maps of another width than D pass a layer.
@@ -69,13 +73,19 @@ class Head(BaseHead):
         width, official = options.width, options.variant == "official"
         self.paper = options
         self.shortcut = "vsa" if official else options.shortcut
-        self.question = question_encoder(options, words=False)
-        self.audio = audio_layer(options)
+        joined = options.question_state == "joined"
+        self.question = question_encoder(options, words=False, join_cell=joined)
+        self.audio = (
+            audio_layer(options)
+            if options.sound == "mlp"
+            else nn.Linear(options.audio_width, width)
+        )
         self.picture = picture_layer(options)
         self.sources = OfficialSources(options) if official else PaperSources(options)
         if options.sa:
             self.visual = nn.Linear(2 * width, width)
-            self.match = MatchClassifier(width)
+            classifies = options.match == "classifier"
+            self.match = MatchClassifier(width) if classifies else nn.Linear(width, 2)
             self.aux_weights["match"] = 0.5
         if options.has_tokens:
             self.source_audio, self.source_visual = nn.Linear(width, 1), nn.Linear(width, 1)
@@ -168,6 +178,9 @@ class Head(BaseHead):
         maps = self.picture(others)
         seen = self.sources.see(maps.mean(-2), inputs.valid)
         apart, _ = self._locate(maps, a, seen.features)
+        if self.paper.match == "linear":
+            loss = match_loss(self.match(located), self.match(apart), inputs.valid)
+            return {"match": 2 * loss}  # 7 as printed: a sum of two means
         own, other = (self.match(torch.cat([a, x], -1)) for x in (located, apart))
         return {"match": match_loss(own, other, inputs.valid)}  # 7, scalar
 

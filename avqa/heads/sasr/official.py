@@ -155,12 +155,13 @@ class OfficialSources(nn.Module):
 
     Chosen where the authors' description is silent: tokens start at N(0, 0.02²), theirs at
     exactly zero; the extra grouping of the audio stands behind its three layers, and the negative
-    pass keeps the audio of the positive one (theirs is computed again by the negative frames).
+    pass keeps the audio of the positive one (theirs is computed again by the negative frames);
+    fewer than ten seconds are padded to ten.
 
     Shapes:
-        audio [B, 10, D], visual [B, 10, D], valid [B, 10] → `Sources`
+        audio [B, T, D], visual [B, T, D], valid [B, T], T ≤ 10 → `Sources`
     Raises:
-        ValueError: there are not 10 seconds.
+        ValueError: there are more than 10 seconds.
     """
 
     def __init__(self, options: Options) -> None:
@@ -178,13 +179,21 @@ class OfficialSources(nn.Module):
 
     def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
         """Source-aware audio, one row for every second of the frames."""
-        if valid.shape[1] != SECONDS:
+        length = valid.shape[1]
+        if length > SECONDS:
             raise ValueError(
-                f"valid has T={valid.shape[1]} seconds; expected {SECONDS} with variant='official',"
-                " one of whose layers mixes exactly as many"
+                f"valid has T={length} seconds; expected {SECONDS} at most with"
+                " variant='official', one of whose layers mixes as many; raise stride_seconds"
             )
+        lacking = SECONDS - length
+        audio, visual = (F.pad(x, (0, 0, 0, lacking)) for x in (audio, visual))
+        valid = F.pad(valid, (0, lacking))
         seconds = self._projected(visual)
-        return self.audio(self.project_audio(audio), self.tokens, valid, seconds)  # type: ignore[no-any-return]
+        found: Sources = self.audio(self.project_audio(audio), self.tokens, valid, seconds)
+        assert found.time_attention is not None
+        return found._replace(
+            features=found.features[:, :length], time_attention=found.time_attention[..., :length]
+        )
 
     def see(self, visual: Tensor, valid: Tensor) -> Sources:
         """Source-aware frames."""

@@ -8,7 +8,10 @@ from typing import Literal
 
 from avqa.heads._parts.head import HeadOptions
 
-_PAPER_ONLY = ("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "temporal", "shortcut")
+_PAPER_ONLY = (
+    *("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "temporal", "shortcut"),
+    *("sound", "audio_tokens", "key_value", "question_state", "match"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,19 @@ class Options(HeadOptions):
     """The printed attention, which has no parameters, or AVST's block."""
     shortcut: Literal["vg", "vsa"] = "vg"
     """Visual mean added before the fusion: source-aware (printed) or grounded features."""
+    sound: Literal["mlp", "linear"] = "mlp"
+    """Two layers with a ReLU between, as AVST's code has, or the one layer that is printed."""
+    audio_tokens: Literal["updated", "before"] = "updated"
+    """Tokens that give back to the audio: after they gathered from it, as those of the frames do,
+    or before, as the third line of Sec. 3.3 prints."""
+    key_value: Literal["apart", "shared"] = "apart"
+    """Keys and values of the cross-attention by a layer each, or by one, as printed."""
+    question_state: Literal["joined", "hidden"] = "joined"
+    """q from the LSTM's last h and c by a layer, as in the code, or h itself, as printed."""
+    match: Literal["classifier", "linear"] = "classifier"
+    """Match loss: mean over both kinds of pairs of a four-layer classifier of audio and frame, as
+    in the code; or the sum of two cross-entropies of v^sa, as printed, by the one layer that it
+    takes to have two classes."""
 
     @property
     def has_tokens(self) -> bool:
@@ -55,6 +71,8 @@ class Options(HeadOptions):
         found = super().problems()
         if self.width % 8:
             found.append(f"width={self.width}; expected a multiple of 8 (attention heads)")
+        if self.question_state == "hidden" and self.question == "clip":
+            found.append("question_state='hidden' with question='clip'; expected question='lstm'")
         if not 0 < self.ground_temp < math.inf:
             found.append(f"ground_temp={self.ground_temp}; expected more than 0")
         if self.variant == "official":

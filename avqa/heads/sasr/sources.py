@@ -76,20 +76,26 @@ class CrossAttention(nn.Module):
 
         CA(x, y) = σ(W_q x (W_k y)ᵀ / √D) W_v y,  out = drop(FC(CA(x, y)))
 
+    Chosen where the paper is odd: it prints one letter for the layers of key and value; read as
+    two layers. With ``shared`` W_k is both.
+
     Shapes:
         x [B, M, D], y [B, N, D], mask [B, N] → [B, M, D], weights [B, M, N]
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, *, shared: bool = False) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value = None if shared else nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What every row of ``x`` gathers from ``y``."""
         rate = self.dropout.p if self.training else 0.0
-        mixed, weights = dot_attention(self.query(x), self.key(y), self.value(y), mask, rate)
+        keys = self.key(y)
+        values = keys if self.value is None else self.value(y)
+        mixed, weights = dot_attention(self.query(x), keys, values, mask, rate)
         return self.dropout(self.out(mixed)), weights
 
 
@@ -100,6 +106,7 @@ class SourceBranch(nn.Module):
 
         SLT    [f^s; G^f] = S([f; Gt]),  S(x) = σ(x xᵀ / √D) x, or one pre-norm layer
         SaSR   G^f' = G^f + FC(CA(G^f, f^s)),  f^g = f^s + FC(CA(f^s, G^f'))
+               ``before``: f^g = f^s + FC(CA(f^s, G^f)), as printed for the audio alone
 
     Chosen where the paper is silent: one call over all seconds (its subscript t is per segment,
     but later equations use all at once); a pre-norm layer for S, since the printed one has no
@@ -110,15 +117,16 @@ class SourceBranch(nn.Module):
         features [B, T, D], tokens [G, D], valid [B, T] → `Sources`
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, before: bool = False) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.before = options, before
         width, dropout = options.width, options.dropout
         if options.slt and options.slt_attn == "block":
             self.mix = PreNormBlock(width, dropout, nn.Dropout(dropout))
         if options.sasr:
-            self.gather = CrossAttention(width, dropout)
-            self.scatter = CrossAttention(width, dropout)
+            shared = options.key_value == "shared"
+            self.gather = CrossAttention(width, dropout, shared=shared)
+            self.scatter = CrossAttention(width, dropout, shared=shared)
 
     def forward(self, features: Tensor, tokens: Tensor | None, valid: Tensor) -> Sources:
         """Let features and tokens meet."""
@@ -130,11 +138,12 @@ class SourceBranch(nn.Module):
         if not self.options.sasr:
             return Sources(features, tokens, None)
         gathered, weights = self.gather(tokens, features, valid)
-        tokens = tokens + gathered  # SaSR 1 and 2, [B, G, D]
-        aware, _ = self.scatter(features, tokens)  # SaSR 3 and 4, [B, T, D]
+        updated = tokens + gathered  # SaSR 1 and 2, [B, G, D]
+        giving = tokens if self.before else updated
+        aware, _ = self.scatter(features, giving)  # SaSR 3 and 4, [B, T, D]
         if self.options.residual:
             aware = aware + features
-        return Sources(aware, tokens, weights)
+        return Sources(aware, updated, weights)
 
     def _mixed(self, features: Tensor, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         rows = torch.cat([features, tokens], 1)  # [B, T + G, D]
@@ -158,7 +167,7 @@ class PaperSources(nn.Module):
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.tokens = source_tokens(options) if options.has_tokens else None
-        self.audio = SourceBranch(options)
+        self.audio = SourceBranch(options, before=options.audio_tokens == "before")
         self.visual = SourceBranch(options)
 
     def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from avqa import heads
 from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
-from avqa.training.run import Run
+from avqa.training.run import RUN, Run
 from avqa.training.table.layout import ResultTable, Row
+from avqa.training.table.notes import of_missing, of_published, of_weights
+from avqa.training.table.published import Scope, all_published_rows
 from avqa.training.table.reading import read_csv
-from avqa.training.table.rows import Scope, published_rows
 
 TABLE = "table.csv"
 
@@ -21,7 +22,8 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
 
     Args:
         runs: folders of `avqa train-head`.
-        published: also the figures of the papers whose heads none of them trained.
+        published: also the figures of all papers: of the methods that are heads here, and of the
+            others in their tables.
 
     Raises:
         ConfigError: a run has no table yet, or they are of other questions.
@@ -33,7 +35,7 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
         _refuse_other(first, (path, table))
     rows = _unique(row for table in tables.values() for row in table.rows if row.kind in _SHARED)
     if published:
-        rows = _unique([*rows, *_of_other_papers(first[1])])
+        rows = _with_all_papers(rows, first[1])
     for path, table in tables.items():
         alone = len(tables) == 1
         for row in table.rows:
@@ -42,7 +44,12 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
                 rows.append(told)
     order = {"published": 0, "floor": 1}
     rows.sort(key=lambda row: order.get(row.kind, 2))
-    return replace(first[1], rows=tuple(rows))
+    found = [(path, Run.load(path)) for path in tables if (path / RUN).exists()]
+    warnings = dict.fromkeys(line for _, run in found for line in of_weights(run))
+    notes = [f"{path.name}: {line}" for path, run in found for line in of_missing(run)]
+    if published:
+        notes.append(of_published(_scope(first[1])))
+    return replace(first[1], rows=tuple(rows), warnings=tuple(warnings), notes=tuple(notes))
 
 
 _SHARED = ("published", "floor")
@@ -86,22 +93,42 @@ def _refuse_other(first: tuple[Path, ResultTable], other: tuple[Path, ResultTabl
         )
 
 
-def _of_other_papers(table: ResultTable) -> Iterator[Row]:
-    scope = Scope(table.dataset, table.version, table.split, official=True)
+def _scope(table: ResultTable) -> Scope:
+    return Scope(table.dataset, table.version, table.split, official=True)
+
+
+def _with_all_papers(rows: Sequence[Row], table: ResultTable) -> list[Row]:
+    """The rows that are there, with all of their sources, then what they lack."""
+    printed = {}
+    for row in all_published_rows([*_papers()], _scope(table)):
+        # As the rows that were read: of this table's columns.
+        cells = {column: row.cells[column] for column in table.columns if column in row.cells}
+        if cells:
+            shown = replace(row, cells=cells)
+            printed[_key(shown)] = shown
+    there = [
+        replace(row, note=printed.pop(_key(row)).note) if _key(row) in printed else row
+        for row in rows
+    ]
+    return [*there, *printed.values()]
+
+
+def _papers() -> Iterator[heads.Paper]:
     for name in heads.names():
         try:
-            paper = heads.load(name).PAPER
+            yield heads.load(name).PAPER
         except (LibraryMissing, PluginError):  # `avqa heads` says why
             continue
-        yield from published_rows(paper, scope)
 
 
-def _unique(rows: Iterator[Row] | Sequence[Row]) -> list[Row]:
-    """Each row of a name and its cells once; of two, the one with fewer marks."""
-    found: dict[tuple[str, str], Row] = {}
+def _unique(rows: Iterator[Row]) -> list[Row]:
+    """Each row of a name and its cells once, the first of them."""
+    found: dict[str, Row] = {}
     for row in rows:
-        key = row.kind, row.name
-        if row.kind == "floor":
-            key = row.kind, f"{row.name} {sorted((n, str(c)) for n, c in row.cells.items())}"
-        found.setdefault(key, row)
+        found.setdefault(_key(row), row)
     return list(found.values())
+
+
+def _key(row: Row) -> str:
+    """Kind, name and accuracies: rows that share them are one."""
+    return f"{row.kind} {row.name} {sorted((name, str(cell)) for name, cell in row.cells.items())}"

@@ -241,7 +241,7 @@ def _say_what_was_found(
     for name, why in planned.left_out.items():
         say(f"ablation {name} is left out: {why}")
     for name, other in planned.same_as.items():
-        say(f"ablation {name} has the options of {other}: trained once")
+        say(f"ablation {name} is the same network as {other}: trained once")
 
 
 def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped"]:

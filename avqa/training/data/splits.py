@@ -3,8 +3,9 @@
 A data set without one of the three gets it from what there is, and a line says so:
 
 - without ``val``: a tenth of the training videos, by their hash
-- without ``test`` (AVQA): ``val`` of the file is the test, as papers report it, and validation is
-  held out of training in the same way: the test must not choose the epoch
+- without ``test`` (AVQA, own questions with ``train`` and ``val`` alone): ``val`` of the file is
+  the test, as papers report it, and validation is held out of training in the same way: the test
+  must not choose the epoch
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ def read_splits(
     if split == "video":
         note = "splits by video: no video is in two of them; not the data set's own splits"
         return _divide(video_disjoint(questions), version, (*notes, note))
-    if "test" not in module.FILES:
+    one_file = getattr(module, "WHOLE_FILES", False)
+    if "test" not in module.FILES or (
+        one_file and {q.split for q in questions} == {"train", "val"}
+    ):
         moves = {"val": "test"}
         questions = [_moved(q, moves.get(q.split, q.split)) for q in questions]
         notes.append(f"{dataset} has no test of its own: val of the file is the test")

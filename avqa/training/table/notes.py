@@ -11,7 +11,8 @@ from avqa.training.data.features import num_patches
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.settings import TrainSettings
 from avqa.training.table.layout import Row
-from avqa.training.table.rows import Scope, num_rows, thop_parameters
+from avqa.training.table.published import Scope
+from avqa.training.table.rows import num_rows, thop_parameters
 
 HASH_DIGITS = 8
 
@@ -37,16 +38,27 @@ class Facts:
 
 def warnings(facts: Facts) -> Iterator[str]:
     """Lines above the table: what makes its numbers mean something else."""
-    made_up = sorted({m.config.weights for m in facts.run.members if _is_random(m)})
+    yield from of_weights(facts.run)
+    if facts.scope.split == "val":
+        yield "val chose the checkpoint: these accuracies are too high for a result"
+    if facts.scope.split == "train":
+        yield "the heads were trained on these questions: these accuracies are no result"
+
+
+def of_weights(run: Run) -> Iterator[str]:
+    """That random weights made the features, if so."""
+    made_up = sorted({m.config.weights for m in run.members if _is_random(m)})
     if made_up:
         yield (
             f"random weights ({', '.join(made_up)}) made the features: these accuracies show that"
             " the program works, and nothing else"
         )
-    if facts.scope.split == "val":
-        yield "val chose the checkpoint: these accuracies are too high for a result"
-    if facts.scope.split == "train":
-        yield "the heads were trained on these questions: these accuracies are no result"
+
+
+def of_missing(run: Run) -> Iterator[str]:
+    """Members that are not in a run's table, if any."""
+    if run.missing:
+        yield f"not finished, and not in this table: {', '.join(run.missing)}"
 
 
 def _is_random(member: Member) -> bool:
@@ -55,8 +67,7 @@ def _is_random(member: Member) -> bool:
 
 def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     """Lines below the table."""
-    if facts.run.missing:
-        yield f"not finished, and not in this table: {', '.join(facts.run.missing)}"
+    yield from of_missing(facts.run)
     yield _questions(facts)
     yield from facts.run.about.get("notes", ())
     yield from _answers(facts)
@@ -74,7 +85,7 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
         )
     yield from _cost(facts)
     if any(row.kind == "published" for row in rows):
-        yield _published(facts.scope)
+        yield of_published(facts.scope)
 
 
 def _questions(facts: Facts) -> str:
@@ -166,7 +177,8 @@ def _cost(facts: Facts) -> Iterator[str]:
         yield f"the paper's parameters: {note}"
 
 
-def _published(scope: Scope) -> str:
+def of_published(scope: Scope) -> str:
+    """What the marks of published rows mean."""
     of = "AVQA's val" if scope.dataset == "avqa" else "MUSIC-AVQA's test split"
     known = any(scope.is_of(annotation) for annotation in "uo?")
     where = "" if known else f"of {of}, not of these questions; "

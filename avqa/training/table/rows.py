@@ -1,22 +1,21 @@
-"""Rows of the result table: what papers print, what floors score, what our heads score."""
+"""Rows of the result table: what floors score, what our heads score beside what papers print."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from avqa import datasets, heads
+from avqa import heads
 from avqa.datasets._parts.floors import Table
-from avqa.heads import Figures, Paper
 from avqa.training.data.features import num_patches
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
 from avqa.training.settings import DERIVED
-from avqa.training.table.layout import Cell, Row, cells_of
+from avqa.training.table.layout import Row, cells_of
+from avqa.training.table.published import Scope, ablation_row
 
 PRIORS = {
     "template": "template floor",
@@ -24,50 +23,6 @@ PRIORS = {
     "option": "option floor",
 }
 """Prior → name of its row; the other priors are told in the notes."""
-RELEASES = {"music-avqa": {"updated": "u", "original": "o"}, "avqa": {"released": "?"}}
-"""Data set → version of its annotation → letter of the papers' figures on it."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Which questions a table scores."""
-
-    dataset: str
-    version: str
-    """Of the annotation; where its splits differ, each is named: ``train unknown, test updated``"""
-    split: str
-    official: bool
-    """Whether the split is the data set's own, not one by video."""
-
-    def is_of(self, annotation: str) -> bool:
-        """Whether figures of this annotation are of these questions."""
-        if not self.official or self.split != "test":
-            return False
-        letters = RELEASES.get(self.dataset, {})
-        names = (name.removeprefix(f"{self.split} ") for name in self.version.split(", "))
-        return any(letters.get(name) == annotation for name in names)
-
-
-def published_rows(paper: Paper, scope: Scope) -> Iterator[Row]:
-    """The paper's figures, its main row with its cost.
-
-    MUSIC-AVQA's figures stand for its variants too, but are marked as not comparable.
-    """
-    for number, figures in enumerate(paper.figures):
-        values = _values(figures.values, scope.dataset)
-        if values:
-            millions = paper.parameters_millions if number == 0 else None
-            yield Row(
-                name=figures.name,
-                kind="published",
-                cells=values,
-                annotation=_short(figures.annotation),
-                consistent=figures.consistent,
-                comparable=scope.is_of(figures.annotation),
-                parameters=None if millions is None else millions * 1e6,
-                gflops=paper.gflops if number == 0 else None,
-                note=_note(figures),
-            )
 
 
 def floor_rows(floors: Mapping[str, Table]) -> Iterator[Row]:
@@ -95,10 +50,10 @@ def our_rows(
     same_as = run.about.get("same_as", {})
     module = heads.load(head)
     for name, ablation in module.ABLATIONS.items():
-        of = same_as.get(name, name)
+        of = name if name in made else same_as.get(name, name)
         if of in made:
-            printed = list(_paper_ablation(module, name, scope))
-            note = f"same options as {of}" if of != name else made[of].note
+            printed = list(ablation_row(name, ablation, module.PAPER, scope))
+            note = f"the same network as {of}" if of != name else made[of].note
             if not printed and ablation.note:
                 note += f"; {ablation.note}"
             yield dataclasses.replace(made[of], name=f"ours: {name}", kind="ablation", note=note)
@@ -119,23 +74,6 @@ def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: i
         gflops=gflops,
         note="; ".join(part for part in note if part),
     )
-
-
-def _paper_ablation(module: heads.HeadModule, name: str, scope: Scope) -> Iterator[Row]:
-    """What the paper prints for an ablation, if anything: of the annotation of its main row."""
-    ablation = module.ABLATIONS[name]
-    values = _values(ablation.values, scope.dataset)
-    if values:
-        figures = module.PAPER.figures
-        annotation = figures[0].annotation if figures else "?"
-        yield Row(
-            name=f"paper: {name}",
-            kind="paper's ablation",
-            cells=values,
-            annotation=_short(annotation),
-            comparable=scope.is_of(annotation),
-            note=ablation.note,
-        )
 
 
 def num_rows(member: Member, seconds: int | None) -> int:
@@ -173,25 +111,3 @@ def changed_options(head: str, options: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in changed.items()
     )
-
-
-def _values(values: Mapping[str, float], dataset: str) -> dict[str, Cell]:
-    """Figures under this data set's columns; those of AVQA have one, and are of AVQA alone.
-
-    Own questions have none: no paper answers them.
-    """
-    if dataset == "avqa":
-        return {"All": Cell(values["AVQA"])} if "AVQA" in values else {}
-    if datasets.fixed_vocabulary(dataset) is None:
-        return {}
-    return {column: Cell(value) for column, value in values.items() if column != "AVQA"}
-
-
-def _short(annotation: str) -> str:
-    """``u`` of ``u, real videos only``: the rest is in the note."""
-    return annotation.partition(",")[0]
-
-
-def _note(figures: Figures) -> str:
-    rest = figures.annotation.partition(", ")[2]
-    return "; ".join(part for part in (figures.source, rest, figures.note) if part)

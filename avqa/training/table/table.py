@@ -17,7 +17,8 @@ from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score
 from avqa.training.table.layout import Cell, ResultTable, Row
 from avqa.training.table.notes import Facts, notes, warnings
-from avqa.training.table.rows import Scope, floor_rows, our_rows, published_rows
+from avqa.training.table.published import Scope, published_rows
+from avqa.training.table.rows import floor_rows, our_rows
 
 __all__ = ["Cell", "ResultTable", "Row", "result_table"]
 

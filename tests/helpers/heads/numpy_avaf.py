@@ -23,6 +23,8 @@ def cross_layer(p, query, keys, mask, heads=4, positions=None):
     else:
         q, k = query + positions, keys + positions
         mixed, weights = attention(at(p, "attention."), q, k, heads, mask, values=keys)
+    if "norm1.weight" not in p:
+        return mixed, weights
     x = layer_norm(at(p, "norm1."), query + mixed)
     return layer_norm(at(p, "norm2."), x + feed_forward(at(p, "feed_forward."), x)), weights
 
@@ -90,11 +92,13 @@ def sim(x, y):
     return unit(x) @ unit(y)
 
 
-def temporal_loss(a, patches, valid):
-    """Eq. 1–3 of one sample, as printed."""
+def temporal_loss(a, patches, valid, sounding="weighted"):
+    """Eq. 1–3 of one sample."""
     seconds, size = np.flatnonzero(valid), a.shape[1]
     v = {t: patches[t].mean(0) for t in seconds}
     s = {t: np.mean([z @ a[t] / np.sqrt(size) * z for z in patches[t]], 0) for t in seconds}
+    if sounding == "product":
+        s = {t: np.mean([z * a[t] for z in patches[t]], 0) for t in seconds}
     total = 0.0
     for i in seconds:
         for j in seconds:

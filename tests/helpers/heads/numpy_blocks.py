@@ -100,5 +100,7 @@ def lstm_question(p, tokens, pack=False):
     length = max(n + 1 for n, t in enumerate(tokens) if t) if pack else len(tokens)
     x = np.tanh(p["embedding.weight"][tokens[:length]])
     words, hidden, cell = lstm(at(p, "lstm."), x)
-    q = linear(at(p, "project."), np.tanh(np.concatenate([hidden, cell])))
+    q = hidden
+    if "project.weight" in p:
+        q = linear(at(p, "project."), np.tanh(np.concatenate([hidden, cell])))
     return q, np.vstack([words, np.zeros((len(tokens) - length, words.shape[1]))]), cell

@@ -38,12 +38,13 @@ def pre_norm_block(p, x, mask=None):
 
 
 def cross_attention(p, x, y):
-    keys, values = linear(at(p, "key."), y), linear(at(p, "value."), y)
+    keys = linear(at(p, "key."), y)
+    values = linear(at(p, "value."), y) if "value.weight" in p else keys
     mixed, weights = dot_attention(linear(at(p, "query."), x), keys, values)
     return linear(at(p, "out."), mixed), weights
 
 
-def paper_branch(p, features, tokens, options):
+def paper_branch(p, features, tokens, options, before=False):
     """features [T, D], tokens [G, D] → features, tokens, time attention [G, T]."""
     seconds, weights = len(features), None
     if options.slt:
@@ -55,8 +56,9 @@ def paper_branch(p, features, tokens, options):
         features, tokens = rows[:seconds], rows[seconds:]
     if options.sasr:
         gathered, weights = cross_attention(at(p, "gather."), tokens, features)
-        tokens = tokens + gathered
-        given, _ = cross_attention(at(p, "scatter."), features, tokens)
+        updated = tokens + gathered
+        given, _ = cross_attention(at(p, "scatter."), features, tokens if before else updated)
+        tokens = updated
         features = given + features if options.residual else given
     return features, tokens, weights
 
@@ -116,7 +118,8 @@ def branches(p, s, visual, options):
     p, a = at(p, "sources."), np.array(sound(p, s["audio"]))
     if options.variant == "paper":
         tokens = p.get("tokens")
-        heard = paper_branch(at(p, "audio."), a, tokens, options)
+        before = options.audio_tokens == "before"
+        heard = paper_branch(at(p, "audio."), a, tokens, options, before)
         return heard, paper_branch(at(p, "visual."), visual, tokens, options)
     parts = [linear(at(p, f"project_visual.{i}."), visual) for i in range(2)]
     joined = linear(at(p, "join_visual."), np.concatenate(parts, -1))
@@ -169,6 +172,9 @@ def sasr(p, s, options):
         found["spatial_attn"] = spatial[valid]
     if options.sa:
         for name, x in (("match", v_sa), ("apart", apart)):
+            if options.match == "linear":
+                found[name] = [softmax(linear(at(p, "match."), row))[1] for row in x]
+                continue
             pairs = np.concatenate([a, x], -1)
             found[name] = [softmax(mlp(at(p, "match."), pair))[1] for pair in pairs]
     u_a, found["temporal_attn_audio"] = temporal(at(p, "temporal_audio."), q, a, options)

@@ -6,14 +6,18 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
+from avqa import heads
 from avqa.cli import app
 from avqa.errors import ConfigError, RunDamaged
 from avqa.pipelines.train.tables import joined_table
 from avqa.training.table.layout import Cell, ResultTable, Row
+from avqa.training.table.published import Scope, published_rows
+from avqa.training.table.reading import read_csv
 
 
 def write(folder, head, mean, *, dataset="music-avqa", total=4, columns=("A-Avg", "All")):
@@ -57,6 +61,34 @@ def test_the_other_papers_of_the_data_set_are_at_hand(tmp_path):
     assert (tjstg.cells["All"].mean, tjstg.comparable) == (73.04, True)
     avqa = joined_table([write(tmp_path / "two", "pstp", 50.0, dataset="avqa")], published=True)
     assert "TJSTG" not in [row.name for row in avqa.rows]
+    (said,) = table.notes
+    assert said.startswith("published figures: copied as printed, none was reproduced here; ann: u")
+    assert joined_table([tmp_path / "one"]).notes == ()
+
+
+def test_rows_of_other_methods_are_printed_when_asked_for_each_once(tmp_path):
+    one = write(tmp_path / "one", "avst", 50.0)
+    table = read_csv((one / "table.csv").read_text(encoding="utf-8"))
+    printed = published_rows(heads.load("avst").PAPER, Scope("music-avqa", "updated", "test", True))
+    table = replace(table, rows=(*printed, *table.rows))
+    (one / "table.csv").write_text(table.csv(), encoding="utf-8")
+
+    def rows(**how):
+        joined = joined_table([one], **how)
+        return {row.name: row for row in joined.rows if row.kind == "published"}
+
+    alone, beside = rows(), rows(published=True)
+    assert "FCNLSTM" not in alone
+    assert beside["FCNLSTM"].cells["All"].mean == 60.81
+    assert beside["FCNLSTM"].note == "PSTP-Net, Table 1; MCD, Table III"
+    assert [name for name in beside if name.startswith("AVST")] == [
+        *("AVST", "AVST, updated annotation", "AVST, run again"),
+        *("AVST w/ T-A", "AVST w/ L_csl", "AVST on MUSIC-AVQA-Real"),
+    ]
+    # A row of the run is told with all who print it.
+    assert alone["AVST, updated annotation"].note == "AVST, authors' results page; ResNet-18"
+    assert "; TJSTG, Table 1; " in beside["AVST, updated annotation"].note
+    assert beside["AVST, updated annotation"].cells == alone["AVST, updated annotation"].cells
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def test_another_process_takes_what_nobody_holds_and_what_a_dead_one_left(data, 
         assert note in table
         assert note in (out / "table.txt").read_text(encoding="utf-8")
         assert note in typed("evaluate", out)[2]
+        assert f"\nrun: {note[1:]}" in typed("table", out, data / "run")[2]
         code, said, _ = typed(*words(data, out, "--overwrite"))
         assert (code, f"avqa: --overwrite: {own}" in said) == (2, True), said
     finally:

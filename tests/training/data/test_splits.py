@@ -62,6 +62,17 @@ def test_avqa_is_tested_on_val_and_validated_on_held_out_videos(tmp_path):
     assert splits.notes[0] == "avqa has no test of its own: val of the file is the test"
 
 
+def test_own_questions_without_a_test_are_tested_on_val(tmp_path):
+    rows = [f"v{n}.mp4,what is it,a cat,{'val' if n < 3 else 'train'}" for n in range(40)]
+    file = tmp_path / "mine.csv"
+    file.write_text("\n".join(["video,question,answer,split", *rows]), encoding="utf-8")
+    splits = read_splits("custom", file)
+    assert videos(splits.test) == {"v0", "v1", "v2"}
+    assert 0 < len(splits.val) < 12
+    assert not videos(splits.val) & (videos(splits.train) | videos(splits.test))
+    assert splits.notes[0] == "custom has no test of its own: val of the file is the test"
+
+
 def test_splits_by_video_share_none(tmp_path):
     ids = [f"{n:08d}" for n in range(100)]
     splits = read_splits("music-avqa", music(tmp_path, train=ids, val=ids, test=ids), "video")
