@@ -135,7 +135,7 @@ def read(case: Case, folder: Path) -> tuple[float, float]:
     from avqa.training.data.batches import make_loader
 
     _, recipe, questions = question_set(case.head, folder, case.budget)
-    loader = make_loader(questions, recipe.batch_size, shuffle=True, workers=case.workers)
+    loader = make_loader(questions, recipe.batch_size, order="grouped", workers=case.workers)
     before, start = cpu_seconds(), time.perf_counter()
     for batch in loader:
         assert batch.inputs is not None
@@ -163,7 +163,7 @@ def train(name: str, folder: Path) -> dict[str, Any]:
     for workers in (0, 1):
         torch.manual_seed(0)
         head, recipe, questions = question_set(name, folder, SMALL_ARRAYS)
-        loader = make_loader(questions, recipe.batch_size, shuffle=True, workers=workers)
+        loader = make_loader(questions, recipe.batch_size, order="grouped", workers=workers)
         measured = list(steps_of(head, recipe, loader))
         waiting, unpacking, learning = (sum(part) for part in zip(*measured, strict=True))
         seconds = waiting + unpacking + learning

@@ -204,6 +204,21 @@ HEAD = [
         "{}",
         "ABLATIONS['mean'] is a dict; expected an Ablation",
     ),
+    (
+        '{"epochs": 5}',
+        '{"epoch": 5}',
+        "PAPER.datasets['avqa'] sets epoch; expected fields of Recipe or Options",
+    ),
+    (
+        '{"epochs": 5}',
+        '{"attend": 3}',
+        "PAPER.datasets['avqa'] cannot be: attend=3; expected true or false",
+    ),
+    (
+        'OfDataset({"epochs": 5}, "an example")',
+        '{"epochs": 5}',
+        "PAPER.datasets['avqa'] is a dict; expected an OfDataset",
+    ),
 ]
 BROKEN = [
     (plugin, *case)

@@ -18,7 +18,7 @@ from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.head import VIDEO_FEATURES, Head, HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, Paper, Recipe
+from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
 from avqa.plugins import Kind
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "HeadModule",
     "HeadOptions",
     "HeadOutput",
+    "OfDataset",
     "Paper",
     "Recipe",
     "build",

@@ -29,7 +29,7 @@ from avqa.heads._parts.grounding import (
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
-from avqa.heads._parts.paper import Ablation, Paper, Recipe
+from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import printed, references
 from avqa.heads.avst import StreamFusion, grounding_problems
 
@@ -49,6 +49,7 @@ PAPER = Paper(
         visual="resnet18",
         note="authors' code: a step every 12 epochs; starts from AVST's grounding pre-training",
     ),
+    datasets=EVERY_SECOND,
     figures=(
         _TABLES["main"]["TJSTG"],
         _TABLES["code"]["TJSTG, updated code"],

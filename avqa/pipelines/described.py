@@ -16,7 +16,7 @@ from avqa.addresses import page
 from avqa.extract.media.grid import MODES, build_grid
 from avqa.extract.media.types import TimeTable
 from avqa.extract.profiles import PROFILES, WHY
-from avqa.heads import Figures
+from avqa.heads import Figures, OfDataset
 from avqa.training.settings import DERIVED, TrainSettings, resolve
 from avqa.training.table.published import merged
 
@@ -46,6 +46,7 @@ def head_page(name: str) -> list[str]:
         "recipe of the paper, each value to be changed with --set NAME=VALUE",
         *_documented(TrainSettings, recipe),
         *_wrapped(f"note: {paper.recipe.note}" if paper.recipe.note else ""),
+        *(line for name, entry in paper.datasets.items() for line in _of_dataset(name, entry)),
         "",
         "other settings, with --set",
         *_documented(TrainSettings, others),
@@ -112,6 +113,14 @@ def _ablations(rows: Mapping[str, heads.Ablation]) -> Iterator[str]:
             _WIDTH,
             subsequent_indent="      ",
         )
+
+
+def _of_dataset(name: str, entry: OfDataset) -> Iterator[str]:
+    values = " ".join(f"{key}={_text(value)}" for key, value in entry.values.items())
+    yield ""
+    yield f"otherwise with --dataset {name}, each value to be changed with --set NAME=VALUE"
+    yield from _wrapped(values)
+    yield from _wrapped(f"note: {entry.note}")
 
 
 def _references(rows: Sequence[Figures]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,11 +86,8 @@ def synthesise(
     """
     started = time.monotonic()
     _refuse_foreign(out, settings)
-    scenes = {
-        split: [compose(settings, number) for number in numbers]
-        for split, numbers in split_of(settings).items()
-    }
-    rows = annotation_rows(_questions(settings, scenes))
+    scenes = scenes_of(settings)
+    rows = rows_of(settings, scenes)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / TRUTH, truth(settings, scenes), 1)  # first: it says whose folder it is
@@ -120,6 +118,19 @@ def synthesise(
         chunk_seconds=min(60, settings.seconds),
         floors=_floors(out),
     )
+
+
+def scenes_of(settings: Settings) -> dict[str, list[Scene]]:
+    """The scores of all clips, by split."""
+    return {
+        split: [compose(settings, number) for number in numbers]
+        for split, numbers in split_of(settings).items()
+    }
+
+
+def rows_of(settings: Settings, scenes: dict[str, list[Scene]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every split's question file."""
+    return annotation_rows(_questions(settings, scenes))
 
 
 def _floors(out: Path) -> dict[str, float]:

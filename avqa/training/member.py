@@ -63,7 +63,7 @@ class MemberConfig:
         """Raises TypeError, KeyError or ValueError if fields are missing or strange."""
         value = {key: held for key, held in value.items() if key != "format"}
         typed.require(value, _CONFIG_TYPES)
-        config = cls(**{**value, "settings": TrainSettings(**value["settings"])})
+        config = cls(**{**value, "settings": TrainSettings.from_json(value["settings"])})
         Vocabulary.from_json(config.vocabulary)
         if config.head in heads.names():
             options = typed.of_class(heads.load(config.head).Options)

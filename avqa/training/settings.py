@@ -2,7 +2,7 @@
 
 One flat set of keys: the fields of `TrainSettings` and the options of the head. Later ones win:
 
-    paper  <  ablation  <  --config FILE  <  --set key=value
+    paper  <  its values for the data set  <  ablation  <  --config FILE  <  --set key=value
 """
 
 from __future__ import annotations
@@ -29,8 +29,15 @@ DERIVED = {
 }
 """Options that nobody chooses → what they follow from."""
 Missing = Literal["error", "skip", "zeros"]
-LATER = ("audio", "max_answers", "min_answer_count", "rare_answers", "min_word_count")
-"""Settings that version 0.1 had not; it did what they are by default."""
+LATER: dict[str, Any] = {
+    "audio": "vggish",
+    "max_answers": 1000,
+    "min_answer_count": 1,
+    "rare_answers": "skip",
+    "min_word_count": 1,
+    "batches": "grouped",
+}
+"""Settings that version 0.1 had not → what it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,9 @@ class TrainSettings:
     """Training questions with other answers: leave them out, or teach them as ``<other>``."""
     min_word_count: int = 1
     """Times that a word of the training questions needs to occur for question=lstm to know it."""
+    batches: Literal["auto", "shuffled", "grouped"] = "auto"
+    """Order of the training questions: shuffled, as in the papers, or so that those about one video
+    stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
@@ -94,6 +104,26 @@ class TrainSettings:
             if not 0 < value < math.inf:
                 yield f"{name}={value}; expected more than 0"
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrainSettings:
+        """Those of a run, which may be of a version before.
+
+        Raises:
+            TypeError, ValueError: some are missing or strange.
+        """
+        return cls(**{**LATER, **value})
+
+    @property
+    def order(self) -> Literal["shuffled", "grouped"]:
+        """``batches``, once it is decided.
+
+        Raises:
+            ValueError: it is not, which a run does once for all that train in it.
+        """
+        if self.batches == "auto":
+            raise ValueError("batches='auto'; expected shuffled or grouped; decide before training")
+        return self.batches
+
     @property
     def num_rows(self) -> int:
         """Most rows of a video that a head is given."""
@@ -105,6 +135,7 @@ def resolve(
     assignments: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     ablation: str | None = None,
+    dataset: str | None = None,
 ) -> tuple[TrainSettings, dict[str, Any]]:
     """Settings and head options: what the user gave over what the paper says.
 
@@ -113,6 +144,7 @@ def resolve(
         assignments: ``--set``: key → value as text.
         config: ``--config``: key → value as TOML has it.
         ablation: a row of the head's ``ABLATIONS``, whose options stand under both.
+        dataset: what the paper's ``datasets`` has for it stands under the ablation.
 
     Returns:
         The settings, and every option of the head (`DERIVED` ones at their defaults).
@@ -126,7 +158,7 @@ def resolve(
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
     hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
-    values = _of_paper(module)
+    values = _of_paper(module) | of_dataset(module, dataset)
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []
     for given in (config or {}, assignments or {}):
@@ -151,6 +183,25 @@ def _of_paper(module: Any) -> dict[str, Any]:
     recipe = module.PAPER.recipe
     own = {f.name for f in fields(TrainSettings)}
     return {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name in own}
+
+
+def of_dataset(module: heads.HeadModule, dataset: str | None) -> dict[str, Any]:
+    """What a head takes otherwise on a data set: setting or option → value."""
+    entry = module.PAPER.datasets.get(dataset or "")
+    return dict(entry.values) if entry else {}
+
+
+def dataset_note(
+    head: str, dataset: str, settings: TrainSettings, options: Mapping[str, Any]
+) -> str | None:
+    """A line on what a head takes otherwise on a data set, but for what the user chose."""
+    module = heads.load(head)
+    given = {**vars(settings), **options}
+    kept = {key: v for key, v in of_dataset(module, dataset).items() if given[key] == v}
+    if not kept:
+        return None
+    values = ", ".join(f"{key}={value}" for key, value in kept.items())
+    return f"{head} on {dataset}: {values} ({module.PAPER.datasets[dataset].note})"
 
 
 def _key_problem(key: str, head: str, hints: Mapping[str, Any]) -> str | None:

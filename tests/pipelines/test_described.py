@@ -22,6 +22,10 @@ def test_the_page_of_a_head_has_all_that_can_be_chosen(name):
         assert (f"  {field.name}=" in text) == (field.name not in DERIVED)
     for field in dataclasses.fields(TrainSettings):
         assert f"  {field.name}=" in text
+    for dataset, entry in module.PAPER.datasets.items():
+        values = " ".join(f"{key}={value}" for key, value in entry.values.items())
+        assert f" with --dataset {dataset}, each value to be changed" in flat
+        assert f" --set NAME=VALUE {values} note: {entry.note} " in flat
     for row in module.ABLATIONS:
         assert f"  {row}: " in text
     for figures in module.PAPER.figures:

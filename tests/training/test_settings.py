@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
 from avqa.extract import encoders
-from avqa.training.settings import DERIVED, TrainSettings, resolve
+from avqa.training.settings import DERIVED, LATER, TrainSettings, resolve
 
 
 def complaint(*arguments, **keywords):
@@ -28,6 +28,15 @@ def test_the_papers_recipe_is_the_default(head):
     assert heads.load(head).Options(**options) == heads.load(head).Options()
 
 
+def test_runs_of_before_grouped_their_batches():
+    now = vars(resolve("mcd")[0])
+    before = {name: value for name, value in now.items() if name not in LATER}
+    assert TrainSettings.from_json(before).order == "grouped"
+    assert TrainSettings.from_json(now | {"batches": "shuffled"}).order == "shuffled"
+    with pytest.raises(ValueError, match="batches='auto'; expected shuffled or grouped; decide"):
+        _ = TrainSettings.from_json(now).order
+
+
 def test_heads_that_ground_in_maps_take_them_from_resnet():
     visual = {head: resolve(head)[0].visual for head in heads.names()}
     of_resnet = {head for head, name in visual.items() if name == "resnet18"}
@@ -40,6 +49,20 @@ def test_text_stands_over_the_file_which_stands_over_the_ablation():
     assert (settings.epochs, options["use_tssm"], options["dropout"]) == (5, True, 0.0)
     assert resolve("pstp", {}, {}, "no_tssm")[1]["use_tssm"] is False
     assert resolve("pstp", {}, {"epochs": 7})[0].epochs == 7
+
+
+def test_the_papers_values_for_a_data_set_stand_under_the_ablation():
+    sizes = ("num_segments", "top_k_segments", "top_k_patches")
+
+    def chosen(*given, dataset):
+        return [resolve("pstp", *given, dataset=dataset)[1][name] for name in sizes]
+
+    assert chosen(dataset="music-avqa") == chosen(dataset=None) == [20, 7, 20]
+    assert chosen(dataset="avqa") == [5, 3, 2]
+    assert chosen({}, {}, "k_12_2_25", dataset="avqa") == [12, 2, 25]
+    assert chosen({}, {"top_k_patches": 4}, dataset="avqa") == [5, 3, 4]
+    assert resolve("tjstg", dataset="avqa")[0].stride_seconds == 1
+    assert resolve("tjstg", {"stride_seconds": "2"}, dataset="avqa")[0].stride_seconds == 2
 
 
 def test_text_becomes_what_the_option_is():

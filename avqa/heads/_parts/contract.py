@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from avqa.heads._parts.head import VIDEO_FEATURES, HeadOptions
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.paper import Ablation, Paper, Recipe
+from avqa.heads._parts.paper import Ablation, OfDataset, Paper, Recipe
 
 
 class HeadModule(Protocol):
@@ -45,7 +45,7 @@ def complaints(module: HeadModule) -> Iterator[str]:
         yield f"Options has bases {_bases(module.Options)}; expected avqa.heads.HeadOptions"
         return
     problems = [*_of_options(module.Options)]
-    yield from problems or _of_ablations(module)
+    yield from problems or [*_of_ablations(module), *_of_datasets(module)]
 
 
 def _bases(found: type) -> str:
@@ -74,6 +74,22 @@ def _of_options(options: type[HeadOptions]) -> Iterator[str]:
         options()
     except (TypeError, ValueError) as error:
         yield f"Options() fails: {error}; expected a default for each that fits the others"
+
+
+def _of_datasets(module: HeadModule) -> Iterator[str]:
+    known = {field.name for field in fields(module.Options)}
+    for name, entry in getattr(module.PAPER, "datasets", {}).items():
+        if not isinstance(entry, OfDataset):
+            yield f"PAPER.datasets[{name!r}] is a {type(entry).__name__}; expected an OfDataset"
+            continue
+        if unknown := entry.values.keys() - known - _TRAINING:
+            names = ", ".join(sorted(unknown))
+            yield f"PAPER.datasets[{name!r}] sets {names}; expected fields of Recipe or Options"
+            continue
+        try:
+            module.Options(**{key: v for key, v in entry.values.items() if key in known})
+        except ValueError as error:
+            yield f"PAPER.datasets[{name!r}] cannot be: {error}"
 
 
 _TRAINING = {field.name for field in fields(Recipe)}

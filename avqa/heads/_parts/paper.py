@@ -30,6 +30,24 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class OfDataset:
+    """What a head takes on a data set otherwise than by its recipe and its options' defaults."""
+
+    values: Mapping[str, Any]
+    """Field of `Recipe` or option → value."""
+    note: str
+    """Whose they are, and why."""
+
+
+EVERY_SECOND = {
+    "avqa": OfDataset(
+        {"stride_seconds": 1}, "ours: every sixth second would leave two rows of a clip of 10 s"
+    )
+}
+"""For papers that take every sixth second of 60."""
+
+
+@dataclass(frozen=True)
 class Figures:
     """One published row of accuracies in percent."""
 
@@ -113,3 +131,5 @@ class Paper:
     """As the paper prints it; see ``parameters_note`` for what it counts."""
     gflops: float | None = None
     parameters_note: str = ""
+    datasets: Mapping[str, OfDataset] = field(default_factory=dict)
+    """Data set → what is otherwise there; ablations, files and ``--set`` stand over it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, Paper, Recipe
+from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import printed, references
 
 _TABLES = printed("sasr")
@@ -21,6 +21,7 @@ PAPER = Paper(
         visual="resnet18",
         note="the released loop leaves each epoch after its first batch",
     ),
+    datasets=EVERY_SECOND,
     figures=(_TABLES["main"]["SaSR-Net"], _TABLES["avqa"]["SaSR-Net, AVQA"]),
     references=references("sasr"),
     parameters_millions=65.117283,

@@ -31,7 +31,7 @@ from avqa.training.run import (
     refuse_lost,
     save_about,
 )
-from avqa.training.settings import LATER, TrainSettings
+from avqa.training.settings import LATER
 
 LOCK = "lock"
 PATIENCE_SECONDS = 600.0
@@ -54,11 +54,20 @@ def begin(
     resume: bool = False,
     overwrite: bool = False,
     partition: Partition | None = None,
+    left_open: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Begin a run in its folder, or go on with the one that is there; gives its ``run.json``.
 
     Other processes may work in it at the same time: ``run.json`` is written by the first one, and
     again only where members are added or ``overwrite`` is set.
+
+    Args:
+        out: the folder.
+        now: what this process would write.
+        resume: go on with a run that is there.
+        overwrite: replace it.
+        partition: of the members, for this process.
+        left_open: settings that are the run's where there is one, whatever ``now`` has.
 
     Raises:
         ConfigError: it holds a run and none of the three is set, another run, or something else.
@@ -81,7 +90,7 @@ def begin(
                 f"out={str(out)!r} holds a run; expected an empty folder; go on with it by"
                 " --resume, replace it by --overwrite, or choose another --out"
             )
-        about = continued(out, before, now)
+        about = continued(out, before, _following(before, now, left_open))
         if partition is not None:
             _require_members(out, before, now, partition, resume=resume)
             if about["members"] == before.get("members"):
@@ -89,6 +98,14 @@ def begin(
         if _facts(about) != _facts(before):
             save_about(out, about)
         return about
+
+
+def _following(
+    before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, Any]:
+    """``now`` with these settings as the run has them."""
+    were = LATER | before["settings"]
+    return {**now, "settings": now["settings"] | {name: were[name] for name in names}}
 
 
 def nothing_is_kept(out: Path) -> bool:
@@ -262,7 +279,7 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     for part in ("settings", "options"):
         old, new = before[part], now[part]
         if part == "settings":  # runs of before have not every setting
-            old = {name: getattr(TrainSettings, name) for name in LATER} | old
+            old = LATER | old
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))

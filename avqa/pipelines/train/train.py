@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -40,9 +40,10 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.telling import Watched
 from avqa.training.data import building
-from avqa.training.data.features import VideoFeatures, feature_names
+from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
+from avqa.training.data.vocabulary import token_notes
 from avqa.training.fitting.fit import FitResult, check_devices, fit, infer, too_many_workers
 from avqa.training.grounding import Grounding
 from avqa.training.run import (
@@ -60,7 +61,7 @@ from avqa.training.run import (
     read_about,
 )
 from avqa.training.scoring import predictions, score, write_predictions
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import LATER, TrainSettings, dataset_note
 from avqa.training.table.table import ResultTable, result_table
 from avqa.training.variants import Plan, Variant, plan
 
@@ -85,7 +86,13 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         Stopped: a signal came; finished epochs are kept.
     """
     options.check()
-    planned = plan(options.head, options.assignments, read_config(options.config), options.ablation)
+    planned = plan(
+        options.head,
+        options.assignments,
+        read_config(options.config),
+        options.ablation,
+        options.dataset,
+    )
     if options.slurm is None:
         check_devices(planned.settings, options.devices)
     fields = building.video_fields(planned.variants)
@@ -99,8 +106,9 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         fields,
         lstm=any(v.options["question"] == "lstm" for v in planned.variants),
     )
-    about = _about(options, planned, material, grounding)
-    training = _Training(options, planned.settings, material, grounding, say)
+    settings = material.decided(planned.settings, fields)
+    about = _about(options, planned, settings, material, grounding)
+    training = _Training(options, settings, material, grounding, say)
     training.check(planned.variants)
     members = [(variant, seed) for variant in planned.variants for seed in range(options.seeds)]
     about = begin(
@@ -109,7 +117,9 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         resume=options.resume,
         overwrite=options.overwrite,
         partition=options.partition,
+        left_open=["batches"] if planned.settings.batches == "auto" else [],
     )
+    training.follow(about)
     _say_what_was_found(planned, material, about, say)
     if options.partition is not None:
         say(_share(options.partition, members))
@@ -178,10 +188,18 @@ def write_table(out: Path, material: Material) -> ResultTable | None:
 
 
 def _about(
-    options: TrainOptions, planned: Plan, material: Material, grounding: Grounding | None
+    options: TrainOptions,
+    planned: Plan,
+    settings: TrainSettings,
+    material: Material,
+    grounding: Grounding | None,
 ) -> dict[str, Any]:
     """``run.json`` of a new run."""
-    notes = list(material.notes)
+    default = planned.variants[0]
+    read = {field for variant in planned.variants for field in building.needs(variant)}
+    notes = [*material.notes, *token_notes(material.questions, read)]
+    if line := dataset_note(options.head, options.dataset, settings, default.options):
+        notes.append(line)
     if grounding is not None:
         notes.append(f"grounding starts from {grounding.path.name}, sha256={grounding.digest[:8]}")
     return {
@@ -189,8 +207,8 @@ def _about(
         "head": options.head,
         "dataset": options.dataset,
         "questions": material.digest,
-        "settings": dataclasses.asdict(planned.settings),
-        "options": planned.variants[0].options,
+        "settings": dataclasses.asdict(settings),
+        "options": default.options,
         "annotations": str(options.annotations.absolute()),
         "store": str(options.store.absolute()),
         "command": sys.argv,
@@ -215,10 +233,21 @@ def _say_what_was_found(
     say(f"questions: {counts}; annotation version: {material.questions.version}")
     for line in about["notes"]:
         say(line)
+    if planned.settings.batches == "auto" and _order_of(about) == "grouped":
+        say(
+            "batches: questions about one video stay close, so that it is read once"
+            " (batches=grouped); the papers shuffle, as --set batches=shuffled does"
+        )
     for name, why in planned.left_out.items():
         say(f"ablation {name} is left out: {why}")
     for name, other in planned.same_as.items():
         say(f"ablation {name} is the same network as {other}: trained once")
+
+
+def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped"]:
+    """Of the batches of a run."""
+    order: Literal["shuffled", "grouped"] = (LATER | about["settings"])["batches"]
+    return order
 
 
 class _Training:
@@ -247,6 +276,10 @@ class _Training:
         questions = self._material.questions.train
         tells = not (self._material.multiple_choice or self._material.vocabulary.built)
         return instrument_labels(questions) if tells else None
+
+    def follow(self, about: Mapping[str, Any]) -> None:
+        """Take the order of batches that the run has."""
+        self._settings = dataclasses.replace(self._settings, batches=_order_of(about))
 
     def check(self, variants: Sequence[Variant]) -> None:
         """Find what would stop the run later: a text that is missing, options that do not fit.
@@ -409,20 +442,12 @@ class _Training:
         )
 
     def _features_for(self, head: Head) -> VideoFeatures:
-        settings, material = self._settings, self._material
         fields = [field for field in VIDEO_FEATURES if field in head.needs]
-        names = feature_names(fields, settings.visual, settings.audio)
-        if self._features is None or self._features.names != names:
+        features = self._material.features(self._settings, fields)
+        if self._features is None or self._features.names != features.names:
             self._features = None  # the arrays of the former go first
-            self._features = VideoFeatures(
-                material.store,
-                names,
-                stride_seconds=settings.stride_seconds,
-                max_seconds=settings.max_seconds,
-                zeros=settings.missing == "zeros",
-            )
-            everything = [q for s in material.counts for q in material.questions.of(s)]
-            self._features.preload(dict.fromkeys(material.videos(everything)))
+            self._features = features
+            features.preload(self._material.every_video())
         return self._features
 
     def _test(

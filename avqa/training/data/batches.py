@@ -10,7 +10,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,18 +23,67 @@ from avqa.training.data.features import VideoFeatures
 from avqa.training.data.handover import Parcel, dumps, in_our_words, watch_deaths
 from avqa.training.data.questions import QuestionSet
 
+Order = Literal["given", "shuffled", "grouped"]
 POOL_VIDEOS = 16
 """Videos whose questions are mixed."""
 NUM_POOLS = 2
 
 
-class VideoGroupedBatches(Sampler[list[int]]):
+class RandomBatches(Sampler[list[int]]):
+    """Batches of rows in an order that follows from (seed, epoch) alone; base of both orders."""
+
+    def __init__(
+        self,
+        num_questions: int,
+        batch_size: int,
+        seed: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """``share``: number of this process, of so many that divide every batch among them.
+
+        Where there is no question for it, it gets the batch's first one, which another has, too.
+        """
+        self.num_questions = num_questions
+        self.batch_size = batch_size
+        self.seed = seed
+        self.share = share
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of batches, the last of which may be smaller."""
+        return -(-self.num_questions // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Batches of rows: of each this process's share."""
+        number, of = self.share
+        for batch in self._batches(np.random.default_rng((self.seed, self.epoch))):
+            yield batch[number::of] or batch[:1]
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
+        """Whole batches."""
+        raise NotImplementedError
+
+
+class ShuffledBatches(RandomBatches):
+    """Questions shuffled, whatever video they are about, as the papers do."""
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
+        order = rng.permutation(self.num_questions).tolist()
+        for first in range(0, len(order), self.batch_size):
+            yield order[first : first + self.batch_size]
+
+
+class VideoGroupedBatches(RandomBatches):
     """Random batches in which questions about one video stay close, so that it is read once.
 
     Videos are shuffled. Batches are drawn from two pools in turn, each of the questions of 16
     videos, or of as many as fill a batch. Two, because a loader deals batches to its workers in
     turn: each of two workers then meets videos of its own. A batch of two or more questions asks
-    about two or more videos while there are two. The order follows from (seed, epoch) alone.
+    about two or more videos while there are two.
     """
 
     def __init__(
@@ -44,32 +93,15 @@ class VideoGroupedBatches(Sampler[list[int]]):
         seed: int = 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        """Group the places of ``video_ids``, one per question, by video.
-
-        ``share``: number of this process, of so many that divide every batch among them. Where
-        there is no question for it, it gets the batch's first one, which another has, too.
-        """
-        self.batch_size = batch_size
-        self.seed = seed
-        self.share = share
-        self.epoch = 0
+        """Group the places of ``video_ids``, one per question, by video."""
+        super().__init__(len(video_ids), batch_size, seed, share)
         number_of: dict[str, int] = {}
         self._video = [number_of.setdefault(video, len(number_of)) for video in video_ids]
         self._rows: list[list[int]] = [[] for _ in number_of]
         for row, video in enumerate(self._video):
             self._rows[video].append(row)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Number of batches, the last of which may be smaller."""
-        return -(-len(self._video) // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Batches of rows."""
-        rng = np.random.default_rng((self.seed, self.epoch))
+    def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
         waiting = rng.permutation(len(self._rows)).tolist()
         pools: list[list[int]] = [[] for _ in range(NUM_POOLS)]
         while waiting or any(pools):
@@ -80,9 +112,7 @@ class VideoGroupedBatches(Sampler[list[int]]):
                 pools = []
             pool = [pool[place] for place in rng.permutation(len(pool)).tolist()]
             self._mix(pool)
-            batch = pool[: self.batch_size]
-            number, of = self.share
-            yield batch[number::of] or batch[:1]
+            yield pool[: self.batch_size]
             pools.append(pool[self.batch_size :])
 
     def _fill(self, pool: list[int], waiting: list[int]) -> int:
@@ -108,7 +138,7 @@ def make_loader(
     questions: QuestionSet,
     batch_size: int,
     *,
-    shuffle: bool,
+    order: Order,
     seed: int = 0,
     share: tuple[int, int] = (0, 1),
     workers: int = 0,
@@ -119,10 +149,11 @@ def make_loader(
     Args:
         questions: what is asked.
         batch_size: questions of a batch; the last one may have fewer.
-        shuffle: in the order of `VideoGroupedBatches` (``loader.batch_sampler``, whose
-            ``set_epoch`` is called before every epoch); else in the order of ``questions``.
-        seed: of the order.
-        share: with ``shuffle``, what one of several processes gets; see `VideoGroupedBatches`.
+        order: ``given``: that of ``questions``; else that of `ShuffledBatches` or
+            `VideoGroupedBatches` (``loader.batch_sampler``, whose ``set_epoch`` is called before
+            every epoch).
+        seed: of a random order.
+        share: of a random order, what one of several processes gets; see `RandomBatches`.
         workers: processes that read; 0 reads in this one.
         device: where batches go from here. For a GPU they come in page-locked memory. Workers are
             not forked for a GPU or a store in a bucket, whose connections do not outlive a fork.
@@ -132,8 +163,10 @@ def make_loader(
         EnvironmentFailure: while iterating; workers cannot be started, or one died.
     """
     sampler: Sampler[list[int]]
-    if shuffle:
+    if order == "grouped":
         sampler = VideoGroupedBatches(questions.video_ids, batch_size, seed, share)
+    elif order == "shuffled":
+        sampler = ShuffledBatches(len(questions), batch_size, seed, share)
     else:
         sampler = BatchSampler(SequentialSampler(questions), batch_size, drop_last=False)
     cuda = torch.device(device).type == "cuda"

@@ -235,6 +235,25 @@ class VideoFeatures:
             if sum(counts) * row.nbytes <= budget:
                 self._loaded[field] = self._load(field, videos, counts, row)
 
+    def fits(self, video_ids: Iterable[str]) -> bool:
+        """Whether `preload` would load all arrays of these videos, by the memory that is free now.
+
+        Raises:
+            UnknownName: the store has no such video.
+        """
+        videos = dict.fromkeys(video_ids)
+        count = sum(len(range(self.store.length(video))[self._rows]) for video in videos)
+        free = free_memory()
+        for name in sorted(self.names.values(), key=self._row_bytes):
+            size = count * self._row_bytes(name)
+            if size > (PRELOAD_SHARE * free if self._budget is None else self._budget):
+                return False
+            free -= size
+        return True
+
+    def _row_bytes(self, name: str) -> int:
+        return int(self.store.zero_rows(name, 1).nbytes)
+
     def _load(
         self, field: str, videos: Sequence[str], counts: Sequence[int], row: Tensor
     ) -> _Loaded:

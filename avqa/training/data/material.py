@@ -61,6 +61,32 @@ class Material:
         ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
+    def every_video(self) -> list[str]:
+        """The store's ids of all videos that are asked about."""
+        everything = (q for split in SPLITS for q in self.questions.of(split))
+        return list(dict.fromkeys(self.videos(everything)))
+
+    def features(self, settings: TrainSettings, fields: Iterable[str]) -> VideoFeatures:
+        """A reader of those of these fields of `HeadInput` that are of videos; reads nothing yet.
+
+        Raises:
+            ConfigError: an encoder has no features for a field.
+        """
+        return VideoFeatures(
+            self.store,
+            feature_names(fields, settings.visual, settings.audio),
+            stride_seconds=settings.stride_seconds,
+            max_seconds=settings.max_seconds,
+            zeros=settings.missing == "zeros",
+        )
+
+    def decided(self, settings: TrainSettings, fields: Iterable[str]) -> TrainSettings:
+        """The settings, with ``batches=auto`` decided by what heads that read ``fields`` need."""
+        if settings.batches != "auto":
+            return settings
+        fits = self.features(settings, fields).fits(self.every_video())
+        return dataclasses.replace(settings, batches="shuffled" if fits else "grouped")
+
     def videos(self, questions: Iterable[Question]) -> list[str]:
         """The store's id of every question's video."""
         return [self.video_ids[question.video_id] for question in questions]

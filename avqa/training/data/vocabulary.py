@@ -184,6 +184,27 @@ def _unknown_words(questions: SplitQuestions, vocabulary: Vocabulary) -> list[st
     return notes
 
 
+def token_notes(questions: SplitQuestions, fields: Iterable[str]) -> list[str]:
+    """Which words of labels are nowhere to be had.
+
+    Args:
+        questions: in use.
+        fields: of `HeadInput`, those that any head of the run reads.
+    """
+    notes = []
+    for field, what, has in (
+        ("type_tokens", "a type", lambda q: q.modality or q.kind),
+        ("keyword_tokens", "slot values, its keywords", lambda q: q.slots),
+    ):
+        without = [split for split in SPLITS if not any(map(has, questions.of(split)))]
+        if field in fields and without:
+            notes.append(
+                f"{field}: no question of {', '.join(without)} has {what}: heads that read them are"
+                " given padding there"
+            )
+    return notes
+
+
 def most(found: Counter[str]) -> str:
     """The most frequent few, quoted."""
     more = ", …" if len(found) > MOST_SHOWN else ""

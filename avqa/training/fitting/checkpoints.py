@@ -45,8 +45,9 @@ def identity(
 ) -> dict[str, str]:
     """Everything that the weights of an epoch follow from, as name → value in words."""
     chosen = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
-    for name in LATER:  # checkpoints of before have no such setting
-        if chosen[name] == getattr(TrainSettings, name):
+    chosen["batches"] = settings.order  # nobody goes on by what was not decided
+    for name, before in LATER.items():  # checkpoints of before have no such setting
+        if chosen[name] == before:
             del chosen[name]
     facts = {"head": head.name, "seed": seed}
     facts |= chosen | asdict(head.options)
@@ -169,7 +170,8 @@ class Checkpoints:
     def _check_identity(self, path: Path, ours: Mapping[str, Any]) -> None:
         found = ours.get("identity", {})
         for name in dict.fromkeys((*self._identity, *found)):
-            was, now = found.get(name, "none"), self._identity.get(name, "none")
+            absent = str(LATER.get(name, "none"))
+            was, now = found.get(name, absent), self._identity.get(name, absent)
             if was != now:
                 raise RunDamaged(
                     f"checkpoint {path} was made with {name}={was}; expected {name}={now};"

@@ -238,7 +238,7 @@ def infer(
     head.to(where).eval()
     try:
         for batch in make_loader(
-            questions, batch_size, shuffle=False, workers=workers, device=where
+            questions, batch_size, order="given", workers=workers, device=where
         ):
             batch = batch.to(where)
             with torch.no_grad():

@@ -73,8 +73,8 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
         device=task.device,
     )
     share = (rank, task.devices)
-    batches = TimedBatches(load(task.train, shuffle=True, seed=task.seed, share=share))
-    val = load(task.val, shuffle=False)
+    batches = TimedBatches(load(task.train, order=settings.order, seed=task.seed, share=share))
+    val = load(task.val, order="given")
     head.to(fabric.device).train()
     adam = Adam(head.parameters(), lr=settings.learning_rate)
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from avqa.telling import Bar, Shown
 from avqa.training.data.batch import Batch
-from avqa.training.data.batches import VideoGroupedBatches
+from avqa.training.data.batches import RandomBatches
 from avqa.training.fitting.history import Row, best_epoch
 from avqa.units import clock
 
@@ -48,7 +48,7 @@ class TimedBatches:
         """The batches of an epoch, in its own order."""
         self.waited = 0.0
         start = time.perf_counter()
-        if isinstance(self._loader.batch_sampler, VideoGroupedBatches):
+        if isinstance(self._loader.batch_sampler, RandomBatches):
             self._loader.batch_sampler.set_epoch(epoch)
         batches = iter(self._loader)
         while (batch := next(batches, None)) is not None:

@@ -78,6 +78,11 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
         yield "no floors: there are no training questions"
     yield _features(facts)
     yield _training(facts)
+    if facts.main.config.settings.batches == "grouped":
+        yield (
+            "batches: questions about one video stay close, so that it is read once"
+            " (batches=grouped); the papers shuffle"
+        )
     yield from _cost(facts)
     if any(row.kind == "published" for row in rows):
         yield of_published(facts.scope)

@@ -77,6 +77,7 @@ def settings(**changes):
         "gamma": 0.5,
         "stride_seconds": 1,
         "visual": "resnet18",
+        "batches": "grouped",
         "device": "cpu",
     }
     return TrainSettings(**{**values, **changes})

@@ -18,7 +18,7 @@ from avqa.pipelines.train.members import take_member
 from avqa.store.lock import Holder, read_holder
 from avqa.store.places.files import store_path, write_json
 from avqa.training.run import read_about
-from avqa.training.settings import LATER, TrainSettings
+from avqa.training.settings import LATER
 
 
 def about(**settings):
@@ -28,13 +28,12 @@ def about(**settings):
 
 
 def test_a_run_of_before_other_encoders_of_sound_goes_on():
-    default = {name: getattr(TrainSettings, name) for name in LATER}
-    before, now = about(epochs=1), about(epochs=1, **default)
+    before, now = about(epochs=1), about(epochs=1, **LATER)
     assert continued(Path("run"), before, now) == now
     del before["members"]  # nor did they tell these
     assert continued(Path("run"), before, now) == now
     with pytest.raises(ConfigError, match=r"audio \(run: vggish, now: other\); expected what"):
-        continued(Path("run"), before, about(epochs=1, **default | {"audio": "other"}))
+        continued(Path("run"), before, about(epochs=1, **LATER | {"audio": "other"}))
 
 
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
@@ -116,12 +115,24 @@ def test_other_refusals_of_flock_are_no_lack_of_it(tmp_path, monkeypatch):
         pass
 
 
+def test_a_setting_that_is_left_open_is_the_runs(tmp_path):
+    old, new = about(epochs=1), about(epochs=1, **LATER | {"batches": "shuffled"})
+    assert folder.begin(tmp_path / "a", new, left_open=["batches"]) == new
+    folder.begin(tmp_path / "old", old)
+    (tmp_path / "old/default/seed-0/checkpoints").mkdir(parents=True)
+    (tmp_path / "old/default/seed-0/config.json").touch()
+    (tmp_path / "old/default/seed-0/checkpoints/last.ckpt").touch()
+    found = folder.begin(tmp_path / "old", new, resume=True, left_open=["batches"])
+    assert found["settings"]["batches"] == "grouped"  # as runs of before were
+    with pytest.raises(ConfigError, match=r"batches \(run: grouped, now: shuffled\); expected"):
+        folder.begin(tmp_path / "old", new, resume=True)
+
+
 MEMBERS = ["default/seed-0", "default/seed-1", "question_only/seed-0", "question_only/seed-1"]
 
 
 def asked(**changes):
-    default = {name: getattr(TrainSettings, name) for name in LATER}
-    settings = default | changes.pop("settings", {})
+    settings = LATER | changes.pop("settings", {})
     return about(**settings) | {"members": MEMBERS} | changes
 
 

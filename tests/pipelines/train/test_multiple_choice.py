@@ -1,41 +1,16 @@
 """A data set of which every question has its own answers to choose from."""
 
-import numpy as np
 import pytest
 from helpers.questions import question_files
 from helpers.runs import run_folders
-from helpers.store import written
+from helpers.store import clip_texts
 
 from avqa.errors import FeatureMissing
 from avqa.pipelines.train.train import TrainOptions, train_head
-from avqa.store.commit import Store
-from avqa.store.format.schema import FeatureSpec
-from avqa.store.lock import Lock
-from avqa.store.text_writer import Texts
 from avqa.training.run import Member
 from avqa.training.scoring import read_predictions
 
 VIDEOS = {f"{n:08d}": 2 + n % 3 for n in range(1, 9)}
-TEXT_SPECS = tuple(
-    FeatureSpec(f"clip_vit_b32/{spec.name.partition('/')[2]}", spec.shape, spec.dims, False)
-    for spec in written.TEXT_SPECS
-)
-
-
-def add_texts(path, texts):
-    recipes = {spec.name: {"weights": {"w": {"source": "random:1"}}} for spec in TEXT_SPECS}
-    with Lock.acquire(path, "texts") as lock:
-        store = Store.open(path, lock)
-        store.start_run({})
-        made = Texts.open(path, TEXT_SPECS, recipes, lock=lock)
-        made.add(written.new(texts))
-        for rows, contents in made.work():
-            values = {
-                spec.name: np.stack([written.value(spec, content) for content in contents])
-                for spec in TEXT_SPECS
-            }
-            made.write(rows, values)
-        store.finish_run({})
 
 
 def test_multiple_choice_is_trained_on_options_and_tested_on_val(tmp_path):
@@ -57,7 +32,7 @@ def test_multiple_choice_is_trained_on_options_and_tested_on_val(tmp_path):
     )
     with pytest.raises(FeatureMissing, match="avqa questions --dataset"):
         train_head(asked)
-    add_texts(store, ["What makes the sound in the video", "dog", "Cat", "3"])
+    clip_texts.add_texts(store, ["What makes the sound in the video", "dog", "Cat", "3"])
     assert not (tmp_path / "out").exists()
     lines = []
     train_head(asked, lines.append)

@@ -1,6 +1,7 @@
 """Training runs on a tiny store: what the folder holds, resuming, and what is refused."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -16,7 +17,7 @@ from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatc
 from avqa.pipelines.train import folder, train
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.format.schema import FeatureSpec
-from avqa.training.data import building
+from avqa.training.data import building, features
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
 from avqa.training.fitting.fit import infer
@@ -133,7 +134,7 @@ def test_the_saved_head_gives_the_saved_predictions_and_counts(run, data):
     head = member.load_head()
     questions = read_splits("music-avqa", data / "annotations").test
     ids = [question.video_id for question in questions]
-    reader = train.VideoFeatures(
+    reader = features.VideoFeatures(
         train.FeatureStore(data / "store"),
         {k: v["name"] for k, v in member.config.features.items()},
     )
@@ -310,6 +311,36 @@ def test_a_changed_setting_is_refused_by_name(run, data, tmp_path):
     # Where it is computed is no setting of the run.
     other_place = {**TINY, "workers": "1", "device": "auto"}
     train_head(options(data, out, assignments=other_place, resume=True))
+
+
+NOTE = (
+    "batches: questions about one video stay close, so that it is read once (batches=grouped);"
+    " the papers shuffle"
+)
+
+
+def orders(out):
+    return {member.config.settings.batches for member in Run.load(out).members}
+
+
+def test_the_order_of_batches_is_decided_once_a_run(run, data, tmp_path, monkeypatch):
+    assert orders(run[0]) == {"shuffled"}
+    assert run[1].notes.count(NOTE) == 0
+    out, lines = tmp_path / "out", []
+    asked = options(data, out, head="late_fusion", assignments={**TINY, "epochs": "1"})
+    monkeypatch.setattr(features, "free_memory", lambda: 0)
+    table = train_head(asked, lines.append)
+    assert orders(out) == {"grouped"}
+    assert json.loads((out / "run.json").read_text("utf-8"))["settings"]["batches"] == "grouped"
+    assert table.notes.count(NOTE) == 1
+    assert lines.count(f"{NOTE}, as --set batches=shuffled does") == 1
+    monkeypatch.undo()  # another machine goes on
+    train_head(dataclasses.replace(asked, seeds=2, resume=True))
+    assert orders(out) == {"grouped"}
+    assert len(Run.load(out).members) == 4
+    chosen = {**asked.assignments, "batches": "shuffled"}
+    with pytest.raises(ConfigError, match=r"batches \(run: grouped, now: shuffled\); expected"):
+        train_head(dataclasses.replace(asked, assignments=chosen, resume=True))
 
 
 def test_features_of_another_recipe_are_refused(run, data, tmp_path):

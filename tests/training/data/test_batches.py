@@ -15,9 +15,10 @@ from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import FeatureMissing
 from avqa.store.format.chunks import chunk_path
 from avqa.store.places.files import store_path
-from avqa.training.data.batches import VideoGroupedBatches, make_loader
+from avqa.training.data.batches import ShuffledBatches, VideoGroupedBatches, make_loader
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.progress import TimedBatches
 
 
 def videos_of(counts):
@@ -29,11 +30,20 @@ def videos_of(counts):
 COUNTS = st.lists(st.integers(1, 9), max_size=60)
 
 
+def shuffled(ids, *more, **named):
+    return ShuffledBatches(len(ids), *more, **named)
+
+
+ORDERS = {"shuffled": shuffled, "grouped": VideoGroupedBatches}
+either = pytest.mark.parametrize("make", ORDERS.values(), ids=ORDERS)
+
+
+@either
 @settings(max_examples=150, deadline=None)
-@given(COUNTS, st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))
-def test_every_question_comes_once(counts, size, seed, epoch):
+@given(counts=COUNTS, size=st.integers(1, 40), seed=st.integers(0, 3), epoch=st.integers(0, 3))
+def test_every_question_comes_once(make, counts, size, seed, epoch):
     ids = videos_of(counts)
-    batches = VideoGroupedBatches(ids, size, seed)
+    batches = make(ids, size, seed)
     batches.set_epoch(epoch)
     found = list(batches)
     assert sorted(row for batch in found for row in batch) == list(range(len(ids)))
@@ -45,6 +55,16 @@ def test_every_question_comes_once(counts, size, seed, epoch):
 @given(COUNTS, st.integers(2, 40), st.integers(0, 3))
 def test_a_batch_asks_about_two_videos_while_there_are_two(counts, size, seed):
     check_two_videos(videos_of(counts), size, seed)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_epoch_has_an_order_of_its_own(store, order):
+    batches = TimedBatches(make_loader(question_set(store, VIDEOS), 4, order=order, seed=3))
+    epochs = [[b.rows.tolist() for b in batches.of_epoch(epoch)] for epoch in (0, 1, 0)]
+    assert epochs[0] == epochs[2] != epochs[1]
+    again = ORDERS[order](VIDEOS, 4, 3)
+    again.set_epoch(1)
+    assert epochs[1] == list(again)
 
 
 def check_two_videos(ids, size, seed):
@@ -60,18 +80,19 @@ def test_both_pools_ask_about_two_videos_to_the_end():
         check_two_videos(videos_of([9] * 40), 2, seed)
 
 
-def test_the_order_follows_from_seed_and_epoch():
+@either
+def test_the_order_follows_from_seed_and_epoch(make):
     ids = videos_of([3] * 50)
 
     def order(seed, epoch):
-        batches = VideoGroupedBatches(ids, 8, seed)
+        batches = make(ids, 8, seed)
         batches.set_epoch(epoch)
         return list(batches)
 
     orders = {(seed, epoch): order(seed, epoch) for seed in range(2) for epoch in range(3)}
     assert all(order(*key) == found for key, found in orders.items())
     assert len({str(found) for found in orders.values()}) == 6
-    later = VideoGroupedBatches(ids, 8, 1)
+    later = make(ids, 8, 1)
     list(later)
     later.set_epoch(2)
     assert list(later) == orders[1, 2]  # whatever was iterated before
@@ -85,13 +106,15 @@ def test_the_order_does_not_change_between_versions():
         [11, 7, 5, 6, 0],
         [1, 3],
     ]
+    assert list(ShuffledBatches(12, 5, 1)) == [[8, 11, 4, 7, 5], [0, 1, 9, 2, 10], [6, 3]]
 
 
-def test_processes_divide_every_batch():
+@either
+def test_processes_divide_every_batch(make):
     """Ten questions in batches of four: two each, and of the last two one for two of three."""
     ids = [f"v{number // 2}" for number in range(10)]
-    whole = list(VideoGroupedBatches(ids, 4, 1))
-    shares = [list(VideoGroupedBatches(ids, 4, 1, share=(n, 3))) for n in range(3)]
+    whole = list(make(ids, 4, 1))
+    shares = [list(make(ids, 4, 1, share=(n, 3))) for n in range(3)]
     for batch, *parts in zip(whole[:2], *shares, strict=False):
         assert sorted(sum(parts, [])) == sorted(batch)
         assert [len(part) for part in parts] == [2, 1, 1]
@@ -120,7 +143,9 @@ def test_a_worker_reads_a_video_about_once(size, workers):
 def test_batches_mix_videos(size):
     ids = videos_of([4] * 300)
     found = list(VideoGroupedBatches(ids, size))
-    # A plain shuffle has 15.6 and 57 videos in a batch; whole videos would give 4 and 16.
+    plain = [len({ids[row] for row in batch}) for batch in ShuffledBatches(len(ids), size)]
+    assert np.mean(plain) == pytest.approx({16: 15.6, 64: 57}[size], abs=1)
+    # Whole videos would give 4 and 16.
     # A batch of 64 takes most of a pool's 64 questions.
     assert np.mean([len({ids[row] for row in batch}) for batch in found]) >= {16: 9, 64: 15.5}[size]
 
@@ -141,14 +166,14 @@ def rows_of(loader):
 def test_without_shuffling_questions_keep_their_order(store):
     questions = question_set(store, VIDEOS)
     for workers in (0, 2):
-        loader = make_loader(questions, 4, shuffle=False, workers=workers)
+        loader = make_loader(questions, 4, order="given", workers=workers)
         assert isinstance(loader, DataLoader)
         assert len(loader) == 3
         assert rows_of(loader) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_shuffled_batches_follow_the_sampler(store):
-    loader = make_loader(question_set(store, VIDEOS), 4, shuffle=True, seed=3)
+    loader = make_loader(question_set(store, VIDEOS), 4, order="grouped", seed=3)
     sampler = VideoGroupedBatches(VIDEOS, 4, 3)
     for epoch in range(2):
         sampler.set_epoch(epoch)
@@ -179,14 +204,14 @@ def check(batch, stride=1):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_has_the_rows_of_its_videos(store, budget, workers):
     questions = question_set(store, VIDEOS, budget)
-    for batch in make_loader(questions, 4, shuffle=True, workers=workers):
+    for batch in make_loader(questions, 4, order="grouped", workers=workers):
         check(batch)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_share_what_is_loaded_and_read_the_rest(store, method):
     questions = question_set(store, VIDEOS, 500)
-    loader = make_loader(questions, 4, shuffle=False, workers=1)
+    loader = make_loader(questions, 4, order="given", workers=1)
     loader.multiprocessing_context = method
     before = store.reads.clone()
     first = list(loader)
@@ -204,7 +229,7 @@ def test_two_workers_read_every_video_once(tmp_path):
     store = store_of(tmp_path / "store", lengths)
     questions = question_set(store, [*lengths] * 4, 0)
     before = store.reads.clone()
-    assert len(rows_of(make_loader(questions, 16, shuffle=True, workers=2))) == 10
+    assert len(rows_of(make_loader(questions, 16, order="grouped", workers=2))) == 10
     reads = store.reads - before
     assert reads.min() == 2  # audio and patches
     assert reads.sum() <= 1.2 * 2 * 40
@@ -216,7 +241,7 @@ def test_a_feature_that_is_gone_is_one_line(tmp_path, workers):
     questions = question_set(store, ["a", "b"], 0)
     chunk_path(store.path / "features.zarr", "clip/patch", 1, 0, 2).unlink()
     with pytest.raises(FeatureMissing) as caught:
-        list(make_loader(questions, 1, shuffle=False, workers=workers))
+        list(make_loader(questions, 1, order="given", workers=workers))
     assert str(caught.value) == (
         "video 'b': clip/patch has status ok but an object of it is gone; expected all; run"
         " `avqa verify --repair`, then `avqa extract`"
@@ -225,7 +250,7 @@ def test_a_feature_that_is_gone_is_one_line(tmp_path, workers):
 
 def test_a_worker_reads_from_a_bucket_that_its_parent_read(s3):
     store = store_of(store_path(f"s3://{s3_server.BUCKET}/batches"), LENGTHS)
-    for batch in make_loader(question_set(store, VIDEOS, 0), 5, shuffle=False, workers=1):
+    for batch in make_loader(question_set(store, VIDEOS, 0), 5, order="given", workers=1):
         check(batch)
 
 
@@ -245,7 +270,7 @@ def test_a_batch_moves_as_a_whole(store):
 def test_batches_for_a_gpu_are_page_locked(store):
     questions = question_set(store, VIDEOS)
     for workers in (0, 2):
-        for batch in make_loader(questions, 4, shuffle=True, workers=workers, device="cuda"):
+        for batch in make_loader(questions, 4, order="grouped", workers=workers, device="cuda"):
             assert batch.videos["patch"].is_pinned()
             there = batch.to("cuda").inputs
             for name in ("valid", "audio", "patch", "tokens", "video"):
@@ -274,7 +299,7 @@ def test_every_head_learns_from_a_batch(store, name):
     questions = QuestionSet(
         asked, VIDEOS, features, Texts(), head, instrument_labels(asked), training=True
     )
-    for batch in make_loader(questions, 5, shuffle=True):
+    for batch in make_loader(questions, 5, order="grouped"):
         loss = heads.total_loss(head, head(batch.inputs), batch.answers)
         assert bool(loss.isfinite())
         loss.backward()

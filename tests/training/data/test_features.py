@@ -195,6 +195,28 @@ def test_small_arrays_are_loaded_first(store, monkeypatch):
     assert [field for field, values in rows.items() if values.is_shared()] == ["audio"]
 
 
+def test_what_fits_is_what_would_be_loaded(store, monkeypatch):
+    """By a quarter of the memory that is left after every array, or by a budget for each."""
+    rows = sum(-(-length // 2) for length in LENGTHS.values())
+    sizes = sorted(rows * store.zero_rows(name, 1).nbytes for name in NAMES.values())
+    enough = 4 * sizes[-1] + sum(sizes[:-1])
+    answers = []
+    for free, budget in [(f, None) for f in (enough - 1, enough)] + [
+        (0, b) for b in (sizes[-1] - 1, sizes[-1])
+    ]:
+        reader = VideoFeatures(store, NAMES, stride_seconds=2, budget_bytes=budget)
+
+        def left(reader=reader, free=free):
+            return free - sum(each.rows.nbytes for each in reader._loaded.values())
+
+        monkeypatch.setattr(features, "free_memory", left)
+        answers.append(reader.fits([*LENGTHS, "a"]))
+        reader.preload(LENGTHS)
+        assert answers[-1] == (reader._loaded.keys() == NAMES.keys())
+    assert answers == [False, True, False, True]
+    assert VideoFeatures(store, {}).fits(LENGTHS)
+
+
 def test_what_is_loaded_is_shared(store):
     assert all(rows.is_shared() for rows in loaded(store, EVERYTHING).read("a").values())
     assert not any(rows.is_shared() for rows in loaded(store, 0).read("a").values())

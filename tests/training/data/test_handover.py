@@ -78,7 +78,7 @@ def test_a_worker_that_is_killed_is_one_line():
     features = Features(build().FEATURES)
     features.at[2] = lambda rows: os.kill(os.getpid(), signal.SIGKILL)
     with pytest.raises(EnvironmentFailure) as caught:
-        list(make_loader(asked(features), 2, shuffle=False, workers=1))
+        list(make_loader(asked(features), 2, order="given", workers=1))
     assert str(caught.value) == (
         "a process that prepares batches was ended by the signal 'Killed'; expected it to live as"
         " long as the training; most often memory ran out: look at the system's log, use --set"
@@ -89,4 +89,4 @@ def test_a_worker_that_is_killed_is_one_line():
 def test_workers_that_cannot_start_are_one_line(monkeypatch):
     monkeypatch.setattr(os, "fork", refuse)
     with pytest.raises(EnvironmentFailure, match=r"too long; expected .* use --set workers=0, or"):
-        list(make_loader(asked(), 2, shuffle=False, workers=1))
+        list(make_loader(asked(), 2, order="given", workers=1))

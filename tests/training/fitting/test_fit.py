@@ -73,7 +73,7 @@ def by_hand(head):
 
     train, _ = sets(head)
     adam = torch.optim.Adam(head.parameters(), lr=0.1)
-    loader = make_loader(train, 8, shuffle=True, seed=1)
+    loader = make_loader(train, 8, order="grouped", seed=1)
     epochs = []
     for epoch in range(3):
         adam.param_groups[0]["lr"] = 0.1 * 0.5 ** (epoch // 2)
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_epoch_before(tmp_path):
     begin, _, rest = text.partition("questions ")
     ids, _, end = rest.partition("; ")
     assert begin == "tiny: loss=nan in epoch=2, step=1, "
-    order = make_loader(sets(head)[0], 36, shuffle=True, seed=1).batch_sampler
+    order = make_loader(sets(head)[0], 36, order="grouped", seed=1).batch_sampler
     order.set_epoch(1)
     first = [str(100 + row) for row in next(iter(order))[:3]]
     assert ids == ", ".join([*first, "…"])

@@ -249,6 +249,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path, state):
         (None, {"seed": 2}, "seed=1; expected seed=2"),
         (None, {"learning_rate": 0.5}, "learning_rate=0.1; expected learning_rate=0.5"),
         (None, {"epochs": 2}, "epochs=1; expected epochs=2"),
+        (None, {"batches": "shuffled"}, "batches=grouped; expected batches=shuffled"),
     ],
 )
 def test_another_fits_checkpoint_is_refused(one_epoch, head, changes, message):
@@ -276,8 +277,11 @@ def test_other_questions_make_another_fit_but_another_machine_does_not():
 
 
 def test_checkpoints_of_before_other_encoders_of_sound_are_of_the_same_fit():
-    assert "audio" not in facts()
+    assert not {"audio", "batches"} & facts().keys()
     assert facts(audio="resnet18")["audio"] == "resnet18"
+    assert facts(batches="shuffled")["batches"] == "shuffled"
+    with pytest.raises(ValueError, match="batches='auto'; expected shuffled or grouped"):
+        facts(batches="auto")
 
 
 def test_weights_of_other_shapes_are_refused(tmp_path, one_epoch):
