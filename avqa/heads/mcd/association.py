@@ -17,6 +17,9 @@ class PlainAttention(nn.Module):
 
         Eq. 1   out = softmax(Q W_Q (K W_K)ᵀ / √D) V W_V,  V = K
 
+    Computed as softmax((Q W_Q W_Kᵀ) Kᵀ / √D) V, then W_V: layers see the M queries, never the N
+    keys. The same work where a set attends to itself, a fraction of it for one query.
+
     Shapes:
         query [B, M, D], keys [B, N, D], mask [B, N] → out [B, M, D], weights [B, M, N]
     """
@@ -30,13 +33,14 @@ class PlainAttention(nn.Module):
 
     def weights(self, query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
         """The attention weights alone, before dropout."""
-        scores = self.query(query) @ self.key(keys).mT / math.sqrt(query.shape[-1])
+        asked = self.query(query) @ self.key.weight  # [B, M, D]
+        scores = asked @ keys.mT / math.sqrt(query.shape[-1])
         return masked_softmax(scores, None if mask is None else mask.unsqueeze(-2))
 
     def forward(self, query: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Attend from every query to the keys."""
         weights = self.weights(query, keys, mask)
-        return self.dropout(weights) @ self.value(keys), weights  # Eq. 1, [B, M, D]
+        return self.value(self.dropout(weights) @ keys), weights  # Eq. 1, [B, M, D]
 
 
 class ChannelAttention(nn.Module):

@@ -15,6 +15,7 @@ from avqa.heads._parts.grounding import (
     draw_negatives,
     match_loss,
     picture_layer,
+    products,
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
@@ -140,8 +141,7 @@ class Head(BaseHead):
             s = (unit.cosine(a) / self.paper.ground_temp).softmax(-1)  # 4, [B, T, P]
             g = unit.average(s)  # 4, [B, T, D]
         else:
-            products = (maps @ a.unsqueeze(-1)).squeeze(-1)
-            s = (products / self.paper.ground_temp).softmax(-1)  # 4 as printed, [B, T, P]
+            s = (products(maps, a) / self.paper.ground_temp).softmax(-1)  # 4 as printed, [B, T, P]
             g = (s.unsqueeze(-2) @ maps).squeeze(-2)
         return self.visual(torch.cat([v, g], -1).tanh()), s  # 4, [B, T, D]
 
