@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from avqa.heads._parts.blocks import (
     AnswerLayer,
@@ -29,6 +28,7 @@ from avqa.heads._parts.grounding import (
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.lstm import run_lstm
 from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
 from avqa.heads.avst import StreamFusion, grounding_problems
 
@@ -312,7 +312,8 @@ class JointGrounding(nn.Module):
         self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Join the streams ``a`` and ``v`` under the question ``q``."""
-        pair = [both_ways(self.audio, a, valid), both_ways(self.visual, v, valid)]
+        # Over valid seconds only, so that neither way starts in padding.
+        pair = [run_lstm(self.audio, a, valid).out, run_lstm(self.visual, v, valid).out]
         names = ["audio", "visual"]
         if self.frames_first:
             pair, names = pair[::-1], names[::-1]
@@ -326,32 +327,20 @@ class JointGrounding(nn.Module):
         return r, dict(zip(names, parts, strict=True))
 
 
-def both_ways(lstm: nn.LSTM, x: Tensor, valid: Tensor) -> Tensor:
-    """Run a bidirectional LSTM over the valid seconds only, so that neither way starts in padding.
-
-    Shapes:
-        x [B, T, D], valid [B, T] → [B, T, D], 0 at padded seconds
-    """
-    sample = torch.arange(len(x), device=x.device).unsqueeze(1)
-    order = (~valid).long().argsort(dim=1, stable=True)  # valid seconds first
-    packed = pack_padded_sequence(
-        x[sample, order], valid.sum(1).cpu(), batch_first=True, enforce_sorted=False
-    )
-    out, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=x.shape[1])
-    return out[sample, order.argsort(1)]
-
-
 def synchrony_loss(audio: Tensor, visual: Tensor, eps: float = 1e-8) -> Tensor:
     """Jensen–Shannon divergence of two attentions over time, natural logarithm (CSL).
 
         Eq. 10–12   p = w_a / Σ w_a,  q = w_v / Σ w_v,  m = (p + q) / 2
                     JS = ½ Σ_t p log((p + ε)/(m + ε)) + ½ Σ_t q log((q + ε)/(m + ε))
 
-    Parts of one softmax do not sum to 1, hence the division; masked seconds are 0 in both.
+    Parts of one softmax do not sum to 1, hence the division; masked seconds are 0 in both. In
+    float32 at least: ε is nothing beside half-precision numbers.
 
     Shapes:
         audio [B, T], visual [B, T] → scalar, mean over the batch
     """
+    dtype = torch.promote_types(audio.dtype, torch.float32)
+    audio, visual = audio.to(dtype), visual.to(dtype)
     p = audio / audio.sum(-1, keepdim=True).clamp(min=eps)
     q = visual / visual.sum(-1, keepdim=True).clamp(min=eps)
     middle = ((p + q) / 2 + eps).log()
@@ -413,7 +402,7 @@ class Head(BaseHead):
         and ``temporal_attn_visual`` [B, T], together 1 for a single stream; ``word_weights``
         [B, N] and ``target_index`` [B]; as far as the options leave them; 0 at padded seconds.
         """
-        self.check(inputs)
+        inputs = self.check(inputs)
         assert inputs.patch is not None  # check
         question = self.question(inputs)
         q, a = question.sentence, self.audio(inputs.audio)
@@ -459,10 +448,10 @@ class Head(BaseHead):
         maps = self.picture(patch)
         unit = UnitMap.of(maps)
         temperature = self.options.ground_temp
-        heard, asked = unit.cosine(a) / temperature, None
+        heard, asked = unit.score(a) / temperature, None
         joint = s_a = heard.softmax(-1)  # [B, T, P]
         if target is not None:
-            wanted = unit.cosine(target.vector.unsqueeze(1)) / temperature
+            wanted = unit.score(target.vector.unsqueeze(1)) / temperature
             asked = wanted.softmax(-1)
             joint = combine(heard, wanted, self.options.combine, self.options.threshold)
         if self.options.ground_on == "norm":
@@ -478,10 +467,10 @@ class Head(BaseHead):
         others = draw_negatives(inputs)
         if others is None:
             return {}
-        apart = self._look(others, a, target).visual
+        apart = self._look(others.patch, a, target).visual
         own = self.match(torch.cat([a, v], -1))
         other = self.match(torch.cat([a, apart], -1))
-        return {"match": match_loss(own, other, inputs.valid)}
+        return {"match": match_loss(own, other, others.valid)}
 
 
 def _shown(

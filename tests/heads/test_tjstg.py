@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa import heads
-from avqa.heads.tjstg import both_ways, combine, synchrony_loss
+from avqa.heads._parts.lstm import run_lstm
+from avqa.heads.tjstg import combine, synchrony_loss
 
 SMALL = {"width": 8, "audio_width": 6, "visual_width": 8, "text_width": 5}
 SMALL |= {"vocabulary": 11, "num_answers": 7, "dropout": 0.0, "joint_dropout": 0.0}
@@ -246,7 +247,7 @@ def test_neither_way_starts_in_padding_and_gaps_are_skipped():
     lstm = torch.nn.LSTM(4, 2, batch_first=True, bidirectional=True).double()
     x = torch.randn(3, 5, 4, dtype=torch.float64)
     valid = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0], [0, 0, 0, 0, 1]]).bool()
-    out = both_ways(lstm, x, valid)
+    out = run_lstm(lstm, x, valid).out
     for b in range(3):
         torch.testing.assert_close(out[b][valid[b]], lstm(x[b][valid[b]][None])[0][0])
         assert (out[b][~valid[b]] == 0).all()

@@ -99,7 +99,7 @@ def spatial_loss(
     Shapes:
         query [B, T or 1, D], patches [B, T, P, D], valid [B, T], others [B, T or 1] → scalar
     """
-    p = (patches.cosine(query) / temperature).softmax(-1)  # [B, T, P]
+    p = (patches.score(query) / temperature).softmax(-1)  # [B, T, P]
     scores = p / tau
     top = scores.detach().amax(-1)
     terms = (scores - top.unsqueeze(-1)).exp()

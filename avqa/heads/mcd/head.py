@@ -136,7 +136,7 @@ class Head(BaseHead):
         words = ("words", "eot") if options.question == "clip" and attends_to_words(options) else ()
         return (*usual, *words, *text_groups(options))
 
-    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> None:
+    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> HeadInput:
         """Refuse a batch this head cannot read; see `avqa.heads.Head.check`."""
         for name in text_groups(self.options):
             if getattr(inputs, name) is None:
@@ -144,11 +144,11 @@ class Head(BaseHead):
                     f"{name} is missing; expected [B, N] word numbers with text_objects=true;"
                     " give them (0 alone where a question has none) or set text_objects=false"
                 )
-        super().check(inputs, needs)
+        return super().check(inputs, needs)
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch; see `Head`."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         if self.plain is not None:
             e = self.dropout(self.plain(inputs)).tanh()
             return HeadOutput(self.answer(e, inputs))

@@ -114,7 +114,7 @@ class Head(BaseHead):
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """See `Head`."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         assert inputs.audio is not None  # check
         assert inputs.frame is not None
         question = self.question(inputs)
