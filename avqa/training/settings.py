@@ -105,6 +105,7 @@ def resolve(
     assignments: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     ablation: str | None = None,
+    then: Mapping[str, Any] | None = None,
 ) -> tuple[TrainSettings, dict[str, Any]]:
     """Settings and head options: what the user gave over what the paper says.
 
@@ -113,6 +114,7 @@ def resolve(
         assignments: ``--set``: key → value as text.
         config: ``--config``: key → value as TOML has it.
         ablation: a row of the head's ``ABLATIONS``, whose options stand under both.
+        then: options of a run that goes on, as an earlier version had them by default.
 
     Returns:
         The settings, and every option of the head (`DERIVED` ones at their defaults).
@@ -126,7 +128,7 @@ def resolve(
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
     hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
-    values = _of_paper(module)
+    values = _of_paper(module) | dict(then or {})
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []
     for given in (config or {}, assignments or {}):
