@@ -67,6 +67,7 @@ ABLATIONS: dict[str, Ablation] = {
     "no_avam": Ablation({"use_avam": False}, {"All": 73.26, "AV-Local": 65.43}),
     "no_lgpm": Ablation({"use_lgpm": False}, {"All": 72.67}),
     "lgpm_layers_2": Ablation({"lgpm_layers": 2}, note="the sweeps are printed as curves only"),
+    "avf_layers_2": Ablation({"avf_layers": 2}, note="Fig. 5(d), a curve: one layer is best"),
     "selfattn_words": Ablation(_WORDS),
     "k_12_2_25": Ablation(_RELEASE, note="12/2/25, which the FLOPs column fits"),
     "measured": Ablation(
