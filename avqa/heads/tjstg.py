@@ -20,6 +20,7 @@ from avqa.heads._parts.blocks import (
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.grounding import (
     MatchClassifier,
+    RawMap,
     UnitMap,
     audio_layer,
     draw_negatives,
@@ -27,7 +28,7 @@ from avqa.heads._parts.grounding import (
     picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed, later
 from avqa.heads._parts.lstm import run_lstm
 from avqa.heads._parts.paper import Ablation, Figures, Paper, Recipe, row
 from avqa.heads.avst import StreamFusion, grounding_problems
@@ -151,10 +152,13 @@ class Options(HeadOptions):
     (flat to four digits); softmax of the sum as in the code."""
     threshold: float = 0.005
     """τ for maps of 196 positions; scaled by 196/P."""
-    ground_on: Literal["norm", "raw"] = "norm"
-    """Average rows of length 1 (code; needed to start from AVST's grounding) or raw (Eq. 4)."""
+    ground_score: Literal["dot", "cosine"] = later("dot", before="cosine")
+    """Products of a map's rows with sound and target as Eq. 5–6 print them, or, as in the code,
+    their cosines: AVST's grounding, to start from which takes ``cosine`` and ``norm``."""
+    ground_on: Literal["raw", "norm"] = changed("raw", before="norm")
+    """Average a map's rows as they are (Eq. 4), or with length 1 (code, AVST's grounding)."""
     ground_temp: float = 1.0
-    """Divides the cosines before the softmax over positions; 1 as published."""
+    """Divides the scores before the softmax over positions; 1 as published."""
     order: Literal["il_va", "il_av", "cat_va", "cat_av"] = "il_va"
     """Interleaved or concatenated, frames or audio first; Eq. 13 has frames first."""
     stream: Literal["single", "dual"] = "single"
@@ -250,7 +254,7 @@ def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
         sum       x = s_a + s_q,  α = softmax(x · 1[x ≥ 0.01 · 196 / P])
 
     Shapes:
-        heard [..., P], asked [..., P], cosines over the temperature → α [..., P]
+        heard [..., P], asked [..., P], scores over the temperature → α [..., P]
     """
     scale = 196 / heard.shape[-1]
     s_a, s_q = heard.softmax(-1), asked.softmax(-1)
@@ -355,16 +359,18 @@ class Head(BaseHead):
 
         audio       a_t = FC(ReLU(FC(audio_t)))
         Eq. 1       target = the word the question attends to most   (`TargetAware`)
-        Eq. 4       α_t = combine(cos(M_t, a_t), cos(M_t, target)),  g_t = Σ_p α_tp M_tp / |M_tp|
+        Eq. 4–6     α_t = combine(M_t a_t, M_t target),  g_t = Σ_p α_tp M_tp
                     v_t = FC(tanh([mean_p M_tp ; g_t]))
         Eq. 13–19   r = JTG(q, a, v)                                 (`JointGrounding`)
         Eq. 20      e = tanh(r ∘ q),  logits = FC(e)
         L = cross-entropy + L_csl + 0.5 L_match
 
-    Chosen where the paper is silent: maps of another width than D pass a layer first.
+    Chosen where the paper is silent: two layers project the sound, as AVST's do; maps of another
+    width than D pass a layer first.
     Differs from the paper: Eq. 4's second softmax flattens the map, so the product is divided by
-    its sum (`combine`); Eq. 20 omits the tanh; rows have length 1 in g_t, as in the code.
-    Differs from the authors' code: every second meets its own sample's target (there a view mixes
+    its sum (`combine`); Eq. 20 omits the tanh.
+    Differs from the authors' code: scores are products and maps as they are, there cosines and
+    rows of length 1 (`Options`); every second meets its own sample's target (there a view mixes
     the batch); the divergence takes logarithms of the right side and sums over time.
 
     Shapes:
@@ -446,18 +452,17 @@ class Head(BaseHead):
     def _look(self, patch: Tensor, a: Tensor, target: Target | None) -> Sight:
         """Ground audio [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""
         maps = self.picture(patch)
-        unit = UnitMap.of(maps)
-        temperature = self.options.ground_temp
-        heard, asked = unit.score(a) / temperature, None
+        options, raw = self.options, RawMap(maps)
+        measured = options.ground_score == "cosine" or options.ground_on == "norm"
+        unit = UnitMap.of(maps) if measured else raw
+        scored = raw if options.ground_score == "dot" else unit
+        heard, asked = scored.score(a) / options.ground_temp, None  # Eq. 5, [B, T, P]
         joint = s_a = heard.softmax(-1)  # [B, T, P]
         if target is not None:
-            wanted = unit.score(target.vector.unsqueeze(1)) / temperature
+            wanted = scored.score(target.vector.unsqueeze(1)) / options.ground_temp  # Eq. 6
             asked = wanted.softmax(-1)
-            joint = combine(heard, wanted, self.options.combine, self.options.threshold)
-        if self.options.ground_on == "norm":
-            g = unit.average(joint)  # Eq. 4, [B, T, D]
-        else:
-            g = (joint.unsqueeze(-2) @ maps).squeeze(-2)  # Eq. 4, [B, T, D]
+            joint = combine(heard, wanted, options.combine, options.threshold)
+        g = (raw if options.ground_on == "raw" else unit).average(joint)  # Eq. 4, [B, T, D]
         visual = self.visual(torch.cat([maps.mean(-2), g], -1).tanh())
         return Sight(visual, s_a, asked, joint)
 

@@ -22,6 +22,7 @@ from avqa.heads.tjstg import combine, synchrony_loss
 
 SMALL = {"width": 8, "audio_width": 6, "visual_width": 8, "text_width": 5}
 SMALL |= {"vocabulary": 11, "num_answers": 7, "dropout": 0.0, "joint_dropout": 0.0}
+CODE = {"ground_score": "cosine", "ground_on": "norm"}
 OPTIONS = [
     {},
     {"visual_width": 5},
@@ -31,14 +32,17 @@ OPTIONS = [
     {"answer": "choices"},
     {"combine": "softmax"},
     {"combine": "sum"},
-    {"combine": "softmax", "ground_on": "raw", "ta_grad": "hard"},
-    {"ground_temp": 0.1},
-    {"ground_temp": 0.1, "combine": "sum"},
-    {"ground_temp": 0.1, "threshold": 0.015},  # nothing is left of some frames
+    {"combine": "softmax", "ta_grad": "hard"},
+    CODE,
+    {"ground_score": "cosine"},
+    {"ground_on": "norm"},
+    CODE | {"ground_temp": 0.1},
+    CODE | {"ground_temp": 0.1, "combine": "sum"},
+    CODE | {"ground_temp": 0.1, "threshold": 0.015},  # nothing is left of some frames
     {"target_mlp": True, "ta_query": "cell"},
     {"target_mlp": True, "target": "avg"},
-    {"target_aware": False, "ground_on": "raw"},
-    {"target_aware": False, "stream": "dual", "csl": False},
+    {"target_aware": False},
+    CODE | {"target_aware": False, "stream": "dual", "csl": False},
     *({"target": target} for target in ("avg", "max", "hidden")),
     *({"order": order} for order in ("il_av", "cat_va", "cat_av")),
     {"stream": "dual"},
@@ -94,7 +98,7 @@ def test_parameters_to_the_unit(options, count):
 
 
 def test_without_its_modules_it_is_avst():
-    ours = small(stream="dual", target_aware=False, csl=False).eval()
+    ours = small(stream="dual", target_aware=False, csl=False, **CODE).eval()
     theirs = heads.build("avst", **{k: v for k, v in SMALL.items() if k != "joint_dropout"})
     theirs = theirs.double().eval()
     theirs.load_state_dict(ours.state_dict())
