@@ -111,7 +111,8 @@ def train(number: int, seed: int) -> dict[str, Any]:
 
 
 def write_table(results: Results) -> None:
-    """Put the table between its marks in docs/heads.md."""
+    """Put the table between its marks in docs/heads.md; rows without runs stay as they are."""
+    page = PAGE.read_text(encoding="utf-8")
     lines = [
         START,
         "",
@@ -120,16 +121,16 @@ def write_table(results: Results) -> None:
     ]
     for case in CASES:
         runs = [v for k, v in results.runs.items() if k.rpartition(" seed ")[0] == case.name]
+        row = f"| {case.head} | {case.task} | {case.form} | {case.steps} |"
         if not runs:
+            lines += [line for line in page.splitlines() if line.startswith(f"{row} ")]
             continue
         accuracy = spread([run["accuracy"] for run in runs], "{:.0f}")
         told = ", ".join(
             f"{name} {spread([run[name] for run in runs], '{:.2f}')}" for name in case.measures
         )
-        lines.append(
-            f"| {case.head} | {case.task} | {case.form} | {case.steps} | {accuracy} | {told} |"
-        )
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
+        lines.append(f"{row} {accuracy} | {told} |")
+    before, _, rest = page.partition(START)
     after = rest.partition(END)[2]
     PAGE.write_text(before + "\n".join([*lines, "", END]) + after, encoding="utf-8")
 

@@ -113,6 +113,7 @@ _SELECTIONS: dict[str, dict[str, Any]] = {
     "select_grad=weighted": {"select_grad": "weighted"},
     "select_grad=none (printed)": {"select_grad": "none"},
 }
+_COSINES = {"ground_score": "cosine", "ground_on": "norm"}
 _NO_CONTRAST = {"loss_qv": False, "loss_qa": False, "loss_av": False}
 
 CASES: list[Case] = [
@@ -156,8 +157,23 @@ CASES: list[Case] = [
         "patch",
         {
             "default": {},
-            "ground_temp=0.1": {"ground_temp": 0.1},
-            "combine=softmax (printed)": {"combine": "softmax"},
+            "cosines (code)": _COSINES,
+            "cosines, ground_on=raw": _COSINES | {"ground_on": "raw"},
+            "ground_on=norm": {"ground_on": "norm"},
+            "cosines (code), ground_temp=0.1": _COSINES | {"ground_temp": 0.1},
+        },
+        steps=250,
+        found=peak_patch("attn_joint"),
+        word=right_word,
+    ),
+    *cases(
+        "tjstg",
+        "patch",
+        {
+            "default": {},
+            "cosines (code)": _COSINES,
+            "cosines (code), ground_temp=0.1": _COSINES | {"ground_temp": 0.1},
+            "cosines (code), combine=softmax (printed)": _COSINES | {"combine": "softmax"},
         },
         steps=2000,
         found=peak_patch("attn_joint"),
@@ -166,18 +182,23 @@ CASES: list[Case] = [
     *cases(
         "tjstg",
         "patch",
-        {"Adam eps 1e-12": {}},
+        {"cosines (code), Adam eps 1e-12": _COSINES},
         steps=2000,
         epsilon=1e-12,
         found=peak_patch("attn_joint"),
         word=right_word,
     ),
-    *cases("tjstg", "patch", {"target_aware=false": {"target_aware": False}}, steps=2000),
+    *cases(
+        "tjstg",
+        "patch",
+        {"cosines (code), target_aware=false": _COSINES | {"target_aware": False}},
+        steps=2000,
+    ),
     *cases(
         "tjstg",
         "rare",
-        {"default": {}, "csl=false": {"csl": False}},
-        base=_CLIP,
+        {"cosines (code)": {}, "cosines (code), csl=false": {"csl": False}},
+        base=_CLIP | _COSINES,
         steps=1600,
         scored="modality",
         heard=peak_second("temporal_attn_audio"),
@@ -217,6 +238,15 @@ CASES: list[Case] = [
         "second",
         {
             "default": {},
+            "negatives=matched (printed)": {"negatives": "matched"},
+            "tau=0.07": {"tau": 0.07},
+        },
+        base={"num_frames": 8} | _CLIP,
+    ),
+    *cases(
+        "mcd",
+        "second",
+        {
             "losses off": _NO_CONTRAST,
             "losses off, N=1": _NO_CONTRAST | {"num_blocks": 1},
             "losses off, N=1, aggregator=literal (printed)": _NO_CONTRAST

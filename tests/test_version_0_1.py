@@ -9,6 +9,7 @@ everything else to the byte.
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,6 +177,7 @@ def test_a_run_is_evaluated(old, store):
     told = avqa("evaluate", "run", *given)
     assert scored(told) == scored((old / "evaluated.txt").read_text(encoding="utf-8"))
     assert "(batches=grouped)" in told  # which it did, and did not say
+    assert "tau=0.07" in told  # by default then, and no longer
     avqa("predict", "run", "--out", "again.json", *given)
     assert json.loads((old / "again.json").read_text(encoding="utf-8")) == json.loads(
         (old / "predictions.json").read_text(encoding="utf-8")
@@ -215,7 +217,12 @@ def test_a_killed_training_is_resumed(old):
     )
     words = [word for setting in chosen for word in ("--set", setting)]
     line = ("train-head", "mcd", "--store", "store", *QUESTIONS, "--out", "killed", *words)
+    before = json.loads(Path("killed/run.json").read_text(encoding="utf-8"))["options"]
+    assert before["tau"] == 0.07
+    assert "negatives" not in before
     avqa(*line, "--resume")
+    config = json.loads(Path("killed/default/seed-0/config.json").read_text(encoding="utf-8"))
+    assert (config["options"]["tau"], config["options"]["negatives"]) == (0.07, "cross")
     ours = load_file("killed/default/seed-0/model.safetensors")
     theirs = load_file("finished/default/seed-0/model.safetensors")
     assert ours.keys() == theirs.keys()

@@ -17,7 +17,17 @@ from avqa.heads._parts.blocks import AnswerLayer, masked_mean, masked_softmax, q
 from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
-from avqa.heads._parts.head import VIDEO_FEATURES, Head, HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.head import (
+    VIDEO_FEATURES,
+    Head,
+    HeadInput,
+    HeadOptions,
+    HeadOutput,
+    changed,
+    defaults_before,
+    later,
+    options_before,
+)
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
 from avqa.plugins import Kind
 
@@ -38,12 +48,16 @@ __all__ = [
     "Paper",
     "Recipe",
     "build",
+    "changed",
     "count_flops",
     "count_parameters",
+    "defaults_before",
+    "later",
     "load",
     "masked_mean",
     "masked_softmax",
     "names",
+    "options_before",
     "question_encoder",
     "random_input",
     "total_loss",

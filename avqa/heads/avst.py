@@ -202,7 +202,7 @@ class Head(BaseHead):
         Explains ``spatial_attn`` [B, T, P], ``temporal_attn_audio``, ``temporal_attn_visual`` and
         ``match_prob`` [B, T], as far as the options leave them; 0 at padded seconds.
         """
-        self.check(inputs)
+        inputs = self.check(inputs)
         q = self.question(inputs).sentence
         if not (self.hears or self.sees):
             return HeadOutput(self.answer(self.hidden(q).tanh(), inputs))
@@ -243,7 +243,7 @@ class Head(BaseHead):
         """
         if not self.spatial:
             raise ValueError("spatial=False; expected spatial=True: the match loss needs grounding")
-        self.check(inputs, self.FEATURES)
+        inputs = self.check(inputs, self.FEATURES)
         return self._match_loss(inputs, self._streams(inputs)[0]).get("match")
 
     def _streams(self, inputs: HeadInput) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -263,7 +263,7 @@ class Head(BaseHead):
             return self.visual(mean.tanh()), None
         assert a is not None  # Options.problems
         unit = UnitMap.of(maps)
-        s = (unit.cosine(a) / self.ground_temp).softmax(-1)  # spatial grounding, [B, T, P]
+        s = (unit.score(a) / self.ground_temp).softmax(-1)  # spatial grounding, [B, T, P]
         g = unit.average(s)  # spatial grounding, [B, T, D]
         return self.visual(torch.cat([mean, g], -1).tanh()), s  # spatial grounding, [B, T, D]
 
@@ -272,7 +272,7 @@ class Head(BaseHead):
         if others is None:
             return {}
         a = streams["audio"]
-        apart, _ = self._look(others, a)
+        apart, _ = self._look(others.patch, a)
         own = self.match(torch.cat([a, streams["visual"]], -1))
         other = self.match(torch.cat([a, apart], -1))
-        return {"match": match_loss(own, other, inputs.valid)}  # match loss, scalar
+        return {"match": match_loss(own, other, others.valid)}  # match loss, scalar

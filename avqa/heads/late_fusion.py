@@ -48,7 +48,7 @@ class Head(BaseHead):
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """See `Head`; there is nothing to explain."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         assert inputs.audio is not None  # check
         assert inputs.patch is not None
         audio = masked_mean(self.audio(inputs.audio), inputs.valid)

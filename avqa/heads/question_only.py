@@ -36,6 +36,6 @@ class Head(BaseHead):
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """See `Head`; there is nothing to explain."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         e: Tensor = self.hidden(self.question(inputs).sentence).tanh()
         return HeadOutput(self.answer(e, inputs))

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from avqa.heads._parts.blocks import (
     AnswerLayer,
@@ -21,6 +20,7 @@ from avqa.heads._parts.blocks import (
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.grounding import (
     MatchClassifier,
+    RawMap,
     UnitMap,
     audio_layer,
     draw_negatives,
@@ -28,7 +28,8 @@ from avqa.heads._parts.grounding import (
     picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed, later
+from avqa.heads._parts.lstm import run_lstm
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import printed, references
 from avqa.heads.avst import StreamFusion, grounding_problems
@@ -111,10 +112,13 @@ class Options(HeadOptions):
     (flat to four digits); softmax of the sum as in the code."""
     threshold: float = 0.005
     """τ for maps of 196 positions; scaled by 196/P."""
-    ground_on: Literal["norm", "raw"] = "norm"
-    """Average rows of length 1 (code; needed to start from AVST's grounding) or raw (Eq. 4)."""
+    ground_score: Literal["dot", "cosine"] = later("dot", before="cosine")
+    """Products of a map's rows with sound and target as Eq. 5–6 print them, or, as in the code,
+    their cosines: AVST's grounding, to start from which takes ``cosine`` and ``norm``."""
+    ground_on: Literal["raw", "norm"] = changed("raw", before="norm")
+    """Average a map's rows as they are (Eq. 4), or with length 1 (code, AVST's grounding)."""
     ground_temp: float = 1.0
-    """Divides the cosines before the softmax over positions; 1 as published."""
+    """Divides the scores before the softmax over positions; 1 as published."""
     order: Literal["il_va", "il_av", "cat_va", "cat_av"] = "il_va"
     """Interleaved or concatenated, frames or audio first; Eq. 13 has frames first."""
     stream: Literal["single", "dual"] = "single"
@@ -210,7 +214,7 @@ def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
         sum       x = s_a + s_q,  α = softmax(x · 1[x ≥ 0.01 · 196 / P])
 
     Shapes:
-        heard [..., P], asked [..., P], cosines over the temperature → α [..., P]
+        heard [..., P], asked [..., P], scores over the temperature → α [..., P]
     """
     scale = 196 / heard.shape[-1]
     s_a, s_q = heard.softmax(-1), asked.softmax(-1)
@@ -272,7 +276,8 @@ class JointGrounding(nn.Module):
         self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Join the streams ``a`` and ``v`` under the question ``q``."""
-        pair = [both_ways(self.audio, a, valid), both_ways(self.visual, v, valid)]
+        # Over valid seconds only, so that neither way starts in padding.
+        pair = [run_lstm(self.audio, a, valid).out, run_lstm(self.visual, v, valid).out]
         names = ["audio", "visual"]
         if self.frames_first:
             pair, names = pair[::-1], names[::-1]
@@ -286,32 +291,20 @@ class JointGrounding(nn.Module):
         return r, dict(zip(names, parts, strict=True))
 
 
-def both_ways(lstm: nn.LSTM, x: Tensor, valid: Tensor) -> Tensor:
-    """Run a bidirectional LSTM over the valid seconds only, so that neither way starts in padding.
-
-    Shapes:
-        x [B, T, D], valid [B, T] → [B, T, D], 0 at padded seconds
-    """
-    sample = torch.arange(len(x), device=x.device).unsqueeze(1)
-    order = (~valid).long().argsort(dim=1, stable=True)  # valid seconds first
-    packed = pack_padded_sequence(
-        x[sample, order], valid.sum(1).cpu(), batch_first=True, enforce_sorted=False
-    )
-    out, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=x.shape[1])
-    return out[sample, order.argsort(1)]
-
-
 def synchrony_loss(audio: Tensor, visual: Tensor, eps: float = 1e-8) -> Tensor:
     """Jensen–Shannon divergence of two attentions over time, natural logarithm (CSL).
 
         Eq. 10–12   p = w_a / Σ w_a,  q = w_v / Σ w_v,  m = (p + q) / 2
                     JS = ½ Σ_t p log((p + ε)/(m + ε)) + ½ Σ_t q log((q + ε)/(m + ε))
 
-    Parts of one softmax do not sum to 1, hence the division; masked seconds are 0 in both.
+    Parts of one softmax do not sum to 1, hence the division; masked seconds are 0 in both. In
+    float32 at least: ε is nothing beside half-precision numbers.
 
     Shapes:
         audio [B, T], visual [B, T] → scalar, mean over the batch
     """
+    dtype = torch.promote_types(audio.dtype, torch.float32)
+    audio, visual = audio.to(dtype), visual.to(dtype)
     p = audio / audio.sum(-1, keepdim=True).clamp(min=eps)
     q = visual / visual.sum(-1, keepdim=True).clamp(min=eps)
     middle = ((p + q) / 2 + eps).log()
@@ -326,16 +319,18 @@ class Head(BaseHead):
 
         audio       a_t = FC(ReLU(FC(audio_t)))
         Eq. 1       target = the word the question attends to most   (`TargetAware`)
-        Eq. 4       α_t = combine(cos(M_t, a_t), cos(M_t, target)),  g_t = Σ_p α_tp M_tp / |M_tp|
+        Eq. 4–6     α_t = combine(M_t a_t, M_t target),  g_t = Σ_p α_tp M_tp
                     v_t = FC(tanh([mean_p M_tp ; g_t]))
         Eq. 13–19   r = JTG(q, a, v)                                 (`JointGrounding`)
         Eq. 20      e = tanh(r ∘ q),  logits = FC(e)
         L = cross-entropy + L_csl + 0.5 L_match
 
-    Chosen where the paper is silent: maps of another width than D pass a layer first.
+    Chosen where the paper is silent: two layers project the sound, as AVST's do; maps of another
+    width than D pass a layer first.
     Differs from the paper: Eq. 4's second softmax flattens the map, so the product is divided by
-    its sum (`combine`); Eq. 20 omits the tanh; rows have length 1 in g_t, as in the code.
-    Differs from the authors' code: every second meets its own sample's target (there a view mixes
+    its sum (`combine`); Eq. 20 omits the tanh.
+    Differs from the authors' code: scores are products and maps as they are, there cosines and
+    rows of length 1 (`Options`); every second meets its own sample's target (there a view mixes
     the batch); the divergence takes logarithms of the right side and sums over time.
 
     Shapes:
@@ -373,7 +368,7 @@ class Head(BaseHead):
         and ``temporal_attn_visual`` [B, T], together 1 for a single stream; ``word_weights``
         [B, N] and ``target_index`` [B]; as far as the options leave them; 0 at padded seconds.
         """
-        self.check(inputs)
+        inputs = self.check(inputs)
         assert inputs.patch is not None  # check
         question = self.question(inputs)
         q, a = question.sentence, self.audio(inputs.audio)
@@ -417,18 +412,17 @@ class Head(BaseHead):
     def _look(self, patch: Tensor, a: Tensor, target: Target | None) -> Sight:
         """Ground audio [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""
         maps = self.picture(patch)
-        unit = UnitMap.of(maps)
-        temperature = self.options.ground_temp
-        heard, asked = unit.cosine(a) / temperature, None
+        options, raw = self.options, RawMap(maps)
+        measured = options.ground_score == "cosine" or options.ground_on == "norm"
+        unit = UnitMap.of(maps) if measured else raw
+        scored = raw if options.ground_score == "dot" else unit
+        heard, asked = scored.score(a) / options.ground_temp, None  # Eq. 5, [B, T, P]
         joint = s_a = heard.softmax(-1)  # [B, T, P]
         if target is not None:
-            wanted = unit.cosine(target.vector.unsqueeze(1)) / temperature
+            wanted = scored.score(target.vector.unsqueeze(1)) / options.ground_temp  # Eq. 6
             asked = wanted.softmax(-1)
-            joint = combine(heard, wanted, self.options.combine, self.options.threshold)
-        if self.options.ground_on == "norm":
-            g = unit.average(joint)  # Eq. 4, [B, T, D]
-        else:
-            g = (joint.unsqueeze(-2) @ maps).squeeze(-2)  # Eq. 4, [B, T, D]
+            joint = combine(heard, wanted, options.combine, options.threshold)
+        g = (raw if options.ground_on == "raw" else unit).average(joint)  # Eq. 4, [B, T, D]
         visual = self.visual(torch.cat([maps.mean(-2), g], -1).tanh())
         return Sight(visual, s_a, asked, joint)
 
@@ -438,10 +432,10 @@ class Head(BaseHead):
         others = draw_negatives(inputs)
         if others is None:
             return {}
-        apart = self._look(others, a, target).visual
+        apart = self._look(others.patch, a, target).visual
         own = self.match(torch.cat([a, v], -1))
         other = self.match(torch.cat([a, apart], -1))
-        return {"match": match_loss(own, other, inputs.valid)}
+        return {"match": match_loss(own, other, others.valid)}
 
 
 def _shown(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypedDict
 
 from avqa import heads
@@ -65,10 +65,11 @@ class MemberConfig:
         typed.require(value, _CONFIG_TYPES)
         config = cls(**{**value, "settings": TrainSettings.from_json(value["settings"])})
         Vocabulary.from_json(config.vocabulary)
-        if config.head in heads.names():
-            options = typed.of_class(heads.load(config.head).Options)
-            typed.require(config.options, options, "options")
-        return config
+        if config.head not in heads.names():
+            return config
+        options = heads.load(config.head).Options
+        typed.require(config.options, typed.of_class(options), "options")
+        return replace(config, options=heads.options_before(options) | config.options)
 
 
 @dataclass(frozen=True, kw_only=True)

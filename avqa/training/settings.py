@@ -136,6 +136,7 @@ def resolve(
     config: Mapping[str, Any] | None = None,
     ablation: str | None = None,
     dataset: str | None = None,
+    then: Mapping[str, Any] | None = None,
 ) -> tuple[TrainSettings, dict[str, Any]]:
     """Settings and head options: what the user gave over what the paper says.
 
@@ -145,6 +146,7 @@ def resolve(
         config: ``--config``: key → value as TOML has it.
         ablation: a row of the head's ``ABLATIONS``, whose options stand under both.
         dataset: what the paper's ``datasets`` has for it stands under the ablation.
+        then: options of a run that goes on, as an earlier version had them by default.
 
     Returns:
         The settings, and every option of the head (`DERIVED` ones at their defaults).
@@ -158,7 +160,7 @@ def resolve(
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
     hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
-    values = _of_paper(module) | of_dataset(module, dataset)
+    values = _of_paper(module) | of_dataset(module, dataset) | dict(then or {})
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []
     for given in (config or {}, assignments or {}):

@@ -43,6 +43,7 @@ def plan(
     config: Mapping[str, Any] | None = None,
     ablation: str | None = None,
     dataset: str | None = None,
+    then: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Resolve the settings and the options of every variant.
 
@@ -52,12 +53,13 @@ def plan(
         config: as `avqa.training.settings.resolve`.
         ablation: a row of the head's ``ABLATIONS``, ``all`` of them, or None.
         dataset: as `avqa.training.settings.resolve`.
+        then: as `avqa.training.settings.resolve`.
 
     Raises:
         UnknownName, ConfigError: as `resolve`; the ablation's own options are set to others, or
             it is of other features than the run.
     """
-    settings, options = resolve(head, assignments, config, dataset=dataset)
+    settings, options = resolve(head, assignments, config, dataset=dataset, then=then)
     known = heads.load(head).ABLATIONS
     if ablation not in (None, ALL, *known):
         raise UnknownName(f"ablation of {head}", str(ablation), (*known, ALL))
@@ -66,7 +68,7 @@ def plan(
     left_out: dict[str, str] = {}
     for name in known if ablation == ALL else [ablation] if ablation else []:
         try:
-            _, options = resolve(head, assignments, config, name, dataset)
+            _, options = resolve(head, assignments, config, name, dataset, then)
         except ConfigError as error:  # a setting that does not go with the row's options
             left_out[name] = str(error)
             continue

@@ -88,7 +88,8 @@ def test_explanations_equal_the_loop():
         }
         assert set(told) == set(expected)
         for name, value in expected.items():
-            np.testing.assert_allclose(told[name][b], value, atol=1e-9, err_msg=name)
+            real = slice(s["eot"] if name.endswith(("audio_attn", "patch_attn")) else None)
+            np.testing.assert_allclose(told[name][b][real], value[real], atol=1e-9, err_msg=name)
 
 
 def test_explanations_are_what_they_say():

@@ -224,7 +224,7 @@ def test_negatives_come_from_other_videos_and_valid_seconds():
     number = torch.arange(20.0).view(4, 5, 1, 1)
     inputs = replace(inputs, patch=number, video=torch.tensor([0, 0, 1, 2]))
     torch.manual_seed(0)
-    drawn = torch.stack([draw_negatives(inputs).long().view(4, 5) for _ in range(200)])
+    drawn = torch.stack([draw_negatives(inputs).patch.long().view(4, 5) for _ in range(200)])
     for b, others in enumerate([{2, 3}, {2, 3}, {0, 1, 3}, {0, 1, 2}]):
         allowed = {5 * o + t for o in others for t in range(5) if inputs.valid[o, t]}
         assert set(drawn[:, b].flatten().tolist()) == allowed

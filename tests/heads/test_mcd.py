@@ -119,11 +119,15 @@ def test_literal_has_no_attention_to_show():
     assert "cosine_visual" in told
 
 
-@pytest.mark.parametrize("skip", [True, False])
-def test_losses_equal_the_loop(skip):
+@pytest.mark.parametrize(
+    ("skip", "options"),
+    [(True, {}), (False, {}), (True, {"negatives": "matched", "tau": 0.07})],
+    ids=str,
+)
+def test_losses_equal_the_loop(skip, options):
     # Without dropout, with layer norm and with as many frames as there are, training computes
     # what evaluation does.
-    head = small(dropout=0.0, norm="layer", skip_same_video=skip)
+    head = small(dropout=0.0, norm="layer", skip_same_video=skip, **options)
     inputs = inputs_of(head, batch=4, seconds=4)
     inputs = replace(inputs, video=torch.tensor([3, 5, 3, 7]))
     videos = inputs.video.tolist() if skip else [0, 1, 2, 3]
@@ -142,7 +146,9 @@ def test_losses_equal_the_loop(skip):
         "av": tuple([f[f"cross_{m}"] for f in found] for m in ("visual", "audio")),
     }
     for name, (anchors, others) in expected.items():
-        value = numpy_mcd.contrast(anchors, others, 0.07, videos)
+        value = numpy_mcd.contrast(
+            anchors, others, options.get("tau", 1), videos, options.get("negatives")
+        )
         assert losses[name] == pytest.approx(value, rel=1e-6), name
     assert set(losses) == set(expected)
     assert head.aux_weights == {"qv": 1.0, "qa": 1.0, "av": 0.1}
@@ -170,6 +176,8 @@ def test_contrast_is_zero_without_negatives():
     assert contrast(x[:1], y[:1], 0.07, None).item() == 0
     assert contrast(x, y, 0.07, torch.zeros(3)).item() == 0
     assert contrast(x, y, 0.07, None).item() > 0
+    assert contrast(x[:1], y[:1], 0.07, None, "matched").item() == 0
+    assert contrast(x, y, 0.07, torch.zeros(3), "matched").item() == 0
 
 
 @given(
@@ -354,6 +362,7 @@ def test_every_row_of_the_paper_is_there():
     }
     assert rows["cross_both"].options == {"self_attention": "none", "cross_query": "both"}
     assert rows["cross_both"].values == {"All": 71.35}
+    assert build("mcd", width=8, **rows["no_sa"].options).aux_weights == {}
     assert rows["no_sa"].values == {"AVQA": 89.5}
     assert rows["self_visual"].values == {"All": 67.34}
     assert (rows["resnet18"].visual, rows["resnet18"].values["All"]) == ("resnet18", 74.64)

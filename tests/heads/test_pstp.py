@@ -51,6 +51,7 @@ OPTIONS = [
     *({"select_grad": value} for value in ("weighted", "attended", "none")),
     {"select_from": "raw"},
     {"avf": False},
+    {"avf_layers": 3},
     {"avf": False, "select_from": "raw"},
     {"lgpm_layers": 2},
     {"pool": "groups"},
@@ -310,6 +311,7 @@ def test_words_are_needed_where_they_are_fused():
         ({"select_grad": "soft"}, "select_grad='soft'; expected one of weighted, attended, both"),
         ({"fusion": "sum"}, "fusion='sum'; expected one of mean, selfattn_words"),
         ({"avf": 1}, "avf=1; expected true or false"),
+        ({"avf": False, "avf_layers": 2}, "avf_layers=2 with avf=false; expected avf=true"),
         ({"width": 10}, "width=10; expected a multiple of heads=4"),
     ],
 )

@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa import heads
-from avqa.heads.tjstg import both_ways, combine, synchrony_loss
+from avqa.heads._parts.lstm import run_lstm
+from avqa.heads.tjstg import combine, synchrony_loss
 
 SMALL = {"width": 8, "audio_width": 6, "visual_width": 8, "text_width": 5}
 SMALL |= {"vocabulary": 11, "num_answers": 7, "dropout": 0.0, "joint_dropout": 0.0}
+CODE = {"ground_score": "cosine", "ground_on": "norm"}
 OPTIONS = [
     {},
     {"visual_width": 5},
@@ -30,14 +32,17 @@ OPTIONS = [
     {"answer": "choices"},
     {"combine": "softmax"},
     {"combine": "sum"},
-    {"combine": "softmax", "ground_on": "raw", "ta_grad": "hard"},
-    {"ground_temp": 0.1},
-    {"ground_temp": 0.1, "combine": "sum"},
-    {"ground_temp": 0.1, "threshold": 0.015},  # nothing is left of some frames
+    {"combine": "softmax", "ta_grad": "hard"},
+    CODE,
+    {"ground_score": "cosine"},
+    {"ground_on": "norm"},
+    CODE | {"ground_temp": 0.1},
+    CODE | {"ground_temp": 0.1, "combine": "sum"},
+    CODE | {"ground_temp": 0.1, "threshold": 0.015},  # nothing is left of some frames
     {"target_mlp": True, "ta_query": "cell"},
     {"target_mlp": True, "target": "avg"},
-    {"target_aware": False, "ground_on": "raw"},
-    {"target_aware": False, "stream": "dual", "csl": False},
+    {"target_aware": False},
+    CODE | {"target_aware": False, "stream": "dual", "csl": False},
     *({"target": target} for target in ("avg", "max", "hidden")),
     *({"order": order} for order in ("il_av", "cat_va", "cat_av")),
     {"stream": "dual"},
@@ -93,7 +98,7 @@ def test_parameters_to_the_unit(options, count):
 
 
 def test_without_its_modules_it_is_avst():
-    ours = small(stream="dual", target_aware=False, csl=False).eval()
+    ours = small(stream="dual", target_aware=False, csl=False, **CODE).eval()
     theirs = heads.build("avst", **{k: v for k, v in SMALL.items() if k != "joint_dropout"})
     theirs = theirs.double().eval()
     theirs.load_state_dict(ours.state_dict())
@@ -246,7 +251,7 @@ def test_neither_way_starts_in_padding_and_gaps_are_skipped():
     lstm = torch.nn.LSTM(4, 2, batch_first=True, bidirectional=True).double()
     x = torch.randn(3, 5, 4, dtype=torch.float64)
     valid = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0], [0, 0, 0, 0, 1]]).bool()
-    out = both_ways(lstm, x, valid)
+    out = run_lstm(lstm, x, valid).out
     for b in range(3):
         torch.testing.assert_close(out[b][valid[b]], lstm(x[b][valid[b]][None])[0][0])
         assert (out[b][~valid[b]] == 0).all()

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from avqa.heads._parts.head import HeadInput, HeadOptions
+from avqa.heads._parts.head import HeadInput, HeadOptions, at_hand
+from avqa.heads._parts.lstm import run_lstm
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
@@ -104,7 +104,9 @@ class Attention(nn.Module):
         q, k, v = (x.transpose(-3, -2) for x in (q, k, v))  # [..., h, M or N, D/h]
         by_head = None if mask is None else mask.unsqueeze(-3)
         rate = self.dropout if self.training else 0.0
-        if not want and (mask is None or bool(mask.any(-1).all())):
+        if not want:
+            if by_head is not None:  # rows without any key would give NaN; `forward` hides them
+                by_head = by_head | ~by_head.any(-1, keepdim=True)
             mixed = F.scaled_dot_product_attention(q, k, v, by_head, rate)
             return mixed.transpose(-3, -2).flatten(-2), None
         weights = masked_softmax(q @ k.mT / math.sqrt(q.shape[-1]), by_head)
@@ -260,19 +262,16 @@ class LstmQuestion(nn.Module):
         """Encode word numbers ``[B, N]``, right-padded with 0."""
         mask = tokens != 0
         x = self.embedding(tokens).tanh()
-        if self.pack:
-            last = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * mask
-            lengths = last.amax(1).clamp(min=1).cpu()
-            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            out, (hidden, cell) = self.lstm(packed)
-            words, _ = pad_packed_sequence(out, batch_first=True, total_length=tokens.shape[1])
-        else:
-            words, (hidden, cell) = self.lstm(x)
-        last_hidden, last_cell = (x.transpose(0, 1).flatten(1) for x in (hidden, cell))  # [B, D]
-        sentence = last_hidden
+        words, hidden, cell = run_lstm(self.lstm, x, self._real(mask) if self.pack else None)
+        sentence = hidden
         if self.project is not None:
-            sentence = self.project(torch.cat([last_hidden, last_cell], -1).tanh())
-        return Question(sentence, words, mask, last_cell)
+            sentence = self.project(torch.cat([hidden, cell], -1).tanh())
+        return Question(sentence, words, mask, cell)
+
+    def _real(self, mask: Tensor) -> Tensor:
+        """Up to the last word, an unknown one between them included; one entry at least."""
+        upto = mask.flip(1).cumsum(1).flip(1) > 0
+        return upto | (torch.arange(mask.shape[1], device=mask.device) == 0)
 
 
 class ClipQuestion(nn.Module):
@@ -315,7 +314,7 @@ class ClipQuestion(nn.Module):
         if inputs.words is None or inputs.eot is None:
             raise ValueError("words or eot is missing; expected both: this head attends to words")
         last = inputs.words.shape[1] - 1
-        if bool(((inputs.eot < 1) | (inputs.eot > last)).any()):
+        if at_hand(inputs.eot) and bool(((inputs.eot < 1) | (inputs.eot > last)).any()):
             raise ValueError(f"eot={inputs.eot.tolist()}; expected positions 1 to {last} of words")
         position = torch.arange(1, last + 1, device=inputs.eot.device)
         mask = position <= inputs.eot[:, None]

@@ -7,12 +7,36 @@ question, O options of a multiple choice, D width, C answers, G instrument class
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
+
+_BEFORE, _NEW = "before", "new"
+
+
+def later(default: Any, before: Any) -> Any:
+    """An option that earlier versions had not; ``before``: the value that does what they did."""
+    return field(default=default, metadata={_BEFORE: before, _NEW: True})
+
+
+def changed(default: Any, before: Any) -> Any:
+    """An option whose default was ``before`` in earlier versions."""
+    return field(default=default, metadata={_BEFORE: before})
+
+
+def options_before(options: type[HeadOptions]) -> dict[str, Any]:
+    """Options that earlier versions had not → what stands for them in what those wrote."""
+    return {f.name: f.metadata[_BEFORE] for f in fields(options) if _NEW in f.metadata}
+
+
+def defaults_before(options: type[HeadOptions]) -> dict[str, Any]:
+    """Options that are by default no longer what they were → what they were."""
+    known = {f.name: f.metadata[_BEFORE] for f in fields(options) if _BEFORE in f.metadata}
+    defaults = {f.name: f.default for f in fields(options)}
+    return {name: value for name, value in known.items() if value != defaults[name]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +176,38 @@ _LABELS = ("sources", "source_weight")
 _TIMED = ("audio", "frame", "patch", "negative_patch")
 
 
+def at_hand(tensor: Tensor) -> bool:
+    """Whether Python may look at its values for nothing.
+
+    On another device that waits for all that was queued there, and it breaks the graph that
+    `torch.compile` records.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _without_hidden(inputs: HeadInput, needs: tuple[str, ...]) -> HeadInput:
+    """Zeros in padded seconds, words behind the end of text and missing options."""
+    read = (*needs, "negative_patch")
+    masks = {name: inputs.valid for name in _TIMED if name in read}
+    if inputs.words is not None and inputs.eot is not None:
+        position = torch.arange(inputs.words.shape[1], device=inputs.eot.device)
+        masks["words"] = position <= inputs.eot.unsqueeze(1)
+    if inputs.choice_valid is not None:
+        masks["choices"] = inputs.choice_valid
+    shown = {}
+    for name, mask in masks.items():
+        tensor = getattr(inputs, name)
+        # The copy of a whole map is spared where nothing is hidden and that costs nothing to know.
+        if tensor is not None and not (at_hand(mask) and bool(mask.all())):
+            shown[name] = torch.where(_over(mask, tensor), tensor, 0)
+    return replace(inputs, **shown)
+
+
+def _over(mask: Tensor, tensor: Tensor) -> Tensor:
+    """A mask with the axes of a tensor behind its own."""
+    return mask.view(*mask.shape, *(1 for _ in tensor.shape[mask.ndim :]))
+
+
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
@@ -160,7 +216,7 @@ class Head(nn.Module):
     """Base of all heads: keeps the options and checks the input.
 
     A head defines ``forward(inputs, explain=False) -> HeadOutput`` and starts it with
-    ``self.check(inputs)``.
+    ``inputs = self.check(inputs)``.
     """
 
     FEATURES: ClassVar[tuple[str, ...]] = ()
@@ -187,14 +243,23 @@ class Head(nn.Module):
         choices = ("choices",) if self.options.answer == "choices" else ()
         return (*self.FEATURES, *_TEXT[self.options.question], *choices)
 
-    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> None:
+    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> HeadInput:
         """Refuse a batch this head cannot read; ``needs`` stands in for what `forward` needs.
+
+        The values of masks are looked at on the CPU only: elsewhere that waits for the device.
+        Where `torch.compile` records a graph nothing is refused.
+
+        Returns:
+            The batch with zeros where its masks hide something. A layer's gradient is a product
+            with all of its input: NaN or infinity in a padded second would reach it.
 
         Raises:
             ValueError: a needed tensor is missing or has another type, rank, width, batch or
                 number of seconds; there is no second; a sample has no valid second, word or
                 option.
         """
+        if torch.compiler.is_compiling():
+            return _without_hidden(inputs, _TIMED)
         self._check_types(inputs)
         if inputs.valid.ndim != 2 or inputs.valid.dtype != torch.bool:
             raise ValueError(
@@ -210,7 +275,9 @@ class Head(nn.Module):
         for name, rank in _RANK.items():
             if (tensor := getattr(inputs, name)) is not None:
                 self._check_shape(name, tensor, rank, inputs.valid)
-        self._check_masks(inputs)
+        if at_hand(inputs.valid):
+            self._check_masks(inputs)
+        return _without_hidden(inputs, needs)
 
     def _check_types(self, inputs: HeadInput) -> None:
         """Features are of the weights' type: of another, torch complains of a layer deep inside."""

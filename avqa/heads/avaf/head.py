@@ -252,7 +252,7 @@ class Head(BaseHead):
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch; see `Head`."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         question = self._question(inputs)
         mined = self._mine(inputs, question, want_weights=explain)
         fused, weights, (audio_attn, patch_attn) = self.fusion(
@@ -337,8 +337,8 @@ class Head(BaseHead):
     def _similarities(self, q: Tensor, mined: Mined, valid: Tensor) -> dict[str, Tensor]:
         patches, shown = UnitMap.of(mined.patch_clues), valid.unsqueeze(-1)
         found = {
-            "question_patch_sim": patches.cosine(q.unsqueeze(1)) * shown,
-            "audio_patch_sim": patches.cosine(mined.audio_clues) * shown,
+            "question_patch_sim": patches.score(q.unsqueeze(1)) * shown,
+            "audio_patch_sim": patches.score(mined.audio_clues) * shown,
         }
         if mined.word_attn is not None:
             found["word_attn_audio"] = mined.word_attn * shown

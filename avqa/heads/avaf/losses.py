@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avqa.heads._parts.grounding import UnitMap
+from avqa.heads._parts.grounding import UnitMap, products
 
 FNAC_TEMPERATURE = 0.03
 FNAC_FOREGROUND = 0.6
@@ -32,7 +32,7 @@ def sounding(audio: Tensor, patches: Tensor, *, printed: bool) -> Tensor:
 
 def _product(audio: Tensor, patches: Tensor) -> Tensor:
     """c_tp [B, T, P]."""
-    return (patches @ audio.unsqueeze(-1)).squeeze(-1) / math.sqrt(audio.shape[-1])
+    return products(patches, audio) / math.sqrt(audio.shape[-1])
 
 
 def _foreground(audio: Tensor, patches: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def spatial_loss(
     Shapes:
         query [B, T or 1, D], patches [B, T, P, D], valid [B, T], others [B, T or 1] → scalar
     """
-    p = (patches.cosine(query) / temperature).softmax(-1)  # [B, T, P]
+    p = (patches.score(query) / temperature).softmax(-1)  # [B, T, P]
     scores = p / tau
     top = scores.detach().amax(-1)
     terms = (scores - top.unsqueeze(-1)).exp()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import FeedForward, masked_mean, masked_softmax
+from avqa.heads._parts.head import at_hand
 from avqa.heads.mcd.options import Options
 
 
@@ -16,6 +17,9 @@ class PlainAttention(nn.Module):
     """Single-head attention without biases or output layer.
 
         Eq. 1   out = softmax(Q W_Q (K W_K)ᵀ / √D) V W_V,  V = K
+
+    Computed as softmax((Q W_Q W_Kᵀ) Kᵀ / √D) V, then W_V: layers see the M queries, never the N
+    keys. The same work where a set attends to itself, a fraction of it for one query.
 
     Shapes:
         query [B, M, D], keys [B, N, D], mask [B, N] → out [B, M, D], weights [B, M, N]
@@ -30,13 +34,14 @@ class PlainAttention(nn.Module):
 
     def weights(self, query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
         """The attention weights alone, before dropout."""
-        scores = self.query(query) @ self.key(keys).mT / math.sqrt(query.shape[-1])
+        asked = self.query(query) @ self.key.weight  # [B, M, D]
+        scores = asked @ keys.mT / math.sqrt(query.shape[-1])
         return masked_softmax(scores, None if mask is None else mask.unsqueeze(-2))
 
     def forward(self, query: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Attend from every query to the keys."""
         weights = self.weights(query, keys, mask)
-        return self.dropout(weights) @ self.value(keys), weights  # Eq. 1, [B, M, D]
+        return self.value(self.dropout(weights) @ keys), weights  # Eq. 1, [B, M, D]
 
 
 class ChannelAttention(nn.Module):
@@ -113,15 +118,31 @@ class MaskedNorm(nn.Module):
             return self.norm(x)  # type: ignore[no-any-return]
         if not self.training:
             return self.norm(x.flatten(0, 1)).view_as(x)  # type: ignore[no-any-return]
-        rows = x[valid]
-        if len(rows) < 2:
+        return self._of_batch(x, valid)
+
+    def _of_batch(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As `torch.nn.BatchNorm1d` of the valid rows, without gathering them.
+
+        How many they are would have to be waited for.
+        """
+        norm: Any = self.norm
+        shown, count = valid.unsqueeze(-1), valid.sum()
+        if at_hand(count) and int(count) < 2:
             raise ValueError(
                 "norm='batch' has 1 valid second in the batch; expected 2 or more in training;"
                 " use norm='layer' or larger batches"
             )
-        out = torch.zeros_like(x)
-        out[valid] = self.norm(rows)
-        return out
+        rows = x.to(torch.promote_types(x.dtype, torch.float32))  # sums need it under autocast
+        mean = torch.where(shown, rows, 0).sum((0, 1)) / count
+        centred = torch.where(shown, rows - mean, 0)
+        variance = centred.square().sum((0, 1)) / count
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(unbiased, norm.momentum)
+            norm.num_batches_tracked += 1
+        scaled = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
+        return torch.where(shown, scaled, 0).to(x.dtype)
 
 
 class Branch(nn.Module):

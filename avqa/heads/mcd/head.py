@@ -26,19 +26,25 @@ from avqa.heads.mcd.text import (
 )
 
 
-def contrast(anchor: Tensor, other: Tensor, tau: float, video: Tensor | None) -> Tensor:
+def contrast(
+    anchor: Tensor, other: Tensor, tau: float, video: Tensor | None, negatives: str = "cross"
+) -> Tensor:
     """Tell a sample's pair from its pairs with other samples of the batch.
 
-        L = mean_i −log exp(cos(anchor_i, other_i)/τ) / Σ_k exp(cos(anchor_i, other_k)/τ)
+        cross     L = mean_i −log exp(cos(anchor_i, other_i)/τ) / Σ_k exp(cos(anchor_i, other_k)/τ)
+        matched   the same with Σ_k exp(cos(anchor_k, other_k)/τ), as Eq. 11 prints it
 
-    Chosen where the paper is odd: as printed the negative terms are the *matched* scores of the
-    other samples; read as the cross pairs (i, k). Pairs of different samples with one ``video``
-    [B] leave the sum; the loss is 0 where nothing but the pair itself is left.
+    Pairs of different samples with one ``video`` [B] leave the sum; the loss is 0 where nothing
+    but the pair itself is left.
 
     Shapes:
         anchor [B, D], other [B, D] → scalar
     """
-    scores = F.normalize(anchor, dim=-1) @ F.normalize(other, dim=-1).T / tau
+    anchor, other = F.normalize(anchor, dim=-1), F.normalize(other, dim=-1)
+    if negatives == "matched":
+        scores = (anchor * other).sum(-1).expand(len(anchor), -1) / tau  # Eq. 11, row i: all k
+    else:
+        scores = anchor @ other.T / tau
     sample = torch.arange(len(anchor), device=anchor.device)
     if video is not None:
         same = (video[:, None] == video) & (sample[:, None] != sample)
@@ -73,8 +79,11 @@ class Head(BaseHead):
         L_qj = contrast(Θq f̂_q, Θj F_j),  L_av = contrast(m_v, m_a)
 
     Chosen where the paper is silent: k, τ, the activation (tanh) and both dropouts of the last
-    step; FFN width D; running statistics and a mask for the batch norm. There is no code of the
-    authors to compare with.
+    step; dropout 0.1 wherever else there is one (attention weights, FFN, residual branches, LEF);
+    ½ and ½ for the low and the high level, of which it says only that both are used; FFN width D;
+    running statistics and a mask for the batch norm. There is no code of the authors to compare
+    with.
+    Differs from the paper: the losses' negatives (`contrast`).
 
     Shapes:
         audio [B, T, audio_width], frame [B, T, visual_width] → logits [B, C]
@@ -136,7 +145,7 @@ class Head(BaseHead):
         words = ("words", "eot") if options.question == "clip" and attends_to_words(options) else ()
         return (*usual, *words, *text_groups(options))
 
-    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> None:
+    def check(self, inputs: HeadInput, needs: tuple[str, ...] | None = None) -> HeadInput:
         """Refuse a batch this head cannot read; see `avqa.heads.Head.check`."""
         for name in text_groups(self.options):
             if getattr(inputs, name) is None:
@@ -144,11 +153,11 @@ class Head(BaseHead):
                     f"{name} is missing; expected [B, N] word numbers with text_objects=true;"
                     " give them (0 alone where a question has none) or set text_objects=false"
                 )
-        super().check(inputs, needs)
+        return super().check(inputs, needs)
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch; see `Head`."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         if self.plain is not None:
             e = self.dropout(self.plain(inputs)).tanh()
             return HeadOutput(self.answer(e, inputs))
@@ -217,16 +226,19 @@ class Head(BaseHead):
     def _losses(
         self, q: Tensor, pooled: list[Tensor], streams: Streams, video: Tensor | None
     ) -> dict[str, Tensor]:
-        tau = self.options.tau
-        video = video if self.options.skip_same_video else None
-        losses = {}
+        options, losses = self.options, {}
+        video = video if options.skip_same_video else None
+
+        def loss(anchor: Tensor, other: Tensor) -> Tensor:
+            return contrast(anchor, other, options.tau, video, options.negatives)
+
         for name, x in zip(("audio", "visual"), pooled, strict=True):
             if name in self.project:
                 asked = self.project["question"](q)
-                losses["q" + name[0]] = contrast(asked, self.project[name](x), tau, video)
+                losses["q" + name[0]] = loss(asked, self.project[name](x))
         if streams.cross is not None:
             m_a, m_v = streams.cross
-            losses["av"] = contrast(m_v, m_a, tau, video)
+            losses["av"] = loss(m_v, m_a)
         return losses
 
     def _explain(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import HeadOptions
+from avqa.heads._parts.head import HeadOptions, changed, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,11 @@ class Options(HeadOptions):
     loss_qa: bool = True
     loss_av: bool = True
     """In use only where both modalities have a cross term."""
-    tau: float = 0.07
+    tau: float = changed(1.0, before=0.07)
     """Temperature of the three losses (not given in the paper)."""
+    negatives: Literal["cross", "matched"] = later("cross", before="cross")
+    """What the losses tell a pair from: this question with other videos, or, Eq. 11 letter by
+    letter, the others' own pairs."""
     skip_same_video: bool = True
     """Leave pairs of different questions about one video out of the losses' negatives."""
     plain: Literal["none", "q", "a", "v", "qa", "qv", "qav"] = "none"

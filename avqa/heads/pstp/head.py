@@ -65,8 +65,11 @@ class Head(BaseHead):
     Paper → here: T (seconds of a segment) → L; F_Q → q.
     Chosen where the paper is silent: tokens are joined along time; Han is the released code's
     layer (the printed sum with two norms and a feed-forward layer), its weights shared by both
-    directions; Eq. 17's FC is the classifier; Eq. 13's result is one vector per second; without
-    SRSM the audio attends to all patches, without TSSM there is no AVF and Γ = T.
+    directions; QBlock, where the paper prints a multi-head attention alone, has the code's
+    feed-forward layer and norm behind it; the segments' "FC and activation" is tanh before FC, the
+    code's order; "fusion layers" (Fig. 5(d)) are those of AVF; Eq. 17's FC is the classifier; Eq.
+    13's result is one vector per second; without SRSM the audio attends to all patches, without
+    TSSM there is no AVF and Γ = T.
     Differs from the authors' code: there the answer comes from raw features and words alone,
     the selected tokens are computed and dropped (see ``docs/heads/pstp.md``).
 
@@ -92,6 +95,8 @@ class Head(BaseHead):
         if options.use_tssm:
             self.tssm = SegmentSelection(width, dropout, options.top_k_segments)
             self.avf = HybridLayer(width, dropout) if options.avf else None
+            deeper = range(options.avf_layers - 1 if options.avf else 0)
+            self.avf_deeper = nn.ModuleList(HybridLayer(width, dropout) for _ in deeper)
         if options.use_srsm or options.use_avam:
             self.patch = nn.Linear(options.visual_width, width)
         if options.use_srsm:
@@ -114,7 +119,7 @@ class Head(BaseHead):
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """See `Head`."""
-        self.check(inputs)
+        inputs = self.check(inputs)
         assert inputs.audio is not None  # check
         assert inputs.frame is not None
         question = self.question(inputs)
@@ -159,7 +164,8 @@ class Head(BaseHead):
         fused = raw
         if self.avf is not None:
             a, v = (x.flatten(0, 1) for x in raw)
-            a, v = both_ways(self.avf, a, v, real.flatten(0, 1))  # Eq. 1–4, [B·K, L, D]
+            for layer in (self.avf, *self.avf_deeper):
+                a, v = both_ways(layer, a, v, real.flatten(0, 1))  # Eq. 1–4, [B·K, L, D]
             fused = a.view_as(raw[0]), v.view_as(raw[1])
         chosen = self.tssm(*fused, real, q)  # Eq. 5–6
         source = fused if self.options.select_from == "avf" else raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import HeadOptions
+from avqa.heads._parts.head import HeadOptions, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,9 @@ class Options(HeadOptions):
     lgpm_layers: int = 1
     avf: bool = True
     """Fuse audio and frame inside segments first (printed; the released code never does)."""
+    avf_layers: int = later(1, before=1)
+    """Layers of that fusion, each with weights of its own: the "audio-visual fusion layers" of
+    Fig. 5(d)."""
     select_from: Literal["avf", "raw"] = "avf"
     """What the seconds of the chosen segments are taken from; ``raw`` is Eq. 7–8 as printed."""
     select_grad: Literal["weighted", "attended", "both", "none"] = "both"
@@ -36,3 +39,10 @@ class Options(HeadOptions):
     use_srsm: bool = True
     use_avam: bool = True
     use_lgpm: bool = True
+
+    def problems(self) -> list[str]:
+        """Complaints about values or combinations, one each."""
+        found = super().problems()
+        if self.avf_layers > 1 and not self.avf:
+            found.append(f"avf_layers={self.avf_layers} with avf=false; expected avf=true")
+        return found

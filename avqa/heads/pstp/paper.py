@@ -56,6 +56,7 @@ ABLATIONS: dict[str, Ablation] = {
     "no_avam": Ablation.of({"use_avam": False}, _MODULES["w/o AVAM"], _TABLES["text"]["w/o AVAM"]),
     "no_lgpm": Ablation.of({"use_lgpm": False}, _MODULES["w/o LGPM"]),
     "lgpm_layers_2": Ablation({"lgpm_layers": 2}, note="the sweeps are printed as curves only"),
+    "avf_layers_2": Ablation({"avf_layers": 2}, note="Fig. 5(d), a curve: one layer is best"),
     "selfattn_words": Ablation(_WORDS),
     "k_12_2_25": Ablation(_RELEASE, note="12/2/25, which the FLOPs column fits"),
     "measured": Ablation(

@@ -10,6 +10,7 @@ from avqa.heads._parts.blocks import AnswerLayer, QuestionBlock, masked_mean, qu
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.grounding import (
     MatchClassifier,
+    RawMap,
     UnitMap,
     audio_layer,
     draw_negatives,
@@ -103,7 +104,7 @@ class Head(BaseHead):
         a second's column does, its one token 1); ``spatial_attn`` [B, T, P];
         ``temporal_attn_audio`` and ``_visual`` [B, T]. 0 at padded seconds.
         """
-        self.check(inputs)
+        inputs = self.check(inputs)
         assert inputs.patch is not None
         valid, q = inputs.valid, self.question(inputs).sentence
         maps, a = self.picture(inputs.patch), self.audio(inputs.audio)
@@ -145,14 +146,9 @@ class Head(BaseHead):
         """Where the audio ``a`` is in the maps: v^sa [B, T, D] and weights [B, T, P]."""
         if not self.paper.sa:
             return v, None
-        if self.paper.sa_norm == "cosine":
-            unit = UnitMap.of(maps)
-            s = (unit.cosine(a) / self.paper.ground_temp).softmax(-1)  # 4, [B, T, P]
-            g = unit.average(s)  # 4, [B, T, D]
-        else:
-            products = (maps @ a.unsqueeze(-1)).squeeze(-1)
-            s = (products / self.paper.ground_temp).softmax(-1)  # 4 as printed, [B, T, P]
-            g = (s.unsqueeze(-2) @ maps).squeeze(-2)
+        seen = UnitMap.of(maps) if self.paper.sa_norm == "cosine" else RawMap(maps)
+        s = (seen.score(a) / self.paper.ground_temp).softmax(-1)  # 4, [B, T, P]
+        g = seen.average(s)  # 4, [B, T, D]
         return self.visual(torch.cat([v, g], -1).tanh()), s  # 4, [B, T, D]
 
     def _source_losses(self, inputs: HeadInput, heard: Sources, seen: Sources) -> dict[str, Tensor]:
@@ -175,14 +171,14 @@ class Head(BaseHead):
     def _match_loss(self, inputs: HeadInput, a: Tensor, located: Tensor) -> dict[str, Tensor]:
         if not self.paper.sa or (others := draw_negatives(inputs)) is None:
             return {}
-        maps = self.picture(others)
+        maps = self.picture(others.patch)
         seen = self.sources.see(maps.mean(-2), inputs.valid)
         apart, _ = self._locate(maps, a, seen.features)
         if self.paper.match == "linear":
             loss = match_loss(self.match(located), self.match(apart), inputs.valid)
             return {"match": 2 * loss}  # 7 as printed: a sum of two means
         own, other = (self.match(torch.cat([a, x], -1)) for x in (located, apart))
-        return {"match": match_loss(own, other, inputs.valid)}  # 7, scalar
+        return {"match": match_loss(own, other, others.valid)}  # 7, scalar
 
     def _told_by_tokens(self, heard: Sources, seen: Sources) -> dict[str, Tensor | None]:
         if self.sources.tokens is None:

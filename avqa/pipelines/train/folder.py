@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import IO, Any
 
+from avqa import heads
 from avqa.caches import is_unfinished
 from avqa.errors import ConfigError, StoreLocked
 from avqa.pipelines.extraction.array_job import Partition
@@ -106,6 +107,20 @@ def _following(
     """``now`` with these settings as the run has them."""
     were = LATER | before["settings"]
     return {**now, "settings": now["settings"] | {name: were[name] for name in names}}
+
+
+def defaults_then(out: Path, head: str) -> dict[str, Any]:
+    """Options that the run in a folder has by the defaults of an earlier version, as it has them.
+
+    Raises:
+        RunDamaged: its ``run.json`` is damaged or gone.
+    """
+    about = _run_there(out) if out.is_dir() else None
+    if about is None or about["head"] != head:
+        return {}
+    kind = heads.load(head).Options
+    its = heads.options_before(kind) | about["options"]
+    return {name: old for name, old in heads.defaults_before(kind).items() if its[name] == old}
 
 
 def nothing_is_kept(out: Path) -> bool:
@@ -280,6 +295,8 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         old, new = before[part], now[part]
         if part == "settings":  # runs of before have not every setting
             old = LATER | old
+        elif before["head"] in heads.names():
+            old = heads.options_before(heads.load(before["head"]).Options) | old
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))

@@ -28,6 +28,7 @@ from avqa.pipelines.train import mending
 from avqa.pipelines.train.folder import (
     alone,
     begin,
+    defaults_then,
     require_recipes,
     require_still,
     require_vocabulary,
@@ -86,12 +87,14 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         Stopped: a signal came; finished epochs are kept.
     """
     options.check()
+    goes_on = options.resume or options.partition is not None
     planned = plan(
         options.head,
         options.assignments,
         read_config(options.config),
         options.ablation,
-        options.dataset,
+        dataset=options.dataset,
+        then=defaults_then(options.out, options.head) if goes_on else None,
     )
     if options.slurm is None:
         check_devices(planned.settings, options.devices)

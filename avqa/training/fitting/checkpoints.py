@@ -24,7 +24,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
 from avqa.errors import RunDamaged
-from avqa.heads import Head
+from avqa.heads import Head, options_before
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training import digests
 from avqa.training.data.questions import QuestionSet
@@ -49,8 +49,12 @@ def identity(
     for name, before in LATER.items():  # checkpoints of before have no such setting
         if chosen[name] == before:
             del chosen[name]
+    options = asdict(head.options)
+    for name, before in options_before(type(head.options)).items():
+        if options[name] == before:
+            del options[name]
     facts = {"head": head.name, "seed": seed}
-    facts |= chosen | asdict(head.options)
+    facts |= chosen | options
     facts |= {"training questions": _digest(train), "validation questions": _digest(val)}
     return {name: str(value) for name, value in facts.items()}
 

@@ -192,11 +192,13 @@ def sample(p, s, o):
     return found | {"logits": answer(p, np.tanh(x), s, o)}
 
 
-def contrast(anchors, others, tau, videos):
+def contrast(anchors, others, tau, videos, negatives="cross"):
     """The contrastive loss of a batch, pairs of one video left out."""
     losses = []
     for i in range(len(anchors)):
         keep = [k for k in range(len(others)) if k == i or videos[k] != videos[i]]
-        scores = np.array([unit(anchors[i]) @ unit(others[k]) / tau for k in keep])
+        own = [k if negatives == "matched" else i for k in keep]
+        pairs = zip(own, keep, strict=True)
+        scores = np.array([unit(anchors[a]) @ unit(others[k]) / tau for a, k in pairs])
         losses.append(-np.log(softmax(scores)[keep.index(i)]))
     return float(np.mean(losses))

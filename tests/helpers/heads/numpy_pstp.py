@@ -72,9 +72,12 @@ def select_segments(p, a, v, valid, q, o, tokens, seen):
     real = [i for i, segment in enumerate(segments) if segment]
     for i in real:
         s = segments[i]
-        if o.avf:
-            fused_a[s] = hybrid_layer(at(p, "avf."), a[s], v[s])
-            fused_v[s] = hybrid_layer(at(p, "avf."), v[s], a[s])
+        for layer in ["avf.", *(f"avf_deeper.{n}." for n in range(o.avf_layers - 1))] * o.avf:
+            pair, weights = (fused_a[s].copy(), fused_v[s].copy()), at(p, layer)
+            fused_a[s], fused_v[s] = (
+                hybrid_layer(weights, *pair),
+                hybrid_layer(weights, *pair[::-1]),
+            )
         means = np.concatenate([fused_a[s].mean(0), fused_v[s].mean(0)])
         vectors.append(linear(at(p, "tssm.join."), np.tanh(means)))
     u, w = question_block(at(p, "tssm.block."), q, np.array(vectors))

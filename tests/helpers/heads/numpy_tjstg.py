@@ -60,10 +60,11 @@ def look(p, patch, a, vector, options):
     v, maps = [], {"attn_audio": [], "attn_target": [], "attn_joint": []}
     for t in range(len(patch)):
         rows = picture(p, patch[t])
-        alpha = s_a = softmax(cosines(rows, a[t]) / options.ground_temp)
+        score = cosines if options.ground_score == "cosine" else lambda rows, x: rows @ x
+        alpha = s_a = softmax(score(rows, a[t]) / options.ground_temp)
         maps["attn_audio"].append(s_a)
         if vector is not None:
-            s_q = softmax(cosines(rows, vector) / options.ground_temp)
+            s_q = softmax(score(rows, vector) / options.ground_temp)
             alpha = combine(s_a, s_q, options.combine, options.threshold)
             maps["attn_target"].append(s_q)
         maps["attn_joint"].append(alpha)

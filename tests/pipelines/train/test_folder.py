@@ -7,9 +7,13 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from helpers.runs import tiny_fits
+from helpers.runs.run_folders import config
 
+from avqa import heads
 from avqa.errors import ConfigError, StorageFailure, StoreError, StoreLocked
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train import folder, replacing
@@ -17,8 +21,9 @@ from avqa.pipelines.train.folder import continued
 from avqa.pipelines.train.members import take_member
 from avqa.store.lock import Holder, read_holder
 from avqa.store.places.files import store_path, write_json
-from avqa.training.run import read_about
-from avqa.training.settings import LATER
+from avqa.training.fitting.checkpoints import identity
+from avqa.training.run import MemberConfig, read_about
+from avqa.training.settings import LATER, resolve
 
 
 def about(**settings):
@@ -34,6 +39,37 @@ def test_a_run_of_before_other_encoders_of_sound_goes_on():
     assert continued(Path("run"), before, now) == now
     with pytest.raises(ConfigError, match=r"audio \(run: vggish, now: other\); expected what"):
         continued(Path("run"), before, about(epochs=1, **LATER | {"audio": "other"}))
+
+
+def test_a_run_of_before_goes_on_with_the_defaults_of_then(tmp_path):
+    """One option did not exist, another was by default what it is no longer."""
+    then = {"ground_score": "cosine", "ground_on": "norm"}
+    today = asdict(heads.load("tjstg").Options())
+    before = about(epochs=1) | {"head": "tjstg", "options": today | then}
+    del before["options"]["ground_score"]
+    assert folder.defaults_then(tmp_path / "none", "tjstg") == {}
+    folder.begin(tmp_path, before)
+    assert folder.defaults_then(tmp_path, "tjstg") == then
+    assert folder.defaults_then(tmp_path, "avst") == {}
+    settings, options = resolve("tjstg", then=then)
+    assert options == today | then
+    assert resolve("tjstg", {"ground_on": "raw"}, then=then)[1]["ground_on"] == "raw"
+    now = before | {"options": options, "settings": asdict(settings)}
+    before["settings"] = now["settings"]
+    assert continued(tmp_path, before, now)["options"] == options
+    with pytest.raises(ConfigError, match=r"ground_score \(run: cosine, now: dot\).*expected what"):
+        continued(tmp_path, before, now | {"options": today})
+    read = MemberConfig.from_json(config("tjstg").to_json() | {"options": before["options"]})
+    assert read.options == today | then
+    assert "ground_score" not in identity_of(read.options)
+    assert identity_of(today)["ground_score"] == "dot"
+
+
+def identity_of(options):
+    """What a checkpoint of such a head is told apart by."""
+    head = heads.build("tjstg", **options)
+    nothing = SimpleNamespace(questions=())
+    return identity(head, nothing, nothing, tiny_fits.settings(), 0)
 
 
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)

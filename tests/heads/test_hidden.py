@@ -1,0 +1,169 @@
+"""What masks hide reaches nothing, and no head stops to look at its masks."""
+
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+import torch._dynamo
+from helpers.heads.head_batches import make_inputs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avqa import heads
+from avqa.heads._parts import blocks, grounding, lstm
+from avqa.heads._parts import head as base
+from avqa.heads._parts.grounding import draw_negatives, match_loss
+from avqa.heads._parts.lstm import run_lstm
+from avqa.heads.mcd import association
+from avqa.heads.tjstg import synchrony_loss
+
+SMALL = {"width": 8, "audio_width": 8, "visual_width": 8, "text_width": 8, "vocabulary": 11}
+ANSWERS = torch.tensor([0, 1, 2])
+SIZES = {"seconds": 3, "patches": 2, "num_words": 3}
+
+
+@functools.cache
+def small(name, **options):
+    torch.manual_seed(0)
+    return heads.build(name, **SMALL, **options)
+
+
+def learnt(head, inputs):
+    """Logits, losses and gradients of one step, with whatever the head draws drawn alike."""
+    before = {name: buffer.clone() for name, buffer in head.named_buffers()}
+    torch.manual_seed(3)
+    head.zero_grad()
+    output = head.train()(inputs)
+    heads.total_loss(head, output, ANSWERS).backward()
+    found = {f"gradient of {name}": p.grad for name, p in head.named_parameters()}
+    found |= {"logits": output.logits, "evaluated": head.eval()(inputs).logits}
+    head.load_state_dict(before, strict=False)
+    return {k: v for k, v in (found | output.aux_losses).items() if v is not None}
+
+
+def same(found, expected, **tolerance):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert not value.isnan().any(), name
+        torch.testing.assert_close(value, expected[name], **tolerance, msg=name)
+
+
+masks = st.lists(
+    st.lists(st.booleans(), min_size=3, max_size=3).filter(any), min_size=3, max_size=3
+)
+strange = st.sampled_from([torch.nan, torch.inf, -torch.inf])
+
+
+@pytest.mark.parametrize("question", ["lstm", "clip"])
+@pytest.mark.parametrize("name", heads.names())
+@given(mask=masks, value=strange)
+@settings(max_examples=4, deadline=None)
+def test_what_is_hidden_reaches_no_logit_loss_or_gradient(name, question, mask, value):
+    head = small(name, question=question)
+    inputs = replace(make_inputs(head, **SIZES), valid=torch.tensor(mask))
+    position = torch.arange(77)
+    hidden = {
+        **dict.fromkeys(("audio", "frame", "patch"), ~inputs.valid),
+        "words": position > inputs.eot[:, None],
+    }
+    dirty = {n: getattr(inputs, n).clone() for n in hidden}
+    for n, where in hidden.items():
+        dirty[n][where] = value
+    same(learnt(head, replace(inputs, **dirty)), learnt(head, inputs))
+
+
+def test_missing_options_may_be_anything():
+    head = small("late_fusion", answer="choices")
+    inputs = make_inputs(head, **SIZES)
+    dirty = inputs.choices.clone()
+    dirty[~inputs.choice_valid] = torch.nan
+    with torch.no_grad():
+        found = head.eval()(replace(inputs, choices=dirty)).logits
+        assert torch.equal(found, head(inputs).logits)
+    heads.total_loss(head, head(replace(inputs, choices=dirty)), ANSWERS).backward()
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+def test_a_batch_without_hidden_seconds_is_not_copied():
+    head = small("avst")
+    inputs = replace(make_inputs(head, **SIZES), valid=torch.ones(3, 3, dtype=torch.bool))
+    assert head.check(inputs).patch is inputs.patch
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """As on a GPU, whose values are not looked at."""
+    for module in (base, blocks, grounding, lstm, association):
+        monkeypatch.setattr(module, "at_hand", lambda tensor: False)
+
+
+@pytest.mark.parametrize("name", heads.names())
+def test_on_another_device_the_numbers_are_the_same(name, request):
+    head = small(name, question="lstm", pack=True)
+    inputs = make_inputs(head, **SIZES)
+    expected = learnt(head, inputs)
+    request.getfixturevalue("elsewhere")
+    same(learnt(head, inputs), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_on_another_device_one_video_has_no_match_loss(elsewhere):
+    head = small("avst")
+    inputs = replace(make_inputs(head, **SIZES), video=torch.zeros(3).long())
+    found = draw_negatives(inputs)
+    assert not found.valid.any()
+    loss = match_loss(found.patch[..., 0, :2], found.patch[..., 0, :2], found.valid)
+    assert loss == 0
+    alone = replace(inputs, valid=inputs.valid[:1], video=None)
+    assert draw_negatives(alone) is None
+
+
+@given(
+    st.lists(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), min_size=1, max_size=3),
+    st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_entry_after_entry_is_torchs_lstm(mask, both):
+    torch.manual_seed(0)
+    own = torch.nn.LSTM(4, 2, batch_first=True, bidirectional=both).double()
+    x, shown = torch.randn(len(mask), 5, 4, dtype=torch.float64), torch.tensor(mask)
+    found = lstm._entry_after_entry(own, x, shown)
+    for b, (row, rows) in enumerate(zip(x, shown, strict=True)):
+        out, (h, c) = own(row[rows][None])
+        torch.testing.assert_close(found.out[b][rows], out[0])
+        torch.testing.assert_close(found.hidden[b], h.flatten())
+        torch.testing.assert_close(found.cell[b], c.flatten())
+    for one, other in zip(found, run_lstm(own, x, shown), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_synchrony_is_measured_in_float32(dtype):
+    w = torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.25, 0.25]], [[0.0, 0.0, 0.0]] * 2]).to(dtype)
+    loss = synchrony_loss(w[0], w[1])
+    assert loss.dtype == torch.float32
+    assert loss == synchrony_loss(w[0].float(), w[1].float())
+    head = small("tjstg", question="clip").train()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(make_inputs(head, **SIZES)).aux_losses["csl"]
+    assert found.dtype == torch.float32
+    assert found.isfinite()
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", heads.names())
+def test_a_whole_head_is_one_graph(name, training):
+    """Where an LSTM reads the question, torch wants a switch of its own."""
+    question = "lstm" if name in ("question_only", "tjstg") else "clip"
+    options = {"num_blocks": 1, "num_frames": 2} if name == "mcd" else {}
+    head = small(name, question=question, pack=question == "lstm", **options).train(training)
+    inputs = make_inputs(head, **SIZES)
+    torch._dynamo.reset()
+    graph = torch.compile(head, backend="eager", fullgraph=True)
+    torch.manual_seed(0)
+    with torch._dynamo.config.patch(allow_rnn=True):
+        found = graph(inputs)
+    torch.manual_seed(0)
+    expected = head(inputs)
+    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.aux_losses, expected.aux_losses)
