@@ -88,6 +88,7 @@ PAPER = Paper(
     " the text reads; the authors' module holds 11,792,300",
 )
 
+_COSINES = {"ground_score": "cosine", "ground_on": "norm"}
 ABLATIONS = {
     "full": Ablation({}, _FULL),
     "w/o t-a": Ablation(
@@ -123,10 +124,10 @@ ABLATIONS = {
     "cat(v;a)": Ablation({"order": "cat_va"}, {"All": 72.74}),
     "il(a;v)": Ablation({"order": "il_av"}, {"All": 73.04}),
     "il(v;a)": Ablation({"order": "il_va"}, {"All": 73.04}),
-    "avst + t-a": Ablation({"stream": "dual", "csl": False}, {"All": 72.43}),
-    "avst + csl": Ablation({"stream": "dual", "target_aware": False}, {"All": 72.47}),
+    "avst + t-a": Ablation({"stream": "dual", "csl": False, **_COSINES}, {"All": 72.43}),
+    "avst + csl": Ablation({"stream": "dual", "target_aware": False, **_COSINES}, {"All": 72.47}),
     "updated code": Ablation(
-        {"combine": "sum", "target_mlp": True, "ta_query": "cell"},
+        {"combine": "sum", "target_mlp": True, "ta_query": "cell", **_COSINES},
         _UPDATED_CODE,
         "the options nearest to the released code",
     ),
@@ -386,8 +387,8 @@ class Head(BaseHead):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         width = options.width
-        reads_words = options.target_aware and options.target != "hidden"
-        self.question = question_encoder(options, words=reads_words)
+        self.reads_words = options.target_aware and options.target != "hidden"
+        self.question = question_encoder(options, words=self.reads_words)
         self.audio = audio_layer(options)
         self.picture = picture_layer(options)
         if options.target_aware:
@@ -400,6 +401,12 @@ class Head(BaseHead):
             self.fusion = StreamFusion(width, options.dropout, ("audio", "visual"))
         self.answer = AnswerLayer(options)
         self.aux_weights = {"csl": 1.0, "match": 0.5} if options.csl else {"match": 0.5}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """CLIP's words too where a word is the target."""
+        words = self.reads_words and self.options.question == "clip"
+        return (*super().needs, *(("words", "eot") if words else ()))
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch.
