@@ -247,6 +247,7 @@ CASES: list[Case] = [
         "mcd",
         "second",
         {
+            "default": {},
             "losses off": _NO_CONTRAST,
             "losses off, N=1": _NO_CONTRAST | {"num_blocks": 1},
             "losses off, N=1, aggregator=literal (printed)": _NO_CONTRAST

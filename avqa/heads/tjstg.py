@@ -64,6 +64,7 @@ PAPER = Paper(
 
 _JOINT, _TARGETS, _TAUS = _TABLES["joint"], _TABLES["targets"], _TABLES["thresholds"]
 _ORDERS, _DUAL = _TABLES["orders"], {"stream": "dual"}
+_COSINES = {"ground_score": "cosine", "ground_on": "norm"}
 ABLATIONS = {
     "full": Ablation.of({}, _TABLES["main"]["TJSTG"]),
     "w/o t-a": Ablation.of({"target_aware": False}, _JOINT["w/o T-A"]),
@@ -83,10 +84,12 @@ ABLATIONS = {
     "cat(v;a)": Ablation.of({"order": "cat_va"}, _ORDERS["Cat(V;A) w/ L_csl"]),
     "il(a;v)": Ablation.of({"order": "il_av"}, _ORDERS["IL(A;V) w/ L_csl"]),
     "il(v;a)": Ablation.of({"order": "il_va"}, _ORDERS["IL(V;A) w/ L_csl"]),
-    "avst + t-a": Ablation.of({**_DUAL, "csl": False}, _TABLES["avst"]["AVST w/ T-A"]),
-    "avst + csl": Ablation.of({**_DUAL, "target_aware": False}, _TABLES["avst"]["AVST w/ L_csl"]),
+    "avst + t-a": Ablation.of({**_DUAL, "csl": False, **_COSINES}, _TABLES["avst"]["AVST w/ T-A"]),
+    "avst + csl": Ablation.of(
+        {**_DUAL, "target_aware": False, **_COSINES}, _TABLES["avst"]["AVST w/ L_csl"]
+    ),
     "updated code": Ablation.of(
-        {"combine": "sum", "target_mlp": True, "ta_query": "cell"},
+        {"combine": "sum", "target_mlp": True, "ta_query": "cell", **_COSINES},
         _TABLES["code"]["TJSTG, updated code"],
         note="the options nearest to the released code",
     ),
@@ -346,8 +349,8 @@ class Head(BaseHead):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         width = options.width
-        reads_words = options.target_aware and options.target != "hidden"
-        self.question = question_encoder(options, words=reads_words)
+        self.reads_words = options.target_aware and options.target != "hidden"
+        self.question = question_encoder(options, words=self.reads_words)
         self.audio = audio_layer(options)
         self.picture = picture_layer(options)
         if options.target_aware:
@@ -360,6 +363,12 @@ class Head(BaseHead):
             self.fusion = StreamFusion(width, options.dropout, ("audio", "visual"))
         self.answer = AnswerLayer(options)
         self.aux_weights = {"csl": 1.0, "match": 0.5} if options.csl else {"match": 0.5}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """CLIP's words too where a word is the target."""
+        words = self.reads_words and self.options.question == "clip"
+        return (*super().needs, *(("words", "eot") if words else ()))
 
     def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Answer a batch.

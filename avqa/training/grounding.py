@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ STAGE_ONE: dict[str, Any] = {"step_epochs": 8, "stride_seconds": 1, "max_seconds
 """Where stage I differs from AVST's recipe: the first ten seconds, a step every 8 epochs."""
 FIELDS = ("audio", "patch")
 RECIPES = "recipes"
+FORM = {"ground_score": "cosine", "ground_on": "norm"}
+"""How AVST reads its maps, and every head that has no such options."""
 
 
 def pretrain(
@@ -141,6 +143,8 @@ class Grounding:
     """Feature → ``recipe_hash`` and ``recipe`` it was trained on; of old files only the hash."""
     digest: str
     """SHA-256 of the file."""
+    form: dict[str, Any] = field(default_factory=FORM.copy)
+    """Options, or what stands for them, that it was trained with."""
 
     @classmethod
     def load(cls, path: Path) -> Grounding:
@@ -151,25 +155,35 @@ class Grounding:
             RunDamaged: the run's weights are not those that training wrote.
         """
         recipes: dict[str, Mapping[str, Any]] | None = None
+        form = FORM
         if path.is_dir():
             member = Run.load(path).members[0]
             member.check(MODEL)
             path = member.path / MODEL
             entries = member.config.features.values()
             recipes = {entry["name"]: entry for entry in entries}
+            form = {name: member.config.options.get(name, own) for name, own in FORM.items()}
         state = read_weights(path)
         if recipes is None:
             known = json.loads(read_tensors(path)[1].get(RECIPES, "{}"))
             recipes = {n: {"recipe_hash": e} if isinstance(e, str) else e for n, e in known.items()}
         own = {name: x for name, x in state.items() if name.startswith(GROUNDING_PREFIXES)}
-        return cls(path, own, recipes, hashlib.sha256(path.read_bytes()).hexdigest())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return cls(path, own, recipes, digest, dict(form))
 
     def start(self, head: Any) -> None:
         """Start a head's grounding from these layers.
 
         Raises:
-            ConfigError: names or shapes are not those of the head.
+            ConfigError: names or shapes are not those of the head, or it reads maps otherwise.
         """
+        own = {name: getattr(head.options, name, usual) for name, usual in FORM.items()}
+        if own != self.form:
+            had, has = (" ".join(f"{k}={v}" for k, v in x.items()) for x in (self.form, own))
+            raise ConfigError(
+                f"--init-grounding {str(self.path)!r} was trained with {had}; head={head.name} has"
+                f" {has}, to which what it learnt is nothing; set {had}, or leave it out"
+            )
         try:
             load_grounding(head, self.state)
         except ValueError as error:

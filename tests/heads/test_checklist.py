@@ -145,6 +145,13 @@ def test_auxiliary_losses_come_in_training_only(head):
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
 
 
+def test_what_it_needs_is_enough(head):
+    """Training reads no other text."""
+    inputs = inputs_of(head)
+    only = HeadInput(valid=inputs.valid, **{name: getattr(inputs, name) for name in head.needs})
+    same(head(only).logits, head(inputs).logits)
+
+
 def test_evaluation_needs_no_labels_and_no_negatives(head):
     inputs = inputs_of(head)
     bare = replace(

@@ -150,6 +150,7 @@ def test_synchrony_is_measured_in_float32(dtype):
     assert found.isfinite()
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # Python 3.13.0
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", heads.names())
 def test_a_whole_head_is_one_graph(name, training):

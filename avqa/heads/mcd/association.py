@@ -98,7 +98,7 @@ class MaskedNorm(nn.Module):
     """Batch normalisation over the valid positions of a batch, or layer normalisation.
 
     Batch: momentum 0.1, ε 1e-5, running statistics in evaluation. Padded positions give 0 in
-    training and count in no statistic.
+    training and count in no statistic; where none is known to be, torch's own layer does it all.
 
     Shapes:
         x [B, T, D], valid [B, T] → [B, T, D]
@@ -116,7 +116,13 @@ class MaskedNorm(nn.Module):
         """
         if isinstance(self.norm, nn.LayerNorm):
             return self.norm(x)  # type: ignore[no-any-return]
-        if not self.training:
+        known = self.training and at_hand(valid)
+        if known and int(valid.sum()) < 2:
+            raise ValueError(
+                "norm='batch' has 1 valid second in the batch; expected 2 or more in training;"
+                " use norm='layer' or larger batches"
+            )
+        if not self.training or (known and bool(valid.all())):
             return self.norm(x.flatten(0, 1)).view_as(x)  # type: ignore[no-any-return]
         return self._of_batch(x, valid)
 
@@ -127,19 +133,14 @@ class MaskedNorm(nn.Module):
         """
         norm: Any = self.norm
         shown, count = valid.unsqueeze(-1), valid.sum()
-        if at_hand(count) and int(count) < 2:
-            raise ValueError(
-                "norm='batch' has 1 valid second in the batch; expected 2 or more in training;"
-                " use norm='layer' or larger batches"
-            )
         rows = x.to(torch.promote_types(x.dtype, torch.float32))  # sums need it under autocast
         mean = torch.where(shown, rows, 0).sum((0, 1)) / count
         centred = torch.where(shown, rows - mean, 0)
         variance = centred.square().sum((0, 1)) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(unbiased, norm.momentum)
+            for kept, found in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+                kept.lerp_(found.to(kept.dtype), norm.momentum)
             norm.num_batches_tracked += 1
         scaled = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
         return torch.where(shown, scaled, 0).to(x.dtype)

@@ -124,6 +124,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(trained, data, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_head_that_reads_maps_otherwise_is_refused(tmp_path):
+    avst, tjstg = (heads.build(name, width=8) for name in ("avst", "tjstg"))
+    path = tmp_path / "g.safetensors"
+    save_file({k: v.contiguous() for k, v in grounding_state(avst).items()}, path)
+    grounding = Grounding.load(path)
+    grounding.start(avst)
+    with pytest.raises(ConfigError) as caught:
+        grounding.start(tjstg)
+    assert str(caught.value) == (
+        f"--init-grounding '{path}' was trained with ground_score=cosine ground_on=norm;"
+        " head=tjstg has ground_score=dot ground_on=raw, to which what it learnt is nothing;"
+        " set ground_score=cosine ground_on=norm, or leave it out"
+    )
+    alike = heads.build("tjstg", width=8, ground_score="cosine", ground_on="norm")
+    grounding.start(alike)
+    assert torch.equal(alike.audio[0].weight, avst.audio[0].weight)
+
+
 def test_of_a_file_of_before_the_hash_alone_is_known(tmp_path):
     path, features = tmp_path / "g.safetensors", {"audio": {"name": "vggish/audio", "recipe": {}}}
     recipes = json.dumps({"vggish/audio": "ab" * 32})
