@@ -88,6 +88,7 @@ __all__ = [
 _moved.install()
 caches.settle()
 surroundings.settle()
+surroundings.let_threads_sleep()
 
 
 def __getattr__(name: str) -> object:

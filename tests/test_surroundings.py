@@ -36,6 +36,20 @@ def read_by(package):
     return {name for p in files for name in READ.findall(p.read_text(encoding="utf-8"))}
 
 
+@pytest.mark.parametrize(
+    ("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_threads_that_wait_sleep_unless_told_otherwise(given, policy):
+    """By what torch's OpenMP itself says."""
+    code = "import avqa, torch; torch.ones(2)"
+    environ = {"OMP_DISPLAY_ENV": "TRUE", **given}
+    status, _, said = finished([sys.executable, "-c", code], **environ)
+    assert status == 0, said
+    if "GOMP" not in said and "OMP_WAIT_POLICY" not in said:
+        pytest.skip("another OpenMP, which does not say")
+    assert f"OMP_WAIT_POLICY = '{policy}'" in said
+
+
 def leaves(value, key=()):
     if isinstance(value, dict) and value:
         for name, inner in value.items():

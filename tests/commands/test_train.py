@@ -121,10 +121,12 @@ def test_where_the_file_system_has_no_flock_one_process_at_a_time_trains(
     command = [*strace, sys.executable, "-m", "avqa", "train-head", "question_only"]
     command += ["--device", "cpu", "--set", "epochs=1", "--dataset", "music-avqa"]
     command += ["--store", str(data / "store"), "--annotations", str(data / "annotations")]
-    code, _, said = finished([*command, "--out", str(out)])
+    code, _, said = finished([*command, "--out", str(out)], SLURM_CPUS_PER_TASK="1")
     assert code == 0, said
     assert not (out / "lock.json").exists()
     assert (out / "runs").is_dir()  # the lock was there
+    machine = json.loads((out / "default/seed-0/environment.json").read_text(encoding="utf-8"))
+    assert [machine[name] for name in ("cores", "threads", "wait_policy")] == [1, 1, "PASSIVE"]
 
 
 def test_a_run_that_diverged_at_once_is_begun_anew_in_its_folder(data, tmp_path):

@@ -7,14 +7,10 @@ finished members stay as they are, the one under way goes on after its last fini
 from __future__ import annotations
 
 import dataclasses
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 import avqa
 from avqa import datasets, heads
@@ -22,9 +18,9 @@ from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
 from avqa.errors import ConfigError, EnvironmentFailure, StoreLocked
 from avqa.faults import in_folder, traceback_kept_in
 from avqa.heads import VIDEO_FEATURES, Head
-from avqa.machine import num_cores
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train import mending
+from avqa.pipelines.train.environment import environment
 from avqa.pipelines.train.folder import (
     alone,
     begin,
@@ -45,7 +41,14 @@ from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.vocabulary import token_notes
-from avqa.training.fitting.fit import FitResult, check_devices, fit, infer, too_many_workers
+from avqa.training.fitting.fit import (
+    FitResult,
+    check_devices,
+    fit,
+    infer,
+    too_many_workers,
+    use_cores,
+)
 from avqa.training.grounding import Grounding
 from avqa.training.run import (
     CONFIG,
@@ -66,7 +69,6 @@ from avqa.training.settings import LATER, TrainSettings, dataset_note
 from avqa.training.table.table import ResultTable, result_table
 from avqa.training.variants import Plan, Variant, plan
 
-PACKAGES = ("torch", "lightning-fabric", "numpy", "zarr", "safetensors")
 Say = Callable[[str], None]
 
 
@@ -356,6 +358,7 @@ class _Training:
         say = Watched(self._say, ours.check)  # a line is an epoch's, after which comes the next
         if (fitted := mending.kept_fit(member, head)) is None:
             member.save_config()
+            use_cores()
             member.write("environment.json", environment(self._options.devices))
             fitted = fit(
                 head,
@@ -477,17 +480,3 @@ class _Training:
             scores=scores,
             parameters=heads.count_parameters(head),
         )
-
-
-def environment(devices: int = 1) -> dict[str, Any]:
-    """What trains: the machine and the packages' versions."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": num_cores(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "devices": devices,
-        "packages": {"avqa": avqa.__version__, **{name: version(name) for name in PACKAGES}},
-    }

@@ -13,7 +13,7 @@ import torch
 
 from avqa.errors import ConfigError, DatasetError
 from avqa.heads import Head, HeadOutput
-from avqa.machine import choose_device, core_limit, num_cores
+from avqa.machine import choose_device, num_cores
 from avqa.signals import StopSignals
 from avqa.store.places.files import storage_errors
 from avqa.training.data.batch import Batch
@@ -81,7 +81,7 @@ def fit(
         StorageFailure: disk full, read-only.
         EnvironmentFailure: out of GPU memory; one of several processes died.
     """
-    _heed_limit()
+    use_cores()
     device = check_devices(settings, devices)
     _check(val, settings, device)
     checkpoints = Checkpoints(folder / "checkpoints", identity(head, train, val, settings, seed))
@@ -156,9 +156,13 @@ def too_many_workers(settings: TrainSettings, devices: int) -> str | None:
     )
 
 
-def _heed_limit() -> None:
-    """A container may have the time of fewer cores than torch counts: more threads only wait."""
-    if core_limit() is not None and torch.get_num_threads() > num_cores():
+def use_cores() -> None:
+    """Let torch have no more threads than cores: more only wait for each other.
+
+    It counts neither a job's (SLURM) nor the time that a container is allowed. Fewer threads, as
+    a user wants them by ``OMP_NUM_THREADS``, stay.
+    """
+    if torch.get_num_threads() > num_cores():
         torch.set_num_threads(num_cores())
 
 
@@ -232,7 +236,7 @@ def infer(
     Raises:
         ConfigError: ``cuda`` where there is no GPU.
     """
-    _heed_limit()
+    use_cores()
     where = choose_device(device, gpus=torch.cuda.device_count())
     training = head.training
     head.to(where).eval()
