@@ -160,6 +160,7 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     assert_all_gone(everyone)
 
 
+@pytest.mark.timeout(3000)  # ten runs of all networks, on a machine that may be busy
 @pytest.mark.usefixtures("ffmpeg")
 @pytest.mark.parametrize(
     ("kills", "features"),
