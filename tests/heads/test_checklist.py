@@ -1,7 +1,7 @@
 """What every head must do, whatever its paper: found by name, in small sizes."""
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -218,6 +218,33 @@ def test_every_ablation_is_a_set_of_options(name, row):
     assert head.eval()(inputs, explain=True).logits.isfinite().all()
     assert set(ablation.values) <= {*COLUMNS, "AVQA"}
     assert heads.count_flops(head.float(), seconds=6, patches=9) > 0
+
+
+FIRST = {
+    "avaf": "q_pool audio_encoder num_seconds avcm qoaf fuse weight_relu tacl temp_loss alpha sacl"
+    " beta phi tau spat_temp spat_batch_neg",
+    "avst": "modalities temporal spatial ground_temp",
+    "late_fusion": "",
+    "mcd": "text_objects text_encoder num_blocks self_attention cross_query compress num_seconds"
+    " cross norm aggregator num_frames lef late_fusion loss_qv loss_qa loss_av tau skip_same_video"
+    " plain",
+    "pstp": "num_segments top_k_segments top_k_patches lgpm_layers avf select_from select_grad pool"
+    " fusion use_tssm use_srsm use_avam use_lgpm",
+    "question_only": "",
+    "sasr": "variant ground_temp num_sources slt sasr sa ta slt_attn residual sa_norm temporal"
+    " shortcut",
+    "tjstg": "target_aware target ta_query ta_grad target_mlp combine threshold ground_on"
+    " ground_temp order stream csl joint_dropout",
+}
+"""Head → its options in the first version: runs of that time have no others."""
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_options_that_came_later_say_what_stands_for_them_in_old_runs(name):
+    kind = heads.load(name).Options
+    own = {f.name for f in fields(kind)} - {f.name for f in fields(heads.HeadOptions)}
+    assert own - {*FIRST[name].split()} == heads.options_before(kind).keys()
+    kind(**heads.options_before(kind))  # values that can be
 
 
 @pytest.mark.parametrize("name", heads.names())

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import HeadOptions
+from avqa.heads._parts.head import HeadOptions, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Options(HeadOptions):
     """Positions the audio encoder has: the most seconds it can read."""
     avcm: bool = True
     """Clue mining: audio and patches attend to the words."""
-    attention: Literal["layer", "alone"] = "layer"
+    attention: Literal["layer", "alone"] = later("layer", before="layer")
     """What stands for Eq. 4, 5, 10 and 11: attention within a post-norm layer, as in the authors'
     code, or the attention alone, as printed."""
     qoaf: bool = True
@@ -36,7 +36,7 @@ class Options(HeadOptions):
     tacl: bool = True
     """The loss of temporal alignment."""
     temp_loss: Literal["paper", "fnac"] = "paper"
-    sounding: Literal["weighted", "product"] = "weighted"
+    sounding: Literal["weighted", "product"] = later("weighted", before="weighted")
     """F_s of the temporal loss: patches weighted by their product with the audio, as in the
     authors' code, or mean_p(Z_tp ∘ a_t), as printed; of ``paper`` alone."""
     alpha: float | None = None

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import HeadOptions
+from avqa.heads._parts.head import HeadOptions, later
 
 _PAPER_ONLY = (
     *("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "temporal", "shortcut"),
@@ -47,16 +47,16 @@ class Options(HeadOptions):
     """The printed attention, which has no parameters, or AVST's block."""
     shortcut: Literal["vg", "vsa"] = "vg"
     """Visual mean added before the fusion: source-aware (printed) or grounded features."""
-    sound: Literal["mlp", "linear"] = "mlp"
+    sound: Literal["mlp", "linear"] = later("mlp", before="mlp")
     """Two layers with a ReLU between, as AVST's code has, or the one layer that is printed."""
-    audio_tokens: Literal["updated", "before"] = "updated"
+    audio_tokens: Literal["updated", "before"] = later("updated", before="updated")
     """Tokens that give back to the audio: after they gathered from it, as those of the frames do,
     or before, as the third line of Sec. 3.3 prints."""
-    key_value: Literal["apart", "shared"] = "apart"
+    key_value: Literal["apart", "shared"] = later("apart", before="apart")
     """Keys and values of the cross-attention by a layer each, or by one, as printed."""
-    question_state: Literal["joined", "hidden"] = "joined"
+    question_state: Literal["joined", "hidden"] = later("joined", before="joined")
     """q from the LSTM's last h and c by a layer, as in the code, or h itself, as printed."""
-    match: Literal["classifier", "linear"] = "classifier"
+    match: Literal["classifier", "linear"] = later("classifier", before="classifier")
     """Match loss: mean over both kinds of pairs of a four-layer classifier of audio and frame, as
     in the code; or the sum of two cross-entropies of v^sa, as printed, by the one layer that it
     takes to have two classes."""
