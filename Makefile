@@ -70,6 +70,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.scale
 
 release: setup

@@ -1,0 +1,162 @@
+"""``python -m benchmarks.beside``: training as typed, alone and beside another program.
+
+Every head is trained by `avqa train-head` on the same clips: alone, with one core kept busy by
+another program, and with the processor time of one core (a control group; as root). Each time with
+threads that sleep while they wait for each other, as avqa has them, with threads that spin, as
+torch has them by itself, and with one thread. What is compared is measured in turn, so that what
+else the machine does hits all alike. Writes docs/benchmarks_beside.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.__main__ import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks_beside.md"
+PREPARED = (
+    "synth {bench} --videos 60 --seconds 10",
+    "extract --videos {bench}/videos --out {store} --weights random:0 --chunk-seconds 10"
+    " --features clip_vit_b32/frame,clip_vit_b32/patch,vggish/audio",
+)
+SETTINGS = "visual=clip_vit_b32 stride_seconds=1 max_seconds=10 batch_size=16 question=lstm"
+WAYS = {
+    "sleeping": {},
+    "spinning": {"GOMP_SPINCOUNT": "300000"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+"""Variables of each way; 300,000 is GNU OpenMP's own count where no policy is set."""
+EPOCHS = 3
+"""The first warms up."""
+PLACES = ("alone", "beside one busy core", "a quota of one core")
+
+
+def main() -> None:
+    """Prepare, measure in turn, write the page."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--heads", default="avst,sasr,late_fusion")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "beside")
+    asked = parser.parse_args()
+    prepare(asked.folder)
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for _ in range(asked.rounds):
+        for head in asked.heads.split(","):
+            for place in PLACES:
+                for way, environ in WAYS.items():
+                    rate = questions_per_second(asked.folder, head, place, environ)
+                    if rate is not None:
+                        found.setdefault((head, place, way), []).append(rate)
+                        print(f"{head}, {place}, {way}: {rate:.0f} questions/s", flush=True)
+    rates = {key: statistics.median(values) for key, values in found.items()}
+    PAGE.write_text(page(rates, asked.rounds), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+def prepare(folder: Path) -> None:
+    """Clips and their features; each command leaves alone what is there."""
+    for command in PREPARED:
+        words = command.format(bench=folder / "bench", store=folder / "store").split()
+        subprocess.run([sys.executable, "-m", "avqa", *words], check=True)
+
+
+def questions_per_second(
+    folder: Path, head: str, place: str, environ: dict[str, str]
+) -> float | None:
+    """Of the epochs after the first; None where the place cannot be had."""
+    with tempfile.TemporaryDirectory() as out, contextlib.ExitStack() as stack:
+        command = [
+            *(sys.executable, "-m", "avqa", "train-head", head, "--dataset", "music-avqa"),
+            *("--store", str(folder / "store"), "--out", f"{out}/run", "--device", "cpu"),
+            *("--annotations", str(folder / "bench" / "annotations")),
+            *(word for each in SETTINGS.split() for word in ("--set", each)),
+            *("--set", f"epochs={EPOCHS}"),
+        ]
+        if place == "beside one busy core":
+            stack.enter_context(busy_core())
+        if place == "a quota of one core":
+            group = stack.enter_context(quota_of_one_core())
+            if group is None:
+                return None
+            command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command]
+        done = subprocess.run(
+            command,
+            env={**os.environ, **environ},
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+    rates = re.findall(rf"^{head} default.* done .*\| (\d+) questions/s", done.stderr, re.MULTILINE)
+    return statistics.median(map(float, rates[1:]))
+
+
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """Another program that computes without end, while entered."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
+
+
+@contextlib.contextmanager
+def quota_of_one_core() -> Iterator[Path | None]:
+    """A control group that may use one core's time; None where none can be made."""
+    older = Path("/sys/fs/cgroup/cpu")
+    group = (older if older.is_dir() else older.parent) / f"avqa-{os.getpid()}"
+    limit = {"cpu.max": "100000 100000"}
+    if older.is_dir():
+        limit = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"}
+    try:
+        group.mkdir()
+    except OSError:
+        yield None
+        return
+    try:
+        for name, text in limit.items():
+            (group / name).write_text(text, encoding="ascii")
+        yield group
+    finally:
+        group.rmdir()
+
+
+def page(rates: dict[tuple[str, str, str], float], rounds: int) -> str:
+    """The page in Markdown."""
+    lines = [
+        "# Training beside other programs",
+        "",
+        "Written by `python -m benchmarks.beside`; do not edit. `avqa train-head` as typed, 60"
+        " clips of 10 s with seeded random weights, batches of 16, questions a second, medians of"
+        f" {rounds} rounds measured in turn. *Sleeping*: threads that wait for each other sleep, as"
+        " avqa has them (`OMP_WAIT_POLICY=PASSIVE`). *Spinning*: as torch's OpenMP has them by"
+        " itself (`GOMP_SPINCOUNT=300000`).",
+        "",
+        f"Machine: {machine()}.",
+        "",
+        "| head | where | sleeping | spinning | one thread | sleeping ÷ spinning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for head, place in dict.fromkeys((head, place) for head, place, _ in rates):
+        sleeping, spinning, one = (rates[head, place, way] for way in WAYS)
+        lines.append(
+            f"| {head} | {place} | {sleeping:.0f} | {spinning:.0f} | {one:.0f}"
+            f" | {sleeping / spinning:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
