@@ -21,7 +21,7 @@ FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/fu
 def avqa(*arguments, before="", after="", options="", **variables):
     """Run a command in a shell; gives exit code, output and errors."""
     words = " ".join([before, sys.executable, options, "-m", "avqa", *arguments, after])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path))}
     done = subprocess.run(
         ["sh", "-c", words], capture_output=True, env=environment | variables, timeout=120
     )
@@ -94,7 +94,7 @@ def test_a_machine_without_loopback(tmp_path):
         "try: reports_errors(lambda: connect_local(None, ()))()\n"
         "except BaseException as ended: raise SystemExit(ended.exit_code)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path))}
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c", script],
         capture_output=True,
