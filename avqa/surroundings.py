@@ -52,8 +52,8 @@ def let_threads_sleep(environ: MutableMapping[str, str] = os.environ) -> None:
     """Have threads that wait for each other sleep, in this process and those it starts.
 
     torch's (GNU OpenMP) spin instead, at the end of every operation: where another program has one
-    of the cores, training takes many times as long (docs/benchmarks.md). Heeded until torch is
-    imported; a policy of the user's stays.
+    of the cores, training takes many times as long (docs/benchmarks_beside.md). Heeded until
+    torch is imported; a policy of the user's stays.
     """
     environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
