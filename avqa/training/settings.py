@@ -272,10 +272,13 @@ def _build(
         options = options_type(**{k: v for k, v in values.items() if k not in own})
     except ValueError as error:
         problems.append(str(error))
-    longest = getattr(options, "num_seconds", None)
-    if settings is not None and longest is not None and settings.num_rows > longest:
+    most = None if options is None else options.most_rows
+    if settings is not None and most is not None and settings.num_rows > most:
+        gives = f"max_seconds={settings.max_seconds} gives {settings.num_rows} rows"
         problems.append(
-            f"max_seconds={settings.max_seconds} gives {settings.num_rows} rows with"
-            f" num_seconds={longest}; expected num_seconds={settings.num_rows} or more"
+            f"{gives} with num_seconds={most}; expected num_seconds={settings.num_rows} or more"
+            if hasattr(options, "num_seconds")
+            else f"{gives} with stride_seconds={settings.stride_seconds}; expected {most} at most;"
+            " raise stride_seconds, or lower max_seconds to that of the longest video"
         )
     return settings, options

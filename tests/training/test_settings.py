@@ -129,6 +129,14 @@ def test_a_head_must_have_room_for_the_seconds():
     assert expected in complaint("avaf", {"max_seconds": "90"})
     assert resolve("avaf", {"max_seconds": "90", "num_seconds": "90"})[0].num_rows == 90
     assert resolve("avaf", {"max_seconds": "90", "stride_seconds": "2"})[0].num_rows == 45
+    official = {"variant": "official"}
+    expected = (
+        "max_seconds=60 gives 60 rows with stride_seconds=1; expected 10 at most; raise"
+        " stride_seconds, or lower max_seconds to that of the longest video"
+    )
+    assert expected in complaint("sasr", official | {"stride_seconds": "1"})
+    clips = official | {"stride_seconds": "1", "max_seconds": "10"}
+    assert resolve("sasr", clips)[0].num_rows == 10
 
 
 def test_unknown_names_have_a_neighbour():

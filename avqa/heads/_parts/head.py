@@ -72,6 +72,11 @@ class HeadOptions:
         if problems:
             raise ValueError("; ".join(problems))
 
+    @property
+    def most_rows(self) -> int | None:
+        """Most rows of a video that the head can be given; None: any number."""
+        return getattr(self, "num_seconds", None)
+
     def problems(self) -> list[str]:
         """Complaints about values or combinations, one each; heads add their own."""
         sizes = [name for name, hint in get_type_hints(type(self)).items() if hint is int]

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._parts.blocks import Attention, masked_softmax
-from avqa.heads.sasr.options import Options
+from avqa.heads.sasr.options import OFFICIAL_SECONDS, Options
 from avqa.heads.sasr.sources import PreNormBlock, Sources, gelu_layers, source_tokens
 
-SECONDS = 10
-"""T of the official variant: the width of a layer that mixes seconds."""
 _MIXER = 256
 _DROP_PATH = 0.1
 
@@ -130,7 +128,7 @@ class OfficialBranch(nn.Module):
     def __init__(self, width: int, num_sources: int, *, regroup: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(PreNormBlock(width, 0.0, DropPath(_DROP_PATH)) for _ in "123")
-        self.regroup = Grouping(width, SECONDS, hard=False) if regroup else None
+        self.regroup = Grouping(width, OFFICIAL_SECONDS, hard=False) if regroup else None
         self.group = Grouping(width, num_sources, hard=True)
         self.give_back = CrossBlock(width)
 
@@ -180,12 +178,12 @@ class OfficialSources(nn.Module):
     def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
         """Source-aware audio, one row for every second of the frames."""
         length = valid.shape[1]
-        if length > SECONDS:
+        if length > OFFICIAL_SECONDS:
             raise ValueError(
-                f"valid has T={length} seconds; expected {SECONDS} at most with"
+                f"valid has T={length} seconds; expected {OFFICIAL_SECONDS} at most with"
                 " variant='official', one of whose layers mixes as many; raise stride_seconds"
             )
-        lacking = SECONDS - length
+        lacking = OFFICIAL_SECONDS - length
         audio, visual = (F.pad(x, (0, 0, 0, lacking)) for x in (audio, visual))
         valid = F.pad(valid, (0, lacking))
         seconds = self._projected(visual)

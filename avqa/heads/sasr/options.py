@@ -8,6 +8,8 @@ from typing import Literal
 
 from avqa.heads._parts.head import HeadOptions, later
 
+OFFICIAL_SECONDS = 10
+"""T of the official variant: the width of a layer that mixes seconds."""
 _PAPER_ONLY = (
     *("slt", "sasr", "sa", "ta", "slt_attn", "residual", "sa_norm", "temporal", "shortcut"),
     *("sound", "audio_tokens", "key_value", "question_state", "match"),
@@ -60,6 +62,11 @@ class Options(HeadOptions):
     """Match loss: mean over both kinds of pairs of a four-layer classifier of audio and frame, as
     in the code; or the sum of two cross-entropies of v^sa, as printed, by the one layer that it
     takes to have two classes."""
+
+    @property
+    def most_rows(self) -> int | None:
+        """One layer of the official network mixes so many seconds."""
+        return OFFICIAL_SECONDS if self.variant == "official" else None
 
     @property
     def has_tokens(self) -> bool:
