@@ -59,7 +59,11 @@ ALLOWED = {
     ("pipelines.info", "_platform", "platform"): "told in a report, decides nothing",
     ("pipelines.info", "report", "platform"): "told in a report, decides nothing",
     ("pipelines.info", "version_line", "platform"): "told by --version, decides nothing",
-    ("pipelines.train.environment", "environment", "platform"): "told in environment.json, decides nothing",
+    (
+        "pipelines.train.environment",
+        "environment",
+        "platform",
+    ): "told in environment.json, decides nothing",
 }
 """(module, function, name) → its other branch."""
 

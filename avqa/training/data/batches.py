@@ -232,14 +232,15 @@ class _Loader(DataLoader[Any]):
         with in_our_words():
             batches = super().__iter__()
         watch_deaths()
+        workers = getattr(batches, "_workers", ())
         while True:
-            with in_our_words():
+            with in_our_words(workers):
                 found = next(batches, None)
             if found is None:
                 return
             if isinstance(found, AvqaError):
                 raise found
-            yield found.unpack() if isinstance(found, Parcel) else found
+            yield found.unpack(workers) if isinstance(found, Parcel) else found
 
 
 def _as_it_is(batch: Any) -> Any:

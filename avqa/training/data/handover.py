@@ -16,8 +16,10 @@ import pickle
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any, ClassVar, cast
@@ -32,6 +34,8 @@ from avqa.training.data.memory import has_room, shared
 
 _ALIGNED = 64
 _SPARE_DESCRIPTORS = 12
+SETTLING_SECONDS = 1.0
+"""Until the system has told how a process ended whose pipe is closed."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,11 @@ class Parcel:
         size = int(np.prod(place.shape, dtype=np.int64)) * place.dtype.itemsize
         return block[place.first : place.first + size].view(place.dtype).view(place.shape)
 
-    def unpack(self) -> Batch:
+    def unpack(self, workers: Sequence[BaseProcess] = ()) -> Batch:
         """The batch.
+
+        Args:
+            workers: of whom one packed it, and has to live to hand it over.
 
         Raises:
             EnvironmentFailure: the shared block did not come through.
@@ -93,7 +100,7 @@ class Parcel:
                 else cast(Tensor, pickle.loads(self._descriptor))
             )
         except (OSError, RuntimeError, EOFError) as error:
-            raise not_handed_over(error) from error
+            raise _killed(workers) or not_handed_over(error) from error
         values: dict[str, Any] = {"videos": {}, "texts": {}}
         for (field, name), place in self._places.items():
             tensor = self._view(block, place)
@@ -181,23 +188,44 @@ def not_handed_over(error: BaseException) -> EnvironmentFailure:
 
 
 @contextlib.contextmanager
-def in_our_words() -> Iterator[None]:
+def in_our_words(workers: Sequence[BaseProcess] = ()) -> Iterator[None]:
     """Turn what torch raises about worker processes into one line.
+
+    Args:
+        workers: that are there already.
 
     Raises:
         EnvironmentFailure: one was killed, ended by itself, or cannot be started.
     """
     try:
         yield
-    except OSError as error:  # where they are started: what fails in one is given, not raised
-        raise not_handed_over(error) from error
+    # Where they are started, or at a pipe's end: what fails in one is given, not raised.
+    except (OSError, EOFError) as error:
+        raise _killed(workers) or not_handed_over(error) from error
     except RuntimeError as error:
         if failure := _failure(error):
-            handler = signal.getsignal(signal.SIGCHLD)
-            if isinstance(handler, _InOurWords):
-                handler.told = True
-            raise failure from error
+            _all_told()
+            by_itself = "exited unexpectedly" in str(error)
+            raise (by_itself and _killed(workers)) or failure from error
         raise
+
+
+def _killed(workers: Sequence[BaseProcess]) -> EnvironmentFailure | None:
+    """Of a worker that a signal ended: the system closes its pipes before it tells of its end."""
+    _all_told()
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while workers and time.monotonic() < deadline:
+        for worker in workers:
+            if worker.exitcode is not None and worker.exitcode < 0:
+                return _ended(f"was ended by the signal {signal.strsignal(-worker.exitcode)!r}")
+        time.sleep(0.02)
+    return None
+
+
+def _all_told() -> None:
+    handler = signal.getsignal(signal.SIGCHLD)
+    if isinstance(handler, _InOurWords):
+        handler.told = True
 
 
 def watch_deaths() -> None:
@@ -243,6 +271,10 @@ def _failure(error: RuntimeError) -> EnvironmentFailure | None:
     how = f"was ended by the signal {by[1]!r}" if by else "ended by itself"
     if "Bus error" in text:
         how = "had no shared memory left"
+    return _ended(how)
+
+
+def _ended(how: str) -> EnvironmentFailure:
     return EnvironmentFailure(
         f"a process that prepares batches {how}; expected it to live as long as the training; most"
         " often memory ran out: look at the system's log, use --set workers=0 or a smaller"

@@ -1,8 +1,11 @@
 """Batches on their way from worker processes, with and without what these share."""
 
+import multiprocessing
 import os
 import pickle
 import signal
+import threading
+import time
 from dataclasses import fields
 from multiprocessing.reduction import ForkingPickler
 
@@ -13,7 +16,9 @@ from helpers.runs.tiny_fits import Features, build, question_set, questions
 from avqa.errors import EnvironmentFailure
 from avqa.training.data import handover, memory
 from avqa.training.data.batches import make_loader
-from avqa.training.data.handover import Parcel
+from avqa.training.data.handover import Parcel, in_our_words
+
+UNEXPECTED = "DataLoader worker (pid(s) 7) exited unexpectedly"
 
 
 def asked(features=None):
@@ -84,6 +89,29 @@ def test_a_worker_that_is_killed_is_one_line():
         " long as the training; most often memory ran out: look at the system's log, use --set"
         " workers=0 or a smaller batch_size, and go on with --resume"
     )
+
+
+@pytest.mark.parametrize(
+    "first", [EOFError(), ConnectionResetError(104, "reset"), RuntimeError(UNEXPECTED)], ids=repr
+)
+def test_what_a_closed_pipe_says_first_is_not_the_reason(first):
+    """The system closes a killed process's pipes before it tells that it was killed."""
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    threading.Timer(0.1, worker.kill).start()
+    with pytest.raises(EnvironmentFailure, match="was ended by the signal 'Killed'; expected it"):
+        with in_our_words([worker]):
+            raise first
+    worker.join()
+
+
+def test_a_pipe_that_breaks_with_all_workers_alive_is_what_it_says(monkeypatch):
+    monkeypatch.setattr(handover, "SETTLING_SECONDS", 0.05)
+    with pytest.raises(
+        EnvironmentFailure, match="cannot hand them over: EOFError; expected shared"
+    ):
+        with in_our_words([multiprocessing.current_process()]):
+            raise EOFError
 
 
 def test_workers_that_cannot_start_are_one_line(monkeypatch):
