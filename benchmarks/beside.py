@@ -144,8 +144,8 @@ def page(rates: dict[tuple[str, str, str], float], rounds: int) -> str:
         "",
         "Written by `python -m benchmarks.beside`; do not edit. `avqa train-head` as typed, 60"
         " clips of 10 s with seeded random weights, batches of 16, questions a second, medians of"
-        f" {rounds} round(s) measured in turn. *Sleeping*: threads that wait for each other sleep, as"
-        " avqa has them (`OMP_WAIT_POLICY=PASSIVE`). *Spinning*: as torch's OpenMP has them by"
+        f" {rounds} round(s) measured in turn. *Sleeping*: threads that wait for each other sleep,"
+        " as avqa has them (`OMP_WAIT_POLICY=PASSIVE`). *Spinning*: as torch's OpenMP has them by"
         " itself (`GOMP_SPINCOUNT=300000`).",
         "",
         f"Machine: {machine()}.",
