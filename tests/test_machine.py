@@ -1,6 +1,5 @@
 """What a machine has: GPUs as CUDA names them, cores and memory of a job."""
 
-import os
 import platform
 import re
 import subprocess
@@ -15,6 +14,7 @@ from helpers.media import clips
 from avqa import machine
 from avqa.errors import ConfigError
 from avqa.machine import core_limit, free_memory, num_cores
+from benchmarks.beside import in_group, quota_of_one_core
 
 GB = 2**30
 
@@ -232,23 +232,9 @@ def test_a_process_that_lives_on_keeps_nothing_of_a_call():
 
 def test_a_real_quota_is_heeded():
     """Of the kernel, in a control group of our own."""
-    older = Path("/sys/fs/cgroup/cpu")
-    group = (older if older.is_dir() else older.parent) / f"avqa-{os.getpid()}"
-    limit = {"cpu.max": "100000 100000"}
-    if older.is_dir():
-        limit = {"cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}
-    try:
-        group.mkdir()
-    except OSError:
-        pytest.skip("no control group can be made here")
     code = "from avqa.machine import core_limit, num_cores; print(num_cores(), core_limit())"
-    inside = f'echo $$ > {group}/cgroup.procs; exec "$0" -c "$1"'
-    try:
-        for name, text in limit.items():
-            if not (group / name).exists():
-                pytest.skip(f"control groups made here have no {name}")
-            (group / name).write_text(text, encoding="ascii")
-        done = subprocess.run(["sh", "-c", inside, sys.executable, code], capture_output=True)
-    finally:
-        group.rmdir()
+    with quota_of_one_core() as group:
+        if group is None:
+            pytest.skip("no control group with a quota can be made here")
+        done = subprocess.run(in_group(group, [sys.executable, "-c", code]), capture_output=True)
     assert done.stdout == b"1 1.0\n", done.stderr

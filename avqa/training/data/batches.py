@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ POOL_VIDEOS = 16
 NUM_POOLS = 2
 
 
-class RandomBatches(Sampler[list[int]]):
+class RandomBatches(Sampler[list[int]], ABC):
     """Batches of rows in an order that follows from (seed, epoch) alone; base of both orders."""
 
     def __init__(
@@ -63,9 +64,9 @@ class RandomBatches(Sampler[list[int]]):
         for batch in self._batches(np.random.default_rng((self.seed, self.epoch))):
             yield batch[number::of] or batch[:1]
 
+    @abstractmethod
     def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
         """Whole batches."""
-        raise NotImplementedError
 
 
 class ShuffledBatches(RandomBatches):
