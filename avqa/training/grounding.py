@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avqa.errors import ConfigError
-from avqa.heads import HeadInput
+from avqa.heads import HeadInput, HeadOptions, load
 from avqa.heads._parts.grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
 from avqa.heads.avst import Head as Avst
 from avqa.machine import choose_device
@@ -35,7 +35,7 @@ STAGE_ONE: dict[str, Any] = {"step_epochs": 8, "stride_seconds": 1, "max_seconds
 FIELDS = ("audio", "patch")
 RECIPES = "recipes"
 FORM = {"ground_score": "cosine", "ground_on": "norm"}
-"""How AVST reads its maps, and every head that has no such options."""
+"""How AVST reads its maps, and every head whose options do not say."""
 
 
 def pretrain(
@@ -162,7 +162,7 @@ class Grounding:
             path = member.path / MODEL
             entries = member.config.features.values()
             recipes = {entry["name"]: entry for entry in entries}
-            form = {name: member.config.options.get(name, own) for name, own in FORM.items()}
+            form = _form(load(member.config.head).Options(**member.config.options))
         state = read_weights(path)
         if recipes is None:
             known = json.loads(read_tensors(path)[1].get(RECIPES, "{}"))
@@ -177,12 +177,13 @@ class Grounding:
         Raises:
             ConfigError: names or shapes are not those of the head, or it reads maps otherwise.
         """
-        own = {name: getattr(head.options, name, usual) for name, usual in FORM.items()}
+        own = _form(head.options)
         if own != self.form:
             had, has = (" ".join(f"{k}={v}" for k, v in x.items()) for x in (self.form, own))
             raise ConfigError(
                 f"--init-grounding {str(self.path)!r} was trained with {had}; head={head.name} has"
-                f" {has}, to which what it learnt is nothing; set {had}, or leave it out"
+                f" {has}, to which what it learnt is nothing; have it read maps alike (ground_score"
+                " and ground_on, sa_norm of sasr), or leave it out"
             )
         try:
             load_grounding(head, self.state)
@@ -204,3 +205,8 @@ class Grounding:
             "pre-train on this store with `avqa pretrain-grounding`",
             sides=("grounding", "store"),
         )
+
+
+def _form(options: HeadOptions) -> dict[str, Any]:
+    """How a head reads its maps."""
+    return {name: getattr(options, name, usual) for name, usual in FORM.items()}

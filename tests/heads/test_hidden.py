@@ -116,6 +116,8 @@ def test_on_another_device_one_video_has_no_match_loss(elsewhere):
     assert loss == 0
     alone = replace(inputs, valid=inputs.valid[:1], video=None)
     assert draw_negatives(alone) is None
+    for name, options in (("avst", {}), ("tjstg", {}), ("sasr", {}), ("sasr", {"match": "linear"})):
+        assert small(name, **options).train()(inputs).aux_losses["match"] == 0
 
 
 @given(

@@ -175,7 +175,7 @@ class Head(BaseHead):
         seen = self.sources.see(maps.mean(-2), inputs.valid)
         apart, _ = self._locate(maps, a, seen.features)
         if self.paper.match == "linear":
-            loss = match_loss(self.match(located), self.match(apart), inputs.valid)
+            loss = match_loss(self.match(located), self.match(apart), others.valid)
             return {"match": 2 * loss}  # 7 as printed: a sum of two means
         own, other = (self.match(torch.cat([a, x], -1)) for x in (located, apart))
         return {"match": match_loss(own, other, others.valid)}  # 7, scalar

@@ -64,6 +64,16 @@ class Options(HeadOptions):
     takes to have two classes."""
 
     @property
+    def ground_score(self) -> str:
+        """How the map is read, in TJSTG's words."""
+        return self.sa_norm
+
+    @property
+    def ground_on(self) -> str:
+        """Of which rows the grounded vector is made, in TJSTG's words."""
+        return "norm" if self.sa_norm == "cosine" else "raw"
+
+    @property
     def most_rows(self) -> int | None:
         """One layer of the official network mixes so many seconds."""
         return OFFICIAL_SECONDS if self.variant == "official" else None

@@ -135,10 +135,13 @@ def test_a_head_that_reads_maps_otherwise_is_refused(tmp_path):
     assert str(caught.value) == (
         f"--init-grounding '{path}' was trained with ground_score=cosine ground_on=norm;"
         " head=tjstg has ground_score=dot ground_on=raw, to which what it learnt is nothing;"
-        " set ground_score=cosine ground_on=norm, or leave it out"
+        " have it read maps alike (ground_score and ground_on, sa_norm of sasr), or leave it out"
     )
     alike = heads.build("tjstg", width=8, ground_score="cosine", ground_on="norm")
     grounding.start(alike)
+    grounding.start(heads.build("sasr", width=8))
+    with pytest.raises(ConfigError, match="head=sasr has ground_score=dot ground_on=raw, to which"):
+        grounding.start(heads.build("sasr", width=8, sa_norm="dot"))
     assert torch.equal(alike.audio[0].weight, avst.audio[0].weight)
 
 
