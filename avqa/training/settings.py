@@ -160,7 +160,7 @@ def resolve(
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
     hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
-    values = _of_paper(module) | of_dataset(module, dataset) | dict(then or {})
+    values = of_paper(module) | of_dataset(module, dataset) | dict(then or {})
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []
     for given in (config or {}, assignments or {}):
@@ -181,7 +181,8 @@ def resolve(
     return settings, asdict(options)
 
 
-def _of_paper(module: Any) -> dict[str, Any]:
+def of_paper(module: Any) -> dict[str, Any]:
+    """Settings as the paper trained."""
     recipe = module.PAPER.recipe
     own = {f.name for f in fields(TrainSettings)}
     return {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name in own}

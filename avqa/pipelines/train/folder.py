@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +33,7 @@ from avqa.training.run import (
     refuse_lost,
     save_about,
 )
-from avqa.training.settings import LATER
+from avqa.training.settings import LATER, of_dataset, of_paper
 
 LOCK = "lock"
 PATIENCE_SECONDS = 600.0
@@ -110,7 +111,9 @@ def _following(
 
 
 def defaults_then(out: Path, head: str) -> dict[str, Any]:
-    """Options that the run in a folder has by the defaults of an earlier version, as it has them.
+    """What the run in a folder has by the defaults of an earlier version, as it has it.
+
+    Among them what a head takes otherwise on a data set, which earlier versions did not.
 
     Raises:
         RunDamaged: its ``run.json`` is damaged or gone.
@@ -118,9 +121,13 @@ def defaults_then(out: Path, head: str) -> dict[str, Any]:
     about = _run_there(out) if out.is_dir() else None
     if about is None or about["head"] != head:
         return {}
-    kind = heads.load(head).Options
-    its = heads.options_before(kind) | about["options"]
-    return {name: old for name, old in heads.defaults_before(kind).items() if its[name] == old}
+    module = heads.load(head)
+    kind = module.Options
+    its = heads.options_before(kind) | about["options"] | LATER | about["settings"]
+    usual = of_paper(module) | {f.name: f.default for f in fields(kind)}
+    then = {name: usual[name] for name in of_dataset(module, about["dataset"])}
+    then |= heads.defaults_before(kind)
+    return {name: old for name, old in then.items() if its[name] == old}
 
 
 def nothing_is_kept(out: Path) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from avqa import heads
 from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
-from avqa.training.run import RUN, Run
+from avqa.training.run import RUN, Run, read_about
 from avqa.training.table.layout import ResultTable, Row
 from avqa.training.table.notes import of_missing, of_published, of_weights
 from avqa.training.table.published import Scope, all_published_rows
@@ -34,8 +35,9 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
     for path, table in others:
         _refuse_other(first, (path, table))
     rows = _unique(row for table in tables.values() for row in table.rows if row.kind in _SHARED)
+    scope = _scope(first[1], first[0])
     if published:
-        rows = _with_all_papers(rows, first[1])
+        rows = _with_all_papers(rows, first[1], scope)
     for path, table in tables.items():
         alone = len(tables) == 1
         for row in table.rows:
@@ -44,11 +46,11 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
                 rows.append(told)
     order = {"published": 0, "floor": 1}
     rows.sort(key=lambda row: order.get(row.kind, 2))
-    found = [(path, Run.load(path)) for path in tables if (path / RUN).exists()]
+    found = _runs(tables)
     warnings = dict.fromkeys(line for _, run in found for line in of_weights(run))
     notes = [f"{path.name}: {line}" for path, run in found for line in of_missing(run)]
     if published:
-        notes.append(of_published(_scope(first[1])))
+        notes.append(of_published(scope))
     return replace(first[1], rows=tuple(rows), warnings=tuple(warnings), notes=tuple(notes))
 
 
@@ -93,14 +95,27 @@ def _refuse_other(first: tuple[Path, ResultTable], other: tuple[Path, ResultTabl
         )
 
 
-def _scope(table: ResultTable) -> Scope:
-    return Scope(table.dataset, table.version, table.split, official=True)
+def _runs(paths: Iterable[Path]) -> list[tuple[Path, Run]]:
+    """Those that have more than their table: it may have been copied alone."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(ConfigError):
+            if (path / RUN).exists():
+                found.append((path, Run.load(path)))
+    return found
 
 
-def _with_all_papers(rows: Sequence[Row], table: ResultTable) -> list[Row]:
+def _scope(table: ResultTable, path: Path) -> Scope:
+    """Of a run that does not tell, the splits of its data set."""
+    about = read_about(path, "a run") if (path / RUN).exists() else {}
+    split = about.get("settings", {}).get("split", "official")
+    return Scope(table.dataset, table.version, table.split, official=split == "official")
+
+
+def _with_all_papers(rows: Sequence[Row], table: ResultTable, scope: Scope) -> list[Row]:
     """The rows that are there, with all of their sources, then what they lack."""
     printed = {}
-    for row in all_published_rows([*_papers()], _scope(table)):
+    for row in all_published_rows([*_papers()], scope):
         # As the rows that were read: of this table's columns.
         cells = {column: row.cells[column] for column in table.columns if column in row.cells}
         if cells:

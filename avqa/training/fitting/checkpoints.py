@@ -24,7 +24,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
 from avqa.errors import RunDamaged
-from avqa.heads import Head, options_before
+from avqa.heads import Head, HeadOptions, options_before
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training import digests
 from avqa.training.data.questions import QuestionSet
@@ -135,9 +135,12 @@ class TrainState:
 class Checkpoints:
     """The checkpoint folder of one fit."""
 
-    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
-        """Nothing is read or written before `begin` or `clear`."""
+    def __init__(
+        self, folder: Path, identity: Mapping[str, str], options: type[HeadOptions] = HeadOptions
+    ) -> None:
+        """Nothing is read or written before `begin` or `clear`; ``options`` are the head's."""
         self.folder = folder
+        self._then = LATER | options_before(options)  # of what checkpoints of before have not
         self.last = folder / "last.ckpt"
         self._identity = dict(identity)
 
@@ -174,7 +177,7 @@ class Checkpoints:
     def _check_identity(self, path: Path, ours: Mapping[str, Any]) -> None:
         found = ours.get("identity", {})
         for name in dict.fromkeys((*self._identity, *found)):
-            absent = str(LATER.get(name, "none"))
+            absent = str(self._then.get(name, "none"))
             was, now = found.get(name, absent), self._identity.get(name, absent)
             if was != now:
                 raise RunDamaged(

@@ -84,7 +84,8 @@ def fit(
     use_cores()
     device = check_devices(settings, devices)
     _check(val, settings, device)
-    checkpoints = Checkpoints(folder / "checkpoints", identity(head, train, val, settings, seed))
+    facts = identity(head, train, val, settings, seed)
+    checkpoints = Checkpoints(folder / "checkpoints", facts, type(head.options))
     if not resume:
         checkpoints.clear()
         shutil.rmtree(folder / "logs", ignore_errors=True)

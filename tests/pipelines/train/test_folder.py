@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +63,29 @@ def test_a_run_of_before_goes_on_with_the_defaults_of_then(tmp_path):
     assert read.options == today | then
     assert "ground_score" not in identity_of(read.options)
     assert identity_of(today)["ground_score"] == "dot"
+
+
+@pytest.mark.parametrize(
+    ("head", "then"),
+    [
+        ("avst", {"stride_seconds": 6}),
+        ("pstp", {"num_segments": 20, "top_k_segments": 7, "top_k_patches": 20}),
+    ],
+)
+def test_a_run_of_before_on_avqa_goes_on_with_the_values_of_then(tmp_path, head, then):
+    """It took what the paper has for MUSIC-AVQA's videos."""
+    settings, options = (asdict(x) if is_dataclass(x) else x for x in resolve(head))
+    before = about(**settings) | {"head": head, "dataset": "avqa", "options": options}
+    folder.begin(tmp_path, before)
+    found = folder.defaults_then(tmp_path, head)
+    assert then.items() <= found.items()
+    again, its = resolve(head, dataset="avqa", then=found)
+    now = before | {"settings": asdict(again), "options": its}
+    assert continued(tmp_path, before, now)["settings"] == before["settings"]
+    today, its = resolve(head, dataset="avqa")
+    now = before | {"settings": asdict(today), "options": its}
+    with pytest.raises(ConfigError, match=rf"{next(iter(then))} \(run: "):
+        continued(tmp_path, before, now)
 
 
 def identity_of(options):
