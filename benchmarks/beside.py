@@ -36,6 +36,8 @@ WAYS = {
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 """Variables of each way; 300,000 is GNU OpenMP's own count where no policy is set."""
+_THREADS = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"}
+"""What would have all ways wait alike: not taken from who began the benchmark."""
 EPOCHS = 3
 """The first warms up."""
 PLACES = ("alone", "beside one busy core", "a quota of one core")
@@ -59,7 +61,7 @@ def main() -> None:
                         found.setdefault((head, place, way), []).append(rate)
                         print(f"{head}, {place}, {way}: {rate:.0f} questions/s", flush=True)
     rates = {key: statistics.median(values) for key, values in found.items()}
-    PAGE.write_text(page(rates, asked.rounds), encoding="utf-8")
+    PAGE.write_text(page(rates, asked.rounds, asked.heads), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 
@@ -91,7 +93,7 @@ def questions_per_second(
             command = in_group(group, command)
         done = subprocess.run(
             command,
-            env={**os.environ, **environ},
+            env={k: v for k, v in os.environ.items() if k not in _THREADS} | environ,
             check=True,
             capture_output=True,
             text=True,
@@ -148,13 +150,14 @@ def in_group(group: Path, command: Sequence[str]) -> list[str]:
     return ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command]
 
 
-def page(rates: dict[tuple[str, str, str], float], rounds: int) -> str:
+def page(rates: dict[tuple[str, str, str], float], rounds: int, heads: str) -> str:
     """The page in Markdown."""
     lines = [
         "# Training beside other programs",
         "",
-        "Written by `python -m benchmarks.beside`; do not edit. `avqa train-head` as typed, 60"
-        " clips of 10 s with seeded random weights, batches of 16, questions a second, medians of"
+        f"Written by `python -m benchmarks.beside --rounds {rounds} --heads {heads}`; do not edit."
+        " `avqa train-head` as typed, 60 clips of 10 s with seeded random weights, batches of 16,"
+        " questions a second, medians of"
         f" {rounds} round(s) measured in turn. *Sleeping*: threads that wait for each other sleep,"
         " as avqa has them (`OMP_WAIT_POLICY=PASSIVE`). *Spinning*: as torch's OpenMP has them by"
         " itself (`GOMP_SPINCOUNT=300000`).",

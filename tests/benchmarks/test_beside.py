@@ -25,9 +25,9 @@ def test_the_page_has_the_places_that_were_measured():
     rates = {
         ("avst", "alone", way): rate for way, rate in zip(beside.WAYS, (150, 200, 120), strict=True)
     }
-    page = beside.page(rates, 3)
+    page = beside.page(rates, 3, "avst")
     assert page.splitlines()[-1] == "| avst | alone | 150 | 200 | 120 | 0.75 |"
-    assert "medians of 3 round(s)" in page
+    assert "`python -m benchmarks.beside --rounds 3 --heads avst`" in page
     assert "a quota of one core" not in page
 
 

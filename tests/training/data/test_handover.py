@@ -105,6 +105,17 @@ def test_what_a_closed_pipe_says_first_is_not_the_reason(first):
     worker.join()
 
 
+def test_a_block_that_a_killed_worker_had_is_not_the_reason(batch):
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    parcel = Parcel(batch)
+    parcel._descriptor = b""  # whose bytes end before they begin: EOFError
+    threading.Timer(0.1, worker.kill).start()
+    with pytest.raises(EnvironmentFailure, match="was ended by the signal 'Killed'; expected it"):
+        parcel.unpack([worker])
+    worker.join()
+
+
 def test_a_pipe_that_breaks_with_all_workers_alive_is_what_it_says(monkeypatch):
     monkeypatch.setattr(handover, "SETTLING_SECONDS", 0.05)
     with pytest.raises(
