@@ -54,6 +54,7 @@ ROOMS = {
     "questions": {*LOWER},
     "ask": {*LOWER, "questions"},
     "train": {*LOWER},
+    "reproduce": {*LOWER, "questions", "train"},
     "synth": set(),
     "listings": set(),
     "described": set(),

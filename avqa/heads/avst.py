@@ -26,7 +26,7 @@ from avqa.heads._parts.grounding import (
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("avst")
 _COST = printed("pstp")["cost"]["AVST, updated annotation"]
@@ -53,6 +53,7 @@ PAPER = Paper(
         printed("avaf")["main"]["AVST, run again"],
     ),
     references=references("avst"),
+    departures=departures("avst"),
     parameters_millions=_COST.parameters_millions,
     gflops=_COST.gflops,
     parameters_note="as other papers print them; not reproduced, must include the ResNet-18 that a"

@@ -31,7 +31,7 @@ from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed, later
 from avqa.heads._parts.lstm import run_lstm
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 from avqa.heads.avst import StreamFusion, grounding_problems
 
 _TABLES = printed("tjstg")
@@ -57,6 +57,7 @@ PAPER = Paper(
         _TABLES["streams"]["TJSTG, dual stream"],
     ),
     references=references("tjstg"),
+    departures=departures("tjstg"),
     parameters_millions=_TABLES["streams"]["Single-stream Net"].parameters_millions,
     parameters_note="11,069,612 with target_mlp, the layers of the authors' code; 10,544,300 as"
     " the text reads; the authors' module holds 11,792,300",

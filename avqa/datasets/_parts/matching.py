@@ -26,7 +26,13 @@ class Matches:
     """Questions without a row, in their order."""
 
 
-def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Matches:
+def match_rows(
+    questions: Sequence[Question],
+    store_ids: Sequence[str],
+    *,
+    held: str = "the store",
+    option: str = "--store",
+) -> Matches:
     """The row of every question's video: by its whole id, else by the last part of one row's id.
 
     An id of digits alone that no row has is that of the row which differs in leading zeros only:
@@ -35,6 +41,8 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
     Args:
         questions: of any data set.
         store_ids: the store's video ids by row, such as ``00000093`` or ``train/00000093``.
+        held: what holds the videos, for messages.
+        option: which names it.
 
     Raises:
         DatasetError: if a video id is the last part of two rows' ids and the whole of none, or
@@ -56,26 +64,26 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
         row = by_id.get(question.video_id)
         num_full_id += row is not None
         if row is None and question.video_id in by_last:
-            row = _only(by_last[question.video_id], question, store_ids)
+            row = _only(by_last[question.video_id], question, store_ids, held)
             num_last_part += 1
         digits = question.video_id.lstrip("0")
         if row is None and digits in by_digits:
-            row = _only(by_digits[digits], question, store_ids)
+            row = _only(by_digits[digits], question, store_ids, held)
             zeros.append((question.video_id, row))
         rows.append(row)
     unmatched = tuple(q for q, row in zip(questions, rows, strict=True) if row is None)
     if questions and len(unmatched) == len(questions):
-        held = f"video_id={store_ids[0]!r}" if store_ids else "no video"
+        first = f"video_id={store_ids[0]!r}" if store_ids else "no video"
         raise StoreError(
-            f"none of {len(questions)} questions has its video in the store: the first asks about"
-            f" video_id={questions[0].video_id!r}, the store of {len(store_ids)} videos begins with"
-            f" {held}; expected ids that are equal, or equal in their last part; check --store and"
-            " --annotations"
+            f"none of {len(questions)} questions has its video in {held}: the first asks about"
+            f" video_id={questions[0].video_id!r}, {held} of {len(store_ids)} videos begins with"
+            f" {first}; expected ids that are equal, or equal in their last part; check {option}"
+            " and --annotations"
         )
     if zeros:
         video, row = zeros[0]
         warnings.warn(
-            f"{len(zeros)} of {len(questions)} questions have a video_id that the store has with"
+            f"{len(zeros)} of {len(questions)} questions have a video_id that {held} has with"
             f" other leading zeros, the first {video!r} for {store_ids[row]!r}; expected equal ids;"
             " keep the zeros with dtype=str where pandas reads the questions",
             AnnotationWarning,
@@ -84,11 +92,11 @@ def match_rows(questions: Sequence[Question], store_ids: Sequence[str]) -> Match
     return Matches(tuple(rows), num_full_id, num_last_part, len(zeros), unmatched)
 
 
-def _only(rows: list[int], question: Question, store_ids: Sequence[str]) -> int:
+def _only(rows: list[int], question: Question, store_ids: Sequence[str], held: str) -> int:
     if len(rows) > 1:
         raise DatasetError(
             f"video_id={question.video_id!r} of question_id={question.question_id!r} fits two rows"
-            f" of the store, {store_ids[rows[0]]!r} and {store_ids[rows[1]]!r}; expected one;"
+            f" of {held}, {store_ids[rows[0]]!r} and {store_ids[rows[1]]!r}; expected one;"
             " extract with ids that differ in their last part, or give whole ids in the questions"
         )
     return rows[0]

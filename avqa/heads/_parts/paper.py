@@ -133,3 +133,6 @@ class Paper:
     parameters_note: str = ""
     datasets: Mapping[str, OfDataset] = field(default_factory=dict)
     """Data set → what is otherwise there; ablations, files and ``--set`` stand over it."""
+    departures: tuple[str, ...] = ()
+    """In what our head with its default options is not, or may not be, what the paper ran: what it
+    prints otherwise, what it leaves open and how we read it; a line each."""

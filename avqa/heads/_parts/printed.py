@@ -1,6 +1,6 @@
 """Tables of papers as printed, one file of data each: ``avqa/heads/_tables/<paper>.toml``.
 
-A table of such a file:
+``paper`` is its name, ``departures`` those of `Paper`. A table of such a file:
 
 - ``where`` it is printed, its ``annotation`` as in `Figures`, a ``note`` on all of its rows;
 - ``columns``: those of `COLUMNS`, ``AVQA``, ``params M`` or ``GFLOPs``;
@@ -31,9 +31,9 @@ def printed(paper: str) -> dict[str, dict[str, Figures]]:
     Args:
         paper: name of a file of `FOLDER`, without its ending.
     """
-    title, tables = _read(paper)
+    head, tables = _read(paper)
     return {
-        name: {row: _figures(row, title, table) for row in _values(table)}
+        name: {row: _figures(row, head["paper"], table) for row in _values(table)}
         for name, table in tables.items()
     }
 
@@ -49,10 +49,16 @@ def references(paper: str) -> tuple[Figures, ...]:
     )
 
 
+def departures(paper: str) -> tuple[str, ...]:
+    """In what our head departs from the paper; for `Paper.departures`."""
+    return tuple(_read(paper)[0]["departures"])
+
+
 @functools.cache
-def _read(paper: str) -> tuple[str, dict[str, dict[str, Any]]]:
+def _read(paper: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What stands above the tables, and the tables."""
     content = tomllib.loads((FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
-    return content.pop("paper"), content
+    return {name: content.pop(name) for name in ("paper", "departures")}, content
 
 
 def _values(table: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avqa.heads._parts.paper import Ablation, Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("avaf")
 PAPER = Paper(
@@ -24,6 +24,7 @@ PAPER = Paper(
         _TABLES["real"]["AVAF-Net on MUSIC-AVQA-Real"],
     ),
     references=references("avaf"),
+    departures=departures("avaf"),
     parameters_note="the paper gives none; 16,931,885 here, 16,407,085 with fuse='sum' as in the"
     " authors' modules, 13,748,781 without the audio encoder",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avqa.heads._parts.paper import Ablation, Figures, OfDataset, Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("mcd")
 _COST = _TABLES["cost"]
@@ -33,6 +33,7 @@ PAPER = Paper(
         ),
     ),
     references=references("mcd"),
+    departures=departures("mcd"),
     parameters_millions=_COST["AB (N=2)"].parameters_millions,
     gflops=_COST["AB (N=2)"].gflops,
     parameters_note="very likely without attention matrices (about 7.7 M here); all trainable:"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avqa.heads._parts.paper import Ablation, OfDataset, Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("pstp")
 _OWN = "PSTP-Net [CLIP B/32]"
@@ -31,6 +31,7 @@ PAPER = Paper(
         _TABLES["avqa"]["PSTP-Net on AVQA"],
     ),
     references=references("pstp"),
+    departures=departures("pstp"),
     parameters_millions=_TABLES["cost"][_OWN].parameters_millions,
     gflops=_TABLES["cost"][_OWN].gflops,
     parameters_note="as thop counts: attention weights left out, only what ran; of a network"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("sasr")
 PAPER = Paper(
@@ -24,6 +24,7 @@ PAPER = Paper(
     datasets=EVERY_SECOND,
     figures=(_TABLES["main"]["SaSR-Net"], _TABLES["avqa"]["SaSR-Net, AVQA"]),
     references=references("sasr"),
+    departures=departures("sasr"),
     parameters_millions=65.117283,
     parameters_note="53,424,635 of the released network (variant=official; 1,537 of them unused) "
     "and 11,692,648 of a ResNet-18 that is built, counted and never run; the printed equations "

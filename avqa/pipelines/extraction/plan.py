@@ -12,6 +12,7 @@ from avqa import machine
 from avqa.errors import MediaError
 from avqa.extract import encoders, weights
 from avqa.extract.decoder.process import DecoderProcess, Footer, Request
+from avqa.extract.media.grid import MUSIC_AVQA_ROWS
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.slurm_config import check_surroundings
 from avqa.pipelines.engine.engine import EngineSize
@@ -39,6 +40,8 @@ class Plan:
     notes: tuple[str, ...]
     num_probed: int
     mean_seconds: float
+    mean_rows: float
+    """Of a video: its seconds, but for a grid that gives every video as many."""
     decode_cost: float
     network_cost: float | None
     """None where this machine lacks the GPU of those that the run is for."""
@@ -58,20 +61,27 @@ class Plan:
     @property
     def wall_seconds(self) -> float:
         """Predicted time of the run, start-up apart; of decoding alone if that is all we know."""
-        networks = self.network_cost or 0.0
+        networks = self.mean_rows * (self.network_cost or 0.0)
+        decoding = self.mean_seconds * self.decode_cost
         if self.settings.device == "cuda":
-            each = max(self.decode_cost / self.size.decoders, networks)
+            each = max(decoding / self.size.decoders, networks)
         else:
-            each = (self.decode_cost + networks) / self.size.encoder_threads
-        return self.video_seconds * each / self.num_workers
+            each = (decoding + networks) / self.size.encoder_threads
+        return self.num_videos * each / self.num_workers
+
+    def _rows_told(self) -> str:
+        """That rows are no seconds, where they are not."""
+        if round(self.mean_rows) == round(self.mean_seconds):
+            return ""
+        return f"; {self.mean_rows:.0f} rows of every video"
 
     @property
     def bottleneck(self) -> str:
         """Which of the two takes longer with the processes there are."""
         if self.network_cost is None:
             return "unknown"
-        decoding = self.decode_cost / self.size.decoders
-        networks = self.network_cost / self.size.encoder_threads
+        decoding = self.mean_seconds * self.decode_cost / self.size.decoders
+        networks = self.mean_rows * self.network_cost / self.size.encoder_threads
         return "decoding" if decoding > networks else "the networks"
 
     def lines(self) -> list[str]:
@@ -85,7 +95,7 @@ class Plan:
             f"videos: {self.num_videos}, {self.video_seconds / 3600:.2f} hours"
             f" (mean of {self.num_probed} probed: {self.mean_seconds:.1f} s)",
             f"measured: decoding {1000 * self.decode_cost:.1f} ms, {networks} per second of video"
-            f" ({self.settings.device}, {self.settings.precision})",
+            f" ({self.settings.device}, {self.settings.precision}){self._rows_told()}",
             f"time: {about} {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
             f" {self.size.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
             f"store: at most {size(total)}"
@@ -130,6 +140,7 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         sources = _unfinished(store, settings.features, sources)
     say(f"planning: probing up to {NUM_PROBED} of {len(sources)} videos")
     lengths, decode_cost = _measure_videos(options, sources)
+    rows = [_num_rows(seconds, settings) for seconds in lengths]
     notes = [*options.notes(found), *(check_surroundings(options.slurm) if options.slurm else [])]
     gpus = machine.num_gpus() if settings.device == "cuda" else 0
     sharing = num_workers = max(1, gpus)
@@ -146,9 +157,10 @@ def plan_folder(options: ExtractOptions, say: Callable[[str], None]) -> Plan:
         notes=tuple(notes),
         num_probed=len(lengths),
         mean_seconds=sum(lengths) / len(lengths) if lengths else 0.0,
+        mean_rows=sum(rows) / len(rows) if rows else 0.0,
         decode_cost=decode_cost,
         network_cost=network_cost,
-        bytes_per_video={f: _video_bytes(f, settings, lengths) for f in settings.features},
+        bytes_per_video={f: _video_bytes(f, settings, rows) for f in settings.features},
         settings=settings,
         size=engine.size(cores),
         num_workers=num_workers,
@@ -225,6 +237,10 @@ def _measure_networks(settings: Settings, source: weights.WeightsSource) -> floa
         return total
     finally:
         torch.set_num_threads(before)
+
+
+def _num_rows(seconds: float, settings: Settings) -> float:
+    return MUSIC_AVQA_ROWS if settings.frame_at == "music-avqa" else seconds
 
 
 def _video_bytes(feature: str, settings: Settings, lengths: Sequence[float]) -> float:

@@ -1,0 +1,175 @@
+"""The stores that heads read: one for all whose papers took the same frames and sound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from avqa.errors import PartialFailure, StoreError, StoreLocked
+from avqa.extract.profiles import PROFILES, profile
+from avqa.extract.settings import Settings
+from avqa.pipelines.cluster.connect import device_of_workers
+from avqa.pipelines.extraction.array_job import END, PARTS, Partition, read_videos
+from avqa.pipelines.extraction.finalize import finalize
+from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
+from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
+from avqa.pipelines.reproduce.asked import ReproduceOptions
+from avqa.pipelines.reproduce.training import Training
+from avqa.store.commit import Store
+from avqa.store.format.records import Status
+from avqa.store.places.files import StorePath, storage_errors, store_path, write_json
+from avqa.store.reader import FeatureStore
+
+FOLDER = "features"
+COSTS = "costs.json"
+OF_DATASET: dict[str, dict[str, Any]] = {
+    # Clips of 10 s: neither looped to 60 rows nor stored in chunks of 60.
+    "avqa": {"frame_at": "mid", "chunk_seconds": 10},
+}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One store."""
+
+    name: str
+    settings: Settings
+    trainings: tuple[Training, ...]
+    """Those that read it."""
+
+    def store(self, out: Path) -> StorePath:
+        """Where it is."""
+        return store_path(out / FOLDER / self.name)
+
+    def options(self, asked: ReproduceOptions, ids: Sequence[str]) -> ExtractOptions:
+        """As `extract_folder` takes them."""
+        return ExtractOptions(
+            videos=asked.videos,
+            store=self.store(asked.out),
+            settings=self.settings,
+            scheduler="slurm" if asked.slurm else "local",
+            slurm=asked.slurm,
+            partition=asked.partition,
+            ids=tuple(ids),
+        )
+
+
+def extractions(asked: ReproduceOptions, trainings: Iterable[Training]) -> list[Extraction]:
+    """Stores with exactly the features that the trainings read, each head's by its own profile."""
+    device = device_of_workers(asked.device, "slurm" if asked.slurm else "local", asked.slurm)
+    groups: dict[str, tuple[Settings, list[Training]]] = {}
+    for training in trainings:
+        name = training.head if training.head in PROFILES else "default"
+        choices = {"weights": asked.weights, "device": device, **OF_DATASET.get(asked.dataset, {})}
+        settings = profile(name, features=tuple(training.features()), **choices)
+        key = json.dumps([settings.frame_at, settings.resample, dict(settings.options)])
+        known, those = groups.get(key, (settings, []))
+        features = tuple(dict.fromkeys((*known.features, *settings.features)))
+        groups[key] = replace(known, features=features), [*those, training]
+    return [Extraction(_name(settings), settings, tuple(t)) for settings, t in groups.values()]
+
+
+def _name(settings: Settings) -> str:
+    return f"{settings.frame_at}-{settings.resample}".replace("_", "-")
+
+
+def extract(
+    extraction: Extraction, asked: ReproduceOptions, ids: Sequence[str], say: Say
+) -> str | None:
+    """Make one store, with the questions' texts; what is still to wait for, if anything is.
+
+    Raises:
+        PartialFailure: videos failed, and nobody said to go on without them.
+        AvqaError: as `extract_folder` and `encode_questions`.
+    """
+    path = extraction.store(asked.out)
+    done = {Status.OK, Status.ABSENT} | ({Status.FAILED} if asked.accept_missing else set())
+    if not _is_complete(path, extraction.settings.features, ids, done):
+        say(f"features: {path}")
+        report = extract_folder(extraction.options(asked, ids), say)
+        say(report.summary())
+        if asked.partition is not None and (left := _merge(path, asked.partition, say)):
+            return left
+    _refuse_failed(path, extraction.settings.features, ids, done)
+    if any(training.reads_texts() for training in extraction.trainings):
+        settings = text_settings(device="auto" if asked.slurm else asked.device)
+        options = QuestionOptions(
+            asked.dataset, asked.annotations, path, settings, extraction.settings.weights
+        )
+        try:
+            say(encode_questions(options, say).lines()[-1])
+        except StoreLocked as error:
+            if asked.partition is None:
+                raise
+            return f"another task encodes the questions ({error}); expected that to be done"
+    return None
+
+
+def _merge(path: StorePath, partition: Partition, say: Say) -> str | None:
+    """Make one store of the tasks' parts, if all are there; else what is waited for."""
+    try:
+        report = finalize(path, say)
+    except (StoreError, StoreLocked) as error:
+        return f"task {partition} has extracted its share ({error})"
+    if report is not None:
+        say(report.summary())
+    return None
+
+
+def _is_complete(
+    path: StorePath, features: Sequence[str], ids: Sequence[str], done: set[Status]
+) -> bool:
+    """Whether nothing is left to extract, as far as the store alone can tell."""
+    if not Store.exists(path) or read_videos(path) is not None or (path / PARTS / END).exists():
+        return False
+    return not _without(FeatureStore(path), features, ids, done)
+
+
+def _without(
+    store: FeatureStore, features: Sequence[str], ids: Sequence[str], states: set[Status]
+) -> list[str]:
+    """The videos that lack a feature in one of these states."""
+    if not set(features) <= set(store.features):
+        return list(ids)
+    return [
+        name
+        for name in ids
+        if name not in store or any(store.status(name, f) not in states for f in features)
+    ]
+
+
+def _refuse_failed(
+    path: StorePath, features: Sequence[str], ids: Sequence[str], done: set[Status]
+) -> None:
+    failed = _without(FeatureStore(path), features, ids, done)
+    if failed:
+        raise PartialFailure(
+            f"{len(failed)} of {len(ids)} videos have no features, the first is {failed[0]!r};"
+            f" expected all; see why with: avqa status {path} --videos; replace the files and give"
+            " the same command again, or go on without them in another --out with --accept-missing"
+        )
+
+
+def write_costs(out: Path, extractions: Iterable[Extraction]) -> None:
+    """Publish what the stores' runs say of their time, and how large the stores are."""
+    costs = {e.name: _cost(e.store(out)) for e in extractions if Store.exists(e.store(out))}
+    with storage_errors(f"{str(out / COSTS)!r}"):
+        write_json(out / COSTS, costs)
+
+
+def _cost(path: StorePath) -> Mapping[str, Any]:
+    store = Store.open(path, tolerant=True)
+    runs = store.runs.all()
+    told = [run.get("summary", {}).get("wall_seconds") for run in runs]
+    ended = [seconds for seconds in told if isinstance(seconds, int | float)]
+    return {
+        "features": list(store.features()),
+        "videos": len(store.rows()),
+        "seconds": round(sum(ended), 1),
+        "runs": len(runs),
+        "runs_without_time": len(runs) - len(ended),
+    }

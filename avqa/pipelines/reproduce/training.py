@@ -1,0 +1,89 @@
+"""The runs that reproduce a paper: its head with its recipe, and with ablations all their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from avqa import heads
+from avqa.pipelines.reproduce.asked import ReproduceOptions
+from avqa.pipelines.train.options import TrainOptions
+from avqa.store.places.files import StorePath
+from avqa.training.data import building
+from avqa.training.data.features import feature_names
+from avqa.training.run import RUN
+from avqa.training.variants import ALL, Plan, plan
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of `avqa train-head`."""
+
+    head: str
+    name: str
+    """Of the run's folder."""
+    assignments: dict[str, str]
+    ablation: str | None
+    dataset: str
+
+    def plan(self) -> Plan:
+        """Settings and variants.
+
+        Raises:
+            ConfigError: a setting cannot be.
+        """
+        return plan(self.head, self.assignments, ablation=self.ablation, dataset=self.dataset)
+
+    def features(self) -> list[str]:
+        """Features of the videos that any of its variants reads."""
+        planned = self.plan()
+        fields = building.video_fields(planned.variants)
+        settings = planned.settings
+        return list(feature_names(fields, settings.visual, settings.audio).values())
+
+    def reads_texts(self) -> bool:
+        """Whether any of its variants reads CLIP's features of the questions."""
+        return any(
+            field in building.TEXTS
+            for variant in self.plan().variants
+            for field in building.needs(variant)
+        )
+
+    def folder(self, out: Path) -> Path:
+        """Of the run."""
+        return out / RUNS / self.name
+
+    def options(self, asked: ReproduceOptions, store: StorePath) -> TrainOptions:
+        """As `avqa.pipelines.train.train.train_head` takes them, to begin or to go on."""
+        folder = self.folder(asked.out)
+        return TrainOptions(
+            head=self.head,
+            store=store,
+            dataset=self.dataset,
+            annotations=asked.annotations,
+            out=folder,
+            assignments=self.assignments | {"device": asked.device},
+            ablation=self.ablation,
+            seeds=asked.seeds,
+            resume=(folder / RUN).exists(),
+            partition=asked.partition,
+            slurm=asked.slurm,
+        )
+
+
+def trainings(head: str, asked: ReproduceOptions) -> Iterator[Training]:
+    """The main run, then those of ablation rows with other features than the head's own."""
+    given = dict(asked.assignments)
+    if asked.accept_missing:
+        given.setdefault("missing", "skip")
+    rows = ALL if asked.ablations else None
+    yield Training(head, head, given, rows, asked.dataset)
+    module = heads.load(head)
+    visual = given.get("visual", module.PAPER.recipe.visual)
+    for name, row in module.ABLATIONS.items() if asked.ablations else ():
+        if row.visual not in (None, visual):
+            of_row = given | {"visual": str(row.visual)}
+            yield Training(head, f"{head}-{row.visual}", of_row, name, asked.dataset)
