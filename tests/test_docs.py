@@ -40,6 +40,7 @@ def test_every_option_and_command_has_help():
             "evaluate",
             "table",
             "predict",
+            "reproduce",
         ),
         *("ask", "frames", "status", "verify", "finalize", "remove", "pack", "compare"),
         *(

@@ -72,11 +72,10 @@ def reproduce(
 
     Example: avqa reproduce pstp --videos clips --annotations data/json_update --out reproduced
     """
-    from avqa.errors import ConfigError
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.reproduce.archive import check_archive, pack_archive
-    from avqa.pipelines.reproduce.asked import ReproduceOptions
+    from avqa.pipelines.reproduce.asked import ReproduceOptions, needed
     from avqa.pipelines.reproduce.work import reproduce as work
     from avqa.pipelines.train.options import check_scheduler
     from avqa.units import parse_assignments
@@ -87,18 +86,11 @@ def reproduce(
     if pack is not None and videos is None and out is not None:
         say(f"archive: {pack_archive(out, pack)}")
         return
-    needed = {"--videos": videos, "--annotations": annotations, "--out": out}
-    lacking = [name for name, value in needed.items() if value is None]
-    if videos is None or annotations is None or out is None:
-        raise ConfigError(
-            f"no {' and no '.join(lacking)}; expected the data set's videos and question files and"
-            " a folder for what is made; give them"
-        )
     check_scheduler(scheduler)
     options = ReproduceOptions(
-        videos=videos,
-        annotations=annotations,
-        out=out,
+        videos=needed("videos", videos),
+        annotations=needed("annotations", annotations),
+        out=needed("out", out),
         heads=tuple(heads or ()),
         dataset=dataset,
         seeds=seeds,
@@ -113,4 +105,4 @@ def reproduce(
     done = work(options, say, plan_only=plan)
     typer.echo("\n".join(done.lines()))
     if pack is not None and not done.left:
-        say(f"archive: {pack_archive(out, pack)}")
+        say(f"archive: {pack_archive(options.out, pack)}")

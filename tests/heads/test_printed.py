@@ -201,7 +201,7 @@ def misprint_of(row):
     (about,) = [
         table.get("about", {}).get(row.name, {})
         for name, table in data(paper).items()
-        if name != "paper" and printed(paper)[name].get(row.name) is row
+        if name not in ("paper", "departures") and printed(paper)[name].get(row.name) is row
     ]
     return {column: float(implied) for column, implied in about.get("misprint", {}).items()}
 

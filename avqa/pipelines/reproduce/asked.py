@@ -63,6 +63,24 @@ class ReproduceOptions:
                 )
 
 
+_PATHS = {
+    "videos": "the folder of the data set's videos",
+    "annotations": "its question files",
+    "out": "a folder for features, runs and pages",
+}
+
+
+def needed(option: str, value: Path | None) -> Path:
+    """The path that an option gives.
+
+    Raises:
+        ConfigError: it was not given.
+    """
+    if value is None:
+        raise ConfigError(f"no --{option}; expected {_PATHS[option]}; give it")
+    return value
+
+
 def with_figures(dataset: str) -> tuple[str, ...]:
     """Heads whose papers report figures on a data set."""
     datasets.load(dataset)
