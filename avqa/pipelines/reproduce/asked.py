@@ -18,8 +18,8 @@ from avqa.training.table.published import Scope, published_rows
 
 ASKED = "reproduce.json"
 FORMAT = 1
-SAME = ("dataset", "questions", "weights", "settings", "accept_missing")
-"""What one folder has one value of; heads, seeds and ablations may be added."""
+SAME = ("dataset", "questions", "weights", "settings")
+"""What one folder has one value of; the rest may be added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,8 @@ def chosen(options: ReproduceOptions) -> tuple[str, ...]:
     return tuple(dict.fromkeys(options.heads)) or known
 
 
-def begin(options: ReproduceOptions, names: tuple[str, ...], questions: str) -> dict[str, Any]:
-    """Write what was asked for into the folder, with what earlier commands asked for there.
+def joined(options: ReproduceOptions, names: tuple[str, ...], questions: str) -> dict[str, Any]:
+    """What is asked for now with what earlier commands asked for in the same folder.
 
     Args:
         options: of this command.
@@ -139,16 +139,22 @@ def begin(options: ReproduceOptions, names: tuple[str, ...], questions: str) -> 
         _require_same(options.out, before, now)
         now["heads"] = list(dict.fromkeys([*before["heads"], *now["heads"]]))
         now["seeds"] = max(before["seeds"], now["seeds"])
-        now["ablations"] = before["ablations"] or now["ablations"]
-    with storage_errors(f"{str(options.out / ASKED)!r}"):
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_json(options.out / ASKED, digests.sealed(now))
+        for flag in ("ablations", "accept_missing"):
+            now[flag] = before[flag] or now[flag]
     return now
+
+
+def write_asked(out: Path, asked: Mapping[str, Any]) -> None:
+    """Publish what is asked for."""
+    with storage_errors(f"{str(out / ASKED)!r}"):
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / ASKED, digests.sealed(asked))
 
 
 def widened(options: ReproduceOptions, asked: Mapping[str, Any]) -> ReproduceOptions:
     """The options with what the folder's earlier commands asked for beyond them."""
-    return replace(options, seeds=asked["seeds"], ablations=asked["ablations"])
+    flags = {name: asked[name] for name in ("seeds", "ablations", "accept_missing")}
+    return replace(options, **flags)
 
 
 def _before(out: Path) -> dict[str, Any] | None:
@@ -216,7 +222,7 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     if differing:
         raise ConfigError(
             f"--out {str(out)!r} is of another command: {'; '.join(differing)}; expected the same"
-            " but for heads, --seeds and --ablations; give another --out"
+            " but for heads, --seeds, --ablations and --accept-missing; give another --out"
         )
 
 

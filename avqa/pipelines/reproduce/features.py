@@ -150,7 +150,7 @@ def _refuse_failed(
         raise PartialFailure(
             f"{len(failed)} of {len(ids)} videos have no features, the first is {failed[0]!r};"
             f" expected all; see why with: avqa status {path} --videos; replace the files and give"
-            " the same command again, or go on without them in another --out with --accept-missing"
+            " the same command again, or go on without them with --accept-missing"
         )
 
 

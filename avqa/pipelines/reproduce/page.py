@@ -355,7 +355,7 @@ def _machine(member: Path) -> str:
     it = read_object(member / "environment.json", "a finished member")
     packages = ", ".join(f"{name} {version}" for name, version in it["packages"].items())
     device = it["gpu"] or f"{it.get('threads', it['cores'])} threads"
-    return f"trained on {it['platform']}, {device}, Python {it['python']}, {packages}"
+    return f"trained on {device}, Python {it['python']}, {packages}"
 
 
 def _short(paper: Paper) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 from avqa.errors import ConfigError, StorageFailure, StoreLocked, WeightsUnavailable
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.reproduce import plan as planning
-from avqa.pipelines.reproduce.asked import ReproduceOptions, begin, chosen, widened
+from avqa.pipelines.reproduce.asked import (
+    ReproduceOptions,
+    chosen,
+    joined,
+    widened,
+    write_asked,
+)
 from avqa.pipelines.reproduce.collection import Collection, collect
 from avqa.pipelines.reproduce.evidence import write_questions
 from avqa.pipelines.reproduce.features import Extraction, extract, extractions, write_costs
@@ -64,10 +70,9 @@ def reproduce(
     collection = collect(options)
     for line in collection.lines():
         say(line)
-    if not plan_only:
-        asked = begin(options, names, collection.digest)
-        options, names = widened(options, asked), tuple(asked["heads"])
-    every = [training for name in names for training in trainings(name, options)]
+    asked = joined(options, names, collection.digest)
+    options = widened(options, asked)
+    every = [training for name in asked["heads"] for training in trainings(name, options)]
     stores = extractions(options, every)
     _refuse_missing(options, collection, stores, say)
     parts = planning.made(options, collection, stores, say)
@@ -78,6 +83,7 @@ def reproduce(
     if plan_only:
         say("nothing was run; leave --plan out to start")
         return Reproduced((), ())
+    write_asked(options.out, asked)
     write_questions(options.out, collection, options.dataset)
     left = [line for e in stores for line in [extract(e, options, collection.ids, say)] if line]
     write_costs(options.out, stores)
