@@ -7,6 +7,8 @@ STORE ?= build/features
 DEMO ?= build/demo
 DIST ?= dist
 WEIGHTS ?=
+ANNOTATIONS ?=
+OUT ?= build/reproduced
 TORCH ?=
 TORCH_INDEX ?=
 ONLY ?=
@@ -15,11 +17,12 @@ ARGS ?=
 NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,$(PYTHON))
 SETUP_PYTHON := $(if $(shell test -x "$(BIN)/python" && echo there),$(BIN)/python,$(PYTHON))
 
-.PHONY: help setup features demo test soak portability walks lowest check bench release clean
+.PHONY: help setup features demo reproduce test soak portability walks lowest check bench release clean
 help:
 	@echo "make setup [PYTHON=python3.11] [VENV=.venv] [TORCH=cpu TORCH_INDEX=address]  the environment"
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
 	@echo "make demo [DEMO=dir] [WEIGHTS=random:0]  from nothing to trained heads and an explained answer"
+	@echo "make reproduce VIDEOS=dir ANNOTATIONS=dir [OUT=dir] [WEIGHTS=random:0] [ARGS='pstp --ablations']  papers' tables"
 	@echo "make test      run the tests"
 	@echo "make soak      all tries of docs/reliability.md: kills, damage, full disks, lost files, clocks"
 	@echo "make portability [ONLY=name]  the main path on other Pythons, without a home, on one core, ..."
@@ -43,6 +46,9 @@ endif
 
 demo: setup
 	@$(BIN)/python -m avqa.demo.demo "$(DEMO)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+reproduce: setup
+	@$(BIN)/avqa reproduce $(ARGS) --videos "$(VIDEOS)" --annotations "$(ANNOTATIONS)" --out "$(OUT)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: setup
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)

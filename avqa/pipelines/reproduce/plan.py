@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -50,12 +50,12 @@ class Part:
         return f"  {self.name}: {self.what}: about {clock(self.seconds)}{room}"
 
 
-def plan_lines(parts: Sequence[Part], free: int | None) -> list[str]:
-    """The whole plan, for people."""
+def plan_lines(parts: Sequence[Part], free: int | None, *, before: bool = False) -> list[str]:
+    """The whole plan, for people; ``before``: it was measured by an earlier command."""
     total = sum(part.n_bytes for part in parts)
     room = f" ({size(free)} free)" if free is not None else ""
     return [
-        "plan, by the speeds of this machine:",
+        "plan, as it was when this began:" if before else "plan, by the speeds of this machine:",
         *(part.line() for part in parts),
         f"  all: about {clock(sum(part.seconds for part in parts))}, at most {size(total)}{room}",
     ]
@@ -82,8 +82,10 @@ def made(
     collection: Collection,
     extractions: Sequence[Extraction],
     say: Callable[[str], None],
-) -> list[Part]:
-    """Measure and write ``plan.json``, or read what was measured before.
+) -> tuple[list[Part], bool]:
+    """Measure and write ``plan.json``, or read what was measured before; whether it was.
+
+    Of an array job's tasks each plans the whole.
 
     Raises:
         ConfigError, WeightsUnavailable: as `plan_folder`.
@@ -94,14 +96,15 @@ def made(
     try:
         known = read_json(path)
         if known["of"] == of:
-            return [Part(**part) for part in known["parts"]]
+            return [Part(**part) for part in known["parts"]], True
     except (OSError, ValueError, TypeError, KeyError):
         pass  # nothing that counts depends on it: it is measured again
-    parts = [part for e in extractions for part in _of_store(e, asked, collection, say)]
+    whole = replace(asked, partition=None)
+    parts = [part for e in extractions for part in _of_store(e, whole, collection, say)]
     with storage_errors(f"{str(path)!r}"):
         asked.out.mkdir(parents=True, exist_ok=True)
         write_json(path, {"of": of, "parts": [asdict(part) for part in parts]})
-    return parts
+    return parts, False
 
 
 def _of_store(

@@ -20,9 +20,10 @@ from avqa.pipelines.reproduce.collection import Collection, collect
 from avqa.pipelines.reproduce.evidence import write_questions
 from avqa.pipelines.reproduce.features import Extraction, extract, extractions, write_costs
 from avqa.pipelines.reproduce.page import write_pages
-from avqa.pipelines.reproduce.training import Training, trainings
+from avqa.pipelines.reproduce.training import trainings
 from avqa.pipelines.train.train import train_head
 from avqa.store.places.files import free_bytes
+from avqa.training.run import RESULT, read_about
 
 Say = Callable[[str], None]
 
@@ -75,10 +76,10 @@ def reproduce(
     every = [training for name in asked["heads"] for training in trainings(name, options)]
     stores = extractions(options, every)
     _refuse_missing(options, collection, stores, say)
-    parts = planning.made(options, collection, stores, say)
-    for line in planning.plan_lines(parts, free_bytes(options.out)):
+    parts, before = planning.made(options, collection, stores, say)
+    for line in planning.plan_lines(parts, free_bytes(options.out), before=before):
         say(line)
-    if lack := planning.room(options, parts):
+    if not before and (lack := planning.room(options, parts)):
         raise StorageFailure(lack)
     if plan_only:
         say("nothing was run; leave --plan out to start")
@@ -115,20 +116,25 @@ def _refuse_missing(
 
 
 def _train(options: ReproduceOptions, stores: Sequence[Extraction], say: Say) -> list[str]:
-    """Train what is left; why something is left to others, a line each."""
-    left: list[str] = []
-    for number, (extraction, training) in enumerate(_by_head(stores)):
+    """Train what is left; what is left to others then, a line for each run."""
+    runs = [(extraction, training) for extraction in stores for training in extraction.trainings]
+    for number, (extraction, training) in enumerate(runs):
         say(f"training: {training.folder(options.out)}")
         mine = replace(options, partition=_turned(options.partition, number))
         try:
             train_head(training.options(mine, extraction.store(options.out)), say)
         except StoreLocked as error:
-            left.append(f"{training.name} is trained by other tasks ({error})")
-    return left
+            say(str(error))
+    return [line for _, training in runs if (line := _gap(training.folder(options.out)))]
 
 
-def _by_head(stores: Sequence[Extraction]) -> list[tuple[Extraction, Training]]:
-    return [(extraction, training) for extraction in stores for training in extraction.trainings]
+def _gap(run: Path) -> str | None:
+    """What of a run is not finished."""
+    members = read_about(run, "a run")["members"]
+    left = [name for name in members if not (run / name / RESULT).exists()]
+    if not left:
+        return None
+    return f"{run}: {len(left)} of {len(members)} trainings are not finished: {', '.join(left)}"
 
 
 def _turned(partition: Partition | None, by: int) -> Partition | None:
