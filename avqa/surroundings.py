@@ -24,6 +24,10 @@ _SINGLE = frozenset(
         *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "ROLE_RANK"),
         *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "STANDALONE_PORT"),
         *("SLURM_PROCID", "JSM_NAMESPACE_RANK"),
+        # Of a notebook's cells, or for windows: pictures are files.
+        *("MPLBACKEND", "MATPLOTLIBRC"),
+        # Which instructions MKL computes with; its numbers of threads stay.
+        *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "MKL_VML_MODE"),
     )
 )
 _KEPT = (

@@ -86,11 +86,15 @@ def hostile_world(tmp_path_factory):
         (home / ".config" / name).mkdir(parents=True)
         text = yaml.safe_dump(hostile(defaults(library)))
         (home / ".config" / name / "mine.yaml").write_text(text, encoding="utf-8")
+    (home / ".config" / "matplotlib").mkdir()
+    style = "backend: hostile\ntext.usetex: True\nsavefig.format: ps\nfigure.figsize: 99, 99\n"
+    (home / ".config" / "matplotlib" / "matplotlibrc").write_text(style, encoding="utf-8")
     names = {
         *(f"ZARR_{'__'.join(key).upper()}" for key, _ in leaves(defaults(zarr))),
         *(dask_library.variable(".".join(key)) for key, _ in leaves(defaults(dask))),
         *(name for name in fabrics() | {"RANK", "TORCH_DISTRIBUTED_DEBUG"}),
         *("PL_TRAINER_MAX_EPOCHS", "ATEN_CPU_CAPABILITY", "ONEDNN_DEFAULT_FPMATH_MODE"),
+        *("MPLBACKEND", "MATPLOTLIBRC", "MKL_CBWR"),
     }
     names = {name for name in names if surroundings.is_left_out(name)}
     return {"HOME": str(home), "LT_CLI_USED": "1"} | dict.fromkeys(names, "3")
@@ -130,6 +134,7 @@ def test_all_keys_of_dask_and_zarr_are_left_out_but_credentials():
         *("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "TORCH_DISTRIBUTED_DEBUG"),
         *("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "TORCH_MKLDNN_MATMUL_MIN_DIM", "TORCH_LOGS"),
         *("TORCH_CUDNN_V8_API_DISABLED", "TORCH_BLAS_PREFER_CUBLASLT", "PYTORCH_SUM_INNER_TREE"),
+        *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
         *("PYTORCH_JIT", "TORCHINDUCTOR_FREEZING", "TORCHDYNAMO_DISABLE", "GLOO_DEVICE_TRANSPORT"),
     ],
 )
@@ -192,7 +197,7 @@ def test_a_hostile_world_changes_no_bit_of_a_head(tmp_path, hostile_world):
     assert code == 0, said
     assert finished([*command, str(tmp_path / "here")])[0] == 0
     here, there = (tmp_path / out / "default" / "seed-0" for out in ("here", "there"))
-    for name in ("model.safetensors", "predictions.json"):
+    for name in ("model.safetensors", "predictions.json", "curves.png"):
         assert (here / name).read_bytes() == (there / name).read_bytes()
     assert any((there / "logs" / "tensorboard").iterdir())  # also as task 3 of a batch job
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avqa.training.drawing import plain_style
 from avqa.training.fitting.curves import RANDOM_MARK, RED
 
 SOUND, PICTURE, BOTH, CHOSEN = "#2a6fbb", "#e07b1f", "#5b6770", "#f2c94c"
@@ -93,6 +94,7 @@ def spectrum_of(path: Path) -> Spectrum:
     return Spectrum(decibels.clip(-60, 0), len(samples) / rate, rate / 2000)
 
 
+@plain_style()
 def draw_time(view: TimeView, title: str, *, random_weights: bool = False) -> bytes:
     """``time.png``."""
     figure = _figure(9, 4.0 if random_weights else 3.8)
@@ -103,6 +105,7 @@ def draw_time(view: TimeView, title: str, *, random_weights: bool = False) -> by
     return _png(figure)
 
 
+@plain_style()
 def draw_page(page: Page) -> bytes:
     """``explanation.png``: question, answers, attention over time and words, the pictures."""
     lines = _wrapped(page.question, 90)

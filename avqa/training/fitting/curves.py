@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avqa.store.places.files import storage_errors, write_atomic
+from avqa.training.drawing import plain_style
 from avqa.training.fitting.history import Row, best_epoch
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Marks:
 NO_MARKS = Marks()
 
 
+@plain_style()
 def draw_curves(path: Path, history: Sequence[Row], title: str, marks: Marks = NO_MARKS) -> None:
     """Write `curves` as a PNG file."""
     picture = io.BytesIO()
