@@ -121,6 +121,8 @@ class Pace:
     def left(self, done: float, total: float) -> float | None:
         """Seconds to the end; None while nothing is done. It counts down, and settles slowly."""
         rate = self.rate(done)
+        if done >= total:
+            return 0.0
         estimate = max(total - done, 0.0) / rate if rate else math.inf
         if not math.isfinite(estimate):
             return None

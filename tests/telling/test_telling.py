@@ -42,6 +42,8 @@ def test_the_time_left_counts_down_and_settles(now):
         now[0] += 1
         left = steady.left(done, 100)
     assert left == pytest.approx(41, abs=1e-6)
+    now[0] += 1
+    assert steady.left(100, 100) == 0  # done, however slow it was
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 30), st.floats(0, 50)), min_size=1, max_size=30))
