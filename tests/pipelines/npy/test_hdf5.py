@@ -24,7 +24,7 @@ from avqa.errors import (
     RecipeMismatch,
     Stopped,
 )
-from avqa.pipelines.npy import importing
+from avqa.pipelines.npy import hdf5_files, importing
 from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.hdf5 import import_hdf5
 from avqa.store.checks.verify import verify
@@ -182,11 +182,23 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch, block, storage)
 
 
 def test_whole_chunks_are_read_at_once_if_they_fit(monkeypatch):
-    from avqa.pipelines.npy import hdf5_files
-
     monkeypatch.setattr(hdf5_files, "BLOCK_BYTES", 100)
     found = [hdf5_files.block_rows(*of) for of in ((10, 1), (10, 4), (10, 10), (10, 11), (200, 7))]
     assert found == [10, 8, 10, 10, 1]
+
+
+def test_a_row_in_the_middle_is_read_with_the_whole_of_its_chunk(tmp_path, monkeypatch):
+    path, ids = tmp_path / "a.h5", [f"v{n}".encode() for n in range(11)]
+    storage = {"chunks": (4, 8, 2048), "compression": "gzip"}
+    files.write(path, "resnext_features", ids, **storage)
+    monkeypatch.setattr(hdf5_files, "BLOCK_BYTES", 5 * 8 * 2048 * 4)
+    with hdf5_files.opened(path) as file:
+        table = hdf5_files.Table(path, file, "resnext_features")
+        read, seen = table._read, []
+        monkeypatch.setattr(table, "_read", lambda *of: (seen.append(of), read(*of))[1])
+        for number in (6, 7, 9, 10):
+            table.row(number)
+    assert seen == [(4, 8), (8, 11)]
 
 
 def test_a_second_import_takes_what_is_new_or_changed(tmp_path, monkeypatch):
