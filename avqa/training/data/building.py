@@ -89,7 +89,7 @@ def _build(head: str, options: dict[str, Any]) -> Head:
         raise ConfigError(f"head {head}: {error}; change it with --set") from error
 
 
-def check_answers(head: Head, settings: TrainSettings, store: FeatureStore) -> None:
+def check_answers(head: Head, settings: TrainSettings, store: FeatureStore | None = None) -> None:
     """Refuse a head whose last layer is not of the answers that its options name.
 
     Raises:
