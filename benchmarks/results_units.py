@@ -25,8 +25,9 @@ from avqa.store.places.files import write_json
 from avqa.store.reader import FeatureStore
 from avqa.training.data import building
 from avqa.training.data.batch import Batch
-from avqa.training.data.features import FeatureReader, VideoFeatures, feature_names
+from avqa.training.data.features import FeatureReader, VideoFeatures
 from avqa.training.data.material import Material, gather
+from avqa.training.data.names import feature_names
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import fit, infer
 from avqa.training.run import DEFAULT, Member, member_path

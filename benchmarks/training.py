@@ -105,7 +105,8 @@ def question_set(name: str, folder: Path, budget: int) -> tuple[Any, Any, Any]:
     from avqa import heads
     from avqa.datasets._parts.labels import instrument_labels
     from avqa.store.reader import FeatureStore
-    from avqa.training.data.features import VideoFeatures, feature_names
+    from avqa.training.data.features import VideoFeatures
+    from avqa.training.data.names import feature_names
     from avqa.training.data.questions import QuestionSet
 
     recipe = heads.load(name).PAPER.recipe

@@ -73,7 +73,8 @@ WITHOUT_DASK = {
     "verify": ["avqa.pipelines.extraction.verify"],
     "questions": ["avqa.pipelines.questions.encode", "avqa.pipelines.questions.show"],
     "compare": ["avqa.pipelines.npy.compare"],
-    "import npy": ["avqa.pipelines.npy.importing", "avqa.pipelines.npy.questions"],
+    "import npy": ["avqa.pipelines.npy.dumps", "avqa.pipelines.npy.questions"],
+    "import hdf5": ["avqa.pipelines.npy.hdf5"],
     "frames": ["avqa.pipelines.extraction.frames"],
     "extract_video": ["avqa.pipelines.extraction.single"],
 }

@@ -1,4 +1,4 @@
-"""`avqa import npy`, `avqa export npy`, `avqa compare`."""
+"""`avqa import npy`, `avqa import hdf5`, `avqa export npy`, `avqa compare`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,34 @@ def import_npy(
     for line in import_folders(
         source, store_path(store), asked, kind=kind, truncate=truncate, say=say
     ):
+        typer.echo(line)
+
+
+@import_app.command("hdf5", cls=Command)
+@reports_errors
+def import_hdf5(
+    source: Annotated[
+        Path, typer.Option("--from", help="HDF5 file, or a folder of them.", metavar="PATH")
+    ],
+    store: option.Store,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            help="AVQA's question files, where the files' ids are numbers: they have the names.",
+        ),
+    ] = None,
+) -> None:
+    """Take the feature files of the data set AVQA into a new store or one that is there.
+
+    They hold resnet_features, resnext_features or vlaudio_features. dtype and rows are kept.
+
+    Example: avqa import hdf5 --from feats --store official --annotations data/annotation
+    """
+    from avqa.pipelines.npy.hdf5 import import_hdf5 as run
+    from avqa.store.places.files import store_path
+
+    for line in run(source, store_path(store), annotations=annotations, say=say):
         typer.echo(line)
 
 

@@ -24,6 +24,7 @@ from avqa.datasets._parts.fields import (
 from avqa.datasets._parts.files import Row, find, parse_file
 from avqa.datasets._parts.question import Keys, Question
 from avqa.datasets._parts.taxonomy import Pairs
+from avqa.errors import DatasetError
 
 BIBTEX = """\
 @inproceedings{yang2022avqa,
@@ -72,6 +73,35 @@ def read(path: Path, splits: Sequence[str] | None = None) -> list[Question]:
         for split, file in find(path, splits, FILES).items()
         for question in _questions_in(file, split)
     ]
+
+
+def video_names(path: Path) -> dict[str, str]:
+    """The number of every video, which the authors' files of features have for it → its name.
+
+    Args:
+        path: as `read`.
+
+    Raises:
+        DatasetError: a file cannot be read, or a number has two names, or no row has a number.
+    """
+    names: dict[str, str] = {}
+
+    def name(row: Row) -> None:
+        number, found = whole(row.get("video_id")), video_field(row, "video_name")
+        if number is not None and names.setdefault(str(number), found) != found:
+            raise BadField(
+                f"video_id={number} of video_name={shown(found)} is that of"
+                f" {shown(names[str(number)])}, too; expected one name a number; correct the row"
+            )
+
+    for split, file in find(path, None, FILES).items():
+        parse_file(file, name, split)
+    if not names:
+        raise DatasetError(
+            f"annotations={str(path)!r}: no row has a number as video_id; expected the authors'"
+            " files, which have it beside video_name; give these"
+        )
+    return names
 
 
 def _questions_in(file: Path, split: str) -> list[Question]:

@@ -30,7 +30,7 @@ Report = dict[str, dict[str, Fields]]
 
 LIBRARIES = (
     *("torch", "torchvision", "av", "decord", "librosa", "numpy", "open_clip_torch"),
-    *("zarr", "obstore", "dask", "distributed", "dask-jobqueue", "lightning-fabric"),
+    *("zarr", "obstore", "h5py", "dask", "distributed", "dask-jobqueue", "lightning-fabric"),
 )
 LOAD_SECONDS = 120.0
 DRIVER = Path("/proc/driver/nvidia/version")

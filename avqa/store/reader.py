@@ -23,6 +23,7 @@ from avqa.store.format.arrays import impossible
 from avqa.store.format.columns import REBUILD, read_column
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
 from avqa.store.format.recipe_diff import has_random_weights as has_random_weights
+from avqa.store.format.recipe_diff import is_imported, making_command
 from avqa.store.format.records import Status, removed
 from avqa.store.format.schema import length_name, status_name
 from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
@@ -37,9 +38,6 @@ _ADVICE = {
     Status.DELETED: "it was removed; `avqa extract` takes it in again",
     Status.ABSENT: "the video has no such stream; leave it out or use zeros",
 }
-
-
-_IMPORT_ADVICE = "take its file in with `avqa import npy`"
 _PACKED_ADVICE = "in a packed copy it stays so; finish the working store and `avqa pack` it again"
 
 
@@ -301,8 +299,10 @@ class FeatureStore(StoreViews):
         status = self.status(video_id, feature)
         if status == Status.OK:
             return
-        imported = "imported" in self.recipe(feature)
-        advice = _IMPORT_ADVICE if imported else _ADVICE[status]
+        recipe = self.recipe(feature)
+        advice = _ADVICE[status]
+        if is_imported(recipe) and status != Status.ABSENT:
+            advice = f"take its file in with `{making_command(recipe)}`"
         if self.packed and status != Status.ABSENT:
             advice = f"see `avqa status {{store}}`; {_PACKED_ADVICE}"
         raise FeatureMissing(
@@ -426,7 +426,7 @@ class FeatureStore(StoreViews):
             "extract",
             lambda: self._array(schema.PTS)[row, :length],
         )
-        imported = any("imported" in self.recipe(feature) for feature in self.features)
+        imported = any(is_imported(self.recipe(feature)) for feature in self.features)
         if np.isnan(values).any() and not imported:
             raise StoreError(
                 f"video {video_id!r}: {schema.PTS} lacks time stamps; expected one of every row;"

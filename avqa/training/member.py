@@ -37,7 +37,8 @@ class MemberConfig:
     store: str
     """Absolute path."""
     features: dict[str, dict[str, Any]]
-    """Field of `HeadInput` → ``name``, ``recipe_hash`` and ``recipe`` of the store's feature."""
+    """Field of `HeadInput` → ``name``, ``recipe_hash`` and ``recipe`` of the store's feature; for
+    patches, ``patches``, the number of them."""
     texts: dict[str, dict[str, Any]]
     """Text feature of the store → ``recipe_hash`` and ``recipe``; empty for an LSTM."""
     weights: str
@@ -106,8 +107,12 @@ class _Texts(TypedDict):
     recipe: dict[str, Any]
 
 
-class _Feature(_Texts):
+class _Named(_Texts):
     name: str
+
+
+class _Feature(_Named, total=False):
+    patches: int
 
 
 _CONFIG_TYPES = typed.of_class(

@@ -21,6 +21,7 @@ PRELOADED = (
     "helpers.extraction.dying_finalize",
     "helpers.questions.asking",
     "helpers.runs.training",
+    "helpers.store.avqa_files",
     "helpers.store.packkill",
 )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from avqa.datasets._parts.fields import BadField, shown
-from avqa.datasets._parts.question import SPLITS, Question
+from avqa.datasets._parts.question import SPLITS
 from avqa.datasets._parts.rows import Row as Row
 from avqa.datasets._parts.rows import rows_of
 from avqa.errors import DatasetError
 
+Parsed = TypeVar("Parsed")
 OTHER_NAMES = {"val": ("valid", "validation", "dev")}
 SPLIT_OF = {split: split for split in SPLITS} | {
     name: split for split, names in OTHER_NAMES.items() for name in names
@@ -146,9 +148,9 @@ def _one_of(names: tuple[str, ...]) -> str:
 
 
 def parse_file(
-    file: Path, parse: Callable[[Row], Question], split: str | None = None
-) -> list[Question]:
-    """Every row of a file as a question; of a file of several splits, those of ``split``.
+    file: Path, parse: Callable[[Row], Parsed], split: str | None = None
+) -> list[Parsed]:
+    """Every row of a file, as a question most often; of several splits, those of ``split``.
 
     Args:
         file: JSON, or JSON lines.

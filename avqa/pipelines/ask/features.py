@@ -25,8 +25,9 @@ from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
-from avqa.store.format.recipe_diff import diff_features, recipe_hash, require_same
+from avqa.store.format.recipe_diff import diff_features, is_imported, recipe_hash, require_same
 from avqa.telling import Bar
+from avqa.training.data.names import is_ours
 from avqa.training.run import Member
 from avqa.training.settings import TrainSettings
 
@@ -84,10 +85,12 @@ def video_recipe(member: Member, asked_device: str, say: Say) -> VideoRecipe:
     names = {field: str(entry["name"]) for field, entry in entries.items()}
     stored = {str(entry["name"]): dict(entry["recipe"]) for entry in entries.values()}
     for name, recipe in stored.items():
-        if "imported" in recipe:
+        if is_imported(recipe):
             raise RecipeMismatch(
-                f"run {str(member.path)!r}: {name} was imported, so how it was made is not known;"
-                " expected features of `avqa extract`; train on a store that it made"
+                f"run {str(member.path)!r}: {name} was imported, so how it was made is not known"
+                f"{'' if is_ours(name) else ', and avqa has no network that makes it'}; expected"
+                " features of `avqa extract`: a new video has none; ask about videos of the run's"
+                " store with `avqa predict`, or train on a store of `avqa extract`"
             )
     device = device_for(asked_device, stored.values())
     if not stored:
@@ -112,7 +115,7 @@ def recorded_recipe(member: Member, asked_device: str) -> VideoRecipe:
     device = device_for(asked_device, stored.values())
     names = {field: str(entry["name"]) for field, entry in entries.items()}
     shown = next((names[f] for f in ("patch", "frame", "audio") if f in names), None)
-    if shown is None or "imported" in stored[shown]:
+    if shown is None or is_imported(stored[shown]):
         settings = Settings(features=())
     else:
         settings = settings_from({shown: stored[shown]})

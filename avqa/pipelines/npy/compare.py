@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, DifferenceFound, StoreNotFound
 from avqa.pipelines.npy.conventions import ALIKE, STEP, Facts, Rule, explain
+from avqa.pipelines.npy.dumps import find_dumps
 from avqa.pipelines.npy.exporting import file_names
-from avqa.pipelines.npy.importing import find_dumps
 from avqa.pipelines.npy.layouts import CLASS_TOKEN, FRAME, Kind, kind_named, kind_of_folder
 from avqa.pipelines.npy.match import Cosines, Traits, best_shift, cosines, norms, overlap
 from avqa.pipelines.npy.npy_files import BadFile, read_header

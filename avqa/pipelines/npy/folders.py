@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.exporting import export_npy
-from avqa.pipelines.npy.importing import ImportReport, import_npy, raise_if_failed
+from avqa.pipelines.npy.importing import ImportReport, raise_if_failed
 from avqa.pipelines.npy.questions import (
     OF_LAYOUT,
     Annotations,

@@ -1,7 +1,7 @@
-"""The field's .npy dumps as data: folders, shapes of their files, the features they hold.
+"""The field's dumps as data: folders of .npy files, datasets of HDF5 files, and what they hold.
 
-A *kind* is what one file holds; a *layout* is the set of folders that one repository reads.
-Shapes and folder names: specification section 9.4 of the heads, steps: section 9.5.
+A *kind* is what one file or dataset holds; a *layout* is the set of folders that one repository
+reads. Shapes and names: specification section 9.4 of the heads, steps: section 9.5.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Kind:
-    """What ``<video>.npy`` of one kind of folder holds: ``[T, *row]``."""
+    """What one video has in a kind of folder or dataset: ``[T, *row]``."""
 
     name: str
     folders: tuple[str, ...]
@@ -44,6 +44,10 @@ class Kind:
     row: tuple[int, ...]
     parts: tuple[Part, ...]
     form: Literal["as_is", "channel_first", "class_and_patches"] = "as_is"
+    stream: Literal["audio", "visual"] = "visual"
+    """Of the recipe of what HDF5 files hold; folders of .npy are told by their encoder."""
+    whole: bool = False
+    """One vector, ``row``, describes the whole video: T is 1, and the dump has no axis for it."""
 
     def split(self, rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Rows of a file ``[n, *row]`` → rows of each part, in the order of ``parts``."""
@@ -106,6 +110,31 @@ KINDS = {
     )
 }
 """Kinds whose files are named by video."""
+
+
+DATASETS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "resnet_features",
+            (),
+            (16, 2048),
+            (Part("resnet101/pool", (16, 2048), ("frame", "channel")),),
+        ),
+        Kind("resnext_features", (), (2048,), (Part("resnext101/pool", (2048,)),)),
+        Kind(
+            "vlaudio_features",
+            (),
+            (2048,),
+            (Part("panns_cnn14/clip", (2048,), sparse=True),),
+            stream="audio",
+            whole=True,
+        ),
+    )
+}
+"""Kinds that are datasets of the HDF5 files of the data set AVQA, by the dataset's name."""
+CLIPS = 8
+"""Rows of a video in these files, unless one vector describes the whole of it."""
 
 
 def kind_named(name: str) -> Kind:

@@ -22,7 +22,7 @@ from avqa.pipelines.reproduce.features import Extraction
 from avqa.pipelines.reproduce.training import Training
 from avqa.store.places.files import free_bytes, read_json, storage_errors, write_json
 from avqa.training.data import building
-from avqa.training.data.features import feature_names, num_patches
+from avqa.training.data.names import feature_names, num_patches
 from avqa.training.fitting.fit import use_cores
 from avqa.training.run import QUESTION_ONLY
 from avqa.training.settings import TrainSettings

@@ -11,7 +11,7 @@ from avqa.pipelines.reproduce.asked import ReproduceOptions
 from avqa.pipelines.train.options import TrainOptions
 from avqa.store.places.files import StorePath
 from avqa.training.data import building
-from avqa.training.data.features import feature_names
+from avqa.training.data.names import feature_names
 from avqa.training.run import RUN
 from avqa.training.variants import ALL, Plan, plan
 

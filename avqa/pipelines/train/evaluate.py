@@ -15,7 +15,7 @@ from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
 from avqa.machine import num_cores
-from avqa.store.format.recipe_diff import diff_recorded, require_same
+from avqa.store.format.recipe_diff import diff_recorded, making_command, require_same
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
 from avqa.training.data.features import VideoFeatures
@@ -314,10 +314,14 @@ def check_recipes(config: MemberConfig, store: FeatureStore) -> None:
     there = {*store.features, *store.text_features}
     missing = [name for name in trained if name not in there]
     if missing:
-        command = "avqa questions" if set(missing) <= config.texts.keys() else "avqa extract"
+        commands = dict.fromkeys(
+            "avqa questions" if name in config.texts else making_command(trained[name]["recipe"])
+            for name in missing
+        )
         raise FeatureMissing(
             f"store {str(store.path)!r} has no {', '.join(missing)}; expected what the run was"
-            f" trained on: {', '.join(trained)}; add with `{command}`, or give another --store"
+            f" trained on: {', '.join(trained)}; add with `{'` and `'.join(commands)}`, or"
+            " give another --store"
         )
     require_same(
         f"store {str(store.path)!r}",

@@ -294,7 +294,7 @@ class _Training:
         """
         for variant in variants:
             building.derived(variant, self._material, self._settings)
-        building.check_answers(self._head(variants[0], 0)[0], self._settings)
+        building.check_answers(self._head(variants[0], 0)[0], self._settings, self._material.store)
 
     def _head(self, variant: Variant, seed: int) -> tuple[Head, str]:
         """As training starts, and the digest of its grounding."""

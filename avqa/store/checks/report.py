@@ -70,8 +70,8 @@ class VerifyReport:
     """Some feature was made with random weights."""
     packed: bool = False
     """The store is a packed copy: it cannot be repaired."""
-    imported: bool = False
-    """Its features are imported ones."""
+    filled_by: str = "avqa extract"
+    """The command that makes its features, or takes them in."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -151,8 +151,8 @@ class VerifyReport:
     def _what_next(self) -> str:
         if not self.pending:
             return "nothing is pending by it"
-        videos = "import npy" if self.imported else "extract"
         commands = [
-            f"`avqa {'questions' if of_texts else videos}`" for of_texts in sorted(self.pending)
+            "`avqa questions`" if of_texts else f"`{self.filled_by}`"
+            for of_texts in sorted(self.pending)
         ]
         return f"run {' and '.join(commands)} again to fill what is pending now"

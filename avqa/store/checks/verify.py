@@ -19,6 +19,7 @@ from avqa.store.commit import Store
 from avqa.store.format import layout, schema
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import Ledger
+from avqa.store.format.recipe_diff import making_command
 from avqa.store.format.records import FeatureRecord, Status
 from avqa.store.format.runs import RUNNING, Runs
 from avqa.store.lock import read_holder
@@ -131,7 +132,8 @@ def _inspect(store: Store, level: Level, say: Say = silent) -> VerifyReport:
     report = VerifyReport(store.path, level, videos=len(store.video_ids()), packed=store.packed)
     recipes = (*store.recipes().values(), *store.text_recipes().values())
     report.random_weights = any(map(has_random_weights, recipes))
-    report.imported = any("imported" in recipe for recipe in store.recipes().values())
+    made = dict.fromkeys(map(making_command, store.recipes().values()))
+    report.filled_by = "` and `".join(made)
     _inspect_texts(report, level)
     for line in store.ledger.bad_lines():
         report.problems.append(Problem("ledger", "ledger", "", -1, str(line), remedy="file"))

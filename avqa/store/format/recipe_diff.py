@@ -1,4 +1,4 @@
-"""Recipes as plain dictionaries: canonical form, hash and difference."""
+"""Recipes as plain dictionaries: canonical form, hash, difference, and what they say."""
 
 from __future__ import annotations
 
@@ -33,6 +33,28 @@ def has_random_weights(recipe: Mapping[str, Any]) -> bool:
     """Whether any weights of a feature's recipe are seeded random ones."""
     sources = recipe.get("weights", {}).values()
     return any(str(source.get("source", "")).startswith("random:") for source in sources)
+
+
+def is_imported(recipe: Mapping[str, Any]) -> bool:
+    """Whether a feature was made elsewhere: the recipe says where it lay, not how it was made."""
+    return "imported" in recipe
+
+
+def is_audio(recipe: Mapping[str, Any]) -> bool:
+    """Whether an imported feature is of the sound; what was in .npy files does not say it."""
+    return bool(recipe.get("imported", {}).get("stream") == "audio")
+
+
+def is_of_whole_video(recipe: Mapping[str, Any]) -> bool:
+    """Whether the one row of a video describes all of it, not its first second."""
+    return bool(recipe.get("imported", {}).get("span") == "video")
+
+
+def making_command(recipe: Mapping[str, Any]) -> str:
+    """The command that makes a feature of videos, or takes it in."""
+    if not is_imported(recipe):
+        return "avqa extract"
+    return f"avqa import {recipe['imported'].get('format', 'npy')}"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
-from avqa.training.data.features import feature_names, num_patches
 from avqa.training.data.material import Material
+from avqa.training.data.names import feature_names, num_patches
 from avqa.training.data.questions import SENTENCE, WORD
 from avqa.training.settings import TrainSettings
 from avqa.training.variants import Variant
@@ -56,7 +56,7 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     }
     store = material.store
     videos = [field for field in fields if field in VIDEO_FEATURES]
-    names = feature_names(videos, settings.visual, settings.audio)
+    names = feature_names(videos, settings.visual, settings.audio, store)
     for field, name in names.items():
         width = store.zero_rows(name, 1).shape[-1]
         option = "audio_width" if field == "audio" else "visual_width"
@@ -89,7 +89,7 @@ def _build(head: str, options: dict[str, Any]) -> Head:
         raise ConfigError(f"head {head}: {error}; change it with --set") from error
 
 
-def check_answers(head: Head, settings: TrainSettings) -> None:
+def check_answers(head: Head, settings: TrainSettings, store: FeatureStore | None = None) -> None:
     """Refuse a head whose last layer is not of the answers that its options name.
 
     Raises:
@@ -97,7 +97,7 @@ def check_answers(head: Head, settings: TrainSettings) -> None:
     """
     expected = head.options.num_answers
     if head.options.answer == "vocabulary" and expected != len(MUSIC_AVQA.answers):
-        patches = num_patches(settings.visual)
+        patches = num_patches(settings.visual, store)
         inputs = heads.random_input(head, batch=1, seconds=1, patches=patches)
         with torch.no_grad():
             found = head.eval()(inputs).logits.shape[1]
@@ -119,8 +119,10 @@ def described(
     videos = [field for field in head.needs if field in VIDEO_FEATURES]
     features = {
         field: {"name": name, **store.made_by(name)}
-        for field, name in feature_names(videos, settings.visual, settings.audio).items()
+        for field, name in feature_names(videos, settings.visual, settings.audio, store).items()
     }
+    if "patch" in features:
+        features["patch"]["patches"] = num_patches(settings.visual, store)
     names = dict.fromkeys(TEXTS[field] for field in head.needs if field in TEXTS)
     texts = {name: store.made_by(name) for name in names}
     return features, texts, _weights([*features.values(), *texts.values()])

@@ -7,76 +7,34 @@ video by video, and the last ones read are kept.
 from __future__ import annotations
 
 import itertools
-import math
 import shlex
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avqa.errors import ConfigError, FeatureMissing
-from avqa.extract import encoders
 from avqa.machine import free_memory
+from avqa.store.format.recipe_diff import is_imported, is_of_whole_video, making_command
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
 from avqa.training.data.memory import shared
+from avqa.training.data.names import is_frames
 from avqa.training.settings import Missing
-
-AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
-"""Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
-SHAPES = {"audio": "(D,) of audio", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
 
 KEPT_VIDEOS = 64
 """Videos read one by one of which the rows are kept."""
 PRELOAD_SHARE = 0.25
 """An array is loaded if it takes no more than this share of the free memory."""
 PRELOAD_THREADS = 8
-
-
-def feature_names(fields: Iterable[str], visual: str, audio: str = "vggish") -> dict[str, str]:
-    """Field of `HeadInput` → feature of a store: ``{"audio": "vggish/audio", ...}``.
-
-    Args:
-        fields: `Head.FEATURES`, or `Head.needs`, of which texts are left out.
-        visual: encoder of the frames.
-        audio: encoder of the audio.
-
-    Raises:
-        UnknownName: there is no such encoder.
-        ConfigError: the encoder has no tap of the field's shape.
-    """
-    return {
-        field: _feature(field, *(("audio", audio) if field == "audio" else ("visual", visual)))
-        for field in fields
-        if field in AXES
-    }
-
-
-def _feature(field: str, setting: str, encoder: str) -> str:
-    """The encoder's first tap that has the field's shape."""
-    module = encoders.load(encoder)
-    kind = "audio" if field == "audio" else "frame"
-    for name, tap in module.TAPS.items():
-        if module.INPUTS[tap.input].kind == kind and len(tap.shape) in AXES[field]:
-            return f"{encoder}/{name}"
-    raise ConfigError(
-        f"{setting}={encoder} has no features for {field}; expected an encoder with a tap of shape"
-        f" {SHAPES[field]}; see `avqa encoders`"
-    )
-
-
-def num_patches(visual: str) -> int:
-    """P: patches of a frame by this encoder; 1 where it has none."""
-    try:
-        feature = feature_names(["patch"], visual)["patch"]
-    except ConfigError:
-        return 1
-    return math.prod(encoders.tap_of(feature).shape[:-1])
+MOST_APART = 1
+"""Rows by which imported features of one video may differ: a last second that is not whole."""
 
 
 class FeatureReader(Protocol):
@@ -104,6 +62,7 @@ class _Loaded:
 class VideoFeatures:
     """Features of the videos of a store: rows 0, s, 2s, … of their first seconds.
 
+    The one row of a feature that describes a whole video stands beside each row of the others.
     May be pickled and used after a fork; what was loaded is shared then, not copied.
     """
 
@@ -135,6 +94,11 @@ class VideoFeatures:
         self._budget = budget_bytes
         self._loaded: dict[str, _Loaded] = {}
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+        self._whole = frozenset(
+            field
+            for field, name in self.names.items()
+            if name in store.features and is_of_whole_video(store.recipe(name))
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what was kept: another process reads other videos."""
@@ -146,6 +110,8 @@ class VideoFeatures:
         Raises:
             FeatureMissing: with ``error`` and ``zeros``, if a video lacks one; in any case, if the
                 store has no such feature. Says what to run.
+            ConfigError: imported features of a video are of different lengths; with ``skip``, only
+                if they are in all videos, which are left out else.
             UnknownName: the store has no such video.
         """
         self._require_features()
@@ -162,7 +128,35 @@ class VideoFeatures:
                 lacking[video] = bad
         if lacking and missing != "skip":
             raise FeatureMissing(self._complaint(lacking, len(wanted)))
-        return frozenset(video for video in wanted if video not in lacking)
+        complete = [video for video in wanted if video not in lacking]
+        uneven = [video for video in complete if self._is_uneven(self._lengths(video).values())]
+        if uneven and (missing != "skip" or len(uneven) == len(complete)):
+            raise ConfigError(self._of_different_lengths(uneven, len(complete)))
+        return frozenset(complete).difference(uneven)
+
+    def _lengths(self, video_id: str) -> dict[str, int]:
+        """Rows of the features that go row by row, of those that the video has."""
+        lengths = {
+            name: self.store.length(video_id, name)
+            for field, name in self.names.items()
+            if field not in self._whole
+        }
+        return {name: length for name, length in lengths.items() if length}
+
+    @staticmethod
+    def _is_uneven(lengths: Collection[int]) -> bool:
+        """Whether rows of one number cannot be of one second: other steps, or another start."""
+        return bool(lengths) and max(lengths) - min(lengths) > MOST_APART
+
+    def _of_different_lengths(self, uneven: Sequence[str], total: int) -> str:
+        told = ", ".join(f"{name} {rows} rows" for name, rows in self._lengths(uneven[0]).items())
+        return (
+            f"{len(uneven)} of {total} videos have features of different lengths, the first is"
+            f" {uneven[0]!r}: {told}; expected rows of the same seconds, so as many, or"
+            f" {MOST_APART} less; choose others with --set visual or audio, cut the longer with"
+            " `avqa import npy --truncate` into another store if they begin together, or leave"
+            " these videos' questions out with --set missing=skip"
+        )
 
     def silent(self, video_ids: Iterable[str]) -> frozenset[str]:
         """Those of these videos that have no audio but have frames; none if audio is not read."""
@@ -176,11 +170,18 @@ class VideoFeatures:
         )
 
     def _require_features(self) -> None:
-        absent = [name for name in self.names.values() if name not in self.store.features]
+        there = self.store.features
+        absent = [name for name in self.names.values() if name not in there]
         if absent:
+            advice = f"add with: {self._command(absent)}"
+            if any(is_imported(self.store.recipe(name)) for name in there):  # extract refuses it
+                advice = (
+                    f"choose with --set visual and audio from what was imported,"
+                    f" {', '.join(there)}; or take in what lacks with `avqa import`"
+                )
             raise FeatureMissing(
                 f"store {str(self.store.path)!r} has no {', '.join(absent)}; expected"
-                f" {', '.join(self.names.values())}; add with: {self._command(absent)}"
+                f" {', '.join(self.names.values())}; {advice}"
             )
 
     def _command(self, names: Iterable[str], option: str = "") -> str:
@@ -207,15 +208,19 @@ class VideoFeatures:
     def _advice(self, found: Iterable[tuple[str, Status]]) -> str:
         """What can be done about features with these states, up to the last choice there is."""
         states = {name: {s for n, s in found if n == name} - {Status.ABSENT} for name, _ in found}
-        imported = sorted(n for n in states if states[n] and "imported" in self.store.recipe(n))
+        recipes = {name: self.store.recipe(name) for name in states}
+        imported = sorted(n for n in states if states[n] and is_imported(recipes[n]))
         own = sorted(n for n in states if states[n] and n not in imported)
         steps = []
         if own:
             failed = any(Status.FAILED in states[name] for name in own)
             steps.append(f"run: {self._command(own, ' --retry-failed' if failed else '')}, or")
         if imported:
-            steps.append(f"take the files of {', '.join(imported)} in with `avqa import npy`, or")
-        return " ".join(steps) or "they have no such stream:"
+            commands = " and ".join(sorted({f"`{making_command(recipes[n])}`" for n in imported}))
+            steps.append(f"take the files of {', '.join(imported)} in with {commands}, or")
+        zeros = all(map(is_imported, recipes.values()))
+        nothing = "the files have zeros for them:" if zeros else "they have no such stream:"
+        return " ".join(steps) or nothing
 
     def preload(self, video_ids: Iterable[str]) -> None:
         """Load the arrays that fit, for these videos; replaces what was loaded before.
@@ -231,7 +236,7 @@ class VideoFeatures:
         samples = {field: self._read_field(videos[0], field)[0] for field in self.names}
         for field, row in sorted(samples.items(), key=lambda item: item[1].nbytes):
             budget = PRELOAD_SHARE * free_memory() if self._budget is None else self._budget
-            counts = [len(range(self.store.length(video))[self._rows]) for video in videos]
+            counts = [self._count(video, field) for video in videos]
             if sum(counts) * row.nbytes <= budget:
                 self._loaded[field] = self._load(field, videos, counts, row)
 
@@ -242,17 +247,31 @@ class VideoFeatures:
             UnknownName: the store has no such video.
         """
         videos = dict.fromkeys(video_ids)
-        count = sum(len(range(self.store.length(video))[self._rows]) for video in videos)
         free = free_memory()
-        for name in sorted(self.names.values(), key=self._row_bytes):
-            size = count * self._row_bytes(name)
+        for field in sorted(self.names, key=self._row_bytes):
+            size = sum(self._count(video, field) for video in videos) * self._row_bytes(field)
             if size > (PRELOAD_SHARE * free if self._budget is None else self._budget):
                 return False
             free -= size
         return True
 
-    def _row_bytes(self, name: str) -> int:
-        return int(self.store.zero_rows(name, 1).nbytes)
+    def _row_bytes(self, field: str) -> int:
+        return self._as_rows(field, self.store.zero_rows(self.names[field], 1)).nbytes
+
+    def _count(self, video_id: str, field: str) -> int:
+        """Rows that `_read_field` gives."""
+        return len(range(self._stored_length(video_id, field))[self._rows])
+
+    def _stored_length(self, video_id: str, field: str) -> int:
+        if not self._is_silence(video_id, field):
+            return self.store.length(video_id, self.names[field])
+        return 1 if field in self._whole else self.store.length(video_id)
+
+    def _is_silence(self, video_id: str, field: str) -> bool:
+        """Whether zeros stand for the audio."""
+        if not self._zeros or field != "audio":
+            return False
+        return self.store.status(video_id, self.names[field]) == Status.ABSENT
 
     def _load(
         self, field: str, videos: Sequence[str], counts: Sequence[int], row: Tensor
@@ -273,13 +292,19 @@ class VideoFeatures:
     def _read_field(self, video_id: str, field: str) -> Tensor:
         """``[T, ...]`` from the store, or zeros."""
         name = self.names[field]
-        if self._zeros and field == "audio" and self.store.status(video_id, name) == Status.ABSENT:
-            values = self.store.zero_rows(name, self.store.length(video_id))[self._rows]
+        if self._is_silence(video_id, field):
+            values = self.store.zero_rows(name, self._stored_length(video_id, field))
         else:
-            values = self.store.read(video_id, name)[self._rows]
+            values = self.store.read(video_id, name)
+        return self._as_rows(field, values[self._rows])
+
+    def _as_rows(self, field: str, values: NDArray[Any]) -> Tensor:
         rows = torch.from_numpy(np.ascontiguousarray(values))
-        # Maps [T, y, x, D] are patches, row by row.
-        return rows.flatten(1, -2) if field == "patch" else rows
+        if field == "patch":
+            return rows.flatten(1, -2)  # maps [T, y, x, D] are patches, row by row
+        if field == "frame" and is_frames(self.store.row_layout(self.names[field])):
+            return rows.mean(1)
+        return rows
 
     def read(self, video_id: str) -> dict[str, Tensor]:
         """Rows of a video; see `FeatureReader.read`.
@@ -294,12 +319,16 @@ class VideoFeatures:
         }
         if len(found) < len(self.names):
             found |= self._read_kept(video_id)
+        by_second = [len(rows) for field, rows in found.items() if field not in self._whole]
         # Imported features may differ by a second.
-        seconds = min(map(len, found.values()), default=0)
+        seconds = min(by_second, default=min(map(len, found.values()), default=0))
         lost = torch.from_numpy(self.store.lost_rows(video_id))[self._rows][:seconds]
         if lost.any() and not lost.all():  # a head needs one row at least
             found["valid"] = ~lost
-        return {field: rows[:seconds] for field, rows in found.items()}
+        return {
+            field: rows.expand(seconds, *rows.shape[1:]) if field in self._whole else rows[:seconds]
+            for field, rows in found.items()
+        }
 
     def _read_kept(self, video_id: str) -> dict[str, Tensor]:
         """The fields that are not loaded, from among those kept if they are there."""

@@ -17,7 +17,8 @@ from avqa.datasets import Question, Vocabulary
 from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.store.reader import FeatureStore
-from avqa.training.data.features import VideoFeatures, feature_names
+from avqa.training.data.features import VideoFeatures
+from avqa.training.data.names import check_encoders, feature_names
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions
 from avqa.training.data.vocabulary import (
     MOST_SHOWN,
@@ -74,7 +75,7 @@ class Material:
         """
         return VideoFeatures(
             self.store,
-            feature_names(fields, settings.visual, settings.audio),
+            feature_names(fields, settings.visual, settings.audio, self.store),
             stride_seconds=settings.stride_seconds,
             max_seconds=settings.max_seconds,
             zeros=settings.missing == "zeros",
@@ -113,13 +114,14 @@ def gather(
 
     Raises:
         UnknownName: there is no such data set.
-        ConfigError: a setting of the vocabulary cannot be.
+        ConfigError: a setting of the vocabulary cannot be, or there is no such encoder.
         DatasetError: a file cannot be used, or a split has no question left, or val none that a
             head can answer.
         StoreError: no question has its video in the store.
         FeatureMissing: a feature is not there; names the command to run.
     """
     check_settings(dataset, settings)
+    check_encoders(settings.visual, settings.audio, store)
     fixed = datasets.fixed_vocabulary(dataset)
     questions = read_splits(dataset, annotations, settings.split)
     require_answers(questions, dataset)
@@ -129,7 +131,8 @@ def gather(
     found = zip(everything, rows, strict=True)
     ids = {q.video_id: store.video_ids[row] for q, row in found if row is not None}
     usable = [q for q in everything if q.video_id in ids and _answerable(q, fixed)]
-    reader = VideoFeatures(store, feature_names(fields, settings.visual, settings.audio))
+    names = feature_names(fields, settings.visual, settings.audio, store)
+    reader = VideoFeatures(store, names)
     complete = reader.require([ids[q.video_id] for q in usable], settings.missing)
     kept = {q.key for q in usable if ids[q.video_id] in complete}
     train, val, test = (tuple(q for q in questions.of(s) if q.key in kept) for s in SPLITS)

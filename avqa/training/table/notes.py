@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 
 from avqa import heads
 from avqa.datasets._parts.floors import Table
-from avqa.training.data.features import num_patches
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.settings import TrainSettings
 from avqa.training.table.layout import Row
 from avqa.training.table.published import Scope
-from avqa.training.table.rows import num_rows, thop_parameters
+from avqa.training.table.rows import num_rows, patches_of, thop_parameters
 
 HASH_DIGITS = 8
 
@@ -162,8 +161,7 @@ def _changed_recipe(config: MemberConfig) -> str:
 
 def _cost(facts: Facts) -> Iterator[str]:
     main = facts.main
-    settings = main.config.settings
-    patches = num_patches(settings.visual)
+    patches = patches_of(main.config)
     yield (
         f"cost of ours: trainable parameters; operations of one question about"
         f" {num_rows(main, facts.seconds)} rows of {patches} patches, two per multiply-add, LSTMs"

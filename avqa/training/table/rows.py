@@ -11,8 +11,8 @@ import torch
 
 from avqa import heads
 from avqa.datasets._parts.floors import Table
-from avqa.training.data.features import num_patches
-from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, Run
+from avqa.training.data.names import num_patches
+from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, MemberConfig, Run
 from avqa.training.settings import DERIVED
 from avqa.training.table.layout import Row, cells_of
 from avqa.training.table.published import Scope, ablation_row
@@ -84,9 +84,15 @@ def num_rows(member: Member, seconds: int | None) -> int:
     return min(settings.num_rows, -(-seconds // settings.stride_seconds))
 
 
+def patches_of(config: MemberConfig) -> int:
+    """P: patches of a frame that the head is given; those of its encoder if it is given none."""
+    found = config.features.get("patch", {}).get("patches")
+    return num_patches(config.settings.visual) if found is None else int(found)
+
+
 def cost(member: Member, seconds: int | None) -> tuple[int, float]:
     """Trainable parameters, and GFLOPs of one question about the longest video."""
-    patches = num_patches(member.config.settings.visual)
+    patches = patches_of(member.config)
     head = _built(member)
     flops = heads.count_flops(head, seconds=num_rows(member, seconds), patches=patches)
     return heads.count_parameters(head), flops / 1e9

@@ -33,7 +33,7 @@ IMPORTED_BY_COMMANDS = (
     *("avqa.pipelines.extraction.finalize", "avqa.pipelines.extraction.remove"),
     *("avqa.pipelines.extraction.run", "avqa.pipelines.extraction.stores"),
     *("avqa.pipelines.extraction.verify", "avqa.pipelines.extraction.single"),
-    *("avqa.pipelines.npy.exporting", "avqa.pipelines.npy.importing", "avqa.pipelines.npy.compare"),
+    *("avqa.pipelines.npy.exporting", "avqa.pipelines.npy.dumps", "avqa.pipelines.npy.compare"),
     *("avqa.pipelines.questions.encode", "avqa.pipelines.synth", "avqa.extract.weights"),
     *("avqa.pipelines.train.train", "avqa.pipelines.train.grounding"),
     *("avqa.pipelines.train.evaluate", "avqa.training.fitting.fit", "lightning_fabric"),

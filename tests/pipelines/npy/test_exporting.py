@@ -13,8 +13,8 @@ from helpers.store.dumps import (
 from numpy.lib import format as npy
 
 from avqa.errors import ConfigError, FeatureMissing, PartialFailure, StorageFailure, UnknownName
+from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.exporting import export_npy
-from avqa.pipelines.npy.importing import import_npy
 from avqa.pipelines.npy.layouts import KINDS, LAYOUTS, Folder
 from avqa.store.format.schema import FeatureSpec
 

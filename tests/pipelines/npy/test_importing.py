@@ -27,8 +27,10 @@ from avqa.extract.profiles import profile
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 from avqa.pipelines.extraction.verify import verify_store
 from avqa.pipelines.npy import importing
-from avqa.pipelines.npy.importing import import_npy, raise_if_failed
+from avqa.pipelines.npy.dumps import import_npy
+from avqa.pipelines.npy.importing import raise_if_failed
 from avqa.pipelines.npy.layouts import KINDS, LAYOUTS, kind_of_folder
+from avqa.pipelines.npy.npy_files import BadFile, fitted_shape, read_header
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
@@ -194,10 +196,10 @@ def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path, monkeypatch):
     folder = write_dump(tmp_path / "vggish", "vggish", dict.fromkeys("abcd", 3))
     take = importing._Importer._take
 
-    def stopped_at_b(self, name, row):
-        if name == "b":
+    def stopped_at_b(self, item, row):
+        if item.video_id == "b":
             os.kill(os.getpid(), signal.SIGTERM)
-        return take(self, name, row)
+        return take(self, item, row)
 
     with monkeypatch.context() as patch:
         patch.setattr(importing._Importer, "_take", stopped_at_b)
@@ -215,7 +217,7 @@ def test_rows_about_to_be_replaced_are_pending_on_disk(tmp_path, monkeypatch):
     import_npy(folder, tmp_path / "store")
     np.save(folder / "b.npy", rows_of("vggish", 4, seed=9))
 
-    def die(self, name, row):
+    def die(self, item, row):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(importing._Importer, "_take", die)
@@ -425,8 +427,8 @@ def test_hostile_heads_end_in_one_line(tmp_path):
             data[place] = rng.integers(0, 256)
         path = tmp_path / "a.npy"
         path.write_bytes(bytes(data))
-        with contextlib.suppress(importing.BadFile):
-            importing.fitted_shape(importing.read_header(path), (128,))
+        with contextlib.suppress(BadFile):
+            fitted_shape(read_header(path), (128,))
 
 
 def test_a_head_of_megabytes_is_not_parsed(tmp_path):

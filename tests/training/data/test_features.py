@@ -23,7 +23,8 @@ from avqa.errors import ConfigError, FeatureMissing, StoreError
 from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.training.data import features
-from avqa.training.data.features import VideoFeatures, feature_names, num_patches
+from avqa.training.data.features import VideoFeatures
+from avqa.training.data.names import feature_names, num_patches
 from avqa.training.grounding import _inputs
 
 LENGTHS = {"a": 7, "b": 12, "c": 1}

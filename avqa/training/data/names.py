@@ -1,0 +1,137 @@
+"""Which feature of a store a head's field is read from: by the encoder that a run names.
+
+Encoders are those of avqa and, since features can be imported that avqa has no networks of, those
+of the store's imported features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from avqa.errors import ConfigError
+from avqa.extract import encoders
+from avqa.store.format.recipe_diff import is_audio, is_imported
+from avqa.store.reader import FeatureStore
+from avqa.store.views.readable import RowLayout
+
+AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
+"""Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
+SHAPES = {"audio": "(D,) of audio", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
+FRAMES = "frame"
+"""First axis of imported rows that hold some frames each, ``(frames, D)``: ``frame`` is read from
+them as their mean, and they have no patches."""
+
+
+def feature_names(
+    fields: Iterable[str], visual: str, audio: str = "vggish", store: FeatureStore | None = None
+) -> dict[str, str]:
+    """Field of `HeadInput` → feature of a store: ``{"audio": "vggish/audio", ...}``.
+
+    Args:
+        fields: `Head.FEATURES`, or `Head.needs`, of which texts are left out.
+        visual: encoder of the frames.
+        audio: encoder of the audio.
+        store: its imported features count, too.
+
+    Raises:
+        ConfigError: there is no such encoder, or it has no tap of the field's shape.
+    """
+    of = {field: ("audio", audio) if field == "audio" else ("visual", visual) for field in AXES}
+    return {field: _feature(field, *of[field], store) for field in fields if field in AXES}
+
+
+def check_encoders(visual: str, audio: str, store: FeatureStore) -> None:
+    """Refuse encoders that neither avqa has nor the store's imported features come from.
+
+    Raises:
+        ConfigError: names the setting and what there is.
+    """
+    for setting, encoder in (("visual", visual), ("audio", audio)):
+        _check(setting, encoder, store)
+
+
+def _check(setting: str, encoder: str, store: FeatureStore | None) -> None:
+    held = dict.fromkeys(name.partition("/")[0] for name in _imported(store))
+    known = dict.fromkeys((*encoders.names(), *held))
+    if encoder not in known:
+        raise ConfigError(
+            f"{setting}={encoder!r}; expected one of {', '.join(known)}; see `avqa encoders`, and"
+            " `avqa status` for what was imported into the store"
+        )
+
+
+def _imported(store: FeatureStore | None) -> Iterator[str]:
+    if store is not None:
+        yield from (name for name in store.features if is_imported(store.recipe(name)))
+
+
+def _feature(field: str, setting: str, encoder: str, store: FeatureStore | None) -> str:
+    """The encoder's first tap that has the field's shape, or what was imported in its place."""
+    _check(setting, encoder, store)
+    tap = _tap(field, encoder) if encoder in encoders.names() else None
+    if store is None or tap in store.features:
+        found = tap
+    else:
+        found = next(_fitting(field, encoder, store), tap)
+    if found is None:
+        raise ConfigError(
+            f"{setting}={encoder} has no features for {field}; expected an encoder with a tap of"
+            f" shape {SHAPES[field]}; see `avqa encoders`{_held(encoder, store)}"
+        )
+    return found
+
+
+def _tap(field: str, encoder: str) -> str | None:
+    module = encoders.load(encoder)
+    kind = "audio" if field == "audio" else "frame"
+    for name, tap in module.TAPS.items():
+        if module.INPUTS[tap.input].kind == kind and len(tap.shape) in AXES[field]:
+            return f"{encoder}/{name}"
+    return None
+
+
+def _fitting(field: str, encoder: str, store: FeatureStore) -> Iterator[str]:
+    """Imported features of an encoder that the field can be read from, single vectors first."""
+    own = [name for name in _imported(store) if name.partition("/")[0] == encoder]
+    fitting = [
+        name
+        for name in own
+        if is_audio(store.recipe(name)) == (field == "audio")
+        and _fits(field, store.row_layout(name))
+    ]
+    yield from sorted(fitting, key=lambda name: is_frames(store.row_layout(name)))
+
+
+def _fits(field: str, row: RowLayout) -> bool:
+    if is_frames(row):
+        return field == "frame"
+    return len(row.shape) in AXES[field]
+
+
+def is_frames(row: RowLayout) -> bool:
+    """Whether a row holds the vectors of some frames, ``(frames, D)``."""
+    return len(row.shape) == 2 and row.dims[:1] == (FRAMES,)
+
+
+def _held(encoder: str, store: FeatureStore | None) -> str:
+    own = [name for name in _imported(store) if name.partition("/")[0] == encoder]
+    return f"; the store has {', '.join(own)}" if own else ""
+
+
+def num_patches(visual: str, store: FeatureStore | None = None) -> int:
+    """P: patches of a frame by this encoder; 1 where it has none."""
+    try:
+        feature = feature_names(["patch"], visual, store=store)["patch"]
+    except ConfigError:
+        return 1
+    if is_ours(feature):
+        return math.prod(encoders.tap_of(feature).shape[:-1])
+    assert store is not None
+    return math.prod(store.row_layout(feature).shape[:-1])
+
+
+def is_ours(feature: str) -> bool:
+    """Whether avqa has the network of a feature."""
+    encoder, _, tap = feature.partition("/")
+    return encoder in encoders.names() and tap in encoders.load(encoder).TAPS
