@@ -105,8 +105,8 @@ def publish(out: Path, checked: str, took: float) -> None:
         f"{VIDEOS} clips of {SECONDS} s and their questions stand in for MUSIC-AVQA, in its format,"
         " its names and its splits in proportion; the weights of the feature networks are random,"
         f" and {' and '.join(SETTINGS)} are not the papers'. What this shows is that the command"
-        " goes from videos to pages, not what a head can do. It was killed (`kill -9`) while it extracted,"
-        " and again while it trained, and given a third time: the pages are in"
+        " goes from videos to pages, not what a head can do. It was killed (`kill -9`) while it"
+        " extracted, and again while it trained, and given a third time: the pages are in"
         f" [rehearsal/](rehearsal/README.md). All in all {clock(took)} on {machine()}.",
         "",
         "```",
