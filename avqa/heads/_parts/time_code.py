@@ -1,0 +1,60 @@
+"""A code of time beside every row, for heads that cannot tell the order of seconds.
+
+Attention and means over seconds give the same for any order of them (docs/heads.md). No paper
+of these heads has such a code: it is ours, an option of every head, and off by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from avqa.heads._parts.head import VIDEO_FEATURES, HeadInput
+
+TimeCode = Literal["none", "clock", "product"]
+SLOTS = 60
+"""Of the clock: later rows have the last one."""
+
+
+def coded_width(width: int, code: TimeCode) -> int:
+    """Width of a row with its code."""
+    return {"none": width, "clock": width + SLOTS, "product": 2 * width}[code]
+
+
+def with_time(inputs: HeadInput, code: TimeCode) -> HeadInput:
+    """The batch with a code of its place beside every row of sound, frames and patches.
+
+    Args:
+        inputs: rows [B, T, ..., D].
+        code: ``clock``: which row it is, one of `SLOTS`, joined to the row [.., D + SLOTS];
+            ``product``: the row times its place τ in its video, −1 at the first to 1 at the last
+            valid row, joined [.., 2 D].
+    """
+    if code == "none":
+        return inputs
+    coded = {}
+    for name in VIDEO_FEATURES:
+        rows = getattr(inputs, name)
+        if rows is not None:
+            more = _clock(rows) if code == "clock" else _product(rows, inputs.valid)
+            coded[name] = torch.cat([rows, more], -1)
+    return replace(inputs, **coded)
+
+
+def _clock(rows: Tensor) -> Tensor:
+    place = torch.arange(rows.shape[1], device=rows.device).clamp(max=SLOTS - 1)
+    code = torch.nn.functional.one_hot(place, SLOTS).to(rows.dtype)
+    middle = [1] * (rows.ndim - 3)
+    return code.view(1, -1, *middle, SLOTS).expand(*rows.shape[:-1], SLOTS)
+
+
+def _product(rows: Tensor, valid: Tensor) -> Tensor:
+    place = torch.arange(valid.shape[1], device=valid.device)
+    last = torch.where(valid, place, 0).amax(1, keepdim=True)
+    share = 2 * place / last.clamp(min=1) - 1
+    # Of a video with one row there is no first and no last.
+    share = torch.where(last > 0, share, 0.0).to(rows.dtype)
+    return rows * share.view(*share.shape, *([1] * (rows.ndim - 2)))

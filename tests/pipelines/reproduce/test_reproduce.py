@@ -1,0 +1,88 @@
+"""`avqa reproduce` as typed, with the real networks: tasks of an array, a kill, a page, an archive."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from avqa.cli import app
+from avqa.store.reader import FeatureStore
+from avqa.store.checks.verify import verify
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, ffmpeg):
+    folder = tmp_path_factory.mktemp("bench")
+    done = CliRunner().invoke(app, ["synth", str(folder), "--videos", "6", "--seconds", "2"])
+    assert done.exit_code == 0, done.stderr
+    return folder
+
+
+def words(bench, out, *more):
+    command = ["reproduce", "pstp", "--videos", str(bench / "videos"), "--out", str(out)]
+    command += ["--annotations", str(bench / "annotations"), "--weights", "random:0"]
+    return [*command, "--seeds", "1", "--set", "epochs=1", "--set", "width=8", *more]
+
+
+def typed(*command):
+    done = subprocess.run(
+        [sys.executable, "-m", "avqa", *command],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def killed_when(is_time, *command):
+    """Run a command and kill it as soon as it is time."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "avqa", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        end = time.monotonic() + 120
+        while not is_time() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        assert process.poll() is None
+        process.kill()
+
+
+def test_from_videos_to_a_page_by_tasks_one_of_which_is_killed(bench, tmp_path):
+    out = tmp_path / "out"
+    store = out / "features" / "ffmpeg-r1-nearest44k"
+    code, said, _ = typed(*words(bench, out, "--partition", "0/2"))
+    assert code == 0
+    assert "task 0/2 has extracted its share (store" in said
+    assert said.splitlines()[-1] == (
+        "not done yet: when all tasks have ended, run them with this command again"
+    )
+    assert not (out / "runs").exists()
+    part = store / "parts" / "1-of-2"
+    task = words(bench, out, "--partition", "1/2")
+    killed_when(lambda: any((part / "ledger").glob("0*")) or (part / "runs").exists(), *task)
+    code, said, told = typed(*task)
+    assert code == 0, told
+    assert "plan, as it was when this began:" in told
+    assert f"{out}/runs/pstp: 1 of 2 trainings are not finished: default/seed-0" in said
+    code, said, _ = typed(
+        *words(bench, out, "--partition", "0/2", "--pack", str(tmp_path / "o.zip"))
+    )
+    assert code == 0
+    assert said == f"pages: {out}/README.md and 1 of papers beside it\n"
+    assert verify(FeatureStore(store).path).problems == []
+    page = (out / "pstp.md").read_text(encoding="utf-8")
+    assert "recipe: `epochs=1` (paper: 30)" in page
+    assert "- options: width=8" in page
+    assert "**The features come from random weights (random:0)" in page
+    result = json.loads((out / "runs/pstp/default/seed-0/result.json").read_text(encoding="utf-8"))
+    correct, total = result["scores"]["All"]
+    assert total == 10
+    assert f"| All | 73.52 | {100 * correct / total:.2f} | " in page
+    code, said, _ = typed("reproduce", "--check", str(tmp_path / "o.zip"))
+    assert code == 0
+    assert "2 pages follow from the answers; 10 test questions" in said
