@@ -74,7 +74,7 @@ def gelu_layers(width: int, dropout: float = 0.0) -> nn.Sequential:
 class CrossAttention(nn.Module):
     """Single-head attention of one set to another and the layer behind it.
 
-        CA(x, y) = σ(W_q x (W_k y)ᵀ / √D) W_v y,  out = drop(FC(CA(x, y)))
+        CA(x, y) = σ(W_q x (W_k y)ᵀ / √D) W_v y,  out = drop(FC(CA(x, y))), 0 without any y
 
     Chosen where the paper is odd: it prints one letter for the layers of key and value; read as
     two layers. With ``shared`` W_k is both.
@@ -96,7 +96,10 @@ class CrossAttention(nn.Module):
         keys = self.key(y)
         values = keys if self.value is None else self.value(y)
         mixed, weights = dot_attention(self.query(x), keys, values, mask, rate)
-        return self.dropout(self.out(mixed)), weights
+        out = self.dropout(self.out(mixed))
+        if mask is not None:
+            out = out * mask.any(-1)[:, None, None]
+        return out, weights
 
 
 class SourceBranch(nn.Module):
@@ -161,7 +164,7 @@ class PaperSources(nn.Module):
     """Source tokens and a branch of each modality, which never see each other.
 
     Shapes:
-        audio [B, T, D], visual [B, T, D], valid [B, T] → `Sources`
+        audio [B, T, D], visual [B, T, D], the stream's mask [B, T] → `Sources`
     """
 
     def __init__(self, options: Options) -> None:
@@ -170,10 +173,10 @@ class PaperSources(nn.Module):
         self.audio = SourceBranch(options, before=options.audio_tokens == "before")
         self.visual = SourceBranch(options)
 
-    def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
+    def hear(self, audio: Tensor, visual: Tensor, heard: Tensor) -> Sources:
         """Source-aware audio."""
         del visual  # only the official variant's audio looks at frames
-        return self.audio(audio, self.tokens, valid)  # type: ignore[no-any-return]
+        return self.audio(audio, self.tokens, heard)  # type: ignore[no-any-return]
 
     def see(self, visual: Tensor, valid: Tensor) -> Sources:
         """Source-aware frames."""
