@@ -142,6 +142,30 @@ def test_losses_of_the_sound_are_those_of_the_other_videos(name):
         torch.testing.assert_close(found[loss], others[loss], msg=loss)
 
 
+class Deaf(heads.Head):
+    """As a plug-in may be that knows nothing of the mask."""
+
+    FEATURES = ("audio",)
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.answer = torch.nn.Linear(options.audio_width, options.num_answers)
+
+    def forward(self, inputs, explain=False):
+        inputs = self.check(inputs)
+        pooled = heads.masked_mean(inputs.audio, inputs.valid)
+        return heads.HeadOutput(self.answer(pooled))
+
+
+def test_a_head_that_ignores_the_mask_reads_zeros():
+    head = Deaf(heads.HeadOptions(**SMALL))
+    inputs = partly_silent(make_inputs(head, **SIZES))
+    dirty = torch.where(inputs.heard[..., None], inputs.audio, torch.nan)
+    zeros = torch.where(inputs.heard[..., None], inputs.audio, 0)
+    expected = learnt(head, replace(inputs, audio=zeros, audio_valid=None))
+    same(learnt(head, replace(inputs, audio=dirty)), expected)
+
+
 def test_late_fusion_without_sound_is_that_of_the_frames():
     head = small("late_fusion").eval()
     inputs = partly_silent(make_inputs(head, **SIZES))

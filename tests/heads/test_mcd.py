@@ -245,6 +245,18 @@ def test_batch_norm_is_the_stock_one_on_valid_rows():
     torch.testing.assert_close(ours(x, valid).flatten(0, 1), stock(x.flatten(0, 1)))
 
 
+@pytest.mark.parametrize("aggregator", ["frames", "literal"])
+def test_a_sampled_second_without_sound_is_no_clue(aggregator):
+    head = small(aggregator=aggregator)
+    question, level = head.question(inputs_of(head)), torch.randn(3, 4, 8).double()
+    index, heard = torch.arange(4).expand(3, 4), torch.tensor([[True, False, True, True]] * 3)
+    loud = torch.where(heard[..., None], level, 50.0)
+    found, expected = (head.aggregator(x, index, heard, question) for x in (loud, level))
+    assert (found.frames != 1).all()
+    torch.testing.assert_close(found.vector, expected.vector)
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_batch_norm_of_nothing_leaves_its_statistics(known, monkeypatch):
     monkeypatch.setattr(association, "at_hand", lambda tensor: known)

@@ -50,8 +50,8 @@ class Head(BaseHead):
     Chosen where the paper is silent: what replaces a removed block: without SLT the features stay
     and G = Gt; without SaSR a^g = a^s; without SA v^sa = v^g; without TA u is the mean over time.
     A sample without any label is left out of L_source, and one without sound of its audio's term;
-    without sound a^g_t = 0, so that s_t is the same everywhere, and tokens gather nothing. Maps of
-    another width than D pass a layer.
+    without sound a^g_t = 0, so that s_t is the same everywhere. Maps of another width than D pass a
+    layer.
     Differs from the authors' code: see ``variant="official"`` and `OfficialSources`; its negative
     pass recomputes the audio, its labels are one row a question.
 

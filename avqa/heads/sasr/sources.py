@@ -74,7 +74,7 @@ def gelu_layers(width: int, dropout: float = 0.0) -> nn.Sequential:
 class CrossAttention(nn.Module):
     """Single-head attention of one set to another and the layer behind it.
 
-        CA(x, y) = σ(W_q x (W_k y)ᵀ / √D) W_v y,  out = drop(FC(CA(x, y))), 0 without any y
+        CA(x, y) = σ(W_q x (W_k y)ᵀ / √D) W_v y,  out = drop(FC(CA(x, y)))
 
     Chosen where the paper is odd: it prints one letter for the layers of key and value; read as
     two layers. With ``shared`` W_k is both.
@@ -96,10 +96,7 @@ class CrossAttention(nn.Module):
         keys = self.key(y)
         values = keys if self.value is None else self.value(y)
         mixed, weights = dot_attention(self.query(x), keys, values, mask, rate)
-        out = self.dropout(self.out(mixed))
-        if mask is not None:
-            out = out * mask.any(-1)[:, None, None]
-        return out, weights
+        return self.dropout(self.out(mixed)), weights
 
 
 class SourceBranch(nn.Module):
