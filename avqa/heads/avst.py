@@ -120,7 +120,7 @@ class StreamFusion(nn.Module):
         streams: names of the streams, in the order they are concatenated.
         temporal: without it ``u_s`` = 0.
     Shapes:
-        q [B, D], each stream [B, T, D], valid [B, T] → f [B, D], weights {stream: [B, T]}
+        q [B, D], each stream [B, T, D] and its mask [B, T] → f [B, D], weights {stream: [B, T]}
     """
 
     def __init__(
@@ -132,13 +132,14 @@ class StreamFusion(nn.Module):
         self.fuse = nn.Linear(len(streams) * width, width)
 
     def forward(
-        self, q: Tensor, streams: dict[str, Tensor], valid: Tensor
+        self, q: Tensor, streams: dict[str, Tensor], masks: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Join ``streams``; the weights are those of the grounded ones."""
-        parts = {name: masked_mean(x, valid) for name, x in streams.items()}  # [B, D]
+        parts = {name: masked_mean(x, masks[name]) for name, x in streams.items()}  # [B, D]
         weights = {}
         for name, block in self.ground.items():
-            u, weights[name] = block(q, streams[name], valid)  # temporal grounding, [B, D], [B, T]
+            # temporal grounding, [B, D], [B, T]
+            u, weights[name] = block(q, streams[name], masks[name])
             parts[name] = parts[name] + u
         return self.fuse(torch.cat(list(parts.values()), -1).tanh()), weights  # fusion, [B, D]
 
@@ -159,7 +160,8 @@ class Head(BaseHead):
                              one of another video (0), both grounded with the same audio
 
     Chosen where the paper is silent: maps of another width than D pass a layer first; ``q`` alone
-    answers by e = tanh(FC(q)); without spatial grounding v_t = FC(tanh(mean_p M_tp)).
+    answers by e = tanh(FC(q)); without spatial grounding v_t = FC(tanh(mean_p M_tp)); without
+    sound a_t = 0, so that s_t is the same everywhere.
     Differs from the authors' code: frames of other videos are drawn inside the batch; layers
     that the code holds and never runs are not built (22.30 M there, 7.92 M here).
 
@@ -201,14 +203,16 @@ class Head(BaseHead):
         """Answer a batch.
 
         Explains ``spatial_attn`` [B, T, P], ``temporal_attn_audio``, ``temporal_attn_visual`` and
-        ``match_prob`` [B, T], as far as the options leave them; 0 at padded seconds.
+        ``match_prob`` [B, T], as far as the options leave them; 0 at padded seconds, of the audio
+        also where there is none.
         """
         inputs = self.check(inputs)
         q = self.question(inputs).sentence
         if not (self.hears or self.sees):
             return HeadOutput(self.answer(self.hidden(q).tanh(), inputs))
         streams, attention = self._streams(inputs)
-        f, weights = self.fusion(q, streams, inputs.valid)
+        masks = {"audio": inputs.heard, "visual": inputs.valid}
+        f, weights = self.fusion(q, streams, masks)
         output = HeadOutput(self.answer((f * q).tanh(), inputs))
         if self.training and self.spatial:
             output.aux_losses.update(self._match_loss(inputs, streams))
@@ -217,7 +221,7 @@ class Head(BaseHead):
         if explain and attention is not None:
             matched = self.match(torch.cat([streams["audio"], streams["visual"]], -1))
             output.explain["spatial_attn"] = attention * inputs.valid.unsqueeze(-1)
-            output.explain["match_prob"] = matched.softmax(-1)[..., 1] * inputs.valid
+            output.explain["match_prob"] = matched.softmax(-1)[..., 1] * inputs.heard
         return output
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
@@ -227,6 +231,7 @@ class Head(BaseHead):
             told.get("temporal_attn_audio"),
             told.get("temporal_attn_visual"),
             inputs.valid,
+            heard=inputs.heard,
             patches=told.get("spatial_attn"),
         )
 
@@ -251,7 +256,7 @@ class Head(BaseHead):
         """Audio and sight [B, T, D], and where the audio was looked for [B, T, P]."""
         streams, attention = {}, None
         if self.hears:
-            streams["audio"] = self.audio(inputs.audio)  # audio, [B, T, D]
+            streams["audio"] = inputs.only_heard(self.audio(inputs.audio))  # audio, [B, T, D]
         if self.sees:
             assert inputs.patch is not None  # check
             streams["visual"], attention = self._look(inputs.patch, streams.get("audio"))

@@ -51,7 +51,7 @@ class Head(BaseHead):
         inputs = self.check(inputs)
         assert inputs.audio is not None  # check
         assert inputs.patch is not None
-        audio = masked_mean(self.audio(inputs.audio), inputs.valid)
+        audio = masked_mean(self.audio(inputs.audio), inputs.heard)
         visual = masked_mean(self.visual(inputs.patch.mean(2)), inputs.valid)
         fused = self.fuse(torch.cat([audio, visual], -1).tanh())
         e = (fused * self.question(inputs).sentence).tanh()

@@ -261,7 +261,7 @@ class JointGrounding(nn.Module):
     The attention knows no places, so the order changes no logit beyond rounding.
 
     Shapes:
-        q [B, D], a [B, T, D], v [B, T, D], valid [B, T]
+        q [B, D], a [B, T, D], v [B, T, D], heard [B, T] of a, valid [B, T] of v
         → r [B, D], weights {"audio": [B, T], "visual": [B, T]}, together 1
     """
 
@@ -277,43 +277,51 @@ class JointGrounding(nn.Module):
         self.fuse = nn.Linear(2 * width, width)
 
     def forward(
-        self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor
+        self, q: Tensor, a: Tensor, v: Tensor, heard: Tensor, valid: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Join the streams ``a`` and ``v`` under the question ``q``."""
-        # Over valid seconds only, so that neither way starts in padding.
-        pair = [run_lstm(self.audio, a, valid).out, run_lstm(self.visual, v, valid).out]
-        names = ["audio", "visual"]
+        # Over real seconds only, so that neither way starts in padding.
+        pair = [run_lstm(self.audio, a, heard).out, run_lstm(self.visual, v, valid).out]
+        names, masks = ["audio", "visual"], [heard, valid]
         if self.frames_first:
-            pair, names = pair[::-1], names[::-1]
+            pair, names, masks = pair[::-1], names[::-1], masks[::-1]
         stream = torch.stack(pair, self.axis).flatten(1, 2)  # Eq. 13, [B, 2T, D]
-        mask = torch.stack([valid, valid], self.axis).flatten(1)  # [B, 2T]
+        mask = torch.stack(masks, self.axis).flatten(1)  # [B, 2T]
         u, w = self.ground(q, stream, mask)  # Eq. 15, [B, D], [B, 2T]
-        means = torch.cat([masked_mean(a, valid), masked_mean(v, valid)], -1)
+        means = torch.cat([masked_mean(a, heard), masked_mean(v, valid)], -1)
         r = u + self.fuse(means.tanh())  # Eq. 16, [B, D]
         sizes = (-1, 2) if self.axis == 2 else (2, -1)
         parts = w.unflatten(1, sizes).unbind(self.axis)  # Eq. 18–19, 2 × [B, T]
         return r, dict(zip(names, parts, strict=True))
 
 
-def synchrony_loss(audio: Tensor, visual: Tensor, eps: float = 1e-8) -> Tensor:
+def synchrony_loss(
+    audio: Tensor, visual: Tensor, heard: Tensor | None = None, eps: float = 1e-8
+) -> Tensor:
     """Jensen–Shannon divergence of two attentions over time, natural logarithm (CSL).
 
         Eq. 10–12   p = w_a / Σ w_a,  q = w_v / Σ w_v,  m = (p + q) / 2
                     JS = ½ Σ_t p log((p + ε)/(m + ε)) + ½ Σ_t q log((q + ε)/(m + ε))
 
     Parts of one softmax do not sum to 1, hence the division; masked seconds are 0 in both. In
-    float32 at least: ε is nothing beside half-precision numbers.
+    float32 at least: ε is nothing beside half-precision numbers. With ``heard`` (else everywhere)
+    the two are compared at seconds with sound, in the samples that have any.
 
     Shapes:
-        audio [B, T], visual [B, T] → scalar, mean over the batch
+        audio [B, T], visual [B, T], heard [B, T] → scalar, mean over the batch
     """
     dtype = torch.promote_types(audio.dtype, torch.float32)
     audio, visual = audio.to(dtype), visual.to(dtype)
+    if heard is not None:
+        visual = visual * heard
     p = audio / audio.sum(-1, keepdim=True).clamp(min=eps)
     q = visual / visual.sum(-1, keepdim=True).clamp(min=eps)
     middle = ((p + q) / 2 + eps).log()
     both = p * ((p + eps).log() - middle) + q * ((q + eps).log() - middle)
-    return both.sum(-1).mean() / 2  # Eq. 10–12, scalar
+    if heard is None:
+        return both.sum(-1).mean() / 2  # Eq. 10–12, scalar
+    some = heard.any(1)
+    return torch.where(some, both.sum(-1), 0).sum() / some.sum().clamp(min=1) / 2
 
 
 class Head(BaseHead):
@@ -330,7 +338,7 @@ class Head(BaseHead):
         L = cross-entropy + L_csl + 0.5 L_match
 
     Chosen where the paper is silent: two layers project the sound, as AVST's do; maps of another
-    width than D pass a layer first.
+    width than D pass a layer first; without sound a_t = 0 and the target alone says where to look.
     Differs from the paper: Eq. 4's second softmax flattens the map, so the product is divided by
     its sum (`combine`); Eq. 20 omits the tanh.
     Differs from the authors' code: scores are products and maps as they are, there cosines and
@@ -376,20 +384,23 @@ class Head(BaseHead):
 
         Explains ``attn_audio``, ``attn_target``, ``attn_joint`` [B, T, P]; ``temporal_attn_audio``
         and ``temporal_attn_visual`` [B, T], together 1 for a single stream; ``word_weights``
-        [B, N] and ``target_index`` [B]; as far as the options leave them; 0 at padded seconds.
+        [B, N] and ``target_index`` [B]; as far as the options leave them; 0 at padded seconds, of
+        the audio's time also where there is none.
         """
         inputs = self.check(inputs)
         assert inputs.patch is not None  # check
         question = self.question(inputs)
-        q, a = question.sentence, self.audio(inputs.audio)
+        q, a = question.sentence, inputs.only_heard(self.audio(inputs.audio))
         target = self.target(question) if self.options.target_aware else None
         sight = self._look(inputs.patch, a, target)
-        r, weights = self._join(q, a, sight.visual, inputs.valid)
+        r, weights = self._join(q, a, sight.visual, inputs)
         output = HeadOutput(self.answer((r * q).tanh(), inputs))  # Eq. 20, [B, C]
         if self.training:
             output.aux_losses.update(self._match_loss(inputs, a, sight.visual, target))
         if self.training and self.options.csl:
-            output.aux_losses["csl"] = synchrony_loss(weights["audio"], weights["visual"])
+            heard = None if inputs.audio_valid is None else inputs.heard
+            csl = synchrony_loss(weights["audio"], weights["visual"], heard)
+            output.aux_losses["csl"] = csl
         if explain:
             output.explain.update(_shown(sight, target, weights, inputs.valid))
         return output
@@ -407,17 +418,20 @@ class Head(BaseHead):
             sound,
             picture,
             inputs.valid,
+            heard=inputs.heard,
             modality=shares if self.options.stream == "single" else None,
             patches=told["attn_joint"],
             words=told.get("word_weights"),
         )
 
     def _join(
-        self, q: Tensor, a: Tensor, v: Tensor, valid: Tensor
+        self, q: Tensor, a: Tensor, v: Tensor, inputs: HeadInput
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        heard, valid = inputs.heard, inputs.valid
         if self.options.stream == "single":
-            return self.joint(q, a, v, valid)  # type: ignore[no-any-return]
-        return self.fusion(q, {"audio": a, "visual": v}, valid)  # type: ignore[no-any-return]
+            return self.joint(q, a, v, heard, valid)  # type: ignore[no-any-return]
+        masks = {"audio": heard, "visual": valid}
+        return self.fusion(q, {"audio": a, "visual": v}, masks)  # type: ignore[no-any-return]
 
     def _look(self, patch: Tensor, a: Tensor, target: Target | None) -> Sight:
         """Ground audio [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""

@@ -27,7 +27,9 @@ DERIVED = {
     "num_sources": "the data set",
 }
 """Options that nobody chooses → what they follow from."""
-Missing = Literal["error", "skip", "zeros"]
+Missing = Literal["error", "skip", "masked", "zeros"]
+WITHOUT_AUDIO = {"masked": "it is masked", "zeros": "zeros stand for it"}
+"""Values of ``missing`` with which videos without audio are read → what is said of it."""
 LATER: dict[str, Any] = {
     "audio": "vggish",
     "max_answers": 1000,
@@ -66,8 +68,9 @@ class TrainSettings:
     split: Literal["official", "video"] = "official"
     """The splits of the files, or new ones that share no video."""
     missing: Missing = "error"
-    """Videos without a needed feature: stop, or leave their questions out; ``zeros`` gives those
-    without audio zero rows of it, and stops for all others."""
+    """Videos without a needed feature: stop, or leave their questions out. Those that lack audio
+    alone may be read: ``masked`` hides it from the head, ``zeros`` are read as if they were
+    sound; both stop for all others."""
     max_answers: int = 1000
     """Most answers of a vocabulary that is built from training questions; the frequent ones."""
     min_answer_count: int = 1

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from avqa.cli import app
 from avqa.extract import weights
 from avqa.extract.profiles import profile
+from avqa.heads import Head
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.store.format.recipe_diff import recipe_hash
 from avqa.training.fitting import curves
@@ -235,6 +236,13 @@ def test_a_terminal_is_asked_for_questions(blind, video):
     assert "an empty line ends" in err
 
 
+def told(heard):
+    """Whether the batches since the last look had sound, None where nobody says."""
+    found = {None if x is None else bool(x.any()) for x in heard}
+    heard.clear()
+    return found
+
+
 def test_silent_clips_are_trained_on_and_asked_about(tmp_path, monkeypatch, kept_weights):
     """Every command as typed: clips, one without audio, to a run that answers about that one."""
     monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
@@ -257,11 +265,15 @@ def test_silent_clips_are_trained_on_and_asked_about(tmp_path, monkeypatch, kept
     given += ["--store", store, "--dataset", "custom", "--annotations", tmp_path / "own.csv"]
     code, _, err = avqa("train-head", "avst", *given, "--out", run)
     assert code == 4
-    assert "or have zeros stand for their audio with --set missing=zeros" in err
+    assert "or go without their audio with --set missing=masked" in err
     drawn = []
     real = curves.curves
     monkeypatch.setattr(curves, "curves", lambda *given: drawn.append(given) or real(*given))
-    code, _, err = avqa("train-head", "avst", *given, "--out", run, "--set", "missing=zeros")
+    heard, check = [], Head.check
+    monkeypatch.setattr(
+        Head, "check", lambda head, x, *of: heard.append(x.audio_valid) or check(head, x, *of)
+    )
+    code, _, err = avqa("train-head", "avst", *given, "--out", run, "--set", "missing=masked")
     assert code == 0, err
     floor = curves.Marks(1.0, "template floor", random_weights=True)
     only = Member.load(run / "question_only" / "seed-0").result.val_accuracy
@@ -269,17 +281,21 @@ def test_silent_clips_are_trained_on_and_asked_about(tmp_path, monkeypatch, kept
         "avst default seed 0": dataclasses.replace(floor, question_only=only),
         "avst question_only seed 0": dataclasses.replace(floor, random_weights=False),
     }
-    assert "1 of 3 videos have no audio: zeros stand for it (missing=zeros)" in err
+    assert "1 of 3 videos have no audio: it is masked (missing=masked)" in err
+    assert told(heard) == {None, True, False}  # the question-only floor reads none
     code, _, err = avqa("evaluate", run, "--split", "val")
     assert code == 0, err
+    assert told(heard) == {None, False}
     code, out, err = avqa("ask", run, silent, "Is it low?", "--top", 1)
     assert code == 0, err
     assert "right      low, number " in out
-    assert "note       no audio: zeros stand for it, as in training" in out
+    assert "note       no audio: it is masked, as in training" in out
+    assert told(heard) == {False}
     assert out.endswith("; features from the store\n")
     store.rename(tmp_path / "gone")
     code, again, err = avqa("ask", run, silent, "Is it low?", "--top", 1)
     assert code == 0, err
     assert again.endswith("; vggish/audio, resnet18/map extracted\n")
+    assert told(heard) == {False}
     answer = next(line for line in out.splitlines() if line.startswith("answer"))
     assert answer in again

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.heads import numpy_avaf
-from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.head_batches import make_inputs, pad_seconds, partly_silent
 from helpers.heads.numpy_blocks import parameters, unit
 
 from avqa.heads import HeadOptions, build, load, total_loss
@@ -60,28 +60,30 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_logits_equal_the_loop(options):
+def test_logits_equal_the_loop(options, silence):
     head = small(**options)
-    inputs = inputs_of(head)
+    inputs = partly_silent(inputs_of(head)) if silence else inputs_of(head)
     logits = head(inputs).logits.detach()
     for b, found in enumerate(numpy_batch(head, inputs)[0]):
         np.testing.assert_allclose(logits[b], found["logits"], rtol=1e-6, atol=1e-6)
 
 
-def test_explanations_equal_the_loop():
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
+def test_explanations_equal_the_loop(silence):
     head = small()
-    inputs = inputs_of(head)
+    inputs = partly_silent(inputs_of(head)) if silence else inputs_of(head)
     told = {k: v.detach().numpy() for k, v in head(inputs, explain=True).explain.items()}
     for b, (found, s) in enumerate(zip(*numpy_batch(head, inputs), strict=True)):
-        shown = s["valid"][:, None]
+        shown, heard = s["valid"][:, None], numpy_avaf.hears(s)[:, None]
         cosines = unit(found["Z'"]) @ unit(found["q"]) * shown
-        by_sound = np.einsum("tpd,td->tp", unit(found["Z'"]), unit(found["a'"])) * shown
+        by_sound = np.einsum("tpd,td->tp", unit(found["Z'"]), unit(found["a'"])) * heard
         expected = {
             "modality_weights": found["delta"],
             "question_patch_sim": cosines,
             "audio_patch_sim": by_sound,
-            "word_attn_audio": found["word_attn"] * shown,
+            "word_attn_audio": found["word_attn"] * heard,
             "word_pool": found["pool"],
             "word_audio_attn": found["audio_attn"],
             "word_patch_attn": found["patch_attn"],
@@ -119,6 +121,7 @@ def test_without_mining_there_is_no_attention_of_the_sound():
     assert (told["modality_weights"] == 1).all()
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -133,21 +136,23 @@ def test_without_mining_there_is_no_attention_of_the_sound():
     ],
     ids=str,
 )
-def test_losses_equal_the_loop(options):
+def test_losses_equal_the_loop(options, silence):
     head = small(dropout=0.0, **options)
     inputs = replace(inputs_of(head, batch=4), video=torch.tensor([3, 5, 3, 7]))
+    inputs = partly_silent(inputs) if silence else inputs
     found, samples = numpy_batch(head, inputs)
     losses = {k: v.item() for k, v in head.train()(inputs).aux_losses.items()}
-    valids = [s["valid"] for s in samples]
+    valids, heard = [s["valid"] for s in samples], [numpy_avaf.hears(s) for s in samples]
     sounds, maps = [f["a"] for f in found], [f["Z"] for f in found]
     temp = np.mean(
         [
             numpy_avaf.temporal_loss(*x, head.options.sounding)
-            for x in zip(sounds, maps, valids, strict=True)
+            for x in zip(sounds, maps, heard, strict=True)
+            if x[2].any()
         ]
     )
     if head.options.temp_loss == "fnac":
-        temp = numpy_avaf.fnac_loss(sounds, maps, valids)
+        temp = numpy_avaf.fnac_loss(sounds, maps, heard)
     assert losses["temp"] == pytest.approx(temp, rel=1e-9)
 
     o, spat = head.options, 0.0
@@ -157,7 +162,7 @@ def test_losses_equal_the_loop(options):
             others = [c for c in range(4) if inputs.video[c] != inputs.video[b]]
             foreign = [z for c in others for z in unit(found[c]["Z'"][valids[c]]).reshape(-1, 8)]
             seconds += numpy_avaf.spatial_losses(
-                *(found[b][name], found[b]["Z'"], valids[b]),
+                *(found[b][name], found[b]["Z'"], (heard if name == "a'" else valids)[b]),
                 *(o.phi * 49 / 4, o.tau, o.spat_temp),
                 foreign if o.spat_batch_neg else (),
             )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.heads.head_batches import make_head, padded, with_negatives
+from helpers.heads.head_batches import make_head, padded, partly_silent, with_negatives
 from helpers.heads.numpy_avst import avst, match_loss, sample
 from helpers.heads.numpy_blocks import parameters
 
@@ -32,17 +32,19 @@ def small(name="avst", seed=0, **options):
     return make_head(name, seed, **(SMALL | options))
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_head_equals_the_loop(options):
+def test_head_equals_the_loop(options, silence):
     head = small(**options)
     inputs = with_negatives(head)
+    inputs = partly_silent(inputs) if silence else inputs
     expected = [avst(parameters(head), sample(inputs, b), head.options) for b in range(3)]
     with torch.no_grad():
         told = head.eval()(inputs, explain=True)
         assert told.aux_losses == {}
         losses = head.train()(inputs).aux_losses
     np.testing.assert_allclose(told.logits, [x["logits"] for x in expected], atol=1e-9)
-    shown = set(expected[0]) - {"logits", "apart"}
+    shown = set(expected[0]) - {"logits", "match"}
     assert set(told.explain) == shown
     for name in shown:
         wanted = [padded(x[name], 4) for x in expected]
@@ -50,7 +52,7 @@ def test_head_equals_the_loop(options):
     if not head.options.spatial:
         assert losses == {} == head.aux_weights
         return
-    wanted = match_loss([x["match_prob"] for x in expected], [x["apart"] for x in expected])
+    wanted = match_loss(*zip(*(x["match"] for x in expected), strict=True))
     assert losses["match"].item() == pytest.approx(wanted, abs=1e-9)
     assert head.aux_weights == {"match": 0.5}
 

@@ -68,6 +68,15 @@ def test_fast_path_without_weights_is_the_same():
     torch.testing.assert_close(fast, slow)
 
 
+def test_a_question_that_finds_nothing_is_zeros():
+    module = double(QuestionBlock(D, 0.1))
+    mask = torch.tensor([[1] * 5, [0] * 5]).bool()
+    out, weights = module(normal(2, D), normal(2, 5, D, seed=2), mask)
+    assert (out[1] == 0).all()
+    assert (weights[1] == 0).all()
+    assert (out[0] != 0).all()
+
+
 @pytest.mark.parametrize("queries", [1, 3])
 @pytest.mark.parametrize("want", [True, False])
 def test_a_query_with_nothing_to_attend_to_gives_zeros(queries, want):
@@ -132,9 +141,16 @@ def test_hybrid_layer_equals_the_loop():
     module = double(HybridLayer(D, 0.1))
     x, y = normal(2, 5, D), normal(2, 5, D, seed=2)
     mask = torch.tensor([[1] * 5, [1, 1, 1, 0, 0]]).bool()
-    out = module(x, y, mask)
+    out, p = module(x, y, mask), parameters(module)
     for b in range(2):
-        expected = hybrid_layer(parameters(module), x[b].numpy(), y[b].numpy(), mask[b].numpy())
+        both = (mask[b].numpy(),) * 2
+        expected = hybrid_layer(p, x[b].numpy(), y[b].numpy(), *both)
+        np.testing.assert_allclose(out[b].detach(), expected, atol=1e-9)
+    other = torch.tensor([[0] * 5, [0, 1, 1, 1, 0]]).bool()
+    out = module(x, y, mask, other)
+    for b in range(2):
+        each = mask[b].numpy(), other[b].numpy()
+        expected = hybrid_layer(p, x[b].numpy(), y[b].numpy(), *each)
         np.testing.assert_allclose(out[b].detach(), expected, atol=1e-9)
     assert sum(p.numel() for p in HybridLayer(512, 0.1).parameters()) == 2_628_608
 

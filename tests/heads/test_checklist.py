@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from helpers.heads.head_batches import make_inputs, pad_seconds, select
+from helpers.heads.head_batches import make_inputs, pad_seconds, partly_silent, select
 
 from avqa import heads
 from avqa.errors import UnknownName
@@ -51,10 +51,10 @@ def test_permuting_the_batch_permutes_the_logits(head):
 
 
 def test_a_sample_alone_is_what_it_is_among_others(head):
-    inputs = inputs_of(head)
-    together = head(inputs).logits
-    for b in range(3):
-        same(head(select(inputs, slice(b, b + 1))).logits, together[b : b + 1])
+    for inputs in (inputs_of(head), partly_silent(inputs_of(head))):
+        together = head(inputs).logits
+        for b in range(3):
+            same(head(select(inputs, slice(b, b + 1))).logits, together[b : b + 1])
 
 
 def test_another_video_changes_nothing_here(head):
@@ -71,8 +71,8 @@ def test_another_video_changes_nothing_here(head):
 
 
 def test_padded_seconds_change_no_logit(head):
-    inputs = inputs_of(head)
-    same(head(pad_seconds(inputs, 3)).logits, head(inputs).logits)
+    for inputs in (inputs_of(head), partly_silent(inputs_of(head))):
+        same(head(pad_seconds(inputs, 3)).logits, head(inputs).logits)
 
 
 def in_order(inputs, order):
@@ -273,6 +273,20 @@ def test_heads_pickle_and_reload(name):
         ),
         (lambda i: {"tokens": None}, "tokens is missing"),
         (lambda i: {"tokens": i.tokens * 0}, "tokens: sample 0 has nothing unmasked"),
+        (
+            lambda i: {"audio_valid": i.valid.long()},
+            r"^audio_valid has dtype int64; expected bool; convert it: audio_valid.to\(torch.bool",
+        ),
+        (
+            lambda i: {"audio_valid": i.valid.tolist()},
+            r"^audio_valid is a list; expected a tensor; convert it: torch.as_tensor\(audio_valid",
+        ),
+        (lambda i: {"audio_valid": i.valid[0]}, r"audio_valid has shape \(4,\); expected 2 axes"),
+        (lambda i: {"audio_valid": i.valid[:2]}, "audio_valid has batch 2; expected that of valid"),
+        (
+            lambda i: {"audio_valid": i.valid[:, :2]},
+            "audio_valid has T=2; expected that of valid, 4",
+        ),
         (lambda i: {"valid": i.valid.long()}, r"dtype torch.int64; expected bool \[B, T\]"),
         (lambda i: {"valid": i.valid[:, :0]}, "valid has T=0 seconds; expected at least one"),
         (lambda i: {"valid": i.valid & False}, "valid: sample 0 has nothing unmasked"),

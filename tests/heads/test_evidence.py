@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.head_batches import make_inputs, pad_seconds, partly_silent
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -61,6 +61,32 @@ def test_weights_sum_to_one_over_valid_seconds(name, question):
     for weights in (evidence.modality, evidence.words):
         if weights is not None:
             close(weights.sum(1), np.ones(3))
+
+
+@pytest.mark.parametrize("name", SHOWING)
+def test_a_video_without_sound_is_looked_at_alone(name):
+    head, inputs, _, before = told_by(name, **FEW.get(name, {}))
+    inputs = partly_silent(inputs)
+    evidence = head.evidence(inputs, head(inputs, explain=True))
+    close(evidence.seconds.sum(1), np.ones(3))
+    for field, weights in vars(evidence).items():
+        assert (weights is None) == (getattr(before, field) is None)
+    if evidence.audio_time is not None:
+        assert (evidence.audio_time[0] == 0).all()
+        assert evidence.audio_time[1, 0] == 0
+        close(evidence.audio_time.sum(1)[1:], np.ones(2))
+        close(evidence.seconds[0], evidence.frame_time[0].detach().numpy())
+    if evidence.modality is not None:
+        assert evidence.modality[0].tolist() == [1, 0]
+
+
+def test_sound_alone_that_is_not_there_counts_all_seconds_alike():
+    torch.manual_seed(0)
+    head = heads.build("avst", **SMALL, modalities="aq", spatial=False).eval()
+    inputs = partly_silent(make_inputs(head))
+    evidence = head.evidence(inputs, head(inputs, explain=True))
+    assert evidence.seconds[0].tolist() == [0.25] * 4
+    assert evidence.audio_time[0].tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("name", SHOWING)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.heads import numpy_mcd
-from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.head_batches import make_inputs, pad_seconds, partly_silent
 from helpers.heads.numpy_blocks import linear, parameters, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa.heads import HeadInput, HeadOptions, build, load
+from avqa.heads.mcd import association
 from avqa.heads.mcd.aggregator import sample_frames
 from avqa.heads.mcd.association import MaskedNorm
 from avqa.heads.mcd.head import contrast
@@ -74,10 +75,11 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_logits_equal_the_loop(options):
+def test_logits_equal_the_loop(options, silence):
     head = small(**options)
-    inputs = inputs_of(head)
+    inputs = partly_silent(inputs_of(head)) if silence else inputs_of(head)
     logits = head(inputs).logits.detach()
     p, samples = numpy_samples(head, inputs)
     for b, s in enumerate(samples):
@@ -85,10 +87,11 @@ def test_logits_equal_the_loop(options):
         np.testing.assert_allclose(logits[b], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize("question", ["lstm", "clip"])
-def test_explanations_equal_the_loop(question):
+def test_explanations_equal_the_loop(question, silence):
     head = small(question=question)
-    inputs = inputs_of(head)
+    inputs = partly_silent(inputs_of(head)) if silence else inputs_of(head)
     told = {k: v.detach().numpy() for k, v in head(inputs, explain=True).explain.items()}
     p, samples = numpy_samples(head, inputs)
     for b, s in enumerate(samples):
@@ -96,17 +99,24 @@ def test_explanations_equal_the_loop(question):
         valid = np.flatnonzero(s["valid"])
         ranks = numpy_mcd.spread_frames(len(valid), 4)
         np.testing.assert_array_equal(told["sampled_frames"][b], valid[ranks])
-        levels = [found[f"{level}_{m}"] for level in ("low", "high") for m in ("audio", "visual")]
-        np.testing.assert_allclose(told["frame_attn"][b], sum(x[3] for x in levels) / 4)
+        kinds = ("visual",) if silence and b == 0 else ("audio", "visual")
+        levels = [found[f"{level}_{m}"] for level in ("low", "high") for m in kinds]
+        np.testing.assert_allclose(told["frame_attn"][b], sum(x[3] for x in levels) / len(levels))
         words = told["word_attn"][b]
         real = len(levels[0][4])
-        np.testing.assert_allclose(words[:real], sum(x[4] for x in levels) / 4)
+        np.testing.assert_allclose(words[:real], sum(x[4] for x in levels) / len(levels))
         assert (words[real:] == 0).all()
         asked = linear(numpy_mcd.at(p, "project.question."), found["fused"])
         for m in ("audio", "visual"):
             _, kept, scores, *_ = found[f"high_{m}"]
-            np.testing.assert_array_equal(told[f"clue_frames_{m}"][b], valid[kept])
-            np.testing.assert_allclose(told[f"clue_scores_{m}"][b], scores)
+            seen = np.isin(told[f"clue_frames_{m}"][b], kept)
+            np.testing.assert_array_equal(told[f"clue_frames_{m}"][b][seen], kept)
+            np.testing.assert_allclose(told[f"clue_scores_{m}"][b][seen], scores)
+            assert (told[f"clue_scores_{m}"][b][~seen] == 0).all()
+            if m not in kinds:
+                assert not seen.any()
+                assert told[f"cosine_{m}"][b] == 0
+                continue
             heard = linear(numpy_mcd.at(p, f"project.{m}."), found[f"pooled_{m}"])
             np.testing.assert_allclose(told[f"cosine_{m}"][b], unit(asked) @ unit(heard))
 
@@ -119,17 +129,19 @@ def test_literal_has_no_attention_to_show():
     assert "cosine_visual" in told
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize(
     ("skip", "options"),
     [(True, {}), (False, {}), (True, {"negatives": "matched", "tau": 0.07})],
     ids=str,
 )
-def test_losses_equal_the_loop(skip, options):
+def test_losses_equal_the_loop(skip, options, silence):
     # Without dropout, with layer norm and with as many frames as there are, training computes
     # what evaluation does.
     head = small(dropout=0.0, norm="layer", skip_same_video=skip, **options)
     inputs = inputs_of(head, batch=4, seconds=4)
     inputs = replace(inputs, video=torch.tensor([3, 5, 3, 7]))
+    inputs = partly_silent(inputs) if silence else inputs
     videos = inputs.video.tolist() if skip else [0, 1, 2, 3]
     assert head(inputs).aux_losses == {}
     losses = {k: v.item() for k, v in head.train()(inputs).aux_losses.items()}
@@ -146,8 +158,9 @@ def test_losses_equal_the_loop(skip, options):
         "av": tuple([f[f"cross_{m}"] for f in found] for m in ("visual", "audio")),
     }
     for name, (anchors, others) in expected.items():
+        there = [not (silence and name in ("qa", "av") and b == 0) for b in range(4)]
         value = numpy_mcd.contrast(
-            anchors, others, options.get("tau", 1), videos, options.get("negatives")
+            anchors, others, options.get("tau", 1), videos, options.get("negatives"), there
         )
         assert losses[name] == pytest.approx(value, rel=1e-6), name
     assert set(losses) == set(expected)
@@ -232,6 +245,30 @@ def test_batch_norm_is_the_stock_one_on_valid_rows():
     torch.testing.assert_close(ours(x, valid).flatten(0, 1), stock(x.flatten(0, 1)))
 
 
+@pytest.mark.parametrize("aggregator", ["frames", "literal"])
+def test_a_sampled_second_without_sound_is_no_clue(aggregator):
+    head = small(aggregator=aggregator)
+    question, level = head.question(inputs_of(head)), torch.randn(3, 4, 8).double()
+    index, heard = torch.arange(4).expand(3, 4), torch.tensor([[True, False, True, True]] * 3)
+    loud = torch.where(heard[..., None], level, 50.0)
+    found, expected = (head.aggregator(x, index, heard, question) for x in (loud, level))
+    assert (found.frames != 1).all()
+    torch.testing.assert_close(found.vector, expected.vector)
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_batch_norm_of_nothing_leaves_its_statistics(known, monkeypatch):
+    monkeypatch.setattr(association, "at_hand", lambda tensor: known)
+    norm, x = MaskedNorm("batch", 5), torch.randn(3, 4, 5, requires_grad=True)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    out = norm(x, torch.zeros(3, 4, dtype=torch.bool))
+    assert (out == 0).all()
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    out.sum().backward()
+    assert (x.grad == 0).all()
+
+
 def test_one_position_cannot_be_batch_normalised():
     head = small().train()
     inputs = make_inputs(head, batch=1, seconds=1, dtype=torch.float64)
@@ -300,7 +337,7 @@ def test_what_each_attention_changes(name):
     inputs = inputs_of(head)
     block = head.blocks[0]
     audio, visual = head.audio(inputs.audio), head.visual(inputs.frame)
-    out = block(audio, visual, inputs.valid)
+    out = block(audio, visual, inputs.valid, inputs.valid)
     assert torch.equal(out.visual, visual) == (name == "self_attention")
     assert torch.equal(out.audio, audio) == (name == "cross_query")
 

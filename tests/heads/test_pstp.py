@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.heads.head_batches import make_inputs, pad_seconds, select
+from helpers.heads.head_batches import make_inputs, pad_seconds, partly_silent, select
 from helpers.heads.numpy_blocks import parameters, question_block
 from helpers.heads.numpy_pstp import printed_flops, pstp, segments_of
 from hypothesis import given, settings
@@ -62,6 +62,7 @@ OPTIONS = [
     *({name: False} for name in NOTHING),
     {"use_srsm": False, "use_avam": False},
     {"use_tssm": False, "use_srsm": False},
+    {**NOTHING, "use_avam": True},
     NOTHING,
     {**NOTHING, "fusion": "selfattn_words"},
     {"num_segments": 20, "top_k_segments": 9, "top_k_patches": 99},
@@ -69,10 +70,11 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_the_whole_head_equals_the_loops(options):
+def test_the_whole_head_equals_the_loops(options, silence):
     head = small(**options)
-    inputs = uneven(head)
+    inputs = partly_silent(uneven(head)) if silence else uneven(head)
     found = head(inputs, explain=True)
     for b in range(3):
         sample = select(inputs, slice(b, b + 1))
@@ -120,7 +122,7 @@ def test_segment_selection_equals_the_equations():
     audio, visual, q = normal(1, 4, 3, D), normal(1, 4, 3, D, seed=2), normal(1, D, seed=3)
     valid = torch.ones(1, 4, 3).bool()
     valid[0, 3, 1:] = False
-    found = module(audio, visual, valid, q)
+    found = module(audio, visual, valid, valid, q)
     p = parameters(module)
     counts = [3, 3, 3, 1]
     means = [
@@ -145,7 +147,7 @@ def test_segments_without_a_second_lose_to_real_ones_of_no_weight():
     valid[:, 0] = False
     q = 1e6 * normal(1, D, seed=3).expand(2, D)
     x = torch.cat([normal(1, 3, 1, D), normal(1, 3, 1, D).flip(1)])
-    found = module(x, x, valid, q)
+    found = module(x, x, valid, valid, q)
     assert (found.weights == 0).sum(1).tolist() == [2, 2]
     assert found.kept.tolist() == [[1, 2], [1, 2]]
 

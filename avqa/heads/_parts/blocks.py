@@ -152,6 +152,8 @@ class QuestionBlock(nn.Module):
 
         u, w = MHA_4(query, keys, keys),  out = LN(u + drop(FFN(u)))
 
+    Where no key is left, out is zeros, not what the layers make of zeros.
+
     Shapes:
         query [..., D], keys [..., N, D], mask [..., N] → out [..., D], weights [..., N]
         with ``layer`` (keys are ``layer(keys)``, see `Attention`) keys as wide as its input
@@ -176,6 +178,8 @@ class QuestionBlock(nn.Module):
         assert weights is not None
         mixed = mixed.squeeze(-2)
         out = self.norm(mixed + self.dropout(self.feed_forward(mixed)))
+        if mask is not None:
+            out = out * mask.any(-1, keepdim=True)
         return out, weights.squeeze(-2)
 
 
@@ -185,7 +189,8 @@ class HybridLayer(nn.Module):
         x' = LN1(x + drop(MHA_1(x, y, y)) + drop(MHA_1(x, x, x))),  out = LN2(x' + drop(FFN(x')))
 
     Shapes:
-        x [..., M, D], y [..., M, D], mask [..., M] of both → [..., M, D]
+        x [..., M, D], y [..., M, D], mask [..., M] of x, other [..., M] of y (None: as of x)
+        → [..., M, D]
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -197,9 +202,12 @@ class HybridLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, y: Tensor, mask: Tensor | None = None, other: Tensor | None = None
+    ) -> Tensor:
         """Update ``x`` by itself and by ``y``."""
-        cross, _ = self.cross_attention(x, y, mask, want_weights=False)
+        other = mask if other is None else other
+        cross, _ = self.cross_attention(x, y, other, want_weights=False)
         own, _ = self.self_attention(x, x, mask, want_weights=False)
         x = self.norm1(x + self.dropout(cross) + self.dropout(own))
         return self.norm2(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]

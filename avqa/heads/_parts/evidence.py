@@ -20,7 +20,7 @@ class Evidence:
     seconds: Tensor | None = None
     """[B, T], weight of each second (selection and attention), sums to 1."""
     audio_time: Tensor | None = None
-    """[B, T], of the audio alone, sums to 1."""
+    """[B, T], of the audio alone, sums to 1; all 0 where a video has no sound."""
     frame_time: Tensor | None = None
     """[B, T], of the frames alone, sums to 1."""
     patches: Tensor | None = None
@@ -38,6 +38,7 @@ class Evidence:
         picture: Tensor | None,
         valid: Tensor,
         *,
+        heard: Tensor | None = None,
         modality: Tensor | None = None,
         patches: Tensor | None = None,
         words: Tensor | None = None,
@@ -45,17 +46,25 @@ class Evidence:
         """From weights over the time of either stream, at least 0, of any sum.
 
         A second's weight is the mean of both streams', by ``modality`` where the head weighs them.
+        Where nothing is ``heard`` (None: all valid seconds are) the frames have all of it.
 
         Shapes:
-            audio and frame [B, T], valid [B, T], modality [B, 2], patches [B, T, P],
-            words [B, N]
+            audio and frame [B, T], valid [B, T], heard [B, T], modality [B, 2],
+            patches [B, T, P], words [B, N]
         """
-        audio_time = None if sound is None else over_time(sound, valid)
+        heard = valid if heard is None else heard
+        audio_time = None if sound is None else over_time(sound, heard)
         frame_time = None if picture is None else over_time(picture, valid)
-        seconds = audio_time if frame_time is None else frame_time
+        some = heard.any(1, keepdim=True)
+        if modality is not None:
+            modality = torch.where(some, modality, modality.new_tensor([1.0, 0.0]))
+        seconds = frame_time
         if audio_time is not None and frame_time is not None:
             share = audio_time.new_full((len(valid), 2), 0.5) if modality is None else modality
             seconds = share[:, :1] * frame_time + share[:, 1:] * audio_time
+            seconds = torch.where(some, seconds, frame_time)
+        elif audio_time is not None:
+            seconds = over_time(audio_time, valid)
         if patches is not None:
             patches = over_patches(patches)
         return cls(seconds, audio_time, frame_time, patches, modality, words)
@@ -77,14 +86,14 @@ def _renamed(old: str, new: str, value: Tensor | None) -> Tensor | None:
 
 
 def over_time(weights: Tensor, valid: Tensor) -> Tensor:
-    """Weights over seconds that sum to 1; equal ones where all are 0.
+    """Weights over seconds that sum to 1; equal ones where all are 0, none where none is valid.
 
     Shapes:
         weights [B, T], at least 0, valid [B, T] → [B, T], 0 at padded seconds
     """
     weights = weights * valid
     total = weights.sum(1, keepdim=True)
-    equal = valid / valid.sum(1, keepdim=True)
+    equal = valid / valid.sum(1, keepdim=True).clamp(min=1)
     return torch.where(total > 0, weights / total.clamp(min=torch.finfo(weights.dtype).tiny), equal)
 
 

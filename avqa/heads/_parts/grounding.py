@@ -93,7 +93,7 @@ class Negatives(NamedTuple):
     patch: Tensor
     """[B, T, P, Dv]."""
     valid: Tensor
-    """[B, T] bool: true for valid seconds with a frame of another video."""
+    """[B, T] bool: true for seconds with sound and a frame of another video."""
 
 
 def draw_negatives(inputs: HeadInput) -> Negatives | None:
@@ -105,7 +105,7 @@ def draw_negatives(inputs: HeadInput) -> Negatives | None:
     without waiting (`at_hand`), none of its seconds is valid, and the `match_loss` is 0.
     """
     if inputs.negative_patch is not None:
-        return Negatives(inputs.negative_patch, inputs.valid)
+        return Negatives(inputs.negative_patch, inputs.heard)
     assert inputs.patch is not None  # Head.check
     batch, seconds = inputs.valid.shape
     device = inputs.valid.device
@@ -116,7 +116,7 @@ def draw_negatives(inputs: HeadInput) -> Negatives | None:
     found = other.any()
     chance = ((other | ~found) & inputs.valid.reshape(1, -1)).float()  # a draw needs some
     drawn = torch.multinomial(chance, seconds, replacement=True)
-    return Negatives(inputs.patch.flatten(0, 1)[drawn], inputs.valid & found)
+    return Negatives(inputs.patch.flatten(0, 1)[drawn], inputs.heard & found)
 
 
 class MatchClassifier(nn.Sequential):
@@ -136,7 +136,7 @@ class MatchClassifier(nn.Sequential):
 
 
 def match_loss(positive: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
-    """Mean cross-entropy of 2·B·T pairs, labels 1 and 0, over valid seconds only.
+    """Mean cross-entropy of 2·B·T pairs, labels 1 and 0, over `Negatives.valid` seconds only.
 
     Shapes:
         positive [B, T, 2], negative [B, T, 2], valid [B, T] → scalar

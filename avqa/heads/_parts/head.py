@@ -114,6 +114,8 @@ class HeadInput:
 
     valid: Tensor
     """[B, T] bool: true for real seconds."""
+    audio_valid: Tensor | None = None
+    """[B, T] bool: true for seconds with sound; None: all real ones. A sample may have none."""
     audio: Tensor | None = None
     """[B, T, audio_width], VGGish rows."""
     frame: Tensor | None = None
@@ -148,6 +150,21 @@ class HeadInput:
     keyword_tokens: Tensor | None = None
     """[B, N] long, the question's slot values (text object of MCD)."""
 
+    @property
+    def heard(self) -> Tensor:
+        """[B, T] bool: true for real seconds with sound."""
+        return self.valid if self.audio_valid is None else self.valid & self.audio_valid
+
+    def only_heard(self, rows: Tensor) -> Tensor:
+        """What layers made of the sound, zeros where there is none: of zeros a bias makes others.
+
+        Shapes:
+            rows [B, T, D] → [B, T, D]
+        """
+        if self.audio_valid is None:
+            return rows
+        return torch.where(self.heard.unsqueeze(-1), rows, 0)
+
     def to(self, device: torch.device | str) -> HeadInput:
         """The same batch on another device."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -172,10 +189,12 @@ _TEXT = {"lstm": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
+_RANK["audio_valid"] = 2
 _WIDTH = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
 _WIDTH |= {"sentence": "text_width", "words": "text_width", "choices": "text_width"}
 _WIDTH |= {"negative_patch": "visual_width"}
-_TYPES = {"valid": torch.bool, "choice_valid": torch.bool, "eot": torch.long, "video": torch.long}
+_TYPES = {"eot": torch.long, "video": torch.long}
+_TYPES |= dict.fromkeys(("valid", "audio_valid", "choice_valid"), torch.bool)
 _TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
 _LABELS = ("sources", "source_weight")
 _TIMED = ("audio", "frame", "patch", "negative_patch")
@@ -191,15 +210,19 @@ def at_hand(tensor: Tensor) -> bool:
 
 
 def _without_hidden(inputs: HeadInput, needs: tuple[str, ...]) -> HeadInput:
-    """Zeros in padded seconds, words behind the end of text and missing options."""
+    """Zeros in padded seconds, words behind the end of text, missing options, sound not there."""
     read = (*needs, "negative_patch")
     masks = {name: inputs.valid for name in _TIMED if name in read}
+    shown: dict[str, Tensor] = {}
+    if inputs.audio_valid is not None:
+        shown["audio_valid"] = inputs.heard
+        if "audio" in masks:
+            masks["audio"] = inputs.heard
     if inputs.words is not None and inputs.eot is not None:
         position = torch.arange(inputs.words.shape[1], device=inputs.eot.device)
         masks["words"] = position <= inputs.eot.unsqueeze(1)
     if inputs.choice_valid is not None:
         masks["choices"] = inputs.choice_valid
-    shown = {}
     for name, mask in masks.items():
         tensor = getattr(inputs, name)
         # The copy of a whole map is spared where nothing is hidden and that costs nothing to know.
@@ -255,8 +278,9 @@ class Head(nn.Module):
         Where `torch.compile` records a graph nothing is refused.
 
         Returns:
-            The batch with zeros where its masks hide something. A layer's gradient is a product
-            with all of its input: NaN or infinity in a padded second would reach it.
+            The batch with zeros where its masks hide something, and ``audio_valid`` false in
+            padded seconds. A layer's gradient is a product with all of its input: NaN or infinity
+            in a padded second would reach it.
 
         Raises:
             ValueError: a needed tensor is missing or has another type, rank, width, batch or
@@ -311,7 +335,7 @@ class Head(nn.Module):
             raise ValueError(f"{name} has shape {shape}; expected {rank} axes")
         if shape[0] != valid.shape[0]:
             raise ValueError(f"{name} has batch {shape[0]}; expected that of valid, {len(valid)}")
-        if name in _TIMED and shape[1] != valid.shape[1]:
+        if name in (*_TIMED, "audio_valid") and shape[1] != valid.shape[1]:
             raise ValueError(f"{name} has T={shape[1]}; expected that of valid, {valid.shape[1]}")
         if 0 in shape:
             raise ValueError(f"{name} has shape {shape}; expected no empty axis")

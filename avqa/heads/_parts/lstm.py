@@ -24,7 +24,7 @@ class Run(NamedTuple):
 
 
 def run_lstm(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
-    """Run over the entries whose mask is true as if there were no others.
+    """Run over the entries whose mask is true as if there were no others; zeros where none is.
 
     On the CPU torch's own kernels do it, packed where there is a mask. Packing waits for the
     lengths, and `torch.compile` cannot take those kernels into a graph it trains: elsewhere
@@ -48,6 +48,10 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
         out, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
         out = out[sample, order.argsort(1)]
     hidden, cell = (last.transpose(0, 1).flatten(1) for last in state)
+    if mask is not None and not bool(mask.any(1).all()):  # packing takes one entry at least
+        none = ~mask.any(1, keepdim=True)
+        hidden, cell = hidden.masked_fill(none, 0), cell.masked_fill(none, 0)
+        out = out.masked_fill(none.unsqueeze(-1), 0)
     return Run(out, hidden, cell)
 
 

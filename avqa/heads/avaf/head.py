@@ -112,9 +112,9 @@ class ModalityFusion(nn.Module):
     both values negative δ is stuck at ½) and count audio first.
 
     Shapes:
-        q [B, D], words [B, N, D], audio [B, T, D], patches [B, T·P, D], valid [B, T]
-        → F [B, N, D], δ [B, 2], weights of the words over seconds of audio [B, N, T] and over
-        patches [B, N, T·P] (None unless wanted)
+        q [B, D], words [B, N, D], audio [B, T, D], patches [B, T·P, D], heard [B, T] of the audio,
+        valid [B, T] → F [B, N, D], δ [B, 2], weights of the words over seconds of audio [B, N, T]
+        and over patches [B, N, T·P] (None unless wanted)
     """
 
     def __init__(self, options: Options) -> None:
@@ -132,18 +132,19 @@ class ModalityFusion(nn.Module):
         question: Question,
         audio: Tensor,
         patches: Tensor,
+        heard: Tensor,
         valid: Tensor,
         *,
         want_weights: bool,
     ) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
         """Fuse the modalities per word."""
         words = question.words
-        heard, audio_attn = self.audio(words, audio, valid, want_weights=want_weights)  # Eq. 10
+        sound, audio_attn = self.audio(words, audio, heard, want_weights=want_weights)  # Eq. 10
         shown = valid.repeat_interleave(patches.shape[1] // valid.shape[1], 1)
         seen, patch_attn = self.visual(words, patches, shown, want_weights=want_weights)  # Eq. 11
         weights = self._weights(question.sentence)
-        seen, heard = weights[:, :1, None] * seen, weights[:, 1:, None] * heard
-        fused = seen + heard if self.join is None else self.join(torch.cat([seen, heard], -1))
+        seen, sound = weights[:, :1, None] * seen, weights[:, 1:, None] * sound
+        fused = seen + sound if self.join is None else self.join(torch.cat([seen, sound], -1))
         return fused, weights, (audio_attn, patch_attn)  # Eq. 13, [B, N, D]
 
     def _weights(self, q: Tensor) -> Tensor:
@@ -204,14 +205,15 @@ class Head(BaseHead):
     (`CrossLayer`), weighted patches for F_s (`sounding`).
     Chosen where the paper is silent: the softmax in δ, CLIP's text tower for "CLIP-BERT", α = 1,
     τ = 0.4, the pooling of words, the audio encoder; the interaction of audio and patches inside
-    L_temp uses the encoder's output, too.
+    L_temp uses the encoder's output, too; words that find no sound stay themselves.
     Differs from the authors' code: the sentence is the end-of-text vector and words are masked
     after it; see also `ModalityFusion` and `temporal_loss`.
 
     Shapes:
         audio [B, T, audio_width], patch [B, T, P, visual_width] → logits [B, C]
         explain: modality_weights [B, 2] (visual, audio); question_patch_sim, audio_patch_sim
-        [B, T, P] cosines with Z' (0 at padded seconds); word_attn_audio [B, T, N] (with ``avcm``);
+        [B, T, P] cosines with Z' (0 at padded seconds, the audio's also where there is none);
+        word_attn_audio [B, T, N] (with ``avcm``);
         word_pool [B, N]; word_audio_attn [B, N, T]; word_patch_attn [B, N, T·P]. CLIP's word n
         is its position n + 1.
 
@@ -259,6 +261,7 @@ class Head(BaseHead):
             question,
             mined.audio_clues,
             mined.patch_clues.flatten(1, 2),
+            inputs.heard,
             inputs.valid,
             want_weights=explain,
         )
@@ -266,7 +269,7 @@ class Head(BaseHead):
         losses = self._losses(question.sentence, mined, inputs) if self.training else {}
         told = {}
         if explain:
-            told = self._similarities(question.sentence, mined, inputs.valid)
+            told = self._similarities(question.sentence, mined, inputs)
             told |= {"modality_weights": weights, "word_pool": word_pool}
             told |= {"word_audio_attn": audio_attn, "word_patch_attn": patch_attn}
         return HeadOutput(self.answer(e, inputs), losses, told)
@@ -284,6 +287,7 @@ class Head(BaseHead):
             sound,
             patches.sum(2),
             inputs.valid,
+            heard=inputs.heard,
             modality=told["modality_weights"] if self.options.qoaf else None,
             patches=patches,
             words=words,
@@ -298,48 +302,53 @@ class Head(BaseHead):
         return question._replace(sentence=self.question.sentence(inputs.words[:, 0]))
 
     def _mine(self, inputs: HeadInput, question: Question, *, want_weights: bool) -> Mined:
-        audio, patches = self.audio(inputs.audio), self.visual(inputs.patch)
+        audio, patches = inputs.only_heard(self.audio(inputs.audio)), self.visual(inputs.patch)
         if self.audio_encoder is not None:
-            audio = self.audio_encoder(audio, inputs.valid)
+            audio = inputs.only_heard(self.audio_encoder(audio, inputs.heard))
         if self.mine_audio is None or self.mine_visual is None:
             return Mined(audio, patches, audio, patches, None)
         words, mask = question.words, question.mask
         heard, attn = self.mine_audio(audio, words, mask, want_weights=want_weights)  # Eq. 4
         seen, _ = self.mine_visual(patches.flatten(1, 2), words, mask)  # Eq. 5, [B, T·P, D]
-        return Mined(audio, patches, heard, seen.view_as(patches), attn)
+        return Mined(audio, patches, inputs.only_heard(heard), seen.view_as(patches), attn)
 
     def _losses(self, q: Tensor, mined: Mined, inputs: HeadInput) -> dict[str, Tensor]:
-        losses, valid = {}, inputs.valid
+        losses, heard = {}, inputs.heard
         if self.options.tacl:
             kind, printed = self.options.temp_loss, self.options.sounding == "product"
-            losses["temp"] = temporal_loss(mined.audio, mined.patches, valid, kind, printed=printed)
+            losses["temp"] = temporal_loss(mined.audio, mined.patches, heard, kind, printed=printed)
         if self.options.sacl:
             patches = UnitMap.of(mined.patch_clues)
-            queries = (q.unsqueeze(1), mined.audio_clues)
-            terms = [self._spatial(x, patches, inputs) for x in queries]
+            terms = [
+                self._spatial(q.unsqueeze(1), patches, inputs, inputs.valid),
+                self._spatial(mined.audio_clues, patches, inputs, heard),
+            ]
             losses["spat"] = torch.stack(terms).sum()  # Eq. 6–9, scalar
         return losses
 
-    def _spatial(self, query: Tensor, patches: UnitMap, inputs: HeadInput) -> Tensor:
+    def _spatial(
+        self, query: Tensor, patches: UnitMap, inputs: HeadInput, asking: Tensor
+    ) -> Tensor:
+        """One term, over the seconds ``asking`` [B, T] in which there is a query."""
         others = None
         if self.options.spat_batch_neg:
             others = foreign_cosine(query, patches, inputs.valid, inputs.video)
         return spatial_loss(
             query,
             patches,
-            inputs.valid,
+            asking,
             phi=self.options.phi * 49 / patches.length.shape[-1],
             tau=self.options.tau,
             temperature=self.options.spat_temp,
             others=others,
         )
 
-    def _similarities(self, q: Tensor, mined: Mined, valid: Tensor) -> dict[str, Tensor]:
-        patches, shown = UnitMap.of(mined.patch_clues), valid.unsqueeze(-1)
+    def _similarities(self, q: Tensor, mined: Mined, inputs: HeadInput) -> dict[str, Tensor]:
+        patches, heard = UnitMap.of(mined.patch_clues), inputs.heard.unsqueeze(-1)
         found = {
-            "question_patch_sim": patches.score(q.unsqueeze(1)) * shown,
-            "audio_patch_sim": patches.score(mined.audio_clues) * shown,
+            "question_patch_sim": patches.score(q.unsqueeze(1)) * inputs.valid.unsqueeze(-1),
+            "audio_patch_sim": patches.score(mined.audio_clues) * heard,
         }
         if mined.word_attn is not None:
-            found["word_attn_audio"] = mined.word_attn * shown
+            found["word_attn_audio"] = mined.word_attn * heard
         return found

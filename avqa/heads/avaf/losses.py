@@ -63,22 +63,25 @@ def temporal_loss(
         Eq. 1–3   mean_ij |sim(a_i, v_j) − sim(a_i, a_j)| + |sim(a_i, v_j) − sim(v_i, v_j)|
                   + |sim(a_i, a_j) − sim(s_i, s_j)|,  sim = cosine, v_t = mean_p Z_tp
 
-    ``paper``: over the pairs of valid seconds of a sample, then over the batch. ``fnac``, after
-    the authors' code: i, j over all valid seconds of the batch, each matrix through a softmax
-    over j at temperature 0.03, v_t the maximum over patches, s_t the mean of the foreground ones.
+    ``paper``: over the pairs of valid seconds of a sample, then over the samples that have any.
+    ``fnac``, after the authors' code: i, j over all valid seconds of the batch, each matrix through
+    a softmax over j at temperature 0.03, v_t the maximum over patches, s_t the mean of the
+    foreground ones. 0 where no second is valid.
 
     Differs from the authors' code: ``fnac`` normalises over channels, theirs over time.
 
     Shapes:
-        audio [B, T, D], patches [B, T, P, D], valid [B, T] → scalar
+        audio [B, T, D], patches [B, T, P, D], valid [B, T]: seconds with sound → scalar
     """
     if kind == "fnac":
         visual, sound = patches.amax(2), _foreground(audio, patches)
-        return _gaps(audio[valid], visual[valid], sound[valid], FNAC_TEMPERATURE).mean()
+        gaps = _gaps(audio[valid], visual[valid], sound[valid], FNAC_TEMPERATURE)
+        return gaps.sum() / max(gaps.numel(), 1)
     gaps = _gaps(audio, patches.mean(2), sounding(audio, patches, printed=printed), None)
     pairs = valid.unsqueeze(1) & valid.unsqueeze(2)
-    total = torch.where(pairs, gaps, 0.0).sum((1, 2))
-    return (total / pairs.sum((1, 2))).mean()  # Eq. 1–3, scalar
+    total, count = torch.where(pairs, gaps, 0.0).sum((1, 2)), pairs.sum((1, 2))
+    means = total / count.clamp(min=1)
+    return means.sum() / (count > 0).sum().clamp(min=1)  # Eq. 1–3, scalar
 
 
 def spatial_loss(

@@ -43,7 +43,7 @@ class Clues(NamedTuple):
     frames: Tensor
     """[B, k/2] long: kept seconds, ascending."""
     scores: Tensor
-    """[B, k/2]: mean of h over its channels."""
+    """[B, k/2]: mean of h over its channels; 0 where a sampled second is not of the modality."""
     frame_attn: Tensor | None
     """[B, k]; None for ``literal``."""
     word_attn: Tensor | None
@@ -62,10 +62,11 @@ class Aggregator(nn.Module):
 
     Chosen where the paper is silent: as printed both attentions of Eq. 6 have one key, so their
     softmax is 1 and the question never enters: h_i = ReLU(W_V f_i). That is ``literal``. Here the
-    first attends to the words H and the second to the k frames.
+    first attends to the words H and the second to the k frames. Of sampled seconds without sound
+    none is weighed or summed for the audio; k counts the others.
 
     Shapes:
-        level [B, T, D], index [B, k], valid [B, T], question → `Clues`
+        level [B, T, D], index [B, k], valid [B, T] of the level, question → `Clues`
     """
 
     def __init__(self, options: Options) -> None:
@@ -80,16 +81,19 @@ class Aggregator(nn.Module):
 
     def forward(self, level: Tensor, index: Tensor, valid: Tensor, question: Question) -> Clues:
         """Find the clues of one level."""
-        sampled = gather(level, index)  # [B, k, D]
-        h, frame_attn, word_attn = self._weigh(sampled, masked_mean(level, valid), question)
-        scores, best = h.mean(-1).topk(index.shape[1] // 2)  # [B, k/2]
+        sampled, there = gather(level, index), valid.gather(1, index)  # [B, k, D], [B, k]
+        pooled = masked_mean(level, valid)
+        h, frame_attn, word_attn = self._weigh(sampled, there, pooled, question)
+        ranks = h.mean(-1).masked_fill(~there, -1.0)  # those of h are 0 or more
+        scores, best = ranks.topk(index.shape[1] // 2)  # [B, k/2]
         best, order = best.sort()
         q = question.sentence.unsqueeze(1)
-        vector = (q + gather(h, best) * q).sum(1)  # [B, D]
-        return Clues(vector, index.gather(1, best), scores.gather(1, order), frame_attn, word_attn)
+        each = torch.where(there.gather(1, best).unsqueeze(-1), q + gather(h, best) * q, 0)
+        scores = scores.gather(1, order).clamp(min=0)
+        return Clues(each.sum(1), index.gather(1, best), scores, frame_attn, word_attn)
 
     def _weigh(
-        self, sampled: Tensor, pooled: Tensor, question: Question
+        self, sampled: Tensor, there: Tensor, pooled: Tensor, question: Question
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if self.value is not None:
             return self.value(sampled).relu(), None, None
@@ -97,8 +101,8 @@ class Aggregator(nn.Module):
         assert self.frames is not None
         context, word_attn = self.words(pooled.unsqueeze(1), question.words, question.mask)
         asked = question.sentence.unsqueeze(1) + context  # Eq. 6, [B, 1, D]
-        weights = self.frames.weights(asked, sampled)  # Eq. 6, [B, 1, k]
-        scale = sampled.shape[1] * weights.mT
+        weights = self.frames.weights(asked, sampled, there)  # Eq. 6, [B, 1, k]
+        scale = there.sum(1)[:, None, None] * weights.mT
         h = (scale * self.frames.value(sampled)).relu()  # Eq. 6, [B, k, D]
         return h, weights.squeeze(1), word_attn.squeeze(1)
 

@@ -50,7 +50,7 @@ class ChannelAttention(nn.Module):
         out = f · softmax(Qᵀ K / √D),  Q = F W_Q,  K = mean_t(f) W_K
 
     Shapes:
-        pooled [B, 1, D], features [B, T, D], valid [B, T] → [B, T, D]
+        pooled [B, 1, D], features [B, T, D], their mask [B, T] → [B, T, D]
     """
 
     def __init__(self, width: int) -> None:
@@ -98,7 +98,8 @@ class MaskedNorm(nn.Module):
     """Batch normalisation over the valid positions of a batch, or layer normalisation.
 
     Batch: momentum 0.1, ε 1e-5, running statistics in evaluation. Padded positions give 0 in
-    training and count in no statistic; where none is known to be, torch's own layer does it all.
+    training and count in no statistic; where none is known to be, torch's own layer does it all. A
+    batch without any valid position leaves the statistics as they are.
 
     Shapes:
         x [B, T, D], valid [B, T] → [B, T, D]
@@ -112,12 +113,12 @@ class MaskedNorm(nn.Module):
         """Normalise.
 
         Raises:
-            ValueError: in training, one valid position, which has no variance.
+            ValueError: in training, one valid position alone, which has no variance.
         """
         if isinstance(self.norm, nn.LayerNorm):
             return self.norm(x)  # type: ignore[no-any-return]
         known = self.training and at_hand(valid)
-        if known and int(valid.sum()) < 2:
+        if known and int(valid.sum()) == 1:
             raise ValueError(
                 "norm='batch' has 1 valid second in the batch; expected 2 or more in training;"
                 " use norm='layer' or larger batches"
@@ -132,7 +133,8 @@ class MaskedNorm(nn.Module):
         How many they are would have to be waited for.
         """
         norm: Any = self.norm
-        shown, count = valid.unsqueeze(-1), valid.sum()
+        shown, number = valid.unsqueeze(-1), valid.sum()
+        count = number.clamp(min=1)
         rows = x.to(torch.promote_types(x.dtype, torch.float32))  # sums need it under autocast
         mean = torch.where(shown, rows, 0).sum((0, 1)) / count
         centred = torch.where(shown, rows - mean, 0)
@@ -140,8 +142,8 @@ class MaskedNorm(nn.Module):
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             for kept, found in ((norm.running_mean, mean), (norm.running_var, unbiased)):
-                kept.lerp_(found.to(kept.dtype), norm.momentum)
-            norm.num_batches_tracked += 1
+                kept.lerp_(torch.where(number > 0, found.to(kept.dtype), kept), norm.momentum)
+            norm.num_batches_tracked += number > 0
         scaled = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
         return torch.where(shown, scaled, 0).to(x.dtype)
 
@@ -154,10 +156,10 @@ class Branch(nn.Module):
         Eq. 5   out = y + BN(FFN(y))
 
     F is the other modality compressed to one vector. Without SA and CA the features pass as they
-    are.
+    are. Chosen where the paper is silent: CA of a modality that is not there is 0.
 
     Shapes:
-        features [B, T, D], other [B, T, D], valid [B, T] → out, cross [B, T, D] (None without CA)
+        features, other [B, T, D], their masks [B, T] → out, cross [B, T, D] (None without CA)
     """
 
     def __init__(self, options: Options, *, own: bool, cross: bool) -> None:
@@ -178,10 +180,10 @@ class Branch(nn.Module):
             self.dropout = nn.Dropout(options.dropout)
 
     def forward(
-        self, features: Tensor, other: Tensor, valid: Tensor
+        self, features: Tensor, other: Tensor, valid: Tensor, other_valid: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Update ``features`` by themselves and by ``other``."""
-        cross = self._cross(features, other, valid)
+        cross = self._cross(features, other, valid, other_valid)
         mixed = cross
         if self.own is not None:
             own, _ = self.own(features, features, valid)
@@ -192,14 +194,17 @@ class Branch(nn.Module):
         out = y + self.dropout(self.norm2(self.feed_forward(y), valid))  # Eq. 5, [B, T, D]
         return out, cross
 
-    def _cross(self, features: Tensor, other: Tensor, valid: Tensor) -> Tensor | None:
-        if self.channel is not None:
-            mixed: Tensor = self.channel(self.compress(other, valid), features, valid)
-            return mixed
-        if self.gate is None:
+    def _cross(
+        self, features: Tensor, other: Tensor, valid: Tensor, other_valid: Tensor
+    ) -> Tensor | None:
+        if self.channel is None and self.gate is None:
             return None
-        gate: Tensor = self.gate(self.compress(other, valid), features, valid)[0]
-        return features * gate
+        asking = self.compress(other, other_valid)  # F, [B, 1, D]
+        there = other_valid.any(1)[:, None, None]
+        if self.channel is not None:
+            return self.channel(asking, features, valid) * there  # type: ignore[no-any-return]
+        assert self.gate is not None
+        return features * (self.gate(asking, features, valid)[0] * there)  # type: ignore[no-any-return]
 
 
 class Associated(NamedTuple):
@@ -218,7 +223,7 @@ class AssociationBlock(nn.Module):
     """Both branches of a block; each reads the other's features before this block.
 
     Shapes:
-        audio [B, T, D], visual [B, T, D], valid [B, T] → `Associated`
+        audio [B, T, D], visual [B, T, D], heard [B, T] of the audio, valid [B, T] → `Associated`
     """
 
     def __init__(self, options: Options) -> None:
@@ -231,8 +236,8 @@ class AssociationBlock(nn.Module):
             options, own=own in ("both", "visual"), cross=query in ("both", "audio")
         )
 
-    def forward(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Associated:
+    def forward(self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor) -> Associated:
         """Update both modalities."""
-        new_audio, cross_audio = self.audio(audio, visual, valid)
-        new_visual, cross_visual = self.visual(visual, audio, valid)
+        new_audio, cross_audio = self.audio(audio, visual, heard, valid)
+        new_visual, cross_visual = self.visual(visual, audio, valid, heard)
         return Associated(new_audio, new_visual, cross_audio, cross_visual)

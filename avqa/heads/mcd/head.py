@@ -27,7 +27,12 @@ from avqa.heads.mcd.text import (
 
 
 def contrast(
-    anchor: Tensor, other: Tensor, tau: float, video: Tensor | None, negatives: str = "cross"
+    anchor: Tensor,
+    other: Tensor,
+    tau: float,
+    video: Tensor | None,
+    negatives: str = "cross",
+    there: Tensor | None = None,
 ) -> Tensor:
     """Tell a sample's pair from its pairs with other samples of the batch.
 
@@ -35,10 +40,10 @@ def contrast(
         matched   the same with Σ_k exp(cos(anchor_k, other_k)/τ), as Eq. 11 prints it
 
     Pairs of different samples with one ``video`` [B] leave the sum; the loss is 0 where nothing
-    but the pair itself is left.
+    but the pair itself is left. Samples that are not ``there`` (None: all are) count nowhere.
 
     Shapes:
-        anchor [B, D], other [B, D] → scalar
+        anchor [B, D], other [B, D], there [B] → scalar
     """
     anchor, other = F.normalize(anchor, dim=-1), F.normalize(other, dim=-1)
     if negatives == "matched":
@@ -49,7 +54,13 @@ def contrast(
     if video is not None:
         same = (video[:, None] == video) & (sample[:, None] != sample)
         scores = scores.masked_fill(same, -math.inf)
-    return F.cross_entropy(scores, sample)
+    if there is None:
+        return F.cross_entropy(scores, sample)
+    others = sample[:, None] != sample  # a row of its own keeps its pair: nothing else is finite
+    scores = scores.masked_fill(others & ~there, -math.inf)
+    ignored = torch.where(there, sample, -100)
+    total = F.cross_entropy(scores, ignored, ignore_index=-100, reduction="sum")
+    return total / there.sum().clamp(min=1)
 
 
 class Streams(NamedTuple):
@@ -81,16 +92,17 @@ class Head(BaseHead):
     Chosen where the paper is silent: k, τ, the activation (tanh) and both dropouts of the last
     step; dropout 0.1 wherever else there is one (attention weights, FFN, residual branches, LEF);
     ½ and ½ for the low and the high level, of which it says only that both are used; FFN width D;
-    running statistics and a mask for the batch norm. There is no code of the authors to compare
-    with.
+    running statistics and a mask for the batch norm; a video without sound has no pair in L_qa and
+    L_av. There is no code of the authors to compare with.
     Differs from the paper: the losses' negatives (`contrast`).
 
     Shapes:
         audio [B, T, audio_width], frame [B, T, visual_width] → logits [B, C]
         explain: clue_frames_audio, clue_frames_visual [B, k/2] (second, ascending) and
         clue_scores_audio, clue_scores_visual [B, k/2] of the high level; sampled_frames [B, k];
-        frame_attn [B, k], word_attn [B, N], means over modalities and levels (not ``literal``);
-        cosine_audio, cosine_visual [B] of f̂_q, each through its loss's projections
+        frame_attn [B, k], word_attn [B, N], means over the modalities that are there and levels
+        (not ``literal``); cosine_audio, cosine_visual [B] of f̂_q, each through its loss's
+        projections, 0 of audio that is not there
     Raises:
         ValueError: type or keyword tokens are missing with ``text_objects``; see also
             `MaskedNorm` and `TimeCompression`.
@@ -161,12 +173,13 @@ class Head(BaseHead):
         if self.plain is not None:
             e = self.dropout(self.plain(inputs)).tanh()
             return HeadOutput(self.answer(e, inputs))
-        audio, visual = self.audio(inputs.audio), self.visual(inputs.frame)  # f_a, f_v [B, T, D]
-        question = self.question(inputs)
-        pooled = [masked_mean(x, inputs.valid) for x in (audio, visual)]
-        streams = self._associate(audio, visual, inputs.valid)
+        audio = inputs.only_heard(self.audio(inputs.audio))  # f_a [B, T, D]
+        visual = self.visual(inputs.frame)  # f_v [B, T, D]
+        question, masks = self.question(inputs), (inputs.heard, inputs.valid)
+        pooled = [masked_mean(x, m) for x, m in zip((audio, visual), masks, strict=True)]
+        streams = self._associate(audio, visual, masks)
         index = sample_frames(inputs.valid, self.options.num_frames, random=self.training)
-        clues = self._clues(streams, index, inputs.valid, question)
+        clues = self._clues(streams, index, masks, question)
         text = question.sentence
         if self.text is not None:
             text = self.text(text, inputs, self.question)
@@ -174,9 +187,9 @@ class Head(BaseHead):
         found = [(low.vector + high.vector) / 2 for low, high in clues]  # f̂_aq, f̂_vq [B, D]
         parts = zip(self.mix, (guided, found[1], found[0]), strict=True)
         q = self.combine(torch.cat([mix(x) for mix, x in parts], -1))  # f̂_q [B, D]
-        e = self.dropout(self._late_fusion(q, streams, inputs.valid)).tanh()
-        losses = self._losses(q, pooled, streams, inputs.video) if self.training else {}
-        found_out = self._explain(q, pooled, clues, index) if explain else {}
+        e = self.dropout(self._late_fusion(q, streams, masks)).tanh()
+        losses = self._losses(q, pooled, streams, inputs) if self.training else {}
+        found_out = self._explain(q, pooled, clues, index, inputs) if explain else {}
         return HeadOutput(self.answer(e, inputs), losses, found_out)
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
@@ -188,72 +201,81 @@ class Head(BaseHead):
             placed(told[f"clue_scores_{name}"], told[f"clue_frames_{name}"], inputs.valid.shape[1])
             for name in ("audio", "visual")
         )
-        return Evidence.of_streams(sound, picture, inputs.valid, words=told.get("word_attn"))
+        return Evidence.of_streams(
+            sound, picture, inputs.valid, heard=inputs.heard, words=told.get("word_attn")
+        )
 
-    def _associate(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Streams:
+    def _associate(self, audio: Tensor, visual: Tensor, masks: tuple[Tensor, Tensor]) -> Streams:
         low, crosses = (audio, visual), []
         for block in self.blocks:
-            audio, visual, *cross = block(audio, visual, valid)
+            audio, visual, *cross = block(audio, visual, *masks)
             crosses.append(cross)
         if not self.options.uses_loss_av:
             return Streams(low, (audio, visual), None)
         m_a, m_v = (
-            torch.stack([masked_mean(x, valid) for x in layers]).sum(0)
-            for layers in zip(*crosses, strict=True)
+            torch.stack([masked_mean(x, mask) for x in layers]).sum(0)
+            for layers, mask in zip(zip(*crosses, strict=True), masks, strict=True)
         )
         return Streams(low, (audio, visual), (m_a, m_v))
 
     def _clues(
-        self, streams: Streams, index: Tensor, valid: Tensor, question: Question
+        self, streams: Streams, index: Tensor, masks: tuple[Tensor, Tensor], question: Question
     ) -> list[tuple[Clues, Clues]]:
         """Low and high clues of audio, then of visual."""
         return [
             (
-                self.aggregator(low, index, valid, question),
-                self.aggregator(high, index, valid, question),
+                self.aggregator(low, index, mask, question),
+                self.aggregator(high, index, mask, question),
             )
-            for low, high in zip(streams.low, streams.high, strict=True)
+            for low, high, mask in zip(streams.low, streams.high, masks, strict=True)
         ]
 
-    def _late_fusion(self, q: Tensor, streams: Streams, valid: Tensor) -> Tensor:
+    def _late_fusion(self, q: Tensor, streams: Streams, masks: tuple[Tensor, Tensor]) -> Tensor:
         if self.options.late_fusion == "none":
             return q
-        audio, visual = (masked_mean(x, valid) for x in streams.high)
+        audio, visual = (masked_mean(x, m) for x, m in zip(streams.high, masks, strict=True))
         if self.late is None:
             return q + visual + audio
         return self.late(torch.cat([q, visual, audio], -1))  # type: ignore[no-any-return]
 
     def _losses(
-        self, q: Tensor, pooled: list[Tensor], streams: Streams, video: Tensor | None
+        self, q: Tensor, pooled: list[Tensor], streams: Streams, inputs: HeadInput
     ) -> dict[str, Tensor]:
         options, losses = self.options, {}
-        video = video if options.skip_same_video else None
+        video = inputs.video if options.skip_same_video else None
+        some = None if inputs.audio_valid is None else inputs.heard.any(1)
 
-        def loss(anchor: Tensor, other: Tensor) -> Tensor:
-            return contrast(anchor, other, options.tau, video, options.negatives)
+        def loss(anchor: Tensor, other: Tensor, there: Tensor | None) -> Tensor:
+            return contrast(anchor, other, options.tau, video, options.negatives, there)
 
-        for name, x in zip(("audio", "visual"), pooled, strict=True):
+        for name, x, there in zip(("audio", "visual"), pooled, (some, None), strict=True):
             if name in self.project:
                 asked = self.project["question"](q)
-                losses["q" + name[0]] = loss(asked, self.project[name](x))
+                losses["q" + name[0]] = loss(asked, self.project[name](x), there)
         if streams.cross is not None:
             m_a, m_v = streams.cross
-            losses["av"] = loss(m_v, m_a)
+            losses["av"] = loss(m_v, m_a, some)
         return losses
 
     def _explain(
-        self, q: Tensor, pooled: list[Tensor], clues: list[tuple[Clues, Clues]], index: Tensor
+        self,
+        q: Tensor,
+        pooled: list[Tensor],
+        clues: list[tuple[Clues, Clues]],
+        index: Tensor,
+        inputs: HeadInput,
     ) -> dict[str, Tensor]:
-        found = {"sampled_frames": index}
+        found, some = {"sampled_frames": index}, inputs.heard.any(1)
         for name, (_, high), x in zip(("audio", "visual"), clues, pooled, strict=True):
             found[f"clue_frames_{name}"] = high.frames
             found[f"clue_scores_{name}"] = high.scores
             if name in self.project:
                 asked = self.project["question"](q)
-                found[f"cosine_{name}"] = F.cosine_similarity(asked, self.project[name](x))
-        levels = [level for pair in clues for level in pair]
+                cosine = F.cosine_similarity(asked, self.project[name](x))
+                found[f"cosine_{name}"] = cosine * some if name == "audio" else cosine
         for name in ("frame_attn", "word_attn"):
-            maps = [x for level in levels if (x := getattr(level, name)) is not None]
-            if maps:
-                found[name] = torch.stack(maps).mean(0)
+            heard, seen = ([getattr(level, name) for level in pair] for pair in clues)
+            if seen[0] is not None:
+                both = torch.stack([*heard, *seen]).mean(0)
+                found[name] = torch.where(some.unsqueeze(1), both, torch.stack(seen).mean(0))
         return found

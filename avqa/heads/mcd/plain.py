@@ -45,5 +45,6 @@ class PlainNetwork(nn.Module):
         """Join what there is."""
         parts = [] if self.question is None else [self.question(inputs).sentence]
         for name, layer in self.features.items():
-            parts.append(masked_mean(layer(getattr(inputs, name)), inputs.valid))
+            mask = inputs.heard if name == "audio" else inputs.valid
+            parts.append(masked_mean(layer(getattr(inputs, name)), mask))
         return self.layers(torch.cat(parts, -1))  # type: ignore[no-any-return]

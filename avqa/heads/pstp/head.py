@@ -43,6 +43,8 @@ class _Moments(NamedTuple):
     """[B, Γ] long."""
     valid: Tensor
     """[B, Γ] bool."""
+    heard: Tensor
+    """[B, Γ] bool: true for those of the valid ones that have sound."""
     audio: Tensor
     """[B, Γ, D], what the audio asks AVAM with."""
 
@@ -68,8 +70,8 @@ class Head(BaseHead):
     directions; QBlock, where the paper prints a multi-head attention alone, has the code's
     feed-forward layer and norm behind it; the segments' "FC and activation" is tanh before FC, the
     code's order; "fusion layers" (Fig. 5(d)) are those of AVF; Eq. 17's FC is the classifier; Eq.
-    13's result is one vector per second; without SRSM the audio attends to all patches, without
-    TSSM there is no AVF and Γ = T.
+    13's result is one vector per second with sound; without SRSM the audio attends to all patches,
+    without TSSM there is no AVF and Γ = T.
     Differs from the authors' code: there the answer comes from raw features and words alone,
     the selected tokens are computed and dropped (see ``docs/heads/pstp.md``).
 
@@ -124,14 +126,16 @@ class Head(BaseHead):
         assert inputs.frame is not None
         question = self.question(inputs)
         q = question.sentence
-        audio, visual = self.audio(inputs.audio), self.visual(inputs.frame)  # [B, T, D]
-        moments, tokens, seen = self._moments(audio, visual, inputs.valid, q)
+        heard, valid = inputs.heard, inputs.valid
+        audio = inputs.only_heard(self.audio(inputs.audio))  # [B, T, D]
+        visual = self.visual(inputs.frame)  # [B, T, D]
+        moments, tokens, seen = self._moments(audio, visual, heard, valid, q)
         found, shown = self._patches(inputs.patch, moments, q)
         tokens, seen = tokens | found, seen | shown
-        tokens |= self._whole_video(audio, visual, inputs.valid)
+        tokens |= self._whole_video(audio, visual, heard, valid)
         if self.with_words or not tokens:
-            tokens["audio"] = Tokens(audio, inputs.valid)
-            tokens["visual"] = Tokens(visual, inputs.valid)
+            tokens["audio"] = Tokens(audio, heard)
+            tokens["visual"] = Tokens(visual, valid)
         if self.with_words:
             tokens["words"] = Tokens(question.words, question.mask)
         e = (self._fuse(tokens) * q).tanh()  # Eq. 17, [B, D]
@@ -153,29 +157,31 @@ class Head(BaseHead):
         return Evidence(seconds=seconds, patches=_evident_patches(told, valid.shape[1]))
 
     def _moments(
-        self, audio: Tensor, visual: Tensor, valid: Tensor, q: Tensor
+        self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor, q: Tensor
     ) -> tuple[_Moments, Groups, _Seen]:
         """AVF and TSSM: the seconds to look at, their tokens; all seconds without TSSM."""
         if not self.options.use_tssm:
             every = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
-            return _Moments(every, valid, audio), {}, {}
+            return _Moments(every, valid, heard, audio), {}, {}
         second, real = cut(valid, self.options.num_segments)  # [B, K, L]
+        sound = real & rows(heard, second)  # [B, K, L]
         raw = rows(audio, second), rows(visual, second)
         fused = raw
         if self.avf is not None:
             a, v = (x.flatten(0, 1) for x in raw)
             for layer in (self.avf, *self.avf_deeper):
-                a, v = both_ways(layer, a, v, real.flatten(0, 1))  # Eq. 1–4, [B·K, L, D]
+                masks = sound.flatten(0, 1), real.flatten(0, 1)
+                a, v = both_ways(layer, a, v, *masks)  # Eq. 1–4, [B·K, L, D]
             fused = a.view_as(raw[0]), v.view_as(raw[1])
-        chosen = self.tssm(*fused, real, q)  # Eq. 5–6
+        chosen = self.tssm(*fused, sound, real, q)  # Eq. 5–6
         source = fused if self.options.select_from == "avf" else raw
         a, v = (rows(x, chosen.kept) for x in source)  # Eq. 7–8, [B, k, L, D]
-        mask = rows(real, chosen.kept).flatten(1)  # [B, Γ]
+        mask, sound = (rows(x, chosen.kept).flatten(1) for x in (real, sound))  # [B, Γ]
         second = rows(second, chosen.kept).flatten(1)
-        moments = _Moments(second, mask, a.flatten(1, 2))
+        moments = _Moments(second, mask, sound, a.flatten(1, 2))
         if self.weighted:
             a, v = (x * chosen.factor[..., None, None] for x in (a, v))
-        tokens = {"tssm_audio": Tokens(a.flatten(1, 2), mask)}
+        tokens = {"tssm_audio": Tokens(a.flatten(1, 2), sound)}
         tokens["tssm_visual"] = Tokens(v.flatten(1, 2), mask)
         if self.attended:
             one = mask.new_ones(len(mask), 1)
@@ -208,19 +214,19 @@ class Head(BaseHead):
         if options.use_avam:
             layer = None if options.use_srsm else self.patch
             mixed, weights = self.avam(
-                moments.audio, patches, mask.unsqueeze(-1), layer
+                moments.audio, patches, moments.heard.unsqueeze(-1), layer
             )  # Eq. 12–13, [B, Γ, D] and [B, Γ, m]
-            tokens["avam"] = Tokens(mixed, mask)
+            tokens["avam"] = Tokens(mixed, moments.heard)
             seen["audio_patch_attn"] = weights
         return tokens, seen
 
-    def _whole_video(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Groups:
+    def _whole_video(self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor) -> Groups:
         """LGPM over all seconds."""
         if not self.options.use_lgpm:
             return {}
         for layer in self.lgpm:
-            audio, visual = both_ways(layer, audio, visual, valid)  # Eq. 14–15, [B, T, D]
-        return {"lgpm_audio": Tokens(audio, valid), "lgpm_visual": Tokens(visual, valid)}
+            audio, visual = both_ways(layer, audio, visual, heard, valid)  # Eq. 14–15, [B, T, D]
+        return {"lgpm_audio": Tokens(audio, heard), "lgpm_visual": Tokens(visual, valid)}
 
     def _fuse(self, tokens: Groups) -> Tensor:
         if self.self_attention is not None:

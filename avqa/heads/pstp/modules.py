@@ -58,13 +58,16 @@ def cut(valid: Tensor, num_segments: int) -> Segments:
     return Segments(second, inside & rows(valid, second))
 
 
-def both_ways(layer: nn.Module, a: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def both_ways(
+    layer: nn.Module, a: Tensor, v: Tensor, heard: Tensor, valid: Tensor
+) -> tuple[Tensor, Tensor]:
     """``layer(a, v), layer(v, a)``, both from the pair as it was, in one call.
 
     Shapes:
-        a, v [B, N, D], mask [B, N] → two of [B, N, D]
+        a, v [B, N, D], heard [B, N] of a, valid [B, N] of v → two of [B, N, D]
     """
-    out = layer(torch.cat([a, v]), torch.cat([v, a]), mask.repeat(2, 1))
+    masks = torch.cat([heard, valid]), torch.cat([valid, heard])
+    out = layer(torch.cat([a, v]), torch.cat([v, a]), *masks)
     a, v = out.chunk(2)
     return a, v
 
@@ -97,7 +100,8 @@ class SegmentSelection(nn.Module):
     go to real ones.
 
     Shapes:
-        audio, visual [B, K, L, D], valid [B, K, L], question [B, D] → `ChosenSegments`
+        audio, visual [B, K, L, D], heard [B, K, L] of the audio, valid [B, K, L],
+        question [B, D] → `ChosenSegments`
     """
 
     def __init__(self, width: int, dropout: float, top_k: int) -> None:
@@ -107,10 +111,10 @@ class SegmentSelection(nn.Module):
         self.block = QuestionBlock(width, dropout)
 
     def forward(
-        self, audio: Tensor, visual: Tensor, valid: Tensor, question: Tensor
+        self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor, question: Tensor
     ) -> ChosenSegments:
         """Select; ``top_k`` beyond K keeps all K."""
-        means = [masked_mean(x, valid, 2) for x in (audio, visual)]
+        means = [masked_mean(audio, heard, 2), masked_mean(visual, valid, 2)]
         segments = self.join(torch.cat(means, -1).tanh())  # S, [B, K, D]
         real = valid.any(-1)
         attended, weights = self.block(question, segments, real)  # Eq. 5, [B, D] and [B, K]
@@ -187,12 +191,13 @@ Groups = dict[str, Tokens]
 
 
 def pooled(groups: Groups, pool: Literal["tokens", "groups"]) -> Tensor:
-    """Mean of all tokens [B, D], or the mean of the groups' means."""
+    """Mean of all tokens [B, D], or the mean of the means of the groups that have any; or 0."""
     sums = [(g.mask.unsqueeze(1).to(g.values.dtype) @ g.values).squeeze(1) for g in groups.values()]
     counts = [g.mask.sum(1, keepdim=True) for g in groups.values()]
     if pool == "tokens":
-        return torch.stack(sums).sum(0) / torch.stack(counts).sum(0)
-    return torch.stack([s / n for s, n in zip(sums, counts, strict=True)]).mean(0)
+        return torch.stack(sums).sum(0) / torch.stack(counts).sum(0).clamp(min=1)
+    means = torch.stack([s / n.clamp(min=1) for s, n in zip(sums, counts, strict=True)])
+    return means.sum(0) / torch.stack([n > 0 for n in counts]).sum(0).clamp(min=1)
 
 
 class SelfAttentionLayer(nn.Module):

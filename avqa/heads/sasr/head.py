@@ -49,7 +49,9 @@ class Head(BaseHead):
     L_match the mean of a classifier's cross-entropies: as printed it is their sum, twice that.
     Chosen where the paper is silent: what replaces a removed block: without SLT the features stay
     and G = Gt; without SaSR a^g = a^s; without SA v^sa = v^g; without TA u is the mean over time.
-    A sample without any label is left out of L_source. Maps of another width than D pass a layer.
+    A sample without any label is left out of L_source, and one without sound of its audio's term;
+    without sound a^g_t = 0, so that s_t is the same everywhere. Maps of another width than D pass a
+    layer.
     Differs from the authors' code: see ``variant="official"`` and `OfficialSources`; its negative
     pass recomputes the audio, its labels are one row a question.
 
@@ -102,20 +104,22 @@ class Head(BaseHead):
         Explains, as far as the options leave them: ``token_source_prob_audio`` and ``_visual``
         [B, G]; ``token_time_attn_audio`` and ``_visual`` [B, G, T] (a row sums to 1; official:
         a second's column does, its one token 1); ``spatial_attn`` [B, T, P];
-        ``temporal_attn_audio`` and ``_visual`` [B, T]. 0 at padded seconds.
+        ``temporal_attn_audio`` and ``_visual`` [B, T]. 0 at padded seconds, of the audio also where
+        there is none; a video without sound has no source in it.
         """
         inputs = self.check(inputs)
         assert inputs.patch is not None
         valid, q = inputs.valid, self.question(inputs).sentence
-        maps, a = self.picture(inputs.patch), self.audio(inputs.audio)
+        maps, a = self.picture(inputs.patch), inputs.only_heard(self.audio(inputs.audio))
         v = maps.mean(-2)
-        heard, seen = self.sources.hear(a, v, valid), self.sources.see(v, valid)
+        heard, seen = self.sources.hear(a, v, inputs.heard), self.sources.see(v, valid)
+        heard = heard._replace(features=inputs.only_heard(heard.features))
         located, spatial = self._locate(maps, heard.features, seen.features)
-        u_a, w_a = self.temporal_audio(q, heard.features, valid)
+        u_a, w_a = self.temporal_audio(q, heard.features, inputs.heard)
         u_v, w_v = self.temporal_visual(q, located, valid)
         short = seen.features if self.shortcut == "vg" else located
-        joined = [u_a + masked_mean(heard.features, valid), u_v + masked_mean(short, valid)]
-        f = self.fuse(torch.cat(joined, -1).tanh())  # 6, [B, D]
+        means = masked_mean(heard.features, inputs.heard), masked_mean(short, valid)
+        f = self.fuse(torch.cat([u_a + means[0], u_v + means[1]], -1).tanh())  # 6, [B, D]
         output = HeadOutput(self.answer((f * q).tanh(), inputs))
         if self.training:
             output.aux_losses.update(self._source_losses(inputs, heard, seen))
@@ -126,7 +130,7 @@ class Head(BaseHead):
                 "temporal_attn_audio": w_a,
                 "temporal_attn_visual": w_v,
             }
-            told |= self._told_by_tokens(heard, seen)
+            told |= self._told_by_tokens(inputs, heard, seen)
             if spatial is not None:
                 told["spatial_attn"] = spatial * valid.unsqueeze(-1)
             output.explain.update({name: x for name, x in told.items() if x is not None})
@@ -139,6 +143,7 @@ class Head(BaseHead):
             told.get("temporal_attn_audio"),
             told.get("temporal_attn_visual"),
             inputs.valid,
+            heard=inputs.heard,
             patches=told.get("spatial_attn"),
         )
 
@@ -160,7 +165,10 @@ class Head(BaseHead):
             return {"source": torch.zeros_like(reg), "reg": reg}
         labels, weight = known_labels(inputs, self.paper.num_sources)
         scores = self._token_scores(heard, seen)
-        sound, sight = (weighted_bce(x, labels, weight) for x in scores)
+        weights = weight, weight
+        if inputs.audio_valid is not None:
+            weights = weight * inputs.heard.any(1, keepdim=True), weight
+        sound, sight = (weighted_bce(x, labels, w) for x, w in zip(scores, weights, strict=True))
         return {"source": sound + sight, "reg": reg}  # 7, scalars
 
     def _token_scores(self, heard: Sources, seen: Sources) -> tuple[Tensor, Tensor]:
@@ -180,12 +188,14 @@ class Head(BaseHead):
         own, other = (self.match(torch.cat([a, x], -1)) for x in (located, apart))
         return {"match": match_loss(own, other, others.valid)}  # 7, scalar
 
-    def _told_by_tokens(self, heard: Sources, seen: Sources) -> dict[str, Tensor | None]:
+    def _told_by_tokens(
+        self, inputs: HeadInput, heard: Sources, seen: Sources
+    ) -> dict[str, Tensor | None]:
         if self.sources.tokens is None:
             return {}
         sound, sight = self._token_scores(heard, seen)
         return {
-            "token_source_prob_audio": sound.sigmoid(),
+            "token_source_prob_audio": sound.sigmoid() * inputs.heard.any(1, keepdim=True),
             "token_source_prob_visual": sight.sigmoid(),
             "token_time_attn_audio": heard.time_attention,
             "token_time_attn_visual": seen.time_attention,

@@ -151,13 +151,15 @@ class OfficialBranch(nn.Module):
 class OfficialSources(nn.Module):
     """Source tokens shared by both modalities, whose audio is also grouped by the frames.
 
+    Seconds without sound are as padding to the audio: no frame of theirs groups any.
+
     Chosen where the authors' description is silent: tokens start at N(0, 0.02²), theirs at
     exactly zero; the extra grouping of the audio stands behind its three layers, and the negative
     pass keeps the audio of the positive one (theirs is computed again by the negative frames);
     fewer than ten seconds are padded to ten.
 
     Shapes:
-        audio [B, T, D], visual [B, T, D], valid [B, T], T ≤ 10 → `Sources`
+        audio [B, T, D], visual [B, T, D], the stream's mask [B, T], T ≤ 10 → `Sources`
     Raises:
         ValueError: there are more than 10 seconds.
     """
@@ -175,9 +177,9 @@ class OfficialSources(nn.Module):
         self.apply(_truncated_normal)
         self.tokens = source_tokens(options)
 
-    def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
+    def hear(self, audio: Tensor, visual: Tensor, heard: Tensor) -> Sources:
         """Source-aware audio, one row for every second of the frames."""
-        length = valid.shape[1]
+        length = heard.shape[1]
         if length > OFFICIAL_SECONDS:
             raise ValueError(
                 f"valid has T={length} seconds; expected {OFFICIAL_SECONDS} at most with"
@@ -185,9 +187,9 @@ class OfficialSources(nn.Module):
             )
         lacking = OFFICIAL_SECONDS - length
         audio, visual = (F.pad(x, (0, 0, 0, lacking)) for x in (audio, visual))
-        valid = F.pad(valid, (0, lacking))
+        heard = F.pad(heard, (0, lacking))
         seconds = self._projected(visual)
-        found: Sources = self.audio(self.project_audio(audio), self.tokens, valid, seconds)
+        found: Sources = self.audio(self.project_audio(audio), self.tokens, heard, seconds)
         assert found.time_attention is not None
         return found._replace(
             features=found.features[:, :length], time_attention=found.time_attention[..., :length]

@@ -161,7 +161,7 @@ class PaperSources(nn.Module):
     """Source tokens and a branch of each modality, which never see each other.
 
     Shapes:
-        audio [B, T, D], visual [B, T, D], valid [B, T] → `Sources`
+        audio [B, T, D], visual [B, T, D], the stream's mask [B, T] → `Sources`
     """
 
     def __init__(self, options: Options) -> None:
@@ -170,10 +170,10 @@ class PaperSources(nn.Module):
         self.audio = SourceBranch(options, before=options.audio_tokens == "before")
         self.visual = SourceBranch(options)
 
-    def hear(self, audio: Tensor, visual: Tensor, valid: Tensor) -> Sources:
+    def hear(self, audio: Tensor, visual: Tensor, heard: Tensor) -> Sources:
         """Source-aware audio."""
         del visual  # only the official variant's audio looks at frames
-        return self.audio(audio, self.tokens, valid)  # type: ignore[no-any-return]
+        return self.audio(audio, self.tokens, heard)  # type: ignore[no-any-return]
 
     def see(self, visual: Tensor, valid: Tensor) -> Sources:
         """Source-aware frames."""

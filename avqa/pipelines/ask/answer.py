@@ -33,6 +33,7 @@ from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
 from avqa.training.scoring import answer_texts
+from avqa.training.settings import WITHOUT_AUDIO
 
 MOST_SECONDS = 4
 """Seconds named in the answer's lines."""
@@ -255,7 +256,8 @@ class Session:
             training=False,
         )
         answers, evidence = _run(self._head, questions, self._recipe.settings.device)
-        silence = ("no audio: zeros stand for it, as in training",) if rows.silent else ()
+        said = WITHOUT_AUDIO.get(self._member.config.settings.missing)
+        silence = (f"no audio: {said}, as in training",) if rows.silent else ()
         return Answer(
             video=self._video,
             question=asked.question,

@@ -29,7 +29,7 @@ from avqa.store.format.recipe_diff import diff_features, is_imported, recipe_has
 from avqa.telling import Bar
 from avqa.training.data.names import is_ours
 from avqa.training.run import Member
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import WITHOUT_AUDIO, TrainSettings
 
 MACHINE = ("compute.device", "compute.batch")
 """Keys of a recipe that say on what kind of machine the numbers were made: they move a number in
@@ -151,7 +151,7 @@ class VideoRows:
     made: tuple[str, ...] = ()
     """Features that were extracted now, not kept from before."""
     silent: bool = False
-    """Whether zeros stand for its audio."""
+    """Whether it has no audio where the head reads it."""
 
     def read(self, video_id: str) -> dict[str, Tensor]:
         """The rows, whatever the video is called."""
@@ -185,23 +185,23 @@ class VideoToExtract:
             self._open()
         for values in self._found.values():
             if values is not None and _is_silence(values):
-                self._require_zeros()
+                self._require_trained_without()
 
     def _open(self) -> None:
         """A look at the file that costs little, before networks are loaded."""
         with DecoderProcess(self._recipe.settings.decoder) as decoder:
             header = decoder.probe(str(self._video), self._recipe.settings, Limits())
         if not header.has_audio and "audio" in self._recipe.names:
-            self._require_zeros()
+            self._require_trained_without()
 
-    def _require_zeros(self) -> None:
+    def _require_trained_without(self) -> None:
         """Raises MediaError if the head was not trained to do without audio."""
-        if self._settings.missing != "zeros":
+        if self._settings.missing not in WITHOUT_AUDIO:
             raise MediaError(
                 "no_sound",
                 f"video {str(self._video)!r} has no audio stream; expected one: the head was"
                 f" trained with {self._recipe.names['audio']}; ask about a video with audio, or"
-                " train with --set missing=zeros, which has zeros stand for it",
+                " train with --set missing=masked, with which heads go without it",
             )
 
     def rows(self) -> VideoRows:
@@ -227,12 +227,14 @@ class VideoToExtract:
             values = self._found[name]
             assert values is not None
             if _is_silence(values):
-                self._require_zeros()
+                self._require_trained_without()
                 silent = True
                 shape = (len(values), *encoders.tap_of(name).shape)
                 values = np.zeros(shape, self._recipe.settings.dtype)
             rows = torch.from_numpy(values[:: self._settings.stride_seconds])
             fields[field] = rows.flatten(1, -2) if field == "patch" else rows
+        if silent and self._settings.missing == "masked":
+            fields["audio_valid"] = torch.zeros(len(fields["audio"]), dtype=torch.bool)
         return VideoRows(fields, missing, silent)
 
 

@@ -18,6 +18,7 @@ from avqa.store.places.files import store_path
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
 from avqa.training.run import Member
+from avqa.training.settings import WITHOUT_AUDIO
 
 Say = Callable[[str], None]
 
@@ -30,7 +31,7 @@ class StoredVideo:
     fields: dict[str, Tensor]
     """Rows as training had them, see `avqa.training.data.features.FeatureReader`."""
     silent: bool
-    """Whether it has no audio, so that zeros stand for it."""
+    """Whether it has no audio where the head reads it."""
 
 
 def run_store(member: Member, say: Say) -> FeatureStore | None:
@@ -58,19 +59,18 @@ def stored_video(video: Path, member: Member, store: FeatureStore, say: Say) -> 
     """The video in the store whose file has the same content, if all that is needed is there."""
     settings = member.config.settings
     names = {field: str(entry["name"]) for field, entry in member.config.features.items()}
-    zeros = settings.missing == "zeros"
     reader = VideoFeatures(
         store,
         names,
         stride_seconds=settings.stride_seconds,
         max_seconds=settings.max_seconds,
-        zeros=zeros,
+        missing=settings.missing,
     )
     try:
         for video_id in _equals(video, store):
             silent = video_id in reader.silent([video_id])
             states = {f: store.status(video_id, name) for f, name in names.items()}
-            if silent and zeros:
+            if silent and settings.missing in WITHOUT_AUDIO:
                 del states["audio"]
             if all(state == Status.OK for state in states.values()):
                 return StoredVideo(video_id, reader.read(video_id), silent)

@@ -281,7 +281,7 @@ class _Answering:
                 names,
                 stride_seconds=config.settings.stride_seconds,
                 max_seconds=config.settings.max_seconds,
-                zeros=config.settings.missing == "zeros",
+                missing=config.settings.missing,
             )
             self._features[key].preload(self._video_ids)
         return self._features[key]

@@ -19,7 +19,7 @@ from avqa.training.data.features import VideoFeatures
 from avqa.training.data.names import feature_names
 from avqa.training.data.splits import read_splits
 from avqa.training.grounding import FIELDS, STAGE_ONE, pretrain, save_grounding
-from avqa.training.settings import resolve
+from avqa.training.settings import WITHOUT_AUDIO, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ def pretrain_grounding(
     settings, chosen = resolve("avst", options.assignments, STAGE_ONE)
     if not chosen["spatial"]:
         raise ConfigError("spatial=false; expected spatial=true: there is no grounding to train")
-    if settings.missing == "zeros":
+    if settings.missing in WITHOUT_AUDIO:
         raise ConfigError(
-            "missing=zeros; expected error or skip: grounding learns which frames go with audio;"
-            " use --set missing=skip"
+            f"missing={settings.missing}; expected error or skip: grounding learns which frames go"
+            " with audio; use --set missing=skip"
         )
     if options.out.exists():
         raise ConfigError(

@@ -37,7 +37,7 @@ class Batch:
     lost: Tensor
     """[V, T] bool, seconds that damage has taken."""
     videos: dict[str, Tensor]
-    """Field of `HeadInput` → [V, T, ...], of any floating type."""
+    """Field of `HeadInput` → [V, T, ...], of any floating type; `HeadInput.audio_valid` bool."""
     texts: dict[str, Tensor]
     """Field of `HeadInput` → [B, ...]."""
 
@@ -47,7 +47,7 @@ class Batch:
 
     @functools.cached_property
     def inputs(self) -> HeadInput:
-        """What a head reads: float32, one row a question."""
+        """What a head reads: float32 and masks, one row a question."""
         seconds = self.lost.shape[1]
         real = torch.arange(seconds, device=self.lengths.device) < self.lengths[:, None]
         real &= ~self.lost
@@ -79,7 +79,9 @@ class Batch:
 
 
 def _spread(rows: Tensor, of_video: Tensor) -> Tensor:
-    """One row a question, float32: rows [V, T, ...], of_video [B] → [B, T, ...]."""
+    """One row a question, float32: rows [V, T, ...], of_video [B] → [B, T, ...]; bool stays."""
+    if rows.dtype == torch.bool:
+        return rows[of_video]
     if rows.device.type != "cpu":
         return rows[of_video].float()
     spread = MEMORY.empty((len(of_video), *rows.shape[1:]), torch.float32)

@@ -26,7 +26,7 @@ from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
 from avqa.training.data.memory import shared
 from avqa.training.data.names import is_frames
-from avqa.training.settings import Missing
+from avqa.training.settings import WITHOUT_AUDIO, Missing
 
 KEPT_VIDEOS = 64
 """Videos read one by one of which the rows are kept."""
@@ -46,7 +46,8 @@ class FeatureReader(Protocol):
         Returns:
             Field of `HeadInput` → ``[T, ...]`` of any floating type, ``patch`` as ``[T, P, D]``;
             T is the same for all fields, and at least 1. If some rows are lost to damage, also
-            ``valid`` [T], false there.
+            ``valid`` [T], false there; with ``missing="masked"`` of every video also
+            ``audio_valid`` [T], false without audio.
         """
         ...
 
@@ -73,7 +74,7 @@ class VideoFeatures:
         *,
         stride_seconds: int = 1,
         max_seconds: int = 60,
-        zeros: bool = False,
+        missing: Missing = "error",
         budget_bytes: int | None = None,
     ) -> None:
         """Read nothing yet.
@@ -83,14 +84,15 @@ class VideoFeatures:
             names: field of `HeadInput` → feature.
             stride_seconds: every how many seconds a row is taken.
             max_seconds: later seconds are left out.
-            zeros: the audio of a video without any is zeros, in as many rows as it has frames.
+            missing: with ``masked`` or ``zeros`` the audio of a video without any is zeros, in as
+                many rows as it has frames; ``masked`` says so of each row.
             budget_bytes: largest array that `preload` loads; by default a quarter of the free
                 memory.
         """
         self.store = store
         self.names = dict(names)
         self._rows = slice(0, max_seconds, stride_seconds)
-        self._zeros = zeros
+        self._missing = missing
         self._budget = budget_bytes
         self._loaded: dict[str, _Loaded] = {}
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
@@ -105,11 +107,13 @@ class VideoFeatures:
         return self.__dict__ | {"_kept": OrderedDict()}
 
     def require(self, video_ids: Iterable[str], missing: Missing) -> frozenset[str]:
-        """Those of these videos that have every feature; with ``zeros``, or lack audio alone.
+        """Those of these videos that have every feature.
+
+        With ``masked`` or ``zeros`` also those that lack audio alone.
 
         Raises:
-            FeatureMissing: with ``error`` and ``zeros``, if a video lacks one; in any case, if the
-                store has no such feature. Says what to run.
+            FeatureMissing: unless with ``skip``, if a video lacks one; in any case, if the store
+                has no such feature. Says what to run.
             ConfigError: imported features of a video are of different lengths; with ``skip``, only
                 if they are in all videos, which are left out else.
             UnknownName: the store has no such video.
@@ -117,7 +121,7 @@ class VideoFeatures:
         self._require_features()
         lacking: dict[str, dict[str, Status]] = {}
         wanted = list(dict.fromkeys(video_ids))
-        silent = self.silent(wanted) if missing == "zeros" else ()
+        silent = self.silent(wanted) if missing in WITHOUT_AUDIO else ()
         for video in wanted:
             read = {f: n for f, n in self.names.items() if f != "audio" or video not in silent}
             states = {name: self.store.status(video, name) for name in read.values()}
@@ -160,14 +164,14 @@ class VideoFeatures:
 
     def silent(self, video_ids: Iterable[str]) -> frozenset[str]:
         """Those of these videos that have no audio but have frames; none if audio is not read."""
-        name = self.names.get("audio")
-        if name is None:
+        if "audio" not in self.names:
             return frozenset()
         return frozenset(
-            video
-            for video in video_ids
-            if self.store.status(video, name) == Status.ABSENT and self.store.length(video)
+            video for video in video_ids if self._is_silent(video) and self.store.length(video)
         )
+
+    def _is_silent(self, video_id: str) -> bool:
+        return self.store.status(video_id, self.names["audio"]) == Status.ABSENT
 
     def _require_features(self) -> None:
         there = self.store.features
@@ -195,15 +199,15 @@ class VideoFeatures:
         return (
             f"{len(lacking)} of {total} videos lack a needed feature, the first is {video!r}:"
             f" {first}; expected ok; {self._advice(found)} leave these videos' questions out with"
-            f" --set missing=skip{self._zeros_advice(lacking)}"
+            f" --set missing=skip{self._silent_advice(lacking)}"
         )
 
-    def _zeros_advice(self, lacking: Mapping[str, Mapping[str, Status]]) -> str:
+    def _silent_advice(self, lacking: Mapping[str, Mapping[str, Status]]) -> str:
         count = len(self.silent(lacking))
         if not count:
             return ""
         them = "their audio" if count == len(lacking) else f"the audio of {count} of them"
-        return f", or have zeros stand for {them} with --set missing=zeros"
+        return f", or go without {them} with --set missing=masked"
 
     def _advice(self, found: Iterable[tuple[str, Status]]) -> str:
         """What can be done about features with these states, up to the last choice there is."""
@@ -269,9 +273,7 @@ class VideoFeatures:
 
     def _is_silence(self, video_id: str, field: str) -> bool:
         """Whether zeros stand for the audio."""
-        if not self._zeros or field != "audio":
-            return False
-        return self.store.status(video_id, self.names[field]) == Status.ABSENT
+        return field == "audio" and self._missing in WITHOUT_AUDIO and self._is_silent(video_id)
 
     def _load(
         self, field: str, videos: Sequence[str], counts: Sequence[int], row: Tensor
@@ -322,6 +324,9 @@ class VideoFeatures:
         by_second = [len(rows) for field, rows in found.items() if field not in self._whole]
         # Imported features may differ by a second.
         seconds = min(by_second, default=min(map(len, found.values()), default=0))
+        if self._missing == "masked" and "audio" in found:
+            silent = self._is_silent(video_id)
+            found["audio_valid"] = torch.full((seconds,), not silent)
         lost = torch.from_numpy(self.store.lost_rows(video_id))[self._rows][:seconds]
         if lost.any() and not lost.all():  # a head needs one row at least
             found["valid"] = ~lost

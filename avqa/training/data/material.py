@@ -28,7 +28,7 @@ from avqa.training.data.vocabulary import (
     require_val,
     vocabulary_notes,
 )
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import WITHOUT_AUDIO, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Material:
             feature_names(fields, settings.visual, settings.audio, self.store),
             stride_seconds=settings.stride_seconds,
             max_seconds=settings.max_seconds,
-            zeros=settings.missing == "zeros",
+            missing=settings.missing,
         )
 
     def decided(self, settings: TrainSettings, fields: Iterable[str]) -> TrainSettings:
@@ -144,7 +144,7 @@ def gather(
     videos = {ids[q.video_id] for q in everything if q.key in kept}
     notes = [
         *questions.notes,
-        *_zeros(len(reader.silent(videos)), len(videos)),
+        *_silent(len(reader.silent(videos)), len(videos), settings.missing),
         *_left_out(everything, ids, fixed, len(usable) - len(kept)),
         *vocabulary_notes(in_use, vocabulary, lstm=lstm),
     ]
@@ -162,11 +162,12 @@ def _answerable(question: Question, fixed: Vocabulary | None) -> bool:
     return question.answer is not None
 
 
-def _zeros(silent: int, videos: int) -> list[str]:
-    """What is told of videos without audio, which ``missing=zeros`` alone lets in."""
+def _silent(silent: int, videos: int, missing: str) -> list[str]:
+    """What is told of videos without audio, if they were let in."""
     if not silent:
         return []
-    return [f"{silent} of {videos} videos have no audio: zeros stand for it (missing=zeros)"]
+    said = WITHOUT_AUDIO[missing]
+    return [f"{silent} of {videos} videos have no audio: {said} (missing={missing})"]
 
 
 def _left_out(

@@ -59,6 +59,14 @@ def make_inputs(
     )
 
 
+def partly_silent(inputs: HeadInput) -> HeadInput:
+    """The same batch: the first sample without sound, the second's first second without."""
+    heard = torch.ones_like(inputs.valid)
+    heard[0] = False
+    heard[1, 0] = False
+    return replace(inputs, audio_valid=heard)
+
+
 def select(inputs: HeadInput, index: torch.Tensor | slice) -> HeadInput:
     """The samples ``index`` of a batch."""
     values = {f.name: getattr(inputs, f.name) for f in fields(inputs)}
@@ -79,6 +87,9 @@ def pad_seconds(inputs: HeadInput, extra: int, seed: int = 9) -> HeadInput:
     return replace(
         inputs,
         valid=torch.cat([inputs.valid, hidden], 1),
+        audio_valid=None
+        if inputs.audio_valid is None
+        else torch.cat([inputs.audio_valid, ~hidden], 1),
         audio=longer(inputs.audio),
         frame=longer(inputs.frame),
         patch=longer(inputs.patch),

@@ -44,18 +44,25 @@ def question(p, s, o):
     return through("sentence", source), through("words", s["words"][1:]), mask
 
 
+def hears(s):
+    """[T], which seconds have sound."""
+    return s["valid"] & s.get("audio_valid", True)
+
+
 def mine(p, s, words, mask, o):
     """a, Z, a', Z' of one sample and the weights of the audio over the words."""
-    audio, patches = linear(at(p, "audio."), s["audio"]), linear(at(p, "visual."), s["patch"])
+    there = hears(s)[:, None]
+    audio = linear(at(p, "audio."), s["audio"]) * there
+    patches = linear(at(p, "visual."), s["patch"])
     if o.audio_encoder:
         positions = p["audio_encoder.positions"][: len(audio)]
         layer = at(p, "audio_encoder.layer.")
-        audio, _ = cross_layer(layer, audio, audio, s["valid"], 1, positions)
+        audio = cross_layer(layer, audio, audio, hears(s), 1, positions)[0] * there
     if not o.avcm:
         return audio, patches, audio, patches, None
     heard, weights = cross_layer(at(p, "mine_audio."), audio, words, mask)
     seen = [cross_layer(at(p, "mine_visual."), z, words, mask)[0] for z in patches]
-    return audio, patches, heard, np.array(seen), weights
+    return audio, patches, heard * there, np.array(seen), weights
 
 
 def sample(p, s, o):
@@ -63,7 +70,7 @@ def sample(p, s, o):
     q, words, mask = question(p, s, o)
     audio, patches, heard, seen, word_attn = mine(p, s, words, mask, o)
     shown = np.repeat(s["valid"], patches.shape[1])
-    about_sound, audio_attn = cross_layer(at(p, "fusion.audio."), words, heard, s["valid"])
+    about_sound, audio_attn = cross_layer(at(p, "fusion.audio."), words, heard, hears(s))
     flat = seen.reshape(-1, seen.shape[-1])
     about_sight, patch_attn = cross_layer(at(p, "fusion.visual."), words, flat, shown)
     delta = np.ones(2)

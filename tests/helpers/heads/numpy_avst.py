@@ -5,6 +5,7 @@ from helpers.heads.numpy_blocks import (
     at,
     linear,
     lstm_question,
+    mean,
     question_block,
     relu,
     softmax,
@@ -16,7 +17,7 @@ def sample(inputs, b):
     """Sample ``b`` of a batch as arrays, its valid seconds only."""
     valid = inputs.valid[b].numpy()
     fields = {k: v[b].numpy() for k, v in vars(inputs).items() if v is not None}
-    timed = ("audio", "patch", "negative_patch")
+    timed = ("audio", "audio_valid", "patch", "negative_patch")
     return {k: v[valid] if k in timed else v for k, v in fields.items()}
 
 
@@ -31,10 +32,18 @@ def question(p, s, options):
     return q, linear(at(p, "question.words."), s["words"][1 : s["eot"] + 1]), None
 
 
-def sound(p, audio):
+def hears(s):
+    """[T], which seconds have sound."""
+    return s.get("audio_valid", np.ones(len(s["audio"]), bool))
+
+
+def sound(p, audio, heard):
+    """a [T, D], zeros where nothing is heard."""
     if "audio.weight" in p:
-        return [linear(at(p, "audio."), x) for x in audio]
-    return [linear(at(p, "audio.2."), relu(linear(at(p, "audio.0."), x))) for x in audio]
+        found = [linear(at(p, "audio."), x) for x in audio]
+    else:
+        found = [linear(at(p, "audio.2."), relu(linear(at(p, "audio.0."), x))) for x in audio]
+    return [a if there else 0 * a for a, there in zip(found, heard, strict=True)]
 
 
 def picture(p, rows):
@@ -78,13 +87,14 @@ def match_loss(probabilities, apart):
     return np.mean(own + other)
 
 
-def fusion(p, q, streams, temporal=True):
+def fusion(p, q, streams, heard, temporal=True):
     """f [D], weights by stream."""
     parts, weights = [], {}
     for name, x in streams.items():
-        part = np.mean(x, 0)
+        mask = heard if name == "audio" else np.ones(len(x), bool)
+        part = mean(x, mask)
         if temporal:
-            u, weights[name] = question_block(at(p, f"ground.{name}."), q, np.array(x))
+            u, weights[name] = question_block(at(p, f"ground.{name}."), q, np.array(x), mask)
             part = part + u
         parts.append(part)
     return linear(at(p, "fuse."), np.tanh(np.concatenate(parts))), weights
@@ -103,9 +113,9 @@ def avst(p, s, options):
     if options.modalities == "q":
         e = np.tanh(linear(at(p, "hidden."), q))
         return {"logits": answer(p, e, s, options)}
-    streams, found = {}, {}
+    streams, found, heard = {}, {}, hears(s) if "audio" in s else None
     if "a" in options.modalities:
-        streams["audio"] = sound(p, s["audio"])
+        streams["audio"] = sound(p, s["audio"], heard)
     if "v" in options.modalities and not options.spatial:
         means = [picture(p, rows).mean(0) for rows in s["patch"]]
         streams["visual"] = [linear(at(p, "visual."), np.tanh(x)) for x in means]
@@ -113,8 +123,9 @@ def avst(p, s, options):
         a = streams["audio"]
         streams["visual"], found["spatial_attn"] = look(p, s["patch"], a, options.ground_temp)
         apart, _ = look(p, s["negative_patch"], a, options.ground_temp)
-        found["match_prob"] = match_prob(p, a, streams["visual"])
-        found["apart"] = match_prob(p, a, apart)
-    f, weights = fusion(at(p, "fusion."), q, streams, options.temporal)
+        own = np.array(match_prob(p, a, streams["visual"]))
+        found["match_prob"] = own * heard
+        found["match"] = own[heard], np.array(match_prob(p, a, apart))[heard]
+    f, weights = fusion(at(p, "fusion."), q, streams, heard, options.temporal)
     found |= {f"temporal_attn_{name}": w for name, w in weights.items()}
     return found | {"logits": answer(p, np.tanh(f * q), s, options)}

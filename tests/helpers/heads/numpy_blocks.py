@@ -16,6 +16,12 @@ def at(p, prefix):
     return {k.removeprefix(prefix): v for k, v in p.items() if k.startswith(prefix)}
 
 
+def mean(x, mask):
+    """Mean of the rows of x [N, D] whose mask is true; zeros without any."""
+    rows = [row for row, there in zip(x, mask, strict=True) if there]
+    return np.mean(rows, 0) if rows else np.zeros(np.shape(x)[1:])
+
+
 def linear(p, x):
     return x @ p["weight"].T + p.get("bias", 0.0)
 
@@ -49,6 +55,8 @@ def attention(p, query, keys, heads, mask=None, values=None):
     size = query.shape[-1] // heads
     open_ = [n for n in range(len(keys)) if mask is None or mask[n]]
     out, average = np.zeros(query.shape), np.zeros((len(query), len(keys)))
+    if not open_:
+        return out, average
     for m in range(len(query)):
         parts = []
         for h in range(heads):
@@ -67,15 +75,17 @@ def feed_forward(p, x):
 
 
 def question_block(p, query, keys, mask=None, heads=4):
-    """query [D], keys [N, D] → out [D], weights [N]."""
+    """query [D], keys [N, D] → out [D], weights [N]; zeros without any key."""
+    if len(keys) == 0 or (mask is not None and not any(mask)):
+        return np.zeros(query.shape), np.zeros(len(keys))
     u, w = attention(at(p, "attention."), query[None], keys, heads, mask)
     out = layer_norm(at(p, "norm."), u + feed_forward(at(p, "feed_forward."), u))
     return out[0], w[0]
 
 
-def hybrid_layer(p, x, y, mask=None):
-    """x, y [M, D] → [M, D]."""
-    cross, _ = attention(at(p, "cross_attention."), x, y, 1, mask)
+def hybrid_layer(p, x, y, mask=None, other=None):
+    """x [M, D], y [N, D], the masks of each → [M, D]."""
+    cross, _ = attention(at(p, "cross_attention."), x, y, 1, other)
     own, _ = attention(at(p, "self_attention."), x, x, 1, mask)
     x = layer_norm(at(p, "norm1."), x + cross + own)
     return layer_norm(at(p, "norm2."), x + feed_forward(at(p, "feed_forward."), x))

@@ -14,6 +14,7 @@ from helpers.heads.numpy_blocks import (
     linear,
     lstm,
     lstm_question,
+    mean,
     relu,
     softmax,
     unit,
@@ -39,6 +40,11 @@ def norm(p, x):
     return (x - p["norm.running_mean"]) / spread * p["norm.weight"] + p["norm.bias"]
 
 
+def mean_of(x):
+    """Mean of rows [N, D]; zeros without any."""
+    return mean(x, np.ones(len(x), bool))
+
+
 def compress(p, x, seconds, o):
     if o.compress == "mean":
         return x.mean(0)
@@ -49,14 +55,20 @@ def compress(p, x, seconds, o):
 
 
 def branch(p, f, other, seconds, o):
-    """One modality of a block: f, other [T, D] of these valid seconds → out, cross [T, D]."""
+    """One modality of a block: f [T, D], other [N, D] of these seconds → out, cross [T, D].
+
+    Both hold the rows that are there; a modality without any asks for nothing.
+    """
     size = f.shape[1]
+    if len(f) == 0:
+        return f, f
     own = [name for name in p if name.startswith("own.")]
-    cross = None
-    if any(name.startswith("gate.") for name in p):
+    crosses = any(name.startswith(("gate.", "channel.")) for name in p)
+    cross = np.zeros(f.shape) if crosses else None
+    if len(other) and any(name.startswith("gate.") for name in p):
         vector, _ = plain_attention(at(p, "gate."), compress(p, other, seconds, o), f)
         cross = np.array([row * vector for row in f])
-    if any(name.startswith("channel.") for name in p):
+    if len(other) and any(name.startswith("channel.") for name in p):
         q = p["channel.query.weight"] @ compress(p, other, seconds, o)
         k = p["channel.key.weight"] @ f.mean(0)
         mixing = np.array([softmax(q[i] * k / np.sqrt(size)) for i in range(size)])
@@ -77,21 +89,26 @@ def spread_frames(n, k):
     return [round(Fraction(i * (n - 1), k - 1)) for i in range(k)]
 
 
-def aggregate(p, level, q, words, o):
-    """level [T, D] of valid seconds → vector, kept ranks, their scores, weights over k, words."""
-    ranks = spread_frames(len(level), o.num_frames)
-    frames, k = level[ranks], o.num_frames
+def aggregate(p, level, own, seconds, q, words, o):
+    """level [N, D] at ``own``, some of the valid seconds → vector, the kept ones of those, their
+    scores, weights over the k sampled, words."""
+    sampled = [seconds[rank] for rank in spread_frames(len(seconds), o.num_frames)]
+    there = [i for i, t in enumerate(sampled) if t in own]
+    frames = level[[list(own).index(sampled[i]) for i in there]]
+    k, every = len(there), np.zeros(o.num_frames)
     if o.aggregator == "literal":
         h = [relu(p["value.weight"] @ f) for f in frames]
         w = word_weights = None
     else:
-        context, word_weights = plain_attention(at(p, "words."), level.mean(0), words)
-        w = plain_weights(at(p, "frames."), q + context, frames)
+        context, word_weights = plain_attention(at(p, "words."), mean_of(level), words)
+        w = plain_weights(at(p, "frames."), q + context, frames) if k else np.zeros(0)
+        every[there] = w
         h = [relu(k * w[i] * (p["frames.value.weight"] @ frames[i])) for i in range(k)]
     scores = [x.mean() for x in h]
-    kept = sorted(sorted(range(k), key=lambda i: -scores[i])[: k // 2])
-    vector = sum(q + h[i] * q for i in kept)
-    return vector, [ranks[i] for i in kept], [scores[i] for i in kept], w, word_weights
+    kept = sorted(sorted(range(k), key=lambda i: -scores[i])[: o.num_frames // 2])
+    vector = sum((q + h[i] * q for i in kept), np.zeros(len(q)))
+    chosen = [sampled[there[i]] for i in kept]
+    return vector, chosen, [scores[i] for i in kept], None if w is None else every, word_weights
 
 
 def two_way_question(p, tokens):
@@ -144,11 +161,17 @@ def answer(p, e, s, o):
     return np.where(s["choice_valid"], scores, -np.inf)
 
 
+def hears(s):
+    """[T], which seconds have sound."""
+    return s["valid"] & s.get("audio_valid", True)
+
+
 def plain_network(p, s, o):
     parts = [question(p, s, o)[0]] if "q" in o.plain else []
     for letter, name in (("a", "audio"), ("v", "frame")):
         if letter in o.plain:
-            parts.append(linear(at(p, f"features.{name}."), s[name][s["valid"]]).mean(0))
+            seconds = hears(s) if name == "audio" else s["valid"]
+            parts.append(mean_of(linear(at(p, f"features.{name}."), s[name][seconds])))
     return feed_forward(at(p, "layers."), np.concatenate(parts))
 
 
@@ -156,9 +179,9 @@ def sample(p, s, o):
     """One sample: logits and what the losses and explanations are made of, by name."""
     if o.plain != "none":
         return {"logits": answer(p, np.tanh(plain_network(at(p, "plain."), s, o)), s, o)}
-    audio = linear(at(p, "audio."), s["audio"][s["valid"]])
+    audio = linear(at(p, "audio."), s["audio"][hears(s)])
     visual = linear(at(p, "visual."), s["frame"][s["valid"]])
-    seconds = np.flatnonzero(s["valid"])
+    heard, seconds = np.flatnonzero(hears(s)), np.flatnonzero(s["valid"])
     low = {"audio": audio, "visual": visual}
     q, words = question(p, s, o)
     found = {"cross_audio": 0.0, "cross_visual": 0.0}
@@ -166,18 +189,19 @@ def sample(p, s, o):
         b = at(p, f"blocks.{block}.")
         (audio, cross_a), (visual, cross_v) = (
             branch(at(b, "audio."), audio, visual, seconds, o),
-            branch(at(b, "visual."), visual, audio, seconds, o),
+            branch(at(b, "visual."), visual, audio, heard, o),
         )
         if cross_a is not None:
-            found["cross_audio"] = found["cross_audio"] + cross_a.mean(0)
+            found["cross_audio"] = found["cross_audio"] + mean_of(cross_a)
         if cross_v is not None:
             found["cross_visual"] = found["cross_visual"] + cross_v.mean(0)
     clues = {}
-    for name, high in (("audio", audio), ("visual", visual)):
-        found[f"low_{name}"] = aggregate(at(p, "aggregator."), low[name], q, words, o)
-        found[f"high_{name}"] = aggregate(at(p, "aggregator."), high, q, words, o)
+    for name, high, own in (("audio", audio, heard), ("visual", visual, seconds)):
+        for level, x in (("low", low[name]), ("high", high)):
+            part = at(p, "aggregator.")
+            found[f"{level}_{name}"] = aggregate(part, x, own, seconds, q, words, o)
         clues[name] = (found[f"low_{name}"][0] + found[f"high_{name}"][0]) / 2
-        found[f"pooled_{name}"] = low[name].mean(0)
+        found[f"pooled_{name}"] = mean_of(low[name])
     text = text_object(p, s, q, o)
     guided = text_fusion(
         at(p, "fusion."), text, found["pooled_visual"], found["pooled_audio"], o.lef
@@ -186,14 +210,17 @@ def sample(p, s, o):
     mixed.append(p["mix.2.weight"] @ clues["audio"])
     x = found["fused"] = linear(at(p, "combine."), np.concatenate(mixed))
     if o.late_fusion == "add":
-        x = x + visual.mean(0) + audio.mean(0)
+        x = x + visual.mean(0) + mean_of(audio)
     if o.late_fusion == "concat":
-        x = linear(at(p, "late."), np.concatenate([x, visual.mean(0), audio.mean(0)]))
+        x = linear(at(p, "late."), np.concatenate([x, visual.mean(0), mean_of(audio)]))
     return found | {"logits": answer(p, np.tanh(x), s, o)}
 
 
-def contrast(anchors, others, tau, videos, negatives="cross"):
-    """The contrastive loss of a batch, pairs of one video left out."""
+def contrast(anchors, others, tau, videos, negatives="cross", there=None):
+    """The contrastive loss of a batch, pairs of one video and samples not there left out."""
+    if there is not None:
+        left = [i for i in range(len(anchors)) if there[i]]
+        anchors, others, videos = ([x[i] for i in left] for x in (anchors, others, videos))
     losses = []
     for i in range(len(anchors)):
         keep = [k for k in range(len(others)) if k == i or videos[k] != videos[i]]

@@ -14,6 +14,7 @@ from helpers.heads.numpy_blocks import (
     layer_norm,
     linear,
     lstm_question,
+    mean,
     question_block,
     relu,
 )
@@ -23,22 +24,24 @@ def pstp(p, sample, o):
     """Logits [C] and explanations of one sample (dict of arrays) under options ``o``."""
     q, words = encode_question(p, sample, o)
     valid = sample["valid"]
+    heard = valid & sample.get("audio_valid", True)
     a = linear(at(p, "audio."), sample["audio"])
     v = linear(at(p, "visual."), sample["frame"])
     z = linear(at(p, "patch."), sample["patch"]) if o.use_srsm or o.use_avam else None
     tokens, seen = {}, {}
-    kept = [(t, a[t]) for t in range(len(valid)) if valid[t]]
+    kept = [(t, a[t] if heard[t] else None) for t in range(len(valid)) if valid[t]]
     if o.use_tssm:
-        kept = select_segments(p, a, v, valid, q, o, tokens, seen)
+        kept = select_segments(p, a, v, valid, heard, q, o, tokens, seen)
     look_closely(p, kept, z, q, o, tokens, seen)
     if o.use_lgpm:
-        x, y = a[valid], v[valid]
+        x, y = a[heard], v[valid]
         for n in range(o.lgpm_layers):
             layer = at(p, f"lgpm.{n}.")
             x, y = hybrid_layer(layer, x, y), hybrid_layer(layer, y, x)
         tokens["global audio"], tokens["global visual"] = list(x), list(y)
-    if not tokens or o.fusion == "selfattn_words":
-        tokens["audio"], tokens["visual"] = list(a[valid]), list(v[valid])
+    nothing = not (o.use_tssm or o.use_srsm or o.use_avam or o.use_lgpm)
+    if nothing or o.fusion == "selfattn_words":
+        tokens["audio"], tokens["visual"] = list(a[heard]), list(v[valid])
     if o.fusion == "selfattn_words":
         tokens["words"] = list(words)
     e = np.tanh(fuse(p, tokens, o) * q)
@@ -65,20 +68,21 @@ def segments_of(valid, num_segments):
     ]
 
 
-def select_segments(p, a, v, valid, q, o, tokens, seen):
+def select_segments(p, a, v, valid, heard, q, o, tokens, seen):
     segments = segments_of(valid, o.num_segments)
     fused_a, fused_v = a.copy(), v.copy()
     vectors = []
     real = [i for i, segment in enumerate(segments) if segment]
     for i in real:
         s = segments[i]
+        sounding = [t for t in s if heard[t]]
         for layer in ["avf.", *(f"avf_deeper.{n}." for n in range(o.avf_layers - 1))] * o.avf:
-            pair, weights = (fused_a[s].copy(), fused_v[s].copy()), at(p, layer)
-            fused_a[s], fused_v[s] = (
+            pair, weights = (fused_a[sounding].copy(), fused_v[s].copy()), at(p, layer)
+            fused_a[sounding], fused_v[s] = (
                 hybrid_layer(weights, *pair),
                 hybrid_layer(weights, *pair[::-1]),
             )
-        means = np.concatenate([fused_a[s].mean(0), fused_v[s].mean(0)])
+        means = np.concatenate([mean(fused_a[s], heard[s]), fused_v[s].mean(0)])
         vectors.append(linear(at(p, "tssm.join."), np.tanh(means)))
     u, w = question_block(at(p, "tssm.block."), q, np.array(vectors))
     best = sorted(sorted(range(len(real)), key=lambda i: -w[i])[: o.top_k_segments])
@@ -92,9 +96,10 @@ def select_segments(p, a, v, valid, q, o, tokens, seen):
         factor = len(best) * w[i] / sum(w[j] for j in best)
         factor = factor if o.select_grad in ("weighted", "both") else 1.0
         for t in segments[real[i]]:
-            tokens["audio of segments"].append(factor * fused_a[t])
+            if heard[t]:
+                tokens["audio of segments"].append(factor * fused_a[t])
             tokens["visual of segments"].append(factor * fused_v[t])
-            kept.append((t, fused_a[t]))
+            kept.append((t, fused_a[t] if heard[t] else None))
     if o.select_grad in ("attended", "both"):
         tokens["attended segments"] = [u]
     return kept
@@ -118,13 +123,18 @@ def look_closely(p, kept, z, q, o, tokens, seen):
             tokens.setdefault("patches", []).extend(keys)
             if o.select_grad in ("attended", "both"):
                 tokens.setdefault("attended patches", []).append(u)
-        if o.use_avam:
+        if o.use_avam and query is None:  # what is not heard looks at nothing
+            seen["audio_patch_attn"].append(np.zeros(len(keys)))
+        elif o.use_avam:
             u, w = question_block(at(p, "avam."), query, keys)
             tokens.setdefault("sounding", []).append(u)
             seen["audio_patch_attn"].append(w)
 
 
 def fuse(p, tokens, o):
+    tokens = {name: group for name, group in tokens.items() if len(group)}
+    if not tokens:
+        return 0.0
     if o.fusion == "selfattn_words":
         layer = at(p, "self_attention.")
         x = np.concatenate([np.array(group) for group in tokens.values()])

@@ -9,6 +9,7 @@ from helpers.heads.numpy_blocks import (
     attention,
     layer_norm,
     linear,
+    mean,
     question_block,
     sigmoid,
     softmax,
@@ -38,6 +39,9 @@ def pre_norm_block(p, x, mask=None):
 
 
 def cross_attention(p, x, y):
+    """Zeros without any ``y``."""
+    if len(x) == 0 or len(y) == 0:
+        return np.zeros(x.shape), np.zeros((len(x), len(y)))
     keys = linear(at(p, "key."), y)
     values = linear(at(p, "value."), y) if "value.weight" in p else keys
     mixed, weights = dot_attention(linear(at(p, "query."), x), keys, values)
@@ -113,19 +117,34 @@ def official_branch(p, features, tokens, valid, seconds=None):
     return features + cross_block(at(p, "give_back."), features, tokens), tokens, w
 
 
-def branches(p, s, visual, options):
+def of_sound(p, a, tokens, heard, options):
+    """The audio's branch over the seconds with sound, zeros at the others."""
+    before = options.audio_tokens == "before"
+    found, tokens, weights = paper_branch(at(p, "audio."), a[heard], tokens, options, before)
+    features = np.zeros(a.shape)
+    features[heard] = found
+    if weights is not None:
+        every = np.zeros((len(tokens), len(a)))
+        every[:, heard] = weights
+        weights = every
+    return features, tokens, weights
+
+
+def branches(p, s, visual, heard, options):
     """(features, tokens, time attention) of the audio and of the frames."""
-    p, a = at(p, "sources."), np.array(sound(p, s["audio"]))
+    p, a = at(p, "sources."), np.array(sound(p, s["audio"], heard))
     if options.variant == "paper":
         tokens = p.get("tokens")
-        before = options.audio_tokens == "before"
-        heard = paper_branch(at(p, "audio."), a, tokens, options, before)
-        return heard, paper_branch(at(p, "visual."), visual, tokens, options)
+        if tokens is None:
+            return (a, None, None), (visual, None, None)
+        seen = paper_branch(at(p, "visual."), visual, tokens, options)
+        return of_sound(p, a, tokens, heard, options), seen
     parts = [linear(at(p, f"project_visual.{i}."), visual) for i in range(2)]
     joined = linear(at(p, "join_visual."), np.concatenate(parts, -1))
     a = linear(at(p, "project_audio."), a)
-    heard = official_branch(at(p, "audio."), a, p["tokens"], s["valid"], joined)
-    return heard, official_branch(at(p, "visual."), joined, p["tokens"], s["valid"])
+    a, tokens, weights = official_branch(at(p, "audio."), a, p["tokens"], heard, joined)
+    a = a * heard[:, None]
+    return (a, tokens, weights), official_branch(at(p, "visual."), joined, p["tokens"], s["valid"])
 
 
 def locate(p, maps, a, v, options):
@@ -143,49 +162,60 @@ def locate(p, maps, a, v, options):
     return np.array(out), np.array(found)
 
 
-def temporal(p, q, x, options):
+def temporal(p, q, x, mask, options):
     if not options.ta:
-        return x.mean(0), None
+        return mean(x, mask), None
     if options.temporal == "qblock" or options.variant == "official":
-        return question_block(at(p, "block."), q, x)
-    out, weights = dot_attention([q], x, x)
-    return out[0], weights[0]
+        return question_block(at(p, "block."), q, x, mask)
+    weights = np.zeros(len(x))
+    if not mask.any():
+        return np.zeros(len(q)), weights
+    out, (weights[mask],) = dot_attention([q], x[mask], x[mask])
+    return out[0], weights
 
 
 def sasr(p, s, options):
     """Everything SaSR-Net computes for one sample; ``s`` has its padded seconds in ``valid``."""
     q, valid = question(p, s, options)[0], s["valid"]
+    heard = valid & s.get("audio_valid", True)
     maps = [picture(p, rows) for rows in s["patch"]]
     visual = np.array([rows.mean(0) for rows in maps])
     if options.variant == "paper":  # padded seconds are simply not there
         maps, visual = [m for m, v in zip(maps, valid, strict=True) if v], visual[valid]
         s = s | {name: s[name][valid] for name in ("audio", "negative_patch")}
-    (a, tokens_a, time_a), (v, tokens_v, time_v) = branches(p, s, visual, options)
+        heard = heard[valid]
+    (a, tokens_a, time_a), (v, tokens_v, time_v) = branches(p, s, visual, heard, options)
     v_sa, spatial = locate(p, maps, a, v, options)
     found = {"spatial_attn": spatial}
     if options.sa:
         others = [picture(p, rows) for rows in s["negative_patch"]]
-        _, (v_other, _, _) = branches(p, s, np.array([m.mean(0) for m in others]), options)
+        other = np.array([m.mean(0) for m in others])
+        _, (v_other, _, _) = branches(p, s, other, heard, options)
         apart, _ = locate(p, others, a, v_other, options)
     if options.variant == "official":  # rows of padded seconds end here
         a, v, v_sa, apart = a[valid], v[valid], v_sa[valid], apart[valid]
+        heard = heard[valid]
         found["spatial_attn"] = spatial[valid]
     if options.sa:
         for name, x in (("match", v_sa), ("apart", apart)):
             if options.match == "linear":
-                found[name] = [softmax(linear(at(p, "match."), row))[1] for row in x]
+                found[name] = [softmax(linear(at(p, "match."), row))[1] for row in x[heard]]
                 continue
-            pairs = np.concatenate([a, x], -1)
+            pairs = np.concatenate([a, x], -1)[heard]
             found[name] = [softmax(mlp(at(p, "match."), pair))[1] for pair in pairs]
-    u_a, found["temporal_attn_audio"] = temporal(at(p, "temporal_audio."), q, a, options)
-    u_v, found["temporal_attn_visual"] = temporal(at(p, "temporal_visual."), q, v_sa, options)
+    every = np.ones(len(v), bool)
+    u_a, found["temporal_attn_audio"] = temporal(at(p, "temporal_audio."), q, a, heard, options)
+    u_v, found["temporal_attn_visual"] = temporal(
+        at(p, "temporal_visual."), q, v_sa, every, options
+    )
     short = v_sa if options.shortcut == "vsa" or options.variant == "official" else v
-    joined = np.concatenate([u_a + a.mean(0), u_v + short.mean(0)])
+    joined = np.concatenate([u_a + mean(a, heard), u_v + short.mean(0)])
     e = np.tanh(linear(at(p, "fuse."), np.tanh(joined)) * q)
     if options.has_tokens:
         for name, tokens in (("audio", tokens_a), ("visual", tokens_v)):
             logits = linear(at(p, f"source_{name}."), tokens)[:, 0]
-            found[f"token_source_prob_{name}"] = sigmoid(logits)
+            there = heard.any() or name == "visual"
+            found[f"token_source_prob_{name}"] = sigmoid(logits) * there
         found |= {"token_time_attn_audio": time_a, "token_time_attn_visual": time_v}
     found = {name: x for name, x in found.items() if x is not None}
     return found | {"logits": answer(p, e, s, options)}

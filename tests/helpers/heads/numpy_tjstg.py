@@ -5,6 +5,7 @@ from helpers.heads.numpy_avst import (
     answer,
     cosines,
     fusion,
+    hears,
     match_prob,
     picture,
     question,
@@ -16,6 +17,7 @@ from helpers.heads.numpy_blocks import (
     attention,
     linear,
     lstm,
+    mean,
     question_block,
     relu,
     softmax,
@@ -81,8 +83,8 @@ def both_ways(p, x):
     return np.concatenate([onward, backward[::-1]], -1)
 
 
-def joint(p, q, a, v, order):
-    """r [D], weights [T] of the sounds and of the frames."""
+def joint(p, q, a, v, heard, order):
+    """r [D], weights [T] of the sounds and of the frames; seconds without sound are not there."""
     num = len(a)
     places = {
         "il_va": [x for t in range(num) for x in (("v", t), ("a", t))],
@@ -90,13 +92,16 @@ def joint(p, q, a, v, order):
         "cat_va": [("v", t) for t in range(num)] + [("a", t) for t in range(num)],
         "cat_av": [("a", t) for t in range(num)] + [("v", t) for t in range(num)],
     }[order]
-    rows = {"a": both_ways(at(p, "audio."), a), "v": both_ways(at(p, "visual."), v)}
+    places = [(kind, t) for kind, t in places if kind == "v" or heard[t]]
+    rows = {"a": np.zeros((num, len(q))), "v": both_ways(at(p, "visual."), v)}
+    if heard.any():
+        rows["a"][heard] = both_ways(at(p, "audio."), np.array(a)[heard])
     stream = np.array([rows[kind][t] for kind, t in places])
     u, w = question_block(at(p, "ground."), q, stream)
     by_kind = {"a": np.zeros(num), "v": np.zeros(num)}
     for (kind, t), weight in zip(places, w, strict=True):
         by_kind[kind][t] = weight
-    means = np.concatenate([np.mean(a, 0), np.mean(v, 0)])
+    means = np.concatenate([mean(a, heard), np.mean(v, 0)])
     return u + linear(at(p, "fuse."), np.tanh(means)), by_kind["a"], by_kind["v"]
 
 
@@ -116,18 +121,19 @@ def tjstg(p, s, options):
     vector, found = None, {}
     if options.target_aware:
         vector, found = target(p, q, words, cell, options)
-    a = sound(p, s["audio"])
+    heard = hears(s)
+    a = sound(p, s["audio"], heard)
     v, maps = look(p, s["patch"], a, vector, options)
     apart, _ = look(p, s["negative_patch"], a, vector, options)
     if options.stream == "single":
-        r, w_a, w_v = joint(at(p, "joint."), q, a, v, options.order)
+        r, w_a, w_v = joint(at(p, "joint."), q, a, v, heard, options.order)
     else:
-        r, weights = fusion(at(p, "fusion."), q, {"audio": a, "visual": v})
+        r, weights = fusion(at(p, "fusion."), q, {"audio": a, "visual": v}, heard)
         w_a, w_v = weights["audio"], weights["visual"]
     return {
         "logits": answer(p, np.tanh(r * q), s, options),
-        "csl": synchrony(w_a, w_v),
-        "match": (match_prob(p, a, v), match_prob(p, a, apart)),
+        "csl": synchrony(w_a[heard], w_v[heard]) if heard.any() else None,
+        "match": tuple(np.array(match_prob(p, a, x))[heard] for x in (v, apart)),
         "words": found,
         "timed": maps | {"temporal_attn_audio": w_a, "temporal_attn_visual": w_v},
     }

@@ -15,6 +15,7 @@ from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
+from avqa.training.settings import Missing
 
 NAMES = {"audio": "vggish/audio", "frame": "clip/frame", "patch": "clip/patch"}
 SPEC = {spec.name: spec for spec in stored.SPECS}
@@ -67,10 +68,12 @@ def ask(videos: list[str], **changes) -> list[Question]:
     ]
 
 
-def question_set(store: FeatureStore, videos: list[str], budget: int = EVERYTHING) -> QuestionSet:
+def question_set(
+    store: FeatureStore, videos: list[str], budget: int = EVERYTHING, missing: Missing = "error"
+) -> QuestionSet:
     """A question about each of these videos, for a head that reads audio, patches and words."""
     head = heads.build("late_fusion", width=16, audio_width=6, visual_width=8)
     names = {field: NAMES[field] for field in head.FEATURES}
-    features = VideoFeatures(store, names, budget_bytes=budget)
+    features = VideoFeatures(store, names, missing=missing, budget_bytes=budget)
     features.preload(videos)
     return QuestionSet(ask(videos), videos, features, None, head, training=True)

@@ -183,22 +183,26 @@ def test_the_file_is_looked_at_before_anything_is_loaded(pstp, tmp_path, monkeyp
         asking(pstp, video=asked_runs.clip(seconds=1.0, sound_codec=None))
 
 
-def test_zeros_stand_for_the_audio_of_a_silent_video(avst, tmp_path, monkeypatch):
-    run_folders.change_settings(avst, missing="zeros")
+def test_a_silent_video_is_read_as_in_training(avst, monkeypatch):
     silent = asked_runs.clip(seconds=1.0, sound_codec=None)
-    seen = []
+    seen, answers = [], []
     monkeypatch.setattr(
         "avqa.pipelines.ask.answer.infer",
-        lambda h, q, **o: seen.append(q[0].inputs.audio) or infer(h, q, **o),
+        lambda h, q, **o: seen.append(q[0].inputs) or infer(h, q, **o),
     )
-    first, again = asking(avst, video=silent), asking(avst, video=silent)
-    assert first.notes == ("no audio: zeros stand for it, as in training",)
-    assert (first.made, again.made) == (("vggish/audio",), ())
-    assert first.answers == again.answers
-    assert [tuple(audio.shape) for audio in seen] == [(1, 1, 128)] * 2
-    assert not any(audio.any() for audio in seen)
+    for missing, said in (("zeros", "zeros stand for it"), ("masked", "it is masked")):
+        run_folders.change_settings(avst, missing=missing)
+        answers += [asking(avst, video=silent), asking(avst, video=silent)]
+        assert answers[-1].notes == (f"no audio: {said}, as in training",)
+        assert answers[-1].answers == answers[-2].answers
+    assert [answer.made for answer in answers] == [("vggish/audio",), (), (), ()]
+    assert answers[1].answers != answers[2].answers
+    assert [tuple(inputs.audio.shape) for inputs in seen] == [(1, 1, 128)] * 4
+    assert not any(inputs.audio.any() for inputs in seen)
+    assert [inputs.audio_valid for inputs in seen[:2]] == [None] * 2
+    assert not any(inputs.audio_valid.any() for inputs in seen[2:])
     run_folders.change_settings(avst, missing="skip")
-    with pytest.raises(MediaError, match="train with --set missing=zeros, which has zeros stand"):
+    with pytest.raises(MediaError, match="train with --set missing=masked, with which heads go"):
         asking(avst, video=silent)  # what was kept is no audio either
 
 
@@ -378,8 +382,8 @@ def test_a_video_without_sound(avst):
     assert refused.value.reason == "no_sound"
     assert str(refused.value) == (
         f"video {str(silent)!r} has no audio stream; expected one: the head was trained with"
-        " vggish/audio; ask about a video with audio, or train with --set missing=zeros, which has"
-        " zeros stand for it"
+        " vggish/audio; ask about a video with audio, or train with --set missing=masked, with"
+        " which heads go without it"
     )
 
 

@@ -1,4 +1,4 @@
-"""`avqa reproduce` as typed, with the real networks: tasks of an array, a kill, a page, an archive."""
+"""`avqa reproduce` as typed, with the real networks: tasks, a kill, a page, an archive."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from avqa.cli import app
-from avqa.store.reader import FeatureStore
 from avqa.store.checks.verify import verify
+from avqa.store.reader import FeatureStore
 
 
 @pytest.fixture(scope="module")

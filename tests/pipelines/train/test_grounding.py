@@ -161,8 +161,9 @@ def test_pretraining_refuses_what_it_cannot_use(trained, data, tmp_path):
         pretrain(data, trained[0])
     with pytest.raises(ConfigError, match="spatial=false; expected spatial=true"):
         pretrain(data, tmp_path / "x", more={"spatial": "false"})
-    with pytest.raises(ConfigError, match="missing=zeros; expected error or skip: grounding"):
-        pretrain(data, tmp_path / "x", more={"missing": "zeros"})
+    for missing in ("zeros", "masked"):
+        with pytest.raises(ConfigError, match=f"missing={missing}; expected error or skip: gro"):
+            pretrain(data, tmp_path / "x", more={"missing": missing})
     with pytest.raises(ConfigError, match="loss=nan in epoch=2, step=1; expected a finite"):
         pretrain(data, tmp_path / "x", more={"learning_rate": "1e30"})
     rows = [question_files.music_row(video_id=v) for v in ("00000001", "va00000004")]

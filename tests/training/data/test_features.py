@@ -24,6 +24,7 @@ from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.training.data import features
 from avqa.training.data.features import VideoFeatures
+from avqa.training.data.handover import Parcel
 from avqa.training.data.names import feature_names, num_patches
 from avqa.training.grounding import _inputs
 
@@ -295,19 +296,20 @@ def test_videos_without_sound_can_only_be_left_out(partial_store):
     assert refusal(partial_store, ["a", "c"]) == (
         "1 of 2 videos lack a needed feature, the first is 'c': vggish/audio is absent; expected"
         " ok; they have no such stream: leave these videos' questions out with --set missing=skip,"
-        " or have zeros stand for their audio with --set missing=zeros"
+        " or go without their audio with --set missing=masked"
     )
     assert refusal(partial_store, ["b", "c"]).endswith(
-        ", or have zeros stand for the audio of 1 of them with --set missing=zeros"
+        ", or go without the audio of 1 of them with --set missing=masked"
     )
 
 
-def test_zeros_stand_for_the_audio_of_silent_videos_alone(partial_store):
-    reader = VideoFeatures(partial_store, NAMES, zeros=True)
-    assert reader.require(["a", "c"], "zeros") == {"a", "c"}
+@pytest.mark.parametrize("missing", ["masked", "zeros"])
+def test_silent_videos_alone_are_read_without_audio(partial_store, missing):
+    reader = VideoFeatures(partial_store, NAMES, missing=missing)
+    assert reader.require(["a", "c"], missing) == {"a", "c"}
     assert reader.silent(["a", "c"]) == {"c"}
     with pytest.raises(FeatureMissing, match="1 of 2 videos lack a needed feature, .* 'b'"):
-        reader.require(["b", "c"], "zeros")
+        reader.require(["b", "c"], missing)
     alone = VideoFeatures(partial_store, {"frame": NAMES["frame"], "patch": NAMES["patch"]})
     once = reader.read("c")
     reader.preload(["c", "a"])
@@ -316,7 +318,26 @@ def test_zeros_stand_for_the_audio_of_silent_videos_alone(partial_store):
         assert rows["audio"].shape == (2, *reader.read("a")["audio"].shape[1:])
         assert rows["audio"].dtype == reader.read("a")["audio"].dtype
         assert torch.equal(rows["frame"], alone.read("c")["frame"])
+        heard = rows.get("audio_valid")
+        assert (None if heard is None else heard.tolist()) == {"masked": [False] * 2}.get(missing)
     assert reader.read("a")["audio"].any()
+    frames = {"frame": NAMES["frame"]}
+    assert VideoFeatures(partial_store, frames, missing=missing).read("c").keys() == {"frame"}
+
+
+def test_batches_say_which_seconds_have_sound(partial_store):
+    """All of a run's batches do, whether a silent video is in one or not; else none does."""
+
+    def batch(missing, rows):
+        questions = question_set(partial_store, ["a", "c"], missing=missing)
+        return Parcel(questions.__getitems__(rows)).unpack().to("cpu").inputs
+
+    found = batch("masked", [0, 1, 0])
+    assert found.audio_valid.dtype == torch.bool
+    assert found.audio_valid.tolist() == [[True] * 2, [False] * 2, [True] * 2]
+    assert found.heard.tolist() == (found.valid & found.audio_valid).tolist()
+    assert batch("masked", [0]).audio_valid.all()
+    assert batch("zeros", [0, 1]).audio_valid is None
 
 
 def test_imported_features_are_to_be_imported(partial_store, monkeypatch):

@@ -179,7 +179,7 @@ def test_zeros_stand_for_the_sound_of_a_whole_video(tmp_path):
         VideoFeatures(store, NAMES).require("ab", "error")
     assert VideoFeatures(store, NAMES).require("ab", "skip") == {"a"}
     for budget in (0, EVERYTHING):
-        reader = counted(store, budget, zeros=True)
+        reader = counted(store, budget, missing="zeros")
         assert reader.require("ab", "zeros") == {"a", "b"}
         assert reader.read("b")["audio"].shape == (8, 2048)
         assert not reader.read("b")["audio"].any()
