@@ -29,9 +29,9 @@ from avqa.datasets._synth.writing import truth
 from avqa.pipelines.synth import rows_of, scenes_of
 from avqa.training.data.batches import ShuffledBatches, VideoGroupedBatches
 from avqa.training.data.questions import QuestionSet
-from avqa.training.fitting.fit import fit, infer
+from avqa.training.fitting.fit import FitResult, fit, infer
 from avqa.training.scoring import predictions, score
-from avqa.training.settings import resolve
+from avqa.training.settings import TrainSettings, resolve
 from benchmarks.results_exact import ExactFeatures
 
 ORDERS = ("shuffled", "grouped")
@@ -126,6 +126,23 @@ def trained(
     options |= {"vocabulary": MUSIC_AVQA.num_words(type_words=name == "mcd")}
     torch.manual_seed(seed)
     head = heads.build(name, **options | {"visual_width": features.width})
+    percent, fitted = tested(head, settings, seed, questions, features)
+    print(
+        f"{name} {order} seed {seed}: test {percent:.1f} %, val {100 * fitted.val_accuracy:.1f} %"
+        f" of epoch {fitted.best_epoch}, {time.monotonic() - started:.0f} s",
+        flush=True,
+    )
+    return percent
+
+
+def tested(
+    head: heads.Head,
+    settings: TrainSettings,
+    seed: int,
+    questions: dict[str, list[Question]],
+    features: Narrow,
+) -> tuple[float, FitResult]:
+    """Train a head; percent of the test questions that it answers right, and how it went."""
     sets = {
         split: QuestionSet(
             these, [q.video_id for q in these], features, None, head, training=split == "train"
@@ -142,17 +159,11 @@ def trained(
             folder=Path(folder),
             resume=False,
             say=lambda line: None,
-            label=name,
+            label=head.name,
         )
     answers = predictions(sets["test"], infer(head, sets["test"], batch_size=64, device="cpu"))
     columns = datasets.load("music-avqa").COLUMNS
-    percent = score(questions["test"], answers, columns)["All"].percent
-    print(
-        f"{name} {order} seed {seed}: test {percent:.1f} %, val {100 * fitted.val_accuracy:.1f} %"
-        f" of epoch {fitted.best_epoch}, {time.monotonic() - started:.0f} s",
-        flush=True,
-    )
-    return percent
+    return score(questions["test"], answers, columns)["All"].percent, fitted
 
 
 def row(head: str, shuffled: Sequence[float], grouped: Sequence[float]) -> str:

@@ -29,6 +29,7 @@ from avqa.heads._parts.head import (
     options_before,
 )
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
+from avqa.heads._parts.time_code import coded_width, with_time
 from avqa.plugins import Kind
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Recipe",
     "build",
     "changed",
+    "coded_width",
     "count_flops",
     "count_parameters",
     "defaults_before",
@@ -61,6 +63,7 @@ __all__ = [
     "question_encoder",
     "random_input",
     "total_loss",
+    "with_time",
 ]
 
 HEADS: Kind[HeadModule] = Kind("head", __name__, "avqa.heads", HeadModule, complaints)

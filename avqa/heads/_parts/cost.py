@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avqa.heads._parts.head import Head, HeadInput
+from avqa.heads._parts.time_code import plain_width
 
 WORDS = 14
 TOKENS = 77
@@ -16,6 +17,10 @@ TOKENS = 77
 def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: int = 0) -> HeadInput:
     """A batch of seeded noise with everything any head may need; nothing is padded."""
     options = head.options
+    sound, picture = (
+        plain_width(width, options.time_code)
+        for width in (options.audio_width, options.visual_width)
+    )
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -26,9 +31,9 @@ def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: in
 
     return HeadInput(
         valid=torch.ones(batch, seconds, dtype=torch.bool),
-        audio=normal(seconds, options.audio_width).relu_(),
-        frame=normal(seconds, options.visual_width),
-        patch=normal(seconds, patches, options.visual_width),
+        audio=normal(seconds, sound).relu_(),
+        frame=normal(seconds, picture),
+        patch=normal(seconds, patches, picture),
         tokens=tokens(WORDS),
         sentence=normal(options.text_width),
         words=normal(TOKENS, options.text_width),

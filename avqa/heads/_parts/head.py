@@ -7,12 +7,13 @@ question, O options of a multiple choice, D width, C answers, G instrument class
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.time_code import with_time
 
 _BEFORE, _NEW = "before", "new"
 
@@ -66,6 +67,9 @@ class HeadOptions:
     forget_bias: float = 0.0
     """LSTM only: added to the forget gates' bias at the start; 2 lets early words through to q."""
     dropout: float = 0.1
+    time_code: Literal["none", "clock", "product"] = later("none", before="none")
+    """Beside every row of a video: nothing, as in the papers; which row it is; the row times its
+    place. `audio_width` and `visual_width` are those of rows with their code."""
 
     def __post_init__(self) -> None:
         problems = [*_literal_problems(self), *self.problems()]
@@ -240,6 +244,14 @@ def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _add_time(head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Rows come to a head as they are stored, to its layers with their code."""
+    code = cast(Head, head).options.time_code
+    if args:
+        return (with_time(args[0], code), *args[1:]), kwargs
+    return args, {**kwargs, "inputs": with_time(kwargs["inputs"], code)}
+
+
 class Head(nn.Module):
     """Base of all heads: keeps the options and checks the input.
 
@@ -259,6 +271,8 @@ class Head(nn.Module):
         super().__init__()
         self.options = options
         self.aux_weights = {}
+        if options.time_code != "none":
+            self.register_forward_pre_hook(_add_time, with_kwargs=True)
 
     @property
     def name(self) -> str:

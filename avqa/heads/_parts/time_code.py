@@ -7,24 +7,30 @@ of these heads has such a code: it is ours, an option of every head, and off by 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from avqa.heads._parts.head import VIDEO_FEATURES, HeadInput
+if TYPE_CHECKING:
+    from avqa.heads._parts.head import HeadInput
 
-TimeCode = Literal["none", "clock", "product"]
 SLOTS = 60
 """Of the clock: later rows have the last one."""
+_TIMED = ("audio", "frame", "patch", "negative_patch")
 
 
-def coded_width(width: int, code: TimeCode) -> int:
+def coded_width(width: int, code: str) -> int:
     """Width of a row with its code."""
     return {"none": width, "clock": width + SLOTS, "product": 2 * width}[code]
 
 
-def with_time(inputs: HeadInput, code: TimeCode) -> HeadInput:
+def plain_width(width: int, code: str) -> int:
+    """Width of a row without its code, which has so many with it."""
+    return {"none": width, "clock": width - SLOTS, "product": width // 2}[code]
+
+
+def with_time(inputs: HeadInput, code: str) -> HeadInput:
     """The batch with a code of its place beside every row of sound, frames and patches.
 
     Args:
@@ -36,7 +42,7 @@ def with_time(inputs: HeadInput, code: TimeCode) -> HeadInput:
     if code == "none":
         return inputs
     coded = {}
-    for name in VIDEO_FEATURES:
+    for name in _TIMED:
         rows = getattr(inputs, name)
         if rows is not None:
             more = _clock(rows) if code == "clock" else _product(rows, inputs.valid)

@@ -151,7 +151,9 @@ def questions_per_second(
     place = choose_device(device)
     names = feature_names(building.video_fields([variant]), settings.visual, settings.audio)
     widths = {
-        "audio_width" if field == "audio" else "visual_width": encoders.tap_of(name).shape[-1]
+        "audio_width" if field == "audio" else "visual_width": heads.coded_width(
+            encoders.tap_of(name).shape[-1], variant.options["time_code"]
+        )
         for field, name in names.items()
     }
     head = building.build(variant, variant.options | widths, seed=0).train().to(place)

@@ -11,6 +11,7 @@ import torch
 from avqa.datasets._parts.matching import match_rows
 from avqa.datasets.music_avqa import is_real
 from avqa.errors import ConfigError, DatasetError
+from avqa.heads import coded_width
 from avqa.heads.avst import Head as Avst
 from avqa.heads.avst import Options
 from avqa.store.places.files import StorePath
@@ -78,7 +79,10 @@ def pretrain_grounding(
         )
     say(f"grounding: {len(videos)} real training videos, {settings.max_seconds} s of each")
     features.preload(videos)
-    widths = {field: int(rows.shape[-1]) for field, rows in features.read(videos[0]).items()}
+    widths = {
+        field: coded_width(rows.shape[-1], chosen["time_code"])
+        for field, rows in features.read(videos[0]).items()
+    }
     chosen |= {"audio_width": widths["audio"], "visual_width": widths["patch"]}
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)

@@ -58,7 +58,7 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     videos = [field for field in fields if field in VIDEO_FEATURES]
     names = feature_names(videos, settings.visual, settings.audio, store)
     for field, name in names.items():
-        width = store.zero_rows(name, 1).shape[-1]
+        width = heads.coded_width(store.zero_rows(name, 1).shape[-1], variant.options["time_code"])
         option = "audio_width" if field == "audio" else "visual_width"
         if options.setdefault(option, width) != width:
             raise ConfigError(
