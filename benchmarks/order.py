@@ -2,7 +2,8 @@
 
 Composes the synthetic benchmark without rendering it, keeps its temporal questions alone, and
 trains late fusion and AVST on exact rows (`benchmarks.results_exact`) without a code, with the
-clock and with the product, each with every seed. Prints a line a training and a Markdown table; one core.
+clock and with the product, each with every seed. Prints a line a training and a Markdown table; one
+core.
 """
 
 from __future__ import annotations
