@@ -50,7 +50,6 @@ COMMON = {
 LSTM = {"pack": "true", "forget_bias": "2"}
 """What lets an LSTM head heed the question: docs/heads/sasr.md."""
 MEASURED = {
-    "mcd": {"tau": "0.07"},
     "tjstg": {"ground_score": "cosine", "ground_on": "norm"},
 }
 """Defaults of when docs/results.md was measured; they go when it is measured again."""

@@ -96,8 +96,9 @@ class Plan:
             f" (mean of {self.num_probed} probed: {self.mean_seconds:.1f} s)",
             f"measured: decoding {1000 * self.decode_cost:.1f} ms, {networks} per second of video"
             f" ({self.settings.device}, {self.settings.precision}){self._rows_told()}",
-            f"time: {about} {clock(self.wall_seconds)} with {self.num_workers} worker(s),"
-            f" {self.size.decoders} decoder(s) each; bottleneck: {self.bottleneck}",
+            f"time: {about} {clock(self.wall_seconds)} with {self.num_workers} worker(s), each of"
+            f" {self.size.decoders} decoder(s) and {self.size.encoder_threads} thread(s) for the"
+            f" networks; bottleneck: {self.bottleneck}",
             f"store: at most {size(total)}"
             + (f", {size(self.free_bytes)} free" if self.free_bytes is not None else ""),
         ]

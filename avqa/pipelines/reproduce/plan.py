@@ -132,8 +132,16 @@ def _of_training(training: Training, asked: ReproduceOptions, questions: int, se
     members = len(variants) * asked.seeds
     epochs = planned.settings.epochs
     tasks = min(asked.slurm.jobs, members) if asked.slurm else 1
-    what = f"{members} trainings of {epochs} epochs of {questions} questions at {rate:.0f} a second"
+    what = (
+        f"{members} trainings of {epochs} epochs of {questions} questions at {rate:.0f} a second"
+        f" ({_computes(asked.device)})"
+    )
     return Part(training.name, what, members * epochs * questions / rate / tasks)
+
+
+def _computes(device: str) -> str:
+    chosen = choose_device(device)
+    return chosen if chosen != "cpu" else f"cpu, {torch.get_num_threads()} threads"
 
 
 def questions_per_second(

@@ -270,7 +270,7 @@ def test_the_plan_of_jobs_and_their_script(tmp_path, monkeypatch):
     out = done.stdout
     assert done.exit_code == 0, done.stderr
     assert "networks not timed (no GPU here) per second of video (cuda, fp32)" in out
-    assert "with 4 worker(s), 6 decoder(s) each; bottleneck: unknown" in out
+    assert "with 4 worker(s), each of 6 decoder(s) and " in out
     plan, script = out.split("\n\n#!", 1)
     assert plan.endswith("nothing was run; leave --plan out to start")
     assert "#SBATCH --gres=gpu:1\n" in script
