@@ -8,6 +8,7 @@ is lost or damaged reads as an empty one, and the next run writes it again.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -71,6 +72,12 @@ def read_collection(store: StorePath) -> Collection:
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return Collection()
     return Collection(roots, weights if isinstance(weights, str) else "")
+
+
+def videos_typed(store: StorePath) -> str:
+    """What follows ``--videos`` in an advice: the store's folder or list, if it has one alone."""
+    roots = read_collection(store).roots
+    return shlex.quote(roots[0].path) if len(roots) == 1 else "DIR"
 
 
 def write_collection(store: StorePath, collection: Collection) -> None:

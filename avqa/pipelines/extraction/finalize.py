@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import signal
 import sys
 import time
@@ -31,7 +32,7 @@ from avqa.pipelines.extraction.array_job import (
 )
 from avqa.pipelines.extraction.run import RunReport, check_recipes, machine
 from avqa.signals import StopSignals
-from avqa.store.collection import read_collection, write_collection
+from avqa.store.collection import read_collection, videos_typed, write_collection
 from avqa.store.commit import Store
 from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
@@ -100,7 +101,7 @@ class FinalizeReport(RunReport):
             raise PartialFailure(
                 f"{self.pending} of {self.taken} videos are pending: chunk objects of their parts"
                 " were missing or damaged; expected all; extract them again with: avqa extract"
-                f" --videos DIR --out {self.store}"
+                f" --videos {videos_typed(self.store)} --out {shlex.quote(str(self.store))}"
             )
         super().raise_if_failed()
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from avqa.errors import ConfigError, FeatureMissing
 from avqa.machine import free_memory
+from avqa.store.collection import videos_typed
 from avqa.store.format.recipe_diff import is_imported, is_of_whole_video, making_command
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
@@ -189,8 +190,8 @@ class VideoFeatures:
             )
 
     def _command(self, names: Iterable[str], option: str = "") -> str:
-        store = shlex.quote(str(self.store.path))
-        return f"avqa extract --videos DIR --out {store} --features {','.join(names)}{option}"
+        store, videos = shlex.quote(str(self.store.path)), videos_typed(self.store.path)
+        return f"avqa extract --videos {videos} --out {store} --features {','.join(names)}{option}"
 
     def _complaint(self, lacking: Mapping[str, Mapping[str, Status]], total: int) -> str:
         video, bad = next(iter(lacking.items()))

@@ -314,7 +314,7 @@ def test_parts_of_other_recipes_are_refused(tmp_path, videos):
     assert finalize(store).extracted == 6
 
 
-def test_missing_and_damaged_chunks_leave_their_video_pending(parts):
+def test_missing_and_damaged_chunks_leave_their_video_pending(made, parts):
     pool = parts / "parts/0-of-3/features.zarr/resnet18/pool"  # bad, v1, v4
     (pool / "c.1.0.0").unlink()
     audio = parts / "parts/2-of-3/features.zarr/vggish/audio"  # v0, v3
@@ -334,7 +334,7 @@ def test_missing_and_damaged_chunks_leave_their_video_pending(parts):
         report.raise_if_failed()
     assert str(caught.value) == (
         "3 of 7 videos are pending: chunk objects of their parts were missing or damaged; expected"
-        f" all; extract them again with: avqa extract --videos DIR --out {parts}"
+        f" all; extract them again with: avqa extract --videos {made}/videos --out {parts}"
     )
     store = Store.open(parts)
     assert store.status(POOL).tolist() == [2, 0, 1, 0, 1, 1, 1]

@@ -14,7 +14,7 @@ from avqa.pipelines.extraction.array_job import partition_of
 from avqa.pipelines.extraction.finalize import finalize
 from avqa.pipelines.extraction.stores import status_lines
 from avqa.store.checks.verify import verify
-from avqa.store.collection import Root, read_collection
+from avqa.store.collection import Collection, Root, read_collection, videos_typed, write_collection
 from avqa.store.places.files import store_path
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
@@ -324,3 +324,12 @@ def test_every_video_is_a_line_of_a_table(tmp_path, run):
     recipes = status_lines(store_path(tmp_path / "store"), ["recipes"])
     assert recipes[0].startswith("recipe of all features: ")
     assert 'feature="light/pool"' in recipes[2]
+
+
+def test_advice_names_the_folder_if_there_is_one(tmp_path):
+    store = store_path(tmp_path)
+    assert videos_typed(store) == "DIR"
+    write_collection(store, Collection((Root("/my clips"),)))
+    assert videos_typed(store) == "'/my clips'"
+    write_collection(store, Collection((Root("/my clips"), Root("/others", name="others"))))
+    assert videos_typed(store) == "DIR"
