@@ -27,9 +27,10 @@ from avqa.heads._parts.head import (
     defaults_before,
     later,
     options_before,
+    with_time,
 )
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
-from avqa.heads._parts.time_code import coded_width, with_time
+from avqa.heads._parts.time_code import coded_width
 from avqa.plugins import Kind
 
 __all__ = [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
-from avqa.heads._parts.time_code import with_time
+from avqa.heads._parts.time_code import coded
 
 _BEFORE, _NEW = "before", "new"
 
@@ -242,6 +242,14 @@ def _over(mask: Tensor, tensor: Tensor) -> Tensor:
 
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def with_time(inputs: HeadInput, code: str) -> HeadInput:
+    """The batch with a `coded` place beside every row of sound, frames and patches."""
+    if code == "none":
+        return inputs
+    given = {name: rows for name in _TIMED if (rows := getattr(inputs, name)) is not None}
+    return replace(inputs, **{n: coded(rows, inputs.valid, code) for n, rows in given.items()})
 
 
 def _add_time(head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -6,18 +6,11 @@ of these heads has such a code: it is ours, an option of every head, and off by 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from avqa.heads._parts.head import HeadInput
-
 SLOTS = 60
 """Of the clock: later rows have the last one."""
-_TIMED = ("audio", "frame", "patch", "negative_patch")
 
 
 def coded_width(width: int, code: str) -> int:
@@ -30,24 +23,18 @@ def plain_width(width: int, code: str) -> int:
     return {"none": width, "clock": width - SLOTS, "product": width // 2}[code]
 
 
-def with_time(inputs: HeadInput, code: str) -> HeadInput:
-    """The batch with a code of its place beside every row of sound, frames and patches.
+def coded(rows: Tensor, valid: Tensor, code: str) -> Tensor:
+    """Rows [B, T, ..., D] with their code beside them.
 
     Args:
-        inputs: rows [B, T, ..., D].
+        rows: of sound, frames or patches.
+        valid: [B, T] bool.
         code: ``clock``: which row it is, one of `SLOTS`, joined to the row [.., D + SLOTS];
             ``product``: the row times its place τ in its video, −1 at the first to 1 at the last
             valid row, joined [.., 2 D].
     """
-    if code == "none":
-        return inputs
-    coded = {}
-    for name in _TIMED:
-        rows = getattr(inputs, name)
-        if rows is not None:
-            more = _clock(rows) if code == "clock" else _product(rows, inputs.valid)
-            coded[name] = torch.cat([rows, more], -1)
-    return replace(inputs, **coded)
+    more = _clock(rows) if code == "clock" else _product(rows, valid)
+    return torch.cat([rows, more], -1)
 
 
 def _clock(rows: Tensor) -> Tensor:
