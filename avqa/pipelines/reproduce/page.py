@@ -6,10 +6,10 @@ can be made again from an archive, byte for byte.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ from avqa.pipelines.reproduce.evidence import (
 from avqa.pipelines.reproduce.features import COSTS
 from avqa.store.places.files import read_json, storage_errors, write_atomic
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Run, read_object
-from avqa.training.settings import DERIVED
+from avqa.training.settings import DERIVED, TrainSettings
 from avqa.training.table.cells import Row
 from avqa.training.table.published import Scope, ablation_row, published_rows
 from avqa.training.table.rows import changed_options
 from avqa.units import clock
 
+_OF_THE_MACHINE = ("device", "workers")
 _AFTER = ("95 % interval", "difference", "within")
 GROUPS = ("A-Avg", "V-Avg", "AV-Avg", "All")
 """Columns of the tables of ablations."""
@@ -159,9 +160,18 @@ class _Page:
                 yield f"**Not finished, and not on this page: {', '.join(run.missing)}.**"
 
     def _printed(self) -> list[Row]:
-        """The paper's figures of its own method; those of the questions scored here first."""
-        rows = list(published_rows(self._paper, self._scope))
-        return sorted(rows, key=lambda row: not row.comparable)
+        """The paper's figures of its own method, first the one that is nearest to ours.
+
+        That is of the features that ours has read, where the paper tells them apart; then of the
+        questions scored here.
+        """
+        rows = sorted(published_rows(self._paper, self._scope), key=lambda row: not row.comparable)
+        visual = self._config.settings.visual
+        for ablation in self._module.ABLATIONS.values():
+            if not ablation.options and ablation.visual == visual:
+                found = ablation_row(visual, ablation, self._paper, self._scope)
+                rows = [*(replace(row, name=f"with {visual}") for row in found), *rows]
+        return rows
 
     def _main_tables(self) -> Iterator[str]:
         printed = self._printed()
@@ -229,15 +239,8 @@ class _Page:
             )
 
     def _departures(self) -> Iterator[str]:
-        recipe = {"audio": "vggish", **dataclasses.asdict(self._paper.recipe)}
-        settings = dataclasses.asdict(self._config.settings)
-        changed = [
-            f"`{name}={settings[name]}` (paper: {recipe[name]})"
-            for name in recipe.keys() & settings.keys()
-            if settings[name] != recipe[name]
-        ]
-        if changed:
-            yield f"recipe: {', '.join(sorted(changed))}"
+        if changed := list(self._changed_settings()):
+            yield f"recipe: {', '.join(changed)}"
         if options := changed_options(self._head, self._config.options):
             yield f"options: {options}"
         printed = self._module.ABLATIONS.get("as_printed")
@@ -247,6 +250,16 @@ class _Page:
         if self._paper.recipe.note:
             yield f"the paper's recipe: {self._paper.recipe.note}"
         yield "the checkpoint is the best epoch on val; test is scored once, at the end"
+
+    def _changed_settings(self) -> Iterator[str]:
+        """Settings that are not the paper's, nor those that it leaves to everybody."""
+        usual = {f.name: f.default for f in fields(TrainSettings) if f.default is not MISSING}
+        paper = asdict(self._paper.recipe) | {"batches": "shuffled"}
+        for name, value in asdict(self._config.settings).items():
+            expected = paper.get(name, usual.get(name))
+            if name not in _OF_THE_MACHINE and value != expected:
+                whose = "paper" if name in paper else "else"
+                yield f"`{name}={value}` ({whose}: {expected})"
 
     def _made(self) -> Iterator[str]:
         config = self._config

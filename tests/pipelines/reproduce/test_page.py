@@ -92,6 +92,31 @@ def test_every_departure_is_told(tmp_path, annotations):
     assert config("pstp").features["audio"]["recipe_hash"] in page
 
 
+def test_settings_that_are_not_the_papers_are_departures(tmp_path, annotations):
+    write_out(tmp_path / "o", annotations, two_seeds("avst", lambda n: True, lambda n: True))
+    for seed in (0, 1):
+        member = tmp_path / f"o/runs/avst/default/seed-{seed}"
+        value = read_json(member / "config.json")
+        value["settings"] |= {"epochs": 3, "max_seconds": 12, "missing": "skip", "workers": 4}
+        value["settings"]["batches"] = "grouped"
+        write_json(member / "config.json", value)
+        result = digests.unsealed(read_json(member / "result.json"))
+        result["config"] = digests.of_json(value)
+        write_json(member / "result.json", digests.sealed(result))
+    assert (
+        "- recipe: `epochs=3` (paper: 30), `max_seconds=12` (else: 60), `missing=skip` (else:"
+        " error), `batches=grouped` (paper: shuffled)\n"
+    ) in pages(tmp_path / "o")["avst.md"]
+
+
+def test_a_figure_of_the_same_features_comes_before_the_headline(tmp_path, annotations):
+    write_out(tmp_path / "o", annotations, two_seeds("mcd", lambda n: True, lambda n: True))
+    page = pages(tmp_path / "o")["mcd.md"]
+    assert row(page, "All")[:2] == ["75.42", "100.00"]
+    assert "with clip_vit_b32 (updated annotation; " in page
+    assert row(page, "MCD [Swin-V2-L]")[0] == "76.12"
+
+
 def test_random_weights_mark_every_page(tmp_path, annotations):
     write_out(tmp_path / "o", annotations, two_seeds("avst", lambda n: True, lambda n: True))
     path = tmp_path / "o/reproduce.json"

@@ -1,0 +1,37 @@
+"""A run with a code of time, as typed: trained, evaluated and pre-trained alike."""
+
+import json
+
+from helpers.runs import run_folders
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from avqa.cli import app
+
+
+def typed(*words):
+    done = CliRunner().invoke(app, [*map(str, words)])
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_keeps_its_code_and_is_evaluated_with_it(tmp_path):
+    run_folders.write_three_videos(tmp_path)
+    asked = [
+        *("--store", tmp_path / "store", "--dataset", "music-avqa"),
+        *("--annotations", tmp_path / "annotations"),
+    ]
+    settings = ["--set", "visual=clip_vit_b32", "--set", "stride_seconds=1"]
+    out = tmp_path / "run"
+    table = typed(
+        *("train-head", "avst", *asked, "--out", out, "--device", "cpu", *settings),
+        *("--set", "epochs=1", "--set", "width=8", "--set", "time_code=product"),
+    )
+    config = json.loads((out / "default/seed-0/config.json").read_text(encoding="utf-8"))
+    options = config["options"]
+    assert options["time_code"] == "product"
+    assert (options["audio_width"], options["visual_width"]) == (2 * 4, 2 * 8)
+    with safe_open(out / "default/seed-0/model.safetensors", "pt") as weights:
+        assert weights.get_tensor("audio.0.weight").shape == (8, 8)
+    assert typed("evaluate", out) == table
+    assert "time_code=product" in table
