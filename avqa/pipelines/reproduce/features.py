@@ -8,11 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avqa.errors import PartialFailure, StoreError, StoreLocked
+from avqa.errors import PartialFailure, StoreLocked
 from avqa.extract.profiles import PROFILES, profile
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.connect import device_of_workers
-from avqa.pipelines.extraction.array_job import END, PARTS, Partition, read_videos
+from avqa.pipelines.extraction.array_job import (
+    END,
+    PARTS,
+    Partition,
+    in_words,
+    read_videos,
+    unfinished,
+)
 from avqa.pipelines.extraction.finalize import finalize
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
@@ -111,10 +118,14 @@ def extract(
 
 def _merge(path: StorePath, partition: Partition, say: Say) -> str | None:
     """Make one store of the tasks' parts, if all are there; else what is waited for."""
+    videos = read_videos(path)
+    if videos is not None and not (path / PARTS / END).exists():
+        if lacks := unfinished(path, videos):
+            return f"task {partition} has extracted its share, others have not: {in_words(lacks)}"
     try:
         report = finalize(path, say)
-    except (StoreError, StoreLocked) as error:
-        return f"task {partition} has extracted its share ({error})"
+    except StoreLocked as error:
+        return f"task {partition} has extracted its share, another joins all of them ({error})"
     if report is not None:
         say(report.summary())
     return None
