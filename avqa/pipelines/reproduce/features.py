@@ -119,9 +119,10 @@ def extract(
 def _merge(path: StorePath, partition: Partition, say: Say) -> str | None:
     """Make one store of the tasks' parts, if all are there; else what is waited for."""
     videos = read_videos(path)
-    if videos is not None and not (path / PARTS / END).exists():
-        if lacks := unfinished(path, videos):
-            return f"task {partition} has extracted its share, others have not: {in_words(lacks)}"
+    joining = (path / PARTS / END).exists()
+    lacks = unfinished(path, videos) if videos is not None and not joining else {}
+    if lacks:
+        return f"task {partition} has extracted its share, others have not: {in_words(lacks)}"
     try:
         report = finalize(path, say)
     except StoreLocked as error:
