@@ -75,16 +75,19 @@ def reproduce(
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.reproduce.archive import check_archive, pack_archive
-    from avqa.pipelines.reproduce.asked import ReproduceOptions, needed
+    from avqa.pipelines.reproduce.asked import ReproduceOptions, needed, refuse_beside
     from avqa.pipelines.reproduce.work import reproduce as work
     from avqa.pipelines.train.options import check_scheduler
     from avqa.units import parse_assignments
 
+    others = {"HEAD": heads, "--videos": videos, "--plan": plan, "--partition": partition}
     if check is not None:
-        typer.echo("\n".join(check_archive(check, dataset, annotations)))
+        refuse_beside("--check", others | {"--out": out, "--pack": pack})
+        typer.echo("\n".join(check_archive(check, annotations)))
         return
-    if pack is not None and videos is None and out is not None:
-        say(f"archive: {pack_archive(out, pack)}")
+    if pack is not None and (videos is None or plan):
+        refuse_beside("--pack", others | {"--annotations": annotations})
+        say(f"archive: {pack_archive(needed('out', out), pack)}")
         return
     check_scheduler(scheduler)
     options = ReproduceOptions(
@@ -104,5 +107,7 @@ def reproduce(
     )
     done = work(options, say, plan_only=plan)
     typer.echo("\n".join(done.lines()))
-    if pack is not None and not done.left:
+    if pack is not None and done.left:
+        say(f"no archive yet: {pack}")
+    elif pack is not None:
         say(f"archive: {pack_archive(options.out, pack)}")

@@ -327,6 +327,31 @@ def read_about(root: Path, expected: str) -> dict[str, Any]:
     return about
 
 
+_ENVIRONMENT: dict[str, Any] = {
+    "python": str,
+    "cores": int,
+    "gpu": str | None,
+    "packages": dict[str, str],
+}
+
+
+def read_environment(member: Path) -> dict[str, Any]:
+    """A member's ``environment.json``.
+
+    Raises:
+        ConfigError, RunDamaged: it is gone, or is none.
+    """
+    path = member / "environment.json"
+    value = read_object(path, "a finished member")
+    try:
+        typed.require(value, _ENVIRONMENT)
+        if lacking := _ENVIRONMENT.keys() - value.keys():
+            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, "as `avqa train-head` writes it", error) from error
+    return value
+
+
 def _own(head: Head) -> dict[str, Tensor]:
     state: dict[str, Tensor] = head.state_dict()
     return state

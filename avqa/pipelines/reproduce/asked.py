@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,19 @@ from avqa.training.table.published import Scope, published_rows
 
 ASKED = "reproduce.json"
 FORMAT = 1
+OURS = {"plan.json", "questions.json", "costs.json", "features", "runs"}
+"""What a command that was killed early, or of which this file was removed, has left there."""
 SAME = ("dataset", "questions", "weights", "settings")
 """What one folder has one value of; the rest may be added."""
+
+
+ADDRESS = re.compile(r"[a-z0-9]+:/")
+_ELSEWHERE = {
+    "device": "use --device",
+    "seed": "use --seeds",
+    "split": "papers are of the data set's own splits; train others with `avqa train-head`",
+}
+"""Settings that are no choice here → what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +67,17 @@ class ReproduceOptions:
                 f"--partition {self.partition} with --scheduler slurm; expected one of them: the"
                 " jobs get partitions of their own; leave one out"
             )
-        for owner in ("device", "seed"):
-            if owner in self.assignments:
+        for name, advice in _ELSEWHERE.items():
+            if name in self.assignments:
                 raise ConfigError(
-                    f"--set {owner}={self.assignments[owner]}; expected a setting of training that"
-                    f" has no option of its own; use --{owner}{'s' * (owner == 'seed')}"
+                    f"--set {name}={self.assignments[name]}; expected a setting or option of the"
+                    f" heads; {advice}"
                 )
+        if ADDRESS.match(str(self.out)):
+            raise ConfigError(
+                f"--out {str(self.out)!r} is an address; expected a folder of this machine; give"
+                " another --out"
+            )
 
 
 _PATHS = {
@@ -79,6 +96,19 @@ def needed(option: str, value: Path | None) -> Path:
     if value is None:
         raise ConfigError(f"no --{option}; expected {_PATHS[option]}; give it")
     return value
+
+
+def refuse_beside(option: str, others: Mapping[str, object]) -> None:
+    """Refuse what plays no role beside an option.
+
+    Raises:
+        ConfigError: names it.
+    """
+    if given := [name for name, value in others.items() if value]:
+        raise ConfigError(
+            f"{option} with {', '.join(given)}; expected it alone, since nothing is reproduced"
+            " then; leave it out, or the others"
+        )
 
 
 def with_figures(dataset: str) -> tuple[str, ...]:
@@ -162,7 +192,7 @@ def _before(out: Path) -> dict[str, Any] | None:
         raise ConfigError(f"--out {str(out)!r} is a file; expected a folder; give another --out")
     if (out / ASKED).exists():
         return read_asked(out)
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and {path.name for path in out.iterdir()} - OURS:
         raise ConfigError(
             f"folder {str(out)!r} is not empty and holds no {ASKED}; expected a new folder, or that"
             " of an `avqa reproduce`; give another --out"

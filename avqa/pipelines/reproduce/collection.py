@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from avqa.datasets import Question
@@ -40,9 +40,8 @@ class Collection:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all questions, with splits and answers."""
-        rows = [(q.key, q.split, q.answer, q.choice) for q in self.every_question]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        """Of every question: `digest_of`."""
+        return digest_of(self.every_question)
 
     def lines(self) -> list[str]:
         """What is there, and what is not."""
@@ -68,6 +67,12 @@ class Collection:
             f"{len(self.absent)} of {len(self.ids) + len(self.absent)} videos are missing"
             f" ({_shown(self.absent)}), which costs {counts}"
         )
+
+
+def digest_of(questions: Iterable[Question]) -> str:
+    """SHA-256 of all that is asked, of what, where it counts and what is right."""
+    rows = [(q.key, q.split, q.video_id, q.modality, q.kind, q.answer, q.choice) for q in questions]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def collect(options: ReproduceOptions) -> Collection:

@@ -6,19 +6,20 @@ checked, by somebody who has neither the videos nor the annotation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
+from avqa.datasets._parts.floors import Score as Counted
 from avqa.datasets._parts.floors import floors
+from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DifferenceFound, RunDamaged
-from avqa.pipelines.reproduce.collection import Collection
-from avqa.pipelines.reproduce.training import RUNS
+from avqa.pipelines.reproduce.collection import Collection, digest_of
 from avqa.store.places.files import read_json, storage_errors, write_json
 from avqa.training import digests, typed
 from avqa.training.data.splits import SplitQuestions
@@ -28,13 +29,25 @@ from avqa.training.table.intervals import Interval, interval
 from avqa.training.table.published import Scope
 
 QUESTIONS = "questions.json"
-_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("dataset", "version"), str),
-    **dict.fromkeys(("columns", "notes"), list[str]),
-    "counts": dict[str, int],
-    "floors": dict[str, dict[str, float]],
-    "asked": list[dict[str, Any]],
-}
+
+
+class _Question(TypedDict):
+    key: str
+    video: str
+    answer: str
+    alike: bool
+    columns: list[str]
+
+
+class _Questions(TypedDict):
+    dataset: str
+    version: str
+    digest: str
+    columns: list[str]
+    notes: list[str]
+    counts: dict[str, int]
+    floors: dict[str, dict[str, float]]
+    asked: list[_Question]
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,8 @@ class Asked:
     key: str
     video: str
     answer: str
+    alike: bool
+    """Whether a wrong option has the same text."""
     columns: tuple[str, ...]
     """Those of the result table in which it counts."""
 
@@ -54,6 +69,8 @@ class TestSet:
 
     dataset: str
     version: str
+    digest: str
+    """Of all questions, those to train on, too."""
     columns: tuple[str, ...]
     asked: tuple[Asked, ...]
     counts: Mapping[str, int]
@@ -83,6 +100,7 @@ def described(questions: SplitQuestions, dataset: str) -> dict[str, Any]:
             "key": q.key,
             "video": q.video_id,
             "answer": q.answer if q.choice is None else q.choices[q.choice],
+            "alike": q.choice is not None and q.choices.count(q.choices[q.choice]) > 1,
             "columns": [name for name, pairs in columns.items() if (q.modality, q.kind) in pairs],
         }
         for q in answered
@@ -91,6 +109,7 @@ def described(questions: SplitQuestions, dataset: str) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "version": questions.version,
+        "digest": digest_of(q for split in SPLITS for q in questions.of(split)),
         "columns": list(columns),
         "counts": {split: len(questions.of(split)) for split in ("train", "val", "test")},
         "floors": {
@@ -111,19 +130,12 @@ def read_test_set(out: Path) -> TestSet:
     path = out / QUESTIONS
     try:
         value = digests.unsealed(read_json(path))
-        typed.require(value, _TYPES)
-        asked = tuple(
-            Asked(q["key"], q["video"], q["answer"], tuple(q["columns"])) for q in value["asked"]
-        )
-        return TestSet(
-            value["dataset"],
-            value["version"],
-            tuple(value["columns"]),
-            asked,
-            value["counts"],
-            value["floors"],
-            tuple(value["notes"]),
-        )
+        typed.require({"it": value}, {"it": _Questions})
+        asked = tuple(Asked(**{**q, "columns": tuple(q["columns"])}) for q in value["asked"])
+        if not asked or any("All" not in floor for floor in value["floors"].values()):
+            raise ValueError("it has no question, or a floor without All")
+        lists = {"columns": tuple(value["columns"]), "notes": tuple(value["notes"])}
+        return TestSet(**{**value, **lists, "asked": asked})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunDamaged(
             f"{str(path)!r} cannot be used: {error}; expected what `avqa reproduce` writes; give"
@@ -151,16 +163,6 @@ class Trained:
     """By column."""
     left_out: int
     """Test questions that some seed was not asked."""
-
-
-def runs_of(out: Path, head: str) -> Iterator[Run]:
-    """The head's runs that have something finished, the main one first."""
-    folders = [out / RUNS / head, *sorted((out / RUNS).glob(f"{head}-*"))]
-    for folder in folders:
-        if (folder / "run.json").exists() and any(folder.glob("*/seed-*/result.json")):
-            run = Run.load(folder)
-            if run.about["head"] == head:
-                yield run
 
 
 def trained(run: Run, variant: str, test: TestSet) -> Trained:
@@ -195,34 +197,37 @@ def _score(correct: NDArray[np.bool_], videos: Sequence[str]) -> Score:
 def _right(member: Member, test: TestSet) -> dict[str, bool]:
     """Key of a test question → whether the member answered it right, looked at anew."""
     member.check(PREDICTIONS)
-    answers = {question.key: question.answer for question in test.asked}
-    found = {}
+    asked = {question.key: question for question in test.asked}
+    found: dict[str, bool] = {}
     for row in read_predictions(member.path / PREDICTIONS):
-        if row.key not in answers:
+        if row.key not in asked:
             if row.answer is not None:
                 raise DifferenceFound(
                     f"member {str(member.path)!r}: question {row.key!r} is none of the test;"
                     " expected answers to its questions only; they are of other annotations"
                 )
             continue
-        if row.answer != answers[row.key]:
+        if row.answer != asked[row.key].answer:
             raise DifferenceFound(
                 f"member {str(member.path)!r}: the right answer to {row.key!r} is {row.answer!r};"
-                f" expected {answers[row.key]!r}, as {QUESTIONS} has it; they are of other"
+                f" expected {asked[row.key].answer!r}, as {QUESTIONS} has it; they are of other"
                 " annotations, or were edited"
             )
         found[row.key] = bool(row.correct)
-        if found[row.key] and row.prediction != row.answer:
+        is_right = row.prediction == row.answer
+        if found[row.key] != is_right and not (is_right and asked[row.key].alike):
+            counted = "right" if found[row.key] else "wrong"
             raise DifferenceFound(
-                f"member {str(member.path)!r}: {row.prediction!r} counts as right for {row.key!r};"
-                f" expected {row.answer!r}; the file was edited"
+                f"member {str(member.path)!r}: {row.prediction!r} counts as {counted} for"
+                f" {row.key!r}, whose right answer is {row.answer!r}; expected"
+                f" {'wrong' if found[row.key] else 'right'}; the file was edited"
             )
     _compare(member, sum(found.values()), len(found))
     return found
 
 
 def _compare(member: Member, correct: int, total: int) -> None:
-    told = member.result.scores["All"]
+    told = member.result.scores.get("All", Counted(0, 0))
     if (told.correct, told.total) != (correct, total):
         raise DifferenceFound(
             f"member {str(member.path)!r}: {correct} of {total} predictions are right; expected"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,19 @@ from avqa.pipelines.reproduce.asked import ReproduceOptions
 from avqa.pipelines.reproduce.training import Training
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
-from avqa.store.places.files import StorePath, storage_errors, store_path, write_json
+from avqa.store.places.files import (
+    StorePath,
+    read_json,
+    storage_errors,
+    store_path,
+    write_json,
+)
 from avqa.store.reader import FeatureStore
+from avqa.training import typed
+from avqa.training.settings import WITHOUT_AUDIO
 
 FOLDER = "features"
+_SOUNDLESS = {Status.OK, Status.ABSENT}
 COSTS = "costs.json"
 OF_DATASET: dict[str, dict[str, Any]] = {
     # Clips of 10 s: neither looped to 60 rows nor stored in chunks of 60.
@@ -94,8 +104,8 @@ def extract(
         AvqaError: as `extract_folder` and `encode_questions`.
     """
     path = extraction.store(asked.out)
-    done = {Status.OK, Status.ABSENT} | ({Status.FAILED} if asked.accept_missing else set())
-    if not _is_complete(path, extraction.settings.features, ids, done):
+    done = _accepted(asked)
+    if asked.partition is None or not _is_complete(path, extraction.settings.features, ids, done):
         say(f"features: {path}")
         report = extract_folder(extraction.options(asked, ids), say)
         say(report.summary())
@@ -114,6 +124,15 @@ def extract(
                 raise
             return f"another task encodes the questions ({error}); expected that to be done"
     return None
+
+
+def _accepted(asked: ReproduceOptions) -> set[Status]:
+    """In which states the features of a video may be."""
+    if asked.accept_missing:
+        return {Status.OK, Status.ABSENT, Status.FAILED}
+    # Heads may be told what to do without sound.
+    silent = asked.assignments.get("missing") in WITHOUT_AUDIO
+    return {Status.OK, Status.ABSENT} if silent else {Status.OK}
 
 
 def _merge(path: StorePath, partition: Partition, say: Say) -> str | None:
@@ -157,31 +176,60 @@ def _without(
 def _refuse_failed(
     path: StorePath, features: Sequence[str], ids: Sequence[str], done: set[Status]
 ) -> None:
-    failed = _without(FeatureStore(path), features, ids, done)
-    if failed:
-        raise PartialFailure(
-            f"{len(failed)} of {len(ids)} videos have no features, the first is {failed[0]!r};"
-            f" expected all; see why with: avqa status {path} --videos; replace the files and give"
-            " the same command again, or go on without them with --accept-missing"
-        )
+    store = FeatureStore(path)
+    lacking = _without(store, features, ids, done)
+    if not lacking:
+        return
+    silent = [n for n in lacking if all(store.status(n, f) in _SOUNDLESS for f in features)]
+    raise PartialFailure(
+        f"{len(lacking)} of {len(ids)} videos lack features, the first is {lacking[0]!r};"
+        f" {len(silent)} of them have no sound; expected none; see why with: avqa status"
+        f" {shlex.quote(str(path))} --videos; replace the files and give the same command again, or"
+        " leave their questions out with --accept-missing, or have heads go without the sound with"
+        " --set missing=masked"
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a store took."""
+
+    features: list[str]
+    videos: int
+    seconds: float
+    """Of the runs that extracted something."""
+    runs: int
+    runs_without_time: int
+    """Those of them that were killed."""
 
 
 def write_costs(out: Path, extractions: Iterable[Extraction]) -> None:
-    """Publish what the stores' runs say of their time, and how large the stores are."""
-    costs = {e.name: _cost(e.store(out)) for e in extractions if Store.exists(e.store(out))}
+    """Publish what the stores' runs say of their time."""
+    costs = {e.name: asdict(_cost(e.store(out))) for e in extractions if Store.exists(e.store(out))}
     with storage_errors(f"{str(out / COSTS)!r}"):
         write_json(out / COSTS, costs)
 
 
-def _cost(path: StorePath) -> Mapping[str, Any]:
+def read_costs(out: Path) -> dict[str, Cost]:
+    """What `write_costs` wrote; nothing of a file that is gone or is none."""
+    try:
+        found = read_json(out / COSTS)
+        typed.require(found, dict.fromkeys(found, typed.of_class(Cost)))
+        return {name: Cost(**cost) for name, cost in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _cost(path: StorePath) -> Cost:
     store = Store.open(path, tolerant=True)
-    runs = store.runs.all()
-    told = [run.get("summary", {}).get("wall_seconds") for run in runs]
-    ended = [seconds for seconds in told if isinstance(seconds, int | float)]
-    return {
-        "features": list(store.features()),
-        "videos": len(store.rows()),
-        "seconds": round(sum(ended), 1),
-        "runs": len(runs),
-        "runs_without_time": len(runs) - len(ended),
-    }
+    # Runs of questions tell no time; those that found nothing to do took none worth telling.
+    told = [run.get("summary", {}) for run in store.runs.all() if "videos" in run]
+    worked = [one for one in told if one.get("extracted") or one.get("failed") or not one]
+    ended = [one["wall_seconds"] for one in worked if "wall_seconds" in one]
+    return Cost(
+        list(store.features()),
+        len(store.rows()),
+        round(sum(ended), 1),
+        len(worked),
+        len(worked) - len(ended),
+    )

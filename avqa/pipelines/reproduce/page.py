@@ -8,41 +8,36 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from avqa import heads
-from avqa.heads import HeadModule, Paper
+from avqa.errors import DifferenceFound
+from avqa.heads import Paper
 from avqa.pipelines.reproduce.asked import read_asked
-from avqa.pipelines.reproduce.evidence import (
-    Score,
-    TestSet,
-    Trained,
-    read_test_set,
-    runs_of,
-    trained,
-)
-from avqa.pipelines.reproduce.features import COSTS
-from avqa.store.places.files import read_json, storage_errors, write_atomic
-from avqa.training.run import DEFAULT, QUESTION_ONLY, Run, read_object
+from avqa.pipelines.reproduce.evidence import TestSet, read_test_set
+from avqa.pipelines.reproduce.features import read_costs
+from avqa.pipelines.reproduce.judged import Beside, Judged
+from avqa.store.places.files import storage_errors, write_atomic
+from avqa.training.run import read_environment
 from avqa.training.settings import DERIVED, TrainSettings
 from avqa.training.table.cells import Row
-from avqa.training.table.published import Scope, ablation_row, published_rows
+from avqa.training.table.published import RELEASES
 from avqa.training.table.rows import changed_options
 from avqa.units import clock
 
-_OF_THE_MACHINE = ("device", "workers")
-_AFTER = ("95 % interval", "difference", "within")
 GROUPS = ("A-Avg", "V-Avg", "AV-Avg", "All")
 """Columns of the tables of ablations."""
 INDEX = "README.md"
+_OF_THE_MACHINE = ("device", "workers")
+_COMPARED = ("printed", "ours", "95 % interval", "difference", "within")
 _RULE = (
     "*Within*: whether the printed figure lies in the 95 % interval of ours. The interval is of"
     " the mean of the seeds; it counts in that videos are drawn, not single questions, and that"
     " seeds differ (one seed does not tell how much). *other questions*: the paper's figure is of"
-    " another annotation or another set of questions, so that no interval can decide."
+    " another annotation or another set of questions, *other features*: of those of another"
+    " network, so that no interval can decide."
 )
 
 
@@ -61,80 +56,81 @@ def write_pages(out: Path) -> list[Path]:
 
 
 def pages(out: Path) -> dict[str, str]:
-    """File name → text of every page that can be made of a folder.
+    """File name → text of every page that can be made of a folder; none before anything is done.
 
     Raises:
         ConfigError, RunDamaged, DifferenceFound: as `write_pages`.
     """
     asked, test = read_asked(out), read_test_set(out)
-    made, lines = {}, []
+    _require_same_questions(out, asked, test)
+    made, lines, marks = {}, [], dict[str, None]()
     for head in asked["heads"]:
-        found = [*runs_of(out, head)]
-        if not any(run.of_variant(DEFAULT) for run in found):
-            continue
-        page = _Page(out, head, asked, test, found)
-        made[f"{head}.md"] = page.text()
-        lines.append(page.summary())
+        judged = Judged(out, head, asked, test)
+        if judged.begun:
+            page = _Page(judged)
+            made[f"{head}.md"] = page.text()
+            marks |= dict.fromkeys(page.warnings())
+            lines.append(page.summary())
+        else:
+            lines.append(_piped([_short(judged.paper), *[""] * 6, "not begun"]))
     if made:
-        made[INDEX] = _index(asked, test, lines)
+        made[INDEX] = _index(asked, test, lines, marks)
     return made
 
 
-def _index(asked: Mapping[str, Any], test: TestSet, lines: Sequence[str]) -> str:
-    head = "| paper | printed | ours | 95 % interval | difference | within | finished |"
-    return (
-        "\n\n".join(
-            [
-                f"# {asked['dataset']}, reproduced",
-                *_warnings(asked),
-                f"Accuracy in percent on {len(test.asked)} test questions, annotation version"
-                f" {test.version}.",
-                "\n".join([head, "|---|---:|---:|---:|---:|---|---|", *lines]),
-                _RULE,
-            ]
+def _require_same_questions(out: Path, asked: Mapping[str, Any], test: TestSet) -> None:
+    if (asked["questions"], asked["dataset"]) != (test.digest, test.dataset):
+        raise DifferenceFound(
+            f"folder {str(out)!r}: questions.json is of dataset={test.dataset}"
+            f" sha256={test.digest[:12]}; expected {asked['dataset']} {asked['questions'][:12]}, as"
+            " reproduce.json has it; one of them is of another reproduction, or was edited"
         )
-        + "\n"
-    )
 
 
-def _warnings(asked: Mapping[str, Any]) -> Iterator[str]:
-    if asked["weights"].startswith("random:"):
-        yield (
-            f"**The features come from random weights ({asked['weights']}): these accuracies show"
-            " that the program works, and nothing else.**"
-        )
+def _index(
+    asked: Mapping[str, Any], test: TestSet, lines: Sequence[str], marks: Iterable[str]
+) -> str:
+    head = ["paper", "figure", *_COMPARED, "finished"]
+    parts = [
+        f"# {asked['dataset']}, reproduced",
+        *marks,
+        f"Accuracy in percent on {len(test.asked)} test questions, annotation version"
+        f" {test.version}.",
+        "\n".join([_piped(head), "|---|---|---:|---:|---:|---:|---|---|", *lines]),
+        _RULE,
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 class _Page:
-    def __init__(
-        self, out: Path, head: str, asked: Mapping[str, Any], test: TestSet, runs: Sequence[Run]
-    ) -> None:
-        self._out, self._head, self._asked, self._test = out, head, asked, test
-        self._runs = runs
-        self._module: HeadModule = heads.load(head)
-        self._paper: Paper = self._module.PAPER
-        self._scope: Scope = test.scope
-        main = next(run for run in runs if run.of_variant(DEFAULT))
-        self._main_run = main
-        self._main = trained(main, DEFAULT, test)
-        self._config = self._main.members[0].config
+    def __init__(self, judged: Judged) -> None:
+        self._of = judged
+        self._config = judged.config
+        self._figures = judged.figures() or [Beside("", None, judged.main)]
+
+    def warnings(self) -> Iterator[str]:
+        """What makes the numbers mean something else."""
+        if self._config.weights.startswith("random:"):
+            yield (
+                f"**The features come from random weights ({self._config.weights}): these"
+                " accuracies show that the program works, and nothing else.**"
+            )
 
     def summary(self) -> str:
         """A line of the page of all papers."""
-        printed = next(iter(self._printed()), None)
-        cells = _compared(printed, "All", self._main.scores["All"])
-        gaps = sum(len(run.missing) for run in self._runs)
-        state = f"all but {gaps}" if gaps else "all"
-        name = f"[{_short(self._paper)}]({self._head}.md)"
-        return _piped([name, *cells, state])
+        first = self._figures[0]
+        left = len(self._of.unfinished())
+        state = f"all but {left}" if left else "all"
+        name = f"[{_short(self._of.paper)}]({self._of.head}.md)"
+        return _piped([name, first.name, *_compared(first, "All"), state])
 
     def text(self) -> str:
         """The page in Markdown."""
-        paper = self._paper
+        paper = self._of.paper
         parts = [
             f"# {_short(paper)}",
             f"{paper.title}. {paper.venue}. <{paper.url}>",
-            *_warnings(self._asked),
+            *self.warnings(),
             *self._gaps(),
             "## The paper's method",
             *self._main_tables(),
@@ -155,106 +151,82 @@ class _Page:
         return "\n\n".join(parts) + "\n"
 
     def _gaps(self) -> Iterator[str]:
-        for run in self._runs:
-            if run.missing:
-                yield f"**Not finished, and not on this page: {', '.join(run.missing)}.**"
-
-    def _printed(self) -> list[Row]:
-        """The paper's figures of its own method, first the one that is nearest to ours.
-
-        That is of the features that ours has read, where the paper tells them apart; then of the
-        questions scored here.
-        """
-        rows = sorted(published_rows(self._paper, self._scope), key=lambda row: not row.comparable)
-        visual = self._config.settings.visual
-        for ablation in self._module.ABLATIONS.values():
-            if not ablation.options and ablation.visual == visual:
-                found = ablation_row(visual, ablation, self._paper, self._scope)
-                rows = [*(replace(row, name=f"with {visual}") for row in found), *rows]
-        return rows
+        if left := self._of.unfinished():
+            yield f"**Not finished, and not on this page: {', '.join(left)}.**"
 
     def _main_tables(self) -> Iterator[str]:
-        printed = self._printed()
-        first = printed[0] if printed else None
-        if first is not None:
-            yield f"{first.name} ({_told(first)})"
+        first, *others = self._figures
+        if first.printed is not None:
+            yield f"{first.name} ({self._told(first.printed)})"
         yield _table(
-            ("column", "printed", "ours", *_AFTER, "questions"),
-            (
-                (column, *_compared(first, column, score), str(score.total))
-                for column, score in self._main.scores.items()
-            ),
+            ("column", *_COMPARED, "questions"),
+            ([c, *_compared(first, c), str(s.total)] for c, s in self._of.main.scores.items()),
         )
-        if others := printed[1:]:
+        if others:
             yield "The same method in other tables, All:"
             yield _table(
-                ("figure", "printed", "ours", *_AFTER, "what it is"),
-                (
-                    (row.name, *_compared(row, "All", self._main.scores["All"]), _told(row))
-                    for row in others
-                ),
+                ("figure", *_COMPARED, "what it is"),
+                ([b.name, *_compared(b, "All"), self._told(b.printed)] for b in others),
             )
 
     def _ablations(self) -> Iterator[str]:
-        blocks = [block for run in self._runs for block in self._rows_of(run)]
-        if not blocks:
-            return
-        yield "## Ablations"
-        for column in (c for c in GROUPS if c in self._main.scores):
+        rows, left_out = list(self._of.ablations()), self._of.left_out()
+        if rows or left_out:
+            yield "## Ablations"
+        for column in (c for c in GROUPS if rows and c in self._of.main.scores):
             yield f"{column}:"
             yield _table(
-                ("row", "printed", "ours", *_AFTER, "note"),
-                (
-                    (name, *_compared(row, column, found.scores[column]), note)
-                    for name, row, found, note in blocks
-                ),
+                ("row", *_COMPARED, "note"),
+                ([b.name, *_compared(b, column), self._note(b)] for b in rows),
             )
+        if left_out:
+            yield _listed(f"row `{name}` was not trained: {why}" for name, why in left_out.items())
 
-    def _rows_of(self, run: Run) -> Iterator[tuple[str, Row | None, Trained, str]]:
-        """Name, printed row, ours and a note of each ablation that a run trained."""
-        scores = {v: trained(run, v, self._test) for v in _variants(run) if v != QUESTION_ONLY}
-        for name, ablation in self._module.ABLATIONS.items():
-            of = name if name in scores else run.about["same_as"].get(name, "")
-            if of not in scores:
-                continue
-            printed = next(iter(ablation_row(name, ablation, self._paper, self._scope)), None)
-            notes = [f"the same network as {of}" * (of != name), ablation.note]
-            yield name, printed, scores[of], "; ".join(filter(None, notes))
+    def _note(self, beside: Beside) -> str:
+        lacking = beside.ours.left_out - self._of.main.left_out
+        return "; ".join(
+            filter(None, (beside.note, f"{lacking} questions less than above" * (lacking > 0)))
+        )
 
     def _questions(self) -> Iterator[str]:
-        test = self._test
+        test, main = self._of.test, self._of.main
         counts = ", ".join(f"{split} {count}" for split, count in test.counts.items())
         used = ", ".join(f"{split} {count}" for split, count in self._config.counts.items())
         yield f"{test.dataset}, annotation version {test.version}: {counts}; in use: {used}"
-        if self._main.left_out:
-            yield f"{self._main.left_out} test questions were not asked: their videos are missing"
-        yield from self._main_run.about["notes"]
+        if test.dataset not in RELEASES:
+            yield "printed figures are of MUSIC-AVQA, not of this data set"
+        if main.left_out:
+            yield f"{main.left_out} test questions were not asked: their videos are missing"
+        yield from self._of.runs[self._of.head].about["notes"]
         floors = ", ".join(f"{name} {table['All']:.2f}" for name, table in test.floors.items())
         yield f"what answering without looking scores (All): {floors}"
-        if self._main_run.of_variant(QUESTION_ONLY):
-            alone = trained(self._main_run, QUESTION_ONLY, test).scores["All"]
+        if (alone := self._of.question_only) is not None:
+            score = alone.scores["All"]
+            asked = f", of {score.total} questions" * (alone.left_out != main.left_out)
             yield (
                 "a head of the question alone, without sound and pictures:"
-                f" {alone.mean:.2f} ({alone.interval})"
+                f" {score.mean:.2f} ({score.interval or 'too few videos for an interval'}{asked})"
             )
 
     def _departures(self) -> Iterator[str]:
+        paper = self._of.paper
         if changed := list(self._changed_settings()):
             yield f"recipe: {', '.join(changed)}"
-        if options := changed_options(self._head, self._config.options):
+        if options := changed_options(self._of.head, self._config.options):
             yield f"options: {options}"
-        printed = self._module.ABLATIONS.get("as_printed")
+        printed = self._of.module.ABLATIONS.get("as_printed")
         if printed is not None:
             yield f"as printed would be (row `as_printed`): {_options(printed.options)}"
-        yield from self._paper.departures
-        if self._paper.recipe.note:
-            yield f"the paper's recipe: {self._paper.recipe.note}"
+        yield from paper.departures
+        if paper.recipe.note:
+            yield f"the paper's recipe: {paper.recipe.note}"
         yield "the checkpoint is the best epoch on val; test is scored once, at the end"
 
     def _changed_settings(self) -> Iterator[str]:
         """Settings that are not the paper's, nor those that it leaves to everybody."""
         usual = {f.name: f.default for f in fields(TrainSettings) if f.default is not MISSING}
-        paper = asdict(self._paper.recipe) | {"batches": "shuffled"}
+        usual["missing"] = "skip"  # of a reproduction; what is left out is told with the questions
+        paper = asdict(self._of.paper.recipe) | {"batches": "shuffled"}
         for name, value in asdict(self._config.settings).items():
             expected = paper.get(name, usual.get(name))
             if name not in _OF_THE_MACHINE and value != expected:
@@ -262,9 +234,8 @@ class _Page:
                 yield f"`{name}={value}` ({whose}: {expected})"
 
     def _made(self) -> Iterator[str]:
-        config = self._config
+        config, members = self._config, self._of.main.members
         yield f"avqa {config.avqa_version}; options: {_options(_chosen(config.options))}"
-        members = self._main.members
         seeds = ", ".join(str(m.config.seed) for m in members)
         best = ", ".join(str(m.result.best_epoch) for m in members)
         yield f"seeds {seeds}; best epochs {best} of {config.settings.epochs}"
@@ -275,7 +246,7 @@ class _Page:
             yield f"seed {member.config.seed}: " + ", ".join(
                 f"{name} sha256 {digest}" for name, digest in sorted(files.items())
             )
-        yield f"questions sha256 {self._asked['questions']}"
+        yield f"questions sha256 {self._of.test.digest}"
 
     def _recipes(self) -> dict[str, Any]:
         config = self._config
@@ -283,28 +254,26 @@ class _Page:
         return {entry["name"]: entry["recipe"] for entry in entries}
 
     def _costs(self) -> Iterator[str]:
-        for name, cost in _costs_of(self._out).items():
-            features = {entry["name"] for entry in self._config.features.values()}
-            if features <= set(cost["features"]):
-                more = cost["runs_without_time"]
+        read = {entry["name"] for entry in self._config.features.values()}
+        for name, cost in read_costs(self._of.out).items():
+            if read <= set(cost.features):
+                more = cost.runs_without_time
                 killed = f", and {more} that were killed, whose time is unknown" if more else ""
-                yield (
-                    f"features `{name}`: {cost['videos']} videos,"
-                    f" {clock(cost['seconds'])} in {cost['runs']} run(s){killed}"
-                )
-        for run in self._runs:
-            for variant in _variants(run):
+                runs = f"{clock(cost.seconds)} in {cost.runs - more} run(s){killed}"
+                yield f"features `{name}`: {cost.videos} videos, {runs}"
+        for name, run in self._of.runs.items():
+            for variant in dict.fromkeys(member.config.variant for member in run.members):
                 members = run.of_variant(variant)
                 seconds = sum(member.result.seconds for member in members)
                 yield (
-                    f"{run.path.name} {variant}: {clock(seconds)} for {len(members)} seed(s),"
+                    f"{name} {variant}: {clock(seconds)} for {len(members)} seed(s),"
                     f" {members[0].result.parameters} trainable parameters"
                 )
-        yield from dict.fromkeys(_machine(m.path) for m in self._main.members)
+        yield from dict.fromkeys(_machine(m.path) for m in self._of.main.members)
 
     def _command(self) -> str:
-        asked = self._asked
-        words = ["avqa", "reproduce", self._head, "--dataset", asked["dataset"]]
+        asked = self._of.asked
+        words = ["avqa", "reproduce", self._of.head, "--dataset", asked["dataset"]]
         words += ["--videos", "VIDEOS", "--annotations", "ANNOTATIONS", "--out", "OUT"]
         words += ["--seeds", str(asked["seeds"]), "--weights", asked["weights"]]
         words += ["--ablations"] * asked["ablations"]
@@ -312,35 +281,26 @@ class _Page:
         words += [w for k, v in asked["settings"].items() for w in ("--set", f"{k}={v}")]
         return shlex.join(words)
 
+    def _told(self, row: Row | None) -> str:
+        if row is None:
+            return ""
+        known = {"u": "updated annotation", "o": "original annotation", "o/?": "mixed annotations"}
+        text = known.get(row.annotation, "fits neither annotation")
+        if self._of.test.dataset == "avqa":
+            text = "the released annotation"
+        if not row.consistent:
+            text += "; averages do not follow from the cells"
+        return "; ".join(filter(None, (text, row.note)))
 
-def _variants(run: Run) -> list[str]:
-    return list(dict.fromkeys(member.config.variant for member in run.members))
 
-
-def _compared(row: Row | None, column: str, score: Score) -> tuple[str, str, str, str, str]:
+def _compared(beside: Beside, column: str) -> list[str]:
     """Printed, ours, interval, difference, within."""
-    cell = row.cells.get(column) if row is not None else None
-    ours, span = f"{score.mean:.2f}", str(score.interval) if score.interval else ""
-    if row is None or cell is None:
-        return "", ours, span, "", ""
-    difference = f"{score.mean - cell.mean:+.2f}"
-    if not row.comparable:
-        within = "other questions"
-    elif score.interval is None:
-        within = ""
-    else:
-        within = "yes" if cell.mean in score.interval else "no"
-    return f"{cell.mean:.2f}", ours, span, difference, within
-
-
-def _told(row: Row) -> str:
-    return "; ".join(filter(None, (_annotation(row), row.note)))
-
-
-def _annotation(row: Row) -> str:
-    known = {"u": "updated annotation", "o": "original annotation", "o/?": "mixed annotations"}
-    text = known.get(row.annotation, "fits neither annotation")
-    return text if row.consistent else f"{text}; averages do not follow from the cells"
+    score, printed = beside.ours.scores[column], beside.value(column)
+    ours, span = f"{score.mean:.2f}", str(score.interval or "")
+    if printed is None:
+        return ["", ours, span, "", ""]
+    difference = f"{score.mean - printed:+.2f}"
+    return [f"{printed:.2f}", ours, span, difference, beside.within(column)]
 
 
 def _texts(texts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -357,15 +317,8 @@ def _options(options: Mapping[str, Any]) -> str:
     )
 
 
-def _costs_of(out: Path) -> dict[str, Any]:
-    try:
-        return read_json(out / COSTS)
-    except (OSError, ValueError):
-        return {}
-
-
 def _machine(member: Path) -> str:
-    it = read_object(member / "environment.json", "a finished member")
+    it = read_environment(member)
     packages = ", ".join(f"{name} {version}" for name, version in it["packages"].items())
     device = it["gpu"] or f"{it.get('threads', it['cores'])} threads"
     return f"trained on {device}, Python {it['python']}, {packages}"
@@ -373,14 +326,14 @@ def _machine(member: Path) -> str:
 
 def _short(paper: Paper) -> str:
     name = paper.figures[0].name if paper.figures else paper.title
-    return f"{name} ({paper.venue})"
+    return f"{name.partition(' [')[0]} ({paper.venue})"
 
 
-def _listed(lines: Iterator[str]) -> str:
+def _listed(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     marks = ["---", *["---:"] * 4, *["---"] * (len(head) - 5)]
     return "\n".join([_piped(head), _piped(marks), *map(_piped, rows)])
 

@@ -76,9 +76,8 @@ class Training:
 
 def trainings(head: str, asked: ReproduceOptions) -> Iterator[Training]:
     """The main run, then those of ablation rows with other features than the head's own."""
-    given = dict(asked.assignments)
-    if asked.accept_missing:
-        given.setdefault("missing", "skip")
+    # What is missing was accepted, or has stopped the command before.
+    given = {"missing": "skip"} | dict(asked.assignments)
     rows = ALL if asked.ablations else None
     yield Training(head, head, given, rows, asked.dataset)
     module = heads.load(head)

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
+_NOTHING = 1e-12
+"""Variances of less are rounding: one of a million questions about as many videos is 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ def interval(correct: NDArray[np.bool_], videos: Sequence[str]) -> Interval | No
     of_videos = _of_videos(correct.mean(0), cluster, len(names))
     of_seeds = _of_seeds(correct.mean(1))
     variance = of_videos + of_seeds
-    if variance == 0:  # all right, or all wrong: as so many single questions
+    if variance < _NOTHING:  # every video alike: as so many single questions
         return _wilson(mean, len(names), len(names) - 1)
     parts = ((of_videos, len(names) - 1), (of_seeds, len(correct) - 1))
     freedom = variance**2 / sum(part**2 / df for part, df in parts if part > 0)
-    return _wilson(mean, mean * (1 - mean) / variance, freedom)
+    return _wilson(mean, min(mean * (1 - mean) / variance, correct.size), freedom)
 
 
 def _of_videos(right: NDArray[np.float64], cluster: NDArray[np.intp], count: int) -> float:

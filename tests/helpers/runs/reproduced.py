@@ -18,6 +18,7 @@ from avqa.training.data.splits import SplitQuestions, read_splits
 from avqa.training.run import Member, MemberResult, member_path, save_about
 from avqa.training.scoring import Prediction, score, write_predictions
 
+FLOORS = ("default", "question_only")
 Right = Callable[[int], bool]
 KINDS = ('["Audio", "Counting"]', '["Visual", "Location"]', '["Audio-Visual", "Temporal"]')
 
@@ -59,10 +60,11 @@ def write_out(
     asked = {
         "format": FORMAT,
         "dataset": "music-avqa",
-        "questions": "ab" * 32,
+        "questions": value["digest"],
         "weights": "pretrained",
         "settings": {},
-        **dict.fromkeys(("accept_missing", "ablations"), False),
+        "accept_missing": False,
+        "ablations": any(variant not in FLOORS for _, variant, _ in answers),
         "heads": list(dict.fromkeys(head for head, _, _ in answers)),
         "seeds": 1 + max(seed for _, _, seed in answers),
     }

@@ -73,11 +73,19 @@ def test_ablations_stand_beside_what_the_paper_prints_of_them(tmp_path, annotati
 
 
 def test_what_is_not_finished_is_said(tmp_path, annotations):
-    answers = {("tjstg", "default", 0): lambda n: True}
-    write_out(tmp_path / "o", annotations, answers, missing={"tjstg": ["default/seed-1"]})
+    answers = {
+        ("tjstg", "default", 0): lambda n: True,
+        ("tjstg", "question_only", 0): lambda n: True,
+        ("avst", "question_only", 1): lambda n: True,
+    }
+    write_out(tmp_path / "o", annotations, answers)
     made = pages(tmp_path / "o")
-    assert "**Not finished, and not on this page: default/seed-1.**" in made["tjstg.md"]
-    assert row(made["README.md"], "[TJSTG (Findings of EMNLP 2023)](tjstg.md)")[5] == "all but 1"
+    left = "tjstg/default/seed-1, tjstg/question_only/seed-1"
+    assert f"**Not finished, and not on this page: {left}.**" in made["tjstg.md"]
+    name = "[TJSTG (Findings of EMNLP 2023)](tjstg.md)"
+    assert row(made["README.md"], name)[6] == "all but 2"
+    assert row(made["README.md"], "AVST (CVPR 2022)")[6] == "not begun"
+    assert "avst.md" not in made
 
 
 def test_every_departure_is_told(tmp_path, annotations):
@@ -92,20 +100,25 @@ def test_every_departure_is_told(tmp_path, annotations):
     assert config("pstp").features["audio"]["recipe_hash"] in page
 
 
+def change_config(member, **changes):
+    """Change a member's config.json, and its digest."""
+    value = read_json(member / "config.json") | changes
+    write_json(member / "config.json", value)
+    result = digests.unsealed(read_json(member / "result.json"))
+    result["config"] = digests.of_json(value)
+    write_json(member / "result.json", digests.sealed(result))
+
+
 def test_settings_that_are_not_the_papers_are_departures(tmp_path, annotations):
     write_out(tmp_path / "o", annotations, two_seeds("avst", lambda n: True, lambda n: True))
     for seed in (0, 1):
         member = tmp_path / f"o/runs/avst/default/seed-{seed}"
-        value = read_json(member / "config.json")
-        value["settings"] |= {"epochs": 3, "max_seconds": 12, "missing": "skip", "workers": 4}
-        value["settings"]["batches"] = "grouped"
-        write_json(member / "config.json", value)
-        result = digests.unsealed(read_json(member / "result.json"))
-        result["config"] = digests.of_json(value)
-        write_json(member / "result.json", digests.sealed(result))
+        given = {"epochs": 3, "max_seconds": 12, "missing": "masked", "workers": 4}
+        settings = read_json(member / "config.json")["settings"] | given
+        change_config(member, settings=settings | {"batches": "grouped"})
     assert (
-        "- recipe: `epochs=3` (paper: 30), `max_seconds=12` (else: 60), `missing=skip` (else:"
-        " error), `batches=grouped` (paper: shuffled)\n"
+        "- recipe: `epochs=3` (paper: 30), `max_seconds=12` (else: 60), `missing=masked` (else:"
+        " skip), `batches=grouped` (paper: shuffled)\n"
     ) in pages(tmp_path / "o")["avst.md"]
 
 
@@ -113,15 +126,17 @@ def test_a_figure_of_the_same_features_comes_before_the_headline(tmp_path, annot
     write_out(tmp_path / "o", annotations, two_seeds("mcd", lambda n: True, lambda n: True))
     page = pages(tmp_path / "o")["mcd.md"]
     assert row(page, "All")[:2] == ["75.42", "100.00"]
-    assert "with clip_vit_b32 (updated annotation; " in page
+    assert "MCD [CLIP ViT-B/32] (updated annotation; " in page
     assert row(page, "MCD [Swin-V2-L]")[0] == "76.12"
+    assert row(page, "MCD [ResNet-18]")[4] == "other features"
+    index = pages(tmp_path / "o")["README.md"]
+    assert row(index, "[MCD (arXiv 2024)](mcd.md)")[:2] == ["MCD [CLIP ViT-B/32]", "75.42"]
 
 
 def test_random_weights_mark_every_page(tmp_path, annotations):
     write_out(tmp_path / "o", annotations, two_seeds("avst", lambda n: True, lambda n: True))
-    path = tmp_path / "o/reproduce.json"
-    value = digests.unsealed(read_json(path)) | {"weights": "random:0"}
-    write_json(path, digests.sealed(value))
+    for seed in (0, 1):
+        change_config(tmp_path / f"o/runs/avst/default/seed-{seed}", weights="random:0")
     for page in pages(tmp_path / "o").values():
         assert "**The features come from random weights (random:0)" in page
 
@@ -147,7 +162,8 @@ def edit(member, change):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"correct": True}, r"'no' counts as right for .*; expected 'yes'; the file was edited"),
+        ({"correct": True}, r"'no' counts as right for .*, whose right answer is 'yes'; expected"),
+        ({"prediction": "yes"}, r"'yes' counts as wrong for .*, whose right answer is 'yes'; exp"),
         (
             {"correct": True, "prediction": "yes"},
             r"1 of 24 predictions are right; expected 0 of 24, as its result.json says",

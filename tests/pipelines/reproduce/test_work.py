@@ -16,6 +16,7 @@ from avqa.pipelines.reproduce.asked import (
     with_figures,
     write_asked,
 )
+from avqa.pipelines.reproduce.collection import collect
 from avqa.pipelines.reproduce.features import extractions
 from avqa.pipelines.reproduce.plan import Part, plan_lines
 from avqa.pipelines.reproduce.training import trainings
@@ -181,7 +182,8 @@ def test_a_folder_of_something_else_is_left_alone(here):
         (["question_only"], "no paper with figures on music-avqa 'question_only'"),
         (["pstpp"], "did you mean 'pstp'?"),
         (["--dataset", "custom"], "no paper of avqa's heads reports figures on it"),
-        (["--set", "seed=3"], "--set seed=3; expected a setting of training that has no option"),
+        (["--set", "seed=3"], "--set seed=3; expected a setting or option of the heads; use"),
+        (["--set", "split=video"], "papers are of the data set's own splits; train others with"),
         (["--set", "device=cpu"], "use --device"),
         (["avst", "--set", "epoch=3"], "did you mean 'epochs'?"),
         (["--scheduler", "dask"], "no scheduler 'dask'"),
@@ -193,6 +195,30 @@ def test_names_and_settings_that_are_none(here, words, said):
     assert code == 2
     assert said in text
     assert text.splitlines()[-1].startswith("avqa: ")
+
+
+def test_an_address_is_no_folder(here):
+    words = ["--videos", str(here / "videos"), "--annotations", str(here / "annotations")]
+    done = CliRunner().invoke(app, ["reproduce", *words, "--out", "s3://bucket/x"])
+    assert done.exit_code == 2
+    assert "is an address; expected a folder of this machine" in done.stderr
+
+
+def test_a_plan_alone_does_not_stand_in_the_way(here):
+    """Nor does any file of a command that was killed early."""
+    (here / "out/features").mkdir(parents=True)
+    (here / "out/plan.json").write_text("{}", encoding="utf-8")
+    assert begin(options(here), ("avst",), "ab" * 32)["heads"] == ["avst"]
+    (here / "out/reproduce.json").unlink()
+    assert begin(options(here), ("avst",), "ab" * 32)["heads"] == ["avst"]
+
+
+def test_types_and_videos_of_questions_are_in_their_digest(here):
+    before = collect(options(here)).digest
+    rows = json.loads((here / "annotations/avqa-test.json").read_text(encoding="utf-8"))
+    rows[0]["type"] = '["Visual", "Location"]'
+    write(here / "annotations/avqa-test.json", rows)
+    assert collect(options(here)).digest != before
 
 
 def test_what_is_not_given_is_named(here):
@@ -232,8 +258,8 @@ def test_rows_of_other_features_are_runs_of_their_own(here):
     asked = options(here, ablations=True)
     runs = [*trainings("mcd", asked)]
     assert [(t.name, t.ablation, t.assignments) for t in runs] == [
-        ("mcd", "all", {}),
-        ("mcd-resnet18", "resnet18", {"visual": "resnet18"}),
+        ("mcd", "all", {"missing": "skip"}),
+        ("mcd-resnet18", "resnet18", {"missing": "skip", "visual": "resnet18"}),
     ]
     assert "resnet18" in runs[0].plan().left_out
     (store,) = extractions(asked, runs)
@@ -241,11 +267,12 @@ def test_rows_of_other_features_are_runs_of_their_own(here):
 
 
 def test_accepting_what_is_missing_leaves_its_questions_out(here):
-    (run,) = trainings("avst", options(here, accept_missing=True))
-    assert run.plan().settings.missing == "skip"
-    chosen_otherwise = options(here, accept_missing=True, assignments={"missing": "zeros"})
-    (run,) = trainings("avst", chosen_otherwise)
-    assert run.plan().settings.missing == "zeros"
+    """Whether it was accepted is no setting of a run, so that it may be accepted later."""
+    for accepted in (True, False):
+        (run,) = trainings("avst", options(here, accept_missing=accepted))
+        assert run.plan().settings.missing == "skip"
+    (run,) = trainings("avst", options(here, assignments={"missing": "masked"}))
+    assert run.plan().settings.missing == "masked"
 
 
 def test_tasks_begin_with_another_share_of_every_run():

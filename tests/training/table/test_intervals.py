@@ -55,6 +55,15 @@ def test_the_ends_are_left_open_by_how_little_was_asked():
     assert interval(right, names([8])) is None
 
 
+def test_videos_that_are_alike_are_not_certain():
+    """Rounding must not pass for a variance."""
+    right = np.tile([True, *[False] * 6], (3, 3))
+    videos = names([14, 7])
+    found = interval(right, videos)
+    assert found.high - found.low > 20
+    assert found == interval(right[:, ::-1], videos[::-1])
+
+
 def test_what_is_printed_with_two_digits_is_inside():
     assert 70.00 in Interval(70.004, 72.0)
     assert 69.99 not in Interval(70.004, 72.0)
