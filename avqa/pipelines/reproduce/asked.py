@@ -188,8 +188,12 @@ def widened(options: ReproduceOptions, asked: Mapping[str, Any]) -> ReproduceOpt
 
 
 def _before(out: Path) -> dict[str, Any] | None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {str(out)!r} is a file; expected a folder; give another --out")
+    for place in (out, *out.absolute().parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(
+                f"--out {str(out)!r}: {str(place)!r} is a file; expected a folder; give another"
+                " --out"
+            )
     if (out / ASKED).exists():
         return read_asked(out)
     if out.is_dir() and {path.name for path in out.iterdir()} - OURS:

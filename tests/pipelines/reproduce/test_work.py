@@ -197,6 +197,15 @@ def test_names_and_settings_that_are_none(here, words, said):
     assert text.splitlines()[-1].startswith("avqa: ")
 
 
+def test_a_file_on_the_way_is_no_folder(here):
+    (here / "file").write_text("x", encoding="utf-8")
+    words = ["--videos", str(here / "videos"), "--annotations", str(here / "annotations")]
+    for out in ("file", "file/deeper/out"):
+        done = CliRunner().invoke(app, ["reproduce", "avst", *words, "--out", str(here / out)])
+        assert done.exit_code == 2
+        assert "/file' is a file; expected a folder; give another --out" in done.stderr
+
+
 def test_an_address_is_no_folder(here):
     words = ["--videos", str(here / "videos"), "--annotations", str(here / "annotations")]
     done = CliRunner().invoke(app, ["reproduce", *words, "--out", "s3://bucket/x"])
