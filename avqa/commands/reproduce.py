@@ -59,6 +59,7 @@ def reproduce(
             help="Array jobs: do this task's share; give the array again until all is done.",
         ),
     ] = None,
+    steal_lock: option.StealLock = False,
     pack: Annotated[
         Path | None,
         typer.Option(help="Zip file to make of --out, to be checked without the videos."),
@@ -104,6 +105,7 @@ def reproduce(
         accept_missing=accept_missing,
         slurm=choose_cluster(scheduler, cluster_config, jobs),
         partition=partition_of(partition) if partition is not None else None,
+        steal_lock=steal_lock,
     )
     done = work(options, say, plan_only=plan)
     typer.echo("\n".join(done.lines()))

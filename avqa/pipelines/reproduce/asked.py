@@ -55,6 +55,8 @@ class ReproduceOptions:
     """Go on without videos that are absent or cannot be read."""
     slurm: ClusterConfig | None = None
     partition: Partition | None = None
+    steal_lock: bool = False
+    """Take over what a process elsewhere holds that gave no sign of life for ten minutes."""
 
     def check(self) -> None:
         """Refuse options that contradict each other or name what is not there.

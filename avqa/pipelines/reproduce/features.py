@@ -16,7 +16,6 @@ from avqa.pipelines.cluster.connect import device_of_workers
 from avqa.pipelines.extraction.array_job import (
     END,
     PARTS,
-    Partition,
     in_words,
     read_videos,
     unfinished,
@@ -72,6 +71,7 @@ class Extraction:
             slurm=asked.slurm,
             partition=asked.partition,
             ids=tuple(ids),
+            steal_lock=asked.steal_lock,
         )
 
 
@@ -109,13 +109,18 @@ def extract(
         say(f"features: {path}")
         report = extract_folder(extraction.options(asked, ids), say)
         say(report.summary())
-        if asked.partition is not None and (left := _merge(path, asked.partition, say)):
+        if asked.partition is not None and (left := _merge(path, asked, say)):
             return left
     _refuse_failed(path, extraction.settings.features, ids, done)
     if any(training.reads_texts() for training in extraction.trainings):
         settings = text_settings(device="auto" if asked.slurm else asked.device)
         options = QuestionOptions(
-            asked.dataset, asked.annotations, path, settings, extraction.settings.weights
+            asked.dataset,
+            asked.annotations,
+            path,
+            settings,
+            extraction.settings.weights,
+            steal_lock=asked.steal_lock,
         )
         try:
             say(encode_questions(options, say).lines()[-1])
@@ -135,17 +140,18 @@ def _accepted(asked: ReproduceOptions) -> set[Status]:
     return {Status.OK, Status.ABSENT} if silent else {Status.OK}
 
 
-def _merge(path: StorePath, partition: Partition, say: Say) -> str | None:
+def _merge(path: StorePath, asked: ReproduceOptions, say: Say) -> str | None:
     """Make one store of the tasks' parts, if all are there; else what is waited for."""
+    done = f"task {asked.partition} has extracted its share"
     videos = read_videos(path)
     joining = (path / PARTS / END).exists()
     lacks = unfinished(path, videos) if videos is not None and not joining else {}
     if lacks:
-        return f"task {partition} has extracted its share, others have not: {in_words(lacks)}"
+        return f"{done}, others have not: {in_words(lacks)}"
     try:
-        report = finalize(path, say)
+        report = finalize(path, say, steal_lock=asked.steal_lock)
     except StoreLocked as error:
-        return f"task {partition} has extracted its share, another joins all of them ({error})"
+        return f"{done}, another joins all of them ({error})"
     if report is not None:
         say(report.summary())
     return None

@@ -70,6 +70,7 @@ class Training:
             seeds=asked.seeds,
             resume=(folder / RUN).exists(),
             partition=asked.partition,
+            steal_lock=asked.steal_lock,
             slurm=asked.slurm,
         )
 

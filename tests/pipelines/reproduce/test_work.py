@@ -312,3 +312,16 @@ def test_a_row_of_many_questions(here):
     assert code == 2
     assert "which costs 4 of 12 train questions, 1 of 1 val questions" in said
     assert not (here / "out").exists()
+
+
+def test_every_step_is_told_whose_locks_to_take_and_which_share_to_do(here):
+    asked = options(here, steal_lock=True, partition=Partition(1, 3), seeds=2)
+    (run,) = trainings("pstp", asked)
+    (store,) = extractions(asked, [run])
+    extracting = store.options(asked, ["b", "a"])
+    training = run.options(asked, store.store(asked.out))
+    for step in (extracting, training):
+        assert (step.steal_lock, step.partition, step.slurm) == (True, Partition(1, 3), None)
+    assert (extracting.ids, training.seeds, training.resume) == (("b", "a"), 2, False)
+    assert training.out == here / "out/runs/pstp"
+    assert training.assignments == {"missing": "skip", "device": "cpu"}
