@@ -98,6 +98,7 @@ class Run:
         if stream not in self._packets:
             return None
         pts, dts, duration, order = (np.array(c, np.int64) for c in self._packets[stream])
+        pts = _filled(pts, dts, duration)
         return Track(pts, dts, duration, order, self._output_bases[self._copied[stream]])
 
     def lost_sound(self, stream: int, codec: str) -> tuple[Stretch, ...]:
@@ -182,6 +183,33 @@ class Run:
             of_track.finish()
         self.ends = {track: end * time_bases[track] for track, end in ends.items()}
         self._output_bases = time_bases
+
+
+def _filled(
+    pts: NDArray[np.int64], dts: NDArray[np.int64], duration: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Times of presentation with those that a container has left out, where they are even.
+
+    MPEG program streams stamp some pictures only. Each part whose clock goes on is looked at alone:
+    of as many even times as it has packets, those that no other packet has are the missing ones.
+    """
+    filled = pts.copy()
+    falls = np.flatnonzero(dts[1:] < dts[:-1]) + 1
+    for part in np.split(np.arange(len(pts)), falls):
+        missing = part[pts[part] == MISSING]
+        known = pts[part][pts[part] != MISSING]
+        step = int(duration[part[0]]) if len(part) else 0
+        if not len(missing) or not len(known) or step <= 0 or (duration[part] != step).any():
+            continue
+        even = known.min() + step * np.arange(len(part))
+        left = np.setdiff1d(even, known)
+        if len(left) != len(missing):
+            continue
+        waits = pts[part][pts[part] != MISSING] - dts[part][pts[part] != MISSING]
+        # No picture waits longer than others do: else the first one shown is among the missing.
+        if (np.clip(left - dts[missing], 0, waits.max()) == left - dts[missing]).all():
+            filled[missing] = left
+    return filled
 
 
 @dataclass
@@ -291,7 +319,7 @@ def _told(run: Run, packets: Track | None, one: Clock) -> NDArray[np.int64]:
     """Ticks of the decoded frames on one clock; time cannot go back on the screen."""
     follow = Follower(packets, one.video) if packets is not None else None
     found: list[int] = []
-    for pts in run.pts:
+    for pts in run.pts if packets is None else _presented(run, packets, one):
         last = found[-1] if found else 0
         if pts == MISSING:
             pts = last + run.length
@@ -299,6 +327,22 @@ def _told(run: Run, packets: Track | None, one: Clock) -> NDArray[np.int64]:
             pts += follow(pts)
         found.append(max(pts, last) if found else pts)
     return np.array(found, np.int64)
+
+
+def _presented(run: Run, packets: Track, one: Clock) -> list[int]:
+    """The frames' times, but for last ones of parts that the program gave another part's.
+
+    A frame whose packet has no time of presentation gets that at which the packet that pushed it
+    out is to be decoded: behind the last one of a part, the first packet of the next.
+    """
+    found = list(run.pts)
+    falls = [n for n in range(1, len(found)) if MISSING < found[n] < found[n - 1]]
+    if len(falls) != len(one.video.starts):
+        return found
+    for n, first in zip(falls, one.video.starts, strict=True):
+        if found[n] == packets.dts[first] and found[n] not in packets.pts[first:]:
+            found[n] = found[n - 1] + run.length
+    return found
 
 
 def _with_lost(

@@ -108,10 +108,14 @@ HOLES = {
 }
 
 
+ELSEWHERE = {"a.ogv": (0.4, 0.6)}
+"""Where a page of sound lies, behind which there is another than the last."""
+
+
 @pytest.mark.parametrize("name", HOLES)
 def test_a_hole_in_the_file(name, tmp_path):
     data = made(tmp_path / name, *HOLES[name]).read_bytes()
-    start, end = (round(share * len(data)) for share in (0.5, 0.7))
+    start, end = (round(share * len(data)) for share in ELSEWHERE.get(name, (0.5, 0.7)))
     bad = tmp_path / f"bad-{name}"
     bad.write_bytes(data[:start] + bytes(end - start) + data[end:])
     report = report_of(readers.load("pyav").READER, bad)
