@@ -303,7 +303,8 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         if part == "settings":  # runs of before have not every setting
             old = LATER | old
         elif before["head"] in heads.names():
-            old = heads.options_before(heads.load(before["head"]).Options) | old
+            then = heads.options_before(heads.load(before["head"]).Options)
+                old, new = then | old, then | new
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))
