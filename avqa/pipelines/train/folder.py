@@ -304,7 +304,7 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
             old = LATER | old
         elif before["head"] in heads.names():
             then = heads.options_before(heads.load(before["head"]).Options)
-                old, new = then | old, then | new
+            old, new = then | old, then | new
         differ += [
             f"{key} (run: {old.get(key)}, now: {new.get(key)})"
             for key in dict.fromkeys((*old, *new))
