@@ -107,7 +107,7 @@ def publish(out: Path, checked: str, took: float) -> None:
         f" and {' and '.join(SETTINGS)} are not the papers'. What this shows is that the command"
         " goes from videos to pages, not what a head can do. It was killed (`kill -9`) while it"
         " extracted, and again while it trained, and given a third time: the pages are in"
-        f" [rehearsal/](rehearsal/README.md). All in all {clock(took)} on {machine()}.",
+        f" [rehearsal/](rehearsal/papers.md). All in all {clock(took)} on {machine()}.",
         "",
         "```",
         "avqa reproduce --videos VIDEOS --annotations ANNOTATIONS --out OUT --weights random:0"

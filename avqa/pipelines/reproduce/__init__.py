@@ -7,7 +7,7 @@
     OUT/runs/<head>/            runs of `avqa train-head`: `training`
     OUT/costs.json              what extraction took
     OUT/<head>.md               the page of a paper, made of the files above and no others: `page`
-    OUT/README.md               all papers, a line each
+    OUT/papers.md               all papers, a line each
 
 Every step is one that can be done again: what is finished stays as it is, so that the same command
 goes on after a kill. Without the stores, and without weights, OUT is what `archive` packs.

@@ -29,7 +29,7 @@ from avqa.units import clock
 
 GROUPS = ("A-Avg", "V-Avg", "AV-Avg", "All")
 """Columns of the tables of ablations."""
-INDEX = "README.md"
+INDEX = "papers.md"
 _OF_THE_MACHINE = ("device", "workers")
 _COMPARED = ("printed", "ours", "95 % interval", "difference", "within")
 _RULE = (

@@ -57,7 +57,7 @@ def rewritten(path, files, listed=True):
 
 def test_it_holds_answers_and_no_weights_and_is_checked_without_the_folder(packed, tmp_path):
     names = content(packed).keys()
-    assert {"avst.md", "README.md", "reproduce.json", "questions.json"} <= names
+    assert {"avst.md", "papers.md", "reproduce.json", "questions.json"} <= names
     assert "runs/avst/default/seed-1/predictions.json" in names
     assert not any(name.endswith((".safetensors", ".npz")) for name in names)
     (tmp_path / "o").rename(tmp_path / "gone")
@@ -104,7 +104,7 @@ def test_right_answers_of_other_annotations_are_found(packed, tmp_path):
     [
         (lambda f: f.pop("costs.json", f.pop("questions.json")), 6, "alone, or twice; expected"),
         (lambda f: f.update({"more.txt": b"x"}), 6, "'more.txt' is in the archive or in its"),
-        (lambda f: f.update({"./README.md": b"x"}), 2, "a path './README.md' that leads else"),
+        (lambda f: f.update({"./papers.md": b"x"}), 2, "a path './papers.md' that leads else"),
         (lambda f: f.update({"../evil.md": b"x"}), 2, "a path '../evil.md' that leads elsewhere"),
         (lambda f: f.update({"/evil.md": b"x"}), 2, "a path '/evil.md' that leads elsewhere"),
         (lambda f: f.update({"manifest.json": b"[]"}), 2, "cannot be read: "),

@@ -83,8 +83,8 @@ def test_what_is_not_finished_is_said(tmp_path, annotations):
     left = "tjstg/default/seed-1, tjstg/question_only/seed-1"
     assert f"**Not finished, and not on this page: {left}.**" in made["tjstg.md"]
     name = "[TJSTG (Findings of EMNLP 2023)](tjstg.md)"
-    assert row(made["README.md"], name)[6] == "all but 2"
-    assert row(made["README.md"], "AVST (CVPR 2022)")[6] == "not begun"
+    assert row(made["papers.md"], name)[6] == "all but 2"
+    assert row(made["papers.md"], "AVST (CVPR 2022)")[6] == "not begun"
     assert "avst.md" not in made
 
 
@@ -129,7 +129,7 @@ def test_a_figure_of_the_same_features_comes_before_the_headline(tmp_path, annot
     assert "MCD [CLIP ViT-B/32] (updated annotation; " in page
     assert row(page, "MCD [Swin-V2-L]")[0] == "76.12"
     assert row(page, "MCD [ResNet-18]")[4] == "other features"
-    index = pages(tmp_path / "o")["README.md"]
+    index = pages(tmp_path / "o")["papers.md"]
     assert row(index, "[MCD (arXiv 2024)](mcd.md)")[:2] == ["MCD [CLIP ViT-B/32]", "75.42"]
 
 

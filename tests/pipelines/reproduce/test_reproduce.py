@@ -75,7 +75,7 @@ def test_from_videos_to_a_page_by_tasks_one_of_which_is_killed(bench, tmp_path):
         *words(bench, out, "--partition", "0/2", "--pack", str(tmp_path / "o.zip"))
     )
     assert code == 0
-    assert said == f"pages: {out}/README.md and 1 of papers beside it\n"
+    assert said == f"pages: {out}/papers.md and 1 of papers beside it\n"
     assert verify(FeatureStore(store).path).problems == []
     page = (out / "pstp.md").read_text(encoding="utf-8")
     assert "recipe: `epochs=1` (paper: 30)" in page
