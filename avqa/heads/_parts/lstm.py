@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from avqa.heads._parts.head import at_hand
 
@@ -36,7 +37,7 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
     if torch.compiler.is_compiling() or (mask is not None and not at_hand(mask)):
         return _entry_after_entry(lstm, x, mask)
     if mask is None:
-        out, state = lstm(x)
+        out, state = _computed(lstm, x)
     else:
         sample = torch.arange(len(x), device=x.device).unsqueeze(1)
         order = (~mask).long().argsort(dim=1, stable=True)  # true entries first
@@ -44,7 +45,7 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
         packed = pack_padded_sequence(
             x[sample, order], lengths, batch_first=True, enforce_sorted=False
         )
-        out, state = lstm(packed)
+        out, state = _computed(lstm, packed)
         out, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
         out = out[sample, order.argsort(1)]
     hidden, cell = (last.transpose(0, 1).flatten(1) for last in state)
@@ -53,6 +54,25 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
         hidden, cell = hidden.masked_fill(none, 0), cell.masked_fill(none, 0)
         out = out.masked_fill(none.unsqueeze(-1), 0)
     return Run(out, hidden, cell)
+
+
+@functools.cache
+def _has_bf16() -> bool:
+    """Whether torch's kernels for this processor run an LSTM in bf16: they want AVX-512 for it."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _computed(lstm: nn.LSTM, x: Any) -> Any:
+    """What the LSTM gives for a tensor or a packed sequence; in float32 where bf16 cannot be."""
+    if _device_of(x) != "cpu" or not torch.is_autocast_enabled("cpu") or _has_bf16():
+        return lstm(x)
+    with torch.autocast("cpu", enabled=False):
+        return lstm(x.float())
+
+
+def _device_of(x: Any) -> str:
+    """Kind of device of a tensor or a packed sequence."""
+    return str((x.data if isinstance(x, PackedSequence) else x).device.type)
 
 
 def _entry_after_entry(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
