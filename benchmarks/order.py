@@ -20,21 +20,11 @@ from avqa.datasets._parts.floors import floors
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.heads import coded_width
 from avqa.training.settings import resolve
-from benchmarks.batches import Narrow, composed, tested
+from benchmarks.batches import SETTINGS, Narrow, composed, tested
 from benchmarks.results_exact import AUDIO_WIDTH
 
 CODES = ("none", "clock", "product")
-SETTINGS = {
-    "width": "128",
-    "stride_seconds": "1",
-    "visual": "clip_vit_b32",
-    "batch_size": "64",
-    "learning_rate": "1e-3",
-    "pack": "true",
-    "forget_bias": "2",
-    "device": "cpu",
-    "batches": "shuffled",
-}
+OURS = SETTINGS | {"width": "128", "batches": "shuffled"}
 
 
 def main() -> None:
@@ -76,7 +66,7 @@ def trained(
     """Percent of the temporal test questions that a head answers right after one training."""
     started = time.monotonic()
     given = {"epochs": str(epochs), "step_epochs": str(max(1, 2 * epochs // 3)), "time_code": code}
-    settings, options = resolve(name, SETTINGS | given)
+    settings, options = resolve(name, OURS | given)
     options |= {
         "vocabulary": MUSIC_AVQA.num_words(),
         "visual_width": coded_width(features.width, code),

@@ -82,9 +82,7 @@ def extract(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="SLURM: jobs at a time, one GPU and worker each.")
     ] = None,
-    cluster_config: Annotated[
-        Path | None, typer.Option(help="SLURM: YAML file that describes a job.")
-    ] = None,
+    cluster_config: option.ClusterConfig = None,
     partition: Annotated[
         str | None,
         typer.Option(

@@ -90,6 +90,12 @@ VideoTimeout = Annotated[
     ),
 ]
 
+# Where jobs run
+
+ClusterConfig = Annotated[
+    Path | None, typer.Option("--cluster-config", help="SLURM: YAML file that describes a job.")
+]
+
 # How networks compute; a profile's choice stands where an option is None
 
 Device = Annotated[str, typer.Option("--device", help=_DEVICE)]

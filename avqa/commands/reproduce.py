@@ -49,9 +49,7 @@ def reproduce(
     ] = False,
     scheduler: Annotated[str, typer.Option(help="local, or slurm.")] = "local",
     jobs: Annotated[int | None, typer.Option(min=1, help="SLURM: jobs at a time.")] = None,
-    cluster_config: Annotated[
-        Path | None, typer.Option(help="SLURM: YAML file that describes a job.")
-    ] = None,
+    cluster_config: option.ClusterConfig = None,
     partition: Annotated[
         str | None,
         typer.Option(

@@ -51,9 +51,7 @@ def train_head(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="SLURM: tasks that share the heads among them.")
     ] = None,
-    cluster_config: Annotated[
-        Path | None, typer.Option(help="SLURM: YAML file that describes a task.")
-    ] = None,
+    cluster_config: option.ClusterConfig = None,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep those of heads that are finished.")
     ] = False,

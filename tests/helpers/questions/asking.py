@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,15 +122,8 @@ def fakes() -> Iterator[type[FakeEncoder]]:
 
 def run(store: Path, annotations: Path, change: int | None = None) -> None:
     """A run of its own process; killed before its change of the disk number ``change``."""
-    left = [change]
-
-    def count() -> None:
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if left[0] is not None:
-            left[0] -= 1
-
-    crashing.guard(count)
+    if change is not None:
+        crashing.guard(crashing.dies_before(change))
     with fakes():
         questions.encode_questions(
             questions.QuestionOptions("music-avqa", annotations, store), lambda line: None

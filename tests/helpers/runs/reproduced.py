@@ -48,6 +48,7 @@ def write_out(
     version: str = "updated",
     missing: Mapping[str, list[str]] | None = None,
     same_as: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> SplitQuestions:
     """OUT of (head, variant, seed) → whether it answers test question number n right.
 
@@ -62,7 +63,7 @@ def write_out(
         "dataset": "music-avqa",
         "questions": value["digest"],
         "weights": "pretrained",
-        "settings": {},
+        "settings": dict(settings or {}),
         "accept_missing": False,
         "ablations": any(variant not in FLOORS for _, variant, _ in answers),
         "heads": list(dict.fromkeys(head for head, _, _ in answers)),

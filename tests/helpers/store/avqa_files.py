@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
-from helpers.store.crashing import guard
+from helpers.store.crashing import dies_before, guard
 
 from avqa.pipelines.npy.hdf5 import import_hdf5
 
@@ -49,12 +47,5 @@ def write(
 
 def import_and_die(source: Path, store: Path, change: int) -> None:
     """Kill this process before its change of the disk number ``change``, counted from 0."""
-    left = [change]
-
-    def count() -> None:
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left[0] -= 1
-
-    guard(count)
+    guard(dies_before(change))
     list(import_hdf5(source, store))

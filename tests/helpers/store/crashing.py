@@ -65,8 +65,8 @@ def guarded(method: Callable[..., Any], before_change: Callable[[], None]) -> Ca
     return call
 
 
-def run_and_die(path: str, run_id: str, change: int) -> None:
-    """Kill this process before its change number ``change``, counted from 0."""
+def dies_before(change: int) -> Callable[[], None]:
+    """For `guard`: kills this process before its change number ``change``, counted from 0."""
     left = [change]
 
     def count() -> None:
@@ -74,4 +74,9 @@ def run_and_die(path: str, run_id: str, change: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         left[0] -= 1
 
-    run(Path(path), run_id, count)
+    return count
+
+
+def run_and_die(path: str, run_id: str, change: int) -> None:
+    """Kill this process before its change number ``change``, counted from 0."""
+    run(Path(path), run_id, dies_before(change))

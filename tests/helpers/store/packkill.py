@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from helpers.store.crashing import guard
+from helpers.store.crashing import dies_before, guard
 
 import avqa.store.packing.pack as packing
 from avqa.store.packing.pack import pack
@@ -14,14 +14,7 @@ from avqa.store.packing.pack import pack
 
 def pack_and_die(path: Path, out: Path, change: int) -> None:
     """Kill this process before its change number ``change``, counted from 0."""
-    left = [change]
-
-    def count() -> None:
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left[0] -= 1
-
-    guard(count)
+    guard(dies_before(change))
     pack(path, out)
 
 

@@ -72,6 +72,16 @@ def test_ablations_stand_beside_what_the_paper_prints_of_them(tmp_path, annotati
     assert "tjstg w/o csl: 3:00 for 2 seed(s), 123 trainable parameters" in page
 
 
+def test_rows_that_no_run_trains_are_told_with_the_reason(tmp_path, annotations):
+    answers = {("sasr", v, 0): lambda n: True for v in ("default", "no_sa")}
+    write_out(tmp_path / "o", annotations, answers, settings={"stride_seconds": "1"})
+    page = pages(tmp_path / "o")["sasr.md"]
+    assert "- row `official` was not trained: settings of sasr (ablation official): max_se" in page
+    alone = {("sasr", "default", 0): lambda n: True}
+    write_out(tmp_path / "p", annotations, alone, settings={"stride_seconds": "1"})
+    assert "was not trained" not in pages(tmp_path / "p")["sasr.md"]
+
+
 def test_what_is_not_finished_is_said(tmp_path, annotations):
     answers = {
         ("tjstg", "default", 0): lambda n: True,

@@ -19,10 +19,7 @@ def test_questions_about_one_video_each_have_wilsons_interval():
     """Of n - 1 questions, since a variance is divided by n - 1, with Student's quantile."""
     right = np.array([[True] * 30 + [False] * 20])
     found = interval(right, names([1] * 50))
-    p, n, t = 0.6, 49, stats.t.ppf(0.975, 49)
-    root = t * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))
-    low, high = ((p + t**2 / (2 * n) + sign * root) / (1 + t**2 / n) for sign in (-1, 1))
-    assert (found.low, found.high) == pytest.approx((100 * low, 100 * high), abs=1e-9)
+    assert (found.low, found.high) == pytest.approx(wilson(0.6, 49, 49), abs=1e-9)
     exact = stats.binomtest(30, 50).proportion_ci(method="wilson")
     assert (found.low, found.high) == pytest.approx((100 * exact.low, 100 * exact.high), abs=0.5)
 
@@ -36,13 +33,23 @@ def test_videos_count_not_questions():
     assert clustered.high - clustered.low > 2 * (single.high - single.low)
 
 
+def wilson(share, count, freedom):
+    """Low and high in percent, by the textbook."""
+    t = stats.t.ppf(0.975, freedom)
+    root = t * math.sqrt(share * (1 - share) / count + t**2 / (4 * count**2))
+    middle = share + t**2 / (2 * count)
+    return tuple(100 * (middle + sign * root) / (1 + t**2 / count) for sign in (-1, 1))
+
+
 def test_seeds_that_differ_widen_it():
-    alike = np.tile(np.arange(100) % 2 == 0, (3, 1))
+    """Their mean varies by a third of 0.09; the questions are right in one, two or three seeds."""
     apart = np.stack([np.arange(100) % 10 < share for share in (2, 5, 8)])
-    videos = names([1] * 100)
-    assert alike.mean() == apart.mean() == 0.5
-    of_alike, of_apart = interval(alike, videos), interval(apart, videos)
-    assert of_apart.high - of_apart.low > 3 * (of_alike.high - of_alike.low)
+    of_seeds = np.var([0.2, 0.5, 0.8], ddof=1) / 3
+    of_videos = np.var(apart.mean(0), ddof=1) / 100
+    variance = of_seeds + of_videos
+    freedom = variance**2 / (of_seeds**2 / 2 + of_videos**2 / 99)
+    found = interval(apart, names([1] * 100))
+    assert (found.low, found.high) == pytest.approx(wilson(0.5, 0.25 / variance, freedom))
 
 
 def test_the_ends_are_left_open_by_how_little_was_asked():
@@ -55,13 +62,21 @@ def test_the_ends_are_left_open_by_how_little_was_asked():
     assert interval(right, names([8])) is None
 
 
-def test_videos_that_are_alike_are_not_certain():
-    """Rounding must not pass for a variance."""
-    right = np.tile([True, *[False] * 6], (3, 3))
-    videos = names([14, 7])
-    found = interval(right, videos)
-    assert found.high - found.low > 20
-    assert found == interval(right[:, ::-1], videos[::-1])
+@pytest.mark.parametrize("sizes", [(14, 7), (7, 21), (7, 14, 35), (49, 7, 7, 21)])
+def test_videos_that_are_alike_are_not_certain(sizes):
+    """Rounding must not pass for a variance: one question in seven of each is right."""
+    right = np.tile([True, *[False] * 6], (3, sum(sizes) // 7))
+    found = interval(right, names(sizes))
+    assert (found.low, found.high) == pytest.approx(wilson(1 / 7, len(sizes), len(sizes) - 1))
+
+
+def test_no_more_certain_than_that_many_questions():
+    """Videos that make up for each other have less variance than single questions."""
+    right = np.tile([True, False, False, True], (1, 50))
+    right[0, :2] = True, True
+    found = interval(right, names([2] * 100))
+    low, high = wilson(right.mean(), right.size, 99)
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_what_is_printed_with_two_digits_is_inside():
