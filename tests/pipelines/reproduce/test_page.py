@@ -1,6 +1,7 @@
 """The page of a paper: printed figures beside ours, whether they agree, what is not there."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -208,3 +209,51 @@ def test_other_folders_beside_a_run_are_no_runs_of_the_head(tmp_path, annotation
     write_member(copy, "mcd", "default", 0, questions.test, lambda n: False)
     page = pages(tmp_path / "o")["mcd.md"]
     assert row(page, "All")[1] == "50.00"
+
+
+def reseal(path, **changes):
+    """Change a file that holds its own digest."""
+    write_json(path, digests.sealed(digests.unsealed(read_json(path)) | changes))
+
+
+def test_questions_of_another_reproduction_are_found(tmp_path, annotations):
+    write_out(tmp_path / "o", annotations, two_seeds("avst", lambda n: True, lambda n: True))
+    reseal(tmp_path / "o/reproduce.json", questions="ab" * 32)
+    with pytest.raises(DifferenceFound, match=f"; expected music-avqa {'ab' * 6}, as reproduce.js"):
+        pages(tmp_path / "o")
+
+
+def test_a_row_of_fewer_questions_says_so(tmp_path, annotations):
+    """As where an ablation was trained when a video was not there yet."""
+    answers = {("avst", v, 0): lambda n: True for v in ("default", "q", "a+q")}
+    questions = write_out(tmp_path / "o", annotations, answers)
+    run = tmp_path / "o/runs/avst"
+    shutil.rmtree(run / "q")
+    write_member(run, "avst", "q", 0, questions.test[4:], lambda n: True)
+    of_all = pages(tmp_path / "o")["avst.md"].partition("## Ablations")[2]
+    of_all = of_all.partition("\nAll:\n")[2]
+    assert row(of_all, "q")[5].endswith("4 questions less than above")
+    assert "less than above" not in row(of_all, "a+q")[5]
+
+
+def test_figures_of_another_data_set_are_said_to_be(tmp_path, annotations):
+    write_out(tmp_path / "o", annotations, two_seeds("avst", lambda n: True, lambda n: True))
+    of = "- printed figures are of MUSIC-AVQA, not of this data set\n"
+    assert of not in pages(tmp_path / "o")["avst.md"]
+    for name in ("reproduce.json", "questions.json"):
+        reseal(tmp_path / "o" / name, dataset="music-avqa-r")
+    page = pages(tmp_path / "o")["avst.md"]
+    assert of in page
+    assert row(page, "All")[4] == "other questions"
+
+
+def test_only_questions_that_every_seed_was_asked_count(tmp_path, annotations):
+    questions = write_out(
+        tmp_path / "o", annotations, two_seeds("avst", lambda n: n < 4, lambda n: False)
+    )
+    run = tmp_path / "o/runs/avst"
+    shutil.rmtree(run / "default/seed-1")
+    write_member(run, "avst", "default", 1, questions.test[4:], lambda n: False)
+    page = pages(tmp_path / "o")["avst.md"]
+    assert (row(page, "All")[1], row(page, "All")[5]) == ("0.00", "20")
+    assert "- 4 test questions were not asked: their videos are missing\n" in page
