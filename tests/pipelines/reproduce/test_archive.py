@@ -172,6 +172,11 @@ def test_pages_of_another_avqa_are_not_called_edited(packed, monkeypatch):
     assert code == 0
     assert "the scores follow from the answers; 24 test questions" in said
     assert "the pages' words are those of another avqa (0.1.0), and were not compared" in said
+    files = content(packed)
+    files["papers.md"] = files["papers.md"].replace(b"| 75.00 |", b"| 79.00 |")
+    rewritten(packed, files)
+    code, said = typed("--check", packed)
+    assert (code, "does not follow from the answers" in said) == (6, True)
 
 
 @pytest.mark.parametrize(
