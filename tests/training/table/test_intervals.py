@@ -62,12 +62,15 @@ def test_the_ends_are_left_open_by_how_little_was_asked():
     assert interval(right, names([8])) is None
 
 
-@pytest.mark.parametrize("sizes", [(14, 7), (7, 21), (7, 14, 35), (49, 7, 7, 21)])
-def test_videos_that_are_alike_are_not_certain(sizes):
-    """Rounding must not pass for a variance: one question in seven of each is right."""
-    right = np.tile([True, *[False] * 6], (3, sum(sizes) // 7))
-    found = interval(right, names(sizes))
-    assert (found.low, found.high) == pytest.approx(wilson(1 / 7, len(sizes), len(sizes) - 1))
+@pytest.mark.parametrize(
+    ("right", "of", "sizes"), [(1, 7, (14, 7)), (4, 5, (5, 20, 20, 25)), (1, 10, (50, 10))]
+)
+def test_videos_that_are_alike_are_not_certain(right, of, sizes):
+    """Rounding, as in the last two, must not pass for a variance."""
+    answers = np.tile([True] * right + [False] * (of - right), (3, sum(sizes) // of))
+    found = interval(answers, names(sizes))
+    expected = wilson(right / of, len(sizes), len(sizes) - 1)
+    assert (found.low, found.high) == pytest.approx(expected)
 
 
 def test_no_more_certain_than_that_many_questions():
