@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 _LIBRARIES = (
     *("LT_", "PL_", "LIGHTNING_"),
@@ -52,6 +52,11 @@ def leave_out(environ: MutableMapping[str, str] = os.environ) -> None:
         del environ[name]
 
 
+SPINS = "300000"
+"""Looks of a thread that waits before it sleeps: GNU OpenMP's own count where nothing is set."""
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
+
 def let_threads_sleep(environ: MutableMapping[str, str] = os.environ) -> None:
     """Have threads that wait for each other sleep, in this process and those it starts.
 
@@ -59,7 +64,22 @@ def let_threads_sleep(environ: MutableMapping[str, str] = os.environ) -> None:
     of the cores, training takes many times as long (docs/benchmarks_beside.md). Heeded until
     torch is imported; a policy of the user's stays.
     """
-    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not any(name in environ for name in _WAITING):
+        environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def let_threads_spin_while_alone(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Have them spin as long as `avqa.training.fitting.waiting` lets them, in this process.
+
+    For what trains; without effect once torch is imported. A policy or count of the user's stays.
+    """
+    if environ.get("OMP_WAIT_POLICY") == "PASSIVE" and "torch" not in sys.modules:
+        environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def spins_while_alone(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether threads spin or sleep by whether there are more of them than cores."""
+    return [environ.get(name) for name in _WAITING] == ["PASSIVE", SPINS]
 
 
 def settle() -> None:

@@ -1,9 +1,9 @@
-"""``python -m benchmarks.batches``: questions shuffled against questions grouped by video.
+"""``python -m benchmarks.batches``: questions shuffled, grouped by video, or video after video.
 
-Composes the synthetic benchmark without rendering it and trains MCD and TJSTG on exact rows
-(`benchmarks.results_exact`) with the papers' batches of 64, once in either order with each seed:
-everything else is the same. MCD's and TJSTG's losses with other videos of the batch are on. Prints
-a line a training and a Markdown table; one core, some ten minutes.
+Composes the synthetic benchmark without rendering it and trains MCD, TJSTG and AVST on exact rows
+(`benchmarks.results_exact`) with the papers' batches of 64, once in each order with each seed:
+everything else is the same. The losses with other videos of the batch are on. Prints a line a
+training and a Markdown table; one core, some fifteen minutes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,14 +28,22 @@ from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.datasets._synth.score import check_settings
 from avqa.datasets._synth.writing import truth
 from avqa.pipelines.synth import rows_of, scenes_of
-from avqa.training.data.batches import ShuffledBatches, VideoGroupedBatches
+from avqa.training.data.batches import (
+    ShuffledBatches,
+    VideoGroupedBatches,
+    VideoTogetherBatches,
+)
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import FitResult, fit, infer
 from avqa.training.scoring import predictions, score
 from avqa.training.settings import TrainSettings, resolve
 from benchmarks.results_exact import ExactFeatures
 
-ORDERS = ("shuffled", "grouped")
+ORDERS: dict[str, Any] = {
+    "shuffled": lambda ids, size: ShuffledBatches(len(ids), size),
+    "grouped": VideoGroupedBatches,
+    "together": VideoTogetherBatches,
+}
 SECONDS, INSTRUMENTS = 10, "8"
 SETTINGS = {
     "width": "64",
@@ -49,6 +58,7 @@ SETTINGS = {
 OF_HEAD = {
     "mcd": {"num_blocks": "1"},
     "tjstg": {"ground_score": "cosine", "ground_on": "norm", "ground_temp": "0.1"},
+    "avst": {"ground_temp": "0.1"},
 }
 """What lets a head find planted evidence, in the forms that docs/training.md was measured with."""
 
@@ -59,6 +69,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--heads", default=",".join(OF_HEAD))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     questions, features = composed(asked.videos)
@@ -67,13 +78,16 @@ def main() -> None:
     print(f"questions: {counts}; template floor {floor:.1f} %", flush=True)
     for order in ORDERS:
         print(f"{order}: {videos_of_a_batch(questions['train'], order):.0f} videos a batch of 64")
-    lines = ["| head | shuffled | grouped | difference, seed by seed |", "|---|---|---|---|"]
-    for head in OF_HEAD:
+    lines = [
+        "| head | shuffled | grouped | together | shuffled − grouped | shuffled − together |",
+        "|---|---|---|---|---|---|",
+    ]
+    for head in asked.heads.split(","):
         found: dict[str, list[float]] = {order: [] for order in ORDERS}
         for seed in range(asked.seeds):
             for order, percents in found.items():
                 percents.append(trained(head, order, seed, asked.epochs, questions, features))
-        lines.append(row(head, found["shuffled"], found["grouped"]))
+        lines.append(row(head, found))
     print("\n".join(lines))
 
 
@@ -107,7 +121,7 @@ def composed(videos: int) -> tuple[dict[str, list[Question]], Narrow]:
 def videos_of_a_batch(questions: Sequence[Question], order: str) -> float:
     """Mean number of videos that a batch of the papers' size asks about."""
     ids = [q.video_id for q in questions]
-    batches = ShuffledBatches(len(ids), 64) if order == "shuffled" else VideoGroupedBatches(ids, 64)
+    batches = ORDERS[order](ids, 64)
     return statistics.fmean(len({ids[place] for place in batch}) for batch in batches)
 
 
@@ -166,11 +180,14 @@ def tested(
     return score(questions["test"], answers, columns)["All"].percent, fitted
 
 
-def row(head: str, shuffled: Sequence[float], grouped: Sequence[float]) -> str:
-    """Mean and standard deviation of both, and what the order changes in each seed."""
-    cells = [f"{statistics.fmean(x):.1f} ± {statistics.stdev(x):.1f}" for x in (shuffled, grouped)]
-    changes = ", ".join(f"{s - g:+.1f}" for s, g in zip(shuffled, grouped, strict=True))
-    return f"| {head} | {' | '.join(cells)} | {changes} |"
+def row(head: str, found: Mapping[str, Sequence[float]]) -> str:
+    """Mean and standard deviation of each order, and what it changes in each seed."""
+    cells = [f"{statistics.fmean(x):.1f} ± {statistics.stdev(x):.1f}" for x in found.values()]
+    shuffled, *others = found.values()
+    changes = [
+        ", ".join(f"{s - o:+.1f}" for s, o in zip(shuffled, other, strict=True)) for other in others
+    ]
+    return f"| {head} | {' | '.join([*cells, *changes])} |"
 
 
 if __name__ == "__main__":

@@ -273,7 +273,7 @@ class Bench:
 
         def outputs() -> Iterator[tuple[Batch, HeadOutput]]:
             for batch, output in infer(head, test, batch_size=64, device="cpu", explain=True):
-                evidence = head.evidence(batch.inputs, output)
+                evidence = head.evidence(batch.inputs.apart(), output)
                 asked = [test.questions[row] for row in batch.rows.tolist()]
                 looked.extend((question, evidence, row) for row, question in enumerate(asked))
                 yield batch, output

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avqa import surroundings
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say, show_table
 
@@ -65,6 +66,7 @@ def train_head(
 
     Example: avqa train-head pstp --store features --dataset music-avqa --annotations json --out run
     """
+    surroundings.let_threads_spin_while_alone()
     from avqa.pipelines.cluster.slurm_config import choose_cluster
     from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.train.options import TrainOptions, check_scheduler
@@ -120,6 +122,7 @@ def pretrain_grounding(
     Example: avqa pretrain-grounding --store features --dataset music-avqa --annotations json
     --out grounding.safetensors
     """
+    surroundings.let_threads_spin_while_alone()
     from avqa.pipelines.train.grounding import GroundingOptions, pretrain_grounding
     from avqa.store.places.files import store_path
     from avqa.units import parse_assignments

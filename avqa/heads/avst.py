@@ -6,9 +6,9 @@ The base of its family: TJSTG and SaSR-Net start from its grounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +120,7 @@ class StreamFusion(nn.Module):
         streams: names of the streams, in the order they are concatenated.
         temporal: without it ``u_s`` = 0.
     Shapes:
-        q [B, D], each stream [B, T, D] and its mask [B, T] → f [B, D], weights {stream: [B, T]}
+        q [B, D], each stream [V, T, D] and its mask [V, T] → f [B, D], weights {stream: [B, T]}
     """
 
     def __init__(
@@ -132,16 +132,32 @@ class StreamFusion(nn.Module):
         self.fuse = nn.Linear(len(streams) * width, width)
 
     def forward(
-        self, q: Tensor, streams: dict[str, Tensor], masks: dict[str, Tensor]
+        self,
+        q: Tensor,
+        streams: dict[str, Tensor],
+        masks: dict[str, Tensor],
+        each: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Join ``streams``; the weights are those of the grounded ones."""
-        parts = {name: masked_mean(x, masks[name]) for name, x in streams.items()}  # [B, D]
+        """Join ``streams``; the weights are those of the grounded ones.
+
+        ``each`` gives every question its video's rows (`HeadInput.each`).
+        """
+        parts = {name: each(masked_mean(x, masks[name])) for name, x in streams.items()}  # [B, D]
         weights = {}
         for name, block in self.ground.items():
             # temporal grounding, [B, D], [B, T]
-            u, weights[name] = block(q, streams[name], masks[name])
+            u, weights[name] = block(q, each(streams[name]), each(masks[name]))
             parts[name] = parts[name] + u
         return self.fuse(torch.cat(list(parts.values()), -1).tanh()), weights  # fusion, [B, D]
+
+
+class Grounded(NamedTuple):
+    """A video whose audio was looked for in its frames."""
+
+    streams: dict[str, Tensor]
+    """``audio`` and ``visual`` [V, T, D], as far as they are used."""
+    attention: Tensor | None
+    """Where the audio was looked for [V, T, P]; None without spatial grounding."""
 
 
 class Head(BaseHead):
@@ -199,20 +215,29 @@ class Head(BaseHead):
         used = {"audio": self.hears, "patch": self.sees}
         return tuple(name for name in super().needs if used.get(name, True))
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """Answer a batch.
+    def encode(self, inputs: HeadInput) -> Grounded:
+        """Audio and sight, the one looked for in the other; see `Head`."""
+        streams, attention = {}, None
+        if self.hears:
+            streams["audio"] = inputs.only_heard(self.audio(inputs.audio))  # audio, [V, T, D]
+        if self.sees:
+            assert inputs.patch is not None  # check
+            streams["visual"], attention = self._look(inputs.patch, streams.get("audio"))
+        return Grounded(streams, attention)
+
+    def decide(self, encoded: Grounded, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer.
 
         Explains ``spatial_attn`` [B, T, P], ``temporal_attn_audio``, ``temporal_attn_visual`` and
         ``match_prob`` [B, T], as far as the options leave them; 0 at padded seconds, of the audio
         also where there is none.
         """
-        inputs = self.check(inputs)
         q = self.question(inputs).sentence
         if not (self.hears or self.sees):
             return HeadOutput(self.answer(self.hidden(q).tanh(), inputs))
-        streams, attention = self._streams(inputs)
+        streams, attention = encoded
         masks = {"audio": inputs.heard, "visual": inputs.valid}
-        f, weights = self.fusion(q, streams, masks)
+        f, weights = self.fusion(q, streams, masks, inputs.each)
         output = HeadOutput(self.answer((f * q).tanh(), inputs))
         if self.training and self.spatial:
             output.aux_losses.update(self._match_loss(inputs, streams))
@@ -250,17 +275,7 @@ class Head(BaseHead):
         if not self.spatial:
             raise ValueError("spatial=False; expected spatial=True: the match loss needs grounding")
         inputs = self.check(inputs, self.FEATURES)
-        return self._match_loss(inputs, self._streams(inputs)[0]).get("match")
-
-    def _streams(self, inputs: HeadInput) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Audio and sight [B, T, D], and where the audio was looked for [B, T, P]."""
-        streams, attention = {}, None
-        if self.hears:
-            streams["audio"] = inputs.only_heard(self.audio(inputs.audio))  # audio, [B, T, D]
-        if self.sees:
-            assert inputs.patch is not None  # check
-            streams["visual"], attention = self._look(inputs.patch, streams.get("audio"))
-        return streams, attention
+        return self._match_loss(inputs, self.encode(inputs).streams).get("match")
 
     def _look(self, patch: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor | None]:
         maps = self.picture(patch)
@@ -281,4 +296,4 @@ class Head(BaseHead):
         apart, _ = self._look(others.patch, a)
         own = self.match(torch.cat([a, streams["visual"]], -1))
         other = self.match(torch.cat([a, apart], -1))
-        return {"match": match_loss(own, other, others.valid)}  # match loss, scalar
+        return {"match": match_loss(own, other, others.weight)}  # match loss, scalar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import AnswerLayer, masked_mean, question_encoder
 from avqa.heads._parts.head import Head as BaseHead
@@ -46,13 +46,16 @@ class Head(BaseHead):
         self.fuse = nn.Linear(2 * options.width, options.width)
         self.answer = AnswerLayer(options)
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """See `Head`; there is nothing to explain."""
-        inputs = self.check(inputs)
+    def encode(self, inputs: HeadInput) -> Tensor:
+        """Means over time [V, 2D]; there is nothing to explain."""
         assert inputs.audio is not None  # check
         assert inputs.patch is not None
         audio = masked_mean(self.audio(inputs.audio), inputs.heard)
         visual = masked_mean(self.visual(inputs.patch.mean(2)), inputs.valid)
-        fused = self.fuse(torch.cat([audio, visual], -1).tanh())
+        return torch.cat([audio, visual], -1)
+
+    def decide(self, encoded: Tensor, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Join them with the question."""
+        fused = inputs.each(self.fuse(encoded.tanh()))
         e = (fused * self.question(inputs).sentence).tanh()
         return HeadOutput(self.answer(e, inputs))

@@ -32,6 +32,7 @@ from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed, 
 from avqa.heads._parts.lstm import run_lstm
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
+from avqa.heads._parts.sharing import ByVideo
 from avqa.heads.avst import StreamFusion, grounding_problems
 
 _TABLES = printed("tjstg")
@@ -233,17 +234,38 @@ def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
     return torch.where(kept.any(-1, keepdim=True), product, s_a)
 
 
+class Frames(NamedTuple):
+    """A video's frames, and where its audio is in them."""
+
+    scored: RawMap | UnitMap
+    """The maps that a vector is looked for in."""
+    kept: RawMap | UnitMap
+    """The maps that are averaged."""
+    mean: Tensor
+    """[V, T, D]."""
+    heard: Tensor
+    """[V, T, P], scores of the audio over the temperature."""
+
+
+class Heard(NamedTuple):
+    """A video, whatever is asked about it."""
+
+    audio: Tensor
+    """a [V, T, D]."""
+    frames: Frames
+
+
 class Sight(NamedTuple):
-    """Frames grounded by audio and target."""
+    """Frames grounded by audio and target; n questions at most about a video (`ByVideo`)."""
 
     visual: Tensor
     """v [B, T, D]."""
     heard: Tensor
-    """s_a [B, T, P]."""
+    """s_a [V, T, 1, P]."""
     asked: Tensor | None
-    """s_q [B, T, P], before the threshold; None without target."""
+    """s_q [V, T, n, P], before the threshold; None without target."""
     joint: Tensor
-    """α [B, T, P]."""
+    """α [V, T, n, P]; n = 1 without target."""
 
 
 class JointGrounding(nn.Module):
@@ -379,26 +401,31 @@ class Head(BaseHead):
         words = self.reads_words and self.options.question == "clip"
         return (*super().needs, *(("words", "eot") if words else ()))
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """Answer a batch.
+    def encode(self, inputs: HeadInput) -> Heard:
+        """The audio, and what it says of the frames."""
+        assert inputs.patch is not None  # check
+        audio = inputs.only_heard(self.audio(inputs.audio))
+        return Heard(audio, self._listen(inputs.patch, audio))
+
+    def decide(self, encoded: Heard, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Look where the question's target is, too, and answer.
 
         Explains ``attn_audio``, ``attn_target``, ``attn_joint`` [B, T, P]; ``temporal_attn_audio``
         and ``temporal_attn_visual`` [B, T], together 1 for a single stream; ``word_weights``
         [B, N] and ``target_index`` [B]; as far as the options leave them; 0 at padded seconds, of
         the audio's time also where there is none.
         """
-        inputs = self.check(inputs)
-        assert inputs.patch is not None  # check
-        question = self.question(inputs)
-        q, a = question.sentence, inputs.only_heard(self.audio(inputs.audio))
+        question, layout = self.question(inputs), ByVideo.of(inputs)
+        q, a = question.sentence, inputs.each(encoded.audio)
         target = self.target(question) if self.options.target_aware else None
-        sight = self._look(inputs.patch, a, target)
+        sight = self._look(encoded.frames, target, layout)
         r, weights = self._join(q, a, sight.visual, inputs)
         output = HeadOutput(self.answer((r * q).tanh(), inputs))  # Eq. 20, [B, C]
         if self.training:
-            output.aux_losses.update(self._match_loss(inputs, a, sight.visual, target))
+            matched = self._match_loss(inputs, encoded.audio, sight.visual, target, layout)
+            output.aux_losses.update(matched)
         if self.training and self.options.csl:
-            heard = None if inputs.audio_valid is None else inputs.heard
+            heard = None if inputs.audio_valid is None else inputs.each(inputs.heard)
             csl = synchrony_loss(weights["audio"], weights["visual"], heard)
             output.aux_losses["csl"] = csl
         if explain:
@@ -427,39 +454,51 @@ class Head(BaseHead):
     def _join(
         self, q: Tensor, a: Tensor, v: Tensor, inputs: HeadInput
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        heard, valid = inputs.heard, inputs.valid
+        heard, valid = inputs.each(inputs.heard), inputs.each(inputs.valid)
         if self.options.stream == "single":
             return self.joint(q, a, v, heard, valid)  # type: ignore[no-any-return]
-        masks = {"audio": heard, "visual": valid}
-        return self.fusion(q, {"audio": a, "visual": v}, masks)  # type: ignore[no-any-return]
+        masks, streams = {"audio": heard, "visual": valid}, {"audio": a, "visual": v}
+        return self.fusion(q, streams, masks, _as_it_is)  # type: ignore[no-any-return]
 
-    def _look(self, patch: Tensor, a: Tensor, target: Target | None) -> Sight:
-        """Ground audio [B, T, D] and target in maps [B, T, P, visual_width] (TSG)."""
-        maps = self.picture(patch)
-        options, raw = self.options, RawMap(maps)
+    def _listen(self, patch: Tensor, a: Tensor) -> Frames:
+        """Ground audio [V, T, D] in maps [V, T, P, visual_width]."""
+        maps, options = self.picture(patch), self.options
+        raw = RawMap(maps)
         measured = options.ground_score == "cosine" or options.ground_on == "norm"
         unit = UnitMap.of(maps) if measured else raw
         scored = raw if options.ground_score == "dot" else unit
-        heard, asked = scored.score(a) / options.ground_temp, None  # Eq. 5, [B, T, P]
-        joint = s_a = heard.softmax(-1)  # [B, T, P]
+        kept = raw if options.ground_on == "raw" else unit
+        heard = scored.score(a) / options.ground_temp  # Eq. 5, [V, T, P]
+        return Frames(scored, kept, maps.mean(-2), heard)
+
+    def _look(self, frames: Frames, target: Target | None, layout: ByVideo) -> Sight:
+        """Where audio and target are in the frames (TSG), for every question."""
+        heard, asked, options = frames.heard.unsqueeze(-2), None, self.options
+        joint = s_a = heard.softmax(-1)  # [V, T, 1, P]
         if target is not None:
-            wanted = scored.score(target.vector.unsqueeze(1)) / options.ground_temp  # Eq. 6
+            vectors = layout.together(target.vector).unsqueeze(1)  # [V, 1, n, D]
+            wanted = frames.scored.scores(vectors) / options.ground_temp  # Eq. 6, [V, T, n, P]
             asked = wanted.softmax(-1)
             joint = combine(heard, wanted, options.combine, options.threshold)
-        g = (raw if options.ground_on == "raw" else unit).average(joint)  # Eq. 4, [B, T, D]
-        visual = self.visual(torch.cat([maps.mean(-2), g], -1).tanh())
-        return Sight(visual, s_a, asked, joint)
+        g = frames.kept.averages(joint)  # Eq. 4, [V, T, n, D]
+        mean = frames.mean.unsqueeze(-2).expand_as(g)
+        visual = self.visual(torch.cat([mean, g], -1).tanh())
+        visual = visual.transpose(1, 2).expand(-1, layout.question.shape[1], -1, -1)
+        return Sight(layout.apart(visual), s_a, asked, joint)
 
     def _match_loss(
-        self, inputs: HeadInput, a: Tensor, v: Tensor, target: Target | None
+        self, inputs: HeadInput, a: Tensor, v: Tensor, target: Target | None, layout: ByVideo
     ) -> dict[str, Tensor]:
         others = draw_negatives(inputs)
         if others is None:
             return {}
-        apart = self._look(others.patch, a, target).visual
-        own = self.match(torch.cat([a, v], -1))
-        other = self.match(torch.cat([a, apart], -1))
-        return {"match": match_loss(own, other, others.valid)}
+        apart = self._look(self._listen(others.patch, a), target, layout).visual
+        own, other = (self.match(torch.cat([inputs.each(a), x], -1)) for x in (v, apart))
+        return {"match": match_loss(own, other, inputs.each(others.weight > 0))}
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def _shown(
@@ -467,7 +506,7 @@ def _shown(
 ) -> dict[str, Tensor]:
     """What `Head.forward` explains."""
     maps = {"attn_audio": sight.heard, "attn_target": sight.asked, "attn_joint": sight.joint}
-    shown = {n: x * valid.unsqueeze(-1) for n, x in maps.items() if x is not None}
+    shown = {n: x.squeeze(2) * valid.unsqueeze(-1) for n, x in maps.items() if x is not None}
     shown |= {f"temporal_attn_{name}": w for name, w in weights.items()}
     if target is not None and target.weights is not None and target.word is not None:
         shown |= {"word_weights": target.weights, "target_index": target.word}

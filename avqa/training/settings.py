@@ -79,7 +79,7 @@ class TrainSettings:
     """Training questions with other answers: leave them out, or teach them as ``<other>``."""
     min_word_count: int = 1
     """Times that a word of the training questions needs to occur for question=lstm to know it."""
-    batches: Literal["auto", "shuffled", "grouped"] = "auto"
+    batches: Literal["auto", "shuffled", "grouped", "together"] = "auto"
     """Order of the training questions: shuffled, as in the papers, or so that those about one video
     stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -114,14 +114,16 @@ class TrainSettings:
         return cls(**{**LATER, **value})
 
     @property
-    def order(self) -> Literal["shuffled", "grouped"]:
+    def order(self) -> Literal["shuffled", "grouped", "together"]:
         """``batches``, once it is decided.
 
         Raises:
             ValueError: it is not, which a run does once for all that train in it.
         """
         if self.batches == "auto":
-            raise ValueError("batches='auto'; expected shuffled or grouped; decide before training")
+            raise ValueError(
+                "batches='auto'; expected shuffled, grouped or together; decide before training"
+            )
         return self.batches
 
     @property

@@ -126,7 +126,8 @@ def test_where_the_file_system_has_no_flock_one_process_at_a_time_trains(
     assert not (out / "lock.json").exists()
     assert (out / "runs").is_dir()  # the lock was there
     machine = json.loads((out / "default/seed-0/environment.json").read_text(encoding="utf-8"))
-    assert [machine[name] for name in ("cores", "threads", "wait_policy")] == [1, 1, "PASSIVE"]
+    kept = [machine[name] for name in ("cores", "threads", "wait_policy", "spin_count")]
+    assert kept == [1, 1, "PASSIVE", "300000"]
 
 
 def test_a_run_that_diverged_at_once_is_begun_anew_in_its_folder(data, tmp_path):

@@ -236,8 +236,8 @@ def test_on_another_device_one_video_has_no_match_loss(elsewhere):
     head = small("avst")
     inputs = replace(make_inputs(head, **SIZES), video=torch.zeros(3).long())
     found = draw_negatives(inputs)
-    assert not found.valid.any()
-    loss = match_loss(found.patch[..., 0, :2], found.patch[..., 0, :2], found.valid)
+    assert not found.weight.any()
+    loss = match_loss(found.patch[..., 0, :2], found.patch[..., 0, :2], found.weight)
     assert loss == 0
     alone = replace(inputs, valid=inputs.valid[:1], video=None)
     assert draw_negatives(alone) is None

@@ -122,7 +122,7 @@ def test_segment_selection_equals_the_equations():
     audio, visual, q = normal(1, 4, 3, D), normal(1, 4, 3, D, seed=2), normal(1, D, seed=3)
     valid = torch.ones(1, 4, 3).bool()
     valid[0, 3, 1:] = False
-    found = module(audio, visual, valid, valid, q)
+    found = module(module.segments(audio, visual, valid, valid), valid.any(-1), q)
     p = parameters(module)
     counts = [3, 3, 3, 1]
     means = [
@@ -147,7 +147,7 @@ def test_segments_without_a_second_lose_to_real_ones_of_no_weight():
     valid[:, 0] = False
     q = 1e6 * normal(1, D, seed=3).expand(2, D)
     x = torch.cat([normal(1, 3, 1, D), normal(1, 3, 1, D).flip(1)])
-    found = module(x, x, valid, valid, q)
+    found = module(module.segments(x, x, valid, valid), valid.any(-1), q)
     assert (found.weights == 0).sum(1).tolist() == [2, 2]
     assert found.kept.tolist() == [[1, 2], [1, 2]]
 

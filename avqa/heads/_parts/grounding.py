@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +51,17 @@ class RawMap(NamedTuple):
         """Product of every row with ``vector`` [..., D] → [..., P]."""
         return products(self.rows, vector)
 
+    def scores(self, vectors: Tensor) -> Tensor:
+        """The same with each of several, ``vectors`` [..., n, D] → [..., n, P]."""
+        return vectors @ self.rows.mT
+
     def average(self, weights: Tensor) -> Tensor:
         """Sum of the rows, weighted by ``weights`` [..., P] → [..., D]."""
-        return (weights.unsqueeze(-2) @ self.rows).squeeze(-2)
+        return self.averages(weights.unsqueeze(-2)).squeeze(-2)
+
+    def averages(self, weights: Tensor) -> Tensor:
+        """The same by each of several, ``weights`` [..., n, P] → [..., n, D]."""
+        return weights @ self.rows
 
 
 class UnitMap(NamedTuple):
@@ -77,9 +85,17 @@ class UnitMap(NamedTuple):
         """Cosine of every row with ``vector`` [..., D] → [..., P]."""
         return products(self.rows, F.normalize(vector, dim=-1)) / self.length
 
+    def scores(self, vectors: Tensor) -> Tensor:
+        """The same with each of several, ``vectors`` [..., n, D] → [..., n, P]."""
+        return F.normalize(vectors, dim=-1) @ self.rows.mT / self.length.unsqueeze(-2)
+
     def average(self, weights: Tensor) -> Tensor:
         """Sum of the rows of length 1, weighted by ``weights`` [..., P] → [..., D]."""
-        return ((weights / self.length).unsqueeze(-2) @ self.rows).squeeze(-2)
+        return self.averages(weights.unsqueeze(-2)).squeeze(-2)
+
+    def averages(self, weights: Tensor) -> Tensor:
+        """The same by each of several, ``weights`` [..., n, P] → [..., n, D]."""
+        return weights / self.length.unsqueeze(-2) @ self.rows
 
 
 def cosine(maps: Tensor, vector: Tensor) -> Tensor:
@@ -91,32 +107,35 @@ class Negatives(NamedTuple):
     """Frames of other videos."""
 
     patch: Tensor
-    """[B, T, P, Dv]."""
-    valid: Tensor
-    """[B, T] bool: true for seconds with sound and a frame of another video."""
+    """[V, T, P, Dv]."""
+    weight: Tensor
+    """[V, T] long: questions about a second with sound and a frame of another video, else 0."""
 
 
 def draw_negatives(inputs: HeadInput) -> Negatives | None:
     """A frame of another video for every second; None if there is none.
 
-    ``inputs.negative_patch`` where given; else, per sample and second, a valid second of the
-    batch drawn uniformly among those of samples with another ``video`` (every sample is a video
-    of its own where ``video`` is not given). Where a batch of one video cannot be told from others
-    without waiting (`at_hand`), none of its seconds is valid, and the `match_loss` is 0.
+    ``inputs.negative_patch`` where given; else, per row and second, a valid second of the
+    batch drawn uniformly among those of rows with another ``video`` (every row is a video
+    of its own where ``video`` is not given, or its questions share it). Where a batch of one video
+    cannot be told from others without waiting (`at_hand`), none of its seconds counts, and the
+    `match_loss` is 0.
     """
+    weight = inputs.heard * inputs.asked.unsqueeze(1)
     if inputs.negative_patch is not None:
-        return Negatives(inputs.negative_patch, inputs.heard)
+        return Negatives(inputs.negative_patch, weight)
     assert inputs.patch is not None  # Head.check
     batch, seconds = inputs.valid.shape
     device = inputs.valid.device
-    video = torch.arange(batch, device=device) if inputs.video is None else inputs.video
+    own = inputs.video is None or inputs.of_video is not None
+    video = torch.arange(batch, device=device) if own else cast(Tensor, inputs.video)
     other = (video[:, None] != video[None]).repeat_interleave(seconds, 1)  # [B, B·T]
     if batch == 1 or (at_hand(other) and not bool(other.any())):
         return None
     found = other.any()
     chance = ((other | ~found) & inputs.valid.reshape(1, -1)).float()  # a draw needs some
     drawn = torch.multinomial(chance, seconds, replacement=True)
-    return Negatives(inputs.patch.flatten(0, 1)[drawn], inputs.heard & found)
+    return Negatives(inputs.patch.flatten(0, 1)[drawn], weight * found)
 
 
 class MatchClassifier(nn.Sequential):
@@ -135,14 +154,15 @@ class MatchClassifier(nn.Sequential):
         )
 
 
-def match_loss(positive: Tensor, negative: Tensor, valid: Tensor) -> Tensor:
-    """Mean cross-entropy of 2·B·T pairs, labels 1 and 0, over `Negatives.valid` seconds only.
+def match_loss(positive: Tensor, negative: Tensor, weight: Tensor) -> Tensor:
+    """Mean cross-entropy of 2·B·T pairs, labels 1 and 0, weighted by `Negatives.weight`.
 
     Shapes:
-        positive [B, T, 2], negative [B, T, 2], valid [B, T] → scalar
+        positive [V, T, 2], negative [V, T, 2], weight [V, T] → scalar
     """
     both = positive.log_softmax(-1)[..., 1] + negative.log_softmax(-1)[..., 0]
-    return -torch.where(valid, both, 0).sum() / (2 * valid.sum()).clamp(min=1)
+    total = torch.where(weight > 0, both * weight, 0).sum()
+    return -total / (2 * weight.sum()).clamp(min=1)
 
 
 def grounding_state(head: Head) -> dict[str, Tensor]:

@@ -113,11 +113,15 @@ def _literal_problems(options: HeadOptions) -> list[str]:
 class HeadInput:
     """A batch of questions about videos. What a head does not need may be left out.
 
-    Padded seconds, words and options are marked by the masks and never change a logit.
+    Padded seconds, words and options are marked by the masks and never change a logit. With
+    ``of_video`` several questions share the rows of their video: where B is said of them below
+    (``valid``, ``audio_valid``, `VIDEO_FEATURES`, ``negative_patch``) they have V ≤ B then.
     """
 
     valid: Tensor
     """[B, T] bool: true for real seconds."""
+    of_video: Tensor | None = None
+    """[B] long: which row of ``valid`` and the features each question is about; None: its own."""
     audio_valid: Tensor | None = None
     """[B, T] bool: true for seconds with sound; None: all real ones. A sample may have none."""
     audio: Tensor | None = None
@@ -169,6 +173,32 @@ class HeadInput:
             return rows
         return torch.where(self.heard.unsqueeze(-1), rows, 0)
 
+    def each(self, rows: Tensor) -> Tensor:
+        """One row a question of what there is once a video: [V, ...] → [B, ...]."""
+        return rows if self.of_video is None else rows[self.of_video]
+
+    @property
+    def asked(self) -> Tensor:
+        """[V] long: how many questions are about each row."""
+        if self.of_video is None:
+            return self.valid.new_ones(len(self.valid), dtype=torch.long)
+        return torch.bincount(self.of_video, minlength=len(self.valid))
+
+    def apart(self) -> HeadInput:
+        """The same batch with rows of its own for every question."""
+        if self.of_video is None:
+            return self
+        of_videos = ("valid", "audio_valid", *_TIMED)
+        given = {name: rows for name in of_videos if (rows := getattr(self, name)) is not None}
+        spread = {name: self.each(rows) for name, rows in given.items()}
+        video = self.of_video if self.video is None else self.video
+        return replace(self, of_video=None, video=video, **spread)
+
+    def questions(self) -> HeadInput:
+        """The questions alone, with masks of their own and without features."""
+        none = cast(dict[str, Any], dict.fromkeys(_TIMED))
+        return replace(self, **none).apart()
+
     def to(self, device: torch.device | str) -> HeadInput:
         """The same batch on another device."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -193,11 +223,11 @@ _TEXT = {"lstm": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
-_RANK["audio_valid"] = 2
+_RANK |= {"audio_valid": 2, "of_video": 1}
 _WIDTH = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
 _WIDTH |= {"sentence": "text_width", "words": "text_width", "choices": "text_width"}
 _WIDTH |= {"negative_patch": "visual_width"}
-_TYPES = {"eot": torch.long, "video": torch.long}
+_TYPES = {"eot": torch.long, "video": torch.long, "of_video": torch.long}
 _TYPES |= dict.fromkeys(("valid", "audio_valid", "choice_valid"), torch.bool)
 _TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
 _LABELS = ("sources", "source_weight")
@@ -263,8 +293,10 @@ def _add_time(head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
 class Head(nn.Module):
     """Base of all heads: keeps the options and checks the input.
 
-    A head defines ``forward(inputs, explain=False) -> HeadOutput`` and starts it with
-    ``inputs = self.check(inputs)``.
+    A head defines `encode`, what belongs to a video, and `decide`, what belongs to a question about
+    it; then a batch whose questions share videos (`HeadInput.of_video`) costs the first once a
+    video. Or it defines ``forward(inputs, explain=False) -> HeadOutput`` as a whole and starts it
+    with ``inputs = self.check(inputs)``, which gives every question rows of its own.
     """
 
     FEATURES: ClassVar[tuple[str, ...]] = ()
@@ -301,14 +333,17 @@ class Head(nn.Module):
 
         Returns:
             The batch with zeros where its masks hide something, and ``audio_valid`` false in
-            padded seconds. A layer's gradient is a product with all of its input: NaN or infinity
-            in a padded second would reach it.
+            padded seconds: a layer's gradient is a product with all of its input, so NaN or
+            infinity in a padded second would reach it. Every question has rows of its own where
+            the head has no `encode`.
 
         Raises:
             ValueError: a needed tensor is missing or has another type, rank, width, batch or
                 number of seconds; there is no second; a sample has no valid second, word or
                 option.
         """
+        if not self.shares_videos:
+            inputs = inputs.apart()
         if torch.compiler.is_compiling():
             return _without_hidden(inputs, _TIMED)
         self._check_types(inputs)
@@ -325,7 +360,7 @@ class Head(nn.Module):
                 raise ValueError(f"{name} is missing; head={self.name} needs {needs}")
         for name, rank in _RANK.items():
             if (tensor := getattr(inputs, name)) is not None:
-                self._check_shape(name, tensor, rank, inputs.valid)
+                self._check_shape(name, tensor, rank, inputs)
         if at_hand(inputs.valid):
             self._check_masks(inputs)
         return _without_hidden(inputs, needs)
@@ -351,13 +386,15 @@ class Head(nn.Module):
                     f" convert it: {name}.to({dtype})"
                 )
 
-    def _check_shape(self, name: str, tensor: Tensor, rank: int, valid: Tensor) -> None:
-        shape = tuple(tensor.shape)
+    def _check_shape(self, name: str, tensor: Tensor, rank: int, inputs: HeadInput) -> None:
+        shape, valid, timed = tuple(tensor.shape), inputs.valid, name in (*_TIMED, "audio_valid")
         if tensor.ndim != rank:
             raise ValueError(f"{name} has shape {shape}; expected {rank} axes")
-        if shape[0] != valid.shape[0]:
-            raise ValueError(f"{name} has batch {shape[0]}; expected that of valid, {len(valid)}")
-        if name in (*_TIMED, "audio_valid") and shape[1] != valid.shape[1]:
+        of = "valid" if timed or inputs.of_video is None else "of_video"
+        batch = len(getattr(inputs, of))
+        if shape[0] != batch:
+            raise ValueError(f"{name} has batch {shape[0]}; expected that of {of}, {batch}")
+        if timed and shape[1] != valid.shape[1]:
             raise ValueError(f"{name} has T={shape[1]}; expected that of valid, {valid.shape[1]}")
         if 0 in shape:
             raise ValueError(f"{name} has shape {shape}; expected no empty axis")
@@ -366,6 +403,12 @@ class Head(nn.Module):
             raise ValueError(f"{name} has width {shape[-1]}; expected {expected}")
 
     def _check_masks(self, inputs: HeadInput) -> None:
+        videos, rows = inputs.of_video, len(inputs.valid)
+        if videos is not None and bool(((videos < 0) | (videos >= rows)).any()):
+            raise ValueError(
+                f"of_video holds {int(videos.min())} to {int(videos.max())}; expected 0 to"
+                f" {rows - 1}, rows of valid"
+            )
         masks = {"valid": inputs.valid, "choice_valid": inputs.choice_valid}
         if self.options.question == "lstm" and inputs.tokens is not None:
             masks["tokens"] = inputs.tokens != 0
@@ -376,9 +419,26 @@ class Head(nn.Module):
                     f"{name}: sample {sample} has nothing unmasked; expected at least one entry"
                 )
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """Answer a batch; ``explain`` also returns what was attended to."""
+    @property
+    def shares_videos(self) -> bool:
+        """Whether the questions of a batch may share the rows of their videos."""
+        return type(self).encode is not Head.encode
+
+    def encode(self, inputs: HeadInput) -> Any:
+        """What a video is to this head, whatever is asked about it; tensors of V rows.
+
+        ``inputs`` went through `check`; only what there is of videos may be read.
+        """
         raise NotImplementedError
+
+    def decide(self, encoded: Any, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer the questions about encoded videos; `HeadInput.each` gives rows to questions."""
+        raise NotImplementedError
+
+    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Answer a batch; ``explain`` also returns what was attended to, one row a question."""
+        inputs = self.check(inputs.apart() if explain else inputs)
+        return self.decide(self.encode(inputs), inputs, explain)
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
         """Where this head looked, from what ``forward(inputs, explain=True)`` gave.

@@ -175,13 +175,18 @@ class WordPool(nn.Module):
         return (weights.unsqueeze(1) @ fused).squeeze(1), weights
 
 
-class Mined(NamedTuple):
-    """Audio and patches before and after clue mining."""
+class Projected(NamedTuple):
+    """Audio and patches before clue mining."""
 
     audio: Tensor
-    """a [B, T, D]."""
+    """a [V, T, D]."""
     patches: Tensor
-    """Z [B, T, P, D]."""
+    """Z [V, T, P, D]."""
+
+
+class Mined(NamedTuple):
+    """Audio and patches after clue mining."""
+
     audio_clues: Tensor
     """a' [B, T, D]."""
     patch_clues: Tensor
@@ -252,11 +257,19 @@ class Head(BaseHead):
         clip = ("words", "eot") if self.options.question == "clip" else ()
         return (*super().needs, *clip)
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """Answer a batch; see `Head`."""
-        inputs = self.check(inputs)
-        question = self._question(inputs)
-        mined = self._mine(inputs, question, want_weights=explain)
+    def encode(self, inputs: HeadInput) -> Projected:
+        """Both modalities, before any word meets them."""
+        audio, patches = inputs.only_heard(self.audio(inputs.audio)), self.visual(inputs.patch)
+        if self.audio_encoder is not None:
+            audio = inputs.only_heard(self.audio_encoder(audio, inputs.heard))
+        return Projected(audio, patches)
+
+    def decide(self, encoded: Projected, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Clue mining, fusion and the answer; see `Head`."""
+        losses = self._temporal(encoded, inputs) if self.training and self.options.tacl else {}
+        question, each = self._question(inputs), inputs.each
+        projected, inputs = Projected(*map(each, encoded)), inputs.questions()
+        mined = self._mine(projected, inputs, question, want_weights=explain)
         fused, weights, (audio_attn, patch_attn) = self.fusion(
             question,
             mined.audio_clues,
@@ -266,7 +279,8 @@ class Head(BaseHead):
             want_weights=explain,
         )
         e, word_pool = self.pool(fused, question.mask)
-        losses = self._losses(question.sentence, mined, inputs) if self.training else {}
+        if self.training and self.options.sacl:
+            losses["spat"] = self._spat(question.sentence, mined, inputs)
         told = {}
         if explain:
             told = self._similarities(question.sentence, mined, inputs)
@@ -301,30 +315,32 @@ class Head(BaseHead):
         assert inputs.words is not None  # check
         return question._replace(sentence=self.question.sentence(inputs.words[:, 0]))
 
-    def _mine(self, inputs: HeadInput, question: Question, *, want_weights: bool) -> Mined:
-        audio, patches = inputs.only_heard(self.audio(inputs.audio)), self.visual(inputs.patch)
-        if self.audio_encoder is not None:
-            audio = inputs.only_heard(self.audio_encoder(audio, inputs.heard))
+    def _mine(
+        self, projected: Projected, inputs: HeadInput, question: Question, *, want_weights: bool
+    ) -> Mined:
+        audio, patches = projected
         if self.mine_audio is None or self.mine_visual is None:
-            return Mined(audio, patches, audio, patches, None)
+            return Mined(audio, patches, None)
         words, mask = question.words, question.mask
         heard, attn = self.mine_audio(audio, words, mask, want_weights=want_weights)  # Eq. 4
         seen, _ = self.mine_visual(patches.flatten(1, 2), words, mask)  # Eq. 5, [B, T·P, D]
-        return Mined(audio, patches, inputs.only_heard(heard), seen.view_as(patches), attn)
+        return Mined(inputs.only_heard(heard), seen.view_as(patches), attn)
 
-    def _losses(self, q: Tensor, mined: Mined, inputs: HeadInput) -> dict[str, Tensor]:
-        losses, heard = {}, inputs.heard
-        if self.options.tacl:
-            kind, printed = self.options.temp_loss, self.options.sounding == "product"
-            losses["temp"] = temporal_loss(mined.audio, mined.patches, heard, kind, printed=printed)
-        if self.options.sacl:
-            patches = UnitMap.of(mined.patch_clues)
-            terms = [
-                self._spatial(q.unsqueeze(1), patches, inputs, inputs.valid),
-                self._spatial(mined.audio_clues, patches, inputs, heard),
-            ]
-            losses["spat"] = torch.stack(terms).sum()  # Eq. 6–9, scalar
-        return losses
+    def _temporal(self, projected: Projected, inputs: HeadInput) -> dict[str, Tensor]:
+        kind, printed = self.options.temp_loss, self.options.sounding == "product"
+        (audio, patches), heard, asked = projected, inputs.heard, inputs.asked
+        if kind == "fnac":  # compares the seconds of all samples, those of one video, too
+            audio, patches, heard = (inputs.each(x) for x in (audio, patches, heard))
+            asked = torch.ones_like(heard[:, 0], dtype=torch.long)
+        return {"temp": temporal_loss(audio, patches, heard, kind, asked, printed=printed)}
+
+    def _spat(self, q: Tensor, mined: Mined, inputs: HeadInput) -> Tensor:
+        patches = UnitMap.of(mined.patch_clues)
+        terms = [
+            self._spatial(q.unsqueeze(1), patches, inputs, inputs.valid),
+            self._spatial(mined.audio_clues, patches, inputs, inputs.heard),
+        ]
+        return torch.stack(terms).sum()  # Eq. 6–9, scalar
 
     def _spatial(
         self, query: Tensor, patches: UnitMap, inputs: HeadInput, asking: Tensor

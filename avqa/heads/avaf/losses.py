@@ -56,14 +56,21 @@ def _gaps(audio: Tensor, visual: Tensor, sound: Tensor, temperature: float | Non
 
 
 def temporal_loss(
-    audio: Tensor, patches: Tensor, valid: Tensor, kind: str, *, printed: bool = False
+    audio: Tensor,
+    patches: Tensor,
+    valid: Tensor,
+    kind: str,
+    asked: Tensor | None = None,
+    *,
+    printed: bool = False,
 ) -> Tensor:
     """L_temp (TACL): seconds that audio alike should look alike.
 
         Eq. 1–3   mean_ij |sim(a_i, v_j) − sim(a_i, a_j)| + |sim(a_i, v_j) − sim(v_i, v_j)|
                   + |sim(a_i, a_j) − sim(s_i, s_j)|,  sim = cosine, v_t = mean_p Z_tp
 
-    ``paper``: over the pairs of valid seconds of a sample, then over the samples that have any.
+    ``paper``: over the pairs of valid seconds of a sample, then over the samples that have any,
+    each counted as often as it is ``asked`` about (None: once).
     ``fnac``, after the authors' code: i, j over all valid seconds of the batch, each matrix through
     a softmax over j at temperature 0.03, v_t the maximum over patches, s_t the mean of the
     foreground ones. 0 where no second is valid.
@@ -71,7 +78,8 @@ def temporal_loss(
     Differs from the authors' code: ``fnac`` normalises over channels, theirs over time.
 
     Shapes:
-        audio [B, T, D], patches [B, T, P, D], valid [B, T]: seconds with sound → scalar
+        audio [V, T, D], patches [V, T, P, D], valid [V, T]: seconds with sound, asked [V]
+        → scalar
     """
     if kind == "fnac":
         visual, sound = patches.amax(2), _foreground(audio, patches)
@@ -80,8 +88,9 @@ def temporal_loss(
     gaps = _gaps(audio, patches.mean(2), sounding(audio, patches, printed=printed), None)
     pairs = valid.unsqueeze(1) & valid.unsqueeze(2)
     total, count = torch.where(pairs, gaps, 0.0).sum((1, 2)), pairs.sum((1, 2))
-    means = total / count.clamp(min=1)
-    return means.sum() / (count > 0).sum().clamp(min=1)  # Eq. 1–3, scalar
+    weight = (count > 0) if asked is None else (count > 0) * asked
+    means = weight * total / count.clamp(min=1)
+    return means.sum() / weight.sum().clamp(min=1)  # Eq. 1–3, scalar
 
 
 def spatial_loss(

@@ -99,17 +99,18 @@ class MaskedNorm(nn.Module):
 
     Batch: momentum 0.1, ε 1e-5, running statistics in evaluation. Padded positions give 0 in
     training and count in no statistic; where none is known to be, torch's own layer does it all. A
-    batch without any valid position leaves the statistics as they are.
+    batch without any valid position leaves the statistics as they are. A row counts as often as it
+    is ``asked`` about (None: once).
 
     Shapes:
-        x [B, T, D], valid [B, T] → [B, T, D]
+        x [V, T, D], valid [V, T], asked [V] → [V, T, D]
     """
 
     def __init__(self, kind: str, width: int) -> None:
         super().__init__()
         self.norm: nn.Module = nn.LayerNorm(width) if kind == "layer" else nn.BatchNorm1d(width)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor, asked: Tensor | None = None) -> Tensor:
         """Normalise.
 
         Raises:
@@ -117,28 +118,30 @@ class MaskedNorm(nn.Module):
         """
         if isinstance(self.norm, nn.LayerNorm):
             return self.norm(x)  # type: ignore[no-any-return]
+        weight = valid if asked is None else valid * asked.unsqueeze(1)  # [V, T]
         known = self.training and at_hand(valid)
-        if known and int(valid.sum()) == 1:
+        if known and int(weight.sum()) == 1:
             raise ValueError(
                 "norm='batch' has 1 valid second in the batch; expected 2 or more in training;"
                 " use norm='layer' or larger batches"
             )
-        if not self.training or (known and bool(valid.all())):
+        alike = known and bool(weight.all()) and bool((weight == weight[0, 0]).all())
+        if not self.training or alike:
             return self.norm(x.flatten(0, 1)).view_as(x)  # type: ignore[no-any-return]
-        return self._of_batch(x, valid)
+        return self._of_batch(x, weight)
 
-    def _of_batch(self, x: Tensor, valid: Tensor) -> Tensor:
+    def _of_batch(self, x: Tensor, weight: Tensor) -> Tensor:
         """As `torch.nn.BatchNorm1d` of the valid rows, without gathering them.
 
         How many they are would have to be waited for.
         """
         norm: Any = self.norm
-        shown, number = valid.unsqueeze(-1), valid.sum()
+        shown, times, number = weight.unsqueeze(-1) > 0, weight.unsqueeze(-1), weight.sum()
         count = number.clamp(min=1)
         rows = x.to(torch.promote_types(x.dtype, torch.float32))  # sums need it under autocast
-        mean = torch.where(shown, rows, 0).sum((0, 1)) / count
+        mean = torch.where(shown, rows * times, 0).sum((0, 1)) / count
         centred = torch.where(shown, rows - mean, 0)
-        variance = centred.square().sum((0, 1)) / count
+        variance = (centred.square() * times).sum((0, 1)) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             for kept, found in ((norm.running_mean, mean), (norm.running_var, unbiased)):
@@ -159,7 +162,8 @@ class Branch(nn.Module):
     are. Chosen where the paper is silent: CA of a modality that is not there is 0.
 
     Shapes:
-        features, other [B, T, D], their masks [B, T] → out, cross [B, T, D] (None without CA)
+        features, other [V, T, D], their masks [V, T], asked [V] → out, cross [V, T, D] (None
+        without CA)
     """
 
     def __init__(self, options: Options, *, own: bool, cross: bool) -> None:
@@ -180,9 +184,14 @@ class Branch(nn.Module):
             self.dropout = nn.Dropout(options.dropout)
 
     def forward(
-        self, features: Tensor, other: Tensor, valid: Tensor, other_valid: Tensor
+        self,
+        features: Tensor,
+        other: Tensor,
+        valid: Tensor,
+        other_valid: Tensor,
+        asked: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Update ``features`` by themselves and by ``other``."""
+        """Update ``features`` by themselves and by ``other``; ``asked``: see `MaskedNorm`."""
         cross = self._cross(features, other, valid, other_valid)
         mixed = cross
         if self.own is not None:
@@ -190,8 +199,9 @@ class Branch(nn.Module):
             mixed = own if cross is None else own + cross  # [B, T, D]
         if mixed is None:
             return features, None
-        y = features + self.dropout(self.norm1(mixed, valid))  # Eq. 4, [B, T, D]
-        out = y + self.dropout(self.norm2(self.feed_forward(y), valid))  # Eq. 5, [B, T, D]
+        y = features + self.dropout(self.norm1(mixed, valid, asked))  # Eq. 4, [V, T, D]
+        passed = self.norm2(self.feed_forward(y), valid, asked)
+        out = y + self.dropout(passed)  # Eq. 5, [V, T, D]
         return out, cross
 
     def _cross(
@@ -223,7 +233,8 @@ class AssociationBlock(nn.Module):
     """Both branches of a block; each reads the other's features before this block.
 
     Shapes:
-        audio [B, T, D], visual [B, T, D], heard [B, T] of the audio, valid [B, T] → `Associated`
+        audio [V, T, D], visual [V, T, D], heard [V, T] of the audio, valid [V, T], asked [V]
+        → `Associated`
     """
 
     def __init__(self, options: Options) -> None:
@@ -236,8 +247,15 @@ class AssociationBlock(nn.Module):
             options, own=own in ("both", "visual"), cross=query in ("both", "audio")
         )
 
-    def forward(self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor) -> Associated:
-        """Update both modalities."""
-        new_audio, cross_audio = self.audio(audio, visual, heard, valid)
-        new_visual, cross_visual = self.visual(visual, audio, valid, heard)
+    def forward(
+        self,
+        audio: Tensor,
+        visual: Tensor,
+        heard: Tensor,
+        valid: Tensor,
+        asked: Tensor | None = None,
+    ) -> Associated:
+        """Update both modalities; ``asked``: see `MaskedNorm`."""
+        new_audio, cross_audio = self.audio(audio, visual, heard, valid, asked)
+        new_visual, cross_visual = self.visual(visual, audio, valid, heard, asked)
         return Associated(new_audio, new_visual, cross_audio, cross_visual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -70,8 +71,21 @@ class Streams(NamedTuple):
     """Audio and visual f_j [B, T, D]."""
     high: tuple[Tensor, Tensor]
     """Audio and visual f̂_j [B, T, D]."""
+    means: tuple[Tensor, Tensor]
+    """F_j [B, D]: time means of ``low``."""
     cross: tuple[Tensor, Tensor] | None
     """m_a, m_v [B, D]: time means of the cross terms, summed over blocks; None without them."""
+
+    def of_questions(self, each: Callable[[Tensor], Tensor]) -> Streams:
+        """The same, one row a question (`HeadInput.each`)."""
+        low, high, means = ((each(a), each(v)) for a, v in self[:3])
+        cross = None if self.cross is None else (each(self.cross[0]), each(self.cross[1]))
+        return Streams(low, high, means, cross)
+
+
+def _means(streams: tuple[Tensor, Tensor], masks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Time means [B, D] of audio and visual [B, T, D]."""
+    return masked_mean(streams[0], masks[0]), masked_mean(streams[1], masks[1])
 
 
 class Head(BaseHead):
@@ -167,29 +181,36 @@ class Head(BaseHead):
                 )
         return super().check(inputs, needs)
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """Answer a batch; see `Head`."""
-        inputs = self.check(inputs)
+    def encode(self, inputs: HeadInput) -> Streams | None:
+        """Both modalities before and after the association blocks; None for the plain network."""
+        if self.plain is not None:
+            return None
+        audio = inputs.only_heard(self.audio(inputs.audio))  # f_a [V, T, D]
+        return self._associate(audio, self.visual(inputs.frame), inputs)
+
+    def decide(
+        self, encoded: Streams | None, inputs: HeadInput, explain: bool = False
+    ) -> HeadOutput:
+        """Find the clues that bear on the question, and answer; see `Head`."""
         if self.plain is not None:
             e = self.dropout(self.plain(inputs)).tanh()
             return HeadOutput(self.answer(e, inputs))
-        audio = inputs.only_heard(self.audio(inputs.audio))  # f_a [B, T, D]
-        visual = self.visual(inputs.frame)  # f_v [B, T, D]
-        question, masks = self.question(inputs), (inputs.heard, inputs.valid)
-        pooled = [masked_mean(x, m) for x, m in zip((audio, visual), masks, strict=True)]
-        streams = self._associate(audio, visual, masks)
-        index = sample_frames(inputs.valid, self.options.num_frames, random=self.training)
+        assert encoded is not None
+        streams = encoded.of_questions(inputs.each)
+        masks = inputs.each(inputs.heard), inputs.each(inputs.valid)
+        question = self.question(inputs)
+        index = sample_frames(masks[1], self.options.num_frames, random=self.training)
         clues = self._clues(streams, index, masks, question)
         text = question.sentence
         if self.text is not None:
             text = self.text(text, inputs, self.question)
-        guided = self.fusion(text, pooled[1], pooled[0])  # Eq. 10, [B, D]
+        guided = self.fusion(text, streams.means[1], streams.means[0])  # Eq. 10, [B, D]
         found = [(low.vector + high.vector) / 2 for low, high in clues]  # f̂_aq, f̂_vq [B, D]
         parts = zip(self.mix, (guided, found[1], found[0]), strict=True)
         q = self.combine(torch.cat([mix(x) for mix, x in parts], -1))  # f̂_q [B, D]
         e = self.dropout(self._late_fusion(q, streams, masks)).tanh()
-        losses = self._losses(q, pooled, streams, inputs) if self.training else {}
-        found_out = self._explain(q, pooled, clues, index, inputs) if explain else {}
+        losses = self._losses(q, streams, inputs) if self.training else {}
+        found_out = self._explain(q, streams.means, clues, index, inputs) if explain else {}
         return HeadOutput(self.answer(e, inputs), losses, found_out)
 
     def evidence(self, inputs: HeadInput, output: HeadOutput) -> Evidence:
@@ -205,18 +226,20 @@ class Head(BaseHead):
             sound, picture, inputs.valid, heard=inputs.heard, words=told.get("word_attn")
         )
 
-    def _associate(self, audio: Tensor, visual: Tensor, masks: tuple[Tensor, Tensor]) -> Streams:
-        low, crosses = (audio, visual), []
+    def _associate(self, audio: Tensor, visual: Tensor, inputs: HeadInput) -> Streams:
+        low, crosses, masks = (audio, visual), [], (inputs.heard, inputs.valid)
+        asked = None if inputs.of_video is None else inputs.asked
         for block in self.blocks:
-            audio, visual, *cross = block(audio, visual, *masks)
+            audio, visual, *cross = block(audio, visual, *masks, asked)
             crosses.append(cross)
+        means = _means(low, masks)
         if not self.options.uses_loss_av:
-            return Streams(low, (audio, visual), None)
+            return Streams(low, (audio, visual), means, None)
         m_a, m_v = (
             torch.stack([masked_mean(x, mask) for x in layers]).sum(0)
             for layers, mask in zip(zip(*crosses, strict=True), masks, strict=True)
         )
-        return Streams(low, (audio, visual), (m_a, m_v))
+        return Streams(low, (audio, visual), means, (m_a, m_v))
 
     def _clues(
         self, streams: Streams, index: Tensor, masks: tuple[Tensor, Tensor], question: Question
@@ -233,22 +256,21 @@ class Head(BaseHead):
     def _late_fusion(self, q: Tensor, streams: Streams, masks: tuple[Tensor, Tensor]) -> Tensor:
         if self.options.late_fusion == "none":
             return q
-        audio, visual = (masked_mean(x, m) for x, m in zip(streams.high, masks, strict=True))
+        audio, visual = _means(streams.high, masks)
         if self.late is None:
             return q + visual + audio
         return self.late(torch.cat([q, visual, audio], -1))  # type: ignore[no-any-return]
 
-    def _losses(
-        self, q: Tensor, pooled: list[Tensor], streams: Streams, inputs: HeadInput
-    ) -> dict[str, Tensor]:
+    def _losses(self, q: Tensor, streams: Streams, inputs: HeadInput) -> dict[str, Tensor]:
         options, losses = self.options, {}
-        video = inputs.video if options.skip_same_video else None
-        some = None if inputs.audio_valid is None else inputs.heard.any(1)
+        video = inputs.of_video if inputs.video is None else inputs.video
+        video = video if options.skip_same_video else None
+        some = None if inputs.audio_valid is None else inputs.each(inputs.heard.any(1))
 
         def loss(anchor: Tensor, other: Tensor, there: Tensor | None) -> Tensor:
             return contrast(anchor, other, options.tau, video, options.negatives, there)
 
-        for name, x, there in zip(("audio", "visual"), pooled, (some, None), strict=True):
+        for name, x, there in zip(("audio", "visual"), streams.means, (some, None), strict=True):
             if name in self.project:
                 asked = self.project["question"](q)
                 losses["q" + name[0]] = loss(asked, self.project[name](x), there)
@@ -260,7 +282,7 @@ class Head(BaseHead):
     def _explain(
         self,
         q: Tensor,
-        pooled: list[Tensor],
+        pooled: tuple[Tensor, Tensor],
         clues: list[tuple[Clues, Clues]],
         index: Tensor,
         inputs: HeadInput,

@@ -46,5 +46,5 @@ class PlainNetwork(nn.Module):
         parts = [] if self.question is None else [self.question(inputs).sentence]
         for name, layer in self.features.items():
             mask = inputs.heard if name == "audio" else inputs.valid
-            parts.append(masked_mean(layer(getattr(inputs, name)), mask))
+            parts.append(inputs.each(masked_mean(layer(getattr(inputs, name)), mask)))
         return self.layers(torch.cat(parts, -1))  # type: ignore[no-any-return]

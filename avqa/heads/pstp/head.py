@@ -49,6 +49,34 @@ class _Moments(NamedTuple):
     """[B, Γ, D], what the audio asks AVAM with."""
 
 
+class Segmented(NamedTuple):
+    """A video cut into K segments of L seconds."""
+
+    second: Tensor
+    """[V, K, L] long."""
+    real: Tensor
+    """[V, K, L] bool."""
+    sound: Tensor
+    """[V, K, L] bool: true for those with sound."""
+    audio: Tensor
+    """[V, K, L, D], what is selected from; so is ``visual``."""
+    visual: Tensor
+    vectors: Tensor
+    """S [V, K, D]."""
+
+
+class Watched(NamedTuple):
+    """A video, whatever is asked about it."""
+
+    audio: Tensor
+    """[V, T, D]; so is ``visual``."""
+    visual: Tensor
+    segmented: Segmented | None
+    """None without TSSM."""
+    whole: Groups
+    """LGPM's tokens."""
+
+
 _Seen = dict[str, Tensor]
 
 
@@ -119,23 +147,27 @@ class Head(BaseHead):
         words = self.with_words and self.options.question == "clip"
         return (*super().needs, *(("words", "eot") if words else ()))
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """See `Head`."""
-        inputs = self.check(inputs)
+    def encode(self, inputs: HeadInput) -> Watched:
+        """AVF inside the segments and LGPM over the whole video; see `Head`."""
         assert inputs.audio is not None  # check
         assert inputs.frame is not None
-        question = self.question(inputs)
-        q = question.sentence
         heard, valid = inputs.heard, inputs.valid
-        audio = inputs.only_heard(self.audio(inputs.audio))  # [B, T, D]
-        visual = self.visual(inputs.frame)  # [B, T, D]
-        moments, tokens, seen = self._moments(audio, visual, heard, valid, q)
-        found, shown = self._patches(inputs.patch, moments, q)
+        audio = inputs.only_heard(self.audio(inputs.audio))  # [V, T, D]
+        visual = self.visual(inputs.frame)  # [V, T, D]
+        segmented = self._segments(audio, visual, heard, valid) if self.options.use_tssm else None
+        return Watched(audio, visual, segmented, self._whole_video(audio, visual, heard, valid))
+
+    def decide(self, encoded: Watched, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """TSSM, SRSM and AVAM, and the answer; see `Head`."""
+        question, each = self.question(inputs), inputs.each
+        q = question.sentence
+        moments, tokens, seen = self._moments(encoded, inputs, q)
+        found, shown = self._patches(inputs, moments, q)
         tokens, seen = tokens | found, seen | shown
-        tokens |= self._whole_video(audio, visual, heard, valid)
+        tokens |= {n: Tokens(each(x), each(mask)) for n, (x, mask) in encoded.whole.items()}
         if self.with_words or not tokens:
-            tokens["audio"] = Tokens(audio, heard)
-            tokens["visual"] = Tokens(visual, valid)
+            tokens["audio"] = Tokens(each(encoded.audio), each(inputs.heard))
+            tokens["visual"] = Tokens(each(encoded.visual), each(inputs.valid))
         if self.with_words:
             tokens["words"] = Tokens(question.words, question.mask)
         e = (self._fuse(tokens) * q).tanh()  # Eq. 17, [B, D]
@@ -156,28 +188,36 @@ class Head(BaseHead):
             seconds = over_time(placed(each.flatten(1), second.flatten(1), valid.shape[1]), valid)
         return Evidence(seconds=seconds, patches=_evident_patches(told, valid.shape[1]))
 
-    def _moments(
-        self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor, q: Tensor
-    ) -> tuple[_Moments, Groups, _Seen]:
-        """AVF and TSSM: the seconds to look at, their tokens; all seconds without TSSM."""
-        if not self.options.use_tssm:
-            every = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
-            return _Moments(every, valid, heard, audio), {}, {}
-        second, real = cut(valid, self.options.num_segments)  # [B, K, L]
-        sound = real & rows(heard, second)  # [B, K, L]
+    def _segments(self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor) -> Segmented:
+        """AVF, and each segment in one vector."""
+        second, real = cut(valid, self.options.num_segments)  # [V, K, L]
+        sound = real & rows(heard, second)  # [V, K, L]
         raw = rows(audio, second), rows(visual, second)
         fused = raw
         if self.avf is not None:
             a, v = (x.flatten(0, 1) for x in raw)
             for layer in (self.avf, *self.avf_deeper):
                 masks = sound.flatten(0, 1), real.flatten(0, 1)
-                a, v = both_ways(layer, a, v, *masks)  # Eq. 1–4, [B·K, L, D]
+                a, v = both_ways(layer, a, v, *masks)  # Eq. 1–4, [V·K, L, D]
             fused = a.view_as(raw[0]), v.view_as(raw[1])
-        chosen = self.tssm(*fused, sound, real, q)  # Eq. 5–6
+        vectors = self.tssm.segments(*fused, sound, real)
         source = fused if self.options.select_from == "avf" else raw
-        a, v = (rows(x, chosen.kept) for x in source)  # Eq. 7–8, [B, k, L, D]
-        mask, sound = (rows(x, chosen.kept).flatten(1) for x in (real, sound))  # [B, Γ]
-        second = rows(second, chosen.kept).flatten(1)
+        return Segmented(second, real, sound, *source, vectors)
+
+    def _moments(
+        self, encoded: Watched, inputs: HeadInput, q: Tensor
+    ) -> tuple[_Moments, Groups, _Seen]:
+        """TSSM: the seconds to look at and their tokens; all seconds without it."""
+        each, parts = inputs.each, encoded.segmented
+        if parts is None:
+            heard, valid = each(inputs.heard), each(inputs.valid)
+            every = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
+            return _Moments(every, valid, heard, each(encoded.audio)), {}, {}
+        chosen = self.tssm(each(parts.vectors), each(parts.real.any(-1)), q)  # Eq. 5–6
+        second, mask, sound, a, v = (  # Eq. 7–8, [B, k, L] and [B, k, L, D]
+            rows(x, chosen.kept, inputs.of_video) for x in parts[:5]
+        )
+        second, mask, sound = second.flatten(1), mask.flatten(1), sound.flatten(1)  # [B, Γ]
         moments = _Moments(second, mask, sound, a.flatten(1, 2))
         if self.weighted:
             a, v = (x * chosen.factor[..., None, None] for x in (a, v))
@@ -189,16 +229,17 @@ class Head(BaseHead):
         seen = {"segment_weights": chosen.weights, "segment_index": chosen.kept}
         return moments, tokens, seen
 
-    def _patches(
-        self, patches: Tensor | None, moments: _Moments, q: Tensor
-    ) -> tuple[Groups, _Seen]:
+    def _patches(self, inputs: HeadInput, moments: _Moments, q: Tensor) -> tuple[Groups, _Seen]:
         """SRSM and AVAM: the patches of those seconds that question and audio attend to."""
         options, mask = self.options, moments.valid
         if not (options.use_srsm or options.use_avam):
             return {}, {}
+        patches = inputs.patch
         assert patches is not None  # check
-        if self.options.use_tssm:
-            patches = rows(patches, moments.second)  # [B, Γ, P, Dv]
+        if options.use_tssm:
+            patches = rows(patches, moments.second, inputs.of_video)  # [B, Γ, P, Dv]
+        else:
+            patches = inputs.each(patches)
         tokens: Groups = {}
         seen = {"frame_seconds": moments.second.masked_fill(~mask, -1)}
         if options.use_srsm:

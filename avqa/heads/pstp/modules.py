@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from avqa.heads._parts.blocks import Attention, FeedForward, QuestionBlock, masked_mean
 
 
-def rows(x: Tensor, index: Tensor) -> Tensor:
-    """Entries of axis 1: x [B, N, ...], index [B, ...] → [B, ..., ...].
+def rows(x: Tensor, index: Tensor, of_video: Tensor | None = None) -> Tensor:
+    """Entries of axis 1: x [V, N, ...], index [B, ...] → [B, ..., ...].
 
-    Copies whole rows, without an index for every number in them.
+    Copies whole rows, without an index for every number in them. ``of_video`` [B]: from which of V
+    each is taken; None: from its own (V = B).
     """
-    first = x.shape[1] * torch.arange(len(index), device=x.device)
+    own = torch.arange(len(index), device=x.device) if of_video is None else of_video
+    first = x.shape[1] * own
     flat = index.flatten(1) + first.unsqueeze(1)
     return x.flatten(0, 1).index_select(0, flat.flatten()).view(*index.shape, *x.shape[2:])
 
@@ -90,7 +92,7 @@ class SegmentSelection(nn.Module):
 
     Implements Eq. 5–6 of PSTP-Net:
 
-        segment   S_i = FC(tanh([mean_L Â; mean_L V̂]))
+        segment   S_i = FC(tanh([mean_L Â; mean_L V̂]))            (`segments`)
         Eq. 5     u^s, w = QBlock(q, S)
         Eq. 6     Ω = top-k(w), factor_i = k w_i / Σ_{j∈Ω} w_j
 
@@ -100,8 +102,8 @@ class SegmentSelection(nn.Module):
     go to real ones.
 
     Shapes:
-        audio, visual [B, K, L, D], heard [B, K, L] of the audio, valid [B, K, L],
-        question [B, D] → `ChosenSegments`
+        segments S [B, K, D], real [B, K]: those with a valid second, question [B, D]
+        → `ChosenSegments`
     """
 
     def __init__(self, width: int, dropout: float, top_k: int) -> None:
@@ -110,13 +112,13 @@ class SegmentSelection(nn.Module):
         self.join = nn.Linear(2 * width, width)
         self.block = QuestionBlock(width, dropout)
 
-    def forward(
-        self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor, question: Tensor
-    ) -> ChosenSegments:
-        """Select; ``top_k`` beyond K keeps all K."""
+    def segments(self, audio: Tensor, visual: Tensor, heard: Tensor, valid: Tensor) -> Tensor:
+        """S: audio, visual [V, K, L, D], heard [V, K, L] of the audio, valid → [V, K, D]."""
         means = [masked_mean(audio, heard, 2), masked_mean(visual, valid, 2)]
-        segments = self.join(torch.cat(means, -1).tanh())  # S, [B, K, D]
-        real = valid.any(-1)
+        return self.join(torch.cat(means, -1).tanh())  # type: ignore[no-any-return]
+
+    def forward(self, segments: Tensor, real: Tensor, question: Tensor) -> ChosenSegments:
+        """Select; ``top_k`` beyond K keeps all K."""
         attended, weights = self.block(question, segments, real)  # Eq. 5, [B, D] and [B, K]
         count = min(self.top_k, weights.shape[1])
         kept = largest(weights.masked_fill(~real, -1.0), count)  # Eq. 6, [B, k]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +24,17 @@ from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads.sasr.official import OfficialSources
 from avqa.heads.sasr.options import Options
 from avqa.heads.sasr.sources import PaperSources, Sources, dot_attention
+
+
+class Aware(NamedTuple):
+    """A video after its sources were told apart."""
+
+    heard: Sources
+    seen: Sources
+    located: Tensor
+    """v^sa [V, T, D]."""
+    attention: Tensor | None
+    """Where the audio was looked for [V, T, P]; None without SA."""
 
 
 class Head(BaseHead):
@@ -98,8 +111,17 @@ class Head(BaseHead):
         self.fuse = nn.Linear(2 * width, width)
         self.answer = AnswerLayer(options)
 
-    def forward(self, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """Answer a batch.
+    def encode(self, inputs: HeadInput) -> Aware:
+        """Steps 1 to 4: what is heard, seen and where, by the sources."""
+        assert inputs.patch is not None  # check
+        maps, a = self.picture(inputs.patch), inputs.only_heard(self.audio(inputs.audio))
+        v = maps.mean(-2)
+        heard, seen = self.sources.hear(a, v, inputs.heard), self.sources.see(v, inputs.valid)
+        heard = heard._replace(features=inputs.only_heard(heard.features))
+        return Aware(heard, seen, *self._locate(maps, heard.features, seen.features))
+
+    def decide(self, encoded: Aware, inputs: HeadInput, explain: bool = False) -> HeadOutput:
+        """Steps 5 to 7.
 
         Explains, as far as the options leave them: ``token_source_prob_audio`` and ``_visual``
         [B, G]; ``token_time_attn_audio`` and ``_visual`` [B, G, T] (a row sums to 1; official:
@@ -107,18 +129,17 @@ class Head(BaseHead):
         ``temporal_attn_audio`` and ``_visual`` [B, T]. 0 at padded seconds, of the audio also where
         there is none; a video without sound has no source in it.
         """
-        inputs = self.check(inputs)
-        assert inputs.patch is not None
-        valid, q = inputs.valid, self.question(inputs).sentence
-        maps, a = self.picture(inputs.patch), inputs.only_heard(self.audio(inputs.audio))
-        v = maps.mean(-2)
-        heard, seen = self.sources.hear(a, v, inputs.heard), self.sources.see(v, valid)
-        heard = heard._replace(features=inputs.only_heard(heard.features))
-        located, spatial = self._locate(maps, heard.features, seen.features)
-        u_a, w_a = self.temporal_audio(q, heard.features, inputs.heard)
-        u_v, w_v = self.temporal_visual(q, located, valid)
+        heard, seen, located, spatial = encoded
+        q, each, sound, valid = (
+            self.question(inputs).sentence,
+            inputs.each,
+            inputs.heard,
+            inputs.valid,
+        )
+        u_a, w_a = self.temporal_audio(q, each(heard.features), each(sound))
+        u_v, w_v = self.temporal_visual(q, each(located), each(valid))
         short = seen.features if self.shortcut == "vg" else located
-        means = masked_mean(heard.features, inputs.heard), masked_mean(short, valid)
+        means = each(masked_mean(heard.features, sound)), each(masked_mean(short, valid))
         f = self.fuse(torch.cat([u_a + means[0], u_v + means[1]], -1).tanh())  # 6, [B, D]
         output = HeadOutput(self.answer((f * q).tanh(), inputs))
         if self.training:
@@ -164,10 +185,10 @@ class Head(BaseHead):
         if inputs.sources is None:
             return {"source": torch.zeros_like(reg), "reg": reg}
         labels, weight = known_labels(inputs, self.paper.num_sources)
-        scores = self._token_scores(heard, seen)
+        scores = [inputs.each(x) for x in self._token_scores(heard, seen)]
         weights = weight, weight
         if inputs.audio_valid is not None:
-            weights = weight * inputs.heard.any(1, keepdim=True), weight
+            weights = weight * inputs.each(inputs.heard.any(1, keepdim=True)), weight
         sound, sight = (weighted_bce(x, labels, w) for x, w in zip(scores, weights, strict=True))
         return {"source": sound + sight, "reg": reg}  # 7, scalars
 
@@ -183,10 +204,10 @@ class Head(BaseHead):
         seen = self.sources.see(maps.mean(-2), inputs.valid)
         apart, _ = self._locate(maps, a, seen.features)
         if self.paper.match == "linear":
-            loss = match_loss(self.match(located), self.match(apart), others.valid)
+            loss = match_loss(self.match(located), self.match(apart), others.weight)
             return {"match": 2 * loss}  # 7 as printed: a sum of two means
         own, other = (self.match(torch.cat([a, x], -1)) for x in (located, apart))
-        return {"match": match_loss(own, other, others.valid)}  # 7, scalar
+        return {"match": match_loss(own, other, others.weight)}  # 7, scalar
 
     def _told_by_tokens(
         self, inputs: HeadInput, heard: Sources, seen: Sources

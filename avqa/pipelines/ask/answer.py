@@ -315,7 +315,7 @@ def _run(
     texts = answer_texts(questions.questions[0], questions.vocabulary)
     named = zip(texts, logits.softmax(-1).tolist(), strict=True)
     best_first = sorted(((str(name), p) for name, p in named), key=lambda pair: -pair[1])
-    evidence: Evidence = head.evidence(batch.inputs, output)
+    evidence: Evidence = head.evidence(batch.inputs.apart(), output)
     arrays = {
         name: value[0].double().cpu().numpy()
         for name, value in vars(evidence).items()

@@ -24,6 +24,7 @@ def environment(devices: int = 1) -> dict[str, Any]:
         "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "spin_count": os.environ.get("GOMP_SPINCOUNT"),
         "gpu": gpu,
         "devices": devices,
         "packages": {"avqa": avqa.__version__, **{name: version(name) for name in PACKAGES}},

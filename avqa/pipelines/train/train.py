@@ -249,9 +249,9 @@ def _say_what_was_found(
         say(f"ablation {name} is the same network as {other}: trained once")
 
 
-def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped"]:
+def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped", "together"]:
     """Of the batches of a run."""
-    order: Literal["shuffled", "grouped"] = (LATER | about["settings"])["batches"]
+    order: Literal["shuffled", "grouped", "together"] = (LATER | about["settings"])["batches"]
     return order
 
 

@@ -47,16 +47,17 @@ class Batch:
 
     @functools.cached_property
     def inputs(self) -> HeadInput:
-        """What a head reads: float32 and masks, one row a question."""
+        """What a head reads: float32 and masks, the rows of a video once for all its questions."""
         seconds = self.lost.shape[1]
         real = torch.arange(seconds, device=self.lengths.device) < self.lengths[:, None]
         real &= ~self.lost
-        spread = {field: _spread(rows, self.of_video) for field, rows in self.videos.items()}
+        videos = {field: _unpacked(rows) for field, rows in self.videos.items()}
         texts = {
             field: value.float() if value.is_floating_point() else value
             for field, value in self.texts.items()
         }
-        return HeadInput(valid=real[self.of_video], video=self.of_video, **spread, **texts)
+        of = self.of_video
+        return HeadInput(valid=real, of_video=of, video=of, **videos, **texts)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -78,17 +79,16 @@ class Batch:
         )
 
 
-def _spread(rows: Tensor, of_video: Tensor) -> Tensor:
-    """One row a question, float32: rows [V, T, ...], of_video [B] → [B, T, ...]; bool stays."""
-    if rows.dtype == torch.bool:
-        return rows[of_video]
+def _unpacked(rows: Tensor) -> Tensor:
+    """[V, T, ...] as float32; bool stays."""
+    if rows.dtype in (torch.bool, torch.float32):
+        return rows
     if rows.device.type != "cpu":
-        return rows[of_video].float()
-    spread = MEMORY.empty((len(of_video), *rows.shape[1:]), torch.float32)
+        return rows.float()
+    unpacked = MEMORY.empty(rows.shape, torch.float32)
     with one_thread():
-        for question, video in enumerate(of_video.tolist()):
-            spread[question] = rows[video]
-    return spread
+        unpacked.copy_(rows)
+    return unpacked
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from avqa.training.data.features import VideoFeatures
 from avqa.training.data.handover import Parcel, dumps, in_our_words, watch_deaths
 from avqa.training.data.questions import QuestionSet
 
-Order = Literal["given", "shuffled", "grouped"]
+Order = Literal["given", "shuffled", "grouped", "together"]
 POOL_VIDEOS = 16
 """Videos whose questions are mixed."""
 NUM_POOLS = 2
@@ -96,11 +96,7 @@ class VideoGroupedBatches(RandomBatches):
     ) -> None:
         """Group the places of ``video_ids``, one per question, by video."""
         super().__init__(len(video_ids), batch_size, seed, share)
-        number_of: dict[str, int] = {}
-        self._video = [number_of.setdefault(video, len(number_of)) for video in video_ids]
-        self._rows: list[list[int]] = [[] for _ in number_of]
-        for row, video in enumerate(self._video):
-            self._rows[video].append(row)
+        self._video, self._rows = by_video(video_ids)
 
     def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
         waiting = rng.permutation(len(self._rows)).tolist()
@@ -112,7 +108,7 @@ class VideoGroupedBatches(RandomBatches):
                 pool.extend(itertools.chain.from_iterable(pools))
                 pools = []
             pool = [pool[place] for place in rng.permutation(len(pool)).tolist()]
-            self._mix(pool)
+            mix(pool, 0, self.batch_size, self._video)
             yield pool[: self.batch_size]
             pools.append(pool[self.batch_size :])
 
@@ -124,15 +120,53 @@ class VideoGroupedBatches(RandomBatches):
             held += 1
         return held
 
-    def _mix(self, pool: list[int]) -> None:
-        """Bring a second video into the next batch, if it has one only and the pool has others."""
-        first, last = self._video[pool[0]], self.batch_size - 1
-        if last == 0 or any(self._video[row] != first for row in pool[: last + 1]):
+
+class VideoTogetherBatches(RandomBatches):
+    """Random batches of whole videos: all questions about one are asked in a row.
+
+    What a head makes of a video it makes once for all of them (`avqa.heads.Head.encode`). Videos
+    are shuffled, and each one's questions. A batch of two or more questions asks about two or more
+    videos while there are two.
+    """
+
+    def __init__(
+        self,
+        video_ids: Sequence[str],
+        batch_size: int,
+        seed: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Group the places of ``video_ids``, one per question, by video."""
+        super().__init__(len(video_ids), batch_size, seed, share)
+        self._video, self._rows = by_video(video_ids)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
+        videos = rng.permutation(len(self._rows)).tolist()
+        rows = [row for video in videos for row in rng.permutation(self._rows[video]).tolist()]
+        for first in range(0, len(rows), self.batch_size):
+            mix(rows, first, self.batch_size, self._video)
+            yield rows[first : first + self.batch_size]
+
+
+def by_video(video_ids: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Number of each question's video, and the questions of each video."""
+    number_of: dict[str, int] = {}
+    video = [number_of.setdefault(name, len(number_of)) for name in video_ids]
+    rows: list[list[int]] = [[] for _ in number_of]
+    for row, number in enumerate(video):
+        rows[number].append(row)
+    return video, rows
+
+
+def mix(rows: list[int], start: int, size: int, video: Sequence[int]) -> None:
+    """Bring a second video into the batch ``rows[start : start + size]`` if one comes behind it."""
+    last = start + size - 1
+    if size == 1 or any(video[row] != video[rows[start]] for row in rows[start : last + 1]):
+        return
+    for place in range(last + 1, len(rows)):
+        if video[rows[place]] != video[rows[start]]:
+            rows[last], rows[place] = rows[place], rows[last]
             return
-        for place in range(last + 1, len(pool)):
-            if self._video[pool[place]] != first:
-                pool[last], pool[place] = pool[place], pool[last]
-                return
 
 
 def make_loader(
@@ -150,9 +184,9 @@ def make_loader(
     Args:
         questions: what is asked.
         batch_size: questions of a batch; the last one may have fewer.
-        order: ``given``: that of ``questions``; else that of `ShuffledBatches` or
-            `VideoGroupedBatches` (``loader.batch_sampler``, whose ``set_epoch`` is called before
-            every epoch).
+        order: ``given``: that of ``questions``; else that of `ShuffledBatches`,
+            `VideoGroupedBatches` or `VideoTogetherBatches` (``loader.batch_sampler``, whose
+            ``set_epoch`` is called before every epoch).
         seed: of a random order.
         share: of a random order, what one of several processes gets; see `RandomBatches`.
         workers: processes that read; 0 reads in this one.
@@ -164,8 +198,9 @@ def make_loader(
         EnvironmentFailure: while iterating; workers cannot be started, or one died.
     """
     sampler: Sampler[list[int]]
-    if order == "grouped":
-        sampler = VideoGroupedBatches(questions.video_ids, batch_size, seed, share)
+    if order in ("grouped", "together"):
+        kind = VideoGroupedBatches if order == "grouped" else VideoTogetherBatches
+        sampler = kind(questions.video_ids, batch_size, seed, share)
     elif order == "shuffled":
         sampler = ShuffledBatches(len(questions), batch_size, seed, share)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from avqa.training.fitting.checkpoints import Checkpoints, identity
 from avqa.training.fitting.curves import CURVES, NO_MARKS, Marks, draw_curves
 from avqa.training.fitting.history import METRICS, Row, best_epoch, mean_waiting, write_metrics
 from avqa.training.fitting.task import Task
+from avqa.training.fitting.waiting import awake_while_alone
 from avqa.training.settings import TrainSettings
 
 
@@ -117,7 +118,8 @@ def _train(task: Task, say: Callable[[str], None], stop: StopSignals) -> None:
         # Fabric takes seconds to import; `infer` and the parent of processes do without.
         from avqa.training.fitting.loop import run
 
-        run(task, say, stop)
+        with awake_while_alone() if task.device == "cpu" else nullcontext():
+            run(task, say, stop)
     else:
         from avqa.training.fitting.processes import run_together
 

@@ -35,6 +35,12 @@ class Facts:
     seconds: int | None
 
 
+_ORDERS = {
+    "grouped": "questions about one video stay close, so that it is read once",
+    "together": "questions about one video come in a row, so that a head meets it once",
+}
+
+
 def warnings(facts: Facts) -> Iterator[str]:
     """Lines above the table: what makes its numbers mean something else."""
     yield from of_weights(facts.run)
@@ -77,11 +83,8 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
         yield "no floors: there are no training questions"
     yield _features(facts)
     yield _training(facts)
-    if facts.main.config.settings.batches == "grouped":
-        yield (
-            "batches: questions about one video stay close, so that it is read once"
-            " (batches=grouped); the papers shuffle"
-        )
+    if (order := facts.main.config.settings.batches) in _ORDERS:
+        yield f"batches: {_ORDERS[order]} (batches={order}); the papers shuffle"
     yield from _cost(facts)
     if any(row.kind == "published" for row in rows):
         yield of_published(facts.scope)

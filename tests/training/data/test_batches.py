@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -15,7 +16,12 @@ from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.errors import FeatureMissing
 from avqa.store.format.chunks import chunk_path
 from avqa.store.places.files import store_path
-from avqa.training.data.batches import ShuffledBatches, VideoGroupedBatches, make_loader
+from avqa.training.data.batches import (
+    ShuffledBatches,
+    VideoGroupedBatches,
+    VideoTogetherBatches,
+    make_loader,
+)
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.progress import TimedBatches
@@ -34,7 +40,8 @@ def shuffled(ids, *more, **named):
     return ShuffledBatches(len(ids), *more, **named)
 
 
-ORDERS = {"shuffled": shuffled, "grouped": VideoGroupedBatches}
+GROUPING = {"grouped": VideoGroupedBatches, "together": VideoTogetherBatches}
+ORDERS = {"shuffled": shuffled, **GROUPING}
 either = pytest.mark.parametrize("make", ORDERS.values(), ids=ORDERS)
 
 
@@ -51,10 +58,11 @@ def test_every_question_comes_once(make, counts, size, seed, epoch):
     assert all(len(batch) == size for batch in found[:-1])
 
 
+@pytest.mark.parametrize("make", GROUPING.values(), ids=GROUPING)
 @settings(max_examples=150, deadline=None)
-@given(COUNTS, st.integers(2, 40), st.integers(0, 3))
-def test_a_batch_asks_about_two_videos_while_there_are_two(counts, size, seed):
-    check_two_videos(videos_of(counts), size, seed)
+@given(counts=COUNTS, size=st.integers(2, 40), seed=st.integers(0, 3))
+def test_a_batch_asks_about_two_videos_while_there_are_two(make, counts, size, seed):
+    check_two_videos(make, videos_of(counts), size, seed)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -67,9 +75,9 @@ def test_every_epoch_has_an_order_of_its_own(store, order):
     assert epochs[1] == list(again)
 
 
-def check_two_videos(ids, size, seed):
+def check_two_videos(make, ids, size, seed):
     left = Counter(ids)
-    for batch in VideoGroupedBatches(ids, size, seed):
+    for batch in make(ids, size, seed):
         asked = {ids[row] for row in batch}
         assert len(asked) > 1 or len(left) == 1 or len(batch) == 1
         left -= Counter(ids[row] for row in batch)
@@ -77,7 +85,7 @@ def check_two_videos(ids, size, seed):
 
 def test_both_pools_ask_about_two_videos_to_the_end():
     for seed in range(20):
-        check_two_videos(videos_of([9] * 40), 2, seed)
+        check_two_videos(VideoGroupedBatches, videos_of([9] * 40), 2, seed)
 
 
 @either
@@ -106,7 +114,18 @@ def test_the_order_does_not_change_between_versions():
         [11, 7, 5, 6, 0],
         [1, 3],
     ]
+    assert list(VideoTogetherBatches(ids, 5, 1)) == [
+        [10, 4, 0, 6, 8],
+        [2, 7, 1, 5, 11],
+        [9, 3],
+    ]
     assert list(ShuffledBatches(12, 5, 1)) == [[8, 11, 4, 7, 5], [0, 1, 9, 2, 10], [6, 3]]
+
+
+def test_questions_about_a_video_come_in_a_row():
+    ids = videos_of([1, 2, 3, 4, 3, 2])
+    asked = [ids[row] for batch in VideoTogetherBatches(ids, 4, 1) for row in batch]
+    assert [name for name, _ in itertools.groupby(asked)] == list(dict.fromkeys(asked))
 
 
 @either
@@ -145,7 +164,8 @@ def test_batches_mix_videos(size):
     found = list(VideoGroupedBatches(ids, size))
     plain = [len({ids[row] for row in batch}) for batch in ShuffledBatches(len(ids), size)]
     assert np.mean(plain) == pytest.approx({16: 15.6, 64: 57}[size], abs=1)
-    # Whole videos would give 4 and 16.
+    whole = [len({ids[row] for row in batch}) for batch in VideoTogetherBatches(ids, size)]
+    assert set(whole[:-1]) == {size // 4}
     # A batch of 64 takes most of a pool's 64 questions.
     assert np.mean([len({ids[row] for row in batch}) for batch in found]) >= {16: 9, 64: 15.5}[size]
 
@@ -182,8 +202,10 @@ def test_shuffled_batches_follow_the_sampler(store):
 
 
 def check(batch, stride=1):
-    """Every question of a batch has its video's rows, 0 behind the end."""
-    inputs = batch.inputs
+    """Every question of a batch has its video's rows, 0 behind the end; each video has one."""
+    asked = {VIDEOS[row] for row in batch.rows.tolist()}
+    assert len(batch.inputs.valid) == len(batch.inputs.patch) == len(asked)
+    inputs = batch.inputs.apart()
     longest = max(LENGTHS[VIDEOS[row]] for row in batch.rows.tolist())
     for number, row in enumerate(batch.rows.tolist()):
         seconds = LENGTHS[VIDEOS[row]]
@@ -219,7 +241,7 @@ def test_workers_share_what_is_loaded_and_read_the_rest(store, method):
         check(batch)
     assert (store.reads - before).tolist() == [1, 1, 1, 1]  # the patches of four videos
     questions.features.read("a")["audio"].fill_(-7)
-    again = next(iter(loader)).inputs.audio  # the same process, started before the change
+    again = next(iter(loader)).inputs.apart().audio  # the same process, started before the change
     assert again[0, :3].unique().tolist() == [-7]
     assert -7 not in again[1:]
 

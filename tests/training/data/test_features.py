@@ -330,7 +330,7 @@ def test_batches_say_which_seconds_have_sound(partial_store):
 
     def batch(missing, rows):
         questions = question_set(partial_store, ["a", "c"], missing=missing)
-        return Parcel(questions.__getitems__(rows)).unpack().to("cpu").inputs
+        return Parcel(questions.__getitems__(rows)).unpack().to("cpu").inputs.apart()
 
     found = batch("masked", [0, 1, 0])
     assert found.audio_valid.dtype == torch.bool

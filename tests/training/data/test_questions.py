@@ -77,7 +77,8 @@ def test_several_items_keep_their_order_and_read_a_video_once():
     assert batch.rows.tolist() == [3, 2, 0]
     assert batch.answers.tolist() == [3, 2, 0]
     assert batch.videos["frame"][:, 0, 0].tolist() == [7, 8]
-    assert batch.inputs.frame[:, 0, 0].tolist() == [7, 8, 7]
+    assert batch.inputs.frame[:, 0, 0].tolist() == [7, 8]
+    assert batch.inputs.apart().frame[:, 0, 0].tolist() == [7, 8, 7]
     assert batch.inputs.video.tolist() == [0, 1, 0]
 
 
