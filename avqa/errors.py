@@ -48,6 +48,7 @@ Reason = Literal[
     "refused_protocol",  # playlists and scripts that point elsewhere
     "too_large",  # declared pixels over the limit
     "too_long",  # declared seconds over the limit
+    "sparse_keys",  # key frames too far apart to stand for seconds
     "no_sound",  # asked for audio of a file without an audio stream
     "overflow",  # a value beyond the storage dtype's range
     "not_finite",  # NaN or infinity from a network

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from avqa import datasets, heads
 from avqa.datasets import Question
@@ -91,21 +90,7 @@ def main() -> None:
     print("\n".join(lines))
 
 
-class Narrow:
-    """Exact rows without the columns that are always zero: a quarter of the work."""
-
-    def __init__(self, exact: ExactFeatures) -> None:
-        self._exact = exact
-        self.width = len(exact.patch_names)
-
-    def read(self, video_id: str) -> dict[str, Tensor]:
-        """See `FeatureReader.read`."""
-        rows = self._exact.read(video_id)
-        narrow = {name: rows[name][..., : self.width] for name in ("frame", "patch")}
-        return {"audio": rows["audio"], **narrow}
-
-
-def composed(videos: int) -> tuple[dict[str, list[Question]], Narrow]:
+def composed(videos: int) -> tuple[dict[str, list[Question]], ExactFeatures]:
     """Questions by split and the rows of their videos."""
     settings = check_settings(videos, SECONDS, INSTRUMENTS, 0)
     scenes = scenes_of(settings)
@@ -115,7 +100,7 @@ def composed(videos: int) -> tuple[dict[str, list[Question]], Narrow]:
             path.write_text(json.dumps(rows), encoding="utf-8")
         everything = datasets.read("music-avqa", folder)
     questions = {split: [q for q in everything if q.split == split] for split in SPLITS}
-    return questions, Narrow(ExactFeatures(truth(settings, scenes)))
+    return questions, ExactFeatures(truth(settings, scenes), narrow=True)
 
 
 def videos_of_a_batch(questions: Sequence[Question], order: str) -> float:
@@ -131,7 +116,7 @@ def trained(
     seed: int,
     epochs: int,
     questions: dict[str, list[Question]],
-    features: Narrow,
+    features: ExactFeatures,
 ) -> float:
     """Percent of the test questions that a head answers right after one training."""
     started = time.monotonic()
@@ -139,7 +124,7 @@ def trained(
     settings, options = resolve(name, SETTINGS | OF_HEAD[name] | given)
     options |= {"vocabulary": MUSIC_AVQA.num_words(type_words=name == "mcd")}
     torch.manual_seed(seed)
-    head = heads.build(name, **options | {"visual_width": features.width})
+    head = heads.build(name, **options | {"visual_width": features.visual_width})
     percent, fitted = tested(head, settings, seed, questions, features)
     print(
         f"{name} {order} seed {seed}: test {percent:.1f} %, val {100 * fitted.val_accuracy:.1f} %"
@@ -154,7 +139,7 @@ def tested(
     settings: TrainSettings,
     seed: int,
     questions: dict[str, list[Question]],
-    features: Narrow,
+    features: ExactFeatures,
 ) -> tuple[float, FitResult]:
     """Train a head; percent of the test questions that it answers right, and how it went."""
     sets = {

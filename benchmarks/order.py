@@ -20,11 +20,11 @@ from avqa.datasets._parts.floors import floors
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.heads import coded_width
 from avqa.training.settings import resolve
-from benchmarks.batches import SETTINGS, Narrow, composed, tested
-from benchmarks.results_exact import AUDIO_WIDTH
+from benchmarks.batches import SETTINGS, composed, tested
+from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
 
 CODES = ("none", "clock", "product")
-OURS = SETTINGS | {"width": "128", "batches": "shuffled"}
+OURS = SETTINGS | {"width": "128", "batches": "together", "question": "lstm"}
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def trained(
     seed: int,
     epochs: int,
     questions: dict[str, list[Question]],
-    features: Narrow,
+    features: ExactFeatures,
 ) -> float:
     """Percent of the temporal test questions that a head answers right after one training."""
     started = time.monotonic()
@@ -69,7 +69,7 @@ def trained(
     settings, options = resolve(name, OURS | given)
     options |= {
         "vocabulary": MUSIC_AVQA.num_words(),
-        "visual_width": coded_width(features.width, code),
+        "visual_width": coded_width(features.visual_width, code),
         "audio_width": coded_width(AUDIO_WIDTH, code),
     }
     torch.manual_seed(seed)

@@ -60,8 +60,10 @@ class ExactFeatures:
         ValueError: a truth with too many instruments for the rows' width.
     """
 
-    def __init__(self, truth: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> None:
-        """``truth`` as ``truth.json`` holds it."""
+    def __init__(
+        self, truth: Mapping[str, Any], fields: Iterable[str] = FIELDS, *, narrow: bool = False
+    ) -> None:
+        """``truth`` as ``truth.json`` holds it; ``narrow``: without columns that are always 0."""
         self._fields = tuple(fields)
         self._made: dict[str, dict[str, Tensor]] = {}
         self._videos = truth["videos"]
@@ -71,11 +73,12 @@ class ExactFeatures:
         for names, width in ((self.audio_names, AUDIO_WIDTH), (self.patch_names, VISUAL_WIDTH)):
             if len(names) > width:
                 raise ValueError(f"instruments={len(self._instruments)}; expected fewer")
+        self.visual_width = len(self.patch_names) if narrow else VISUAL_WIDTH
         self._audio_column = {name: column for column, name in enumerate(self.audio_names)}
         self._patch_column = {name: column for column, name in enumerate(self.patch_names)}
 
     def read(self, video_id: str) -> dict[str, Tensor]:
-        """``audio [T, 128]``, ``frame [T, 512]``, ``patch [T, 49, 512]``, float16."""
+        """``audio [T, 128]``, ``frame [T, width]``, ``patch [T, 49, width]``, float16."""
         if video_id not in self._made:
             rows = self._make(video_id)
             self._made[video_id] = {field: rows[field] for field in self._fields}
@@ -85,7 +88,7 @@ class ExactFeatures:
         video = self._videos[video_id]
         seconds = int(video["seconds"])
         audio = torch.zeros(seconds, AUDIO_WIDTH, dtype=torch.float16)
-        patch = torch.zeros(seconds, GRID * GRID, VISUAL_WIDTH, dtype=torch.float16)
+        patch = torch.zeros(seconds, GRID * GRID, self.visual_width, dtype=torch.float16)
         for start, end in video["voiceover"]:
             audio[start:end, self._audio_column["voiceover"]] = SCALE
         for place in range(GRID * GRID):

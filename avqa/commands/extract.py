@@ -138,6 +138,7 @@ def extract(
     ] = 0.1,
     steal_lock: option.StealLock = False,
     max_length: option.MaxLength = 7200.0,
+    max_gap: option.MaxGap = 10.0,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse frames of more pixels than this.")
     ] = 64_000_000,
@@ -207,6 +208,7 @@ def extract(
         limits=Limits(
             max_pixels=max_pixels,
             max_length_seconds=max_length,
+            max_gap_seconds=max_gap,
             timeout_seconds=video_timeout,
             memory_bytes=int(decoder_memory * 1e9),
         ),
@@ -249,6 +251,7 @@ def frames(
     frame_at: option.FrameAt = None,
     decoder: option.Decoder = None,
     max_length: option.MaxLength = 7200.0,
+    max_gap: option.MaxGap = 10.0,
     video_timeout: option.VideoTimeout = 300.0,
 ) -> None:
     """Write exactly what a video's rows are made from: a frame per row, the audio, the times.
@@ -261,5 +264,7 @@ def frames(
     from avqa.pipelines.extraction.frames import write_frames
 
     settings = check_settings(choose("default", frame_at=frame_at, decoder=decoder))
-    limits = Limits(max_length_seconds=max_length, timeout_seconds=video_timeout)
+    limits = Limits(
+        max_length_seconds=max_length, max_gap_seconds=max_gap, timeout_seconds=video_timeout
+    )
     typer.echo(write_frames(video, out, settings, limits).summary())

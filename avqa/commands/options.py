@@ -61,7 +61,7 @@ FrameAt = Annotated[
     str | None,
     typer.Option(
         "--frame-at",
-        help="Which frame stands for second k: mid, start, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
+        help="Frame of second k: mid, start, key, music-avqa, ffmpeg-fps1, ffmpeg-r1.",
         show_default="mid",
     ),
 ]
@@ -78,6 +78,15 @@ MaxLength = Annotated[
         min=1,
         max=_LONGEST,
         help="Refuse videos longer than this many seconds.",
+    ),
+]
+MaxGap = Annotated[
+    float,
+    typer.Option(
+        "--max-gap",
+        min=0.001,
+        max=_LONGEST,
+        help="With --frame-at key: refuse videos with more seconds between two key frames.",
     ),
 ]
 VideoTimeout = Annotated[

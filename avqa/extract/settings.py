@@ -10,7 +10,7 @@ from avqa.errors import ConfigError
 from avqa.extract import encoders
 from avqa.extract.encoders import Device, OptionValue, Precision
 
-FrameAt = Literal["mid", "start", "music-avqa", "ffmpeg-fps1", "ffmpeg-r1"]
+FrameAt = Literal["mid", "start", "key", "music-avqa", "ffmpeg-fps1", "ffmpeg-r1"]
 Resample = Literal["soxr_hq", "nearest44k"]
 Mix = Literal["mean", "itu", "first"]
 Dtype = Literal["float16", "float32"]

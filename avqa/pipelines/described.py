@@ -21,7 +21,7 @@ from avqa.training.settings import DERIVED, TrainSettings, resolve
 from avqa.training.table.published import merged
 
 _WIDTH = 100
-_CLIP_SECONDS, _CLIP_FPS, _PLACES = Fraction(46, 10), 25, 12
+_CLIP_SECONDS, _CLIP_FPS, _CLIP_KEYS, _PLACES = Fraction(46, 10), 25, 30, 12
 """Of the clip that is drawn, and characters per second."""
 
 
@@ -181,14 +181,18 @@ def profile_lines() -> list[str]:
 
 
 def frame_mode_lines() -> list[str]:
-    """The modes of ``--frame-at``, computed for a clip of 4.6 s at 25 frames a second."""
+    """The modes of ``--frame-at``, computed for a clip of 4.6 s at 25 frames a second.
+
+    Every 30th of its frames is a key frame.
+    """
     ticks = np.arange(int(_CLIP_SECONDS * _CLIP_FPS), dtype=np.int64)
     table = TimeTable(ticks, int(_CLIP_SECONDS * _CLIP_FPS), Fraction(1, _CLIP_FPS))
+    table = table.with_keys(ticks[::_CLIP_KEYS])
     seconds = int(_CLIP_SECONDS) + 1
     ruler = "".join(f"|{second} s".ljust(_PLACES) for second in range(seconds))
     lines = [
-        f"frames of the rows of a clip of {float(_CLIP_SECONDS)} s, with --frame-at: the digit k"
-        " stands where row k's frame is",
+        f"frames of the rows of a clip of {float(_CLIP_SECONDS)} s with a key frame every"
+        f" {_CLIP_KEYS / _CLIP_FPS} s, with --frame-at: the digit k stands where row k's frame is",
         f"  {'':12}{ruler[: int(_CLIP_SECONDS * _PLACES)]}|",
     ]
     for mode in MODES:

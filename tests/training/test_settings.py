@@ -33,7 +33,9 @@ def test_runs_of_before_grouped_their_batches():
     before = {name: value for name, value in now.items() if name not in LATER}
     assert TrainSettings.from_json(before).order == "grouped"
     assert TrainSettings.from_json(now | {"batches": "shuffled"}).order == "shuffled"
-    with pytest.raises(ValueError, match="batches='auto'; expected shuffled or grouped; decide"):
+    with pytest.raises(
+        ValueError, match="batches='auto'; expected shuffled, grouped or together; decide"
+    ):
         _ = TrainSettings.from_json(now).order
 
 

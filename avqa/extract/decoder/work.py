@@ -42,7 +42,7 @@ from avqa.extract.media.audio.frame_clock import (
     write_wav,
 )
 from avqa.extract.media.audio.lost_sound import Gaps
-from avqa.extract.media.grid import Grid, build_grid
+from avqa.extract.media.grid import KEY, Grid, build_grid
 from avqa.extract.media.types import Frame, Limits, Probe, Reader, Report
 from avqa.extract.settings import Settings
 from avqa.faults import is_limit
@@ -166,6 +166,8 @@ class Work:
     def _probe(self, max_rows: int | None) -> tuple[Probe, Grid]:
         with self._clock("probe"):
             probe = self._reader.probe(self._path, self._limits)
+            if self._settings.frame_at == KEY:
+                file_checks.check_keys(self._path, probe.times, self._limits)
             grid = build_grid(probe.times, self._settings.frame_at, probe.average_fps)
             grid = Grid(grid.index[:max_rows], grid.pts[:max_rows])
         self._link.send(

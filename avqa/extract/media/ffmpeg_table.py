@@ -294,6 +294,7 @@ def read_frames(
         live = kind in clock.JUMPS
         table, numbers = _with_lost(table, run, packets, one, lost, live=live)
     file_checks.check_length(path, float(table.duration), limits)
+    table = table.with_keys(pts[np.array(run.keys, np.bool_)])
     return run, Frames(table, numbers, trusted, one, corrupt)
 
 

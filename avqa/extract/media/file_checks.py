@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 
 from avqa.errors import MediaError, VideoLeft
-from avqa.extract.media.types import Limits
+from avqa.extract.media.grid import widest_gap
+from avqa.extract.media.types import Limits, TimeTable
 from avqa.faults import is_limit, is_of_disk
 
 FORMATS = (
@@ -192,6 +194,23 @@ def check_size(path: str, width: int, height: int, limits: Limits) -> None:
             f"max_pixels={limits.max_pixels}; use --max-pixels to allow more",
             stage="probe",
         )
+
+
+def check_keys(path: str, times: TimeTable, limits: Limits) -> None:
+    """Refuse a video whose key frames are too far apart to stand for seconds.
+
+    Raises:
+        MediaError: ``sparse_keys``.
+    """
+    if (gap := widest_gap(times)) <= limits.max_gap_seconds:
+        return
+    found = f"{gap:.1f} s without a key frame" if gap < math.inf else "no key frame"
+    raise MediaError(
+        "sparse_keys",
+        f"path={path!r} has {found}; expected at most max_gap={limits.max_gap_seconds:g} s with"
+        " --frame-at key; use --max-gap to allow more, or --frame-at mid",
+        stage="probe",
+    )
 
 
 def check_length(path: str, seconds: float | None, limits: Limits) -> None:

@@ -4,6 +4,7 @@ Row k is second [k, k+1) counted from the first frame. The modes:
 
 - ``mid``: the frame on screen at k + 0.5 s; T = round-half-up(duration).
 - ``start``: the frame on screen at k; T = number of k before the end.
+- ``key``: the key frame nearest to k + 0.5 s, the earlier of two; T as in ``mid``.
 - ``music-avqa``: the grid of MUSIC-AVQA's adaptive script, always 60 rows.
 - ``ffmpeg-fps1``: the frames that ffmpeg's ``-vf fps=1`` writes.
 - ``ffmpeg-r1``: the frames that ``ffmpeg -i x -r 1 %d.jpg`` writes.
@@ -14,10 +15,12 @@ part in 10^16 would otherwise choose another frame.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +33,8 @@ SLACK = Fraction(1, 2000)
 milliseconds. With more, the next frame would be taken at 23.976 and 29.97 a second."""
 HALF = Fraction(1, 2)
 MUSIC_AVQA_ROWS = 60
+KEY = "key"
+"""The mode of key frames alone, which takes a reader that tells them."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +61,40 @@ def build_grid(times: TimeTable, mode: str, average_fps: Fraction | None) -> Gri
 
     Raises:
         UnknownName: if there is no such mode.
-        ValueError: if ``times`` holds no frame.
+        ValueError: if ``times`` holds no frame, or no key frame where one is to be chosen.
     """
     if mode not in MODES:
         raise UnknownName("frame grid", mode, MODES)
     if len(times.pts) == 0:
         raise ValueError("len(times.pts)=0, expected at least one frame")
+    if mode == KEY and not widest_gap(times) < inf:
+        raise ValueError("times.keys holds no frame, expected at least one key frame")
     index = np.asarray(MODES[mode](times, average_fps), dtype=np.int64)
     return Grid(index, times.seconds()[index])
+
+
+def widest_gap(times: TimeTable) -> float:
+    """Most seconds from one key frame to the next, or to either end; infinite without any."""
+    if times.keys is None or len(times.keys) == 0:
+        return inf
+    edges = np.concatenate([times.pts[:1], times.keys, [times.end]])
+    return float(np.diff(edges).max() * times.time_base)
 
 
 def _mid(times: TimeTable, _fps: Fraction | None) -> NDArray[np.int64]:
     rows = max(1, _round_half_up(times.duration))
     return _on_screen(times, [k + HALF + SLACK for k in range(rows)])
+
+
+def _key(times: TimeTable, _fps: Fraction | None) -> NDArray[np.int64]:
+    assert times.keys is not None  # `build_grid`
+    rows = max(1, _round_half_up(times.duration))
+    ticks = (times.keys - times.pts[0]).tolist()
+    middles = [Fraction(a + b, 2) for a, b in itertools.pairwise(ticks)]  # as near to both
+    wanted = [(k + HALF) / times.time_base for k in range(rows)]
+    nearest = np.array([bisect_left(middles, tick) for tick in wanted])
+    index: NDArray[np.int64] = np.searchsorted(times.pts, times.keys[nearest])
+    return index
 
 
 def _start(times: TimeTable, _fps: Fraction | None) -> NDArray[np.int64]:
@@ -168,6 +194,7 @@ Rule = Callable[[TimeTable, Fraction | None], NDArray[np.int64] | list[int]]
 MODES: dict[str, Rule] = {
     "mid": _mid,
     "start": _start,
+    KEY: _key,
     "music-avqa": _music_avqa,
     "ffmpeg-fps1": _ffmpeg_fps1,
     "ffmpeg-r1": _ffmpeg_r1,

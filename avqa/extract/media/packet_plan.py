@@ -41,6 +41,12 @@ class PacketTable:
     def __len__(self) -> int:
         return len(self.pts)
 
+    @property
+    def key_ticks(self) -> NDArray[np.int64]:
+        """Times of the shown frames at which decoding may start."""
+        ticks: NDArray[np.int64] = self.pts[self.key & self.shown & (self.pts != MISSING)]
+        return ticks
+
 
 @dataclass
 class Traits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Limits:
 
     max_pixels: int = 64_000_000
     """Declared width × height beyond which a video is refused as ``too_large``."""
+    max_gap_seconds: float = 10.0
+    """Without a key frame, beyond which a video is refused as ``sparse_keys`` where rows are of key
+    frames."""
     max_length_seconds: float = 7_200.0
     """Declared or demuxed length beyond which a video is refused as ``too_long``."""
     timeout_seconds: float = 300.0
@@ -44,11 +47,18 @@ class TimeTable:
     pts: NDArray[np.int64]
     end: int
     time_base: Fraction
+    keys: NDArray[np.int64] | None = None
+    """[K] ascending ticks of the frames among them at which decoding may begin; None where a
+    reader does not tell."""
 
     @property
     def duration(self) -> Fraction:
         """Seconds from the first frame's appearance to the last one's end."""
         return (self.end - int(self.pts[0])) * self.time_base
+
+    def with_keys(self, ticks: NDArray[np.int64]) -> TimeTable:
+        """The same table, whose key frames are those of these ticks that it has."""
+        return replace(self, keys=np.intersect1d(self.pts, ticks))
 
     def seconds(self) -> NDArray[np.float64]:
         """Times [F] in seconds, the first frame at 0."""

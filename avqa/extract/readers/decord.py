@@ -86,6 +86,7 @@ class DecordReader:
             fps = stream.average_rate or stream.guessed_rate
             times = packet_plan.closed_table(ticks[:, 0].copy(), length, stream.time_base, fps)
             _compare(path, container.format.name, found, times)
+            times = times.with_keys(found.packets.key_ticks)
             return Probe(
                 path=path,
                 reader=NAME,

@@ -85,6 +85,7 @@ class PyavReader:
             fps = stream.average_rate or stream.guessed_rate
             name = codec.codec.canonical_name
             times, places, why = _times(path, container, stream, found, limits)
+            times = times.with_keys(found.packets.key_ticks)
             private = _Private(
                 stream_index=stream.index,
                 packets=found.packets,

@@ -25,7 +25,12 @@ from avqa.store.reader import FeatureStore
 from avqa.telling import Say, silent
 
 LEVELS = ("size", "crc", "sample")
-_NO_LIMITS = Limits(max_pixels=2**31 - 1, max_length_seconds=1e9, timeout_seconds=86_400)
+_NO_LIMITS = Limits(
+    max_pixels=2**31 - 1,
+    max_length_seconds=1e9,
+    max_gap_seconds=1e9,
+    timeout_seconds=86_400,
+)
 
 
 def verify_store(

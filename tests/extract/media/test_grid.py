@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa.errors import UnknownName
-from avqa.extract.media.grid import MODES, build_grid
+from avqa.extract.media.grid import MODES, build_grid, widest_gap
 from avqa.extract.media.types import TimeTable
 from avqa.extract.settings import CHOICES
 
@@ -48,7 +49,10 @@ def tables(draw: st.DrawFn) -> TimeTable:
     steps = draw(st.lists(st.integers(1, longest), min_size=0, max_size=30))
     first = draw(st.integers(-longest, longest))
     pts = first + np.cumsum([0, *steps]).astype(np.int64)
-    return TimeTable(pts, int(pts[-1]) + draw(st.integers(1, longest)), base)
+    table = TimeTable(pts, int(pts[-1]) + draw(st.integers(1, longest)), base)
+    return table.with_keys(
+        np.array(sorted(draw(st.sets(st.sampled_from(pts.tolist()), min_size=1))))
+    )
 
 
 def exact(times: TimeTable) -> list[Fraction]:
@@ -96,10 +100,34 @@ def test_every_mode_gives_rows_of_real_pictures(times: TimeTable, mode: str) -> 
 def test_grid_does_not_depend_on_the_clock_of_the_file(
     times: TimeTable, shift: int, mode: str
 ) -> None:
-    moved = TimeTable(times.pts + shift, times.end + shift, times.time_base)
+    moved = TimeTable(times.pts + shift, times.end + shift, times.time_base, times.keys + shift)
     before, after = build_grid(times, mode, None), build_grid(moved, mode, None)
     assert before.index.tolist() == after.index.tolist()
     assert before.pts.tolist() == after.pts.tolist()
+
+
+@given(tables())
+def test_key_is_the_nearest_key_frame_and_the_earlier_of_two(times: TimeTable) -> None:
+    starts, keys = exact(times), set(times.keys.tolist())
+    candidates = [i for i, tick in enumerate(times.pts.tolist()) if tick in keys]
+    found = build_grid(times, "key", None)
+    assert len(found) == len(build_grid(times, "mid", None))
+    for k, index in enumerate(found.index.tolist()):
+        middle = k + Fraction(1, 2)
+        assert index == min(candidates, key=lambda i: (abs(starts[i] - middle), i))
+
+
+@pytest.mark.parametrize(
+    ("keys", "gap"), [([0], 10), ([0, 4000], 6), ([3000, 9000], 6), ([], inf), (None, inf)]
+)
+def test_the_widest_gap_is_between_key_frames_or_at_either_end(keys, gap) -> None:
+    times = in_ms([0, 1000, 3000, 4000, 9000], 10_000)
+    if keys is not None:
+        times = times.with_keys(np.array(keys, np.int64))
+    assert widest_gap(times) == gap
+    if gap == inf:
+        with pytest.raises(ValueError, match="expected at least one key frame"):
+            build_grid(times, "key", None)
 
 
 PUBLISHED = [

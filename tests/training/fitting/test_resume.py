@@ -280,7 +280,7 @@ def test_checkpoints_of_before_other_encoders_of_sound_are_of_the_same_fit():
     assert not {"audio", "batches"} & facts().keys()
     assert facts(audio="resnet18")["audio"] == "resnet18"
     assert facts(batches="shuffled")["batches"] == "shuffled"
-    with pytest.raises(ValueError, match="batches='auto'; expected shuffled or grouped"):
+    with pytest.raises(ValueError, match="batches='auto'; expected shuffled, grouped or together"):
         facts(batches="auto")
 
 
