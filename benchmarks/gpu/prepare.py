@@ -1,0 +1,101 @@
+"""``python3 benchmarks/gpu/prepare.py BUNDLE …``: an environment from wheels alone, then the check.
+
+Runs in the Python that has torch, with nothing but the standard library. Its packages are seen
+through a ``.pth`` file rather than by ``--system-site-packages``, which shows those of the
+system's Python where the one with torch is itself a virtual environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESAMPLER = Path(__file__).resolve().parent / "resampler"
+TOLD = "AVQA_GPU_CHECK_TOLD"
+"""Variable with what the page is to say of the environment."""
+
+
+def main() -> int:
+    """Prepare, and run the check in its place."""
+    began = time.time()
+    bundle, *rest = sys.argv[1:]
+    wheels = sorted((Path(bundle) / "wheels").glob("*.whl"))
+    if not wheels:
+        print(
+            f"avqa: no wheels in {bundle}; expected the folder of `make gpu-bundle`; make it where"
+            " there is a network, carry it here, and give BUNDLE=folder",
+            file=sys.stderr,
+        )
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="avqa-gpu-venv-"))
+    try:
+        python = make(folder, wheels)
+        said = settle(python)
+        command = [python, "-m", "benchmarks.gpu", "--began", str(began)]
+        material = ["--material", str((Path(bundle) / "material").absolute())]
+        env = os.environ | {TOLD: said}
+        return subprocess.run([*command, *material, *rest], cwd=ROOT, env=env).returncode
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def make(folder: Path, wheels: list[Path]) -> str:
+    """A virtual environment with the wheels, before what this Python has; its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    packages = site_packages(python)
+    (packages / "zz-around.pth").write_text(f"{paths_here()}\n", encoding="utf-8")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
+            *("--no-index", "--no-deps", "--no-compile", "--no-warn-conflicts"),
+            *("--target", str(packages), *map(str, wheels)),
+        ],
+        check=True,
+    )
+    return python
+
+
+def paths_here() -> str:
+    """Where this Python's packages are, a line each."""
+    found = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
+    return "\n".join([*found, *(p for p in sys.path if p.endswith("-packages") and p not in found)])
+
+
+def site_packages(python: str) -> Path:
+    """Of another Python."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+def settle(python: str) -> str:
+    """Put a resampler in librosa's place if it does not load; what the page is to say of it."""
+    done = subprocess.run(
+        [python, "-c", "import librosa.core"], capture_output=True, text=True, cwd=RESAMPLER.parent
+    )
+    if done.returncode == 0:
+        return ""
+    first = f"import sys; sys.path.insert(0, {str(RESAMPLER)!r})\n"
+    (site_packages(python) / "aa-resampler.pth").write_text(first, encoding="utf-8")
+    why = (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return (
+        f"librosa does not load here ({why}): its resampling, which is soxr's, is done by soxr"
+        " directly. Decoder processes start faster for it."
+    )
+
+
+def told() -> str:
+    """What `settle` said, in the check."""
+    return os.environ.get(TOLD, "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
