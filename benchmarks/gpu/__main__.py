@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from benchmarks.gpu.running import ROOT, run_part
 
 MATERIAL = ROOT / "build" / "gpu-bundle" / "material"
 OUT = ROOT / "build" / "gpu"
+LISTS = ("features", "heads", "settings", "precisions", "batches", "decoders")
 TINY = {
     "precisions": ("fp32", "bf16"),
     "batches": (2, 4),
     "decoders": (1, 2),
     "loops": 1,
     "epochs": 3,
+    "slot": 1.0,
 }
 """Of `Setup`: shows that everything runs, in seconds and on any machine."""
 
@@ -47,7 +49,7 @@ def main() -> int:
         setup = setup_of(asked, work)
         results: dict[str, Any] = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "device": setup.device if setup.device == "cuda" else "the CPU, a stand-in",
+            "device": "the CPU as a stand-in: no figure is a GPU's" if setup.stand_in else "cuda",
             "parts": {},
         }
         chosen = tuple(part for part in PARTS if part.name in asked.only)
@@ -71,14 +73,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--material", default=str(MATERIAL), help="of `make gpu-bundle`")
     parser.add_argument("--out", default=os.environ.get("OUT") or str(OUT), help="else $OUT")
     parser.add_argument("--work", help="where gigabytes may lie meanwhile; default: TMPDIR's")
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--device", choices=("auto", "cuda", "stand-in"), default="auto")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for everything")
     parser.add_argument("--began", type=float, help="seconds since 1970 that count from")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PART")
     parser.add_argument("--tiny", action="store_true", help="whether it runs, not how fast")
-    for field in fields(Setup):
-        if isinstance(getattr(Setup, field.name, None), tuple):
-            parser.add_argument(f"--{field.name}", help="comma-separated")
+    for name in LISTS:
+        parser.add_argument(f"--{name}", help="comma-separated, in place of those of `Setup`")
     return parser.parse_args()
 
 
@@ -89,30 +90,24 @@ def setup_of(asked: argparse.Namespace, work: str) -> Setup:
     cores = num_cores()
     most = max(1, cores - 2)
     setup = Setup(
-        device=device() if asked.device == "auto" else asked.device,
         material=str(Path(asked.material).absolute()),
         work=work,
         cores=cores,
+        stand_in=asked.device == "stand-in" or (asked.device == "auto" and not has_gpu()),
         decoders=tuple(sorted({1, 2, 4, 8, most})[-4:] if most < 8 else (2, 4, 8, most)),
     )
     setup = replace(setup, **TINY) if asked.tiny else setup
-    given = {}
-    for field in fields(Setup):
-        if (text := getattr(asked, field.name, None)) and field.name not in (
-            "device",
-            "material",
-            "work",
-        ):  # noqa: E501
-            kind = type((getattr(setup, field.name) or ("",))[0])
-            given[field.name] = tuple(kind(word) for word in text.split(","))
-    return replace(setup, **given)
+    for name in LISTS:
+        if text := getattr(asked, name):
+            kind = int if name in ("batches", "decoders") else str
+            setup = replace(setup, **{name: tuple(map(kind, text.split(",")))})
+    return setup
 
 
-def device() -> str:
-    """``cuda`` where torch finds one; asked in another process, which then lets go of it."""
-    code = "import torch; print('cuda' if torch.cuda.is_available() else 'cpu')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.split()[-1]
+def has_gpu() -> bool:
+    """Whether torch finds one; asked in another process, which then lets go of it."""
+    code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def write(results: dict[str, Any], out: Path) -> None:

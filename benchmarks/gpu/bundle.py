@@ -140,7 +140,9 @@ def needs(name: str) -> Sequence[str]:
 def requirements(wanted: Mapping[str, object], torch: str) -> list[str]:
     """``name==version`` of each by constraints.txt; torchvision's is the one made for a torch."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
-    pins = {canonicalize_name(name): version for name, version in (p.split("==") for p in lines)}
+    pins: dict[str, str] = {
+        canonicalize_name(name): version for name, version in (p.split("==") for p in lines)
+    }
     pins["torchvision"] = f"0.{int(torch.split('.')[1]) + 15}.*"
     return [
         f"{name}=={pins[name]}" if name in pins else name

@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from avqa import machine
 from avqa.extract import encoders, weights
-from benchmarks.__main__ import machine as described
 from benchmarks.gpu import prepare
-from benchmarks.gpu.device import device
+from benchmarks.gpu.device import describe
 from benchmarks.gpu.part import Run
 
-PACKAGES = ("av", "librosa", "numba", "numpy", "open_clip_torch", "torchvision", "zarr")
+PACKAGES = ("torch", "av", "librosa", "numba", "numpy", "open_clip_torch", "torchvision", "zarr")
 
 
 def measure(run: Run) -> None:
-    at = device(run.setup.device)
     versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     run.row(
         "Machine",
-        **at.describe(),
-        processor=described(),
+        **describe(),
+        processor=processor(),
         memory=f"{machine.free_memory() / 1e9:.0f} GB free",
         Python=f"{platform.python_version()}, {versions}",
     )
     if told := prepare.told():
         run.note(told)
-    seen = machine.num_gpus()
-    run.check(
-        "GPUs that avqa sees",
-        seen,
-        "as many as torch sees",
-        seen == torch.cuda.device_count(),
-    )
+    seen, there = machine.num_gpus(), torch.cuda.device_count()
+    run.check("GPUs that avqa sees", seen, f"{there}, as torch does", seen == there)
     draw(run)
 
 
@@ -55,6 +49,14 @@ def draw(run: Run) -> None:
             tensors = {key: state[key].contiguous() for key in own}
             save_file(tensors, folder / f"{name}.safetensors")
     folder.rename(run.work / "weights")
+
+
+def processor() -> str:
+    """Name and cores of the CPU."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {machine.num_cores()} cores"
 
 
 def _version(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from avqa.extract import encoders, weights
 from avqa.pipelines.engine.ticket import inputs_of
-from benchmarks.gpu.device import Device, device
+from benchmarks.gpu.device import CUDA, peak
 from benchmarks.gpu.part import Run
 from benchmarks.gpu.rows import build, material
 
@@ -20,7 +20,7 @@ TABLE, COPIES = "Rows per second by batch", "Copying back, at the engine's batch
 
 def measure(run: Run) -> None:
     source = weights.resolve(run.weights(), encoders.weights_of(run.setup.features))
-    at, needed = device(run.setup.device), inputs_of(run.setup.features)
+    needed = inputs_of(run.setup.features)
     for precision in sorted(run.setup.precisions, key=lambda name: name != "bf16"):
         costs = []
         for name, taps in needed.items():
@@ -28,21 +28,21 @@ def measure(run: Run) -> None:
             if run.left() < 5:
                 run.note(f"{name} in {precision}: not measured, the time was up")
                 continue
-            network = build(encoder, weights.load_state(encoder, source), at.name, precision)
+            network = build(encoder, weights.load_state(encoder, source), CUDA, precision)
             row = run.row(TABLE, network=name, precision=precision)
-            engines = encoders.load(encoder).BATCH[at.name]
+            engines = encoders.load(encoder).BATCH[CUDA]
             for batch in (engines, *(size for size in run.setup.batches if size != engines)):
                 rows = torch.from_numpy(material(encoder, key, min(batch, 32)))
                 full = rows.repeat(-(-batch // len(rows)), *[1] * (rows.ndim - 1))[:batch]
-                at.peak()
-                spent = seconds(lambda net=network, of=full: net.forward(key, of, taps), at)  # noqa: B023
+                peak()
+                spent = seconds(lambda net=network, of=full: net.forward(key, of, taps))  # noqa: B023
                 row[str(batch)] = round(batch / spent)
-                row[f"GB at {batch}"] = round(at.peak() / 1e9, 2)
+                row[f"GB at {batch}"] = round(peak() / 1e9, 2)
                 run.save()
                 if batch == engines:
                     costs.append(spent / batch)
                     out = network.forward(key, full, taps)
-                    _copies(run, at, name, precision, out, spent)
+                    _copies(run, name, precision, out, spent)
         if len(costs) == len(needed):
             run.row(
                 "All networks together",
@@ -52,10 +52,10 @@ def measure(run: Run) -> None:
 
 
 def _copies(
-    run: Run, at: Device, name: str, precision: str, out: dict[str, torch.Tensor], spent: float
+    run: Run, name: str, precision: str, out: dict[str, torch.Tensor], spent: float
 ) -> None:
-    there = [values.to(at.name) for values in out.values()]
-    back = seconds(lambda: [values.clone().cpu() for values in there], at)
+    there = [values.to(CUDA) for values in out.values()]
+    back = seconds(lambda: [values.clone().cpu() for values in there])
     size = sum(values.numel() * values.element_size() for values in there)
     run.row(
         COPIES,
@@ -66,14 +66,14 @@ def _copies(
     )
 
 
-def seconds(work: Callable[[], object], at: Device) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """Mean of what one call takes, once it is warm."""
     for _ in range(2):
         work()
-    at.synchronize()
+    torch.cuda.synchronize()
     start, calls = time.perf_counter(), 0
     while calls < 3 or time.perf_counter() - start < SECONDS:
         work()
         calls += 1
-    at.synchronize()
+    torch.cuda.synchronize()
     return (time.perf_counter() - start) / calls

@@ -1,6 +1,6 @@
 """One part of the check: what it is given, and how it keeps what it finds as it finds it.
 
-``python -m benchmarks.gpu.part NAME SETUP FILE SECONDS`` runs a part in this process.
+``python -m benchmarks.gpu.part MODULE SETUP FILE SECONDS`` runs a part in this process.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ NAMES = (
 class Setup:
     """What all parts are given; travels as JSON."""
 
-    device: str
-    """``cuda``, or ``cpu`` as its stand-in."""
     material: str
     """Folder of `material.make`."""
     work: str
     """Folder for stores, runs and weights, gone at the end."""
     cores: int
+    stand_in: bool = False
+    """There is no GPU: the CPU is made to look like one, see ``standin``."""
     features: tuple[str, ...] = NAMES
     heads: tuple[str, ...] = tuple(TRAINED)
     settings: tuple[str, ...] = ()
@@ -47,6 +47,8 @@ class Setup:
     loops: int = 6
     """Times that a clip is repeated to make a video."""
     epochs: int = 8
+    slot: float = 12.0
+    """Seconds that one measurement of whole videos may take."""
 
     def text(self) -> str:
         """As JSON."""
@@ -105,11 +107,11 @@ class Run:
 
 
 def main() -> None:
-    """Run the part that the command line names."""
-    name, setup, file, seconds = sys.argv[1:]
+    """Run the part whose module the command line names."""
+    module, setup, file, seconds = sys.argv[1:]
     run = Run(Setup.read(setup), Path(file), float(seconds))
     run.save()
-    importlib.import_module(f"benchmarks.gpu.{name}").measure(run)
+    importlib.import_module(module).measure(run)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """One part; its module has the same name and a ``measure(run)``."""
+    """One part; its module has a ``measure(run)``."""
 
     name: str
     seconds: float
     """Its share of the whole; what earlier parts leave is shared out."""
     what: str
+    package: str = "benchmarks.gpu"
+
+    @property
+    def module(self) -> str:
+        """Of the same name."""
+        return f"{self.package}.{self.name}"
 
 
 PARTS = (

@@ -8,12 +8,14 @@ system's Python where the one with torch is itself a virtual environment.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,15 +54,21 @@ def make(folder: Path, wheels: list[Path]) -> str:
     python = str(folder / "bin" / "python")
     packages = site_packages(python)
     (packages / "zz-around.pth").write_text(f"{paths_here()}\n", encoding="utf-8")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
-            *("--no-index", "--no-deps", "--no-compile", "--no-warn-conflicts"),
-            *("--target", str(packages), *map(str, wheels)),
-        ],
-        check=True,
-    )
+    for wheel in wheels:
+        unpack(wheel, packages)
     return python
+
+
+def unpack(wheel: Path, packages: Path) -> None:
+    """Install a wheel, but for its commands; without pip, which may be missing."""
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.infolist():
+            of_data = re.match(r"[^/]+\.data/(\w+)/(.+)", entry.filename)
+            if of_data and of_data[1] not in ("purelib", "platlib"):
+                continue
+            if of_data:
+                entry.filename = of_data[2]
+            archive.extract(entry, packages)
 
 
 def paths_here() -> str:
@@ -78,9 +86,9 @@ def site_packages(python: str) -> Path:
 
 def settle(python: str) -> str:
     """Put a resampler in librosa's place if it does not load; what the page is to say of it."""
-    done = subprocess.run(
-        [python, "-c", "import librosa.core"], capture_output=True, text=True, cwd=RESAMPLER.parent
-    )
+    code = "import librosa, numpy; librosa.resample(numpy.zeros(9, 'f'), orig_sr=3, target_sr=2,"
+    code += " res_type='soxr_hq')"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
     if done.returncode == 0:
         return ""
     first = f"import sys; sys.path.insert(0, {str(RESAMPLER)!r})\n"

@@ -15,6 +15,7 @@ from avqa.extract import encoders, weights
 from avqa.extract.settings import Settings
 from avqa.pipelines.engine.ticket import inputs_of
 from benchmarks.clips import natural_texture
+from benchmarks.gpu.device import CUDA
 from benchmarks.gpu.part import Run
 
 ROWS = 48
@@ -73,9 +74,8 @@ def _measure(
 ) -> None:
     """One input in one precision."""
     encoder, _, key = name.partition("/")
-    device = run.setup.device
-    batch = encoders.load(encoder).BATCH[device]
-    network = build(encoder, state, device, precision)
+    batch = encoders.load(encoder).BATCH[CUDA]
+    network = build(encoder, state, CUDA, precision)
     found = forward(network, key, prepared, tuple(expected), batch)
     for tap, values in found.items():
         seen = difference(values, expected[tap])

@@ -16,6 +16,7 @@ from benchmarks.gpu.part import Setup
 from benchmarks.gpu.parts import Part
 
 ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = Path(__file__).resolve().parent / "standin"
 SHOWN = 3000
 """Characters of a part's output that are kept, from its end."""
 SPARE = 2.0
@@ -33,7 +34,7 @@ def run_part(part: Part, setup: Setup, seconds: float, file: Path) -> dict[str, 
     """
     file.unlink(missing_ok=True)
     log = file.with_suffix(".log")
-    words = (part.name, setup.text(), str(file), str(seconds - SPARE))
+    words = (part.module, setup.text(), str(file), str(seconds - SPARE))
     start = time.monotonic()
     status = "not begun"
     if seconds > SPARE:
@@ -54,7 +55,7 @@ def run_part(part: Part, setup: Setup, seconds: float, file: Path) -> dict[str, 
                 status = f"out of time ({seconds:.0f} s)"
             finally:
                 end_all(process)
-    found = {"checks": [], "tables": {}, "notes": []}
+    found: dict[str, Any] = {"checks": [], "tables": {}, "notes": []}
     with contextlib.suppress(OSError, ValueError):  # it never got so far
         found = json.loads(file.read_text(encoding="utf-8"))
     said = log.read_bytes().decode(errors="replace") if log.exists() else ""
@@ -65,6 +66,8 @@ def run_part(part: Part, setup: Setup, seconds: float, file: Path) -> dict[str, 
 def environment(setup: Setup) -> dict[str, str]:
     """Of a part: this checkout is what it runs, and nothing is kept outside of its folder."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    if setup.stand_in:
+        paths.insert(0, str(STAND_IN))
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),

@@ -10,6 +10,7 @@ import numpy as np
 from avqa.store.places.files import store_path
 from avqa.store.reader import FeatureStore
 from benchmarks.gpu import material, typed
+from benchmarks.gpu.device import CUDA
 from benchmarks.gpu.part import Run
 
 VIDEOS = 8
@@ -45,7 +46,7 @@ def words(run: Run, videos: Path, store: Path) -> list[object]:
     """Of the command: half of the decoders."""
     return [
         *("extract", "--videos", videos, "--out", store, "--weights", run.weights()),
-        *("--device", run.setup.device, "--decoders", max(1, max(run.setup.decoders) // 2)),
+        *("--device", CUDA, "--decoders", max(1, max(run.setup.decoders) // 2)),
         *("--features", ",".join(run.setup.features)),
     ]
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.gpu import material, typed
+from benchmarks.gpu.device import CUDA
 from benchmarks.gpu.part import TRAINED, Run
 
 CLOSE = 0.02
@@ -16,8 +17,8 @@ CLOSE = 0.02
 
 
 def measure(run: Run) -> None:
-    store = run.work / f"bench-{run.setup.device}"
-    extract(run, store, run.setup.device)
+    store = run.work / "bench-cuda"
+    extract(run, store, CUDA)
     lock = threading.Lock()
     with ThreadPoolExecutor(2 * len(run.setup.heads)) as pool:
         pairs = {
@@ -57,12 +58,12 @@ def words(run: Run, head: str, store: Path, out: Path, device: str, epochs: int)
 
 def whole(run: Run, head: str, store: Path, out: Path) -> tuple[typed.Done, Path]:
     """Train to the end."""
-    return typed.avqa(*words(run, head, store, out, run.setup.device, run.setup.epochs)), out
+    return typed.avqa(*words(run, head, store, out, CUDA, run.setup.epochs)), out
 
 
 def killed(run: Run, head: str, store: Path, out: Path) -> tuple[typed.Done, Path]:
     """Train, kill it once an epoch is kept, and go on."""
-    command = words(run, head, store, out, run.setup.device, run.setup.epochs)
+    command = words(run, head, store, out, CUDA, run.setup.epochs)
     process = typed.begin(*command)
     while process.poll() is None and not epochs(out):
         time.sleep(0.02)
@@ -92,7 +93,7 @@ def _compare(
     apart = max(
         (abs(a - b) / max(abs(a), 1e-9) for a, b in zip(*losses, strict=False)), default=1.0
     )
-    most = CLOSE if run.setup.device == "cuda" else 0.0
+    most = 0.0 if run.setup.stand_in else CLOSE
     run.check(f"{head}: losses of the resumed run", f"{apart:.1e} of themselves apart",
               f"at most {most:g}", apart <= most)  # fmt: skip
     run.row(

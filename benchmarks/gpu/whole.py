@@ -27,17 +27,19 @@ from avqa.store.commit import Store
 from avqa.store.lock import Lock
 from avqa.store.places.files import store_path
 from benchmarks.gpu import material
-from benchmarks.gpu.device import Device, device
+from benchmarks.gpu.device import CUDA, used
 from benchmarks.gpu.part import Run
 
 TABLE = "Seconds of video per second"
 COSTS = {360: 0.015, 720: 0.05}
 """Height → core seconds that a second of video is taken to cost, until one was measured."""
-NETWORKS = {"cuda": 1000.0, "cpu": 3.0}
-"""Seconds of video per second that the networks are taken to do, until they limited once."""
+START = 4.0
+"""Seconds that an engine takes to start."""
+NETWORKS = {False: 1000.0, True: 3.0}
+"""Stand-in or not → seconds of video per second that networks are taken to do, at first."""
 WRITERS = 2
-LEAST, MOST = 2.0, 12.0
-"""Seconds that one measurement takes."""
+LEAST = 1.0
+"""Seconds: a measurement that has less is not begun."""
 LIMITS = 0.7
 """Share of its time from which on something limits."""
 
@@ -64,12 +66,12 @@ def cases(run: Run, heights: Sequence[int]) -> list[Case]:
 
 
 def measure(run: Run) -> None:
-    at, left = device(run.setup.device), cases(run, material.heights(Path(run.setup.material)))
-    costs, networks = dict(COSTS), NETWORKS[at.name]
+    left = cases(run, material.heights(Path(run.setup.material)))
+    costs, networks = dict(COSTS), NETWORKS[run.setup.stand_in]
     with kept_networks():
         while left:
             case = left.pop(0)
-            slot = min(MOST, run.left() / (len(left) + 1) - 4)
+            slot = min(run.setup.slot, run.left() / (len(left) + 1) - START)
             if slot < LEAST:
                 run.note(f"{case}: not measured, the time was up")
                 continue
@@ -79,7 +81,7 @@ def measure(run: Run) -> None:
             count = max(1, math.ceil(slot * rate / seconds))
             if count > case.decoders:  # no decoder is left over at the end
                 count -= count % case.decoders
-            found = extracted(run, case, count, at)
+            found = extracted(run, case, count)
             costs[case.height] = found["cost"]
             if found["row"]["limit"] == "networks":
                 networks = found["rate"]
@@ -112,7 +114,7 @@ def settings_of(run: Run, precision: str) -> Settings:
         features=setup.features,
         weights=run.weights(),
         precision=precision,
-        device=setup.device,
+        device=CUDA,
     )
 
 
@@ -139,7 +141,7 @@ def extractor(
     shutil.rmtree(run.work / "whole")
 
 
-def extracted(run: Run, case: Case, count: int, at: Device) -> dict[str, Any]:
+def extracted(run: Run, case: Case, count: int) -> dict[str, Any]:
     """Extract so many videos in one engine that is warm; adds a row to the table."""
     setup, folder = run.setup, run.work / f"videos-{case.height}"
     clips = Path(setup.material)
@@ -149,7 +151,7 @@ def extracted(run: Run, case: Case, count: int, at: Device) -> dict[str, Any]:
         _, error = works.extract(jobs[: len(warm)], 1)
         if error is not None:
             raise error
-        with Watched(at) as watched:
+        with Watched() as watched:
             records, error = works.extract(jobs[len(warm) :], 1)
             if error is not None:
                 raise error
@@ -202,9 +204,8 @@ def limit(shares: Mapping[str, float]) -> str:
 class Watched:
     """While entered: wall and processor time, and the most memory, of this process and its own."""
 
-    def __init__(self, at: Device) -> None:
-        """``at``: whose memory is watched as well."""
-        self._at = at
+    def __init__(self) -> None:
+        """Begins when it is entered."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.memory = self.gpu = 0
@@ -224,7 +225,7 @@ class Watched:
     def _watch(self) -> None:
         while True:
             self.memory = max(self.memory, sum(self._all(lambda p: int(p.memory_info().rss))))
-            self.gpu = max(self.gpu, self._at.used())
+            self.gpu = max(self.gpu, used())
             if self._over.wait(0.25):
                 return
 
