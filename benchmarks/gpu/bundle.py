@@ -35,6 +35,7 @@ LEFT_OUT = {
     "ffmpeg-python": "names ffmpeg's options: nothing is rendered there",
     "decord": "another reader than the default",
     "hf-xet": "fetches from Hugging Face: there is no network",
+    "rich": "how commands show help: there nobody reads it",
     "resampy": "torchvggish's own resampling: one other module of it is loaded",
     "grpcio": "TensorBoard's server: only its files are written",
     "tensorboard-data-server": "TensorBoard's server: only its files are written",

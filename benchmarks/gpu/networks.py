@@ -13,6 +13,8 @@ from benchmarks.gpu.device import CUDA, peak
 from benchmarks.gpu.part import Run
 from benchmarks.gpu.rows import build, material
 
+ROWS = 32
+"""Different ones; a batch repeats them."""
 SECONDS = 0.4
 """Of measuring, for each batch."""
 TABLE, COPIES = "Rows per second by batch", "Copying back, at the engine's batch"
@@ -30,9 +32,9 @@ def measure(run: Run) -> None:
                 continue
             network = build(encoder, weights.load_state(encoder, source), CUDA, precision)
             row = run.row(TABLE, network=name, precision=precision)
+            rows = torch.from_numpy(material(encoder, key, ROWS))
             engines = encoders.load(encoder).BATCH[CUDA]
             for batch in (engines, *(size for size in run.setup.batches if size != engines)):
-                rows = torch.from_numpy(material(encoder, key, min(batch, 32)))
                 full = rows.repeat(-(-batch // len(rows)), *[1] * (rows.ndim - 1))[:batch]
                 peak()
                 spent = seconds(lambda net=network, of=full: net.forward(key, of, taps))  # noqa: B023

@@ -72,15 +72,18 @@ def unpack(wheel: Path, packages: Path) -> None:
 
 
 def paths_here() -> str:
-    """Where this Python's packages are, a line each."""
-    found = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
-    return "\n".join([*found, *(p for p in sys.path if p.endswith("-packages") and p not in found)])
+    """Lines of a ``.pth`` file: where this Python's packages are, with ``.pth`` files of theirs."""
+    found = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
+    found += [path for path in sys.path if path.endswith("-packages")]
+    return "\n".join(f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(found))
 
 
 def site_packages(python: str) -> Path:
     """Of another Python."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, check=True, text=True, encoding="utf-8"
+    )
     return Path(done.stdout.strip())
 
 
@@ -88,7 +91,7 @@ def settle(python: str) -> str:
     """Put a resampler in librosa's place if it does not load; what the page is to say of it."""
     code = "import librosa, numpy; librosa.resample(numpy.zeros(9, 'f'), orig_sr=3, target_sr=2,"
     code += " res_type='soxr_hq')"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
     if done.returncode == 0:
         return ""
     first = f"import sys; sys.path.insert(0, {str(RESAMPLER)!r})\n"

@@ -14,7 +14,6 @@ from torch import Tensor
 from avqa.extract import encoders, weights
 from avqa.extract.settings import Settings
 from avqa.pipelines.engine.ticket import inputs_of
-from benchmarks.clips import natural_texture
 from benchmarks.gpu.device import CUDA
 from benchmarks.gpu.part import Run
 
@@ -149,9 +148,21 @@ def material(encoder: str, key: str, count: int) -> NDArray[Any]:
     module, random = encoders.load(encoder), np.random.default_rng(0)
     spec, options = module.INPUTS[key], Settings().options_of(encoder)
     if spec.kind == "frame":
-        wide = natural_texture(random, 360, 640 + count)
+        wide = waves(random, 360, 640 + count)
         return module.prepare(key, [wide[:, k : k + 640] for k in range(count)], options)
     time = np.arange(spec.window) / 16_000
     tones = np.sin(2 * np.pi * (110 * 2 ** (np.arange(count) / 6))[:, None] * time)
     noise = random.normal(0, 0.1, (count, spec.window))
     return module.prepare(key, (0.3 * tones + noise).astype(np.float32), options)
+
+
+def waves(random: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    """A colour frame [height, width, 3] of waves in all directions, long ones high, and noise."""
+    y, x = np.mgrid[:height, :width]
+    frame = np.zeros((height, width, 3))
+    for _ in range(40):
+        (down, right), colour = random.normal(0, 0.05, 2), random.normal(0, 1, 3)
+        wave = np.sin(down * y + right * x + 2 * np.pi * random.random())
+        frame += colour * wave[..., None] / (1 + 40 * np.hypot(down, right))
+    frame += random.normal(0, 0.05, frame.shape)
+    return np.clip(128 + 40 * frame, 0, 255).astype(np.uint8)

@@ -269,3 +269,20 @@ def test_a_full_gpu_has_room_again_afterwards(setup):
         "OutOfMemoryError",
         "0 0.0",
     ], done.stderr
+
+
+@pytest.mark.soak
+def test_all_parts_on_a_stand_in(tmp_path, ffmpeg, monkeypatch):
+    """Minutes: what `make gpu-check` does on a GPU, with an encoder that costs nothing."""
+    monkeypatch.setattr(material, "ENSEMBLES", 8)
+    material.make(tmp_path / "material", 2)
+    chosen = "visual=light,audio=light,width=8,workers=0"
+    command = [
+        *(sys.executable, "-m", "benchmarks.gpu", "--device", "stand-in", "--tiny"),
+        *("--features", f"{light_encoder.POOL},{light_encoder.AUDIO}", "--minutes", "30"),
+        *("--heads", "mcd", "--settings", chosen, "--material", str(tmp_path / "material")),
+        *("--out", str(tmp_path / "out")),
+    ]
+    done = subprocess.run(command, env=light_encoder.environment(), cwd=ROOT)
+    text = (tmp_path / "out" / "benchmarks_gpu.md").read_text(encoding="utf-8")
+    assert done.returncode == 0, text

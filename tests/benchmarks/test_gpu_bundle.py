@@ -40,7 +40,7 @@ def test_what_is_there_is_not_carried_nor_what_it_needs():
 
 
 def test_a_list_of_a_machine_says_all_that_is_there(tmp_path):
-    (tmp_path / "list").write_text("torch==2.11.0\nScikit_Learn==1.9\nown @ file:///x\n")
+    (tmp_path / "list").write_text("torch==2.11.0\nScikit_Learn==1.9\nown @ file:///x\n", "utf-8")
     assert bundle.packages_there([str(tmp_path / "list")]) == (
         {"torch", "scikit-learn", "own"},
         True,
@@ -79,14 +79,16 @@ def test_an_environment_is_made_of_wheels_and_of_what_is_around(wheel, tmp_path)
         "import own, own_lib, numpy, sys, importlib.metadata as m;"
         "print(len(own.VALUE), own_lib.VALUE, numpy.__version__, m.version('own'), sys.prefix)"
     )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
     expected = f"20000 8 {np.__version__} 1.0 {tmp_path / 'venv'}"
     assert done.stdout.strip() == expected, done.stderr
     assert prepare.settle(python) == ""
-    (prepare.site_packages(python) / "numba.py").write_text("raise ImportError('no numba')\n")
+    (prepare.site_packages(python) / "numba.py").write_text(
+        "raise ImportError('no numba')\n", "utf-8"
+    )
     assert prepare.settle(python).startswith("librosa does not load here (ImportError: no numba)")
     code = "import librosa; print(librosa.__file__)"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
     assert done.stdout.strip() == str(prepare.RESAMPLER / "librosa" / "__init__.py")
 
 
