@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ TINY = {
 def main() -> int:
     """Run what is asked for; 0 if everything is as expected, else 1."""
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part under way ends, too
     out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
     began = asked.began or time.time()
@@ -50,6 +52,7 @@ def main() -> int:
         results: dict[str, Any] = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "device": "the CPU as a stand-in: no figure is a GPU's" if setup.stand_in else "cuda",
+            "asked": asked.only,
             "parts": {},
         }
         chosen = tuple(part for part in PARTS if part.name in asked.only)

@@ -225,16 +225,12 @@ def report(
 ) -> list[str]:
     """What is in the folder, what is not and why, and whether it fits."""
     wheels = sorted((folder / "wheels").glob("*.whl"), key=lambda path: -path.stat().st_size)
-    lines = [
-        f"{path.stat().st_size / 1e6:6.2f} MB  {path.name}"
-        + (
-            f" (packed with LZMA, {packed[path.name] / 1e6:.1f} MB saved)"
-            if path.name in packed
-            else ""
-        )  # noqa: E501
-        for path in wheels
-        if path.stat().st_size >= 1e6
-    ]
+    lines = []
+    for path in wheels:
+        saved = packed.get(path.name, 0) / 1e6
+        if path.stat().st_size >= 1e6:
+            lines.append(f"{path.stat().st_size / 1e6:6.2f} MB  {path.name}")
+            lines[-1] += f" (packed with LZMA, {saved:.1f} MB saved)" if saved else ""
     rest = [path for path in wheels if path.stat().st_size < 1e6]
     lines.append(f"{sum(p.stat().st_size for p in rest) / 1e6:6.2f} MB  {len(rest)} smaller wheels")
     lines.append(f"{size(folder / 'material') / 1e6:6.2f} MB  clips and questions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -17,7 +18,8 @@ ROWS = 32
 """Different ones; a batch repeats them."""
 SECONDS = 0.4
 """Of measuring, for each batch."""
-TABLE, COPIES = "Rows per second by batch", "Copying back, at the engine's batch"
+TABLE, PEAKS = "Rows per second by batch", "GB that tensors took at most, by batch"
+COPIES = "Copying back, at the engine's batch"
 
 
 def measure(run: Run) -> None:
@@ -31,15 +33,17 @@ def measure(run: Run) -> None:
                 run.note(f"{name} in {precision}: not measured, the time was up")
                 continue
             network = build(encoder, weights.load_state(encoder, source), CUDA, precision)
-            row = run.row(TABLE, network=name, precision=precision)
-            rows = torch.from_numpy(material(encoder, key, ROWS))
             engines = encoders.load(encoder).BATCH[CUDA]
+            empty = {str(size): "" for size in sorted({engines, *run.setup.batches})}
+            rates = run.row(TABLE, network=name, precision=precision, **empty)
+            peaks = run.row(PEAKS, network=name, precision=precision, **empty)
+            rows = torch.from_numpy(material(encoder, key, ROWS))
             for batch in (engines, *(size for size in run.setup.batches if size != engines)):
                 full = rows.repeat(-(-batch // len(rows)), *[1] * (rows.ndim - 1))[:batch]
                 peak()
-                spent = seconds(lambda net=network, of=full: net.forward(key, of, taps))  # noqa: B023
-                row[str(batch)] = round(batch / spent)
-                row[f"GB at {batch}"] = round(peak() / 1e9, 2)
+                spent = seconds(partial(network.forward, key, full, taps))
+                rates[str(batch)] = round(batch / spent)
+                peaks[str(batch)] = f"{peak() / 1e9:.2f}"
                 run.save()
                 if batch == engines:
                     costs.append(spent / batch)

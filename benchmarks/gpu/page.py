@@ -40,7 +40,8 @@ def _summary(results: Mapping[str, Any]) -> list[str]:
     for part in PARTS:
         found = results["parts"].get(part.name)
         if found is None:
-            lines.append(f"| {part.name} | not asked for | | |")
+            why = "not reached" if part.name in results["asked"] else "not asked for"
+            lines.append(f"| {part.name} | {why} | | |")
             continue
         oks = [check["ok"] for check in found["checks"]]
         status = found["status"] if found["status"] == "done" else f"**{found['status']}**"
@@ -91,7 +92,7 @@ def _part(what: str, found: Mapping[str, Any]) -> list[str]:
             found["output"].strip(),
             "```",
             "",
-        ]  # noqa: E501
+        ]
     if found["checks"]:
         lines += ["| check | found | expected | |", "|---|---|---|---|"]
         for check in found["checks"]:

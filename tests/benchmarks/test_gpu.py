@@ -83,6 +83,7 @@ RESULTS = {
     "date": "2026-11-30",
     "device": "cuda",
     "seconds": 99.6,
+    "asked": ["rows", "whole", "networks"],
     "parts": {
         "rows": {
             "status": "done",
@@ -118,6 +119,7 @@ def test_the_page_says_what_ended_how_and_what_differs():
     text = page.page(RESULTS)
     assert "| rows | done | **1 of 2** | 3.5 of 70 |" in text
     assert "| whole | **out of time (130 s)** | 0 of 0 | 130.0 of 130 |" in text
+    assert "| networks | not reached | | |" in text
     assert "| memory | not asked for | | |" in text
     assert "| a | 1\\|2 | 1 | **differs** |" in text
     assert "| b | 1 | 1 | as expected |" in text
@@ -213,7 +215,13 @@ def test_the_check_as_typed_on_a_stand_in(tmp_path, ffmpeg):
     """A part that fails for want of clips, and one that compares rows on what looks like a GPU."""
     command = [
         *(sys.executable, "-m", "benchmarks.gpu", "--device", "stand-in", "--tiny"),
-        *("--features", f"{light_encoder.POOL},{light_encoder.AUDIO}", "--only", "rows", "memory"),
+        *(
+            "--features",
+            f"{light_encoder.POOL},{light_encoder.AUDIO}",
+            "--only",
+            "rows",
+            "together",
+        ),
         *("--material", str(tmp_path / "none"), "--out", str(tmp_path / "out")),
     ]
     done = subprocess.run(
@@ -232,8 +240,8 @@ def test_the_check_as_typed_on_a_stand_in(tmp_path, ffmpeg):
     # Batches are those of a GPU: all rows go into one.
     assert {row["rows"] for row in compared["tables"]["Against fp32 on the CPU"]} == {rows.ROWS}
     assert len(compared["checks"]) == 2 * 2 * (1 + 3)
-    assert found["parts"]["memory"]["status"] == "failed (exit code 1)"
-    assert "make gpu-bundle" in found["parts"]["memory"]["output"]
+    assert found["parts"]["together"]["status"] == "failed (exit code 1)"
+    assert "make gpu-bundle" in found["parts"]["together"]["output"]
     text = (tmp_path / "out" / "benchmarks_gpu.md").read_text(encoding="utf-8")
     assert text == page.page(found)
 

@@ -110,6 +110,7 @@ def test_without_wheels_the_command_that_makes_them_is_named(tmp_path):
         [sys.executable, str(prepare.__file__), str(tmp_path)],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         env={"PATH": os.environ["PATH"]},
     )
     assert done.returncode == 2
