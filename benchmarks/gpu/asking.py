@@ -26,10 +26,16 @@ def measure(run: Run) -> None:
     video = run.work / "unseen.mp4"  # the store has rows of the others
     shutil.copyfile(min((Path(run.setup.material) / material.BENCH / "videos").iterdir()), video)
     said = {}
-    for device in ("cpu", CUDA):
-        command = ("ask", out, video, QUESTION, "--device", device)
-        # A cache of its own: what one kind of device made is not to serve the other.
-        done = typed.avqa(*command, AVQA_CACHE=str(run.work / f"cache-{device}"))
+    # A cache of its own each: what one kind of device made is not to serve the other.
+    begun = {
+        device: typed.begin(
+            *("ask", out, video, QUESTION, "--device", device),
+            AVQA_CACHE=str(run.work / f"cache-{device}"),
+        )
+        for device in ("cpu", CUDA)
+    }
+    for device, each in begun.items():
+        done = each.end()
         made = "extracted" in done.out
         run.check(
             f"asked on {device}",

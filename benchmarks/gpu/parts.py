@@ -23,11 +23,11 @@ class Part:
 
 PARTS = (
     Part("machine", 25, "The machine, and weights for all parts"),
-    Part("rows", 70, "Rows on the GPU against rows on the CPU"),
-    Part("whole", 130, "Seconds of video per second, from file to store"),
+    Part("rows", 60, "Rows on the GPU against rows on the CPU"),
+    Part("whole", 125, "Seconds of video per second, from file to store"),
     Part("networks", 75, "Rows per second of each network"),
     Part("training", 70, "Training, killed and resumed"),
-    Part("asking", 45, "Asking a run that was made on the CPU"),
+    Part("asking", 60, "Asking a run that was made on the CPU"),
     Part("together", 40, "Two extractions on one GPU at once"),
     Part("memory", 25, "Out of memory"),
 )

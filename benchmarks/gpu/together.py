@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,8 @@ def measure(run: Run) -> None:
     material.videos(clips, folder, height, run.setup.loops, VIDEOS)
     stores = [run.work / name for name in ("alone", "first", "second")]
     alone = typed.avqa(*words(run, folder, stores[0]))
-    since = time.monotonic()
-    processes = [typed.begin(*words(run, folder, store)) for store in stores[1:]]
-    pair = [typed.end(process, since) for process in processes]
+    begun = [typed.begin(*words(run, folder, store)) for store in stores[1:]]
+    pair = [each.end() for each in begun]
     codes = [done.code for done in (alone, *pair)]
     run.check("exit codes, alone and both at once", codes, "[0, 0, 0]", not any(codes))
     for name, done in (("alone", alone), ("first of two", pair[0]), ("second of two", pair[1])):

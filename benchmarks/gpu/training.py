@@ -64,11 +64,11 @@ def whole(run: Run, head: str, store: Path, out: Path) -> tuple[typed.Done, Path
 def killed(run: Run, head: str, store: Path, out: Path) -> tuple[typed.Done, Path]:
     """Train, kill it once an epoch is kept, and go on."""
     command = words(run, head, store, out, CUDA, run.setup.epochs)
-    process = typed.begin(*command)
-    while process.poll() is None and not epochs(out):
+    begun = typed.begin(*command)
+    while begun.process.poll() is None and not epochs(out):
         time.sleep(0.02)
-    process.kill()
-    typed.end(process, time.monotonic())
+    begun.process.kill()
+    begun.end()
     return typed.avqa(*command, "--resume"), out
 
 

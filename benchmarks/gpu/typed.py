@@ -7,9 +7,13 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks.gpu.part import Run
+
+_THREADS = ThreadPoolExecutor()
 
 
 @dataclass(frozen=True)
@@ -31,32 +35,44 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "avqa", *map(str, words)]
 
 
-def begin(*words: object, **environ: str) -> subprocess.Popen[str]:
-    """Start a command, whose output is kept."""
-    print("$ avqa", shlex.join(map(str, words)), flush=True)
-    return subprocess.Popen(
-        command(*words),
-        env=os.environ | environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
+class Begun:
+    """A command under way; a thread takes what it says, so that it never waits for a reader."""
+
+    def __init__(self, words: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Starts it."""
+        print("$ avqa", shlex.join(words), flush=True)
+        self._since = time.monotonic()
+        self.process = subprocess.Popen(
+            command(*words),
+            env={**os.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._done = _THREADS.submit(self._wait)
+
+    def _wait(self) -> Done:
+        out, err = self.process.communicate()
+        return Done(self.process.returncode, out, err, time.monotonic() - self._since)
+
+    def end(self) -> Done:
+        """Wait for it and show what it said; the part's own time ends one that hangs."""
+        done = self._done.result()
+        said = f"exit code {done.code} after {done.seconds:.1f} s"
+        print(done.out, done.err, said, sep="", flush=True)
+        return done
 
 
-def end(process: subprocess.Popen[str], since: float) -> Done:
-    """Wait for a command and show what it said; the part's own time ends one that hangs."""
-    out, err = process.communicate()
-    done = Done(process.returncode, out, err, time.monotonic() - since)
-    print(out, err, f"exit code {done.code} after {done.seconds:.1f} s", sep="", flush=True)
-    return done
+def begin(*words: object, **environ: str) -> Begun:
+    """Start a command."""
+    return Begun([str(word) for word in words], environ)
 
 
 def avqa(*words: object, **environ: str) -> Done:
     """Run a command to its end."""
-    since = time.monotonic()
-    return end(begin(*words, **environ), since)
+    return begin(*words, **environ).end()
 
 
 def must(run: Run, what: str, *words: object) -> Done:
