@@ -52,6 +52,9 @@ class Case:
     decoders: int
     precision: str
 
+    def __str__(self) -> str:
+        return f"{self.height}p in {self.precision}, {self.decoders} decoders"
+
 
 def cases(run: Run, heights: Sequence[int]) -> list[Case]:
     """All measurements, those that the anchors are beside first."""
