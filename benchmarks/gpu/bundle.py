@@ -25,15 +25,13 @@ from benchmarks.gpu import material
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_MB = 60.0
-THERE = (
-    *("torch", "torchvision", "numpy", "pillow", "scipy", "scikit-learn", "numba"),
-    *("matplotlib", "tensorboard"),
-)
+THERE = (*("torch", "torchvision", "numpy", "pillow", "scipy", "matplotlib", "tensorboard"),)
 """Taken to be there, with what they need: as images for work with torch have them."""
 LEFT_OUT = {
     "imageio-ffmpeg": "the ffmpeg program: clips are rendered here, and PyAV has its own libraries",
     "ffmpeg-python": "names ffmpeg's options: nothing is rendered there",
     "decord": "another reader than the default",
+    "librosa": "needs numba and llvmlite (64 MB); its resampling is soxr's, see `resampler`",
     "hf-xet": "fetches from Hugging Face: there is no network",
     "rich": "how commands show help: there nobody reads it",
     "resampy": "torchvggish's own resampling: one other module of it is loaded",

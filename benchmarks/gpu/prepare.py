@@ -7,7 +7,6 @@ system's Python where the one with torch is itself a virtual environment.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -20,8 +19,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESAMPLER = Path(__file__).resolve().parent / "resampler"
-TOLD = "AVQA_GPU_CHECK_TOLD"
-"""Variable with what the page is to say of the environment."""
 
 
 def main() -> int:
@@ -39,11 +36,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="avqa-gpu-venv-"))
     try:
         python = make(folder, wheels)
-        said = settle(python)
         command = [python, "-m", "benchmarks.gpu", "--began", str(began)]
         material = ["--material", str((Path(bundle) / "material").absolute())]
-        env = os.environ | {TOLD: said}
-        return subprocess.run([*command, *material, *rest], cwd=ROOT, env=env).returncode
+        return subprocess.run([*command, *material, *rest], cwd=ROOT).returncode
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -54,6 +49,7 @@ def make(folder: Path, wheels: list[Path]) -> str:
     python = str(folder / "bin" / "python")
     packages = site_packages(python)
     (packages / "zz-around.pth").write_text(f"{paths_here()}\n", encoding="utf-8")
+    put_resampler(packages)
     for wheel in wheels:
         unpack(wheel, packages)
     return python
@@ -87,25 +83,14 @@ def site_packages(python: str) -> Path:
     return Path(done.stdout.strip())
 
 
-def settle(python: str) -> str:
-    """Put a resampler in librosa's place if it does not load; what the page is to say of it."""
-    code = "import librosa, numpy; librosa.resample(numpy.zeros(9, 'f'), orig_sr=3, target_sr=2,"
-    code += " res_type='soxr_hq')"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
-    if done.returncode == 0:
-        return ""
+def put_resampler(packages: Path) -> None:
+    """Have librosa's resampling, which is soxr's, done by soxr directly.
+
+    Librosa itself compiles functions for most of a minute when it is first loaded from a new
+    environment, and needs packages that are too large to carry.
+    """
     first = f"import sys; sys.path.insert(0, {str(RESAMPLER)!r})\n"
-    (site_packages(python) / "aa-resampler.pth").write_text(first, encoding="utf-8")
-    why = (done.stderr.strip().splitlines() or ["no word"])[-1]
-    return (
-        f"librosa does not load here ({why}): its resampling, which is soxr's, is done by soxr"
-        " directly. Decoder processes start faster for it."
-    )
-
-
-def told() -> str:
-    """What `settle` said, in the check."""
-    return os.environ.get(TOLD, "")
+    (packages / "aa-resampler.pth").write_text(first, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,11 +31,12 @@ def test_what_is_there_is_not_carried_nor_what_it_needs():
     there, exact = bundle.packages_there(bundle.THERE)
     assert not exact
     there |= bundle.closure(there, "3.12", frozenset()).keys()
-    assert {"torch", "sympy", "llvmlite", "fonttools"} <= there
+    assert {"torch", "sympy", "fonttools"} <= there
     wanted = bundle.closure({"avqa"}, "3.12", there)
-    assert {"avqa", "av", "numcodecs", "librosa", "distributed", "typer", "open-clip-torch"} <= {
+    assert {"avqa", "av", "numcodecs", "soxr", "distributed", "typer", "open-clip-torch"} <= {
         *wanted
     }
+    assert not wanted.keys() & {"numba", "llvmlite", "scikit-learn"}
     assert not wanted.keys() & (there | bundle.LEFT_OUT.keys())
 
 
@@ -82,11 +83,6 @@ def test_an_environment_is_made_of_wheels_and_of_what_is_around(wheel, tmp_path)
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
     expected = f"20000 8 {np.__version__} 1.0 {tmp_path / 'venv'}"
     assert done.stdout.strip() == expected, done.stderr
-    assert prepare.settle(python) == ""
-    (prepare.site_packages(python) / "numba.py").write_text(
-        "raise ImportError('no numba')\n", "utf-8"
-    )
-    assert prepare.settle(python).startswith("librosa does not load here (ImportError: no numba)")
     code = "import librosa; print(librosa.__file__)"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
     assert done.stdout.strip() == str(prepare.RESAMPLER / "librosa" / "__init__.py")

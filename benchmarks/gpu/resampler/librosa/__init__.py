@@ -1,6 +1,6 @@
-"""Stands in for librosa where it does not load, as without numba: resampling alone, by soxr.
+"""Stands in for librosa in the GPU check: resampling alone, by soxr, with the same samples.
 
-On the path of the GPU check only, and only there; see `benchmarks.gpu.prepare.settle`.
+See `benchmarks.gpu.prepare.put_resampler`.
 """
 
 from __future__ import annotations
