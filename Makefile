@@ -13,11 +13,13 @@ TORCH ?=
 TORCH_INDEX ?=
 ONLY ?=
 ARGS ?=
+BUNDLE ?= build/gpu-bundle
+THERE ?=
 # A Python that somebody named has to be the environment's; else that of an environment that is there.
 NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,$(PYTHON))
 SETUP_PYTHON := $(if $(shell test -x "$(BIN)/python" && echo there),$(BIN)/python,$(PYTHON))
 
-.PHONY: help setup features demo reproduce test soak portability walks lowest check bench release clean
+.PHONY: help setup features demo reproduce test soak portability walks lowest check bench gpu-bundle gpu-check release clean
 help:
 	@echo "make setup [PYTHON=python3.11] [VENV=.venv] [TORCH=cpu TORCH_INDEX=address]  the environment"
 	@echo "make features [VIDEOS=dir] [STORE=out] [WEIGHTS=random:0]  extract features (sample clips by default)"
@@ -31,6 +33,8 @@ help:
 	@echo "make check     formatting, lint, types"
 	@echo "make release [DIST=dist]  build wheel and sdist, try the wheel in an empty environment"
 	@echo "make bench     measure on this machine, write docs/benchmarks.md"
+	@echo "make gpu-bundle [BUNDLE=dir] [THERE=file]  wheels and clips for a machine with a GPU and no network"
+	@echo "make gpu-check [BUNDLE=dir] [OUT=dir] [PYTHON=python3]  on that machine: does the GPU do what the CPU does, and how fast"
 
 setup:
 	@command -v "$(SETUP_PYTHON)" > /dev/null || { echo "avqa: PYTHON=$(PYTHON): there is no such program; expected Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
@@ -78,6 +82,13 @@ bench: setup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.scale
+
+gpu-bundle: setup
+	@$(BIN)/python -m benchmarks.gpu.bundle "$(BUNDLE)" $(if $(THERE),--there $(THERE)) $(ARGS)
+
+# Without setup: what is there, and the folder's wheels, are all that it uses.
+gpu-check:
+	@"$(PYTHON)" benchmarks/gpu/prepare.py "$(BUNDLE)" $(ARGS)
 
 release: setup
 	@$(BIN)/python -m portability.release "$(DIST)"

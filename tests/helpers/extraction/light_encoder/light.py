@@ -53,17 +53,19 @@ def prepare(name, seconds, options):
 
 
 def build(state, options, device, precision):
-    return Light(state)
+    return Light({name: tensor.to(device) for name, tensor in state.items()}, device)
 
 
 class Light:
-    def __init__(self, state):
+    def __init__(self, state, device):
         self.state = state
+        self.device = device
 
     def forward(self, name, batch, taps):
         import torch
 
         with torch.inference_mode():
+            rows = batch.to(self.device)
             if name == "wave":
-                return {"audio": torch.relu(batch @ self.state["bend"])}
-            return {"pool": batch.float() / 255 @ self.state["mix"]}
+                return {"audio": torch.relu(rows @ self.state["bend"]).cpu()}
+            return {"pool": (rows.float() / 255 @ self.state["mix"]).cpu()}
