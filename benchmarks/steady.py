@@ -129,7 +129,7 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
     Real decoding of short clips, real writing; growth is the process's gain in resident bytes
     over the last hundred.
     """
-    from avqa.pipelines.engine import engine
+    from avqa.pipelines.engine.networks import Networks
 
     class Stub:
         def forward(self, name, batch, taps):  # type: ignore[no-untyped-def]
@@ -145,8 +145,8 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
 
         return set(taps) <= set(encoders.load(encoder).TAPS)
 
-    real = engine._Networks.get
-    engine._Networks.get = lambda self, encoder: Stub()  # type: ignore[assignment,method-assign]
+    real = Networks.get
+    Networks.get = lambda self, encoder: Stub()  # type: ignore[assignment,method-assign]
     try:
         with warm_extractor(folder, store, "fp32") as warm:
             marks, sizes = [time.perf_counter()], [psutil.Process().memory_info().rss]
@@ -159,6 +159,6 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
                 marks.append(time.perf_counter())
                 sizes.append(psutil.Process().memory_info().rss)
     finally:
-        engine._Networks.get = real  # type: ignore[method-assign]
+        Networks.get = real  # type: ignore[method-assign]
     count = num_videos // 2
     return (marks[1] - marks[0]) / count, (marks[2] - marks[1]) / count, sizes[2] - sizes[1]

@@ -30,7 +30,7 @@ PARTS = {
     "caches": {"machine"},
     "surroundings": set(),
     "telling": {"units", *BASE},
-    "extract": {*BASE, "caches", "faults", "plugins", "programs"},
+    "extract": {*BASE, "caches", "faults", "machine", "plugins", "programs"},
     "store": {*BASE, "caches", "faults", "machine", "telling", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},

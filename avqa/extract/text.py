@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.extract.encoders import clip_vit_b32
+from avqa.extract.encoders._library import module_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,15 +81,18 @@ def text_recipe(feature: str, settings: TextSettings, weights: WeightsSource) ->
     }
 
 
+def tokeniser() -> ModuleType:
+    """open_clip's module of CLIP's byte pairs, without open_clip: that takes seconds to load."""
+    return module_alone("open_clip", "tokenizer")
+
+
 def tokenise(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """CLIP's byte pairs between start and end of text, then zeros; longer texts keep their end.
 
     Returns:
         tokens ``[n, 77]`` and the position of each end-of-text token ``[n]``, 1 to 76.
     """
-    from open_clip import tokenizer
-
-    tokens: NDArray[np.int64] = tokenizer.tokenize(list(texts), TOKENS).numpy()
+    tokens: NDArray[np.int64] = tokeniser().tokenize(list(texts), TOKENS).numpy()
     return tokens, tokens.argmax(axis=1)  # end of text is the highest number there is
 
 
@@ -106,11 +111,10 @@ class TextEncoder:
         """
         import torch
 
-        from avqa.extract.encoders import _frozen
+        from avqa.extract.encoders import _clip_towers, _frozen
 
         with torch.device("meta"):
-            tower: Any = clip_vit_b32.architecture()
-        tower.visual = tower.attn_mask = None
+            tower: Any = _clip_towers.Text(TOKENS)
         wanted = {k: v for k, v in state.items() if not k.startswith("visual.")}
         _frozen.fill(tower, wanted, ENCODER)
         _frozen.freeze(tower, settings.device, settings.precision)

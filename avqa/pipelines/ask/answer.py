@@ -329,10 +329,9 @@ def _words(question: Question, head: Head) -> tuple[str, ...]:
     if head.options.question == "lstm":
         return question.words
     import torch
-    from open_clip import tokenizer
 
-    from avqa.extract.text import tokenise
+    from avqa.extract.text import tokenise, tokeniser
 
     tokens, ends = tokenise([question.text])
     pieces: list[Any] = tokens[0, 1 : int(ends[0]) + 1].tolist()
-    return tuple(tokenizer.decode(torch.tensor([piece])).strip() for piece in pieces)
+    return tuple(tokeniser().decode(torch.tensor([piece])).strip() for piece in pieces)

@@ -96,11 +96,8 @@ class VideoExtractor:
 
         Without ``judges`` the good part of a damaged video is taken, however small.
         """
-        import torch
-
         self._settings = settings
         self._memory = _Memory()
-        self._threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own
         source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
         config = EngineConfig(settings, source, limits, decoders=1)
         if not judges:
@@ -113,10 +110,7 @@ class VideoExtractor:
 
     def __exit__(self, *_: object) -> None:
         """End the engine's threads and child."""
-        import torch
-
         self._engine.close()
-        torch.set_num_threads(self._threads)
 
     def shown(self) -> Shown:
         """How far the video is that is being extracted."""
