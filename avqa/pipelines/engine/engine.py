@@ -32,6 +32,7 @@ from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.batching import Batch, Batcher
 from avqa.pipelines.engine.files import at_hand
 from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.engine.small import SmallBatches
 from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, inputs_of
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
@@ -117,6 +118,7 @@ class Engine:
         self._taps = inputs_of(config.settings.features)
         self._batcher = Batcher({name: _batch_size(name, config) for name in self._taps})
         self._networks = self._ahead.networks
+        self._small = SmallBatches(config.settings)
         self._videos: queue.SimpleQueue[tuple[VideoJob, Future[Ticket | None]] | None] = (
             queue.SimpleQueue()
         )
@@ -366,14 +368,12 @@ class Engine:
         torch.set_num_threads(1)
 
     def _encode(self, batch: Batch) -> None:
-        import torch
-
-        encoder, _, name = batch.input.partition("/")
+        encoder = batch.input.partition("/")[0]
         network = self._networks.get(encoder)
         clock = time.thread_time if self.config.settings.device == "cpu" else time.perf_counter
         start = clock()
-        outputs = network.forward(name, torch.from_numpy(batch.array()), self._taps[batch.input])
-        share = (clock() - start) / sum(len(segment.rows) for segment in batch.segments)
+        outputs = self._small.forward(network, batch, self._taps[batch.input])
+        share = (clock() - start) / batch.num_rows
         place = 0
         for segment in batch.segments:
             ticket: Ticket = segment.owner
