@@ -16,11 +16,14 @@ from avqa.pipelines.engine.ticket import inputs_of
 class Ahead:
     """A decoder process and the networks of one engine, which takes them over as they are."""
 
-    def __init__(self, settings: Settings, source: WeightsSource) -> None:
-        """Begin nothing yet."""
+    def __init__(
+        self, settings: Settings, source: WeightsSource, decoder: DecoderProcess | None = None
+    ) -> None:
+        """Begin nothing yet; ``decoder``: one that was begun before, taken if it fits."""
         self._settings = settings
         self._inputs = inputs_of(settings.features)
-        self.decoder = DecoderProcess(settings.decoder)
+        fits = decoder is not None and decoder.reader == settings.decoder
+        self.decoder = decoder if decoder and fits else DecoderProcess(settings.decoder)
         names = [name.partition("/")[0] for name in self._inputs]
         self.networks = Networks(names, settings, source)
         self._thread: threading.Thread | None = None

@@ -24,6 +24,7 @@ from avqa.errors import (
     StorageFailure,
 )
 from avqa.extract import encoders, weights
+from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import RULES_KEY, SHARED_SECTIONS, options_to_set
 from avqa.extract.settings import Settings
@@ -150,11 +151,14 @@ def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
 
 
 def extract_folder(
-    options: ExtractOptions, say: Callable[[str], None] = lambda line: None
+    options: ExtractOptions,
+    say: Callable[[str], None] = lambda line: None,
+    decoder: DecoderProcess | None = None,
 ) -> RunReport:
     """Extract every video of a folder into a store, resuming what is there.
 
-    ``say`` gets progress lines. Videos that fail are recorded in the report, not raised.
+    ``say`` gets progress lines; ``decoder`` is one that was begun before. Videos that fail are
+    recorded in the report, not raised.
 
     Raises:
         ConfigError: the folder, a name or a value cannot be used.
@@ -168,7 +172,7 @@ def extract_folder(
     source = weights.resolve(
         options.settings.weights, encoders.weights_of(options.settings.features)
     )
-    with contextlib.closing(Ahead(options.settings, source)) as ahead:
+    with contextlib.closing(Ahead(options.settings, source, decoder)) as ahead:
         recipes = _begin(options, source, ahead)
         return _extract(options, _Asked(root, found, sources, source, recipes), ahead, say)
 
@@ -189,7 +193,8 @@ class _Asked:
 def _begin(options: ExtractOptions, source: weights.WeightsSource, ahead: Ahead) -> dict[str, Any]:
     """The recipes; in a process that extracts itself, what takes long goes on beside."""
     if not options.in_process:
-        return build_recipes(options.settings, source)
+        with ahead.decoder as decoder:
+            return build_recipes(options.settings, source, decoder)
     if options.partition is None and not Store.exists(options.store):
         ahead.begin()  # there will be work
     return build_recipes(options.settings, source, ahead.decoder)
