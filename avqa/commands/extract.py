@@ -157,7 +157,7 @@ def extract(
 
     Example: avqa extract --videos clips --out features
     """
-    from avqa.pipelines.extraction.early import begun
+    from avqa.pipelines.engine.early import begun
 
     with begun(decoder) as early:
         from avqa.extract.media.types import Limits
