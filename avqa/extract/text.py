@@ -137,13 +137,24 @@ class TextEncoder:
 
         padded = np.zeros((self.batch, TOKENS), np.int64)
         padded[: len(tokens)] = tokens
+        (words,) = self.forward("text", torch.from_numpy(padded), ["word"]).values()
+        return with_sentences(words.numpy()[: len(tokens)], eot)
+
+    def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """All rows of tokens ``[B, 77]`` as they are → ``word`` [B, 77, 512], float32."""
+        import torch
+
         with torch.inference_mode():
-            x = self._tower.token_embedding(
-                torch.from_numpy(padded).to(self._tower.positional_embedding.device)
-            )
+            x = self._tower.token_embedding(batch.to(self._tower.positional_embedding.device))
             x = x + self._tower.positional_embedding  # [B, 77, 512]
             for block in self._blocks:
                 x = block(x)
             x = self._tower.ln_final(x) @ self._tower.text_projection
-            words = x.float().cpu().numpy()[: len(tokens)]
-        return {"sentence": words[np.arange(len(tokens)), eot], "word": words}
+            return {tap: x.float().cpu() for tap in taps}
+
+
+def with_sentences(
+    words: NDArray[np.float32], eot: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """``word`` [n, 77, 512], and ``sentence`` [n, 512]: each text's word at its end, [n]."""
+    return {"sentence": words[np.arange(len(words)), eot], "word": words}

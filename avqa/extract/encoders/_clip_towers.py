@@ -47,7 +47,9 @@ class Text(nn.Module):
         self.text_projection = nn.Parameter(torch.empty(width, JOINT))
         self.logit_scale = nn.Parameter(torch.empty(()))
         self.transformer = _blocks(width, heads=8)
-        self.token_embedding = nn.Embedding(vocabulary, width)
+        # Not drawn at random: on the meta device that would load torch's compiler, for seconds.
+        table = torch.empty(vocabulary, width)
+        self.token_embedding = nn.Embedding(vocabulary, width, _weight=table)
         self.ln_final = nn.LayerNorm(width)
 
 

@@ -118,7 +118,7 @@ class Engine:
         self._taps = inputs_of(config.settings.features)
         self._batcher = Batcher({name: _batch_size(name, config) for name in self._taps})
         self._networks = self._ahead.networks
-        self._small = SmallBatches(config.settings)
+        self._small = SmallBatches(config.settings.device, config.settings.precision)
         self._videos: queue.SimpleQueue[tuple[VideoJob, Future[Ticket | None]] | None] = (
             queue.SimpleQueue()
         )

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avqa.caches import cache_dir, remove_leftovers, unfinished_name
-from avqa.extract.encoders import Network
-from avqa.extract.settings import Settings
+from avqa.extract.encoders import Device, Network, Precision
 from avqa.pipelines.engine.batching import Batch
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ _LIBRARIES = ("MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH")
 class SmallBatches:
     """Forwards of batches that may have fewer rows than their network's; threads share it."""
 
-    def __init__(self, settings: Settings, cache: Path | None = None) -> None:
+    def __init__(self, device: Device, precision: Precision, cache: Path | None = None) -> None:
         """Read nothing yet; ``cache`` replaces the user's."""
-        self._kind = f"{settings.device} {settings.precision}"
+        self._kind = f"{device} {precision}"
         self._folder = cache_dir(cache) / FOLDER
         self._lock = threading.Lock()
         self._same: dict[str, bool] | None = None

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from avqa.extract.settings import Settings
 from avqa.pipelines.engine import small
 from avqa.pipelines.engine.batching import Batch, Segment
 from avqa.pipelines.engine.small import SmallBatches, size_for
@@ -30,7 +29,7 @@ def batch(*rows, size=16):
 
 
 def forward(network, cache, *rows):
-    return SmallBatches(Settings(), cache).forward(network, batch(*rows), ["tap"])["tap"]
+    return SmallBatches("cpu", "fp32", cache).forward(network, batch(*rows), ["tap"])["tap"]
 
 
 def known(cache):
