@@ -1,4 +1,4 @@
-"""avqa itself: steady state (first frame decoded to last byte written), whole runs, memory."""
+"""avqa in one process: steady state (first frame decoded to last byte written), evenness."""
 
 from __future__ import annotations
 
@@ -87,33 +87,6 @@ class Warm:
             for stage, seconds in record.timings.items():
                 stages[stage] = stages.get(stage, 0.0) + seconds
         return Steady(wall, stages)
-
-
-def whole_run(folder: Path, store: Path) -> tuple[float, float]:
-    """(wall seconds, peak bytes of the largest process) of `avqa extract` in a shell."""
-    shutil.rmtree(store, ignore_errors=True)
-    command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)]
-    command += ["--out", str(store), "--weights", "random:0"]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        peak = _watch(run)
-    if run.returncode:
-        raise RuntimeError(f"avqa extract exited with {run.returncode}")
-    return time.perf_counter() - start, peak
-
-
-def _watch(run: subprocess.Popen[bytes]) -> float:
-    """Largest resident set of any process of the run, sampled ten times a second."""
-    peak = 0.0
-    while run.poll() is None:
-        try:
-            parent = psutil.Process(run.pid)
-            for process in [parent, *parent.children(recursive=True)]:
-                peak = max(peak, process.memory_info().rss)
-        except psutil.NoSuchProcess:
-            continue
-        time.sleep(0.1)
-    return peak
 
 
 def startup() -> float:
