@@ -126,7 +126,7 @@ class Engine:
         self._under_way: dict[int, Ticket] = {}
         """Row → ticket of what `run` has not given back yet."""
         self._error: BaseException | None = None
-        self._num_threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0
+        self._num_threads = 0
         """Of torch, to be put back; 0: not known yet."""
         self._first = threading.Lock()
         more = range(size.decoders - 1)
