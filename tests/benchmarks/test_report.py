@@ -77,7 +77,7 @@ def test_a_command_and_its_children_are_told_apart():
     parent = f"import subprocess, sys; subprocess.run({words})"
     found = run([sys.executable, "-c", parent])
     assert found.user + found.system >= 0.5
-    assert found.processes["decoder"][0] > 0.2
-    assert found.processes["command"][0] < 0.3
+    assert found.processes.keys() == {"command", "decoder"}
+    assert found.processes["decoder"][0] > found.processes["command"][0]
     with pytest.raises(RuntimeError, match="exited with 1: .*ZeroDivisionError"):
         run([sys.executable, "-c", "1/0"])
