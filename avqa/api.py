@@ -23,7 +23,7 @@ from avqa.units import names_of, number_of, path_text, text_of, whole_number
 
 if TYPE_CHECKING:
     from avqa.pipelines.ask.answer import Answer
-    from avqa.pipelines.extraction.run import RunReport
+    from avqa.pipelines.extraction.report import RunReport
     from avqa.pipelines.npy.compare import CompareReport
     from avqa.pipelines.questions.encode import QuestionReport
     from avqa.training.table.table import ResultTable

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,14 @@ _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+OWN_PAGES = 128 << 20
+"""Bytes from which on an allocation has pages of its own, see `keep_freed_memory`."""
+KEPT_FREE = 512 << 20
+"""Free bytes at the end of the heap that are kept."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of ``malloc.h``."""
+_OF_NANNY = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+"""What Dask's nanny sets for every worker: nobody's choice."""
 _FIRST_NAMESPACE = "pid:[4026531836]"
 """Linux gives it this number on every machine."""
 
@@ -116,6 +124,31 @@ def control_groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
             folder = base / path.lstrip("/")
             # Inside a container the path may be the host's, of which only the base exists.
             yield from (group for group in (folder, *folder.parents) if group.is_relative_to(base))
+
+
+def keep_freed_memory(environ: Mapping[str, str] = os.environ) -> bool:
+    """Let the C library (glibc) keep what is freed for what is allocated next, within bounds.
+
+    Otherwise a network's every intermediate result is memory new from the system, which costs a
+    page fault for each 4 kB: a Dask worker, told by its nanny to give all back at once, spends a
+    fifth of its time on that. What is larger than `OWN_PAGES` still is given back when it is freed,
+    and so is what lies free above `KEPT_FREE`; for the rest there is `give_memory_back`.
+
+    Returns:
+        Whether it will; not where the user has settings of his own (``MALLOC_…``), or the C library
+        is another one.
+    """
+    tunables = environ.get("GLIBC_TUNABLES", "")
+    own = [name for name in environ if name.startswith("MALLOC_") and name not in _OF_NANNY]
+    of_nanny = all(environ.get(name, value) == value for name, value in _OF_NANNY.items())
+    if own or not of_nanny or "glibc.malloc" in tunables:
+        return False
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        # Any C library before 2.35 takes half a heap at most.
+        large = mallopt(_M_MMAP_THRESHOLD, OWN_PAGES) or mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        return bool(large and mallopt(_M_TRIM_THRESHOLD, KEPT_FREE))
+    return False
 
 
 def give_memory_back() -> None:

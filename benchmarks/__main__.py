@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from avqa.machine import num_cores
-from benchmarks import floor, steady
+from benchmarks import as_typed, floor, starts, steady
 from benchmarks.clips import SECONDS, benchmark_clips
 from benchmarks.report import page
 from benchmarks.usual_chain import run_chain
@@ -53,26 +53,29 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         out = Path(scratch)
-        for name, measure in parts(clips, out, arguments.rounds).items():
+        for name, measure in parts(clips, work, out, arguments.rounds).items():
             print(f"measuring: {name}", flush=True)
             figures[name] = measure()
-        figures["steady"], figures["whole"] = {}, []
+        figures["steady"], figures["typed"] = {}, []
         for number in range(arguments.rounds):
             print(f"measuring: round {number + 1} of {arguments.rounds}", flush=True)
             side_by_side(figures["steady"], folder, clips, out, bf16)
-            figures["whole"].append(steady.whole_run(folder, out / "whole"))
+            kinds = ("fp32", *(("bf16",) if bf16 else ()))
+            figures["typed"].append({kind: as_typed.runs(clips, work, kind) for kind in kinds})
             (work / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
             (ROOT / "docs" / "benchmarks.md").write_text(page(figures), encoding="utf-8")
     print("wrote docs/benchmarks.md")
 
 
-def parts(clips: list[Path], out: Path, rounds: int) -> dict[str, Callable[[], object]]:
+def parts(clips: list[Path], work: Path, out: Path, rounds: int) -> dict[str, Callable[[], object]]:
     """Name → measurement, in order: everything but the runs side by side."""
     dtypes = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
     return {
         "decoding": lambda: decoding(clips, rounds),
         "networks": lambda: {str(d).removeprefix("torch."): networks(d) for d in dtypes},
         "startup": lambda: statistics.median(steady.startup() for _ in range(5)),
+        "starts": lambda: starts.starts(work, rounds),
+        "real": lambda: as_typed.of_real_files(work, out),
         "evenness": lambda: even(out, rounds),
     }
 

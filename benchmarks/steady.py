@@ -1,4 +1,4 @@
-"""avqa itself: steady state (first frame decoded to last byte written), whole runs, memory."""
+"""avqa in one process: steady state (first frame decoded to last byte written), evenness."""
 
 from __future__ import annotations
 
@@ -89,33 +89,6 @@ class Warm:
         return Steady(wall, stages)
 
 
-def whole_run(folder: Path, store: Path) -> tuple[float, float]:
-    """(wall seconds, peak bytes of the largest process) of `avqa extract` in a shell."""
-    shutil.rmtree(store, ignore_errors=True)
-    command = [sys.executable, "-m", "avqa.cli", "extract", "--videos", str(folder)]
-    command += ["--out", str(store), "--weights", "random:0"]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        peak = _watch(run)
-    if run.returncode:
-        raise RuntimeError(f"avqa extract exited with {run.returncode}")
-    return time.perf_counter() - start, peak
-
-
-def _watch(run: subprocess.Popen[bytes]) -> float:
-    """Largest resident set of any process of the run, sampled ten times a second."""
-    peak = 0.0
-    while run.poll() is None:
-        try:
-            parent = psutil.Process(run.pid)
-            for process in [parent, *parent.children(recursive=True)]:
-                peak = max(peak, process.memory_info().rss)
-        except psutil.NoSuchProcess:
-            continue
-        time.sleep(0.1)
-    return peak
-
-
 def startup() -> float:
     """Wall seconds of ``avqa --help``."""
     start = time.perf_counter()
@@ -129,7 +102,7 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
     Real decoding of short clips, real writing; growth is the process's gain in resident bytes
     over the last hundred.
     """
-    from avqa.pipelines.engine import engine
+    from avqa.pipelines.engine.networks import Networks
 
     class Stub:
         def forward(self, name, batch, taps):  # type: ignore[no-untyped-def]
@@ -145,8 +118,8 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
 
         return set(taps) <= set(encoders.load(encoder).TAPS)
 
-    real = engine._Networks.get
-    engine._Networks.get = lambda self, encoder: Stub()  # type: ignore[assignment,method-assign]
+    real = Networks.get
+    Networks.get = lambda self, encoder: Stub()  # type: ignore[assignment,method-assign]
     try:
         with warm_extractor(folder, store, "fp32") as warm:
             marks, sizes = [time.perf_counter()], [psutil.Process().memory_info().rss]
@@ -159,6 +132,6 @@ def evenness(folder: Path, store: Path, num_videos: int = 200) -> tuple[float, f
                 marks.append(time.perf_counter())
                 sizes.append(psutil.Process().memory_info().rss)
     finally:
-        engine._Networks.get = real  # type: ignore[method-assign]
+        Networks.get = real  # type: ignore[method-assign]
     count = num_videos // 2
     return (marks[1] - marks[0]) / count, (marks[2] - marks[1]) / count, sizes[2] - sizes[1]

@@ -30,7 +30,7 @@ PARTS = {
     "caches": {"machine"},
     "surroundings": set(),
     "telling": {"units", *BASE},
-    "extract": {*BASE, "caches", "faults", "plugins", "programs"},
+    "extract": {*BASE, "caches", "faults", "machine", "plugins", "programs"},
     "store": {*BASE, "caches", "faults", "machine", "telling", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
@@ -80,7 +80,15 @@ WITHOUT_DASK = {
 }
 """Command or function → the modules that it enters by."""
 
-HEAVY = {"torch", "zarr", "librosa", "av", "open_clip", "numpy", *DASK}
+HEAVY = {"torch", "torchvision", "zarr", "librosa", "av", "open_clip", "numpy", *DASK}
+NETWORKS = """
+import torch
+from avqa.extract.text import TOKENS, tokenise
+from avqa.extract.encoders import _clip_towers, resnet18, vggish
+with torch.device("meta"):
+    _clip_towers.Visual(), _clip_towers.Text(TOKENS), resnet18._places(), vggish.architecture()
+tokenise(["what is it"])
+"""
 STAGES = {
     "import avqa": "import avqa",
     "help": "from typer.testing import CliRunner; from avqa.cli import app;"
@@ -90,6 +98,8 @@ STAGES = {
     " from types import SimpleNamespace; from avqa.pipelines.cluster.connect import connect;"
     " connect('sync', SimpleNamespace(expected=None), ())",
     **{name: f"import {', '.join(entered)}" for name, entered in WITHOUT_DASK.items()},
+    "train-head": "import avqa.pipelines.train.train",
+    "networks": NETWORKS,
 }
 """What one process does, one after the other."""
 
@@ -219,6 +229,11 @@ def test_encoders_are_listed_and_extraction_is_driven_without_torch(loaded):
 
 def test_where_nothing_is_scheduled_dask_is_not_loaded(loaded):
     assert {name: loaded[name] & DASK for name in WITHOUT_DASK if loaded[name] & DASK} == {}
+    assert not loaded["train-head"] & DASK  # its SLURM jobs do, in a function
+
+
+def test_networks_are_loaded_without_the_libraries_that_define_them(loaded):
+    assert not loaded["networks"] & {"open_clip", "torchvision", "librosa"}
 
 
 def test_only_the_demo_imports_the_command_line():

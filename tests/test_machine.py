@@ -1,5 +1,6 @@
 """What a machine has: GPUs as CUDA names them, cores and memory of a job."""
 
+import os
 import platform
 import re
 import subprocess
@@ -197,6 +198,50 @@ def test_what_threads_freed_is_given_back():
     before = resident_mb()
     machine.give_memory_back()
     assert before - resident_mb() > 100
+
+
+FAULTS = """
+import resource
+from avqa import machine
+{call}
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+size = 1 << 24
+bytes(b"x") * size
+before = faults()
+for _ in range(20):
+    bytes(b"x") * size
+print(faults() - before)
+"""
+
+
+@glibc
+def test_what_is_freed_is_there_for_the_next_use():
+    """Blocks of 16 MB, in a process as Dask's nanny starts it: 4096 pages each, or none."""
+
+    def faults(call):
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS.format(call=call)],
+            capture_output=True, check=True, text=True, encoding="utf-8",
+            env={**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"},
+        )  # fmt: skip
+        return int(done.stdout)
+
+    assert faults("") > 20 * 4000
+    assert faults("assert machine.keep_freed_memory()") < 5000
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MALLOC_ARENA_MAX": "2"},
+        {"MALLOC_TRIM_THRESHOLD_": "1000000"},
+        {"MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "1"},
+        {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"},
+    ],
+)
+def test_a_users_own_settings_of_the_allocator_stand(environ):
+    assert not machine.keep_freed_memory(environ)
 
 
 LONG_LIVED = """

@@ -56,27 +56,30 @@ def ask(
 
     Example: avqa ask runs/pstp clip.mp4 "How many instruments are sounding in the video?"
     """
-    from avqa.pipelines.ask import asking
-    from avqa.pipelines.ask import explain as explaining
+    from avqa.pipelines.engine.early import begun
 
-    if explain is not None:
-        explaining.prepare_folder(explain)
-    request = asking.Request(
-        run=run,
-        video=video,
-        question=question,
-        choices=tuple(choice or ()),
-        answer=answer,
-        questions=questions,
-        device=device,
-    )
-    lines = typed_lines("question> ", say)
-    found = asking.answers(request, lines, say, typed=is_typed())
-    for number, answered in enumerate(found, 1):
-        told = answered.lines(top)
-        # The video is named once.
-        typer.echo("\n".join(["", *told[1:]] if number > 1 else told))
+    with begun(None) as decoder:
+        from avqa.pipelines.ask import asking
+        from avqa.pipelines.ask import explain as explaining
+
         if explain is not None:
-            folder = explain if question is not None else explain / f"question-{number:04d}"
-            typer.echo(f"explained  {explaining.explain(answered, folder)[0]}")
-        sys.stdout.flush()
+            explaining.prepare_folder(explain)
+        request = asking.Request(
+            run=run,
+            video=video,
+            question=question,
+            choices=tuple(choice or ()),
+            answer=answer,
+            questions=questions,
+            device=device,
+        )
+        lines = typed_lines("question> ", say)
+        found = asking.answers(request, lines, say, typed=is_typed(), decoder=decoder)
+        for number, answered in enumerate(found, 1):
+            told = answered.lines(top)
+            # The video is named once.
+            typer.echo("\n".join(["", *told[1:]] if number > 1 else told))
+            if explain is not None:
+                folder = explain if question is not None else explain / f"question-{number:04d}"
+                typer.echo(f"explained  {explaining.explain(answered, folder)[0]}")
+            sys.stdout.flush()

@@ -158,71 +158,74 @@ def extract(
 
     Example: avqa extract --videos clips --out features
     """
-    from avqa.extract.media.types import Limits
-    from avqa.pipelines.cluster.connect import device_of_workers
-    from avqa.pipelines.cluster.slurm_config import choose_cluster
-    from avqa.pipelines.extraction.array_job import partition_of
-    from avqa.pipelines.extraction.as_stored import settings_for
-    from avqa.pipelines.extraction.collection.sources import check_extensions, check_id_rule
-    from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
-    from avqa.store.places.files import store_path
+    from avqa.pipelines.engine.early import begun
 
-    slurm = choose_cluster(scheduler, cluster_config, jobs)
-    store = store_path(out)
-    settings, followed = settings_for(
-        store,
-        profile,
-        device_of_workers(device, scheduler, slurm),
-        auto=device == "auto",
-        features=_split(features),
-        frame_at=frame_at,
-        decoder=decoder,
-        resample=resample,
-        mix=mix,
-        options=_encoder_options(assign or [], clip_crop=clip_crop, audio_hop=audio_hop),
-        precision=precision,
-        dtype=dtype,
-        weights=weights,
-        chunk_seconds=chunk_seconds,
-    )
-    options = ExtractOptions(
-        videos=videos,
-        store=store,
-        settings=settings,
-        followed=followed,
-        scheduler=scheduler,
-        slurm=slurm,
-        wait_workers=wait_workers,
-        partition=partition_of(partition) if partition is not None else None,
-        ids=ids,
-        limit=limit,
-        extensions=check_extensions(ext),
-        root=root,
-        id_rule=check_id_rule(id_) if id_ is not None else None,
-        prune=prune,
-        follow_links=follow_links,
-        retry_failed=retry_failed,
-        accept_partial=accept_partial,
-        max_lost_sound=max_lost_sound,
-        steal_lock=steal_lock,
-        limits=Limits(
-            max_pixels=max_pixels,
-            max_length_seconds=max_length,
-            max_gap_seconds=max_gap,
-            timeout_seconds=video_timeout,
-            memory_bytes=int(decoder_memory * 1e9),
-        ),
-        decoders=decoders,
-        log_json=log_json,
-    )
-    if plan:
-        from avqa.pipelines.extraction.plan import plan_folder
+    with begun(decoder) as early:
+        from avqa.extract.media.types import Limits
+        from avqa.pipelines.cluster.connect import device_of_workers
+        from avqa.pipelines.cluster.slurm_config import choose_cluster
+        from avqa.pipelines.extraction.array_job import partition_of
+        from avqa.pipelines.extraction.as_stored import settings_for
+        from avqa.pipelines.extraction.collection.sources import check_extensions, check_id_rule
+        from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
+        from avqa.store.places.files import store_path
 
-        typer.echo("\n".join(plan_folder(options, say).lines()))
-        return
-    report = extract_folder(options, say)
-    typer.echo(report.summary())
-    report.raise_if_failed()
+        slurm = choose_cluster(scheduler, cluster_config, jobs)
+        store = store_path(out)
+        settings, followed = settings_for(
+            store,
+            profile,
+            device_of_workers(device, scheduler, slurm),
+            auto=device == "auto",
+            features=_split(features),
+            frame_at=frame_at,
+            decoder=decoder,
+            resample=resample,
+            mix=mix,
+            options=_encoder_options(assign or [], clip_crop=clip_crop, audio_hop=audio_hop),
+            precision=precision,
+            dtype=dtype,
+            weights=weights,
+            chunk_seconds=chunk_seconds,
+        )
+        options = ExtractOptions(
+            videos=videos,
+            store=store,
+            settings=settings,
+            followed=followed,
+            scheduler=scheduler,
+            slurm=slurm,
+            wait_workers=wait_workers,
+            partition=partition_of(partition) if partition is not None else None,
+            ids=ids,
+            limit=limit,
+            extensions=check_extensions(ext),
+            root=root,
+            id_rule=check_id_rule(id_) if id_ is not None else None,
+            prune=prune,
+            follow_links=follow_links,
+            retry_failed=retry_failed,
+            accept_partial=accept_partial,
+            max_lost_sound=max_lost_sound,
+            steal_lock=steal_lock,
+            limits=Limits(
+                max_pixels=max_pixels,
+                max_length_seconds=max_length,
+                max_gap_seconds=max_gap,
+                timeout_seconds=video_timeout,
+                memory_bytes=int(decoder_memory * 1e9),
+            ),
+            decoders=decoders,
+            log_json=log_json,
+        )
+        if plan:
+            from avqa.pipelines.extraction.plan import plan_folder
+
+            typer.echo("\n".join(plan_folder(options, say).lines()))
+            return
+        report = extract_folder(options, say, early)
+        typer.echo(report.summary())
+        report.raise_if_failed()
 
 
 def _encoder_options(assigned: list[str], **deprecated: object) -> dict[str, object]:

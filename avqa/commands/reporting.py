@@ -23,7 +23,7 @@ from avqa.addresses import ISSUES
 from avqa.caches import cache_dir
 from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
 from avqa.faults import of_machine, traceback_of, traceback_text
-from avqa.machine import check_current_folder, check_interpreter
+from avqa.machine import check_current_folder, check_interpreter, keep_freed_memory
 from avqa.telling.terminal import output_width, wants_colour
 from avqa.telling.terminal import say as say
 
@@ -41,6 +41,7 @@ def reports_errors(command: F) -> F:
         try:
             check_interpreter()
             check_current_folder()
+            keep_freed_memory()
             with _notes():
                 command(*args, **kwargs)
         except (typer.Exit, typer.Abort):

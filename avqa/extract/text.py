@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avqa.extract.encoders import clip_vit_b32
+from avqa.extract.encoders._library import module_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,15 +81,18 @@ def text_recipe(feature: str, settings: TextSettings, weights: WeightsSource) ->
     }
 
 
+def tokeniser() -> ModuleType:
+    """open_clip's module of CLIP's byte pairs, without open_clip: that takes seconds to load."""
+    return module_alone("open_clip", "tokenizer")
+
+
 def tokenise(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """CLIP's byte pairs between start and end of text, then zeros; longer texts keep their end.
 
     Returns:
         tokens ``[n, 77]`` and the position of each end-of-text token ``[n]``, 1 to 76.
     """
-    from open_clip import tokenizer
-
-    tokens: NDArray[np.int64] = tokenizer.tokenize(list(texts), TOKENS).numpy()
+    tokens: NDArray[np.int64] = tokeniser().tokenize(list(texts), TOKENS).numpy()
     return tokens, tokens.argmax(axis=1)  # end of text is the highest number there is
 
 
@@ -106,11 +111,10 @@ class TextEncoder:
         """
         import torch
 
-        from avqa.extract.encoders import _frozen
+        from avqa.extract.encoders import _clip_towers, _frozen
 
         with torch.device("meta"):
-            tower: Any = clip_vit_b32.architecture()
-        tower.visual = tower.attn_mask = None
+            tower: Any = _clip_towers.Text(TOKENS)
         wanted = {k: v for k, v in state.items() if not k.startswith("visual.")}
         _frozen.fill(tower, wanted, ENCODER)
         _frozen.freeze(tower, settings.device, settings.precision)
@@ -133,13 +137,24 @@ class TextEncoder:
 
         padded = np.zeros((self.batch, TOKENS), np.int64)
         padded[: len(tokens)] = tokens
+        (words,) = self.forward("text", torch.from_numpy(padded), ["word"]).values()
+        return with_sentences(words.numpy()[: len(tokens)], eot)
+
+    def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """All rows of tokens ``[B, 77]`` as they are → ``word`` [B, 77, 512], float32."""
+        import torch
+
         with torch.inference_mode():
-            x = self._tower.token_embedding(
-                torch.from_numpy(padded).to(self._tower.positional_embedding.device)
-            )
+            x = self._tower.token_embedding(batch.to(self._tower.positional_embedding.device))
             x = x + self._tower.positional_embedding  # [B, 77, 512]
             for block in self._blocks:
                 x = block(x)
             x = self._tower.ln_final(x) @ self._tower.text_projection
-            words = x.float().cpu().numpy()[: len(tokens)]
-        return {"sentence": words[np.arange(len(tokens)), eot], "word": words}
+            return {tap: x.float().cpu() for tap in taps}
+
+
+def with_sentences(
+    words: NDArray[np.float32], eot: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """``word`` [n, 77, 512], and ``sentence`` [n, 512]: each text's word at its end, [n]."""
+    return {"sentence": words[np.arange(len(words)), eot], "word": words}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,9 @@ __all__ = [
     "resolve",
     "verify",
 ]
+
+
+_DRAWING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -178,13 +182,14 @@ def load_state(encoder: str, source: WeightsSource) -> dict[str, Tensor]:
 def _random_state(encoder: str, seed: int) -> dict[str, Tensor]:
     """Each library's own initialisation, from a generator of this encoder's own.
 
-    The libraries draw from the global generator: it is forked, seeded and put back.
+    The libraries draw from the global generator: it is forked, seeded and put back, by one thread
+    at a time.
     """
     import torch
 
     digest = hashlib.sha256(f"{seed}:{encoder}".encode()).digest()
     state: dict[str, Tensor] = {}
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int.from_bytes(digest[:8], "little"))
         for weights in encoders.load(encoder).WEIGHTS.values():
             state |= weights.random()

@@ -20,6 +20,7 @@ from avqa.extract.decoder.link import Link
 from avqa.extract.media.types import Limits, Reader
 from avqa.extract.parent_death import die_with_parent
 from avqa.extract.settings import Settings
+from avqa.machine import keep_freed_memory
 
 if TYPE_CHECKING:
     from avqa.extract.decoder.work import Work
@@ -174,6 +175,7 @@ def main() -> None:
     name, replies, ring, parent = sys.argv[1:]
     die_with_parent(int(parent))
     outlive_interrupts()
+    keep_freed_memory()
     link = Link(int(replies), int(ring))
     try:
         reader = load_reader(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -26,9 +26,9 @@ from avqa.extract.settings import Settings
 from avqa.faults import is_from_outside
 
 START_SECONDS = 300.0
+"""How long a child may take to start; imports from a cold network disk are slow."""
 LOAD_SECONDS = 300.0
 """To load what a request needs; libraries may lie on disks that many jobs share."""
-"""How long a child may take to start; imports from a cold network disk are slow."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class DecoderProcess:
         self._child: Child | None = None
         self._killed = False
         self._version = ""
+        self._greeted = self._loading = False
 
     def decode(self, request: Request) -> Iterator[Header | Block | Footer]:
         """Read one video: a `Header`, `Block`s with ascending rows per input, a `Footer`.
@@ -162,12 +163,11 @@ class DecoderProcess:
         self.start()
         return self._version
 
-    def start(self) -> None:
-        """Start the child if it does not run: takes half a second the first video need not wait.
+    def begin(self) -> None:
+        """Start the child if it does not run, and wait for nothing.
 
         Raises:
-            EnvironmentFailure: if it does not come up.
-            ConfigError: if there is no such reader.
+            EnvironmentFailure: if none can be started.
         """
         if self._child is not None and self._child.alive():
             return
@@ -182,6 +182,33 @@ class DecoderProcess:
         if self._killed:
             self.close()
             raise EnvironmentFailure("the decoder process was ended with its engine")
+
+    def begin_loading(self, inputs: Sequence[str], settings: Settings) -> None:
+        """Let the child load what ``inputs`` need, before there is a video, and wait for nothing.
+
+        What goes wrong there is told by the first video's request, which needs the same.
+        """
+        self.begin()
+        assert self._child is not None
+        if self._loading:
+            return
+        message = {"op": "load", "path": "", "inputs": list(inputs)}
+        details = {"settings": dataclasses.asdict(settings), "limits": dataclasses.asdict(Limits())}
+        with contextlib.suppress(ChildDied):
+            self._child.send({**message, **details})
+            self._loading = True
+
+    def start(self) -> None:
+        """Start the child if it does not run: takes half a second the first video need not wait.
+
+        Raises:
+            EnvironmentFailure: if it does not come up.
+            ConfigError: if there is no such reader.
+        """
+        self.begin()
+        assert self._child is not None
+        if self._greeted:
+            return
         try:
             hello, _ = self._child.receive(START_SECONDS)
         except (ChildDied, ChildSilent) as error:
@@ -195,6 +222,22 @@ class DecoderProcess:
             self.close()
             raise _error(hello)
         self._version = hello["version"]
+        self._greeted = True
+
+    def _await_loading(self) -> None:
+        """Wait for what `begin_loading` began; a child that fails at it is replaced."""
+        assert self._child is not None
+        try:
+            kind = ""
+            while kind != "end":
+                answer, _ = self._child.receive(LOAD_SECONDS)
+                kind = answer["kind"]
+                if kind == "error":
+                    raise ChildSilent
+            self._loading = False
+        except (ChildDied, ChildSilent):
+            self.close()
+            self.start()
 
     @property
     def pid(self) -> int | None:
@@ -211,6 +254,7 @@ class DecoderProcess:
     def close(self) -> None:
         """End the child. The next call starts another."""
         child, self._child = self._child, None
+        self._greeted = self._loading = False
         if child is not None:
             child.close()
 
@@ -233,6 +277,8 @@ class DecoderProcess:
         self, message: Message, path: str, settings: Settings, limits: Limits
     ) -> Iterator[Header | Block | Footer]:
         self.start()
+        if self._loading:
+            self._await_loading()
         assert self._child is not None
         conversation = _Conversation(self._child, self.reader, path, limits)
         details = {

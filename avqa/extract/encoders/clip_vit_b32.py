@@ -73,13 +73,22 @@ def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -
 
 
 def architecture() -> nn.Module:
-    """open_clip's whole model, both towers, with its own initialisation."""
+    """open_clip's whole model, both towers, with its own initialisation.
+
+    Raises:
+        AssertionError: it has another activation than `Block`: numbers would be wrong, silently.
+    """
     builds.load()  # open_clip imports it
     import open_clip
+    from open_clip.transformer import QuickGELU
 
     config = open_clip.get_model_config(MODEL)
-    model: nn.Module = open_clip.CLIP(**config)
-    return model
+    model: Any = open_clip.CLIP(**config)
+    for tower in (model.visual.transformer, model.transformer):
+        gelu = tower.resblocks[0].mlp.gelu
+        assert isinstance(gelu, QuickGELU), "open_clip built CLIP without QuickGELU"
+    whole: nn.Module = model
+    return whole
 
 
 WEIGHTS: Mapping[str, Weights] = {
@@ -104,13 +113,12 @@ def build(
     """
     import torch
 
-    from avqa.extract.encoders import _frozen
+    from avqa.extract.encoders import _clip_towers, _frozen
 
     with torch.device("meta"):
-        tower: Any = architecture().visual
+        tower = _clip_towers.Visual()
     visual = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
     _frozen.fill(tower, visual, "clip_vit_b32")
-    tower.output_tokens = True
     _frozen.freeze(tower, device, precision)
     with torch.inference_mode():
         return _Clip(tower, _frozen.DTYPES[precision], BATCH[device])
@@ -134,7 +142,7 @@ class _Clip:
         import torch
 
         with torch.inference_mode():
-            x = self.tower._embeds(self.normalise(batch, self.dtype))  # [B, 50, 768]
+            x = self.tower.embed(self.normalise(batch, self.dtype))  # [B, 50, 768]
             for block in self.blocks:
                 x = block(x)
             x = self.tower.ln_post(x) @ self.tower.proj
@@ -146,17 +154,10 @@ class Block:
     """One residual block of either tower: attention and QuickGELU, both before a layer norm."""
 
     def __init__(self, block: Any, rows: int, *, causal: bool = False) -> None:
-        """``rows``: batch × tokens. ``causal``: a token sees itself and earlier ones, as in text.
-
-        Raises:
-            AssertionError: the block has another activation: its numbers would be wrong, silently.
-        """
-        from open_clip.transformer import QuickGELU
-
+        """``rows``: batch × tokens; ``causal``: a token sees no later one, as in text."""
         from avqa.extract.encoders import _packed
 
         attention, mlp = block.attn, block.mlp
-        assert isinstance(mlp.gelu, QuickGELU), "open_clip built CLIP without QuickGELU"
         self.causal = causal
         self.heads = attention.num_heads
         self.norms = (block.ln_1, block.ln_2)

@@ -89,6 +89,34 @@ WEIGHTS: Mapping[str, Weights] = {
 }
 
 
+def _places() -> nn.Module:
+    """Where the weights go, named as torchvision names them: it takes seconds to load itself."""
+    from torch import nn
+
+    def block(before: int, channels: int, stride: int) -> nn.Module:
+        made: Any = nn.Module()
+        made.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        made.bn1 = nn.BatchNorm2d(channels)
+        made.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        made.bn2 = nn.BatchNorm2d(channels)
+        made.downsample = None
+        if stride > 1:
+            shortcut = nn.Conv2d(before, channels, 1, stride, bias=False)
+            made.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+        found: nn.Module = made
+        return found
+
+    network = nn.Module()
+    network.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+    network.bn1 = nn.BatchNorm2d(64)
+    for number, (before, channels) in enumerate(((64, 64), (64, 128), (128, 256), (256, 512)), 1):
+        first = block(before, channels, stride=1 if before == channels else 2)
+        stage = nn.Sequential(first, block(channels, channels, stride=1))
+        network.add_module(f"layer{number}", stage)
+    network.fc = nn.Linear(512, 1000)
+    return network
+
+
 def build(
     state: Mapping[str, Tensor], options: Options, device: Device, precision: Precision
 ) -> Network:
@@ -102,7 +130,7 @@ def build(
     from avqa.extract.encoders import _frozen
 
     with torch.device("meta"):
-        network: Any = architecture()
+        network: Any = _places()
     _frozen.fill(network, state, "resnet18")
     _fold_batch_norms(network.eval())
     _frozen.freeze(network, device, precision)

@@ -8,7 +8,6 @@ the whitened, 8-bit form in which AudioSet was published.
 from __future__ import annotations
 
 import functools
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable
 from avqa.extract.encoders import Input, Option, Options, Tap, Weights
+from avqa.extract.encoders._library import module_alone
 from avqa.extract.encoders._weights import read_state_dict
 
 if TYPE_CHECKING:
@@ -115,29 +115,15 @@ def architecture() -> nn.Module:
     """
     from torch import nn
 
-    network: nn.Module = _torchvggish("torchvggish")._vgg(postprocess=False)
+    # The package itself imports resampy and soundfile.
+    torchvggish = module_alone("torchvggish", "torchvggish")
+    network: nn.Module = torchvggish._vgg(postprocess=False)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     return network
-
-
-def _torchvggish(module: str) -> ModuleType:
-    """One module of torchvggish alone: the package itself imports resampy and soundfile."""
-    import importlib.util
-
-    package = importlib.util.find_spec("torchvggish")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    path = f"{package.submodule_search_locations[0]}/{module}.py"
-    spec = importlib.util.spec_from_file_location(f"_avqa_{module}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def _random_pca() -> dict[str, Tensor]:

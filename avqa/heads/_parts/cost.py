@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from avqa.heads._parts.head import Head, HeadInput
 from avqa.heads._parts.time_code import plain_width
@@ -57,6 +56,8 @@ def count_flops(head: Head, *, seconds: int, patches: int) -> int:
 
     A multiplication and an addition are two; element-wise operations and LSTMs are not counted.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # a third of a second
+
     inputs = random_input(head, batch=1, seconds=seconds, patches=patches)
     # The counter asks what needs a gradient how it was made, and a view of a parameter cannot say.
     frozen = copy.deepcopy(head).requires_grad_(False).eval()

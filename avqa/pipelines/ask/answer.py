@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from avqa.datasets._parts.question import Question
 from avqa.datasets.custom import normal_answer
 from avqa.errors import ConfigError
+from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.settings import Settings
 from avqa.heads import Evidence, Head
 from avqa.pipelines.ask.cache import AskCache
@@ -191,8 +193,18 @@ class Session:
         WeightsUnavailable: the run's weights are not at hand.
     """
 
-    def __init__(self, run: Path, video: Path, device: str, say: Say) -> None:
-        """Load the head and look at the file; features are made for the first question."""
+    def __init__(
+        self,
+        run: Path,
+        video: Path,
+        device: str,
+        say: Say,
+        decoder: DecoderProcess | None = None,
+    ) -> None:
+        """Load the head and look at the file; features are made for the first question.
+
+        ``decoder`` is one that was begun before.
+        """
         self._video, self._say = video, say
         started = time.monotonic()
         self._member = member = chosen_member(run, say)
@@ -202,9 +214,9 @@ class Session:
         store = run_store(member, say)
         self._stored = None if store is None else stored_video(video, member, store, say)
         if self._stored is None:
-            self._recipe = video_recipe(member, device, say)
+            self._recipe = video_recipe(member, device, say, decoder)
             settings = member.config.settings
-            self._file = VideoToExtract(video, self._recipe, settings, cache, say)
+            self._file = VideoToExtract(video, self._recipe, settings, cache, say, decoder)
         else:
             self._recipe = recorded_recipe(member, device)
         self._head = member.load_head()
@@ -226,13 +238,18 @@ class Session:
     def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
         """Answer questions, one after the other; the first one's time holds the loading."""
         started, self._loading = time.monotonic() - self._loading, 0.0
-        texts = self._texts.of([one.question for one in asked])
         made: tuple[str, ...] = ()
-        if self._rows is None:
-            self._rows = self._read_rows()
-            made = self._rows.made
-            if self._member.config.weights.startswith("random:"):
-                self._say(RANDOM)
+        first = self._rows is None
+        with contextlib.ExitStack() as stack:
+            if first and self._stored is None:
+                stack.callback(self._file.close)
+                self._file.begin()
+            texts = self._texts.of([one.question for one in asked])
+            if self._rows is None:
+                self._rows = self._read_rows()
+                made = self._rows.made
+        if first and self._member.config.weights.startswith("random:"):
+            self._say(RANDOM)
         for one in asked:
             answer = self._answer(one, texts, self._rows, made)
             yield replace(answer, wall_seconds=time.monotonic() - started)
@@ -329,10 +346,9 @@ def _words(question: Question, head: Head) -> tuple[str, ...]:
     if head.options.question == "lstm":
         return question.words
     import torch
-    from open_clip import tokenizer
 
-    from avqa.extract.text import tokenise
+    from avqa.extract.text import tokenise, tokeniser
 
     tokens, ends = tokenise([question.text])
     pieces: list[Any] = tokens[0, 1 : int(ends[0]) + 1].tolist()
-    return tuple(tokenizer.decode(torch.tensor([piece])).strip() for piece in pieces)
+    return tuple(tokeniser().decode(torch.tensor([piece])).strip() for piece in pieces)

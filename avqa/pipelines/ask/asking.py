@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avqa.errors import ConfigError
+from avqa.extract.decoder.process import DecoderProcess
 from avqa.pipelines.ask.answer import Answer, Session
 from avqa.pipelines.ask.asked_file import read_questions
 from avqa.pipelines.ask.question import Asked, Typed
@@ -32,7 +33,14 @@ class Request:
     device: str = "auto"
 
 
-def answers(request: Request, lines: Iterable[str], say: Say, *, typed: bool) -> Iterator[Answer]:
+def answers(
+    request: Request,
+    lines: Iterable[str],
+    say: Say,
+    *,
+    typed: bool,
+    decoder: DecoderProcess | None = None,
+) -> Iterator[Answer]:
     """The answer to each question that was asked.
 
     Args:
@@ -40,6 +48,7 @@ def answers(request: Request, lines: Iterable[str], say: Say, *, typed: bool) ->
         lines: questions as they come, where the request has none.
         say: gets progress, warnings, and why a line cannot be asked.
         typed: a person types the lines and has seen what was refused.
+        decoder: one that was begun before.
 
     Raises:
         ConfigError: the request cannot be; a question of a file cannot be read, and nothing was
@@ -48,15 +57,15 @@ def answers(request: Request, lines: Iterable[str], say: Say, *, typed: bool) ->
     """
     _check(request)
     if request.question is not None:
-        session = _session(request, say)
+        session = _session(request, say, decoder)
         one = Typed(request.question, request.choices, request.answer)
         yield from session.answers([session.read(one)])
     elif request.questions is not None:
         rows = read_questions(request.questions, request.video, say)
-        session = _session(request, say)
+        session = _session(request, say, decoder)
         yield from session.answers(_all_read(session, request, rows))
     else:
-        yield from _as_they_come(_session(request, say), request, lines, say, typed=typed)
+        yield from _as_they_come(_session(request, say, decoder), request, lines, say, typed=typed)
 
 
 def _check(request: Request) -> None:
@@ -72,8 +81,8 @@ def _check(request: Request) -> None:
         )
 
 
-def _session(request: Request, say: Say) -> Session:
-    return Session(request.run, request.video, request.device, say)
+def _session(request: Request, say: Say, decoder: DecoderProcess | None) -> Session:
+    return Session(request.run, request.video, request.device, say, decoder)
 
 
 def _all_read(session: Session, request: Request, rows: list[Typed]) -> list[Asked]:

@@ -23,6 +23,7 @@ from avqa.extract.settings import Settings
 from avqa.machine import choose_device
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.cluster.environment import build_recipes
+from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.store.format.recipe_diff import diff_features, is_imported, recipe_hash, require_same
@@ -73,8 +74,12 @@ def device_for(asked: str, recipes: Iterable[Mapping[str, Any]]) -> Device:
     return choose_device(asked)
 
 
-def video_recipe(member: Member, asked_device: str, say: Say) -> VideoRecipe:
+def video_recipe(
+    member: Member, asked_device: str, say: Say, decoder: DecoderProcess | None = None
+) -> VideoRecipe:
     """Rebuild the recipe of a run's features and compare it with the run's.
+
+    ``decoder``: one that was begun before, asked for its version if it fits.
 
     Raises:
         RecipeMismatch: it cannot be the same; names the keys.
@@ -100,7 +105,8 @@ def video_recipe(member: Member, asked_device: str, say: Say) -> VideoRecipe:
     except ConfigError as error:
         raise RecipeMismatch(f"run {str(member.path)!r}: {error}") from error
     source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
-    recipes = build_recipes(settings, source)
+    fits = decoder is not None and decoder.reader == settings.decoder
+    recipes = build_recipes(settings, source, decoder if fits else None)
     compare(stored, recipes, member.path, say)
     return VideoRecipe(names, recipes, settings)
 
@@ -162,9 +168,17 @@ class VideoToExtract:
     """A video file whose features are extracted, or were kept when they were before."""
 
     def __init__(
-        self, video: Path, recipe: VideoRecipe, settings: TrainSettings, cache: AskCache, say: Say
+        self,
+        video: Path,
+        recipe: VideoRecipe,
+        settings: TrainSettings,
+        cache: AskCache,
+        say: Say,
+        decoder: DecoderProcess | None = None,
     ) -> None:
         """Find what is kept, and open the file if anything has to be extracted.
+
+        ``decoder``: one that was begun before, taken if it fits.
 
         Raises:
             ConfigError: there is no such file.
@@ -181,16 +195,24 @@ class VideoToExtract:
             for name, made in recipe.recipes.items()
         }
         self._found = {n: cache.read(path) for n, path in self._paths.items()}
-        if not self._found or any(values is None for values in self._found.values()):
-            self._open()
+        self._missing = tuple(name for name, values in self._found.items() if values is None)
+        self._ahead: Ahead | None = None
+        if not self._found or self._missing:
+            self._open(decoder)
         for values in self._found.values():
             if values is not None and _is_silence(values):
                 self._require_trained_without()
 
-    def _open(self) -> None:
+    def _open(self, decoder: DecoderProcess | None) -> None:
         """A look at the file that costs little, before networks are loaded."""
-        with DecoderProcess(self._recipe.settings.decoder) as decoder:
-            header = decoder.probe(str(self._video), self._recipe.settings, Limits())
+        settings = replace(self._recipe.settings, features=self._missing)
+        source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
+        self._ahead = Ahead(settings, source, decoder)
+        try:
+            header = self._ahead.decoder.probe(str(self._video), settings, Limits())
+        except BaseException:
+            self.close()
+            raise
         if not header.has_audio and "audio" in self._recipe.names:
             self._require_trained_without()
 
@@ -204,19 +226,30 @@ class VideoToExtract:
                 " train with --set missing=masked, with which heads go without it",
             )
 
+    def begin(self) -> None:
+        """Begin what takes long of making the rows; `close` ends it."""
+        if self._ahead is not None and self._missing:
+            self._ahead.begin()
+
+    def close(self) -> None:
+        """End what was begun."""
+        if self._ahead is not None:
+            self._ahead.close()
+
     def rows(self) -> VideoRows:
         """Rows 0, s, 2s, … of the video's first seconds.
 
         Raises:
             MediaError: it cannot be read.
         """
-        missing = tuple(name for name, values in self._found.items() if values is None)
+        missing = self._missing
         if missing:
             self._say(f"extracting {', '.join(missing)}")
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", VideoWarning)
                 chosen = replace(self._recipe.settings, features=missing)
-                made = _extract(self._video, chosen, self._settings.max_seconds, self._say)
+                seconds = self._settings.max_seconds
+                made = _extract(self._video, chosen, seconds, self._say, self._ahead)
             for warning in told:
                 self._say(f"warning: {warning.message}")
             for name in missing:
@@ -254,9 +287,11 @@ def _is_silence(values: NDArray[Any]) -> bool:
     return values.shape[1:] == (0,)
 
 
-def _extract(video: Path, settings: Settings, max_rows: int, say: Say) -> dict[str, NDArray[Any]]:
+def _extract(
+    video: Path, settings: Settings, max_rows: int, say: Say, ahead: Ahead | None
+) -> dict[str, NDArray[Any]]:
     """Features of one video in the stored type; `_silence` for those of audio that it has not."""
-    with VideoExtractor(settings, Limits()) as extractor, Bar(say, extractor.shown):
+    with VideoExtractor(settings, Limits(), ahead=ahead) as extractor, Bar(say, extractor.shown):
         arrays = extractor.extract(video, max_rows)
     return {
         name: stored(arrays[name], settings.dtype, f"video {str(video)!r}: {name}")

@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from avqa.datasets._parts.question import Question, text_key
 from avqa.errors import FeatureMissing, StoreError
 from avqa.extract import weights
-from avqa.extract.text import ENCODER, TextEncoder, TextSettings, text_recipe, tokenise
+from avqa.extract.text import (
+    ENCODER,
+    TextEncoder,
+    TextSettings,
+    text_recipe,
+    tokenise,
+    with_sentences,
+)
 from avqa.machine import give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.features import Recipes, Say, compare, device_for, stored
+from avqa.pipelines.engine.batching import Batch, Segment
+from avqa.pipelines.engine.small import SmallBatches
 from avqa.pipelines.questions.encode import distinct_texts
 from avqa.store.format.recipe_diff import recipe_hash
 from avqa.store.reader import FeatureStore, TextReader
@@ -102,7 +111,7 @@ class Texts:
         found = {place: self._cache.read(path) for place, path in paths.items()}
         tokens, ends = tokenise(list(contents.values()))
         if any(values is None for values in found.values()):
-            encoded = _encoded(self._network(settings, source), tokens, ends)
+            encoded = _encoded(self._network(settings, source), settings, tokens, ends)
             rows = {f: stored(x, settings.dtype, f) for f, x in encoded.items()}
             for place, key in enumerate(contents):
                 for feature in here:
@@ -141,16 +150,19 @@ class Texts:
 
 
 def _encoded(
-    encoder: TextEncoder, tokens: NDArray[np.int64], ends: NDArray[np.int64]
+    encoder: TextEncoder, settings: TextSettings, tokens: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
     """Text feature → [n, *shape] float32."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as `avqa questions`: numbers do not depend on the cores
     try:
-        parts = [
-            encoder.encode(tokens[i : i + encoder.batch], ends[i : i + encoder.batch])
-            for i in range(0, len(tokens), encoder.batch)
-        ]
+        small = SmallBatches(settings.device, settings.precision)
+        parts = []
+        for start in range(0, len(tokens), encoder.batch):
+            rows = tokens[start : start + encoder.batch]
+            batch = Batch(f"{ENCODER}/text", encoder.batch, [Segment(None, 0, rows)])
+            words = small.forward(encoder, batch, ["word"])["word"].numpy()[: len(rows)]
+            parts.append(with_sentences(words, ends[start : start + len(rows)]))
     finally:
         torch.set_num_threads(before)
     return {f"{ENCODER}/{tap}": np.concatenate([part[tap] for part in parts]) for tap in parts[0]}

@@ -10,9 +10,10 @@ from avqa.errors import ConfigError
 from avqa.extract.encoders import Device
 from avqa.machine import choose_device
 from avqa.pipelines.cluster.environment import environment
-from avqa.pipelines.cluster.executor import WAIT_WORKERS, Executor, InProcess
+from avqa.pipelines.cluster.executor import WAIT_WORKERS, Executor, InProcess, OneWorker
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.engine.ahead import Ahead
 
 
 def is_remote(scheduler: str) -> bool:
@@ -29,6 +30,16 @@ def is_remote(scheduler: str) -> bool:
         f"scheduler={scheduler!r}; expected local, sync, slurm or an address like"
         " tcp://host:8786; check --scheduler"
     )
+
+
+def is_in_process(scheduler: str, gpus: Sequence[str]) -> bool:
+    """Whether the driver's own process does the work: Dask is for several workers.
+
+    Args:
+        scheduler: ``--scheduler``.
+        gpus: ids of this machine's GPUs that the workers are for.
+    """
+    return scheduler == "sync" or (scheduler == "local" and len(gpus) <= 1)
 
 
 def _is_address(scheduler: str) -> bool:
@@ -50,19 +61,20 @@ def connect(
     slurm: ClusterConfig | None = None,
     wait_workers: float = WAIT_WORKERS,
     note: Callable[[str], None] = lambda line: None,
+    ahead: Ahead | None = None,
 ) -> Executor:
     """The executor for ``--scheduler local | sync | slurm | tcp://host:port``.
 
     ``gpus``: ids of this machine's GPUs, for the workers of ``local``. ``wait_workers``: seconds
     in which the scheduler at an address, and a worker of it, have to be there. ``note`` gets a line
-    when batch jobs come and go.
+    when batch jobs come and go. ``ahead``: for a worker that `is_in_process`.
 
     Raises:
         EnvironmentFailure: no scheduler answers at the address, or none of its workers; or
             dask-jobqueue is not installed.
     """
-    if scheduler == "sync":
-        return InProcess(config)
+    if is_in_process(scheduler, gpus):
+        return InProcess(config, ahead) if scheduler == "sync" else OneWorker(config, ahead)
     if is_remote(scheduler):
         found = environment(config.engine.settings, config.engine.weights)
         config = replace(config, expected=found)

@@ -24,7 +24,7 @@ from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath
 
 PACKAGES = (
-    *("av", "librosa", "numpy", "open_clip_torch", "soxr", "torch", "torchvggish"),
+    *("av", "numpy", "open_clip_torch", "soxr", "torch", "torchvggish"),
     *("torchvision", "zarr"),
 )
 """Distributions whose version may change a number or how it is stored."""
@@ -50,10 +50,18 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def build_recipes(settings: Settings, source: WeightsSource) -> dict[str, dict[str, Any]]:
-    """The recipe of every feature asked for."""
-    with DecoderProcess(settings.decoder) as decoder:  # native libraries stay out of this process
+def build_recipes(
+    settings: Settings, source: WeightsSource, decoder: DecoderProcess | None = None
+) -> dict[str, dict[str, Any]]:
+    """The recipe of every feature asked for.
+
+    ``decoder``: one that is there, to be asked for its version.
+    """
+    if decoder is not None:
         version = decoder.version()
+    else:
+        with DecoderProcess(settings.decoder) as made:  # native libraries stay out of this process
+            version = made.version()
     return {
         feature: feature_recipe(feature, settings, source, version) for feature in settings.features
     }

@@ -1,4 +1,4 @@
-"""What the driver knows of workers: bundles out, results back; and the one in its own process.
+"""What the driver knows of workers: bundles out, results back; and those in its own process.
 
 An executor puts every finished bundle on its ``results`` queue; the driver alone reads it.
 """
@@ -6,10 +6,12 @@ An executor puts every finished bundle on its ``results`` queue; the driver alon
 from __future__ import annotations
 
 import queue
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
+from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import VideoRecord
 
@@ -76,10 +78,10 @@ class Executor(Protocol):
 class InProcess:
     """``--scheduler sync``: everything in the driver's process, one bundle at a time."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        """Keep the extractor; it starts at the first bundle."""
+    def __init__(self, config: WorkerConfig, ahead: Ahead | None = None) -> None:
+        """Keep the extractor; it starts at the first bundle, with what was begun ``ahead``."""
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._extractor = Extractor(config)
+        self._extractor = Extractor(config, ahead=ahead)
 
     def window(self) -> int:
         """One: `submit` returns when the bundle is done."""
@@ -87,6 +89,9 @@ class InProcess:
 
     def submit(self, bundle: Bundle) -> None:
         """Run the bundle now."""
+        self._run(bundle)
+
+    def _run(self, bundle: Bundle) -> None:
         try:
             self.results.put(Result(bundle, *self._extractor.extract(bundle.jobs, bundle.attempt)))
         except Exception as error:
@@ -106,3 +111,29 @@ class InProcess:
     def close(self, *, abort: bool = False) -> None:
         """End children and threads."""
         self._extractor.close()
+
+
+class OneWorker(InProcess):
+    """``--scheduler local`` where one worker is all there is: threads of the driver's process.
+
+    What a worker process would do for a run, without the seconds that Dask takes to start one.
+    Videos are decoded in processes all the same.
+    """
+
+    def __init__(self, config: WorkerConfig, ahead: Ahead | None = None) -> None:
+        """Keep the extractor; it starts at the first bundle, with what was begun ``ahead``."""
+        super().__init__(config, ahead)
+        self._threads = ThreadPoolExecutor(THREADS_PER_WORKER, thread_name_prefix="avqa-bundle")
+
+    def window(self) -> int:
+        """Twice the threads, and two."""
+        return 2 * THREADS_PER_WORKER + 2
+
+    def submit(self, bundle: Bundle) -> None:
+        """Run the bundle as soon as a thread is free."""
+        self._threads.submit(self._run, bundle)
+
+    def close(self, *, abort: bool = False) -> None:
+        """End children and threads."""
+        super().close(abort=abort)
+        self._threads.shutdown(cancel_futures=True)

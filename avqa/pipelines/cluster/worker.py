@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from avqa import surroundings
 from avqa.errors import AvqaError, EnvironmentFailure, StoreError
 from avqa.pipelines.cluster.environment import Environment, check_videos, check_worker
+from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.engine import Engine, EngineConfig
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.engine.job import VideoJob
@@ -50,9 +51,13 @@ class Extractor:
     driver that was killed.
     """
 
-    def __init__(self, config: WorkerConfig, where: str = "") -> None:
-        """Cheap: no model, child or file is touched. ``where`` names a remote worker in errors."""
+    def __init__(self, config: WorkerConfig, where: str = "", ahead: Ahead | None = None) -> None:
+        """Cheap: no model, child or file is touched.
+
+        ``where`` names a remote worker in errors; ``ahead`` is what was begun of the engine.
+        """
         self.config = config
+        self._ahead = ahead
         self._where = where if config.expected else ""
         self._engine: Engine | None = None
         self._draining = threading.Event()
@@ -93,7 +98,7 @@ class Extractor:
             )
             check_videos(jobs)
         writer = ChunkWriter(config.store, config.specs, config.engine.settings.chunk_seconds)
-        return Engine(config.engine, writer, self._draining)
+        return Engine(config.engine, writer, self._draining, self._ahead)
 
     def under_way(self) -> tuple[int, float]:
         """Videos finished in bundles in progress, and seconds of video done in them."""

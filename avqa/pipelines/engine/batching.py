@@ -39,10 +39,18 @@ class Batch:
     size: int
     segments: list[Segment]
 
-    def array(self) -> NDArray[Any]:
-        """The rows as one array [size, *shape]; places that no row takes are zero."""
+    @property
+    def num_rows(self) -> int:
+        """Rows that it holds."""
+        return sum(len(segment.rows) for segment in self.segments)
+
+    def array(self, size: int | None = None) -> NDArray[Any]:
+        """The rows as one array [size, *shape]; places that no row takes are zero.
+
+        ``size``: another one than the batch's own; at least `num_rows`.
+        """
         first = self.segments[0].rows
-        array = np.zeros((self.size, *first.shape[1:]), first.dtype)
+        array = np.zeros((size or self.size, *first.shape[1:]), first.dtype)
         place = 0
         for segment in self.segments:
             array[place : place + len(segment.rows)] = segment.rows

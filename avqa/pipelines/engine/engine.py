@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import queue
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -25,11 +26,13 @@ from avqa.extract.decoder.process import Block, DecoderProcess, Footer, Header, 
 from avqa.extract.media.audio import lost_sound
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
-from avqa.extract.weights import WeightsSource, load_state
-from avqa.machine import give_memory_back, num_cores
+from avqa.extract.weights import WeightsSource
+from avqa.machine import keep_freed_memory, num_cores
+from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.batching import Batch, Batcher
 from avqa.pipelines.engine.files import at_hand
 from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.engine.small import SmallBatches
 from avqa.pipelines.engine.ticket import FullChunk, Sink, Ticket, inputs_of
 
 RETRIED = frozenset({"crash", "timeout", "memory", "corrupt", "no_frames"})
@@ -93,21 +96,29 @@ class Engine:
     """Extracts bundles of videos; several `run` calls may be in progress at once."""
 
     def __init__(
-        self, config: EngineConfig, sink: Sink, draining: threading.Event | None = None
+        self,
+        config: EngineConfig,
+        sink: Sink,
+        draining: threading.Event | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
-        """Start the threads; children and models come with the first video.
+        """Start the threads, a decoder and the networks; more decoders come with their videos.
 
         Args:
             config: what to extract, and how; the engine is sized by this machine.
             sink: takes the chunks.
             draining: once it is set, no further video is begun.
+            ahead: of the same settings and weights, begun before; it is closed with the engine.
         """
+        keep_freed_memory()
         self.config = config
         size = config.size()
+        self._ahead = ahead or Ahead(config.settings, config.weights)
         self._sink = sink
         self._taps = inputs_of(config.settings.features)
         self._batcher = Batcher({name: _batch_size(name, config) for name in self._taps})
-        self._networks = _Networks(config)
+        self._networks = self._ahead.networks
+        self._small = SmallBatches(config.settings.device, config.settings.precision)
         self._videos: queue.SimpleQueue[tuple[VideoJob, Future[Ticket | None]] | None] = (
             queue.SimpleQueue()
         )
@@ -115,7 +126,14 @@ class Engine:
         self._under_way: dict[int, Ticket] = {}
         """Row → ticket of what `run` has not given back yet."""
         self._error: BaseException | None = None
-        self._decoders = [DecoderProcess(config.settings.decoder) for _ in range(size.decoders)]
+        self._num_threads = 0
+        """Of torch, to be put back; 0: not known yet."""
+        self._first = threading.Lock()
+        more = range(size.decoders - 1)
+        self._decoders = [
+            self._ahead.decoder,
+            *(DecoderProcess(config.settings.decoder) for _ in more),
+        ]
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="avqa-write")
         self._write_slots = threading.Semaphore(6)
         self._threads = [
@@ -127,6 +145,7 @@ class Engine:
             threading.Thread(target=self._encode_loop, name=f"avqa-encode-{i}", daemon=True)
             for i in range(size.encoder_threads)
         ]
+        self._ahead.begin_decoder()
         for thread in self._threads:
             thread.start()
 
@@ -159,6 +178,7 @@ class Engine:
     def close(self) -> None:
         """End all children, and within ten seconds all threads; videos under way are lost."""
         self._draining.set()
+        self._networks.build_no_more()
         self._fatal(RuntimeError("engine closed"))
         for decoder in self._decoders:
             self._videos.put(None)
@@ -167,7 +187,10 @@ class Engine:
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
         self._writers.shutdown(wait=True, cancel_futures=True)
+        self._ahead.close()
         self._networks.forget()
+        if self._num_threads:
+            sys.modules["torch"].set_num_threads(self._num_threads)
 
     def _fatal(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -321,9 +344,9 @@ class Engine:
 
     def _encode_loop(self) -> None:
         try:
-            import torch
-
-            torch.set_num_threads(1)
+            self._use_one_core()
+            if not self._draining.is_set():
+                self._networks.build_ahead()
         except BaseException as error:  # without this thread the run would wait for ever
             self._fatal(error)
             return
@@ -336,15 +359,21 @@ class Engine:
                     segment.owner.release(len(segment.rows))
                 return
 
-    def _encode(self, batch: Batch) -> None:
+    def _use_one_core(self) -> None:
+        """Forwards in this thread; what holds for the whole process is put back by `close`."""
         import torch
 
-        encoder, _, name = batch.input.partition("/")
+        with self._first:
+            self._num_threads = self._num_threads or torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def _encode(self, batch: Batch) -> None:
+        encoder = batch.input.partition("/")[0]
         network = self._networks.get(encoder)
         clock = time.thread_time if self.config.settings.device == "cpu" else time.perf_counter
         start = clock()
-        outputs = network.forward(name, torch.from_numpy(batch.array()), self._taps[batch.input])
-        share = (clock() - start) / sum(len(segment.rows) for segment in batch.segments)
+        outputs = self._small.forward(network, batch, self._taps[batch.input])
+        share = (clock() - start) / batch.num_rows
         place = 0
         for segment in batch.segments:
             ticket: Ticket = segment.owner
@@ -377,33 +406,6 @@ class Engine:
             self._write_slots.release()
             ticket.spend("write", time.thread_time() - start)
             ticket.release(1)
-
-
-class _Networks:
-    """The frozen networks of a run, each built at its first batch."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        self._config = config
-        self._built: dict[str, encoders.Network] = {}
-        self._lock = threading.Lock()
-
-    def get(self, encoder: str) -> encoders.Network:
-        with self._lock:
-            if encoder not in self._built:
-                settings = self._config.settings
-                self._built[encoder] = encoders.load(encoder).build(
-                    load_state(encoder, self._config.weights),
-                    settings.options_of(encoder),
-                    settings.device,
-                    settings.precision,
-                )
-            return self._built[encoder]
-
-    def forget(self) -> None:
-        """Free their memory now: threads refer to the engine, so reference counts do not."""
-        with self._lock:
-            self._built.clear()
-        give_memory_back()
 
 
 def _explained(error: BaseException, batch: Batch) -> BaseException:

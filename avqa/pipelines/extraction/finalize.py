@@ -30,7 +30,8 @@ from avqa.pipelines.extraction.array_job import (
     read_videos,
     unfinished,
 )
-from avqa.pipelines.extraction.run import RunReport, check_recipes, machine
+from avqa.pipelines.extraction.report import RunReport
+from avqa.pipelines.extraction.run import check_recipes, machine
 from avqa.signals import StopSignals
 from avqa.store.collection import read_collection, videos_typed, write_collection
 from avqa.store.commit import Store

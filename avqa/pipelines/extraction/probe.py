@@ -13,6 +13,8 @@ from avqa.pipelines.engine.files import in_bucket
 from avqa.pipelines.engine.job import VideoJob
 
 MAX_PROBED = 50
+DELAY_SECONDS = 3.0
+"""A run that is over by then has no use for it."""
 
 
 class LengthProbe:
@@ -36,6 +38,8 @@ class LengthProbe:
         self._thread.start()
 
     def _probe(self, learn: Callable[[str, float], None]) -> None:
+        if self._ended.wait(DELAY_SECONDS):
+            return
         decoder = DecoderProcess(self._settings.decoder)
         try:
             for job in self._jobs:

@@ -20,19 +20,20 @@ from avqa.errors import (
     Aborted,
     AvqaError,
     ConfigError,
-    PartialFailure,
     RecipeMismatch,
     StorageFailure,
 )
 from avqa.extract import encoders, weights
+from avqa.extract.decoder.process import DecoderProcess
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import RULES_KEY, SHARED_SECTIONS, options_to_set
 from avqa.extract.settings import Settings
-from avqa.pipelines.cluster.connect import connect, is_remote
+from avqa.pipelines.cluster.connect import connect, is_in_process, is_remote
 from avqa.pipelines.cluster.environment import build_recipes, library_versions
 from avqa.pipelines.cluster.executor import WAIT_WORKERS
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.engine import MAX_LOST_SOUND, EngineConfig
 from avqa.pipelines.extraction.array_job import (
     Partition,
@@ -47,6 +48,7 @@ from avqa.pipelines.extraction.collection.sources import Discovery, IdRule, Sour
 from avqa.pipelines.extraction.driver import Driver
 from avqa.pipelines.extraction.probe import LengthProbe
 from avqa.pipelines.extraction.progress import Durations, Progress, json_line, shares
+from avqa.pipelines.extraction.report import RunReport
 from avqa.pipelines.extraction.work import Held, Work, find_work
 from avqa.store.collection import Root, read_collection
 from avqa.store.commit import Store
@@ -56,7 +58,7 @@ from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, free_bytes
 from avqa.store.running import running
-from avqa.units import clock, size
+from avqa.units import size
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,16 @@ class ExtractOptions:
             fixed = ["frame_at=music-avqa: 60 rows of every video; shorter ones are looped"]
         return [*followed, *fixed, *found.notes()]
 
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """Ids of this machine's GPUs that a local run is for."""
+        return devices.visible_gpus() if self.settings.device == "cuda" else ()
+
+    @property
+    def in_process(self) -> bool:
+        """Whether this process extracts, itself."""
+        return is_in_process(self.scheduler, self.gpus)
+
     def engine(self, source: weights.WeightsSource) -> EngineConfig:
         """What every worker's engine is to do, with weights from ``source``."""
         return EngineConfig(
@@ -129,86 +141,6 @@ class ExtractOptions:
         )
 
 
-@dataclass(repr=False)
-class RunReport:
-    """What a run did; `summary` is its last line."""
-
-    run_id: str
-    store: StorePath
-    taken: int
-    extracted: int = 0
-    finished_before: int = 0
-    failed: int = 0
-    failed_before: int = 0
-    without_audio: int = 0
-    renamed: int = 0
-    """Videos that are there under another id now."""
-    pruned: int = 0
-    """Videos that were removed since they have no file any more."""
-    with_warnings: int = 0
-    """Videos that a reader warned of; ``warnings_path`` is the table of what it said."""
-    rows: int = 0
-    video_seconds: float = 0.0
-    n_bytes: int = 0
-    wall_seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-    report_path: StorePath | None = None
-    warnings_path: StorePath | None = None
-    reason: str = "done"
-
-    def __repr__(self) -> str:
-        """The `summary`."""
-        return f"<RunReport of {str(self.store)!r}: {self.summary()}>"
-
-    def summary(self) -> str:
-        """Counts, time, bytes and the reason the run ended, as one line."""
-        parts = [f"{self.extracted} extracted", f"{self.finished_before} already there"]
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        if self.failed_before:
-            parts.append(f"{self.failed_before} failed before (--retry-failed tries them again)")
-        if self.without_audio:
-            parts.append(f"{self.without_audio} without audio")
-        if self.renamed:
-            parts.append(f"{self.renamed} renamed")
-        if self.pruned:
-            parts.append(f"{self.pruned} removed")
-        parts += self._warned()
-        speed = ""
-        if self.rows and self.wall_seconds:
-            speed = f" ({self.video_seconds / self.wall_seconds:.1f} h of video per hour)"
-        return (
-            f"{self.taken} {'video' if self.taken == 1 else 'videos'}: {', '.join(parts)};"
-            f" {self.rows} rows, {size(self.n_bytes)} in {clock(self.wall_seconds)}"
-            f"{speed}; {self.reason}"
-        )
-
-    def counts(self) -> dict[str, object]:
-        """The figures, for ``--log-json``."""
-        numbers = {key: value for key, value in vars(self).items() if type(value) in (int, float)}
-        return {**numbers, "failures": str(self.report_path) if self.report_path else None}
-
-    def _warned(self) -> list[str]:
-        """The part of `summary` that tells of warnings, if there are any."""
-        if not self.with_warnings:
-            return []
-        return [f"{self.with_warnings} with warnings (see {self.warnings_path})"]
-
-    def raise_if_failed(self) -> None:
-        """Turn failed videos into exit code 3.
-
-        Raises:
-            PartialFailure: if a taken video has a failed feature, from this run or an earlier one.
-        """
-        bad = self.failed + self.failed_before
-        if bad:
-            where = f"; see {self.report_path}" if self.report_path else ""
-            raise PartialFailure(
-                f"{bad} of {self.taken} videos failed{where}; expected all to be extracted;"
-                f" the good ones are stored; inspect with: avqa status {self.store}"
-            )
-
-
 def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
     """What the store has to know of each feature asked for."""
     specs = []
@@ -219,11 +151,14 @@ def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
 
 
 def extract_folder(
-    options: ExtractOptions, say: Callable[[str], None] = lambda line: None
+    options: ExtractOptions,
+    say: Callable[[str], None] = lambda line: None,
+    decoder: DecoderProcess | None = None,
 ) -> RunReport:
     """Extract every video of a folder into a store, resuming what is there.
 
-    ``say`` gets progress lines. Videos that fail are recorded in the report, not raised.
+    ``say`` gets progress lines; ``decoder`` is one that was begun before. Videos that fail are
+    recorded in the report, not raised.
 
     Raises:
         ConfigError: the folder, a name or a value cannot be used.
@@ -231,14 +166,44 @@ def extract_folder(
         WeightsUnavailable, StorageFailure: the machine is at fault.
         Stopped: a signal came; what was finished is stored.
     """
-    started = time.monotonic()
     is_remote(options.scheduler)  # refuses an unknown one before anything is made
     root, found = options.find()
     sources = select(found.sources, options.ids, options.limit)
     source = weights.resolve(
         options.settings.weights, encoders.weights_of(options.settings.features)
     )
-    recipes = build_recipes(options.settings, source)
+    with contextlib.closing(Ahead(options.settings, source, decoder)) as ahead:
+        recipes = _begin(options, source, ahead)
+        return _extract(options, _Asked(root, found, sources, source, recipes), ahead, say)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the options stand for."""
+
+    root: Root
+    found: Discovery
+    sources: list[Source]
+    """Those to take."""
+    weights: weights.WeightsSource
+    recipes: dict[str, Any]
+    started: float = field(default_factory=time.monotonic)
+
+
+def _begin(options: ExtractOptions, source: weights.WeightsSource, ahead: Ahead) -> dict[str, Any]:
+    """The recipes; in a process that extracts itself, what takes long goes on beside."""
+    if not options.in_process:
+        with ahead.decoder as decoder:
+            return build_recipes(options.settings, source, decoder)
+    if options.partition is None and not Store.exists(options.store):
+        ahead.begin()  # there will be work
+    return build_recipes(options.settings, source, ahead.decoder)
+
+
+def _extract(
+    options: ExtractOptions, asked: _Asked, ahead: Ahead, say: Callable[[str], None]
+) -> RunReport:
+    root, found, recipes, sources = asked.root, asked.found, asked.recipes, asked.sources
     run_id = new_run_id()
     note = functools.partial(_note, say, as_json=options.log_json)
     for line in options.notes(found):
@@ -254,7 +219,7 @@ def extract_folder(
     report = RunReport(run_id, options.store, len(sources))
 
     def ended(reason: str) -> dict[str, Any]:
-        report.reason, report.wall_seconds = reason, time.monotonic() - started
+        report.reason, report.wall_seconds = reason, time.monotonic() - asked.started
         if options.log_json:
             say(json_line("end", reason=reason, **report.counts()))
         if reason != DONE and report.extracted + report.failed:
@@ -264,9 +229,9 @@ def extract_folder(
     with Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock:
         if options.partition is None:
             refuse_parts(options.store)  # with the lock held, no task can begin any more
-        asked = {"argv": sys.argv, "environment": machine(), **plain(options)}
+        info = {"argv": sys.argv, "environment": machine(), **plain(options)}
         create = functools.partial(_create, options, recipes, lock, len(sources))
-        with running(options.store, lock, asked, ended, create=create) as store:
+        with running(options.store, lock, info, ended, create=create) as store:
             check_recipes(store, recipes)
             if options.partition is None:
                 settled = settle(store, root, found.sources, options.prune, run_id, note)
@@ -276,7 +241,7 @@ def extract_folder(
             work = _take_up(store, options, sources, earlier, report, note)
             if work.jobs:
                 _check_space(options, work)
-                _run(options, source, store, work, report, say, note, run_id)
+                _run(options, asked.weights, ahead, store, work, report, say, note, run_id)
     if options.partition is not None:
         note(f"task {options.partition} is finished; when all are, run `avqa finalize`")
     return report
@@ -402,6 +367,7 @@ def _check_space(options: ExtractOptions, work: Work) -> None:
 def _run(
     options: ExtractOptions,
     source: weights.WeightsSource,
+    ahead: Ahead,
     store: Store,
     work: Work,
     report: RunReport,
@@ -410,6 +376,8 @@ def _run(
     run_id: str,
 ) -> None:
     settings = options.settings
+    if options.in_process:
+        ahead.begin()
     config = WorkerConfig(
         run_id=run_id,
         store=options.store.absolute(),
@@ -424,14 +392,14 @@ def _run(
     elif report.finished_before:
         note(f"already there: {report.finished_before} of {report.taken} videos")
     probe = LengthProbe(work.jobs, settings, options.limits)
-    gpus = devices.visible_gpus() if settings.device == "cuda" else ()
     executor = connect(
         options.scheduler,
         config,
-        gpus,
+        options.gpus,
         slurm=options.slurm,
         wait_workers=options.wait_workers,
         note=note,
+        ahead=ahead,
     )
     progress.under_way = executor.under_way
     driver = Driver(store, executor, work.jobs, progress, settings, run_id)

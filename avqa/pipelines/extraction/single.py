@@ -18,6 +18,7 @@ from avqa.extract.media.types import Limits
 from avqa.extract.profiles import profile as choose
 from avqa.extract.settings import Settings, check_settings
 from avqa.machine import choose_device
+from avqa.pipelines.engine.ahead import Ahead
 from avqa.pipelines.engine.engine import Engine, EngineConfig
 from avqa.pipelines.engine.job import VideoJob
 from avqa.store.format.records import ChunkRecord, Status
@@ -91,21 +92,26 @@ def extract_video(
 class VideoExtractor:
     """`extract_video` for several videos with all choices made; the networks are built once."""
 
-    def __init__(self, settings: Settings, limits: Limits, *, judges: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Limits,
+        *,
+        judges: bool = True,
+        ahead: Ahead | None = None,
+    ) -> None:
         """Start an engine; see `extract_video` for the errors.
 
-        Without ``judges`` the good part of a damaged video is taken, however small.
+        Without ``judges`` the good part of a damaged video is taken, however small; ``ahead`` is
+        what was begun of the engine.
         """
-        import torch
-
         self._settings = settings
         self._memory = _Memory()
-        self._threads = torch.get_num_threads()  # the engine sets one; a notebook wants its own
         source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
         config = EngineConfig(settings, source, limits, decoders=1)
         if not judges:
             config = replace(config, accept_partial=True, max_lost_sound=1.0)
-        self._engine = Engine(config, self._memory)
+        self._engine = Engine(config, self._memory, ahead=ahead)
 
     def __enter__(self) -> VideoExtractor:
         """Use it, and it is closed."""
@@ -113,10 +119,7 @@ class VideoExtractor:
 
     def __exit__(self, *_: object) -> None:
         """End the engine's threads and child."""
-        import torch
-
         self._engine.close()
-        torch.set_num_threads(self._threads)
 
     def shown(self) -> Shown:
         """How far the video is that is being extracted."""

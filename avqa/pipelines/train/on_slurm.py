@@ -19,7 +19,6 @@ from pathlib import Path
 from avqa.errors import EnvironmentFailure, Stopped
 from avqa.pipelines.cluster.slurm_commands import ask_slurm, reason_of
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
-from avqa.pipelines.cluster.slurm_jobs import job_header
 from avqa.signals import StopSignals
 from avqa.training.run import RESULT
 
@@ -59,6 +58,8 @@ class Tasks:
 
     def script(self) -> str:
         """What sbatch gets."""
+        from avqa.pipelines.cluster.slurm_jobs import job_header  # and with it Dask
+
         options = self.config.options
         python = options.get("python", shlex.quote(sys.executable))
         lines = [

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from avqa.errors import ConfigError, UnknownName, WeightsUnavailable
 from avqa.extract import encoders, published, weights
-from avqa.extract.encoders import _frozen, _packed
+from avqa.extract.encoders import _clip_towers, _frozen, _packed, clip_vit_b32, resnet18
 from avqa.extract.recipe import feature_recipe, settings_from
 from avqa.extract.settings import Settings, check_settings
 
@@ -278,3 +278,16 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert str(caught.value) == (
         "device='cuda' cannot be used: torch finds no CUDA device; expected one; use --device cpu"
     )
+
+
+def test_places_for_weights_are_the_libraries_own() -> None:
+    """Names, shapes and types, as open_clip and torchvision have them."""
+
+    def described(network: torch.nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        return {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
+
+    with torch.device("meta"):
+        visual, text = described(_clip_towers.Visual()), described(_clip_towers.Text(77))
+        ours = {f"visual.{name}": value for name, value in visual.items()} | text
+        assert ours == described(clip_vit_b32.architecture())
+        assert described(resnet18._places()) == described(resnet18.architecture())

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable
 from avqa.extract.encoders import vggish
+from avqa.extract.encoders._library import module_alone
 
 WAV = Path(__file__).parents[4] / "shared" / "media" / "vggish_reference.wav"
 
-mel_features = vggish._torchvggish("mel_features")
-torchvggish = vggish._torchvggish("torchvggish")
+mel_features = module_alone("torchvggish", "mel_features")
+torchvggish = module_alone("torchvggish", "torchvggish")
 
 
 @pytest.fixture(scope="module")

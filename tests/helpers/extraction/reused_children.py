@@ -41,7 +41,7 @@ class Lease:
         self._lock = threading.Lock()
         self._over = False
         self._hello: dict[str, Any] | None = None
-        self._greet = self._at_rest = False
+        self._greet = self._at_rest = self._asked = False
         while idle := _idle[self._kind]:
             rested = idle.pop()
             if rested.child.alive():
@@ -55,18 +55,20 @@ class Lease:
         return getattr(self._child, name)
 
     def send(self, message: dict[str, Any]) -> None:
-        self._at_rest = False
+        self._at_rest, self._asked = False, True
         self._child.send(message)
 
     def receive(self, seconds: float) -> tuple[dict[str, Any], float]:
         if self._greet:
             self._greet = False
             assert self._hello is not None
+            self._at_rest = not self._asked
             return self._hello, 0.0
         message, waited = self._child.receive(seconds)
         if message["kind"] == "hello":
             self._hello = message
-        if message["kind"] in ("hello", "end", "footer"):
+            self._at_rest = not self._asked  # else it is loading what was asked for before
+        elif message["kind"] in ("end", "footer"):
             self._at_rest = message.get("clean", True)
         return message, waited
 

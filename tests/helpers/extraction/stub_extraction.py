@@ -35,7 +35,7 @@ CHUNK_SECONDS = 2
 class StubExtractor:
     """In place of `avqa.pipelines.cluster.worker.Extractor`."""
 
-    def __init__(self, config):
+    def __init__(self, config, ahead):
         self._config = config
         self._draining = False
         self._specs = {spec.name: spec for spec in config.specs}
@@ -110,12 +110,28 @@ class NoProbe:
         pass
 
 
-def recipes(settings, source):
+class NoAhead:
+    """In place of `avqa.pipelines.engine.ahead.Ahead`."""
+
+    decoder = None
+
+    def __init__(self, *args):
+        pass
+
+    def begin(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def recipes(settings, source, decoder):
     return {name: feature_recipe(name, settings, source, "1") for name in settings.features}
 
 
 REPLACED = (
     (executor, "Extractor", StubExtractor),
+    (features, "Ahead", NoAhead),
     (features, "LengthProbe", NoProbe),
     (features, "build_recipes", recipes),
 )

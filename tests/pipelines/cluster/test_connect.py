@@ -3,7 +3,7 @@
 import pytest
 
 from avqa.errors import ConfigError
-from avqa.pipelines.cluster.connect import device_of_workers, is_remote
+from avqa.pipelines.cluster.connect import device_of_workers, is_in_process, is_remote
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,21 @@ from avqa.pipelines.cluster.connect import device_of_workers, is_remote
 )
 def test_which_workers_are_elsewhere(scheduler, remote):
     assert is_remote(scheduler) == remote
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "gpus", "here"),
+    [
+        ("local", (), True),
+        ("local", ("0",), True),
+        ("local", ("0", "1"), False),
+        ("sync", ("0", "1"), True),
+        ("slurm", (), False),
+        ("tcp://a:1", (), False),
+    ],
+)
+def test_dask_is_for_several_workers(scheduler, gpus, here):
+    assert is_in_process(scheduler, gpus) == here
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,32 @@ def test_every_gpu_has_one_worker_that_sees_no_other(tmp_path, extract, gpus, mo
     assert [len(w["decoders"]) for w in during.values()] == [max(1, cores // 3 // 3)] * 3
 
 
+def test_a_killed_worker_costs_no_video(tmp_path, extract, gpus, monkeypatch):
+    slow(tmp_path / "videos", 6)
+    extract("one")
+    killed = []
+
+    def two(scheduler, config, _, **others):
+        """Connect as for two GPUs; kill the first worker that decodes."""
+        executor = connect(scheduler, config, gpus(2), **others)
+        check = executor.check
+
+        def watch(left):
+            busy = [w["pid"] for w in workers_of(executor).values() if w["decoders"]]
+            if busy and not killed:
+                os.kill(busy[0], 9)
+                killed.append(busy[0])
+            check(left)
+
+        executor.check = watch
+        return executor
+
+    monkeypatch.setattr("avqa.pipelines.extraction.run.connect", two)
+    report = extract("two", scheduler="local")
+    assert (report.extracted, report.failed, len(killed)) == (6, 0, 1)
+    assert store_bytes(tmp_path / "one") == store_bytes(tmp_path / "two")
+
+
 def workers_of(executor):
     """What its workers' processes are, by the device each was given."""
     found = executor._client.run(look, on_error="ignore").values()

@@ -154,7 +154,7 @@ def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos
     run = start(command(slow_videos, store), tmp_path / "log")
     wait_for_chunks(store, 1, run)
     everyone = family(run.pid)
-    assert len(everyone) >= 3  # driver, worker, decoder
+    assert len(everyone) >= 2  # driver, decoder
     run.kill()
     run.wait()
     assert_all_gone(everyone)
@@ -180,18 +180,6 @@ def test_kills_with_the_real_encoders_leave_the_same_bytes(tmp_path, kills, feat
     complete(torn)
     assert store_bytes(tmp_path / "torn") == store_bytes(tmp_path / "whole")
     assert not verify(tmp_path / "torn").problems
-
-
-def test_a_killed_worker_costs_no_video(tmp_path, slow_videos, uninterrupted):
-    store, log = tmp_path / "store", tmp_path / "log"
-    run = start(command(slow_videos, store), log)
-    wait_for_chunks(store, 1, run)
-    workers = [p for p in psutil.Process(run.pid).children() if "spawn_main" in str(p.cmdline())]
-    assert len(workers) == 1
-    workers[0].kill()
-    assert run.wait(timeout=180) == 0, log.read_text(encoding="utf-8")
-    assert "6 extracted" in log.read_text(encoding="utf-8")
-    assert store_bytes(store) == uninterrupted
 
 
 def fill(path):

@@ -15,7 +15,7 @@ import avqa
 from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, StoreLocked
 from avqa.extract import encoders
 from avqa.extract.media.types import Limits
-from avqa.pipelines.engine import engine
+from avqa.pipelines.engine import networks
 from avqa.pipelines.extraction.single import VideoWarning
 from avqa.store.checks.verify import verify
 from avqa.store.format.records import RowFlag, Status
@@ -376,7 +376,7 @@ class Zeros:
 
 
 def test_a_profile_chooses_the_features_of_one_video(tmp_path, reused_children, monkeypatch):
-    monkeypatch.setattr(engine._Networks, "get", lambda self, encoder: Zeros(encoder))
+    monkeypatch.setattr(networks.Networks, "get", lambda self, encoder: Zeros(encoder))
     write(tmp_path, "v", seconds=1)
     arrays = avqa.extract_video(
         tmp_path / "videos/v.mp4", profile="music-avqa", decoder=fake_reader.DECODER,
@@ -391,7 +391,7 @@ def test_a_profile_chooses_the_features_of_one_video(tmp_path, reused_children, 
 
 
 def test_a_warning_about_one_video_is_one_of_python(tmp_path, reused_children, monkeypatch):
-    monkeypatch.setattr(engine._Networks, "get", lambda self, encoder: Zeros(encoder))
+    monkeypatch.setattr(networks.Networks, "get", lambda self, encoder: Zeros(encoder))
     write(tmp_path, "v", seconds=1, warn=["sound is lost"])
     path = tmp_path / "videos/v.mp4"
     with pytest.warns(VideoWarning, match=f"^video '{path}': sound is lost$"):
