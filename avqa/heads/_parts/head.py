@@ -1,8 +1,8 @@
 """What every head takes and gives: `HeadOptions`, `HeadInput`, `HeadOutput`, `Head`.
 
-Shape letters, the same in every head: B questions of a batch, V videos that they are about (B where
-each question has rows of its own), T seconds, P patches of a frame, N words of a question, O options
-of a multiple choice, D width, C answers, G instrument classes.
+Shape letters, the same in every head: B questions of a batch, V videos that they are about (B
+where each question has rows of its own), T seconds, P patches of a frame, N words of a question,
+O options of a multiple choice, D width, C answers, G instrument classes.
 """
 
 from __future__ import annotations

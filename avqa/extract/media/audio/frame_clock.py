@@ -207,17 +207,13 @@ class _OneRate:
 
 
 def _inner(samples: Waveform, rate: int, target: int) -> Waveform:
-    """Resample and cut the context off.
-
-    As ``librosa.resample(…, res_type="soxr_hq")`` does it, to the bit: librosa itself takes seconds
-    to load.
-    """
+    """Resample and cut the context off."""
     if rate != target:
-        import soxr  # only the decoder process needs it
+        import librosa  # slow, and only the decoder process needs it
 
-        size = math.ceil(samples.size * (float(target) / rate))
-        made = soxr.resample(samples, rate, target, quality="soxr_hq")[:size]
-        samples = np.pad(made, (0, size - made.size))
+        samples = librosa.resample(
+            samples, orig_sr=rate, target_sr=target, res_type="soxr_hq", axis=-1
+        )
     context = CONTEXT_SECONDS * target
     return samples[context : samples.size - context]
 
