@@ -106,6 +106,10 @@ def grounding_problems(width: int, ground_temp: float) -> list[str]:
     return found
 
 
+def _as_it_is(rows: Tensor) -> Tensor:
+    return rows
+
+
 class StreamFusion(nn.Module):
     """Ground each stream in time by the question, then join the streams.
 
@@ -136,11 +140,11 @@ class StreamFusion(nn.Module):
         q: Tensor,
         streams: dict[str, Tensor],
         masks: dict[str, Tensor],
-        each: Callable[[Tensor], Tensor],
+        each: Callable[[Tensor], Tensor] = _as_it_is,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Join ``streams``; the weights are those of the grounded ones.
 
-        ``each`` gives every question its video's rows (`HeadInput.each`).
+        ``each`` gives every question its video's rows (`HeadInput.each`), where they are shared.
         """
         parts = {name: each(masked_mean(x, masks[name])) for name, x in streams.items()}  # [B, D]
         weights = {}

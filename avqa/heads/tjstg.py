@@ -234,9 +234,11 @@ def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
     return torch.where(kept.any(-1, keepdim=True), product, s_a)
 
 
-class Frames(NamedTuple):
-    """A video's frames, and where its audio is in them."""
+class Heard(NamedTuple):
+    """A video, whatever is asked about it: its frames, and where its audio is in them."""
 
+    audio: Tensor
+    """a [V, T, D]."""
     scored: RawMap | UnitMap
     """The maps that a vector is looked for in."""
     kept: RawMap | UnitMap
@@ -245,14 +247,6 @@ class Frames(NamedTuple):
     """[V, T, D]."""
     heard: Tensor
     """[V, T, P], scores of the audio over the temperature."""
-
-
-class Heard(NamedTuple):
-    """A video, whatever is asked about it."""
-
-    audio: Tensor
-    """a [V, T, D]."""
-    frames: Frames
 
 
 class Sight(NamedTuple):
@@ -404,8 +398,7 @@ class Head(BaseHead):
     def encode(self, inputs: HeadInput) -> Heard:
         """The audio, and what it says of the frames."""
         assert inputs.patch is not None  # check
-        audio = inputs.only_heard(self.audio(inputs.audio))
-        return Heard(audio, self._listen(inputs.patch, audio))
+        return self._listen(inputs.patch, inputs.only_heard(self.audio(inputs.audio)))
 
     def decide(self, encoded: Heard, inputs: HeadInput, explain: bool = False) -> HeadOutput:
         """Look where the question's target is, too, and answer.
@@ -418,7 +411,7 @@ class Head(BaseHead):
         question, layout = self.question(inputs), ByVideo.of(inputs)
         q, a = question.sentence, inputs.each(encoded.audio)
         target = self.target(question) if self.options.target_aware else None
-        sight = self._look(encoded.frames, target, layout)
+        sight = self._look(encoded, target, layout)
         r, weights = self._join(q, a, sight.visual, inputs)
         output = HeadOutput(self.answer((r * q).tanh(), inputs))  # Eq. 20, [B, C]
         if self.training:
@@ -426,8 +419,7 @@ class Head(BaseHead):
             output.aux_losses.update(matched)
         if self.training and self.options.csl:
             heard = None if inputs.audio_valid is None else inputs.each(inputs.heard)
-            csl = synchrony_loss(weights["audio"], weights["visual"], heard)
-            output.aux_losses["csl"] = csl
+            output.aux_losses["csl"] = synchrony_loss(weights["audio"], weights["visual"], heard)
         if explain:
             output.explain.update(_shown(sight, target, weights, inputs.valid))
         return output
@@ -458,30 +450,29 @@ class Head(BaseHead):
         if self.options.stream == "single":
             return self.joint(q, a, v, heard, valid)  # type: ignore[no-any-return]
         masks, streams = {"audio": heard, "visual": valid}, {"audio": a, "visual": v}
-        return self.fusion(q, streams, masks, _as_it_is)  # type: ignore[no-any-return]
+        return self.fusion(q, streams, masks)  # type: ignore[no-any-return]
 
-    def _listen(self, patch: Tensor, a: Tensor) -> Frames:
+    def _listen(self, patch: Tensor, a: Tensor) -> Heard:
         """Ground audio [V, T, D] in maps [V, T, P, visual_width]."""
         maps, options = self.picture(patch), self.options
-        raw = RawMap(maps)
-        measured = options.ground_score == "cosine" or options.ground_on == "norm"
-        unit = UnitMap.of(maps) if measured else raw
-        scored = raw if options.ground_score == "dot" else unit
+        raw, cosine = RawMap(maps), options.ground_score == "cosine"
+        unit = UnitMap.of(maps) if cosine or options.ground_on == "norm" else raw
+        scored = unit if cosine else raw
         kept = raw if options.ground_on == "raw" else unit
         heard = scored.score(a) / options.ground_temp  # Eq. 5, [V, T, P]
-        return Frames(scored, kept, maps.mean(-2), heard)
+        return Heard(a, scored, kept, maps.mean(-2), heard)
 
-    def _look(self, frames: Frames, target: Target | None, layout: ByVideo) -> Sight:
+    def _look(self, video: Heard, target: Target | None, layout: ByVideo) -> Sight:
         """Where audio and target are in the frames (TSG), for every question."""
-        heard, asked, options = frames.heard.unsqueeze(-2), None, self.options
+        heard, asked, options = video.heard.unsqueeze(-2), None, self.options
         joint = s_a = heard.softmax(-1)  # [V, T, 1, P]
         if target is not None:
             vectors = layout.together(target.vector).unsqueeze(1)  # [V, 1, n, D]
-            wanted = frames.scored.scores(vectors) / options.ground_temp  # Eq. 6, [V, T, n, P]
+            wanted = video.scored.scores(vectors) / options.ground_temp  # Eq. 6, [V, T, n, P]
             asked = wanted.softmax(-1)
             joint = combine(heard, wanted, options.combine, options.threshold)
-        g = frames.kept.averages(joint)  # Eq. 4, [V, T, n, D]
-        mean = frames.mean.unsqueeze(-2).expand_as(g)
+        g = video.kept.averages(joint)  # Eq. 4, [V, T, n, D]
+        mean = video.mean.unsqueeze(-2).expand_as(g)
         visual = self.visual(torch.cat([mean, g], -1).tanh())
         visual = visual.transpose(1, 2).expand(-1, layout.question.shape[1], -1, -1)
         return Sight(layout.apart(visual), s_a, asked, joint)
@@ -495,10 +486,6 @@ class Head(BaseHead):
         apart = self._look(self._listen(others.patch, a), target, layout).visual
         own, other = (self.match(torch.cat([inputs.each(a), x], -1)) for x in (v, apart))
         return {"match": match_loss(own, other, inputs.each(others.weight > 0))}
-
-
-def _as_it_is(x: Tensor) -> Tensor:
-    return x
 
 
 def _shown(
