@@ -69,7 +69,6 @@ class Store:
         recipes: Mapping[str, Mapping[str, Any]],
         specs: Sequence[schema.FeatureSpec],
         chunk_seconds: int,
-        expected_rows: int = 0,
         *,
         lock: Lock,
     ) -> Store:
@@ -80,7 +79,6 @@ class Store:
             recipes: feature → recipe.
             specs: one per recipe.
             chunk_seconds: seconds per chunk object.
-            expected_rows: leave room in the columns' chunks for twice as many.
             lock: of this run.
 
         Raises:
@@ -95,7 +93,7 @@ class Store:
         with storage_errors(f"store {str(path)!r}"):
             remove_partials(path)
             root = path / schema.GROUP
-            layout.build_group(root, recipes, specs, chunk_seconds, expected_rows)
+            layout.build_group(root, recipes, specs, chunk_seconds)
             layout.allocate_reserve(path)
             store = cls(path, lock)
             layout.keep_copy(path)

@@ -111,12 +111,30 @@ def test_rows_are_kept_and_appended(tmp_path):
 
 
 def test_rows_beyond_the_first_chunk_of_the_columns(tmp_path, monkeypatch):
-    monkeypatch.setattr("avqa.store.format.schema.MIN_CAPACITY", 2)
+    monkeypatch.setattr("avqa.store.format.schema.CAPACITY", 2)
     path = make_store(tmp_path / "S", {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}).path
     store = Store.open(path)
     assert list(store.rows()) == ["a", "b", "c", "d", "e"]
     assert store.length("clip/frame").tolist() == [1, 2, 3, 4, 5]
     assert (path / "features.zarr/index/video_id/c.2").exists()
+
+
+def test_a_commit_writes_the_chunks_of_the_columns_that_it_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr("avqa.store.format.schema.CAPACITY", 2)
+    path = make_store(tmp_path / "S", {"a": 1, "b": 2, "c": 3, "d": 4, "e": 6}).path
+    columns = [f"features.zarr/{name}" for name in ("status", "length", "index")]
+
+    def written():
+        files = [file for name in columns for file in (path / name).rglob("c.?")]
+        return {str(file.relative_to(path)): os.stat(file).st_ino for file in files}
+
+    before = written()
+    with Lock.acquire(path, "second") as lock:
+        store, writer = Store.open(path, lock), ChunkWriter(path, SPECS, CHUNK_SECONDS)
+        store.commit([extract(writer, "c", 2, 9, version=1)])
+    changed = {name for name, inode in written().items() if before.get(name) != inode}
+    assert len(changed) > len(SPECS)  # a status and a length of each, and the index
+    assert {name.rpartition("/c.")[2] for name in changed} == {"1"}
 
 
 def test_new_feature_leaves_other_arrays_alone(tmp_path):

@@ -12,7 +12,7 @@ from helpers.store.stored import CHUNK_SECONDS, RECIPES, SPECS, make_store, new_
 
 from avqa.errors import MediaError, StorageFailure, StoreError
 from avqa.store.commit import Store
-from avqa.store.format.schema import FeatureSpec, bytes_needed, capacity_for, check_spec, num_chunks
+from avqa.store.format.schema import FeatureSpec, bytes_needed, check_spec, num_chunks
 from avqa.store.lock import Lock
 from avqa.store.writer import ChunkWriter
 
@@ -178,7 +178,6 @@ def test_specs_that_xarray_would_not_show_are_refused(spec, text):
 
 def test_sizes():
     assert [num_chunks(n, 5) for n in (0, 1, 5, 6)] == [0, 1, 1, 2]
-    assert [capacity_for(n) for n in (0, 32768, 32769, 57000)] == [65536, 65536, 131072, 131072]
     # clip/frame 2 chunks x 5 s x 8 x 2 B, vggish half of 2 x 5 x 6 x 2.
     assert bytes_needed((SPECS[0], SPECS[2]), [4.6, 2.0], 5) == 160 + 60
 

@@ -233,7 +233,6 @@ class _Merger:
             recipes,
             specs,
             part.chunk_seconds,
-            expected_rows=len(self._videos.ids),
             lock=self._lock,
         )
 

@@ -230,7 +230,7 @@ def _extract(
         if options.partition is None:
             refuse_parts(options.store)  # with the lock held, no task can begin any more
         info = {"argv": sys.argv, "environment": machine(), **plain(options)}
-        create = functools.partial(_create, options, recipes, lock, len(sources))
+        create = functools.partial(_create, options, recipes, lock)
         with running(options.store, lock, info, ended, create=create) as store:
             check_recipes(store, recipes)
             if options.partition is None:
@@ -312,9 +312,9 @@ def _take_share(
     return replace(options, store=options.partition.folder(options.store)), share
 
 
-def _create(options: ExtractOptions, recipes: dict[str, Any], lock: Lock, rows: int) -> Store:
+def _create(options: ExtractOptions, recipes: dict[str, Any], lock: Lock) -> Store:
     specs, chunk_seconds = feature_specs(options.settings), options.settings.chunk_seconds
-    return Store.create(options.store, recipes, specs, chunk_seconds, expected_rows=rows, lock=lock)
+    return Store.create(options.store, recipes, specs, chunk_seconds, lock=lock)
 
 
 def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> None:

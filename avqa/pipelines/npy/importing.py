@@ -225,9 +225,8 @@ def _create(
 ) -> Store:
     longest = max(source.length for source in sources)
     chunk = max(1, min(longest, truncate or longest, MAX_CHUNK_ROWS))
-    videos = max(len(source.video_ids) for source in sources)
     specs = list(features.specs.values())
-    return Store.create(path, features.recipes, specs, chunk, videos, lock=lock)
+    return Store.create(path, features.recipes, specs, chunk, lock=lock)
 
 
 def _add_features(store: Store, features: _Features) -> None:

@@ -65,10 +65,9 @@ def build_group(
     recipes: Mapping[str, Mapping[str, Any]],
     specs: Sequence[schema.FeatureSpec],
     chunk_seconds: int,
-    expected_rows: int,
 ) -> None:
     """Create the Zarr group ``root`` without rows; what makes it exist is written last."""
-    capacity = schema.capacity_for(expected_rows)
+    capacity = schema.CAPACITY
     check_specs(specs, {})
     built: dict[str, Any] = {}
     group = zarr.create_group(zarr.storage.MemoryStore(built), zarr_format=3)

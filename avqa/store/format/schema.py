@@ -39,7 +39,7 @@ GROUP = "features.zarr"
 VIDEO_ID = "index/video_id"
 PTS = "index/pts"
 PTS_ROWS = 256
-MIN_CAPACITY = 65536
+CAPACITY = 65_536
 
 _COLUMNS: dict[str, tuple[str, Any]] = {
     VIDEO_ID: ("str", ""),
@@ -90,11 +90,6 @@ def length_name(feature: str) -> str:
 def num_chunks(seconds: int, chunk_seconds: int) -> int:
     """Chunk objects of a video of this many seconds, per feature."""
     return -(-seconds // chunk_seconds)
-
-
-def capacity_for(expected_rows: int) -> int:
-    """Chunk length of the columns: it can never change, so leave room to double."""
-    return max(MIN_CAPACITY, 1 << max(0, 2 * expected_rows - 1).bit_length())
 
 
 def bytes_needed(specs: Sequence[FeatureSpec], seconds: Sequence[float], chunk_seconds: int) -> int:

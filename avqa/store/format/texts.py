@@ -40,10 +40,10 @@ COLUMNS: dict[str, tuple[str, Any, tuple[int, ...], tuple[str, ...]]] = {
 def create_texts(group: zarr.Group, specs: Sequence[schema.FeatureSpec]) -> None:
     """Create the arrays of the texts, without any text, replacing unfinished ones."""
     for name, (dtype, fill, shape, dims) in COLUMNS.items():
-        _create(group, name, dtype, fill, (schema.MIN_CAPACITY, *shape), dims)
+        _create(group, name, dtype, fill, (schema.CAPACITY, *shape), dims)
     for spec in specs:
         status = schema.status_name(spec.name)
-        _create(group, status, "uint8", 0, (schema.MIN_CAPACITY,), ())
+        _create(group, status, "uint8", 0, (schema.CAPACITY,), ())
         _create(group, spec.name, spec.dtype, np.nan, (CHUNK_TEXTS, *spec.shape), spec.dims)
 
 

@@ -232,7 +232,7 @@ def test_sound_never_stands_beside_pictures_of_another_file(tmp_path, videos):
 
 
 def test_the_columns_have_the_room_of_one_run(tmp_path, videos, monkeypatch):
-    monkeypatch.setattr("avqa.store.format.schema.MIN_CAPACITY", 2)
+    monkeypatch.setattr("avqa.store.format.schema.CAPACITY", 2)
     stub.extract(videos, tmp_path / "whole")
     stub.extract_parts(videos, tmp_path / "S", 2)
     finalize(tmp_path / "S")
