@@ -56,6 +56,7 @@ for command in (
     train.pretrain_grounding,
     evaluate.evaluate,
     evaluate.table,
+    evaluate.compare_runs,
     evaluate.predict,
     reproduce.reproduce,
     ask.ask,

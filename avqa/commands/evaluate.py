@@ -56,6 +56,23 @@ def table(
 
 
 @reports_errors
+def compare_runs(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run, or a member's folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another, likewise.")],
+    annotations: option.RunAnnotations = None,
+) -> None:
+    """Say by how much two runs differ on the same test questions, and what may be chance.
+
+    Of a run its heads without ablation are compared, all seeds together.
+
+    Example: avqa compare-runs runs/pstp runs/mcd
+    """
+    from avqa.pipelines.train.paired import compare_runs
+
+    typer.echo("\n".join(compare_runs(first, second, annotations, say).lines()))
+
+
+@reports_errors
 def predict(
     run: option.Run,
     out: Annotated[Path, typer.Option(help="File to write: a JSON object, question id to answer.")],

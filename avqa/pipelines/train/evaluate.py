@@ -70,7 +70,7 @@ def evaluate(options: EvaluateOptions, say: Say) -> ResultTable:
         FeatureMissing, StoreError: the store lacks a feature or cannot be read.
     """
     run = _load(options, say)
-    asked = _asked(run.members[0].config, options)
+    asked = questions_of(run.members[0].config, options)
     answered = [q for q in asked.questions if q.answer is not None or q.choice is not None]
     if not answered:
         raise DatasetError(
@@ -146,7 +146,7 @@ def answers(options: EvaluateOptions, say: Say) -> Answers:
     """
     run = _load(options, say)
     member = next(iter([*run.of_variant(DEFAULT), *run.members]))
-    asked = _asked(member.config, options)
+    asked = questions_of(member.config, options)
     rows = _Answering([member], asked.questions, options.store, say).answers(member)
     ids = Counter(row.question_id for row in rows)
     # A key is 64 hexadecimal digits, which no question id is.
@@ -184,7 +184,9 @@ def _load(options: EvaluateOptions, say: Say) -> Run:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
+    """Questions of one split, and those to fit floors on."""
+
     questions: Sequence[Question]
     """Of the split."""
     fit: Sequence[Question]
@@ -192,7 +194,7 @@ class _Asked:
     version: str
 
 
-def _asked(config: MemberConfig, options: EvaluateOptions) -> _Asked:
+def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
     """The questions of a split, divided as in training."""
     split, dataset = options.split, config.dataset
     if split not in SPLITS:
@@ -203,14 +205,14 @@ def _asked(config: MemberConfig, options: EvaluateOptions) -> _Asked:
         # AVQA's test is the val of its files.
         name = split if split in module.FILES else "val"
         questions = datasets.read(dataset, path, [name])
-        return _Asked(questions, _training_questions(config), module.version(questions))
+        return Asked(questions, _training_questions(config), module.version(questions))
     parts = read_splits(dataset, path, config.settings.split)
     if not parts.of(split):
         raise DatasetError(
             f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
             " ask for another --split, or check --annotations"
         )
-    return _Asked(parts.of(split), parts.train or _training_questions(config), parts.version)
+    return Asked(parts.of(split), parts.train or _training_questions(config), parts.version)
 
 
 def _training_questions(config: MemberConfig) -> Sequence[Question]:
