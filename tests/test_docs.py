@@ -39,6 +39,7 @@ def test_every_option_and_command_has_help():
             "pretrain-grounding",
             "evaluate",
             "table",
+            "compare-runs",
             "predict",
             "reproduce",
         ),
