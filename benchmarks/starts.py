@@ -115,7 +115,9 @@ def imports(name: str) -> dict[str, float]:
     command = [sys.executable, "-X", "importtime", "-c", f"import {ENTRANCES[name]}"]
     runs = []
     for _ in range(3):
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, encoding="utf-8", env=os.environ
+        )
         runs.append(by_package(done.stderr))
     middle = {package: statistics.median(run[package] for run in runs) for package in runs[0]}
     return dict(sorted(middle.items(), key=lambda item: -item[1])[:MOST_PACKAGES])

@@ -47,7 +47,7 @@ def store(tmp_path, videos):
             ("--videos", "nowhere"),
             "/nowhere' does not exist; expected a folder of videos, or a list of them ending",
         ),
-        (("--frame-at", "middle"), "frame_at='middle'; expected one of mid, start, music-avqa"),
+        (("--frame-at", "middle"), "frame_at='middle'; expected one of mid, start, key"),
         (("--decoder", "opencv"), "no decoder 'opencv'; available: decord, ffmpeg, pyav"),
         (("--features", "clip/frame"), "no feature 'clip/frame'; did you mean"),
         (("--features", "light/pool,light/pool"), "expected each feature once"),

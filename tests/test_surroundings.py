@@ -207,7 +207,8 @@ def test_a_file_that_is_no_yaml_is_one_line(tmp_path, library):
     fake_reader.write_video(tmp_path / "videos" / "00000001.mp4")
     (tmp_path / ".config" / library).mkdir(parents=True)
     (tmp_path / ".config" / library / "bad.yaml").write_text("a: [", encoding="utf-8")
-    code, _, said = extract(tmp_path / "videos", tmp_path / "s", "local", HOME=str(tmp_path))
+    where = "tcp://127.0.0.1:1" if library == "dask" else "local"  # which alone loads Dask
+    code, _, said = extract(tmp_path / "videos", tmp_path / "s", where, HOME=str(tmp_path))
     assert code == ConfigError.exit_code
     line = said.splitlines()[-1]
     assert line.startswith(f"avqa: {library.capitalize() if library == 'dask' else library}'s conf")

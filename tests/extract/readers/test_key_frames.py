@@ -29,7 +29,9 @@ def keys_by_ffmpeg(path):
     """Numbers of the key frames, as the program shows them when it skips all others."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-skip_frame", "nokey", "-i", str(path)]
     command += ["-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    said = subprocess.run(
+        command, check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stderr
     times = [float(t) for t in re.findall(r"pts_time:(\S+) .*iskey:1", said)]
     return sorted(round(30 * t) for t in times)
 

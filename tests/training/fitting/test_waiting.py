@@ -76,7 +76,8 @@ def test_others_are_all_but_this_process(monkeypatch):
 def test_time_of_the_cores_of_this_process_alone_counts(monkeypatch, tmp_path):
     stat = tmp_path / "stat"
     stat.write_text(
-        "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 1 2 3 50 60 4 5 6 7 8\ncpu1 9 9 9 9 9 9 9 9 9 9\n"
+        "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 1 2 3 50 60 4 5 6 7 8\ncpu1 9 9 9 9 9 9 9 9 9 9\n",
+        encoding="utf-8",
     )
     real = open
     monkeypatch.setattr("builtins.open", lambda path, **named: real(stat, **named))
