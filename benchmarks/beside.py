@@ -164,7 +164,8 @@ def page(rates: dict[tuple[str, str, str], float], rounds: int, heads: str) -> s
         " the cores are theirs alone, else they sleep. *Sleeping*: they always do"
         " (`GOMP_SPINCOUNT=0`). *Spinning*: they always do, as torch's OpenMP has them by itself"
         " (`GOMP_SPINCOUNT=300000`). Wanted: alone avqa ÷ spinning at least 0.9, beside one busy"
-        " core at least 6, under a quota of one core avqa ÷ one thread at least 1.",
+        " core half the speed of alone, under a quota of one core, where avqa has one thread, its"
+        " speed.",
         "",
         f"Machine: {machine()}.",
         "",
