@@ -350,7 +350,7 @@ def test_chunks_that_moved_already_count_if_they_are_the_right_ones(made, parts)
         with Lock.acquire(store, "killed") as lock:
             part = Store.open(store / "parts/0-of-3")
             specs = [module._spec(part, feature) for feature in part.features()]
-            Store.create(store, part.recipes(), specs, stub.CHUNK_SECONDS, 7, lock=lock)
+            Store.create(store, part.recipes(), specs, stub.CHUNK_SECONDS, lock=lock)
         source.replace(target)
         shutil.copy(target, target.with_name("c.3.1.0"))  # v1 has one chunk
         if wrong:
