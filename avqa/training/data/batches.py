@@ -78,14 +78,8 @@ class ShuffledBatches(RandomBatches):
             yield order[first : first + self.batch_size]
 
 
-class VideoGroupedBatches(RandomBatches):
-    """Random batches in which questions about one video stay close, so that it is read once.
-
-    Videos are shuffled. Batches are drawn from two pools in turn, each of the questions of 16
-    videos, or of as many as fill a batch. Two, because a loader deals batches to its workers in
-    turn: each of two workers then meets videos of its own. A batch of two or more questions asks
-    about two or more videos while there are two.
-    """
+class BatchesByVideo(RandomBatches, ABC):
+    """Base of the orders that go by which questions are about one video."""
 
     def __init__(
         self,
@@ -97,6 +91,16 @@ class VideoGroupedBatches(RandomBatches):
         """Group the places of ``video_ids``, one per question, by video."""
         super().__init__(len(video_ids), batch_size, seed, share)
         self._video, self._rows = by_video(video_ids)
+
+
+class VideoGroupedBatches(BatchesByVideo):
+    """Random batches in which questions about one video stay close, so that it is read once.
+
+    Videos are shuffled. Batches are drawn from two pools in turn, each of the questions of 16
+    videos, or of as many as fill a batch. Two, because a loader deals batches to its workers in
+    turn: each of two workers then meets videos of its own. A batch of two or more questions asks
+    about two or more videos while there are two.
+    """
 
     def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
         waiting = rng.permutation(len(self._rows)).tolist()
@@ -121,24 +125,13 @@ class VideoGroupedBatches(RandomBatches):
         return held
 
 
-class VideoTogetherBatches(RandomBatches):
+class VideoTogetherBatches(BatchesByVideo):
     """Random batches of whole videos: all questions about one are asked in a row.
 
     What a head makes of a video it makes once for all of them (`avqa.heads.Head.encode`). Videos
     are shuffled, and each one's questions. A batch of two or more questions asks about two or more
     videos while there are two.
     """
-
-    def __init__(
-        self,
-        video_ids: Sequence[str],
-        batch_size: int,
-        seed: int = 0,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
-        """Group the places of ``video_ids``, one per question, by video."""
-        super().__init__(len(video_ids), batch_size, seed, share)
-        self._video, self._rows = by_video(video_ids)
 
     def _batches(self, rng: np.random.Generator) -> Iterator[list[int]]:
         videos = rng.permutation(len(self._rows)).tolist()
