@@ -1,6 +1,7 @@
 """What libraries read by themselves of the user's files and variables changes and stops nothing."""
 
 import inspect
+import json
 import re
 import sys
 from importlib.util import find_spec
@@ -197,6 +198,8 @@ def test_a_hostile_world_changes_no_bit_of_a_head(tmp_path, hostile_world):
     assert code == 0, said
     assert finished([*command, str(tmp_path / "here")])[0] == 0
     here, there = (tmp_path / out / "default" / "seed-0" for out in ("here", "there"))
+    kept = json.loads((here / "environment.json").read_text(encoding="utf-8"))
+    assert (kept["wait_policy"], kept["spin_count"]) == ("PASSIVE", "300000")
     for name in ("model.safetensors", "predictions.json", "curves.png"):
         assert (here / name).read_bytes() == (there / name).read_bytes()
     assert any((there / "logs" / "tensorboard").iterdir())  # also as task 3 of a batch job

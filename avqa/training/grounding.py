@@ -26,6 +26,7 @@ from avqa.machine import choose_device
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.data.features import FeatureReader
+from avqa.training.fitting.waiting import awake_while_alone
 from avqa.training.run import CONFIG, MODEL, Run, read_weights
 from avqa.training.settings import TrainSettings
 from avqa.training.tensor_files import read_tensors
@@ -38,6 +39,7 @@ FORM = {"ground_score": "cosine", "ground_on": "norm"}
 """How AVST reads its maps, and every head whose options do not say."""
 
 
+@awake_while_alone()
 def pretrain(
     head: Avst,
     features: FeatureReader,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -118,8 +118,7 @@ def _train(task: Task, say: Callable[[str], None], stop: StopSignals) -> None:
         # Fabric takes seconds to import; `infer` and the parent of processes do without.
         from avqa.training.fitting.loop import run
 
-        with awake_while_alone() if task.device == "cpu" else nullcontext():
-            run(task, say, stop)
+        run(task, say, stop)
     else:
         from avqa.training.fitting.processes import run_together
 
@@ -244,12 +243,13 @@ def infer(
     training = head.training
     head.to(where).eval()
     try:
-        for batch in make_loader(
-            questions, batch_size, order="given", workers=workers, device=where
-        ):
-            batch = batch.to(where)
-            with torch.no_grad():
-                output = head(batch.inputs, explain=explain)
-            yield batch, output
+        with awake_while_alone():
+            for batch in make_loader(
+                questions, batch_size, order="given", workers=workers, device=where
+            ):
+                batch = batch.to(where)
+                with torch.no_grad():
+                    output = head(batch.inputs, explain=explain)
+                yield batch, output
     finally:
         head.train(training)

@@ -35,11 +35,13 @@ from avqa.training.fitting.devices import average_buffers, make_fabric, sum_grad
 from avqa.training.fitting.history import METRICS, Row, best_epoch, write_metrics
 from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 from avqa.training.fitting.task import Task
+from avqa.training.fitting.waiting import awake_while_alone
 
 LOG_STEPS = 50
 """Every how many steps the loss goes to the logs; progress lines go by time."""
 
 
+@awake_while_alone()
 def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0) -> None:
     """Train the epochs that ``task.history`` lacks, as one of ``task.devices`` processes.
 
