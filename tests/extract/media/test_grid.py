@@ -117,6 +117,11 @@ def test_key_is_the_nearest_key_frame_and_the_earlier_of_two(times: TimeTable) -
         assert index == min(candidates, key=lambda i: (abs(starts[i] - middle), i))
 
 
+def test_of_two_key_frames_as_near_the_earlier_stands_for_a_second() -> None:
+    times = in_ms([0, 1000, 2000], 3000).with_keys(np.array([0, 1000, 2000]))
+    assert build_grid(times, "key", None).index.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("keys", "gap"), [([0], 10), ([0, 4000], 6), ([3000, 9000], 6), ([], inf), (None, inf)]
 )
