@@ -52,16 +52,30 @@ def verify(
             help="Rebuild what can be, mark the rest to be extracted again; nothing good goes.",
         ),
     ] = False,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Check the I-th of N equal parts of the rows alone (0 to N-1), beside others.",
+        ),
+    ] = None,
 ) -> None:
     """Read everything a store says it has and report what is not as it should be.
 
     Example: avqa verify features --repair
     """
+    from avqa.pipelines.extraction.array_job import partition_of
     from avqa.pipelines.extraction.verify import verify_store
     from avqa.store.places.files import store_path
 
     report = verify_store(
-        store_path(store), level=level, videos=videos, num_videos=n, repair=repair, say=say
+        store_path(store),
+        level=level,
+        videos=videos,
+        num_videos=n,
+        repair=repair,
+        partition=partition_of(partition) if partition is not None else None,
+        say=say,
     )
     for line in report.lines():
         typer.echo(line)

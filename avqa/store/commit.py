@@ -9,7 +9,7 @@ checkpoint again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +35,28 @@ from avqa.store.places.files import (
 from avqa.store.recovery import SUSPECT_SECONDS, Recovery, damaged_rows, remove_partials
 
 T = TypeVar("T")
+Part: TypeAlias = chunks.RowPart | None
 
 
 class Store:
     """A store opened for the driver. Methods that write need the lock."""
 
-    def __init__(self, path: StorePath, lock: Lock | None, *, tolerant: bool = False) -> None:
+    def __init__(
+        self, path: StorePath, lock: Lock | None, *, tolerant: bool = False, part: Part = None
+    ) -> None:
         """Use `create` or `open`."""
         self.path = path = store_path(path)
         self.root = path / schema.GROUP
+        self.part = part
         self._lock = lock
         self._attrs = layout.read_attributes(path)
         self.chunk_seconds: int = self._attrs["chunk_seconds"]
         self.capacity: int = self._attrs["capacity"]
         """Rows per object of a column."""
-        self.ledger = Ledger(path / "ledger")
+        self.ledger = Ledger(path / "ledger", part)
         self.runs = Runs(path / "runs")
         heal = tolerant or lock is not None
-        self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal)
+        self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal, part=part)
         self._fingerprints: dict[int, Fingerprint] | None = None
         self._failures: dict[tuple[int, str], VideoRecord] | None = None
         self._full: StorageFailure | None = None
@@ -100,17 +104,20 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, path: StorePath, lock: Lock | None = None, *, tolerant: bool = False) -> Store:
+    def open(
+        cls, path: StorePath, lock: Lock | None = None, *, tolerant: bool = False, part: Part = None
+    ) -> Store:
         """Open a store; without a lock for reading only. Call `recover` before a run.
 
         A damaged column starts empty if there is a lock, to be healed by `recover`, or if
-        ``tolerant``; `damaged` names it.
+        ``tolerant``; `damaged` names it. Of a ``part`` the store holds these rows and what the
+        ledger tells of them, and nothing else.
 
         Raises:
             StoreNotFound: there is none.
             StoreError: it has another schema, or a damaged column and no lock to heal it.
         """
-        return cls(path, lock, tolerant=tolerant)
+        return cls(path, lock, tolerant=tolerant, part=part)
 
     def features(self) -> tuple[str, ...]:
         """Names of the features, sorted."""
@@ -131,8 +138,8 @@ class Store:
 
         Args:
             recipes: feature → recipe asked for.
-            shared: top-level keys that all features of a store must agree on; for a feature
-                that the store lacks, only these are compared.
+            shared: keys that all features of a store must agree on; for a feature that the store
+                lacks, only these are compared.
 
         Raises:
             RecipeMismatch: names every differing key with both values, and its features.
@@ -190,10 +197,15 @@ class Store:
         """Video id → row."""
         return dict(self.arrays.rows)
 
+    def names(self) -> dict[int, str]:
+        """Row → video id, of a part its rows alone."""
+        part, rows = self.part, self.arrays.rows
+        return {row: name for name, row in rows.items() if part is None or part.has(row)}
+
     def video_ids(self) -> tuple[str, ...]:
         """Ids of all videos that were not removed, in row order."""
         gone = removed([self.status(feature) for feature in self.features()])
-        return tuple(name for name, row in self.arrays.rows.items() if not gone[row])
+        return tuple(name for row, name in self.names().items() if not gone[row])
 
     def add_rows(self, ids: Sequence[str]) -> dict[str, int]:
         """Append videos, all pending, and return the row of every id.

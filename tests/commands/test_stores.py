@@ -81,3 +81,35 @@ def test_the_table_of_failures_has_those_of_earlier_runs(tmp_path, videos):
     assert failed("two", "--retry-failed") == (3, ["y"])
     shown = avqa("status", store)[1]
     assert shown.count("failures of the last run that had any: ") == 1
+
+
+def test_parts_are_verified_as_typed(store):
+    code, out, err = avqa("verify", store, "--partition", "1/2")
+    assert (code, err) == (0, "")
+    assert f"store '{store}' part 1/2 (rows 1 to 1 of 2) level=crc: 1 videos, " in out
+    (store / "features.zarr/light/pool/c.1.0.0").unlink()
+    code, out, err = avqa("verify", store, "--partition", "0/2", "--level", "size")
+    assert (code, out.count("no problem")) == (0, 1)
+    code, out, err = avqa("verify", store, "--partition", "1/2")
+    assert (code, out.startswith("missing: light/pool video='b' row=1: chunk=0: no obj")) == (
+        6,
+        True,
+    )
+    assert err.startswith(
+        f"avqa: store '{store}': problems=1; expected none; `avqa verify --repair"
+    )
+    assert "part 2/9 (no row of 2)" in avqa("verify", store, "--partition", "2/9")[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (("2/2",), "partition='2/2'; expected I/N with 0 <= I < N; in a SLURM script with"),
+        (("x",), "partition='x'; expected I/N with 0 <= I < N; in a SLURM script with"),
+        (("0/2", "--repair"), "--partition 0/2 with --repair; expected one of them: a repair ta"),
+        (("0/2", "--level", "sample"), "--partition 0/2 with --level sample; expected --level si"),
+    ],
+)
+def test_a_part_that_cannot_be_verified_is_refused(store, typed, expected):
+    code, _, err = avqa("verify", store, "--partition", *typed)
+    assert (code, err.startswith(f"avqa: {expected}")) == (2, True)

@@ -16,6 +16,7 @@ from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.extract.recipe import RULES, RULES_KEY, settings_from
 from avqa.pipelines.engine.files import in_bucket
+from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.store.checks.report import Level, VerifyReport
 from avqa.store.checks.verify import verify
@@ -40,16 +41,20 @@ def verify_store(
     videos: Path | None,
     num_videos: int,
     repair: bool,
+    partition: Partition | None = None,
     say: Say = silent,
 ) -> VerifyReport:
-    """Check a store; see `avqa.store.checks.verify.verify`.
+    """Check a store, or a part of its rows; see `avqa.store.checks.verify.verify`.
 
     Raises:
-        ConfigError: an unknown level, or ``sample`` without the videos.
+        ConfigError: an unknown level, or ``sample`` without the videos; a part that is to be
+            repaired or sampled.
         StoreNotFound: there is no store.
     """
     if level not in LEVELS:
         raise ConfigError(f"level={level!r}; expected {', '.join(LEVELS)}; check --level")
+    if partition is not None:
+        return _verify_part(store, cast(Level, level), partition, repair=repair, say=say)
     roots = read_collection(store).roots
     if level == "sample" and videos is None and not roots:
         raise ConfigError(
@@ -70,6 +75,22 @@ def verify_store(
             end_of_text=_end_of_text,
             say=say,
         )
+
+
+def _verify_part(
+    store: StorePath, level: Level, partition: Partition, *, repair: bool, say: Say
+) -> VerifyReport:
+    if repair:
+        raise ConfigError(
+            f"--partition {partition} with --repair; expected one of them: a repair takes the whole"
+            " store; verify the parts first, then run `avqa verify --repair` once, alone"
+        )
+    if level == "sample":
+        raise ConfigError(
+            f"--partition {partition} with --level sample; expected --level size or crc; samples"
+            " are drawn from the whole store; leave --partition out"
+        )
+    return verify(store, level, part=(partition.index, partition.count), say=say)
 
 
 def _end_of_text(texts: Sequence[str]) -> list[int]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from avqa.faults import is_limit
 from avqa.machine import num_cores
 from avqa.store.checks.report import Level, Problem, Remedy, VerifyReport
 from avqa.store.commit import Store
 from avqa.store.format import schema
-from avqa.store.format.chunks import object_sizes
+from avqa.store.format.chunks import object_sizes, row_of
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.store.format.shards import UNREAD, ShardChecker
@@ -44,15 +45,17 @@ class FeatureCheck:
         self._feature = feature
         self._records = records
         self._report = report
-        self._ids = {row: name for name, row in store.rows().items()}
+        self._ids = store.names()
         self._status = store.status(feature)
         self._length = store.length(feature)
-        self._num_axes = len(schema.open_array(store.root, feature, "r").shape) - 2
+        array: Any = schema.open_array(store.root, feature, "r")
+        self._num_axes = len(array.shape) - 2
+        self._height = array.shards[0] if array.shards else 1
         self._checker = ChunkChecker(store.root, feature)
 
     def run(self, level: Level) -> None:
         """Compare statuses and lengths, then the objects, as the level asks."""
-        objects = object_sizes(self._store.root, self._feature)
+        objects = object_sizes(self._store.root, self._feature, self._is_mine)
         self._report.objects += len(objects)
         self._report.n_bytes += sum(objects.values())
         self._find_lost_status()
@@ -70,6 +73,10 @@ class FeatureCheck:
                 self._compare_sizes(row, objects)
         self._read(bare, self._vouch)
         self._find_strangers(objects)
+
+    def _is_mine(self, name: str) -> bool:
+        part = self._store.part
+        return part is None or part.has(row_of(name, self._height))
 
     def _add(
         self,
@@ -89,9 +96,8 @@ class FeatureCheck:
         """An array whose object is gone reads as pending everywhere."""
         column = self._store.arrays.columns[schema.status_name(self._feature)]
         lost = self._store.lost_status(self._feature)
-        told = [row for row in self._ids if row in self._records and lost[row]]
-        if told:
-            detail = f"{column.lost[0]} is gone; the ledger has {len(told)} videos of it"
+        if any(row in self._records and lost[row] for row in self._ids):
+            detail = f"{column.lost[0]} is gone; the ledger has videos of it"
             self._report.problems.append(
                 Problem("index", column.name, "", -1, detail, remedy="columns")
             )

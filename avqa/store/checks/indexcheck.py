@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from avqa.store.commit import Store
 from avqa.store.format import schema
 from avqa.store.format.arrays import INDEX, index_values
+from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import Status, VideoRecord
 
@@ -44,14 +45,15 @@ def _same(left: NDArray[np.generic], right: NDArray[np.generic]) -> bool:
 def _check_times(
     times: FrameTimes, known: dict[int, list[VideoRecord]]
 ) -> Iterator[tuple[str, int, str]]:
-    if times.damaged_objects():
-        return
     blocks: dict[int, list[int]] = {}
     for row in known:
         blocks.setdefault(row // schema.PTS_ROWS, []).append(row)
     for block, rows in blocks.items():
         first = block * schema.PTS_ROWS
-        values = times.read(slice(first, first + schema.PTS_ROWS))
+        try:
+            values = times.read(slice(first, first + schema.PTS_ROWS))
+        except DamagedObject:
+            continue  # a problem of its own
         for row in rows:
             stored = values[row - first]
             stored = stored[: len(stored) - int(np.isnan(stored)[::-1].cumprod().sum())]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from avqa.errors import DifferenceFound, StorageFailure
 from avqa.store.checks.textcheck import TextReport
+from avqa.store.format.chunks import RowPart
 from avqa.store.format.records import FeatureRecord
 from avqa.store.places.files import StorePath
 
@@ -70,6 +71,8 @@ class VerifyReport:
     """Some feature was made with random weights."""
     packed: bool = False
     """The store is a packed copy: it cannot be repaired."""
+    part: RowPart | None = None
+    """The rows that were looked at, if not all."""
     filled_by: str = "avqa extract"
     """The command that makes its features, or takes them in."""
 
@@ -139,7 +142,7 @@ class VerifyReport:
         if self.uncommitted:
             end += f"; {self.uncommitted} objects of unfinished videos"
         total = (
-            f"store {str(self.path)!r} level={self.level}: {self.videos} videos,"
+            f"store {str(self.path)!r}{self._of_part()} level={self.level}: {self.videos} videos,"
             f"{f' {self.texts.texts} texts,' if self.texts.texts else ''}"
             f" {self.objects} objects, {self.n_bytes / 1e6:.1f} MB checked; {end}"
         )
@@ -147,6 +150,13 @@ class VerifyReport:
         if self.random_weights:
             lines.append("RANDOM WEIGHTS: the store is in order, but its features mean nothing")
         return lines
+
+    def _of_part(self) -> str:
+        if self.part is None:
+            return ""
+        rows = self.part.rows
+        shown = f"rows {rows.start} to {rows.stop - 1}" if rows else "no row"
+        return f" part {self.part.index}/{self.part.count} ({shown} of {self.part.total})"
 
     def _what_next(self) -> str:
         if not self.pending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 from uuid import uuid4
 
 from avqa.errors import StoreError
@@ -17,6 +18,7 @@ from avqa.store.checks.sample import Extract, check_sample
 from avqa.store.checks.textcheck import EndOfText, check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
+from avqa.store.format.chunks import RowPart
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import Ledger
 from avqa.store.format.recipe_diff import making_command
@@ -36,6 +38,7 @@ def verify(
     extract: Extract | None = None,
     num_sample: int = 20,
     end_of_text: EndOfText | None = None,
+    part: tuple[int, int] | None = None,
     say: Say = silent,
 ) -> VerifyReport:
     """Compare a store with its ledger.
@@ -49,8 +52,11 @@ def verify(
             give all that was asked for.
         extract: extracts one video again; needed by ``sample``.
         num_sample: videos to extract again.
-        say: shows how far it is.
         end_of_text: texts → positions of their last token, to repair a column of them.
+        part: i and n: check the rows of the i-th (from 0) of n equal parts alone, in memory for
+            these. What is of no row, such as texts, is checked by the first; what keeps any from
+            checking is told by all of them. Everything else is found by exactly one.
+        say: shows how far it is.
 
     Returns:
         The report, also if there are problems.
@@ -60,10 +66,12 @@ def verify(
         StoreError: its attributes are damaged; or ``repair``, and it is a packed copy.
         StoreLocked: ``repair``, and a run holds the store.
         StorageFailure, EnvironmentFailure: the machine is at fault; nothing was repaired.
-        ValueError: ``level="sample"`` without ``extract``.
+        ValueError: ``level="sample"`` without ``extract``; a ``part`` with it or with ``repair``.
     """
     if level == "sample" and extract is None:
         raise ValueError("level='sample' needs extract")
+    if part is not None and (repair or level == "sample"):
+        raise ValueError("a part is looked at with level='size' or 'crc', and not repaired")
     path = store_path(path)
     run_id = f"verify-{uuid4().hex[:8]}"
     with reading(f"store {str(path)!r}"):
@@ -76,7 +84,8 @@ def verify(
             repair_metadata(path, run_id, wrong)
         elif wrong:
             return _only_metadata(path, level, wrong)
-        report = _inspect(Store.open(path, tolerant=True), level, say)
+        rows = None if part is None else _rows_of(path, *part)
+        report = _inspect(Store.open(path, tolerant=True, part=rows), level, say)
         report.problems[:0] = map(_metadata_problem, wrong)
         report.rebuilt_metadata = bool(wrong)
         if level == "sample" and extract is not None:
@@ -87,6 +96,15 @@ def verify(
             again = functools.partial(_inspect, level="size")
             repair_store(path, run_id, report, again, end_of_text)
     return report
+
+
+def _rows_of(path: StorePath, index: int, count: int) -> RowPart:
+    """The rows of a part; a shard lies in one part."""
+    root, features = path / schema.GROUP, layout.read_attributes(path)["features"]
+    arrays: list[Any] = [schema.open_array(root, feature, "r") for feature in features]
+    step = max((array.shards[0] for array in arrays if array.shards), default=1)
+    total = schema.open_array(root, schema.VIDEO_ID, "r").shape[0]
+    return RowPart(index, count, total, step)
 
 
 def _restore_group(path: StorePath, run_id: str) -> None:
@@ -134,23 +152,23 @@ def _inspect(store: Store, level: Level, say: Say = silent) -> VerifyReport:
     report.random_weights = any(map(has_random_weights, recipes))
     made = dict.fromkeys(map(making_command, store.recipes().values()))
     report.filled_by = "` and `".join(made)
-    _inspect_texts(report, level)
+    report.part = store.part
+    if store.part is None or store.part.is_first:
+        _inspect_texts(report, level)
+        _inspect_runs(report, store)
     for line in store.ledger.bad_lines():
         report.problems.append(Problem("ledger", "ledger", "", -1, str(line), remedy="file"))
-    for file in store.runs.damaged():
-        detail = f"{file.name} cannot be read"
-        report.problems.append(Problem("run", "runs", "", -1, detail, file, remedy="aside"))
     for name in store.damaged:
         detail = "column cannot be read"
         report.problems.append(Problem("index", name, "", -1, detail, remedy="columns"))
-    for file in FrameTimes(store.root).damaged_objects():
+    for file in FrameTimes(store.root).damaged_objects(store.part):
         report.problems.append(
             Problem("index", schema.PTS, "", -1, "cannot be read", file, remedy="columns")
         )
     if schema.VIDEO_ID in store.damaged:
         return report  # without ids every row would look like a stranger's
     records = _newest(store, report)
-    names = {row: name for name, row in store.rows().items()}
+    names = store.names()
     for array, row, wrong in check_index(store):
         report.problems.append(Problem("index", array, names[row], row, wrong, remedy="columns"))
     with counting(say, "verify", sum(map(len, records.values())), "records") as count:
@@ -174,6 +192,12 @@ def _newest(store: Store, report: VerifyReport) -> dict[str, dict[int, FeatureRe
         elif record.feature in records and rows.get(video_id) == row:
             records[record.feature][row] = record
     return records
+
+
+def _inspect_runs(report: VerifyReport, store: Store) -> None:
+    for file in store.runs.damaged():
+        detail = f"{file.name} cannot be read"
+        report.problems.append(Problem("run", "runs", "", -1, detail, file, remedy="aside"))
 
 
 def _inspect_texts(report: VerifyReport, level: Level) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from avqa.store.format import schema
-from avqa.store.format.chunks import delete, remove_chunks
-from avqa.store.format.columns import Column
+from avqa.store.format.chunks import RowPart, delete, remove_chunks
+from avqa.store.format.columns import Column, column_chunks
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import RowFlag, Status, VideoRecord
 from avqa.store.places.files import StorePath, store_path
@@ -71,11 +71,21 @@ class Arrays:
     """Index, statuses and lengths in memory, and the size of the features' arrays."""
 
     def __init__(
-        self, root: StorePath, features: Iterable[str], chunk_seconds: int, *, heal: bool
+        self,
+        root: StorePath,
+        features: Iterable[str],
+        chunk_seconds: int,
+        *,
+        heal: bool,
+        part: RowPart | None = None,
     ) -> None:
-        """Read them from the group ``root``; with ``heal``, damaged columns start empty."""
+        """Read them from the group ``root``; with ``heal``, damaged columns start empty.
+
+        With a ``part`` they are for reading, and hold its rows alone; statuses hold all.
+        """
         self._root = store_path(root)
         self._heal = heal
+        self._part = part
         self._chunk_seconds = chunk_seconds
         self.discard: Callable[[StorePath], None] = delete
         self._gone: list[tuple[int, str, int]] = []
@@ -89,9 +99,24 @@ class Arrays:
         self.seconds = self._images.shape[1]
         """Size of the second axis of all features."""
         self._condemn()
-        ids = self.columns[schema.VIDEO_ID].values
-        self.rows = {str(name): row for row, name in enumerate(ids) if name}
+        self.rows = self._rows()
         """Video id → row."""
+
+    def _rows(self) -> dict[str, int]:
+        ids = self.columns[schema.VIDEO_ID]
+        if self._part is None:
+            return {str(name): row for row, name in enumerate(ids.values) if name}
+        part = self._part.rows
+        rows = {str(ids[row]): row for row in part if ids[row]}
+        if ids.damaged:
+            return rows
+        # Of rows with one id the last one counts, wherever it is.
+        array = schema.open_array(self._root, schema.VIDEO_ID, "r")
+        for start, _, values in column_chunks(self._root, schema.VIDEO_ID, array, part.stop):
+            for row, name in enumerate(() if values is None else values, start):
+                if row >= part.stop and str(name) in rows:
+                    rows[str(name)] = row
+        return rows
 
     def _condemn(self) -> None:
         """Look for columns that cannot be as they are."""
@@ -99,7 +124,10 @@ class Arrays:
             self.columns[name].condemn(why)
 
     def _column(self, name: str) -> Column:
-        return Column(self._root, name, heal=self._heal)
+        # Statuses are a byte each, and whether they can be is a question to all of them.
+        some = self._part is not None and not name.startswith("status/")
+        kept = self._part.rows if self._part is not None and some else None
+        return Column(self._root, name, heal=self._heal, kept=kept)
 
     def add_feature(self, feature: str) -> None:
         """Read the columns of a feature that is in the group."""

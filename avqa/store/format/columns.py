@@ -8,6 +8,7 @@ is lost does not read as pending.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,14 @@ REBUILD = "rebuild it from the ledger with: avqa verify --repair"
 class Column:
     """An array of the store in one row per video or text, with changes that wait for `flush`."""
 
-    def __init__(self, root: StorePath, name: str, *, heal: bool = False) -> None:
+    def __init__(
+        self, root: StorePath, name: str, *, heal: bool = False, kept: range | None = None
+    ) -> None:
         """Read the array ``name`` of the group ``root``.
 
         With ``heal``, a damaged column starts empty and says so in ``damaged``: the ledger
-        has its values.
+        has its values. Of a column with ``kept`` all is read and these rows alone are kept, for
+        reading only: the others are zero or empty and take no memory.
 
         Raises:
             StoreError: if a chunk is damaged, without ``heal``.
@@ -41,13 +45,16 @@ class Column:
         self._array = schema.open_array(root, name)
         self._chunk = self._array.chunks[0]
         self.rows = self._array.shape[0]
-        self._values = self._filled(self.rows)
         self._dirty: set[int] = set()
         self.damaged = False
         self.lost: tuple[str, ...] = ()
         """Objects that are not there: their rows have the fill value."""
         try:
-            self._values[: self.rows], self.lost = read_column(self._root, name, self._array)
+            if kept is None:
+                self._values = self._filled(self.rows)
+                self._values[: self.rows], self.lost = read_column(self._root, name, self._array)
+            else:
+                self._values, self.lost = _read_some(self._root, name, self._array, kept)
         except StoreError:
             if not heal:
                 raise
@@ -141,23 +148,57 @@ def read_column(root: StorePath, name: str, array: Any) -> tuple[NDArray[Any], t
         StoreError: a chunk is damaged.
         StorageFailure, EnvironmentFailure: the machine is at fault.
     """
-    decoder = ChunkDecoder(array)
-    rows, height = array.shape[0], array.chunks[0]
     values = np.full(array.shape, array.fill_value, array.dtype)
     lost: list[str] = []
-    for chunk in range(-(-rows // height)):
+    for start, file, found in column_chunks(root, name, array):
+        if found is None:
+            lost.append(file)
+        else:
+            values[start : start + len(found)] = found
+    return values, tuple(lost)
+
+
+def _read_some(
+    root: StorePath, name: str, array: Any, kept: range
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """As `read_column`, with the rows ``kept`` alone: the others are zero or empty."""
+    values = np.zeros(array.shape, array.dtype)
+    values[kept.start : kept.stop] = array.fill_value
+    lost: list[str] = []
+    for start, file, found in column_chunks(root, name, array):
+        if found is None:
+            lost.append(file)
+            continue
+        first, last = max(start, kept.start), min(start + len(found), kept.stop)
+        if first < last:
+            values[first:last] = found[first - start : last - start]
+    return values, tuple(lost)
+
+
+def column_chunks(
+    root: StorePath, name: str, array: Any, first: int = 0
+) -> Iterator[tuple[int, str, NDArray[Any] | None]]:
+    """(row it begins with, file, values) of every chunk of a column from row ``first`` on.
+
+    None instead of values where there is no object.
+
+    Raises:
+        StoreError: a chunk is damaged.
+        StorageFailure, EnvironmentFailure: the machine is at fault.
+    """
+    decoder = ChunkDecoder(array)
+    rows, height = array.shape[0], array.chunks[0]
+    for chunk in range(first // height, -(-rows // height)):
         file = ".".join(["c", str(chunk), *["0"] * (array.ndim - 1)])
         with reading(f"array {name}"):
             data = read_object(root / name / file)
         if data is None:
-            lost.append(file)
+            yield chunk * height, file, None
             continue
-        start = chunk * height
         try:
-            values[start : start + height] = decoder.decode(data)[: rows - start]
+            yield chunk * height, file, decoder.decode(data)[: rows - chunk * height]
         except DamagedObject as error:
             raise StoreError(
                 f"array {name}: a chunk is damaged ({error}); expected its checksum to fit;"
                 f" {REBUILD}"
             ) from error
-    return values, tuple(lost)

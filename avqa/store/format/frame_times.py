@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from avqa.errors import StoreError
 from avqa.faults import reading
 from avqa.store.format import schema
+from avqa.store.format.chunks import RowPart, row_of
 from avqa.store.format.decoding import ChunkDecoder, DamagedObject, read_object
 from avqa.store.places.files import StorePath, store_path
 
@@ -103,8 +104,8 @@ class FrameTimes:
             data = read_object(path)
         return None if data is None else ChunkDecoder(self._array).decode(data)
 
-    def damaged_objects(self) -> list[StorePath]:
-        """Chunk objects that are damaged, or none of this array's.
+    def damaged_objects(self, part: RowPart | None = None) -> list[StorePath]:
+        """Chunk objects, of all or of a part, that are damaged, or none of this array's.
 
         Raises:
             StorageFailure, EnvironmentFailure: the machine is at fault.
@@ -114,6 +115,8 @@ class FrameTimes:
         for path in sorted(objects, key=str):
             if path.name.endswith(".partial"):
                 continue  # a write in progress
+            if part is not None and not part.has(row_of(path.name, schema.PTS_ROWS)):
+                continue
             try:
                 if not _OBJECT.fullmatch(path.name):
                     raise DamagedObject(f"{path.name} is no name of a chunk")

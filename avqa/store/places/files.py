@@ -184,11 +184,13 @@ class LocalPath(PosixPath, StorePath):
                 entry.unlink()
         shutil.rmtree(self, ignore_errors=True)
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, int]:
         """See `StorePath.sizes`."""
         found = {}
         with os.scandir(self) as entries:
             for entry in entries:
+                if not wanted(entry.name):
+                    continue
                 # A run may rename or delete the file meanwhile.
                 with suppress(FileNotFoundError):
                     found[entry.name] = entry.stat().st_size

@@ -249,11 +249,11 @@ class ObjectPath(StorePath):
         for name in sorted(names, key=lambda name: name == last):
             (self / name).unlink(missing_ok=True)
 
-    def sizes(self) -> dict[str, int]:
-        """Name → size of every object right below this key: one listing."""
+    def sizes(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, int]:
+        """Name → size of every ``wanted`` object right below this key: one listing."""
         start = len(self.key) + 1
-        names = {entry["path"][start:]: entry["size"] for entry in self.listed()}
-        return {name: size for name, size in names.items() if "/" not in name}
+        names = ((entry["path"][start:], entry["size"]) for entry in self.listed())
+        return {name: size for name, size in names if "/" not in name and wanted(name)}
 
     def all_sizes(self) -> list[int]:
         """Sizes of all objects below this key."""

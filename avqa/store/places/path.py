@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,8 +98,8 @@ class StorePath(ABC):
         """Remove everything below it, the file ``last`` after all others, and the folder."""
 
     @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """File name → size of everything right in a folder: one listing."""
+    def sizes(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, int]:
+        """File name → size of everything right in a folder that is ``wanted``: one listing."""
 
     @abstractmethod
     def all_sizes(self) -> list[int]:

@@ -278,7 +278,7 @@ def test_a_packed_copy_without_a_status_keeps_its_shards(path, tmp_path):
     (tmp_path / "P/features.zarr/status/clip/frame/c.0").unlink()
     code, said = avqa("verify", tmp_path / "P")
     assert code == 6
-    assert "index: status/clip/frame: c.0 is gone; the ledger has 3 videos of it" in said
+    assert "index: status/clip/frame: c.0 is gone; the ledger has videos of it" in said
     assert "foreign" not in said
     assert "fetch this packed copy again" in said
 
