@@ -82,6 +82,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.scale_array
 
 gpu-bundle: setup
 	@$(BIN)/python -m benchmarks.gpu.bundle "$(BUNDLE)" $(if $(THERE),--there $(THERE)) $(ARGS)

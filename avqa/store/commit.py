@@ -9,6 +9,7 @@ checkpoint again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
 from avqa.store.format.ledger import Ledger, failed_alone, newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
-from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord, removed
+from avqa.store.format.records import Fingerprint, Status, VideoRecord, removed, tombstone
 from avqa.store.format.runs import DAMAGED, DONE, INTERRUPTED, RUNNING, Runs, RunState, now
 from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
@@ -33,6 +34,7 @@ from avqa.store.places.files import (
     with_retries,
 )
 from avqa.store.recovery import SUSPECT_SECONDS, Recovery, damaged_rows, remove_partials
+from avqa.store.sealing import Sealer
 
 T = TypeVar("T")
 Part: TypeAlias = chunks.RowPart | None
@@ -57,6 +59,7 @@ class Store:
         self.runs = Runs(path / "runs")
         heal = tolerant or lock is not None
         self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal, part=part)
+        self._sealer = Sealer(self.root, self.arrays, self.chunk_seconds)
         self._fingerprints: dict[int, Fingerprint] | None = None
         self._failures: dict[tuple[int, str], VideoRecord] | None = None
         self._full: StorageFailure | None = None
@@ -75,6 +78,7 @@ class Store:
         chunk_seconds: int,
         *,
         lock: Lock,
+        shard_videos: Mapping[str, int] = MappingProxyType({}),
     ) -> Store:
         """Create a store without rows.
 
@@ -84,6 +88,7 @@ class Store:
             specs: one per recipe.
             chunk_seconds: seconds per chunk object.
             lock: of this run.
+            shard_videos: feature → videos of a shard, for those that lie in shards.
 
         Raises:
             StoreError: if there is a store already.
@@ -97,10 +102,10 @@ class Store:
         with storage_errors(f"store {str(path)!r}"):
             remove_partials(path)
             root = path / schema.GROUP
-            layout.build_group(root, recipes, specs, chunk_seconds)
+            layout.build_group(root, recipes, specs, chunk_seconds, shard_videos)
             layout.allocate_reserve(path)
             store = cls(path, lock)
-            layout.keep_copy(path)
+            store._keep_what_follows()
         return store
 
     @classmethod
@@ -148,9 +153,12 @@ class Store:
         require_same(f"store {str(self.path)!r}", differing)
 
     def add_features(
-        self, specs: Sequence[schema.FeatureSpec], recipes: Mapping[str, Mapping[str, Any]]
+        self,
+        specs: Sequence[schema.FeatureSpec],
+        recipes: Mapping[str, Mapping[str, Any]],
+        shard_videos: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Add features, all pending; other arrays are not touched.
+        """Add features, all pending, in shards as `create` does; other arrays are not touched.
 
         Raises:
             StoreError: if one is there already.
@@ -163,25 +171,19 @@ class Store:
                 f"store {str(self.path)!r} has features={','.join(clash)} already; expected new"
                 " ones; leave these out, their videos are extracted as they are"
             )
-        features = dict(self._attrs["features"])
-        layout.check_specs(specs, features)
-        group = schema.open_group(self.root)
         with storage_errors(f"store {str(self.path)!r}"):
-            for spec in specs:
-                schema.create_feature(
-                    group,
-                    spec,
-                    rows=self.num_rows,
-                    seconds=self.arrays.seconds,
-                    chunk_seconds=self.chunk_seconds,
-                    capacity=self._attrs["capacity"],
-                )
-                features[spec.name] = layout.feature_entry(spec, recipes[spec.name])
-            # The attributes make the arrays count; until then a crash leaves the store as it was.
-            self._attrs = {**self._attrs, "features": dict(sorted(features.items()))}
-            layout.write_attributes(self.root, self._attrs)
+            size = {"rows": self.num_rows, "seconds": self.arrays.seconds}
+            self._attrs = layout.add_features(
+                self.root, self._attrs, specs, recipes, shard_videos, **size
+            )
+            self._keep_what_follows()
         for spec in specs:
             self.arrays.add_feature(spec.name)
+
+    @property
+    def shard_videos(self) -> dict[str, int]:
+        """Feature → videos of a shard, for those in shards."""
+        return layout.shard_videos_of(self._attrs["features"])
 
     @property
     def packed(self) -> bool:
@@ -298,6 +300,8 @@ class Store:
         number = self._kept(lambda: self.ledger.append(lock.run_id, records))
         self._kept(lambda: self.arrays.apply(records))
         self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))
+        rows = {record.row for record in records}
+        self._kept(lambda: self._sealer.seal_complete(self.shard_videos, rows))
         self._kept(lock.heartbeat)
         if self._fingerprints is not None:
             self._fingerprints |= {r.row: r.fingerprint for r in records}
@@ -329,24 +333,8 @@ class Store:
         for name in ids:
             if name not in self.arrays.rows:
                 raise UnknownVideo(str(self.path), name, self.arrays.rows)
-        features = tuple(FeatureRecord(name, Status.DELETED, 0) for name in self.features())
-        self.commit([self._tombstone(name, features) for name in ids])
-
-    def _tombstone(self, name: str, features: tuple[FeatureRecord, ...]) -> VideoRecord:
-        return VideoRecord(
-            video_id=name,
-            row=self.arrays.rows[name],
-            relpath="",
-            fingerprint=Fingerprint(0, 0, ""),
-            duration=float("nan"),
-            pts=(),
-            audio_start=None,
-            audio_end=None,
-            row_flags=0,
-            features=features,
-            finished_at=now(),
-            run_id=self._writable().run_id,
-        )
+        run, rows, features = self._writable().run_id, self.arrays.rows, self.features()
+        self.commit([tombstone(name, rows[name], features, run, now()) for name in ids])
 
     def heartbeat(self) -> None:
         """Give a sign of life between checkpoints.
@@ -365,6 +353,8 @@ class Store:
     def finish_run(self, summary: Mapping[str, Any], state: RunState = DONE) -> None:
         """Close the run's file: how it ended. Also for runs that failed in an orderly way."""
         lock = self._writable()
+        if state == DONE:
+            self._kept(lambda: self._sealer.seal_all(self.shard_videos))
         values = {"state": state, "finished": now(), "summary": dict(summary)}
         self._kept(lambda: self.runs.update(lock.run_id, **values))
 
@@ -461,8 +451,13 @@ class Store:
         for run_id in interrupted:
             self.runs.update(run_id, state=INTERRUPTED)
         layout.allocate_reserve(self.path)
-        layout.keep_copy(self.path)
+        self._keep_what_follows()
         return found
+
+    def _keep_what_follows(self) -> None:
+        """Files that follow from the attributes: their copy, and the group of what is loose."""
+        layout.keep_copy(self.path)
+        layout.keep_loose(self.path, self._attrs)
 
     @property
     def damaged(self) -> list[str]:

@@ -11,7 +11,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.faults import machine_fault, reading
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import impossible
+from avqa.store.format.chunks import FeatureObjects
 from avqa.store.format.columns import REBUILD, read_column
 from avqa.store.format.ledger import Ledger, lost_rows_in, warnings_in
 from avqa.store.format.recipe_diff import has_random_weights as has_random_weights
@@ -30,6 +31,7 @@ from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_rec
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.views.mapping import StoreViews
 from avqa.store.views.readable import RowLayout
+from avqa.store.views.readable import TextReader as TextReader
 from avqa.units import path_text
 
 _ADVICE = {
@@ -43,20 +45,6 @@ _PACKED_ADVICE = "in a packed copy it stays so; finish the working store and `av
 
 class RandomWeightsWarning(UserWarning):
     """A store's features come from seeded random weights: fine for tests, not for science."""
-
-
-class TextReader(Protocol):
-    """Features of texts, of a store or of a few texts at hand."""
-
-    @property
-    def text_features(self) -> tuple[str, ...]:
-        """Names of the texts' features."""
-
-    def eot(self, text: str) -> int:
-        """Position of a text's end-of-text token."""
-
-    def read_texts(self, texts: Sequence[str], feature: str) -> NDArray[Any]:
-        """One feature of these texts, or of the texts with these keys: ``[n, *shape]``."""
 
 
 def open_store(path: str | os.PathLike[str] | StorePath) -> FeatureStore:
@@ -115,6 +103,7 @@ class FeatureStore(StoreViews):
         """
         self._attrs = layout.read_attributes(self.path)
         self._arrays = {}
+        self._objects: dict[str, FeatureObjects] = {}
         self._texts: TextIndex | None = None
         self._reports: dict[int, list[dict[str, Any]]] | None = None
         self._lost: dict[int, tuple[int, ...]] | None = None
@@ -147,7 +136,7 @@ class FeatureStore(StoreViews):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open arrays and the ledger behind: another process opens its own."""
-        return self.__dict__ | {"_arrays": {}, "_reports": None}
+        return self.__dict__ | {"_arrays": {}, "_objects": {}, "_reports": None}
 
     def _array(self, name: str) -> Any:
         if self._pid != os.getpid():
@@ -273,7 +262,7 @@ class FeatureStore(StoreViews):
         row = self._row(video_id)
         length = int(self._length[feature][row])
         values = self._values(
-            f"video {video_id!r}: {feature}", "extract", lambda: self._array(feature)[row, :length]
+            f"video {video_id!r}: {feature}", "extract", lambda: self._rows_of(feature, row, length)
         )
         if not 0 < length == len(values):
             raise StoreError(
@@ -288,6 +277,17 @@ class FeatureStore(StoreViews):
                 f" expected all; {self._mending('extract')}"
             )
         return values
+
+    def _rows_of(self, feature: str, row: int, length: int) -> NDArray[Any]:
+        """A video's rows, NaN where an object is gone."""
+        array = self._array(feature)
+        if self.packed or not array.shards:
+            rows: NDArray[Any] = array[row, :length]
+            return rows
+        if feature not in self._objects:
+            self._objects[feature] = FeatureObjects(self._root, feature)
+        values = self._objects[feature].values(row, length)
+        return np.full((length, *array.shape[2:]), np.nan) if values is None else values
 
     def require(self, video_id: str, feature: str) -> None:
         """Make sure that a feature of a video is there.

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from avqa.store.commit import Store
-from avqa.store.format import schema
-from avqa.store.format.chunks import chunk_path
+from avqa.store.format.chunks import FeatureObjects
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.records import Status, VideoRecord
 from avqa.store.format.runs import now
-from avqa.store.places.files import StorePath, storage_errors, with_retries
+from avqa.store.places.files import storage_errors, with_retries
 
 BATCH = 500
 
@@ -45,7 +44,7 @@ def rename_videos(store: Store, names: Mapping[str, NewName], run_id: str) -> No
     for record in newest_only(store.ledger.segments()):
         if record.video_id in records and rows[record.video_id] == record.row:
             records[record.video_id].append(record)
-    axes = {f: schema.open_array(store.root, f).ndim - 2 for f in store.features()}
+    objects = {feature: FeatureObjects(store.root, feature) for feature in store.features()}
     for start in range(0, len(old), BATCH):
         batch = old[start : start + BATCH]
         made = []
@@ -54,7 +53,7 @@ def rename_videos(store: Store, names: Mapping[str, NewName], run_id: str) -> No
             for record in records[name]:
                 made.append(_moved(store, record, new, rows[new.video_id], run_id))
                 with storage_errors(f"store {str(store.path)!r}"):
-                    _copy_objects(store.root, record, rows[new.video_id], axes)
+                    _copy_objects(record, rows[new.video_id], objects)
         store.commit(made)
         store.delete(batch)
 
@@ -77,16 +76,13 @@ def _moved(store: Store, record: VideoRecord, new: NewName, row: int, run_id: st
     )
 
 
-def _copy_objects(root: StorePath, record: VideoRecord, row: int, axes: Mapping[str, int]) -> None:
+def _copy_objects(record: VideoRecord, row: int, objects: Mapping[str, FeatureObjects]) -> None:
     for feature in record.features:
         if feature.status != Status.OK:
             continue
+        of = objects[feature.feature]
         for number in range(len(feature.chunks)):
-            path = partial(chunk_path, root, feature.feature, chunk=number)
-            source = path(row=record.row, num_axes=axes[feature.feature])
-            target = path(row=row, num_axes=axes[feature.feature])
-            with_retries(partial(_copy, source, target))
-
-
-def _copy(source: StorePath, target: StorePath) -> None:
-    target.write(source.read_bytes())
+            data = of.read(record.row, number)
+            if data is None:
+                data = of.path(record.row, number).read_bytes()  # says what is gone
+            with_retries(partial(of.path(row, number).write, data))

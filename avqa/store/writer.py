@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import MediaError, StoreError
 from avqa.store.format import schema
-from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
+from avqa.store.format.chunks import chunk_path, loose_root, read_record, remove_chunks
 from avqa.store.format.records import ChunkRecord
 from avqa.store.places.files import StorePath, storage_errors, store_path, with_retries
 
@@ -40,6 +40,7 @@ class ChunkWriter:
         self._chunk_seconds = chunk_seconds
         self._specs = {spec.name: spec for spec in specs}
         self._known_chunks: dict[str, int] = {}
+        self._roots: dict[str, StorePath] = {}
         self._arrays = {name: self._open(spec) for name, spec in self._specs.items()}
 
     def _open(self, spec: schema.FeatureSpec) -> Any:
@@ -52,6 +53,10 @@ class ChunkWriter:
                 f" with: avqa verify --repair {self._root.parent}"
             )
         self._known_chunks[spec.name] = schema.num_chunks(array.shape[1], self._chunk_seconds)
+        self._roots[spec.name] = self._root
+        if array.shards:  # shards are the driver's
+            self._roots[spec.name] = loose_root(self._root)
+            array = schema.open_array(self._roots[spec.name], spec.name)
         return schema.beyond_shape(array, (_MANY, _MANY * self._chunk_seconds, *spec.shape))
 
     def write(self, feature: str, row: int, chunk: int, values: NDArray[Any]) -> ChunkRecord:
@@ -120,8 +125,11 @@ class ChunkWriter:
         with storage_errors(f"{feature} row={row}"):
             known, num_axes = self._known_chunks[feature], len(self._specs[feature].shape)
             with_retries(
-                lambda: remove_chunks(self._root, feature, row, num_chunks, known, num_axes)
+                lambda: remove_chunks(
+                    self._roots[feature], feature, row, num_chunks, known, num_axes
+                )
             )
 
     def _path(self, feature: str, row: int, chunk: int) -> StorePath:
-        return chunk_path(self._root, feature, row, chunk, len(self._specs[feature].shape))
+        num_axes = len(self._specs[feature].shape)
+        return chunk_path(self._roots[feature], feature, row, chunk, num_axes)

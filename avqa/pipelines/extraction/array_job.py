@@ -1,7 +1,8 @@
 """Array jobs: one extraction in n tasks that know nothing of each other.
 
     S/parts/videos.jsonl     the videos, fixed by whichever task comes first: a line with n,
-                             then one line per video; position p belongs to task p % n
+                             then one line per video; position p belongs to task p % n, or of
+                             very many videos (a line with ``block``) to task p // block % n
     S/parts/<i>-of-<n>/      what task i made: a whole store, with its own lock and ledger
     S/parts/finished.json    everything is in S, and `avqa finalize` is removing the parts
 
@@ -15,7 +16,8 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +26,8 @@ from avqa.pipelines.extraction.collection.sources import Source, printable
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.format.runs import DONE
+from avqa.store.format.schema import FeatureSpec, bytes_needed
+from avqa.store.format.shards import MOST_VIDEOS, videos_per_shard
 from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Holder, heartbeat_age, read_holder
 from avqa.store.places.files import StorePath, storage_errors, store_path
 
@@ -31,6 +35,12 @@ PARTS = "parts"
 VIDEOS = "videos.jsonl"
 END = "finished.json"
 MOST_SHOWN = 10
+LEAST_VIDEOS = 100_000
+"""Videos from which on tasks write shards: of five features these are half a million files."""
+LEAST_BLOCK = 64
+"""Videos of the smallest shard."""
+BLOCKS_PER_TASK = 8
+"""At least, so that no task has much more to do than another."""
 T = TypeVar("T")
 
 
@@ -77,11 +87,25 @@ class Videos:
     """Number of tasks."""
     relpaths: dict[str, str]
     """Video id → path below the videos folder, in the order of the list."""
+    block: int = 0
+    """Videos in a row that belong to one task, which writes shards of them; 0: no shards."""
 
     @property
     def ids(self) -> tuple[str, ...]:
         """In the order of the list."""
         return tuple(self.relpaths)
+
+    def share(self, task: Partition) -> list[tuple[str, str]]:
+        """(video id, path) of a task's videos, in the order of its rows."""
+        videos = self._listed
+        if not self.block:
+            return list(task.share(videos))
+        starts = task.share(range(0, len(videos), self.block))
+        return [video for start in starts for video in videos[start : start + self.block]]
+
+    @cached_property
+    def _listed(self) -> list[tuple[str, str]]:
+        return [*self.relpaths.items()]
 
     def tasks(self) -> Iterator[Partition]:
         """All of them."""
@@ -97,7 +121,10 @@ def read_videos(store: StorePath) -> Videos | None:
     path = store / PARTS / VIDEOS
     try:
         head, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
-        return Videos(head["parts"], {line["video_id"]: line["relpath"] for line in lines})
+        # Versions that know no blocks find no ``parts`` and refuse, instead of sharing otherwise.
+        count = head["tasks"] if "block" in head else head["parts"]
+        relpaths = {line["video_id"]: line["relpath"] for line in lines}
+        return Videos(count, relpaths, head.get("block", 0))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -116,7 +143,8 @@ def fixed_videos(store: StorePath, partition: Partition, sources: Sequence[Sourc
     _refuse_finished(store)
     videos = read_videos(store)
     if videos is None:
-        return Videos(partition.count, {s.video_id: s.relpath for s in sources})
+        block = _block(store, len(sources), partition.count)
+        return Videos(partition.count, {s.video_id: s.relpath for s in sources}, block)
     if videos.count != partition.count:
         raise StoreError(
             f"store {str(store)!r} is being extracted in {videos.count} parts; expected"
@@ -124,6 +152,32 @@ def fixed_videos(store: StorePath, partition: Partition, sources: Sequence[Sourc
             f" {str(store / PARTS)!r} to drop what they have extracted"
         )
     return videos
+
+
+def _block(store: StorePath, num_videos: int, count: int) -> int:
+    """Videos in a row that belong to one task; 0 if the tasks are to write no shards."""
+    fair = num_videos // (count * BLOCKS_PER_TASK)
+    if num_videos < LEAST_VIDEOS or fair < LEAST_BLOCK:
+        return 0
+    if not Store.exists(store):
+        return min(MOST_VIDEOS, 1 << (fair.bit_length() - 1))
+    there = Store.open(store, tolerant=True)
+    if there.shard_videos.keys() != set(there.features()):
+        return 0
+    block = max(there.shard_videos.values())
+    return block if block <= fair else 0
+
+
+def shard_videos(
+    store: StorePath, block: int, specs: Sequence[FeatureSpec], chunk_seconds: int
+) -> dict[str, int]:
+    """Feature → videos of a shard in the parts of ``store``; as there, if it is there."""
+    if not block:
+        return {}
+    sizes = {s.name: bytes_needed([replace(s, sparse=False)], [1.0], chunk_seconds) for s in specs}
+    made = {name: min(block, videos_per_shard(chunk_seconds, size)) for name, size in sizes.items()}
+    known = Store.open(store, tolerant=True).shard_videos if Store.exists(store) else {}
+    return made | {name: videos for name, videos in known.items() if name in made}
 
 
 def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]) -> Videos:
@@ -139,7 +193,8 @@ def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]
         StorageFailure: the folder cannot be written.
     """
     videos = fixed_videos(store, partition, sources)
-    lines: list[dict[str, object]] = [{"parts": videos.count}]
+    head = {"tasks": videos.count, "block": videos.block}
+    lines: list[dict[str, object]] = [dict(head) if videos.block else {"parts": videos.count}]
     lines += [{"video_id": name, "relpath": path} for name, path in videos.relpaths.items()]
     content = "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
     with storage_errors(f"{str(store / PARTS)!r}"):
@@ -194,7 +249,7 @@ def assigned(
     root = os.path.abspath(folder)
     share = [
         here.get(name, Source(name, relpath, os.path.join(root, relpath)))
-        for name, relpath in partition.share([*videos.relpaths.items()])
+        for name, relpath in videos.share(partition)
     ]
     return share, notes
 
@@ -275,7 +330,7 @@ def _lacks(store: StorePath, whole: Store | None, videos: Videos, task: Partitio
     if not Store.exists(folder):
         return "not begun"
     part = Store.open(folder, tolerant=True)
-    names = task.share(videos.ids)
+    names = [name for name, _ in videos.share(task)]
     left = set(names) - part.rows().keys()
     for feature in part.features():
         done = _with_status(part, feature)

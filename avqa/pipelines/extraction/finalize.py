@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
+
 from avqa.errors import PartialFailure, RecipeMismatch, Stopped, StoreError, StoreNotFound
 from avqa.extract import encoders
 from avqa.pipelines.extraction.array_job import (
@@ -36,7 +38,15 @@ from avqa.signals import StopSignals
 from avqa.store.collection import read_collection, videos_typed, write_collection
 from avqa.store.commit import Store
 from avqa.store.format import schema
-from avqa.store.format.chunks import chunk_path, read_record, remove_chunks
+from avqa.store.format.chunks import (
+    FeatureObjects,
+    is_whole,
+    object_sizes,
+    read_record,
+    record_of,
+    remove_chunks,
+)
+from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import (
@@ -234,6 +244,7 @@ class _Merger:
             specs,
             part.chunk_seconds,
             lock=self._lock,
+            shard_videos=part.shard_videos,
         )
 
     def _merge(
@@ -241,25 +252,29 @@ class _Merger:
     ) -> None:
         new = [feature for feature in recipes if feature not in store.features()]
         if new:
-            store.add_features([_spec(parts[0], f) for f in new], {f: recipes[f] for f in new})
+            specs, added = [_spec(parts[0], f) for f in new], {f: recipes[f] for f in new}
+            store.add_features(specs, added, parts[0].shard_videos)
         known = store.rows()
         store.add_rows([name for name in self._videos.ids if name not in known])
         rows = store.rows()
         items = [
             _Item(part, made, replace(made, row=rows[made.video_id]))
             for task, part in zip(self._videos.tasks(), parts, strict=True)
-            for made in _records(part, task.share(self._videos.ids))
+            for made in _records(part, [name for name, _ in self._videos.share(task)])
         ]
         there = _committed(store)
         outstanding = [i for i in items if (i.made.video_id, i.made.run_id) not in there]
         store.set_pending(_outdated(store, [item.record for item in outstanding]))
-        self._move(store, outstanding)
+        self._move(store, parts, outstanding)
         for part in parts:
             _copy_runs(part, store)
         self._count(store, [item.record for item in items], tuple(recipes))
 
-    def _move(self, store: Store, items: Sequence[_Item]) -> None:
+    def _move(self, store: Store, parts: Sequence[Store], items: Sequence[_Item]) -> None:
         mover = _Mover(store)
+        with storage_errors(f"store {str(self._path)!r}"):
+            for part in parts:
+                mover.adopt(part)
         with (
             counting(self._say, "finalize", len(items), "videos moved") as count,
             ThreadPoolExecutor(THREADS) as pool,
@@ -276,6 +291,11 @@ class _Merger:
                     records = [*pool.map(mover.move, batch)]
                 store.commit([record for record in records if record.features])
                 count.step(len(batch))
+        if mover.copied:
+            self._say(
+                f"copied: {mover.copied} chunks, since the rows of their shards are not those of"
+                " whole shards of the store; all others were moved"
+            )
 
     def _count(
         self, store: Store, records: Sequence[VideoRecord], features: tuple[str, ...]
@@ -309,37 +329,80 @@ class _Merger:
 
 
 class _Mover:
-    """Moves the chunk objects of videos from parts to the rows of a store."""
+    """Moves the chunks of videos from parts to the rows of a store."""
 
     def __init__(self, store: Store) -> None:
-        self._root = store.root
-        self._axes = {f: schema.open_array(store.root, f).ndim - 2 for f in store.features()}
+        self._store = store
+        self._objects = {f: FeatureObjects(store.root, f) for f in store.features()}
+        self._of_parts: dict[tuple[str, str], FeatureObjects] = {}
         self._known = store.arrays.seconds // store.chunk_seconds
+        self.copied = 0
+        """Chunks of shards that are none of the store's."""
+
+    def adopt(self, part: Store) -> None:
+        """Move the shards of a part whose rows are those of a whole shard of the store."""
+        rows, names = self._store.rows(), part.rows()
+        targets = np.full(part.num_rows, -1)
+        for name, row in names.items():
+            targets[row] = rows.get(name, -1)
+        for feature, videos in part.shard_videos.items():
+            mine = self._objects[feature]
+            if mine.videos != videos:
+                continue
+            its = FeatureObjects(part.root, feature)
+            for name in sorted(object_sizes(part.root, feature, is_whole)):
+                block, number = (int(text) for text in name.split(".")[1:3])
+                of_block = targets[block * videos : (block + 1) * videos]
+                first = int(of_block[0])
+                whole = first % videos == 0 and (np.diff(of_block) == 1).all()
+                target = mine.shard_path(first // videos, number)
+                if first >= 0 and whole and not target.exists():
+                    its.shard_path(block, number).move(target)
 
     def move(self, item: _Item) -> VideoRecord:
-        """The record of what is in place: without features that lack a chunk object."""
+        """The record of what is in place: without features that lack a chunk."""
         features = tuple(f for f in item.record.features if self._move_feature(item, f))
         return replace(item.record, features=features)
 
     def _move_feature(self, item: _Item, feature: FeatureRecord) -> bool:
-        name, row, num_axes = feature.feature, item.record.row, self._axes[feature.feature]
+        mine, row = self._objects[feature.feature], item.record.row
+        key = str(item.part.path), feature.feature
+        if key not in self._of_parts:
+            self._of_parts[key] = FeatureObjects(item.part.root, feature.feature)
         for number, chunk in enumerate(feature.chunks):
-            source = chunk_path(item.part.root, name, item.made.row, number, num_axes)
-            target = chunk_path(self._root, name, row, number, num_axes)
-            if not with_retries(partial(_move_chunk, source, target, chunk)):
+            source, target = (self._of_parts[key], item.made.row), (mine, row)
+            if not with_retries(partial(self._move_chunk, source, target, number, chunk)):
                 return False
-        remove_chunks(self._root, name, row, len(feature.chunks), self._known, num_axes)
+        kept = len(feature.chunks)
+        remove_chunks(mine.root, feature.feature, row, kept, self._known, mine.num_axes)
         return True
 
-
-def _move_chunk(source: StorePath, target: StorePath, chunk: ChunkRecord) -> bool:
-    """Whether ``target`` is the chunk object that the part's record speaks of."""
-    found = _read_record(source)
-    if found is None:  # a run that was killed has moved it
-        return _read_record(target) == chunk
-    if found == chunk:
-        source.move(target)
-    return found == chunk
+    def _move_chunk(
+        self,
+        source: tuple[FeatureObjects, int],
+        target: tuple[FeatureObjects, int],
+        number: int,
+        chunk: ChunkRecord,
+    ) -> bool:
+        """Whether ``target`` has the chunk that the part's record speaks of."""
+        (its, its_row), (mine, row) = source, target
+        loose = its.path(its_row, number)
+        found = _read_record(loose)
+        if found is not None:
+            if found == chunk:
+                loose.move(mine.path(row, number))
+            return found == chunk
+        try:
+            if mine.record(row, number) == chunk:  # adopted, or moved by a run that was killed
+                return True
+            data = its.read(its_row, number) if its.videos else None
+        except DamagedObject:
+            return False
+        if data is None or record_of(data) != chunk:
+            return False
+        mine.path(row, number).write(data)
+        self.copied += 1
+        return True
 
 
 def _read_record(path: StorePath) -> ChunkRecord | None:

@@ -13,7 +13,7 @@ from avqa.errors import ConfigError, nearest
 from avqa.pipelines.extraction.array_job import refuse_parts
 from avqa.pipelines.extraction.collection.sources import read_ids
 from avqa.store.commit import Store
-from avqa.store.format.chunks import object_sizes
+from avqa.store.format.chunks import FeatureObjects, is_whole, object_sizes, row_of
 from avqa.store.format.layout import refuse_packed
 from avqa.store.format.records import Status
 from avqa.store.format.runs import new_run_id
@@ -104,11 +104,12 @@ def _remove(store: Store, asked: Collection[str], report: RemoveReport) -> None:
 
 
 def _chunk_bytes(store: Store, rows: Collection[int]) -> int:
-    """Bytes of all chunk objects of these rows."""
-    prefixes = {f"c.{row}" for row in rows}
-    return sum(
-        n_bytes
-        for feature in store.features()
-        for name, n_bytes in object_sizes(store.root, feature).items()
-        if ".".join(name.split(".")[:2]) in prefixes
-    )
+    """Bytes of all chunks of these rows."""
+    n_bytes = 0
+    for feature in store.features():
+        objects = FeatureObjects(store.root, feature)
+        shards = object_sizes(store.root, feature) if objects.videos else ()
+        loose = object_sizes(objects.root, feature, lambda name: row_of(name) in rows)
+        found = objects.sizes(filter(is_whole, shards)) | loose
+        n_bytes += sum(size for name, size in found.items() if row_of(name) in rows)
+    return n_bytes

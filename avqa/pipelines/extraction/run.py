@@ -41,6 +41,7 @@ from avqa.pipelines.extraction.array_job import (
     fix_videos,
     refuse_held,
     refuse_parts,
+    shard_videos,
 )
 from avqa.pipelines.extraction.collection.roots import find, judge
 from avqa.pipelines.extraction.collection.settle import remember, settle
@@ -75,6 +76,8 @@ class ExtractOptions:
     wait_workers: float = WAIT_WORKERS
     partition: Partition | None = None
     """Extract this task's share of the videos, into a part of ``store``."""
+    shards: dict[str, int] = field(default_factory=dict)
+    """Feature → videos of a shard, of a task that writes shards."""
     ids: Path | tuple[str, ...] | None = None
     """Take these alone, or those that a file lists one per line."""
     limit: int | None = None
@@ -237,7 +240,7 @@ def _extract(
                 settled = settle(store, root, found.sources, options.prune, run_id, note)
                 report.renamed, report.pruned = settled
             remember(store, root, found.sources, options.settings.weights)
-            _add(store, options.settings, recipes, sources)
+            _add(store, options, recipes, sources)
             work = _take_up(store, options, sources, earlier, report, note)
             if work.jobs:
                 _check_space(options, work)
@@ -309,12 +312,16 @@ def _take_share(
     )
     for line in notes:
         note(line)
-    return replace(options, store=options.partition.folder(options.store)), share
+    specs, seconds = feature_specs(options.settings), options.settings.chunk_seconds
+    shards = shard_videos(options.store, videos.block, specs, seconds)
+    return replace(options, store=options.partition.folder(options.store), shards=shards), share
 
 
 def _create(options: ExtractOptions, recipes: dict[str, Any], lock: Lock) -> Store:
     specs, chunk_seconds = feature_specs(options.settings), options.settings.chunk_seconds
-    return Store.create(options.store, recipes, specs, chunk_seconds, lock=lock)
+    return Store.create(
+        options.store, recipes, specs, chunk_seconds, lock=lock, shard_videos=options.shards
+    )
 
 
 def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -340,10 +347,12 @@ def check_recipes(store: Store, recipes: Mapping[str, Mapping[str, Any]]) -> Non
         raise RecipeMismatch(f"{error}; {advice}give another --out", error.keys) from error
 
 
-def _add(store: Store, settings: Settings, recipes: dict[str, Any], sources: list[Source]) -> None:
-    new = [spec for spec in feature_specs(settings) if spec.name not in store.features()]
+def _add(
+    store: Store, options: ExtractOptions, recipes: dict[str, Any], sources: list[Source]
+) -> None:
+    new = [s for s in feature_specs(options.settings) if s.name not in store.features()]
     if new:
-        store.add_features(new, {spec.name: recipes[spec.name] for spec in new})
+        store.add_features(new, {s.name: recipes[s.name] for s in new}, options.shards)
     known = store.rows()
     store.add_rows([s.video_id for s in sources if s.video_id not in known])
 

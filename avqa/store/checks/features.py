@@ -8,11 +8,11 @@ to be extracted again. What the machine does not give is neither good nor bad.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import suppress
 
-from avqa.faults import is_limit
+from avqa.faults import NOT_THERE, is_limit
 from avqa.machine import num_cores
 from avqa.store.checks.report import Level, Problem, Remedy, VerifyReport
 from avqa.store.commit import Store
@@ -48,35 +48,56 @@ class FeatureCheck:
         self._ids = store.names()
         self._status = store.status(feature)
         self._length = store.length(feature)
-        array: Any = schema.open_array(store.root, feature, "r")
-        self._num_axes = len(array.shape) - 2
-        self._height = array.shards[0] if array.shards else 1
         self._checker = ChunkChecker(store.root, feature)
+        self._objects = self._checker.objects
+        self._num_axes = self._objects.num_axes
 
     def run(self, level: Level) -> None:
         """Compare statuses and lengths, then the objects, as the level asks."""
-        objects = object_sizes(self._store.root, self._feature, self._is_mine)
-        self._report.objects += len(objects)
-        self._report.n_bytes += sum(objects.values())
+        shards, objects = self._listed()
         self._find_lost_status()
         good = [row for row in self._ids if self._agrees(row)]
         bare = [row for row in self._ids if self._is_bare(row)]
         for row in sorted(self._ids.keys() - {*good, *bare}):
             self._contradicted(row, objects)
         if self._store.packed:
-            self._check_shards(objects, bare, level)
+            self._check_shards(shards, bare, level)
             return
         if level == "crc":
             self._read(good, self._check)
         else:
+            sizes = self._objects.sizes(self._whole(shards)) | objects
             for row in good:
-                self._compare_sizes(row, objects)
+                self._compare_sizes(row, sizes)
         self._read(bare, self._vouch)
-        self._find_strangers(objects)
+        self._find_strangers(self._objects.root / self._feature, objects, self._judge_object)
+        self._find_strangers(self._objects.folder, shards, self._judge_shard)
 
-    def _is_mine(self, name: str) -> bool:
-        part = self._store.part
-        return part is None or part.has(row_of(name, self._height))
+    def _listed(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Sizes of the shards and of the objects of one chunk, of this part; counted."""
+        root, part, shards = self._store.root, self._store.part, dict[str, int]()
+        if self._objects.videos:
+            height = self._objects.videos
+            shards = object_sizes(
+                root, self._feature, lambda name: part is None or part.has(row_of(name, height))
+            )
+        objects = {}
+        if not self._store.packed:
+            with suppress(*NOT_THERE):  # a crash may have left a store without a group for these
+                objects = object_sizes(
+                    self._objects.root,
+                    self._feature,
+                    lambda name: part is None or part.has(row_of(name)),
+                )
+        for found in (shards, objects):
+            self._report.objects += len(found)
+            self._report.n_bytes += sum(found.values())
+        return shards, objects
+
+    def _whole(self, shards: Iterable[str]) -> list[str]:
+        """Those that are names of shards."""
+        names = (name for name in shards if not name.endswith(".partial"))
+        return [name for name in names if _is_chunk(name.split("."), self._num_axes)]
 
     def _add(
         self,
@@ -202,8 +223,12 @@ class FeatureCheck:
                 detail = f"chunk={number}: {objects[name]} bytes, ledger says {chunk.n_bytes}"
                 self._add("size", row, detail)
 
-    def _find_strangers(self, objects: Mapping[str, int]) -> None:
-        folder = self._store.root / self._feature
+    def _find_strangers(
+        self,
+        folder: StorePath,
+        objects: Iterable[str],
+        judge: Callable[[int, int, StorePath], None],
+    ) -> None:
         held = read_holder(self._store.path) is not None
         for name in sorted(objects):
             parts = name.split(".")
@@ -214,7 +239,7 @@ class FeatureCheck:
             elif not _is_chunk(parts, self._num_axes):
                 self._add("foreign", -1, f"{name}: not written by avqa", remedy="none")
             else:
-                self._judge_object(int(parts[1]), int(parts[2]), folder / name)
+                judge(int(parts[1]), int(parts[2]), folder / name)
 
     def _age(self, path: StorePath) -> float:
         """Seconds from its last change to the last sign of life of the run, by the disk's clock."""
@@ -234,6 +259,12 @@ class FeatureCheck:
             self._add("orphan", row, f"{path.name}: the row is {_named(status)}", path, "aside")
         elif chunk >= schema.num_chunks(self._seconds_of(row), self._store.chunk_seconds):
             self._add("orphan", row, f"{path.name}: beyond the video's end", path, "aside")
+
+    def _judge_shard(self, block: int, chunk: int, path: StorePath) -> None:
+        if block * self._objects.videos >= self._store.num_rows:
+            self._add("orphan", -1, f"{path.name}: no row is in it", path, "aside")
+        elif not self._objects.is_sound(block, chunk):
+            self._add("crc", -1, f"shard {path.name}: its index is damaged", path, "aside")
 
     def _seconds_of(self, row: int) -> int:
         record = self._records.get(row)

@@ -19,6 +19,7 @@ from avqa.faults import machine_fault, reading
 from avqa.store.format import schema
 from avqa.store.format.chunks import object_sizes
 from avqa.store.format.decoding import CRC_BYTES, read_object
+from avqa.store.format.layout import shard_videos_of
 from avqa.store.format.shards import videos_per_shard
 from avqa.store.format.texts import create_texts, text_entries
 from avqa.store.places.files import StorePath
@@ -116,12 +117,13 @@ def _difference(stored: dict[str, Any] | str, expected: dict[str, Any], *, shape
 def _built(root: StorePath, attrs: Mapping[str, Any], packed: bool) -> dict[str, dict[str, Any]]:
     """Name → metadata of every array and group, of a store without rows."""
     specs = tuple(_specs(root, attrs["features"], attrs["chunk_seconds"]))
-    videos: tuple[int, ...] = ()
+    told = shard_videos_of(attrs["features"])
+    videos = tuple(told.get(spec.name, 0) for spec in specs)
     if packed:
         seconds = attrs["chunk_seconds"]
         videos = tuple(_shard_videos(root, spec, attrs["features"], seconds) for spec in specs)
     texts = tuple(_specs(root, text_entries(attrs), 0))
-    found = _layout(attrs["chunk_seconds"], attrs["capacity"], specs, videos, texts)
+    found = _layout(attrs["chunk_seconds"], attrs["capacity"], specs, videos, texts, packed)
     return {name: json.loads(metadata) for name, metadata in found.items()}
 
 
@@ -132,15 +134,14 @@ def _layout(
     specs: tuple[schema.FeatureSpec, ...],
     shard_videos: tuple[int, ...],
     texts: tuple[schema.FeatureSpec, ...],
+    packed: bool,
 ) -> dict[str, str]:
     """Name → metadata as JSON, made as a store is made."""
     files: dict[str, Any] = {}
     group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
     schema.create_index(group, capacity=capacity, chunk_seconds=chunk_seconds)
-    working = (
-        zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3) if shard_videos else group
-    )
-    for spec in specs:
+    working = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3) if packed else group
+    for spec, videos in zip(specs, shard_videos, strict=True):
         schema.create_feature(
             working,
             spec,
@@ -148,9 +149,11 @@ def _layout(
             seconds=chunk_seconds,
             chunk_seconds=chunk_seconds,
             capacity=capacity,
+            shard_videos=0 if packed else videos,
         )
-    for spec, videos in zip(specs, shard_videos, strict=False):
-        schema.create_packed(group, spec.name, working[spec.name], videos=videos, capacity=capacity)
+        if packed:
+            like = working[spec.name]
+            schema.create_packed(group, spec.name, like, videos=videos, capacity=capacity)
     if texts:
         create_texts(group, texts)
     return {

@@ -26,6 +26,10 @@ class Removed:
         """Keep a copy of a file that is to be replaced."""
         self._target(file).write(file.read_bytes())
 
+    def save(self, file: StorePath, data: bytes) -> None:
+        """Keep what a shard holds of a video, under the name that its own object would have."""
+        self._target(file).write(data)
+
     def _target(self, file: StorePath) -> StorePath:
         target = self.folder / str(file).removeprefix(f"{self._path}/")
         target.parent.make_folder()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from avqa.store.checks.report import Problem, VerifyReport
 from avqa.store.checks.textcheck import EndOfText, repair_texts
 from avqa.store.commit import Store
 from avqa.store.format import schema
-from avqa.store.format.chunks import remove_chunks
+from avqa.store.format.chunks import FeatureObjects, remove_chunks
+from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import BadLine, source_of
 from avqa.store.format.records import (
@@ -215,9 +217,11 @@ class _Repair:
         lost: set[int] = set()
         for feature in features if flags & RowFlag.PARTIAL else ():
             if feature.status == Status.OK:
-                array = schema.open_array(self._store.root, feature.feature, "r")
-                values = np.asarray(array[row, : feature.length]).reshape(feature.length, -1)
-                lost.update(np.flatnonzero(~values.any(axis=1)).tolist())
+                objects = FeatureObjects(self._store.root, feature.feature)
+                values = objects.values(row, feature.length)
+                if values is not None:
+                    empty = ~values.reshape(feature.length, -1).any(axis=1)
+                    lost.update(np.flatnonzero(empty).tolist())
         return sorted(lost)
 
     def _timed(self, record: FeatureRecord, pts: np.ndarray[Any, Any]) -> bool:
@@ -240,10 +244,16 @@ class _Repair:
         self._report.pending.add(False)
         self._store.set_pending(sorted(bad))
         for row, feature in sorted(bad):
-            array = schema.open_array(self._store.root, feature)
-            known = array.shape[1] // self._store.chunk_seconds
-            num_axes = len(array.shape) - 2
-            remove_chunks(self._store.root, feature, row, 0, known, num_axes, self._removed.move)
+            objects = FeatureObjects(self._store.root, feature)
+            known, axes = self._store.arrays.seconds // self._store.chunk_seconds, objects.num_axes
+            # Chunks in a shard stay in it until it is written anew, without them.
+            inside = [n for n in range(known) if not objects.path(row, n).exists()]
+            remove_chunks(objects.root, feature, row, 0, known, axes, self._removed.move)
+            for number in inside if objects.videos else ():
+                with suppress(DamagedObject):
+                    data = objects.read(row, number)
+                    if data is not None:
+                        self._removed.save(objects.path(row, number), data)
 
 
 _SEEN_BY_READING = {"crc", "not_finite", "padding"}

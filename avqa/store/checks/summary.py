@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from avqa.faults import NOT_THERE
 from avqa.store.commit import Store
-from avqa.store.format.chunks import object_sizes
+from avqa.store.format.chunks import loose_root, object_sizes
 from avqa.store.format.ledger import warnings_in
 from avqa.store.format.recipe_diff import flat, recipe_hash
 from avqa.store.format.records import Status
@@ -245,12 +247,16 @@ def _texts(store: Store) -> Iterator[FeatureSummary]:
 def _counted(
     store: Store, name: str, recipe: dict[str, Any], status: NDArray[Any], rows: int
 ) -> FeatureSummary:
-    open_array(store.root, name, "r")  # else its folder may be gone, and nothing would tell
+    array: Any = open_array(store.root, name, "r")  # else its folder may be gone, untold
+    n_bytes = sum(object_sizes(store.root, name).values())
+    if array.shards and not store.packed:
+        with suppress(*NOT_THERE):  # a run that was killed may not have made it
+            n_bytes += sum(object_sizes(loose_root(store.root), name).values())
     return FeatureSummary(
         name=name,
         counts={each.name.lower(): int((status == each).sum()) for each in Status},
         seconds=rows,
-        n_bytes=sum(object_sizes(store.root, name).values()),
+        n_bytes=n_bytes,
         recipe=recipe,
         recipe_hash=recipe_hash(recipe),
     )

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from avqa.store.format import schema
-from avqa.store.format.chunks import RowPart, delete, remove_chunks
+from avqa.store.format.chunks import FeatureObjects, RowPart, delete, remove_chunks
 from avqa.store.format.columns import Column, column_chunks
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import RowFlag, Status, VideoRecord
@@ -202,12 +202,14 @@ class Arrays:
     def _remove_gone(self) -> None:
         """Remove the objects that rows have no more."""
         known = self.seconds // self._chunk_seconds
-        axes = {
-            name: len(schema.open_array(self._root, name).shape) - 2
-            for name in {name for _, name, _ in self._gone}
-        }
-        for row, name, first in self._gone:
-            remove_chunks(self._root, name, row, first, known, axes[name], self.discard)
+        for name in sorted({name for _, name, _ in self._gone}):
+            objects = FeatureObjects(self._root, name)
+            gone = {row: first for row, of, first in self._gone if of == name}
+            for row, first in gone.items():
+                remove_chunks(objects.root, name, row, first, known, objects.num_axes, self.discard)
+            # A repair takes nothing away that it does not keep: a chunk in a shard stays in it.
+            if objects.videos and self.discard is delete:
+                objects.forget(gone, known)
         self._gone = []
 
     def _hide_removed(self, records: Sequence[VideoRecord]) -> None:

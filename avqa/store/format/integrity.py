@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from avqa.faults import NOT_THERE
 from avqa.store.format import schema
-from avqa.store.format.chunks import chunk_path, read_record
-from avqa.store.format.decoding import CRC_BYTES, ChunkDecoder, DamagedObject, read_object
+from avqa.store.format.chunks import FeatureObjects, record_of
+from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
-from avqa.store.places.files import StorePath, store_path
+from avqa.store.places.files import StorePath
 
 Wrong = tuple[str, str]
 """(kind as of `verify.Problem`, detail)."""
@@ -23,12 +22,10 @@ class ChunkChecker:
 
     def __init__(self, root: StorePath, feature: str) -> None:
         """Open the feature's array in the group ``root``."""
-        array = schema.open_array(root, feature, "r")
-        self._root = store_path(root)
         self._feature = feature
-        self._num_axes = len(array.shape) - 2
-        self._chunk_seconds = array.chunks[1]
-        self._decoder = ChunkDecoder(array)
+        self.objects = FeatureObjects(root, feature)
+        self._chunk_seconds = self.objects.chunk_seconds
+        self._decoder = self.objects.decoder
 
     def check(self, row: int, record: FeatureRecord, *, read: bool = True) -> Wrong | None:
         """First thing wrong with a row's objects as (kind, detail), None if all is well.
@@ -48,21 +45,21 @@ class ChunkChecker:
                 return wrong[0], f"chunk={number}: {wrong[1]}"
         return None
 
-    def _path(self, row: int, number: int) -> StorePath:
-        return chunk_path(self._root, self._feature, row, number, self._num_axes)
-
     def _check_end(self, row: int, number: int, record: ChunkRecord) -> Wrong | None:
         try:
-            stored = read_record(self._path(row, number))
-        except NOT_THERE:
-            return "missing", "no object"
-        return _compared(stored, record)
+            stored = self.objects.record(row, number)
+        except DamagedObject as error:
+            return "crc", str(error)
+        return _compared(stored, record) if stored is not None else ("missing", "no object")
 
     def _check_whole(self, row: int, number: int, record: ChunkRecord, length: int) -> Wrong | None:
-        data = read_object(self._path(row, number))
+        try:
+            data = self.objects.read(row, number)
+        except DamagedObject as error:
+            return "crc", str(error)
         if data is None:
             return "missing", "no object"
-        return _compared(_record_of(data), record) or self.check_values(data, number, length)
+        return _compared(record_of(data), record) or self.check_values(data, number, length)
 
     def check_values(self, data: bytes, number: int, length: int) -> Wrong | None:
         """First thing wrong with the bytes of a chunk of a video of ``length`` seconds."""
@@ -89,17 +86,16 @@ class ChunkChecker:
         """
         chunks = []
         for number in range(schema.num_chunks(length, self._chunk_seconds)):
-            data = read_object(self._path(row, number))
+            try:
+                data = self.objects.read(row, number)
+            except DamagedObject:
+                return None
             if data is None or self.check_values(data, number, length) is not None:
                 return None
-            chunks.append(_record_of(data))
+            chunks.append(record_of(data))
         if not chunks:
             return None
         return FeatureRecord(self._feature, Status.OK, length, tuple(chunks))
-
-
-def _record_of(data: bytes) -> ChunkRecord:
-    return ChunkRecord(len(data), int.from_bytes(data[-CRC_BYTES:], "little"))
 
 
 def _compared(stored: ChunkRecord, record: ChunkRecord) -> Wrong | None:

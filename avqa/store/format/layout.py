@@ -28,7 +28,7 @@ _COUNTS = ("chunk_seconds", "capacity")
 _ENTRY = {"shape", "dims", "dtype", "recipe", "recipe_hash"}
 
 
-_BEFORE_THE_STORE = {"lock.json", "ledger", "runs", "parts", REMOVED, schema.GROUP}
+_BEFORE_THE_STORE = {"lock.json", "ledger", "runs", "parts", REMOVED, schema.GROUP, schema.LOOSE}
 
 
 def refuse_foreign(path: StorePath, option: str) -> None:
@@ -65,8 +65,12 @@ def build_group(
     recipes: Mapping[str, Mapping[str, Any]],
     specs: Sequence[schema.FeatureSpec],
     chunk_seconds: int,
+    shard_videos: Mapping[str, int],
 ) -> None:
-    """Create the Zarr group ``root`` without rows; what makes it exist is written last."""
+    """Create the Zarr group ``root`` without rows; what makes it exist is written last.
+
+    ``shard_videos``: feature → videos of a shard, for those in shards.
+    """
     capacity = schema.CAPACITY
     check_specs(specs, {})
     built: dict[str, Any] = {}
@@ -80,10 +84,14 @@ def build_group(
             seconds=chunk_seconds,
             chunk_seconds=chunk_seconds,
             capacity=capacity,
+            shard_videos=shard_videos.get(spec.name, 0),
         )
-    features = {spec.name: feature_entry(spec, recipes[spec.name]) for spec in specs}
+    features = {
+        spec.name: feature_entry(spec, recipes[spec.name], shard_videos.get(spec.name, 0))
+        for spec in specs
+    }
     attrs = {
-        "schema": schema.SCHEMA,
+        "schema": schema_of(features),
         "pad": "zero",
         "chunk_seconds": chunk_seconds,
         "capacity": capacity,
@@ -92,6 +100,40 @@ def build_group(
     group.update_attributes(sealed(attrs))
     for name in sorted(built, key=lambda name: (name == "zarr.json", name)):
         (root / name).write(built[name].to_bytes())
+
+
+def add_features(
+    root: StorePath,
+    attrs: Mapping[str, Any],
+    specs: Sequence[schema.FeatureSpec],
+    recipes: Mapping[str, Mapping[str, Any]],
+    shard_videos: Mapping[str, int],
+    *,
+    rows: int,
+    seconds: int,
+) -> dict[str, Any]:
+    """Make the arrays of new features, then the attributes that make them count; these.
+
+    A crash before leaves the store as it was.
+    """
+    features = dict(attrs["features"])
+    check_specs(specs, features)
+    group = schema.open_group(root)
+    for spec in specs:
+        videos = shard_videos.get(spec.name, 0)
+        schema.create_feature(
+            group,
+            spec,
+            rows=rows,
+            seconds=seconds,
+            chunk_seconds=attrs["chunk_seconds"],
+            capacity=attrs["capacity"],
+            shard_videos=videos,
+        )
+        features[spec.name] = feature_entry(spec, recipes[spec.name], videos)
+    found = {**attrs, "schema": schema_of(features), "features": dict(sorted(features.items()))}
+    write_attributes(root, found)
+    return found
 
 
 def check_specs(
@@ -108,7 +150,9 @@ def check_specs(
     schema.check_sizes(stored | {s.name: dict(zip(s.dims, s.shape, strict=True)) for s in specs})
 
 
-def feature_entry(spec: schema.FeatureSpec, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def feature_entry(
+    spec: schema.FeatureSpec, recipe: Mapping[str, Any], shard_videos: int = 0
+) -> dict[str, Any]:
     """What the group's attributes say of a feature."""
     return {
         "shape": list(spec.shape),
@@ -117,7 +161,39 @@ def feature_entry(spec: schema.FeatureSpec, recipe: Mapping[str, Any]) -> dict[s
         "sparse": spec.sparse,
         "recipe_hash": recipe_hash(recipe),
         "recipe": dict(recipe),
+        **({"shard_videos": shard_videos} if shard_videos else {}),
     }
+
+
+def shard_videos_of(features: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Feature → videos of a shard, by the attributes, for those in shards."""
+    return {name: e["shard_videos"] for name, e in features.items() if e.get("shard_videos")}
+
+
+def schema_of(features: Mapping[str, Mapping[str, Any]]) -> str:
+    """Schema of a working store with these features."""
+    return schema.SHARDED if shard_videos_of(features) else schema.SCHEMA
+
+
+def keep_loose(path: StorePath, attrs: Mapping[str, Any]) -> None:
+    """Make the group for chunks that are in no shard yet, if there are shards, as far as it lacks.
+
+    All of it follows from the attributes, also the arrays' shapes: writers go beyond them.
+    """
+    chunk_seconds, files = attrs["chunk_seconds"], dict[str, Any]()
+    shards = shard_videos_of(attrs["features"])
+    if not shards:
+        return
+    group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3)
+    for name in shards:
+        entry = attrs["features"][name]
+        shape, dims = tuple(entry["shape"]), tuple(entry["dims"])
+        spec = schema.FeatureSpec(name, shape, dims, entry["sparse"], entry["dtype"])
+        schema.create_values(group, spec, (0, chunk_seconds), chunk_seconds)
+    for name, content in files.items():
+        file = path / schema.LOOSE / name
+        if read_object(file) != content.to_bytes():
+            file.write(content.to_bytes())
 
 
 def sealed(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,8 +233,8 @@ def read_attributes(path: StorePath) -> dict[str, Any]:
     except _OtherSchema as error:
         raise StoreError(
             f"store {str(path)!r} has schema={error.schema!r}; expected"
-            f" {schema.SCHEMA!r}; open it with the version of avqa that made it"
-            f"{_or_restoring(path)}"
+            f" {schema.SCHEMA!r} or {schema.SHARDED!r}; open it with the version of avqa that made"
+            f" it{_or_restoring(path)}"
         ) from error
 
 
@@ -182,7 +258,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
         raise ValueError("no attributes")
     if found.get("node_type") != "group" or found.get("zarr_format") != 3:
         raise ValueError("no Zarr v3 group")
-    if attrs.get("schema") != schema.SCHEMA:
+    if attrs.get("schema") not in {schema.SCHEMA, schema.SHARDED}:
         raise _OtherSchema(attrs.get("schema"))
     seal = attrs.pop(_SEAL, None)
     if seal is not None and sealed(attrs)[_SEAL] != seal:

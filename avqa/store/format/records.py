@@ -113,6 +113,26 @@ class VideoRecord:
         return json.dumps(_plain(self), separators=(",", ":"))
 
 
+def tombstone(
+    video_id: str, row: int, features: Collection[str], run_id: str, finished_at: str
+) -> VideoRecord:
+    """The record of a video that is removed from a store."""
+    return VideoRecord(
+        video_id=video_id,
+        row=row,
+        relpath="",
+        fingerprint=Fingerprint(0, 0, ""),
+        duration=math.nan,
+        pts=(),
+        audio_start=None,
+        audio_end=None,
+        row_flags=0,
+        features=tuple(FeatureRecord(name, Status.DELETED, 0) for name in features),
+        finished_at=finished_at,
+        run_id=run_id,
+    )
+
+
 def removed(status: Collection[NDArray[np.uint8]]) -> NDArray[np.bool_]:
     """Which rows were removed and not taken in again: ``[rows]``.
 

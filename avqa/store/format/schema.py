@@ -9,8 +9,10 @@
         index/pts         (video, second)  f8, seconds; NaN past a video's end
         status/<feature>  (video)          u1, see `records.Status`
         length/<feature>  (video)          u4, valid seconds
-        <feature>         (video, second, ...)  one chunk object per video and chunk_seconds
-    S/lock.json, S/ledger/, S/runs/        beside the group: Zarr lists no foreign folders
+        <feature>         (video, second, ...)  one chunk object per video and chunk_seconds, or
+                                           shards of the chunks of many videos
+    S/loose.zarr/                          the same arrays, for what is in no shard yet
+    S/lock.json, S/ledger/, S/runs/        beside the groups: Zarr lists no foreign folders
 
 All feature arrays and ``index/pts`` share the size of their second axis, a multiple of
 ``chunk_seconds``, and grow together.
@@ -35,7 +37,11 @@ if TYPE_CHECKING:
     from zarr.core.metadata.v3 import ArrayV3Metadata
 
 SCHEMA = "avqa.features/1"
+SHARDED = "avqa.features/2"
+"""Of stores with a feature in shards, which older versions would write to as if it were not."""
 GROUP = "features.zarr"
+LOOSE = "loose.zarr"
+"""Group beside it: chunk objects of features in shards that are in no shard yet."""
 VIDEO_ID = "index/video_id"
 PTS = "index/pts"
 PTS_ROWS = 256
@@ -130,8 +136,11 @@ def create_feature(
     seconds: int,
     chunk_seconds: int,
     capacity: int,
+    shard_videos: int = 0,
 ) -> None:
     """Create a feature's array and its status and length columns, replacing unfinished ones.
+
+    With ``shard_videos`` an object holds the chunks with one number of so many videos.
 
     Raises:
         ValueError: if a dimension has a feature's name: xarray would take that array for a
@@ -140,11 +149,24 @@ def create_feature(
     check_spec(spec)
     _create_column(group, status_name(spec.name), "uint8", 0, rows=rows, capacity=capacity)
     _create_column(group, length_name(spec.name), "uint32", 0, rows=rows, capacity=capacity)
+    shards = (shard_videos, chunk_seconds, *spec.shape) if shard_videos else None
+    create_values(group, spec, (rows, seconds), chunk_seconds, shards)
+
+
+def create_values(
+    group: zarr.Group,
+    spec: FeatureSpec,
+    shape: tuple[int, int],
+    chunk_seconds: int,
+    shards: tuple[int, ...] | None = None,
+) -> None:
+    """Create a feature's array alone, of so many rows and seconds."""
     require_parents(group, spec.name)
     group.create_array(
         spec.name,
-        shape=(rows, seconds, *spec.shape),
+        shape=(*shape, *spec.shape),
         chunks=(1, chunk_seconds, *spec.shape),
+        shards=shards,
         dtype=spec.dtype,
         fill_value=np.nan,
         compressors=[_ZSTD, _CRC] if spec.sparse else [_CRC],

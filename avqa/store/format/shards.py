@@ -19,6 +19,7 @@ import numpy as np
 from avqa.faults import is_limit
 from avqa.machine import num_cores
 from avqa.store.format import schema
+from avqa.store.format.chunks import NOTHING, shard_name
 from avqa.store.format.decoding import crc32c
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.records import ChunkRecord, FeatureRecord, Status
@@ -31,7 +32,6 @@ MOST_BYTES = 10**9
 """Before compression."""
 MOST_VIDEOS = 1024
 """Of features so small that their shards stay below `LEAST_BYTES`: a read reads the index too."""
-_NONE = 2**64 - 1
 UNREAD = "unread"
 """Kind of what the machine did not give."""
 
@@ -66,7 +66,7 @@ class Shard:
 
     def name(self, num_axes: int) -> str:
         """File; ``num_axes`` counts the axes after ``second``."""
-        return ".".join(["c", str(self.block), str(self.chunk), *["0"] * num_axes])
+        return shard_name(self.block, self.chunk, num_axes)
 
     @cached_property
     def offsets(self) -> list[int]:
@@ -81,7 +81,7 @@ class Shard:
 
     def index(self) -> bytes:
         """The object's end: where each chunk lies, and the checksum of that."""
-        index = np.full((self.videos, 2), _NONE, "<u8")
+        index = np.full((self.videos, 2), NOTHING, "<u8")
         for (row, record), offset in zip(self.pieces, self.offsets, strict=True):
             index[row % self.videos] = offset, record.n_bytes
         raw = index.tobytes()

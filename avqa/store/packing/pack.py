@@ -234,7 +234,8 @@ def _create(snapshot: Snapshot, building: StorePath) -> bytes:
         name: {**entry, "shard_videos": shard_videos[name]}
         for name, entry in snapshot.attrs["features"].items()
     }
-    attrs = {**snapshot.attrs, "features": features, "capacity": capacity, layout.PACKED: True}
+    attrs = {**snapshot.attrs, "schema": schema.SCHEMA, "features": features}
+    attrs |= {"capacity": capacity, layout.PACKED: True}
     group.update_attributes(layout.sealed(attrs))
     metadata: bytes = built.pop("zarr.json").to_bytes()
     for name, content in built.items():

@@ -20,8 +20,8 @@ from avqa.store.checks.indexcheck import check_index
 from avqa.store.checks.textcheck import check_texts
 from avqa.store.commit import Store
 from avqa.store.format import layout, schema
-from avqa.store.format.chunks import chunk_path
-from avqa.store.format.decoding import crc32c
+from avqa.store.format.chunks import FeatureObjects
+from avqa.store.format.decoding import DamagedObject, crc32c
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.ledger import lost_rows_in, newest_only, warnings_in
 from avqa.store.format.records import (
@@ -34,7 +34,7 @@ from avqa.store.format.records import (
 )
 from avqa.store.format.runs import Runs
 from avqa.store.lock import read_holder
-from avqa.store.places.files import StorePath, with_retries
+from avqa.store.places.files import StorePath
 
 
 class Snapshot:
@@ -59,6 +59,7 @@ class Snapshot:
             )
         self._store = Store.open(path)
         self.features = self._store.features()
+        self._objects = {feature: FeatureObjects(self.root, feature) for feature in self.features}
         self._check_parts()
         status = {feature: self._store.status(feature) for feature in self.features}
         ids = {row: name for name, row in self._store.rows().items()}
@@ -204,18 +205,18 @@ class Snapshot:
             StorageFailure: it cannot be read.
             StoreLocked: a run changed the store meanwhile.
         """
-        num_axes = len(self.attrs["features"][feature]["shape"])
-        path = chunk_path(self.root, feature, int(self.rows[row]), number, num_axes)
         what = f"video {self.records[row].video_id!r} {feature} chunk={number}"
         try:
-            data = with_retries(path.read_bytes)
-        except FileNotFoundError:
-            raise self.damaged(what, "no object") from None
+            data = self._objects[feature].read(int(self.rows[row]), number)
+        except DamagedObject as error:
+            raise self.damaged(what, str(error)) from None
         except OSError as error:
             raise StorageFailure(
                 f"store {str(self.path)!r}: {what} cannot be read: {error.strerror}; expected a"
                 " readable file; check the disk or its permissions; nothing was published"
             ) from error
+        if data is None:
+            raise self.damaged(what, "no object")
         if len(data) != record.n_bytes:
             raise self.damaged(what, f"{len(data)} bytes, ledger says {record.n_bytes}")
         if (

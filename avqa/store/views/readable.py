@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,20 @@ class RowLayout(NamedTuple):
     dims: tuple[str, ...]
     """Name of each axis of ``shape``."""
     dtype: np.dtype[Any]
+
+
+class TextReader(Protocol):
+    """Features of texts, of a store or of a few texts at hand."""
+
+    @property
+    def text_features(self) -> tuple[str, ...]:
+        """Names of the texts' features."""
+
+    def eot(self, text: str) -> int:
+        """Position of a text's end-of-text token."""
+
+    def read_texts(self, texts: Sequence[str], feature: str) -> NDArray[Any]:
+        """One feature of these texts, or of the texts with these keys: ``[n, *shape]``."""
 
 
 class Readable(Protocol):
