@@ -281,7 +281,7 @@ class FeatureStore(StoreViews):
     def _rows_of(self, feature: str, row: int, length: int) -> NDArray[Any]:
         """A video's rows, NaN where an object is gone."""
         array = self._array(feature)
-        if self.packed or not array.shards:
+        if self.packed or "shard_videos" not in self._entry(feature):
             rows: NDArray[Any] = array[row, :length]
             return rows
         if feature not in self._objects:

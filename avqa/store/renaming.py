@@ -82,7 +82,5 @@ def _copy_objects(record: VideoRecord, row: int, objects: Mapping[str, FeatureOb
             continue
         of = objects[feature.feature]
         for number in range(len(feature.chunks)):
-            data = of.read(record.row, number)
-            if data is None:
-                data = of.path(record.row, number).read_bytes()  # says what is gone
+            data = of.require(record.row, number)
             with_retries(partial(of.path(row, number).write, data))

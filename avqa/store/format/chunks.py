@@ -186,6 +186,16 @@ class FeatureObjects:
             self._index.cache_clear()  # a run may have written the shard anew
         return data
 
+    def require(self, row: int, number: int) -> bytes:
+        """The bytes of a chunk.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DamagedObject, OSError, StorageFailure: as `read`.
+        """
+        data = self.read(row, number)
+        return self.path(row, number).read_bytes() if data is None else data
+
     def record(self, row: int, number: int) -> ChunkRecord | None:
         """Size and last four bytes of a chunk; None if there is none.
 

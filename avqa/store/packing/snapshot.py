@@ -207,7 +207,9 @@ class Snapshot:
         """
         what = f"video {self.records[row].video_id!r} {feature} chunk={number}"
         try:
-            data = self._objects[feature].read(int(self.rows[row]), number)
+            data = self._objects[feature].require(int(self.rows[row]), number)
+        except FileNotFoundError:
+            raise self.damaged(what, "no object") from None
         except DamagedObject as error:
             raise self.damaged(what, str(error)) from None
         except OSError as error:
@@ -215,8 +217,6 @@ class Snapshot:
                 f"store {str(self.path)!r}: {what} cannot be read: {error.strerror}; expected a"
                 " readable file; check the disk or its permissions; nothing was published"
             ) from error
-        if data is None:
-            raise self.damaged(what, "no object")
         if len(data) != record.n_bytes:
             raise self.damaged(what, f"{len(data)} bytes, ledger says {record.n_bytes}")
         if (
