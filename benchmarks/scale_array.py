@@ -23,6 +23,7 @@ from typing import Any
 from avqa.extract.profiles import profile
 from avqa.pipelines.cluster import executor
 from avqa.pipelines.cluster.environment import feature_recipe
+from avqa.pipelines.extraction import array_job
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
@@ -194,6 +195,7 @@ class Nothing:
 def task(asked: Any) -> dict[str, Any]:
     """One task of the array job: as `avqa extract --partition` runs it."""
     index = int(asked.step.split()[1])
+    array_job.LEAST_VIDEOS = min(array_job.LEAST_VIDEOS, asked.videos)
     executor.Extractor = Stub  # type: ignore[misc, assignment]
     features.Ahead = features.LengthProbe = Nothing  # type: ignore[misc, assignment]
     features.feature_specs = lambda settings: specs(settings.dtype)
@@ -216,11 +218,13 @@ def task(asked: Any) -> dict[str, Any]:
 
 def finalizing(asked: Any) -> dict[str, Any]:
     """`avqa finalize`, and what it says."""
-    from avqa.pipelines.extraction.finalize import finalize
+    from avqa.pipelines.extraction import finalize
 
+    stubs = {spec.name: spec for spec in specs("float16")}
+    finalize._spec = lambda part, feature: stubs[feature]  # type: ignore[assignment]
     said: list[str] = []
     started = time.monotonic()
-    finalize(STORE, said.append)
+    finalize.finalize(STORE, said.append)
     copied = [line for line in said if line.startswith("copied")]
     return {"wall": time.monotonic() - started, "memory": peak_bytes(), "copied": copied}
 
