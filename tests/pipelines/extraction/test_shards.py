@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zarr
 from helpers.extraction import stub_extraction as stub
+from helpers.extraction.as_typed import avqa as typed_here
 from helpers.extraction.dying_finalize import SHARDED, run_and_die, task_and_die
 from helpers.killed import exit_code
 from helpers.media import fake_reader
@@ -79,12 +80,17 @@ def final(made, tmp_path):
     return copied(made / "final", tmp_path / "final")
 
 
-def finished(tmp_path):
-    """A folder of videos and their store in shards, to be changed."""
-    write_all(tmp_path / "videos")
-    stub.extract_parts(tmp_path / "videos", tmp_path / "final", 2)
-    finalize(tmp_path / "final")
-    return tmp_path / "videos", tmp_path / "final"
+@pytest.fixture
+def again(made, tmp_path):
+    """A folder of videos and the store in shards that was made of it, to be changed."""
+    videos, store = (
+        copied(made / "videos", tmp_path / "videos"),
+        copied(made / "final", tmp_path / "T"),
+    )
+    known = store / "collection.json"
+    moved = known.read_text(encoding="ascii").replace(str(made / "videos"), str(videos))
+    known.write_text(moved, encoding="ascii")
+    return videos, store
 
 
 def shards(store):
@@ -162,14 +168,14 @@ def test_the_shards_are_moved_and_say_what_one_run_says(made, parts):
 
 
 def test_as_typed(made, tmp_path):
-    """Small jobs write no shards, whoever asks."""
-    code, out, _ = stub.complete(
-        *stub.arguments(made / "videos", tmp_path / "S", "--partition", "0/1")
-    )
-    assert (code, "1 failed" in out) == (3, True)
+    """Also that jobs of few videos write no shards."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(array_job, "LEAST_VIDEOS", 100_000)
+        typed = stub.arguments(made / "videos", tmp_path / "S", "--partition", "0/1")
+        assert typed_here(*typed)[0] == 3  # one failed
     head = (tmp_path / "S/parts/videos.jsonl").read_text(encoding="ascii").splitlines()[0]
     assert json.loads(head) == {"parts": 1}
-    assert stub.complete("finalize", tmp_path / "S")[0] == 3
+    assert typed_here("finalize", tmp_path / "S")[0] == 3
     assert store_bytes(tmp_path / "S") == store_bytes(made / "whole")
     copied(made / "S", tmp_path / "T")
     code, out, _ = stub.complete("finalize", tmp_path / "T")
@@ -179,12 +185,14 @@ def test_as_typed(made, tmp_path):
     )
     assert store_bytes(tmp_path / "T") == store_bytes(made / "final")
     for typed in (("verify",), ("verify", "--partition", "1/2"), ("status",)):
-        code, out, _ = stub.complete(typed[0], tmp_path / "T", *typed[1:])
+        code, out, _ = typed_here(typed[0], tmp_path / "T", *typed[1:])
         assert (code, "problem" not in out or "no problem" in out) == (0, True)
 
 
-@pytest.mark.parametrize("part", ["0/2", "1/2"])
-def test_a_task_killed_before_changes_of_the_disk(made, tmp_path, part):
+@pytest.mark.parametrize(
+    ("part", "kills"), [("1/2", 6), pytest.param("0/2", 40, marks=pytest.mark.soak)]
+)
+def test_a_task_killed_before_changes_of_the_disk(made, tmp_path, part, kills):
     counted = tmp_path / "counted"
     whole = copied(made / "S", tmp_path / "whole")
     folder = f"parts/{part.replace('/', '-of-')}"
@@ -194,7 +202,7 @@ def test_a_task_killed_before_changes_of_the_disk(made, tmp_path, part):
     assert store_bytes(whole / folder) == expected
     total = int(counted.read_text(encoding="utf-8"))
     assert total > 100
-    for change in range(5, total, total // 9):
+    for change in range(5, total, total // kills):
         path = copied(made / "S", tmp_path / str(change))
         shutil.rmtree(path / folder)
         assert exit_code(task_and_die, made / "videos", path, part, change) == -signal.SIGKILL
@@ -207,11 +215,12 @@ def test_a_task_killed_before_changes_of_the_disk(made, tmp_path, part):
         shutil.rmtree(path)
 
 
-def test_finalize_killed_before_changes_of_the_disk(made, tmp_path):
+@pytest.mark.parametrize("every", [31, pytest.param(3, marks=pytest.mark.soak)])
+def test_finalize_killed_before_changes_of_the_disk(made, tmp_path, every):
     counted = tmp_path / "counted"
     assert exit_code(run_and_die, copied(made / "S", tmp_path / "S"), -1, counted) == 0
     total = int(counted.read_text(encoding="utf-8"))
-    for change in [*range(0, total, 17), total - 2]:
+    for change in [*range(0, total, every), total - 2]:
         path = copied(made / "S", tmp_path / str(change))
         assert exit_code(run_and_die, path, change) == -signal.SIGKILL
         if (path / "parts/videos.jsonl").exists() or (path / "parts/finished.json").exists():
@@ -256,8 +265,8 @@ def test_loose_objects_are_few_at_any_time(made, tmp_path, monkeypatch):
     assert len(shards(tmp_path / "S")) == 14  # one video has no sound
 
 
-def test_failed_videos_are_tried_again_into_their_shards(tmp_path):
-    videos, final = finished(tmp_path)
+def test_failed_videos_are_tried_again_into_their_shards(again, tmp_path):
+    videos, final = again
     write(videos, "bad", seconds=5, seed=50)
     assert stub.extract(videos, final, retry_failed=True).extracted == 1
     assert verify(final).problems == []
@@ -267,8 +276,8 @@ def test_failed_videos_are_tried_again_into_their_shards(tmp_path):
     assert store_bytes(final) == store_bytes(tmp_path / "S")
 
 
-def test_a_changed_a_shorter_and_a_new_file(tmp_path):
-    videos, final = finished(tmp_path)
+def test_a_changed_a_shorter_and_a_new_file(again, tmp_path):
+    videos, final = again
     write(videos, "v5", seconds=1, seed=60)  # one chunk instead of three
     write(videos, "v1", act="corrupt")
     write(videos, "w", seconds=3, seed=61)
@@ -295,8 +304,8 @@ def test_a_removed_video_leaves_its_shard(final, tmp_path):
     assert avqa.open_store(final).read("v4", POOL).shape == (5, 512)
 
 
-def test_a_renamed_file_keeps_its_features(made, tmp_path):
-    videos, final = finished(tmp_path)
+def test_a_renamed_file_keeps_its_features(made, again):
+    videos, final = again
     (videos / "v3.mp4").rename(videos / "x3.mp4")
     expected = content(made / "final")["v3", POOL]
     report = stub.extract(videos, final)
@@ -306,9 +315,9 @@ def test_a_renamed_file_keeps_its_features(made, tmp_path):
     assert not list(final.glob("loose.zarr/*/*/c.*"))
 
 
-def test_an_array_job_into_a_store_in_shards(tmp_path):
+def test_an_array_job_into_a_store_in_shards(again, tmp_path):
     """The store has 8 videos; 7 new ones lie across its blocks, and the rest of them is moved."""
-    videos, final = finished(tmp_path)
+    videos, final = again
     write(videos, "bad", seconds=5, seed=50)
     stub.extract(videos, final, retry_failed=True)
     for seed in range(7):
