@@ -167,6 +167,25 @@ def test_the_shards_are_moved_and_say_what_one_run_says(made, parts):
     assert np.array_equal(array[row, :6], avqa.open_store(parts).read("v5", POOL))
 
 
+@pytest.mark.parametrize(
+    ("videos", "tasks", "block"),
+    [
+        (99_999, 1, 0),
+        (100_000, 1, 1024),
+        (100_000, 100, 64),
+        (100_000, 200, 0),
+        (10**7, 10**3, 1024),
+    ],
+)
+def test_tasks_write_shards_of_very_many_videos(tmp_path, monkeypatch, videos, tasks, block):
+    """At least eight of them, so that no task has a block more than another and that is much."""
+    monkeypatch.undo()
+    assert array_job._block(tmp_path / "S", videos, tasks) == block
+    many = Videos(tasks, dict.fromkeys(map(str, range(min(videos, 9000))), ""), block)
+    shares = [[name for name, _ in many.share(task)] for task in list(many.tasks())[:200]]
+    assert len(set().union(*shares)) == sum(map(len, shares))
+
+
 def test_as_typed(made, tmp_path):
     """Also that jobs of few videos write no shards."""
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -333,8 +352,12 @@ def test_an_array_job_into_a_store_in_shards(again, tmp_path):
     assert not list(final.glob("loose.zarr/*/*/c.*"))
 
 
-def test_shards_that_are_none_of_the_store_are_copied_and_told(tmp_path, monkeypatch):
-    """Of five videos the last one has a block of its own, which then gets the first new one."""
+@pytest.mark.parametrize(("gone", "copied"), [(False, 2), (True, 10)])
+def test_shards_that_are_none_of_the_store_are_copied(tmp_path, monkeypatch, gone, copied):
+    """The last one of five videos has a block of its own, which then gets the first new one.
+
+    Where the task does not know the old ones, all its shards begin within one of the store.
+    """
     monkeypatch.setattr(array_job, "LEAST_VIDEOS", 1)
     videos, store = tmp_path / "videos", tmp_path / "S"
     for name in ("a", "b"):
@@ -344,9 +367,11 @@ def test_shards_that_are_none_of_the_store_are_copied_and_told(tmp_path, monkeyp
         said = []
         report = finalize(store, said.append)
         assert (report.extracted, report.pending) == (5, 0)
+        for old in videos.glob("a*") if gone else ():
+            old.unlink()
     assert said == [
-        "copied: 2 chunks, since the rows of their shards are not those of whole shards of the"
-        " store; all others were moved"
+        f"copied: {copied} chunks, since the rows of their shards are not those of whole shards of"
+        " the store; all others were moved"
     ]
     assert len(shards(store)) == 2 * 5
     assert verify(store).problems == []
@@ -373,7 +398,9 @@ def test_damage_is_found_repaired_and_filled(made, final):
     ]
     with pytest.raises(avqa.errors.StoreError, match="is damaged"):
         avqa.open_store(final).read("v4", POOL)
-    verify(final, repair=True)
+    kept = verify(final, repair=True).removed
+    # Its shard keeps its chunks until it is written anew; this is where they are then.
+    assert sorted(f.name for f in kept.rglob("c.*")) == ["c.6.0.0", "c.6.1.0", "c.6.2.0"]
     assert Store.open(final).status(POOL).tolist() == [2, 1, 1, 1, 1, 1, 0, 1]
     assert verify(final).problems == []
     stub.extract(made / "videos", final)
@@ -443,12 +470,15 @@ def test_what_is_in_no_shard_yet_is_read_from_beside_it(made, final):
         objects.path(row, 0).write(objects.read(row, 0))
         objects.forget({row: 0}, 1)
         assert shard.exists()
-        assert np.array_equal(reader.read("v3", POOL), expected)
-        assert np.array_equal(avqa.open_store(final).read("v3", POOL), expected)
+        later = avqa.open_store(final)
+        assert later.read("v2", POOL).shape == (3, 512)  # which knows the shard without v3 then
+        for each in (reader, later):
+            assert np.array_equal(each.read("v3", POOL), expected)
         assert verify(final).problems == []
         store.start_run({})
         store.finish_run({})
-    assert np.array_equal(reader.read("v3", POOL), expected)
+    for each in (reader, later):
+        assert np.array_equal(each.read("v3", POOL), expected)
     assert store_bytes(final) == store_bytes(made / "final")
     assert Store.open(final).status(POOL)[row] == Status.OK
     assert os.listdir(final / "loose.zarr" / POOL) == ["zarr.json"]
