@@ -13,6 +13,7 @@ from helpers.extraction.as_typed import avqa as typed_here
 from helpers.extraction.dying_finalize import SHARDED, run_and_die, task_and_die
 from helpers.killed import exit_code
 from helpers.media import fake_reader
+from helpers.store import s3_server
 from helpers.store.packed import damage
 from helpers.store.stores import store_bytes
 from helpers.store.written import copied
@@ -28,6 +29,7 @@ from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.lock import Lock
+from avqa.store.places.files import store_path
 
 pytestmark = pytest.mark.filterwarnings("ignore::avqa.store.reader.RandomWeightsWarning")
 POOL, AUDIO = stub.POOL, stub.AUDIO
@@ -418,6 +420,9 @@ def test_a_damaged_index_costs_the_videos_of_its_shard(made, final):
     report = verify(final, repair=True)
     assert list(report.removed.rglob("c.3.0.0"))
     assert verify(final).problems == []
+    stub.extract(made / "videos", final, ids=("v4",))  # v5, of the same shard, stays pending
+    assert not list(final.glob("loose.zarr/*/*/c.*"))
+    assert avqa.open_store(final).read("v4", POOL).shape == (5, 512)
     stub.extract(made / "videos", final)
     assert store_bytes(final) == store_bytes(made / "final")
 
@@ -482,3 +487,14 @@ def test_what_is_in_no_shard_yet_is_read_from_beside_it(made, final):
     assert store_bytes(final) == store_bytes(made / "final")
     assert Store.open(final).status(POOL)[row] == Status.OK
     assert os.listdir(final / "loose.zarr" / POOL) == ["zarr.json"]
+
+
+def test_in_a_bucket(s3, made):
+    store = store_path(f"s3://{s3_server.BUCKET}/shards")
+    stub.extract_parts(made / "videos", store, 2)
+    assert finalize(store).pending == 0
+    assert content(store) == content(made / "final")
+    assert verify(store).problems == []
+    names = (store / "features.zarr" / POOL).sizes()
+    assert len(names) == 8 + 1  # and its metadata
+    assert (store / "loose.zarr" / POOL).sizes().keys() == {"zarr.json"}
