@@ -12,7 +12,7 @@ from avqa.errors import UnknownName
 from avqa.heads import COLUMNS, HeadInput
 
 SMALL = {"width": 16, "audio_width": 16, "visual_width": 16, "text_width": 16}
-CASES = [(name, question) for name in heads.names() for question in ("lstm", "clip")]
+CASES = [(name, question) for name in heads.names() for question in ("lstm", "positions", "clip")]
 ABLATIONS = [(name, row) for name in heads.names() for row in heads.load(name).ABLATIONS]
 LOOKING = [name for name in heads.names() if heads.load(name).Head.FEATURES]
 
@@ -295,7 +295,7 @@ def test_heads_pickle_and_reload(name):
 )
 @pytest.mark.parametrize("name", LOOKING)
 def test_wrong_input_is_refused_by_name(name, change, message):
-    head = small(name, question="lstm")
+    head = small(name, question="lstm", time_code="none")
     inputs = inputs_of(head)
     if "audio" not in head.FEATURES:
         pytest.skip(f"{name} takes no audio")
