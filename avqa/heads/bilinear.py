@@ -69,7 +69,7 @@ class Head(BaseHead):
         self.answer = AnswerLayer(options)
 
     def encode(self, inputs: HeadInput) -> Tensor:
-        """f [V, D]; there is nothing to explain."""
+        """F [V, D]; there is nothing to explain."""
         assert inputs.audio is not None  # check
         assert inputs.patch is not None
         audio = masked_mean(self.audio(inputs.audio), inputs.heard)

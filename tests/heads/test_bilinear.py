@@ -28,7 +28,7 @@ def places(valid):
 def expected(p, inputs, b, options):
     """Logits of sample ``b``."""
     valid = inputs.valid[b].numpy()
-    heard = valid if inputs.audio_valid is None else inputs.audio_valid[b].numpy()
+    heard = valid if inputs.audio_valid is None else valid & inputs.audio_valid[b].numpy()
     tau = places(inputs.valid[b]) if options.time_code == "product" else None
 
     def row(x, t):

@@ -439,7 +439,7 @@ class _Training:
     def _questions(self, head: Head, split: str) -> QuestionSet:
         questions = self._material.questions.of(split)
         if split == "train":
-            questions = with_exchanged(questions, self._settings.exchange)
+            questions = tuple(with_exchanged(questions, self._settings.exchange))
         return QuestionSet(
             questions,
             self._material.videos(questions),

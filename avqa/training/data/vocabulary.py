@@ -105,7 +105,9 @@ def require_val(questions: SplitQuestions, vocabulary: Vocabulary) -> None:
         )
 
 
-def vocabulary_notes(questions: SplitQuestions, vocabulary: Vocabulary, *, tokens: bool) -> list[str]:
+def vocabulary_notes(
+    questions: SplitQuestions, vocabulary: Vocabulary, *, tokens: bool
+) -> list[str]:
     """What a built vocabulary holds, and what of val and test lies outside any.
 
     Args:

@@ -380,7 +380,8 @@ def test_what_is_left_out_is_counted(data, tmp_path):
         " 'Does', 'sing'; question=clip reads every word",
     )
     assert (
-        train.gather(store, "music-avqa", folder, planned, [], tokens=False).notes == found.notes[:3]
+        train.gather(store, "music-avqa", folder, planned, [], tokens=False).notes
+        == found.notes[:3]
     )
 
 
@@ -418,7 +419,9 @@ def test_mcd_has_rows_for_the_words_of_types(data, tmp_path, text_objects, rows)
     store = run_folders.write_store(tmp_path / "store", VIDEOS, specs=(run_folders.SPECS[0], frame))
     settings, chosen = resolve("mcd", {"width": "8"})
     fields = ["audio", "frame"]
-    material = train.gather(store, "music-avqa", data / "annotations", settings, fields, tokens=True)
+    material = train.gather(
+        store, "music-avqa", data / "annotations", settings, fields, tokens=True
+    )
     variant = Variant("default", "mcd", {**chosen, "text_objects": text_objects})
     found = building.derived(variant, material, settings)
     assert found == {
