@@ -40,8 +40,8 @@ FOLDER = ROOT / "build" / "curves"
 PAGE = ROOT / "docs" / "curves.md"
 SEEN = {120: 200_000, 500: 400_000, 2_000: 600_000, 5_000: 1_200_000, 20_000: 2_000_000}
 """Training videos → questions that a training sees in all its epochs."""
-HELD_OUT = 1_000
-"""Videos to choose the epoch on, and as many others to test on."""
+VAL, TEST = 300, 1_000
+"""Videos to choose the epoch on, which every epoch answers, and to test on."""
 FITTED = {
     "width": "128",
     "batch_size": "128",
@@ -146,9 +146,9 @@ class Bench:
 
     def __init__(self, videos: int) -> None:
         # A fifth of all videos each is for val and test.
-        everything, self.features = composed(max(5 * HELD_OUT, -(-5 * videos // 3)))
+        everything, self.features = composed(max(5 * TEST, -(-5 * videos // 3)))
         self.train = everything["train"]
-        self.val, self.test = (_first(everything[split], HELD_OUT) for split in ("val", "test"))
+        self.val, self.test = _first(everything["val"], VAL), _first(everything["test"], TEST)
 
     def run(self, unit: Unit) -> Done:
         """Train and test."""
@@ -253,7 +253,7 @@ def write(bench: Bench) -> None:
     """The page of all that is done."""
     everything = [*units([*FORMS], [*SEEN], 10)]
     done = [found for unit in everything if (found := finished(unit))]
-    about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "held_out": HELD_OUT}
+    about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "val": VAL, "test": TEST}
     text = page(about, done, bench.train, bench.test)
     unfinished = PAGE.with_name(f"unfinished-{PAGE.name}")
     unfinished.write_text(text, encoding="utf-8")

@@ -31,7 +31,8 @@ def page(
     """The whole page; draws the picture, too.
 
     Args:
-        about: ``machine``, ``seen`` (questions that a training sees, by its videos), ``held_out``.
+        about: ``machine``, ``seen`` (questions that a training sees, by its videos), ``val`` and
+            ``test`` (videos).
         done: finished trainings.
         train: all training questions, for the floors.
         test: those that every training was tested on.
@@ -70,8 +71,8 @@ def _head(about: Mapping[str, Any], floor: float) -> list[str]:
         "Written by `python -m benchmarks.curves`; do not edit. The questions of the"
         " [synthetic benchmark](synthetic.md), ten a video of 10 s, on exact rows: one-hot columns"
         " made from its truth, so that nothing is judged but the head. Each training starts from"
-        f" new weights; {about['held_out']} videos choose the epoch, {about['held_out']} others are"
-        f" the test, the same for all. Template floor {floor:.1f} %.",
+        f" new weights; {about['val']} videos choose the epoch, {about['test']:,} others are the"
+        f" test, the same for all. Template floor {floor:.1f} %.",
         "",
         f"- {about['machine']}; one thread a training.",
         "- The papers' heads as they are printed but for what so few questions want: the table at"

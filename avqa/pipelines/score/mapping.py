@@ -27,7 +27,7 @@ NUMBERS = (
 YES_NO = ("yes", "no")
 _VERBS = ("is", "are", "was", "were", "do", "does", "did", "has", "have", "can", "could")
 _ARTICLES = ("a", "an", "the")
-_LETTER = re.compile(r"\(?([A-Za-z])[).:]?(?:\s|$)")
+_LETTER = re.compile(r"\(?([A-Za-z])(?:[).:].*)?", re.DOTALL)
 
 
 def plain(text: str) -> str:
@@ -87,7 +87,7 @@ def _option(text: str, options: Sequence[str | None]) -> str | None:
         return texts[said]
     if re.fullmatch(r"\d+", text.strip()):
         place = int(text)
-    elif letter := _LETTER.match(text.strip()):
+    elif letter := _LETTER.fullmatch(text.strip()):
         place = ord(letter[1].upper()) - ord("A")
     else:
         found = {option for name, option in texts.items() if name and _occurs(name, said)}
