@@ -58,6 +58,7 @@ for command in (
     evaluate.evaluate,
     evaluate.table,
     evaluate.compare_runs,
+    evaluate.score,
     evaluate.predict,
     reproduce.reproduce,
     ask.ask,

@@ -158,8 +158,8 @@ def _floor(f: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"Planned decoding {d['planned']:.2f} s, decord {d['decord']:.2f} s for the same frames"
-        f" (one thread each), `--frame-at key` {d['key']:.2f} s; pixel-identical to a full decode, see"
-        " `tests/extract/decode`.",
+        f" (one thread each), `--frame-at key` {d['key']:.2f} s; pixel-identical to a full"
+        " decode, see `tests/extract/decode`.",
         "",
         f"200 short videos with stubbed networks: {1000 * even[0]:.0f} ms per video in the first"
         f" hundred, {1000 * even[1]:.0f} ms in the second; the process grew by"
