@@ -18,6 +18,7 @@ BELOW = {
     "commit": {"recovery", "sealing", "lock", "format", "places"},
     "collection": {"places"},
     "renaming": {"commit", "format", "places"},
+    "adopting": {"commit", "format", "places"},
     "running": {"commit", "format", "lock", "places"},
     "checks": {
         *("commit", "running", "text_writer", "reader", "lock", "format", "places"),

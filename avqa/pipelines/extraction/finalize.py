@@ -13,13 +13,14 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avqa.errors import PartialFailure, RecipeMismatch, Stopped, StoreError, StoreNotFound
 from avqa.extract import encoders
@@ -35,36 +36,21 @@ from avqa.pipelines.extraction.array_job import (
 from avqa.pipelines.extraction.report import RunReport
 from avqa.pipelines.extraction.run import check_recipes, machine
 from avqa.signals import StopSignals
+from avqa.store.adopting import Item, Mover
 from avqa.store.collection import read_collection, videos_typed, write_collection
 from avqa.store.commit import Store
 from avqa.store.format import schema
-from avqa.store.format.chunks import (
-    FeatureObjects,
-    is_whole,
-    object_sizes,
-    read_record,
-    record_of,
-    remove_chunks,
-)
-from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.ledger import newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import (
     UNKNOWN_FILE,
-    ChunkRecord,
-    FeatureRecord,
     Fingerprint,
     Status,
     VideoRecord,
 )
 from avqa.store.format.runs import DAMAGED, new_run_id, plain
 from avqa.store.lock import Lock
-from avqa.store.places.files import (
-    StorePath,
-    storage_errors,
-    store_path,
-    with_retries,
-)
+from avqa.store.places.files import StorePath, storage_errors, store_path
 from avqa.store.running import running
 from avqa.telling import counting
 from avqa.units import clock, size
@@ -184,15 +170,29 @@ def _path(text: str | None) -> StorePath | None:
     return store_path(text) if text else None
 
 
-@dataclass(frozen=True)
-class _Item:
-    """What a part has of one video."""
+@dataclass
+class _Tally:
+    """What the parts have, added up as it is moved: records are not kept."""
 
-    part: Store
-    made: VideoRecord
-    """As the part's ledger has it: the row is the part's."""
-    record: VideoRecord
-    """As it will be in the store's ledger."""
+    moved: NDArray[np.bool_]
+    """Rows of the store that a part has anything of: ``[rows]``."""
+    rows: int = 0
+    n_bytes: int = 0
+    failures: list[VideoRecord] = field(default_factory=list)
+    warned: list[VideoRecord] = field(default_factory=list)
+
+    def take(self, records: Sequence[VideoRecord]) -> int:
+        """Count some more; how many videos are new among them."""
+        before = int(self.moved.sum())
+        self.moved[[record.row for record in records]] = True
+        for record in records:
+            self.rows += max((feature.length for feature in record.features), default=0)
+            self.n_bytes += sum(c.n_bytes for f in record.features for c in f.chunks)
+            if any(feature.status == Status.FAILED for feature in record.features):
+                self.failures.append(record)
+            if record.warnings:
+                self.warned.append(record)
+        return int(self.moved.sum()) - before
 
 
 class _Merger:
@@ -256,160 +256,82 @@ class _Merger:
             store.add_features(specs, added, parts[0].shard_videos)
         known = store.rows()
         store.add_rows([name for name in self._videos.ids if name not in known])
-        rows = store.rows()
-        items = [
-            _Item(part, made, replace(made, row=rows[made.video_id]))
-            for task, part in zip(self._videos.tasks(), parts, strict=True)
-            for made in _records(part, [name for name, _ in self._videos.share(task)])
-        ]
-        there = _committed(store)
-        outstanding = [i for i in items if (i.made.video_id, i.made.run_id) not in there]
-        store.set_pending(_outdated(store, [item.record for item in outstanding]))
-        self._move(store, parts, outstanding)
+        rows, there = store.rows(), _committed(store)
+        # In two passes, so that the records of one part at a time are in memory.
+        for_store = (item.record for item in self._items(parts, rows))
+        outstanding = (r for r in for_store if r.row not in there.get(r.run_id, ()))
+        store.set_pending(_outdated(store, outstanding))
+        tally = _Tally(np.zeros(store.num_rows, bool))
+        self._move(store, parts, self._items(parts, rows), there, tally)
         for part in parts:
             _copy_runs(part, store)
-        self._count(store, [item.record for item in items], tuple(recipes))
+        self._count(store, tally, tuple(recipes))
 
-    def _move(self, store: Store, parts: Sequence[Store], items: Sequence[_Item]) -> None:
-        mover = _Mover(store)
+    def _items(self, parts: Sequence[Store], rows: Mapping[str, int]) -> Iterator[Item]:
+        for task, part in zip(self._videos.tasks(), parts, strict=True):
+            for made in _records(part, [name for name, _ in self._videos.share(task)]):
+                yield Item(part, made, replace(made, row=rows[made.video_id]))
+
+    def _move(
+        self,
+        store: Store,
+        parts: Sequence[Store],
+        items: Iterator[Item],
+        there: Mapping[str, Collection[int]],
+        tally: _Tally,
+    ) -> None:
+        mover, total, done = Mover(store), len(self._videos.relpaths), 0
         with storage_errors(f"store {str(self._path)!r}"):
             for part in parts:
                 mover.adopt(part)
         with (
-            counting(self._say, "finalize", len(items), "videos moved") as count,
+            counting(self._say, "finalize", total, "videos moved") as count,
             ThreadPoolExecutor(THREADS) as pool,
         ):
-            for start in range(0, len(items), BATCH):
+            while batch := [*itertools.islice(items, BATCH)]:
                 if self._signals.received is not None:
                     raise Stopped(
                         self._signals.received,
-                        f"stopped by {signal.Signals(self._signals.received).name}: {start} of"
-                        f" {len(items)} videos moved; run `avqa finalize` again",
+                        f"stopped by {signal.Signals(self._signals.received).name}: {done} of"
+                        f" {total} videos moved; run `avqa finalize` again",
                     )
-                batch = items[start : start + BATCH]
+                left = [i for i in batch if i.record.row not in there.get(i.record.run_id, ())]
                 with storage_errors(f"store {str(self._path)!r}"):
-                    records = [*pool.map(mover.move, batch)]
-                store.commit([record for record in records if record.features])
-                count.step(len(batch))
+                    records = [*pool.map(mover.move, left)]
+                if records:
+                    store.commit([record for record in records if record.features])
+                new = tally.take([item.record for item in batch])
+                done += new
+                count.step(new)
         if mover.copied:
             self._say(
                 f"copied: {mover.copied} chunks, since the rows of their shards are not those of"
                 " whole shards of the store; all others were moved"
             )
 
-    def _count(
-        self, store: Store, records: Sequence[VideoRecord], features: tuple[str, ...]
-    ) -> None:
+    def _count(self, store: Store, tally: _Tally, features: tuple[str, ...]) -> None:
         report = self._report
-        moved = {record.video_id for record in records}
         rows = store.rows()
         columns = [store.status(feature) for feature in features]
-        for name in self._videos.ids:
-            found = {Status(int(column[rows[name]])) for column in columns}
+        for name in self._videos.relpaths:
+            row = rows[name]
+            found, moved = {Status(int(column[row])) for column in columns}, bool(tally.moved[row])
             if Status.PENDING in found:
                 report.pending += 1
                 self._say(f"pending: video={name}, its chunk objects were missing or damaged")
             elif Status.FAILED in found:
-                report.failed += name in moved
-                report.failed_before += name not in moved
+                report.failed += moved
+                report.failed_before += not moved
             else:
-                report.extracted += name in moved
-                report.finished_before += name not in moved
-            report.without_audio += name in moved and Status.ABSENT in found
-        for record in records:
-            report.rows += max((feature.length for feature in record.features), default=0)
-            report.n_bytes += sum(c.n_bytes for f in record.features for c in f.chunks)
-        failures = [r for r in records if any(f.status == Status.FAILED for f in r.features)]
-        if failures:
-            report.report_path = store.write_report(failures)
-        warned = [record for record in records if record.warnings]
-        report.with_warnings = len({record.video_id for record in warned})
-        if warned:
-            report.warnings_path = store.write_warnings(warned)
-
-
-class _Mover:
-    """Moves the chunks of videos from parts to the rows of a store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._objects = {f: FeatureObjects(store.root, f) for f in store.features()}
-        self._of_parts: dict[tuple[str, str], FeatureObjects] = {}
-        self._known = store.arrays.seconds // store.chunk_seconds
-        self.copied = 0
-        """Chunks of shards that are none of the store's."""
-
-    def adopt(self, part: Store) -> None:
-        """Move the shards of a part whose rows are those of a whole shard of the store."""
-        rows, names = self._store.rows(), part.rows()
-        targets = np.full(part.num_rows, -1)
-        for name, row in names.items():
-            targets[row] = rows.get(name, -1)
-        for feature, videos in part.shard_videos.items():
-            mine = self._objects[feature]
-            if mine.videos != videos:
-                continue
-            its = FeatureObjects(part.root, feature)
-            for name in sorted(object_sizes(part.root, feature, is_whole)):
-                block, number = (int(text) for text in name.split(".")[1:3])
-                of_block = targets[block * videos : (block + 1) * videos]
-                first = int(of_block[0])
-                whole = first % videos == 0 and (np.diff(of_block) == 1).all()
-                target = mine.shard_path(first // videos, number)
-                if first >= 0 and whole and not target.exists():
-                    its.shard_path(block, number).move(target)
-
-    def move(self, item: _Item) -> VideoRecord:
-        """The record of what is in place: without features that lack a chunk."""
-        features = tuple(f for f in item.record.features if self._move_feature(item, f))
-        return replace(item.record, features=features)
-
-    def _move_feature(self, item: _Item, feature: FeatureRecord) -> bool:
-        mine, row = self._objects[feature.feature], item.record.row
-        key = str(item.part.path), feature.feature
-        if key not in self._of_parts:
-            self._of_parts[key] = FeatureObjects(item.part.root, feature.feature)
-        for number, chunk in enumerate(feature.chunks):
-            source, target = (self._of_parts[key], item.made.row), (mine, row)
-            if not with_retries(partial(self._move_chunk, source, target, number, chunk)):
-                return False
-        kept = len(feature.chunks)
-        remove_chunks(mine.root, feature.feature, row, kept, self._known, mine.num_axes)
-        return True
-
-    def _move_chunk(
-        self,
-        source: tuple[FeatureObjects, int],
-        target: tuple[FeatureObjects, int],
-        number: int,
-        chunk: ChunkRecord,
-    ) -> bool:
-        """Whether ``target`` has the chunk that the part's record speaks of."""
-        (its, its_row), (mine, row) = source, target
-        loose = its.path(its_row, number)
-        found = _read_record(loose)
-        if found is not None:
-            if found == chunk:
-                loose.move(mine.path(row, number))
-            return found == chunk
-        try:
-            if mine.record(row, number) == chunk:  # adopted, or moved by a run that was killed
-                return True
-            data = its.read(its_row, number) if its.videos else None
-        except DamagedObject:
-            return False
-        if data is None or record_of(data) != chunk:
-            return False
-        mine.path(row, number).write(data)
-        self.copied += 1
-        return True
-
-
-def _read_record(path: StorePath) -> ChunkRecord | None:
-    try:
-        return read_record(path)
-    except FileNotFoundError:
-        return None
+                report.extracted += moved
+                report.finished_before += not moved
+            report.without_audio += moved and Status.ABSENT in found
+        report.rows, report.n_bytes = tally.rows, tally.n_bytes
+        if tally.failures:
+            report.report_path = store.write_report(tally.failures)
+        report.with_warnings = len({record.video_id for record in tally.warned})
+        if tally.warned:
+            report.warnings_path = store.write_warnings(tally.warned)
 
 
 def _spec(part: Store, feature: str) -> schema.FeatureSpec:
@@ -449,13 +371,16 @@ def _records(part: Store, names: Sequence[str]) -> Iterator[VideoRecord]:
                 yield replace(record, features=tuple(features))
 
 
-def _committed(store: Store) -> set[tuple[str, str]]:
-    """(video id, run) of every record in a store's ledger: a run makes one of a video."""
-    plain_records = itertools.chain.from_iterable(s.plain() for s in store.ledger.segments())
-    return {(record["video_id"], record.get("run_id", "")) for record in plain_records}
+def _committed(store: Store) -> dict[str, set[int]]:
+    """Run → rows of all its records in a store's ledger: a run makes one of a video."""
+    found: dict[str, set[int]] = {}
+    for segment in store.ledger.segments():
+        for record in segment.plain():
+            found.setdefault(record.get("run_id", ""), set()).add(record["row"])
+    return found
 
 
-def _outdated(store: Store, records: Sequence[VideoRecord]) -> Iterator[tuple[int, str]]:
+def _outdated(store: Store, records: Iterable[VideoRecord]) -> Iterator[tuple[int, str]]:
     """(row, feature) pairs of a store that these records replace, or whose file was another."""
     known = store.fingerprints()
     columns = {feature: store.status(feature) for feature in store.features()}
