@@ -5,6 +5,7 @@ Every step may be repeated: a chunk that is in place already is known by its siz
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +23,9 @@ from avqa.store.format.chunks import (
 from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.records import ChunkRecord, FeatureRecord, VideoRecord
 from avqa.store.places.files import StorePath, with_retries
+
+OPEN = 64
+"""Features of parts whose arrays stay open: more than one part has."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Mover:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._objects = {f: FeatureObjects(store.root, f) for f in store.features()}
-        self._of_parts: dict[tuple[str, str], FeatureObjects] = {}
+        self._of_part = functools.lru_cache(OPEN)(FeatureObjects)
         self._known = store.arrays.seconds // store.chunk_seconds
         self.copied = 0
         """Chunks of shards that are none of the store's."""
@@ -73,11 +77,9 @@ class Mover:
 
     def _move_feature(self, item: Item, feature: FeatureRecord) -> bool:
         mine, row = self._objects[feature.feature], item.record.row
-        key = str(item.part.path), feature.feature
-        if key not in self._of_parts:
-            self._of_parts[key] = FeatureObjects(item.part.root, feature.feature)
+        its = self._of_part(item.part.root, feature.feature)
         for number, chunk in enumerate(feature.chunks):
-            source, target = (self._of_parts[key], item.made.row), (mine, row)
+            source, target = (its, item.made.row), (mine, row)
             if not with_retries(partial(self._move_chunk, source, target, number, chunk)):
                 return False
         kept = len(feature.chunks)

@@ -40,7 +40,7 @@ from avqa.store.adopting import Item, Mover
 from avqa.store.collection import read_collection, videos_typed, write_collection
 from avqa.store.commit import Store
 from avqa.store.format import schema
-from avqa.store.format.ledger import newest_only
+from avqa.store.format.ledger import Ledger, newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import (
     UNKNOWN_FILE,
@@ -48,7 +48,7 @@ from avqa.store.format.records import (
     Status,
     VideoRecord,
 )
-from avqa.store.format.runs import DAMAGED, new_run_id, plain
+from avqa.store.format.runs import DAMAGED, Runs, new_run_id, plain
 from avqa.store.lock import Lock
 from avqa.store.places.files import StorePath, storage_errors, store_path
 from avqa.store.running import running
@@ -217,9 +217,10 @@ class _Merger:
         """Everything but the removal of the parts."""
         started = time.monotonic()
         report = self._report
-        parts = [Store.open(task.folder(self._path)) for task in self._videos.tasks()]
+        # One of them is open at a time: there may be thousands.
+        parts = [task.folder(self._path) for task in self._videos.tasks()]
         for part in parts:
-            part.ledger.require_sound()
+            Ledger(part / "ledger").require_sound()
         recipes = _common_recipes(parts)
 
         def ended(reason: str) -> dict[str, Any]:
@@ -227,7 +228,7 @@ class _Merger:
             return plain(report)
 
         asked = {"argv": sys.argv, "environment": machine(), "parts": len(parts)}
-        create = partial(self._create, parts[0], recipes)
+        create = partial(self._create, Store.open(parts[0]), recipes)
         with running(self._path, self._lock, asked, ended, create=create) as store:
             check_recipes(store, recipes)
             lacks = unfinished(self._path, self._videos, run_id=self._lock.run_id)
@@ -248,12 +249,13 @@ class _Merger:
         )
 
     def _merge(
-        self, store: Store, parts: Sequence[Store], recipes: Mapping[str, Mapping[str, Any]]
+        self, store: Store, parts: Sequence[StorePath], recipes: Mapping[str, Mapping[str, Any]]
     ) -> None:
         new = [feature for feature in recipes if feature not in store.features()]
         if new:
-            specs, added = [_spec(parts[0], f) for f in new], {f: recipes[f] for f in new}
-            store.add_features(specs, added, parts[0].shard_videos)
+            first = Store.open(parts[0])
+            specs, added = [_spec(first, f) for f in new], {f: recipes[f] for f in new}
+            store.add_features(specs, added, first.shard_videos)
         known = store.rows()
         store.add_rows([name for name in self._videos.ids if name not in known])
         rows, there = store.rows(), _committed(store)
@@ -267,15 +269,15 @@ class _Merger:
             _copy_runs(part, store)
         self._count(store, tally, tuple(recipes))
 
-    def _items(self, parts: Sequence[Store], rows: Mapping[str, int]) -> Iterator[Item]:
-        for task, part in zip(self._videos.tasks(), parts, strict=True):
+    def _items(self, parts: Sequence[StorePath], rows: Mapping[str, int]) -> Iterator[Item]:
+        for task, part in zip(self._videos.tasks(), map(Store.open, parts), strict=True):
             for made in _records(part, [name for name, _ in self._videos.share(task)]):
                 yield Item(part, made, replace(made, row=rows[made.video_id]))
 
     def _move(
         self,
         store: Store,
-        parts: Sequence[Store],
+        parts: Sequence[StorePath],
         items: Iterator[Item],
         there: Mapping[str, Collection[int]],
         tally: _Tally,
@@ -283,7 +285,7 @@ class _Merger:
         mover, total, done = Mover(store), len(self._videos.relpaths), 0
         with storage_errors(f"store {str(self._path)!r}"):
             for part in parts:
-                mover.adopt(part)
+                mover.adopt(Store.open(part))
         with (
             counting(self._say, "finalize", total, "videos moved") as count,
             ThreadPoolExecutor(THREADS) as pool,
@@ -340,14 +342,14 @@ def _spec(part: Store, feature: str) -> schema.FeatureSpec:
     return schema.FeatureSpec(feature, tap.shape, tap.dims, tap.sparse, dtype)
 
 
-def _common_recipes(parts: Sequence[Store]) -> dict[str, dict[str, Any]]:
+def _common_recipes(parts: Sequence[StorePath]) -> dict[str, dict[str, Any]]:
     """The recipes that all parts share.
 
     Raises:
         RecipeMismatch: two parts differ; names both.
     """
-    first = parts[0]
-    for part in parts[1:]:
+    first = Store.open(parts[0])
+    for part in map(Store.open, parts[1:]):
         differing = diff_features(first.recipes(), part.recipes())
         others = sorted(first.recipes().keys() ^ part.recipes().keys())
         what = f"parts {str(first.path)!r} (first) and {str(part.path)!r} (second)"
@@ -399,11 +401,11 @@ def _content(file: Fingerprint) -> tuple[int, str]:
     return file.size, file.quick_hash
 
 
-def _merge_collections(path: StorePath, parts: Sequence[Store]) -> None:
+def _merge_collections(path: StorePath, parts: Sequence[StorePath]) -> None:
     """What the parts' runs remembered, in the store, too."""
     known = read_collection(path)
     for part in parts:
-        made = read_collection(part.path)
+        made = read_collection(part)
         for root in made.roots:
             known = known.with_root(root)
         known = replace(known, weights=made.weights or known.weights)
@@ -411,9 +413,9 @@ def _merge_collections(path: StorePath, parts: Sequence[Store]) -> None:
         write_collection(path, known)
 
 
-def _copy_runs(part: Store, store: Store) -> None:
+def _copy_runs(part: StorePath, store: Store) -> None:
     """Keep the files of the runs that made a part: with which versions, on which machine."""
-    for run in part.runs.all():
+    for run in Runs(part / "runs").all():
         if run["state"] != DAMAGED:
             # The checkpoint is a number of the part's ledger.
             store.runs.update(run["run_id"], **{**run, "checkpoint": 0})
