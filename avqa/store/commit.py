@@ -8,7 +8,9 @@ checkpoint again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +21,7 @@ from avqa.faults import reading
 from avqa.store.format import chunks, layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
+from avqa.store.format.folding.sources import Sources
 from avqa.store.format.ledger import Ledger, failed_alone, newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
 from avqa.store.format.records import FeatureRecord, Fingerprint, Status, VideoRecord, removed
@@ -35,6 +38,7 @@ from avqa.store.places.files import (
 from avqa.store.recovery import SUSPECT_SECONDS, Recovery, damaged_rows, remove_partials
 
 T = TypeVar("T")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Store:
@@ -53,7 +57,7 @@ class Store:
         self.runs = Runs(path / "runs")
         heal = tolerant or lock is not None
         self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal)
-        self._fingerprints: dict[int, Fingerprint] | None = None
+        self._fingerprints: Sources | None = None
         self._failures: dict[tuple[int, str], VideoRecord] | None = None
         self._full: StorageFailure | None = None
 
@@ -186,9 +190,9 @@ class Store:
         """Rows in use, deleted ones included."""
         return self.arrays.num_rows
 
-    def rows(self) -> dict[str, int]:
-        """Video id → row."""
-        return dict(self.arrays.rows)
+    def rows(self) -> Mapping[str, int]:
+        """Video id → row; goes on with the store."""
+        return MappingProxyType(self.arrays.rows)
 
     def video_ids(self) -> tuple[str, ...]:
         """Ids of all videos that were not removed, in row order."""
@@ -207,7 +211,7 @@ class Store:
         self._fenced()
         new = [name for name in dict.fromkeys(ids) if name not in self.arrays.rows]
         for name in new:
-            if not name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            if not name or _SURROGATE.search(name):
                 raise ValueError(f"a video id must be valid text and not empty; got {name!r}")
         if new:
             self.arrays.add_rows(new)
@@ -246,11 +250,11 @@ class Store:
             raise UnknownName("feature", feature, self.features())
         return self.arrays.columns[name_of(feature)]
 
-    def fingerprints(self) -> dict[int, Fingerprint]:
-        """Row → fingerprint of the file that its newest record was made from."""
+    def fingerprints(self) -> Sources:
+        """Row → fingerprint of the file that its newest record was made from; goes on with it."""
         if self._fingerprints is None:
             self._fingerprints = self.ledger.fingerprints()
-        return dict(self._fingerprints)
+        return self._fingerprints
 
     def set_pending(self, pairs: Iterable[tuple[int, str]]) -> None:
         """Mark (row, feature) pairs as to be extracted; on disk when this returns.
@@ -284,11 +288,13 @@ class Store:
             self._validate(record)
         records = [self.arrays.with_kept_extent(record) for record in records]
         number = self._kept(lambda: self.ledger.append(lock.run_id, records))
+        if self._fingerprints is not None:
+            self._fingerprints.add((r.row, r.relpath, r.fingerprint) for r in records)
+            self._fingerprints.number = number
         self._kept(lambda: self.arrays.apply(records))
         self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))
         self._kept(lock.heartbeat)
-        if self._fingerprints is not None:
-            self._fingerprints |= {r.row: r.fingerprint for r in records}
+        self.ledger.fold(number)
         self._raise_if_full()
 
     def _validate(self, record: VideoRecord) -> None:
@@ -353,6 +359,8 @@ class Store:
     def finish_run(self, summary: Mapping[str, Any], state: RunState = DONE) -> None:
         """Close the run's file: how it ended. Also for runs that failed in an orderly way."""
         lock = self._writable()
+        if self._fingerprints is not None:
+            self.ledger.keep(self._fingerprints)
         values = {"state": state, "finished": now(), "summary": dict(summary)}
         self._kept(lambda: self.runs.update(lock.run_id, **values))
 
@@ -446,6 +454,7 @@ class Store:
             if found.bad:
                 self.set_pending(found.bad)
         self.runs.update(lock.run_id, checkpoint=self.ledger.last)
+        self.ledger.fold(self.ledger.last)
         for run_id in interrupted:
             self.runs.update(run_id, state=INTERRUPTED)
         layout.allocate_reserve(self.path)

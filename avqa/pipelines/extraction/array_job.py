@@ -193,7 +193,7 @@ def assigned(
         notes.append(f"gone since the first task began: {len(gone)} videos, one is {gone[0]!r}")
     root = os.path.abspath(folder)
     share = [
-        here.get(name, Source(name, relpath, os.path.join(root, relpath)))
+        here.get(name, Source(name, relpath, root))
         for name, relpath in partition.share([*videos.relpaths.items()])
     ]
     return share, notes

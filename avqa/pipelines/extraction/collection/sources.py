@@ -20,13 +20,20 @@ EXTENSIONS = (
 IdRule = Literal["relpath", "stem"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One file taken as a video. ``relpath`` may hold surrogates for bytes that are no UTF-8."""
 
     video_id: str
     relpath: str
-    path: str
+    """Below ``folder``; or absolute, or an address in a bucket."""
+    folder: str
+    """Where it begins; empty for one in a bucket."""
+
+    @property
+    def path(self) -> str:
+        """The file, wherever this process works: made anew, since there may be millions."""
+        return os.path.join(self.folder, self.relpath)
 
 
 @dataclass
@@ -64,7 +71,7 @@ class Discovery:
 
 def printable(name: str) -> str:
     """A name as valid Unicode: bytes that are no UTF-8 appear as backslash escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def discover(
@@ -88,15 +95,16 @@ def discover(
         )
     found = Discovery()
     wanted = {extension.lower().lstrip(".") for extension in extensions}
-    for relpath in _walk(str(root), follow_links, found):
-        extension = os.path.splitext(relpath)[1].lower().lstrip(".")
+    base = str(root)
+    for relpath in _walk(base, follow_links, found):
+        stem, ending = os.path.splitext(relpath)
+        extension = ending.lower().lstrip(".")
         if extension not in wanted:
             found.ignored[f".{printable(extension)}" if extension else "no extension"] += 1
             continue
-        stem = os.path.splitext(relpath)[0]
         name = stem if id_rule == "relpath" else os.path.basename(stem)
         video_id = printable(name).replace(os.sep, "/")
-        found.sources.append(Source(video_id, relpath, os.path.join(str(root), relpath)))
+        found.sources.append(Source(video_id, relpath, base))
     found.sources.sort(key=lambda source: (source.video_id, source.relpath))
     _refuse(found, root, sorted(wanted))
     return found
@@ -114,12 +122,16 @@ def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
             continue
         entered.add(real)
         try:
-            entries = sorted(os.scandir(os.path.join(root, below)), key=lambda e: e.name)
+            entries = sorted(
+                os.scandir(os.path.join(root, below)), key=lambda e: e.name, reverse=True
+            )
         except PermissionError:
             found.closed_folders.append(below)
             continue
-        for entry in entries:
-            relpath = os.path.join(below, entry.name)
+        start = below + os.sep if below else ""
+        while entries:
+            entry = entries.pop()  # and gone: there may be millions
+            relpath = start + entry.name
             if entry.is_symlink() and not follow_links:
                 target = os.path.realpath(entry.path)
                 if os.path.commonpath([inside, target]) != inside:
