@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from avqa.store.commit import Store
 from avqa.store.format.records import UNKNOWN_FILE, Fingerprint, Status
 
 Flags = NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
 
 
 class Jobs(Sequence[VideoJob]):
@@ -154,8 +155,8 @@ class Held:
         )
         known = rows >= 0
 
-        def of_sources(column: NDArray[np.generic]) -> NDArray[np.generic]:
-            found = np.zeros(len(rows), column.dtype)
+        def of_sources(column: NDArray[T]) -> NDArray[T]:
+            found: NDArray[T] = np.zeros(len(rows), column.dtype)
             found[known] = column[rows[known]]
             return found
 
@@ -175,7 +176,7 @@ class Held:
         """Which of the sources that are ``asked`` for are other files than those of their rows."""
         changed = np.zeros(len(sources), bool)
         which = np.flatnonzero(asked)
-        facts = chain.from_iterable(facts_of(sources[k].path) for k in which)
+        facts = chain.from_iterable(facts_of(sources[k].path) for k in which.tolist())
         sizes, times = np.fromiter(facts, np.int64, 2 * len(which)).reshape(-1, 2).T
         same = self._files.unchanged(rows[which], sizes, times)
         for k in which[~same].tolist():

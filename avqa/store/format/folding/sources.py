@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,8 @@ class Sources(Mapping[int, Fingerprint]):
         """As `FILE` holds them."""
         file = io.BytesIO()
         paths = np.frombuffer(self._paths, np.uint8)
-        np.savez(file, number=np.int64(self.number), paths=paths, **self._columns)
+        columns: dict[str, Any] = {"number": self.number, "paths": paths, **self._columns}
+        np.savez(file, **columns)
         data = file.getvalue()
         return data + crc32c(data).to_bytes(CRC_BYTES, "little")
 
