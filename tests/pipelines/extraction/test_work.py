@@ -1,10 +1,12 @@
 """What is left to do of a store, by columns, is what a look at each video alone would find."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.extraction.as_typed import extract, two_videos
+from helpers.extraction.light import finished
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,3 +175,22 @@ def test_with_nothing_to_do_no_record_is_read(tmp_path, monkeypatch):
     assert said.startswith("2 videos: 0 extracted, 2 already there; ")
     assert read != []
     assert (store / "ledger/sources.npz").exists()
+
+
+TYPED = """
+import sys
+from avqa.cli import app
+app(sys.argv[1:], standalone_mode=False)
+print("loaded", sorted({"zarr", "torch", "distributed"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.usefixtures("light", "reused_children")
+def test_with_nothing_to_do_zarr_is_not_loaded(tmp_path):
+    folder, store = two_videos(tmp_path / "videos"), tmp_path / "store"
+    assert extract(folder, store)[0] == 0
+    line = ("extract", "--videos", str(folder), "--out", str(store), "--weights", "random:0")
+    code, said, wrong = finished([sys.executable, "-c", TYPED, *line])
+    assert code == 0, wrong
+    assert said.splitlines()[-1] == "loaded []"
+    assert "2 already there" in said
