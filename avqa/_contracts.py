@@ -9,9 +9,20 @@ from __future__ import annotations
 from avqa.datasets import DatasetModule, avqa, music_avqa, music_avqa_r, music_avqa_v2
 from avqa.extract.encoders import EncoderModule, clip_vit_b32, resnet18, vggish
 from avqa.extract.readers import ReaderModule, decord, ffmpeg, pyav
-from avqa.heads import HeadModule, avaf, avst, late_fusion, mcd, pstp, question_only, sasr, tjstg
+from avqa.heads import (
+    HeadModule,
+    avaf,
+    avst,
+    bilinear,
+    late_fusion,
+    mcd,
+    pstp,
+    question_only,
+    sasr,
+    tjstg,
+)
 
 ENCODERS: list[EncoderModule] = [clip_vit_b32, resnet18, vggish]
 READERS: list[ReaderModule] = [decord, ffmpeg, pyav]
 DATASETS: list[DatasetModule] = [avqa, music_avqa, music_avqa_r, music_avqa_v2]
-HEADS: list[HeadModule] = [avaf, avst, late_fusion, mcd, pstp, question_only, sasr, tjstg]
+HEADS: list[HeadModule] = [avaf, avst, bilinear, late_fusion, mcd, pstp, question_only, sasr, tjstg]

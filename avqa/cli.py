@@ -23,6 +23,7 @@ from avqa.commands import (
 )
 from avqa.commands.reporting import show_anything
 from avqa.commands.values import Command
+from avqa.signals import end_at_once
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +58,7 @@ for command in (
     evaluate.evaluate,
     evaluate.table,
     evaluate.compare_runs,
+    evaluate.score,
     evaluate.predict,
     reproduce.reproduce,
     ask.ask,
@@ -84,7 +86,11 @@ def main() -> None:
     """Entry point of the console script."""
     surroundings.leave_out()
     show_anything()
-    app()
+    try:
+        app()
+    except SystemExit as ending:
+        end_at_once(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
+        raise
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -58,3 +59,17 @@ class Signals(StopSignals):
             self._told = True
             self._on_drain()
         return self.received is not None
+
+
+def end_at_once(code: int) -> None:
+    """Have a signal that comes while the interpreter ends end it at once, with ``code``.
+
+    Nothing is left to drain then; Python's own handler would show a traceback from within it.
+    """
+
+    def ended(signum: int, frame: FrameType | None) -> None:
+        os._exit(code)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup and the shell's & keep theirs
+            signal.signal(signum, ended)

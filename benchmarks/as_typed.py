@@ -55,6 +55,7 @@ def of_real_files(work: Path, out: Path) -> dict[str, dict[str, float]]:
             "avqa": marginal(pair, COPIES),
             "chain": sum(chain.values()),
             "planned": floor.planned_decoding(clip),
+            "key": floor.planned_decoding(clip, "key"),
             "decord": floor.decord_decoding(clip),
         }
     return table

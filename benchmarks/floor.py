@@ -74,12 +74,12 @@ def _busy_cost(forward: Callable[[], object]) -> float:
     return sorted(costs)[len(costs) // 2]
 
 
-def planned_decoding(video: Path) -> float:
+def planned_decoding(video: Path, frame_at: str = "mid") -> float:
     """Processor seconds for the time table and the wanted frames of one clip."""
     reader = readers.load("pyav").READER
     start = time.process_time()
     probe = reader.probe(str(video), Limits())
-    grid = build_grid(probe.times, "mid", probe.average_fps)
+    grid = build_grid(probe.times, frame_at, probe.average_fps)
     for _ in reader.frames(probe, sorted(set(grid.index.tolist())), Report()):
         pass
     return time.process_time() - start

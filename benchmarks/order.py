@@ -24,7 +24,7 @@ from benchmarks.batches import SETTINGS, composed, tested
 from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
 
 CODES = ("none", "clock", "product")
-OURS = SETTINGS | {"width": "128", "batches": "together", "question": "lstm"}
+OURS = SETTINGS | {"width": "128", "batch_size": "128", "batches": "together", "question": "lstm"}
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ PARTS["pipelines"] = {*PARTS}
 PARTS["api"] = {*PARTS}
 PARTS["_contracts"] = {"extract", "datasets", "heads"}
 PARTS["commands"] = {*PARTS} - {"_contracts"}
-PARTS["cli"] = {"commands", "surroundings", *BASE}
+PARTS["cli"] = {"commands", "signals", "surroundings", *BASE}
 PARTS["__main__"] = {"cli"}
 PARTS["demo"] = {*PARTS} - {"_contracts"}
 """Part of avqa → the parts that its files may import besides their own."""
@@ -55,6 +55,7 @@ ROOMS = {
     "ask": {*LOWER, "questions"},
     "train": {*LOWER},
     "reproduce": {*LOWER, "questions", "train"},
+    "score": {"train"},
     "synth": set(),
     "listings": set(),
     "described": set(),

@@ -40,6 +40,7 @@ def test_every_option_and_command_has_help():
             "evaluate",
             "table",
             "compare-runs",
+            "score",
             "predict",
             "reproduce",
         ),

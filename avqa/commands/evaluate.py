@@ -73,6 +73,31 @@ def compare_runs(
 
 
 @reports_errors
+def score(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Files of answers: JSON, JSON Lines, CSV, TSPM's results.")
+    ],
+    dataset: option.Dataset,
+    annotations: option.Annotations,
+    split: option.Split = "test",
+    format: option.Format = "text",
+    cells: option.Cells = False,
+) -> None:
+    """Score answers of any model: table, floors, intervals; of several files what they differ by.
+
+    Example: avqa score answers.json --dataset music-avqa --annotations data/json_update
+    """
+    from avqa.pipelines.score.score import score_answers
+    from avqa.pipelines.train.evaluate import check_format
+
+    form = check_format(format)
+    found = score_answers(predictions, dataset, annotations, split)
+    show_table(found.table, form, cells=cells)
+    for comparison in found.comparisons if form == "text" else ():
+        typer.echo("\n" + "\n".join(comparison.lines()))
+
+
+@reports_errors
 def predict(
     run: option.Run,
     out: Annotated[Path, typer.Option(help="File to write: a JSON object, question id to answer.")],

@@ -37,6 +37,7 @@ LATER: dict[str, Any] = {
     "rare_answers": "skip",
     "min_word_count": 1,
     "batches": "grouped",
+    "exchange": "none",
 }
 """Settings that version 0.1 had not → what it did."""
 
@@ -78,10 +79,13 @@ class TrainSettings:
     rare_answers: Literal["skip", "other"] = "skip"
     """Training questions with other answers: leave them out, or teach them as ``<other>``."""
     min_word_count: int = 1
-    """Times that a word of the training questions needs to occur for question=lstm to know it."""
+    """Times that a word of the training questions needs to occur for a head to learn it."""
     batches: Literal["auto", "shuffled", "grouped", "together"] = "auto"
     """Order of the training questions: shuffled, as in the papers, or so that those about one video
     stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
+    exchange: Literal["none", "yes", "both"] = "none"
+    """Comparisons that are trained on the other way round, too, with the answer exchanged: those
+    answered with yes; or both, which is right where no two are alike (`avqa synth`)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
@@ -275,6 +279,11 @@ def _build(
         options = options_type(**{k: v for k, v in values.items() if k not in own})
     except ValueError as error:
         problems.append(str(error))
+    if settings and options and settings.exchange != "none" and options.question == "clip":
+        problems.append(
+            f"exchange={settings.exchange} with question=clip, whose texts are those of the files;"
+            " expected question=positions or lstm"
+        )
     most = None if options is None else options.most_rows
     if settings is not None and most is not None and settings.num_rows > most:
         gives = f"max_seconds={settings.max_seconds} gives {settings.num_rows} rows"

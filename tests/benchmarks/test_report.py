@@ -32,13 +32,15 @@ def figures():
     networks = dict.fromkeys(names, (0.05, 16))
     return {
         "machine": "m", "date": "2026-01-01", "num_clips": 3, "clip_seconds": 60, "num_cores": 2,
-        "bf16": False, "decoding": {"planned": 2.0, "decord": 4.0},
+        "bf16": False, "decoding": {"planned": 2.0, "key": 0.2, "decord": 4.0},
         "networks": {"float32": networks}, "startup": 0.2, "evenness": [1.0, 1.0, 0.0],
         "starts": dict.fromkeys(
             ("extract", "nothing to do", "ask, features kept", "ask, nothing kept", "train-head"),
             start,
         ),
-        "real": {"VP9 360p": {"avqa": 5.0, "chain": 20.0, "planned": 1.0, "decord": 1.0}},
+        "real": {
+            "VP9 360p": {"avqa": 5.0, "chain": 20.0, "planned": 1.0, "key": 0.2, "decord": 1.0}
+        },
         "steady": {"cpu fp32": [[20.0, {"encode": 9.0}]], "cpu chain": [{"frames and WAV": 63.0}]},
         "typed": [{"fp32": {"one": typed(12.0), "all": typed(26.0)}}],
     }  # fmt: skip
@@ -58,7 +60,9 @@ def test_missed_targets_are_marked(figures):
     assert f"| {what} | 1.00 | at most 0.95 | **missed** |" in lines
     assert "| extract | 4.00 | 1.00 | 0.50 | 1,000 | torch 2.00 |" in lines
     assert "| fp32 | 12.0 | 7.0 | command | 3.0 | 0.5 | 1,000 |" in lines
-    assert "| VP9 360p | 5.0 | 20.0 | 4.00 | 1.00 | 1.00 |" in lines
+    assert "| VP9 360p | 5.0 | 20.0 | 4.00 | 1.00 | 0.20 | 1.00 |" in lines
+    what = "`--frame-at key` ÷ planned decoding, rendered clips"
+    assert f"| {what} | 0.10 | about 0.1 | met |" in lines
 
 
 def test_without_real_files_the_page_says_so(figures):

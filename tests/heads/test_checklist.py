@@ -12,7 +12,7 @@ from avqa.errors import UnknownName
 from avqa.heads import COLUMNS, HeadInput
 
 SMALL = {"width": 16, "audio_width": 16, "visual_width": 16, "text_width": 16}
-CASES = [(name, question) for name in heads.names() for question in ("lstm", "clip")]
+CASES = [(name, question) for name in heads.names() for question in ("lstm", "positions", "clip")]
 ABLATIONS = [(name, row) for name in heads.names() for row in heads.load(name).ABLATIONS]
 LOOKING = [name for name in heads.names() if heads.load(name).Head.FEATURES]
 
@@ -91,8 +91,9 @@ def test_which_heads_know_the_order_of_seconds(name):
     logits = head(inputs).logits
     backwards = head(in_order(inputs, [5, 4, 3, 2, 1, 0])).logits
     shuffled = head(in_order(inputs, [2, 0, 5, 1, 3, 4])).logits
-    assert torch.allclose(backwards, logits, atol=1e-9) == (name not in ("avaf", "tjstg"))
-    assert torch.allclose(shuffled, logits, atol=1e-9) == (name not in ("avaf", "tjstg", "pstp"))
+    knows = ("avaf", "bilinear", "tjstg")
+    assert torch.allclose(backwards, logits, atol=1e-9) == (name not in knows)
+    assert torch.allclose(shuffled, logits, atol=1e-9) == (name not in (*knows, "pstp"))
 
 
 def test_what_lies_behind_the_end_does_not_matter(head):
@@ -295,7 +296,7 @@ def test_heads_pickle_and_reload(name):
 )
 @pytest.mark.parametrize("name", LOOKING)
 def test_wrong_input_is_refused_by_name(name, change, message):
-    head = small(name, question="lstm")
+    head = small(name, question="lstm", time_code="none")
     inputs = inputs_of(head)
     if "audio" not in head.FEATURES:
         pytest.skip(f"{name} takes no audio")
@@ -321,7 +322,9 @@ def test_features_as_a_store_has_them_are_refused_by_name(dtype):
 
 @pytest.mark.parametrize("name", heads.names())
 def test_wrong_options_are_refused_together(name):
-    with pytest.raises(ValueError, match="question='bert'; expected one of lstm, clip; .*dropout"):
+    with pytest.raises(
+        ValueError, match="question='bert'; expected one of lstm, positions, clip; .*dro"
+    ):
         heads.build(name, question="bert", dropout=1.5)
     with pytest.raises(UnknownName, match=f"no option of {name} 'widht'; did you mean 'width'"):
         heads.build(name, widht=3)

@@ -22,7 +22,8 @@ OF_VIDEOS = ("valid", "audio_valid", "negative_patch", *VIDEO_FEATURES)
 def shared(head):
     """Six questions about three videos of 3, 2 and 3 seconds, one of which is partly silent."""
     inputs = partly_silent(make_inputs(head, batch=6, seconds=3, patches=2, num_words=3))
-    negatives = torch.randn(6, 3, 2, 8, generator=torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    negatives = torch.randn(inputs.patch.shape, generator=generator)
     inputs = replace(inputs, video=OF_VIDEO, of_video=OF_VIDEO, negative_patch=negatives)
     features = {n: x[:3] for n in OF_VIDEOS if (x := getattr(inputs, n)) is not None}
     inputs = replace(inputs, **features)

@@ -329,10 +329,50 @@ class ClipQuestion(nn.Module):
         return Question(sentence, self.words(inputs.words[:, 1:]), mask, None)
 
 
+class PositionsQuestion(nn.Module):
+    """A learnt vector for every word at every place of a question, summed; no paper's.
+
+        q = Σ_n E[min(n, POSITIONS − 1), w_n]
+
+    The words of a template stand at fixed places, so that q holds each slot by itself; an LSTM has
+    to carry the first ones through all that follows.
+
+    Shapes:
+        tokens [B, N] → `Question`
+    """
+
+    POSITIONS = 16
+    """Later words share the last one; MUSIC-AVQA's questions have 14 words at most."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.embedding = nn.Embedding(self.POSITIONS * vocabulary, width)
+        nn.init.normal_(self.embedding.weight, std=self.POSITIONS**-0.5)
+
+    def forward(self, inputs: HeadInput) -> Question:
+        """Encode ``inputs.tokens``."""
+        assert inputs.tokens is not None  # Head.check
+        return self.encode(inputs.tokens)
+
+    def encode(self, tokens: Tensor) -> Question:
+        """Encode word numbers ``[B, N]``, right-padded with 0."""
+        mask = tokens != 0
+        place = torch.arange(tokens.shape[1], device=tokens.device).clamp(max=self.POSITIONS - 1)
+        words = self.embedding(place * self.vocabulary + tokens)
+        sentence = torch.where(mask.unsqueeze(-1), words, 0).sum(1)
+        return Question(sentence, words, mask, None)
+
+
+QuestionEncoder = LstmQuestion | PositionsQuestion | ClipQuestion
+
+
 def question_encoder(
     options: HeadOptions, *, words: bool, raw: bool = False, join_cell: bool = True
-) -> LstmQuestion | ClipQuestion:
-    """The encoder that ``options.question`` names; see `ClipQuestion` and `LstmQuestion`."""
+) -> QuestionEncoder:
+    """The encoder that ``options.question`` names."""
+    if options.question == "positions":
+        return PositionsQuestion(options.vocabulary, options.width)
     if options.question == "lstm":
         return LstmQuestion(
             options.vocabulary,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
-from avqa.heads._parts.time_code import coded
+from avqa.heads._parts.time_code import coded, plain_width
 
 _BEFORE, _NEW = "before", "new"
 
@@ -61,8 +61,9 @@ class HeadOptions:
     """C, for ``answer="vocabulary"``."""
     answer: Literal["vocabulary", "choices"] = "vocabulary"
     """Closed vocabulary (MUSIC-AVQA), or scored option texts (AVQA)."""
-    question: Literal["lstm", "clip"] = "lstm"
-    """Question encoder: learnt words through an LSTM, or CLIP's frozen text features."""
+    question: Literal["lstm", "positions", "clip"] = "lstm"
+    """Question encoder: learnt words through an LSTM, a learnt vector for each word at each place,
+    or CLIP's frozen text features."""
     pack: bool = False
     """LSTM only: stop at the last real word instead of running through the padding."""
     forget_bias: float = 0.0
@@ -220,7 +221,7 @@ class HeadOutput:
 
 VIDEO_FEATURES = ("audio", "frame", "patch")
 """Fields of `HeadInput` that are read from the store, a row a second."""
-_TEXT = {"lstm": ("tokens",), "clip": ("sentence",)}
+_TEXT = {"lstm": ("tokens",), "positions": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
@@ -399,9 +400,13 @@ class Head(nn.Module):
             raise ValueError(f"{name} has T={shape[1]}; expected that of valid, {valid.shape[1]}")
         if 0 in shape:
             raise ValueError(f"{name} has shape {shape}; expected no empty axis")
-        if name in _WIDTH and shape[-1] != getattr(self.options, _WIDTH[name]):
-            expected = f"{_WIDTH[name]}={getattr(self.options, _WIDTH[name])}"
-            raise ValueError(f"{name} has width {shape[-1]}; expected {expected}")
+        if name in _WIDTH and shape[-1] != (width := getattr(self.options, _WIDTH[name])):
+            code, expected = "none", f"{_WIDTH[name]}={width}"
+            if name in _TIMED and self.options.time_code != "none":
+                code = self.options.time_code
+                expected = f"{plain_width(width, code)}: {expected} with time_code={code}"
+            found = plain_width(shape[-1], code)
+            raise ValueError(f"{name} has width {found}; expected {expected}")
 
     def _check_masks(self, inputs: HeadInput) -> None:
         videos, rows = inputs.of_video, len(inputs.valid)
@@ -411,7 +416,7 @@ class Head(nn.Module):
                 f" {rows - 1}, rows of valid"
             )
         masks = {"valid": inputs.valid, "choice_valid": inputs.choice_valid}
-        if self.options.question == "lstm" and inputs.tokens is not None:
+        if self.options.question != "clip" and inputs.tokens is not None:
             masks["tokens"] = inputs.tokens != 0
         for name, mask in masks.items():
             if mask is not None and not bool(mask.any(1).all()):

@@ -13,7 +13,7 @@ from avqa.heads._parts.head import HeadOptions, later
 class Options(HeadOptions):
     """AVAF-Net's modules and losses; values the paper does not give are marked."""
 
-    question: Literal["lstm", "clip"] = "clip"
+    question: Literal["lstm", "positions", "clip"] = "clip"
     """The paper's encoder is CLIP, whose features go in as they are where widths agree."""
     q_pool: Literal["eot", "sot"] = "eot"
     """The sentence: CLIP's end-of-text vector, or, only to reproduce the authors' code, that of
@@ -71,6 +71,6 @@ class Options(HeadOptions):
         ]
         if self.sounding == "product" and self.temp_loss == "fnac":
             found.append("sounding='product' with temp_loss='fnac'; expected temp_loss='paper'")
-        if self.q_pool == "sot" and self.question == "lstm":
-            found.append("q_pool='sot' with question='lstm'; expected question='clip'")
+        if self.q_pool == "sot" and self.question != "clip":
+            found.append(f"q_pool='sot' with question={self.question!r}; expected question='clip'")
         return found

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avqa.heads._parts.blocks import ClipQuestion, LstmQuestion, question_encoder
+from avqa.heads._parts.blocks import (
+    ClipQuestion,
+    LstmQuestion,
+    QuestionEncoder,
+    question_encoder,
+)
 from avqa.heads._parts.head import HeadInput
 from avqa.heads.mcd.options import Options
 
@@ -34,7 +39,7 @@ def attends_to_words(options: Options) -> bool:
     return options.plain == "none" and options.aggregator == "frames"
 
 
-def text_encoder(options: Options) -> LstmQuestion | ClipQuestion:
+def text_encoder(options: Options) -> QuestionEncoder:
     """The question encoder."""
     if options.question == "lstm":
         return token_encoder(options)
@@ -46,7 +51,7 @@ class TextObject(nn.Module):
 
         f_t = FC([q; enc(type); enc(keywords)]),  with options FC([...; enc(options joined)])
 
-    With the LSTM, ``enc`` is the question's own encoder. CLIP's sentence vector takes the
+    With learnt words ``enc`` is the question's own encoder. CLIP's sentence vector takes the
     question's place alone: the labels are single words of a closed list, which an LSTM of their
     own reads.
 
@@ -60,12 +65,10 @@ class TextObject(nn.Module):
         self.labels = token_encoder(options) if options.question == "clip" else None
         self.join = nn.Linear((1 + len(self.groups)) * options.width, options.width)
 
-    def forward(
-        self, sentence: Tensor, inputs: HeadInput, encoder: LstmQuestion | ClipQuestion
-    ) -> Tensor:
+    def forward(self, sentence: Tensor, inputs: HeadInput, encoder: QuestionEncoder) -> Tensor:
         """Join the groups; ``encoder`` is the question's."""
         reader = encoder if self.labels is None else self.labels
-        assert isinstance(reader, LstmQuestion)
+        assert not isinstance(reader, ClipQuestion)
         groups = [reader.encode(getattr(inputs, name)).sentence for name in self.groups]
         return self.join(torch.cat([sentence, *groups], -1))  # type: ignore[no-any-return]
 

@@ -12,7 +12,7 @@ from avqa.heads._parts.head import HeadOptions, later
 class Options(HeadOptions):
     """PSTP-Net's choices. Segments and patches beyond what there is keep all there is."""
 
-    question: Literal["lstm", "clip"] = "clip"
+    question: Literal["lstm", "positions", "clip"] = "clip"
     num_segments: int = 20
     """K. Paper: 20 for 60 s, 5 for AVQA's 10 s; release: 12."""
     top_k_segments: int = 7

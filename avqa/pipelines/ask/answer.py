@@ -343,7 +343,7 @@ def _run(
 
 def _words(question: Question, head: Head) -> tuple[str, ...]:
     """What each weight of `Evidence.words` is of: words, or CLIP's pieces of words."""
-    if head.options.question == "lstm":
+    if head.options.question != "clip":
         return question.words
     import torch
 

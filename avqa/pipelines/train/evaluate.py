@@ -6,8 +6,9 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from avqa import datasets
 from avqa.datasets import Question
@@ -196,23 +197,35 @@ class Asked:
 
 def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
     """The questions of a split, divided as in training."""
-    split, dataset = options.split, config.dataset
+    path = Path(config.annotations) if options.annotations is None else options.annotations
+    found = asked_of(config.dataset, path, options.split, config.settings.split)
+    return found if found.fit else replace(found, fit=_training_questions(config))
+
+
+def asked_of(
+    dataset: str, path: Path, split: str, division: Literal["official", "video"] = "official"
+) -> Asked:
+    """The questions of a split of a folder or file, and the training questions beside them.
+
+    Raises:
+        UnknownName: there is no such data set or split.
+        DatasetError: a file cannot be used, or the split has no question.
+    """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
-    path = Path(config.annotations) if options.annotations is None else options.annotations
     if datasets.is_one_split(dataset, path):
         module = datasets.load(dataset)
         # AVQA's test is the val of its files.
         name = split if split in module.FILES else "val"
         questions = datasets.read(dataset, path, [name])
-        return Asked(questions, _training_questions(config), module.version(questions))
-    parts = read_splits(dataset, path, config.settings.split)
+        return Asked(questions, (), module.version(questions))
+    parts = read_splits(dataset, path, division)
     if not parts.of(split):
         raise DatasetError(
             f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
             " ask for another --split, or check --annotations"
         )
-    return Asked(parts.of(split), parts.train or _training_questions(config), parts.version)
+    return Asked(parts.of(split), parts.train, parts.version)
 
 
 def _training_questions(config: MemberConfig) -> Sequence[Question]:

@@ -37,6 +37,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.telling import Watched
 from avqa.training.data import building
+from avqa.training.data.exchange import exchange_note, with_exchanged
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
@@ -109,7 +110,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         options.annotations,
         planned.settings,
         fields,
-        lstm=any(v.options["question"] == "lstm" for v in planned.variants),
+        tokens=any(v.options["question"] != "clip" for v in planned.variants),
     )
     settings = material.decided(planned.settings, fields)
     about = _about(options, planned, settings, material, grounding)
@@ -203,6 +204,7 @@ def _about(
     default = planned.variants[0]
     read = {field for variant in planned.variants for field in building.needs(variant)}
     notes = [*material.notes, *token_notes(material.questions, read)]
+    notes += exchange_note(material.questions.train, settings.exchange)
     if line := dataset_note(options.head, options.dataset, settings, default.options):
         notes.append(line)
     if grounding is not None:
@@ -436,6 +438,8 @@ class _Training:
 
     def _questions(self, head: Head, split: str) -> QuestionSet:
         questions = self._material.questions.of(split)
+        if split == "train":
+            questions = tuple(with_exchanged(questions, self._settings.exchange))
         return QuestionSet(
             questions,
             self._material.videos(questions),

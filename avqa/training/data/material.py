@@ -100,7 +100,7 @@ def gather(
     settings: TrainSettings,
     fields: Sequence[str],
     *,
-    lstm: bool,
+    tokens: bool,
 ) -> Material:
     """Read the questions and leave out those that cannot be used.
 
@@ -110,7 +110,7 @@ def gather(
         annotations: folder of the question files, or one file.
         settings: ``split``, ``visual``, ``missing`` and those of the vocabulary count here.
         fields: of `HeadInput`, those of the videos that any head of the run reads.
-        lstm: whether any head of the run reads words through an LSTM.
+        tokens: whether any head of the run learns words of its own.
 
     Raises:
         UnknownName: there is no such data set.
@@ -146,7 +146,7 @@ def gather(
         *questions.notes,
         *_silent(len(reader.silent(videos)), len(videos), settings.missing),
         *_left_out(everything, ids, fixed, len(usable) - len(kept)),
-        *vocabulary_notes(in_use, vocabulary, lstm=lstm),
+        *vocabulary_notes(in_use, vocabulary, tokens=tokens),
     ]
     taught = tuple(q for q in train if q.choices or vocabulary.teaches(q.answer))
     in_use = dataclasses.replace(in_use, train=taught)

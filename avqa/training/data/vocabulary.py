@@ -105,20 +105,22 @@ def require_val(questions: SplitQuestions, vocabulary: Vocabulary) -> None:
         )
 
 
-def vocabulary_notes(questions: SplitQuestions, vocabulary: Vocabulary, *, lstm: bool) -> list[str]:
+def vocabulary_notes(
+    questions: SplitQuestions, vocabulary: Vocabulary, *, tokens: bool
+) -> list[str]:
     """What a built vocabulary holds, and what of val and test lies outside any.
 
     Args:
         questions: in use; those of train before rare answers were left out.
         vocabulary: of the run.
-        lstm: whether any head of the run reads words through an LSTM.
+        tokens: whether any head of the run learns words of its own.
     """
-    lines = _built(questions, vocabulary, lstm) if vocabulary.built else []
+    lines = _built(questions, vocabulary, tokens) if vocabulary.built else []
     lines += _outside(questions, vocabulary) if vocabulary.built else _unseen(questions)
-    return lines + (_unknown_words(questions, vocabulary) if lstm else [])
+    return lines + (_unknown_words(questions, vocabulary) if tokens else [])
 
 
-def _built(questions: SplitQuestions, vocabulary: Vocabulary, lstm: bool) -> list[str]:
+def _built(questions: SplitQuestions, vocabulary: Vocabulary, tokens: bool) -> list[str]:
     lines = []
     if vocabulary.answers:
         own = [answer for answer in vocabulary.answers if answer != OTHER]
@@ -131,7 +133,7 @@ def _built(questions: SplitQuestions, vocabulary: Vocabulary, lstm: bool) -> lis
                 f" {what} in training"
             )
         lines.append(line)
-    if lstm:
+    if tokens:
         lines.append(
             f"words: {vocabulary.num_known}, those of the training questions; the first"
             f" {vocabulary.max_words} of a question are read"
@@ -178,8 +180,8 @@ def _unknown_words(questions: SplitQuestions, vocabulary: Vocabulary) -> list[st
         if hit:
             words = Counter(w for q in hit for w in q.words if not vocabulary.is_known(w))
             notes.append(
-                f"{split}: {len(hit)} of {len(these)} questions have words that question=lstm does"
-                f" not know and reads as {read}: {most(words)}; question=clip reads every word"
+                f"{split}: {len(hit)} of {len(these)} questions have words that the head does not"
+                f" know and reads as {read}: {most(words)}; question=clip reads every word"
             )
     return notes
 

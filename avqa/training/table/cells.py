@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["published", "floor", "question-only", "ours", "ablation", "paper's ablation"]
+Kind = Literal[
+    "published", "floor", "question-only", "ours", "ablation", "paper's ablation", "answers"
+]
 SECTION: dict[str, int] = {"published": 0, "floor": 1, "question-only": 2, "ours": 2}
+SECTION |= {"answers": 2}
 """Kind → part of the table; a rule is drawn between parts. Ablations are part 3."""
 
 
@@ -23,6 +26,9 @@ class Cell:
     """Right answers per seed; none for a published figure."""
     total: int | None = None
     """Questions; None for a published figure."""
+    low: float | None = None
+    """Lower end of the 95 % interval of the mean, in percent; None where it is not known."""
+    high: float | None = None
 
     def __str__(self) -> str:
         """Two digits after the point; – of no question."""
@@ -49,9 +55,29 @@ class Row:
     note: str = ""
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether any cell has its 95 % interval."""
+        return any(cell.low is not None for cell in self.cells.values())
+
+    @property
     def mark(self) -> str:
         """What the column ``ann`` shows."""
         return f"{self.annotation}{'' if self.consistent else '!'}{'' if self.comparable else '*'}"
+
+
+INTERVAL = "  ± 95 %"
+"""Name of the line below a row that has intervals."""
+OF_INTERVALS = (
+    "± 95 %: half of the interval of the mean above it, by what videos the questions happen to be"
+    " about and, of several seeds, by what these differ; the CSV has both ends"
+)
+
+
+def half_interval(cell: Cell | None) -> str:
+    """Half of the cell's interval; empty where there is none."""
+    if cell is None or cell.low is None or cell.high is None:
+        return ""
+    return f"{(cell.high - cell.low) / 2:.2f}"
 
 
 @dataclass

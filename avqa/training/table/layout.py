@@ -5,24 +5,36 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from avqa.datasets._parts.floors import Table
 from avqa.telling import html
+from avqa.training.table.cells import (
+    INTERVAL,
+    OF_INTERVALS,
+    Footnotes,
+    gflops_of,
+    half_interval,
+    millions,
+)
 from avqa.training.table.cells import Cell as Cell
-from avqa.training.table.cells import Footnotes, gflops_of, millions
 from avqa.training.table.cells import Kind as Kind
 from avqa.training.table.cells import Row as Row
+from avqa.training.table.intervals import Interval
 from avqa.training.table.text import render
 
 
-def cells_of(tables: Sequence[Table]) -> dict[str, Cell]:
+def cells_of(
+    tables: Sequence[Table], intervals: Mapping[str, Interval] | None = None
+) -> dict[str, Cell]:
     """Mean and sample standard deviation of one head's seeds, column by column.
 
     Args:
         tables: one per seed, of the same columns; at least one.
+        intervals: of the means, of the columns where they are known.
     """
+    known = intervals or {}
     cells = {}
     for column in tables[0]:
         scores = [table[column] for table in tables]
@@ -32,6 +44,8 @@ def cells_of(tables: Sequence[Table]) -> dict[str, Cell]:
             sd=statistics.stdev(percents) if len(percents) > 1 and scores[0].total else None,
             correct=tuple(score.correct for score in scores),
             total=scores[0].total,
+            low=known[column].low if column in known else None,
+            high=known[column].high if column in known else None,
         )
     return cells
 
@@ -59,6 +73,12 @@ class ResultTable:
             " accuracy in percent, averages over questions"
         )
 
+    @property
+    def below(self) -> tuple[str, ...]:
+        """What is printed below, with what the lines of intervals are."""
+        found = any(row.has_intervals for row in self.rows)
+        return (*self.notes, *([OF_INTERVALS] if found else []))
+
     def text(self, width: int | None = None, *, colour: bool = False) -> str:
         """Aligned columns; under the mean of several seeds its standard deviation.
 
@@ -76,22 +96,26 @@ class ResultTable:
     def _repr_html_(self) -> str:
         """For a notebook: what `markdown` has."""
         notes = Footnotes()
-        rows = [
-            (row.name + notes.reference(row), row.mark)
-            + tuple(_plus_minus(row.cells.get(column)) for column in self.columns)
-            + (millions(row), gflops_of(row))
-            for row in self.rows
-        ]
+        rows = [cells for row in self.rows for cells in self._lines(row, notes)]
         head = ("", "ann", *self.columns, "params M", "GFLOPs")
         made = html.table(head, rows)
-        below = (*notes.lines, *self.notes)
+        below = (*notes.lines, *self.below)
         return html.block(self.title, made, marks=self.warnings, notes=below)
+
+    def _lines(self, row: Row, notes: Footnotes) -> list[tuple[str, ...]]:
+        """A row's line as text, and that of its intervals."""
+        cells = [row.cells.get(column) for column in self.columns]
+        name = (row.name + notes.reference(row), row.mark)
+        lines = [(*name, *map(_plus_minus, cells), millions(row), gflops_of(row))]
+        if row.has_intervals:
+            lines.append((INTERVAL.strip(), "", *map(half_interval, cells), "", ""))
+        return lines
 
     def csv(self) -> str:
         """One line a row; mean, standard deviation and counts of every column apart."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        parts = ("", "_sd", "_correct", "_total")
+        parts = ("", "_sd", "_correct", "_total", "_low", "_high")
         writer.writerow(
             ["name", "kind", "dataset", "version", "split", "annotation", "consistent"]
             + ["comparable", "seeds", "parameters", "gflops"]
@@ -116,11 +140,9 @@ class ResultTable:
         head = ["", "ann", *self.columns, "params M", "GFLOPs"]
         lines = [_piped(head), _piped(["---", "---", *["---:"] * (len(head) - 2)])]
         for row in self.rows:
-            cells = [_plus_minus(row.cells.get(column)) for column in self.columns]
-            name = row.name + notes.reference(row)
-            lines.append(_piped([name, row.mark, *cells, millions(row), gflops_of(row)]))
+            lines += map(_piped, self._lines(row, notes))
         above = [f"**{warning}**" for warning in self.warnings]
-        below = [f"- {note}" for note in (*notes.lines, *self.notes)]
+        below = [f"- {note}" for note in (*notes.lines, *self.below)]
         return "\n\n".join([self.title, *above, "\n".join(lines), "\n".join(below)]) + "\n"
 
 
@@ -138,12 +160,13 @@ def _piped(texts: Iterable[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
 
 
-def _parts(cell: Cell | None) -> tuple[str, str, str, str]:
-    """Mean, standard deviation, right answers per seed, questions; empty where unknown."""
+def _parts(cell: Cell | None) -> tuple[str, ...]:
+    """Mean, deviation, right answers per seed, questions, interval's ends; empty where unknown."""
     if cell is None:
-        return ("", "", "", "")
+        return ("",) * 6
     total = "" if cell.total is None else str(cell.total)
-    return (_number(cell.mean, 4), _number(cell.sd, 4), _joined(cell.correct), total)
+    ends = (_number(cell.low, 4), _number(cell.high, 4))
+    return (_number(cell.mean, 4), _number(cell.sd, 4), _joined(cell.correct), total, *ends)
 
 
 def _number(value: float | None, digits: int) -> str:

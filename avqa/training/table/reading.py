@@ -62,6 +62,8 @@ def _cell(line: Mapping[str, str], column: str) -> Cell:
         sd=_number(line[f"{column}_sd"]),
         correct=tuple(map(int, filter(None, line[f"{column}_correct"].split(";")))),
         total=int(line[f"{column}_total"]),
+        low=_number(line.get(f"{column}_low") or ""),
+        high=_number(line.get(f"{column}_high") or ""),
     )
 
 

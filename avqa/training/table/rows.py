@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from avqa.datasets._parts.floors import Table
 from avqa.training.data.names import num_patches
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, MemberConfig, Run
 from avqa.training.settings import DERIVED
+from avqa.training.table.intervals import Interval
 from avqa.training.table.layout import Row, cells_of
 from avqa.training.table.published import Scope, ablation_row
+
+Between = Callable[[Sequence[Member]], Mapping[str, Interval]]
 
 PRIORS = {
     "template": "template floor",
@@ -33,7 +36,12 @@ def floor_rows(floors: Mapping[str, Table]) -> Iterator[Row]:
 
 
 def our_rows(
-    run: Run, head: str, tables: Mapping[Path, Table], seconds: int | None, scope: Scope
+    run: Run,
+    head: str,
+    tables: Mapping[Path, Table],
+    between: Between,
+    seconds: int | None,
+    scope: Scope,
 ) -> Iterator[Row]:
     """Question-only, the default variant, then ablations with the paper's figures below each.
 
@@ -41,11 +49,12 @@ def our_rows(
         run: whose members are the rows' seeds.
         head: what the run is about.
         tables: a member's path → its scores.
+        between: 95 % intervals, column by column, of the members of a variant.
         seconds: length of the longest video; None: as the settings let in.
         scope: the questions of ``tables``.
     """
     variants = dict.fromkeys(member.config.variant for member in run.members)
-    made = {v: _our_row(run.of_variant(v), tables, seconds) for v in variants}
+    made = {v: _our_row(run.of_variant(v), tables, between, seconds) for v in variants}
     yield from (made[v] for v in (QUESTION_ONLY, DEFAULT) if v in made)
     same_as = run.about.get("same_as", {})
     module = heads.load(head)
@@ -60,7 +69,9 @@ def our_rows(
             yield from printed
 
 
-def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: int | None) -> Row:
+def _our_row(
+    members: Sequence[Member], tables: Mapping[Path, Table], between: Between, seconds: int | None
+) -> Row:
     config = members[0].config
     parameters, gflops = cost(members[0], seconds)
     grounding = f"grounding starts from {config.grounding[:8]}" if config.grounding else ""
@@ -68,7 +79,7 @@ def _our_row(members: Sequence[Member], tables: Mapping[Path, Table], seconds: i
     return Row(
         name=f"ours: {config.head}",
         kind="question-only" if config.variant == QUESTION_ONLY else "ours",
-        cells=cells_of([tables[member.path] for member in members]),
+        cells=cells_of([tables[member.path] for member in members], between(members)),
         seeds=tuple(member.config.seed for member in members),
         parameters=parameters,
         gflops=gflops,

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from avqa import datasets, heads
 from avqa.datasets._parts.floors import floors
 from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score
+from avqa.training.table.intervals import Interval
 from avqa.training.table.layout import Cell, ResultTable, Row
 from avqa.training.table.notes import Facts, notes, warnings
 from avqa.training.table.published import Scope, published_rows
 from avqa.training.table.rows import floor_rows, our_rows
+from avqa.training.table.scored import Scored
 
 __all__ = ["Cell", "ResultTable", "Row", "result_table"]
 
@@ -61,6 +65,12 @@ def result_table(
     )
     columns = datasets.columns(scope.dataset, [*fit, *scored])
     tables = {path: score(scored, rows, columns) for path, rows in answers.items()}
+    asked = Scored(scored, columns)
+    right = {path: asked.right(rows) for path, rows in answers.items()}
+
+    def between(members: Sequence[Member]) -> dict[str, Interval]:
+        return asked.intervals(np.stack([right[member.path] for member in members]))
+
     words = main.config.words
     facts = Facts(
         run=run,
@@ -76,7 +86,7 @@ def result_table(
     rows = (
         *published_rows(heads.load(main.config.head).PAPER, scope),
         *floor_rows(facts.floors),
-        *our_rows(run, main.config.head, tables, seconds, scope),
+        *our_rows(run, main.config.head, tables, between, seconds, scope),
     )
     return ResultTable(
         dataset=scope.dataset,

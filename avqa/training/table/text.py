@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from avqa.telling import styled
-from avqa.training.table.cells import SECTION, Cell, Footnotes, Row, gflops_of, millions
+from avqa.training.table.cells import (
+    INTERVAL,
+    SECTION,
+    Cell,
+    Footnotes,
+    Row,
+    gflops_of,
+    half_interval,
+    millions,
+)
 
 _LEAST_NAME = 24
 """Characters of a row's name that are not given up for another column."""
 _SHORTEST_NAME = 12
-_OURS = ("question-only", "ours", "ablation")
+_OURS = ("question-only", "ours", "ablation", "answers")
 
 
 class Table(Protocol):
@@ -36,7 +45,7 @@ class Table(Protocol):
         """Above the table."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def below(self) -> tuple[str, ...]:
         """Below it."""
 
 
@@ -87,11 +96,15 @@ class _Text:
         self.lines.append(
             _Line(section, name, row.mark, [*means, *costs], [*styles, *("" for _ in costs)])
         )
+        more = {}
         if any(cell is not None and cell.sd is not None for cell in cells):
             sds = ["" if c is None or c.sd is None else f"{c.sd:.2f}" for c in cells]
-            told = f"  ± s.d. of {len(row.seeds)} seeds"
-            empty = ["" for _ in costs]
-            self.lines.append(_Line(section, told, "", [*sds, *empty], [""] * len([*sds, *empty])))
+            more[f"  ± s.d. of {len(row.seeds)} seeds"] = sds
+        if row.has_intervals:
+            more[INTERVAL] = [*map(half_interval, cells)]
+        for told, values in more.items():
+            shown = [*values, *("" for _ in costs)]
+            self.lines.append(_Line(section, told, "", shown, [""] * len(shown)))
 
     def _style(self, row: Row, column: str, cell: Cell | None) -> str:
         if cell is None or row.kind not in _OURS:
@@ -126,7 +139,7 @@ class _Text:
         title = [self.table.title, *(f"!! {warning}" for warning in self.table.warnings)]
         if most is not None:
             title = [_wrapped(line, wide) for line in title]
-        notes = [*self.notes.lines, *self.table.notes]
+        notes = [*self.notes.lines, *self.table.below]
         left_out = [name for name in self.table.columns if name not in self.columns]
         if left_out:
             notes.append(f"no room for {', '.join(left_out)}: --cells shows all columns")

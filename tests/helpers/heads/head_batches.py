@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from avqa.heads import Head, HeadInput, build
+from avqa.heads._parts.time_code import plain_width
 
 
 def make_inputs(
@@ -24,6 +25,10 @@ def make_inputs(
     The last sample's last second is padding (if there are two), questions have 3 words or more.
     """
     options = head.options
+    audio, visual = (
+        plain_width(width, options.time_code)
+        for width in (options.audio_width, options.visual_width)
+    )
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -41,9 +46,9 @@ def make_inputs(
     choice_valid[0, -1] = False
     return HeadInput(
         valid=valid,
-        audio=normal(batch, seconds, options.audio_width).relu(),
-        frame=normal(batch, seconds, options.visual_width),
-        patch=normal(batch, seconds, patches, options.visual_width),
+        audio=normal(batch, seconds, audio).relu(),
+        frame=normal(batch, seconds, visual),
+        patch=normal(batch, seconds, patches, visual),
         tokens=tokens(3),
         sentence=normal(batch, options.text_width),
         words=normal(batch, 77, options.text_width),

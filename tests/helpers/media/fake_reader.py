@@ -4,8 +4,9 @@
 
 Frames and audio follow from the seed alone. ``act`` makes the reader misbehave: ``crash``
 (segfault), ``crash_once`` (until the file ``<path>.once`` exists), ``hang``, ``corrupt``,
-``slow`` (0.1 s per frame), ``gated`` (waits while the file ``gate`` exists), ``bad_sound``,
-``half`` (only half of the frames decode), ``holes`` (those of the seconds 1, 4 and 5 do not).
+``slow`` (0.1 s per frame), ``gated`` (waits while the file ``gate`` exists, beside which it makes
+``gate.reached``), ``bad_sound``, ``half`` (only half of the frames decode), ``holes`` (those of the
+seconds 1, 4 and 5 do not).
 ``warn`` lists warnings.
 """
 
@@ -68,7 +69,8 @@ class FakeReader:
         act, once = probe.private["act"], Path(probe.path + ".once")
         if act == "slow":
             time.sleep(0.1)
-        while act == "gated" and Path(probe.private["gate"]).exists():
+        while act == "gated" and (gate := Path(probe.private["gate"])).exists():
+            gate.with_suffix(".reached").touch()
             time.sleep(0.1)
         if count < 1:
             return

@@ -66,14 +66,22 @@ def assert_all_gone(processes, seconds=5.0):
     assert not alive, [process.cmdline() for process in alive]
 
 
-def wait_for_chunks(store, count, run, timeout=90):
+def wait_until(so, run, timeout=90):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if len(list((store / "features.zarr").glob(f"{POOL}/c.*"))) >= count:
+        if so():
             return
-        assert run.poll() is None, "the run ended before it could be interrupted"
-        time.sleep(0.05)
-    raise AssertionError("no chunk appeared")
+        assert run.poll() is None, "the run ended too early"
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+def wait_for_chunks(store, count, run):
+    wait_until(lambda: len(list((store / "features.zarr").glob(f"{POOL}/c.*"))) >= count, run)
+
+
+def wait_for_text(log, text, run):
+    wait_until(lambda: text in log.read_text(encoding="utf-8"), run)
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +144,35 @@ def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, uninterru
     assert store_bytes(store) == uninterrupted
 
 
-def test_a_second_signal_aborts_at_once(tmp_path, slow_videos):
-    store, log = tmp_path / "store", tmp_path / "log"
-    run = start(command(slow_videos, store), log)
-    wait_for_chunks(store, 1, run)
+def test_a_second_signal_aborts_at_once(tmp_path):
+    folder, gate, log = tmp_path / "videos", tmp_path / "gate", tmp_path / "log"
+    gate.touch()  # the video is on its way until the end: there is something to abort
+    fake_reader.write_video(folder / "v.mp4", act="gated", gate=str(gate))
+    run = start(command(folder, tmp_path / "store"), log)
+    wait_until(gate.with_suffix(".reached").exists, run)
     everyone = members(run.pid)
     os.kill(run.pid, signal.SIGINT)
-    time.sleep(0.3)
+    wait_for_text(log, "once more to abort", run)
     os.kill(run.pid, signal.SIGINT)
     assert run.wait(timeout=20) == 130
     assert "aborted by a second signal" in log.read_text(encoding="utf-8")
     assert_all_gone(everyone)
+
+
+def test_a_signal_while_the_process_ends_ends_it_at_once(tmp_path, slow_videos):
+    store, log = tmp_path / "store", tmp_path / "log"
+    run = start(command(slow_videos, store), log)
+    wait_for_chunks(store, 1, run)
+    os.kill(run.pid, signal.SIGINT)
+    wait_for_text(log, "resume with the same command", run)
+    for _ in range(100):  # over all of the interpreter's end
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(run.pid, signal.SIGINT)
+        if run.poll() is not None:
+            break
+        time.sleep(0.01)
+    assert run.wait(timeout=20) == 130
+    assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
 def test_killing_the_driver_alone_ends_everything_below_it(tmp_path, slow_videos):

@@ -117,7 +117,7 @@ def test_what_lies_outside_is_counted_and_told_before_training(run):
         " that at most 75.00 % can be right: 'no rain'",
     ]
     assert run[2][6] == (
-        "test: 1 of 4 questions have words that question=lstm does not know and reads as <unk>:"
+        "test: 1 of 4 questions have words that the head does not know and reads as <unk>:"
         " 'by', 'a', 'lake'; question=clip reads every word"
     )
 
@@ -324,14 +324,14 @@ def test_words_of_multiple_choice_are_those_of_training(data, tmp_path):
     file = question_files.write(tmp_path / "own.json", new)
     chosen = TrainSettings(**{**resolve("mcd")[0].__dict__, "visual": "clip_vit_b32"})
     store = FeatureStore(data / "store")
-    material = gather(store, "custom", file, chosen, [], lstm=True)
+    material = gather(store, "custom", file, chosen, [], tokens=True)
     assert material.vocabulary.answers == ()
     assert material.vocabulary.words[2:] == ("a", "b", "is", "it", "loud", "outdoors", "what")
     assert not any("answers:" in note or "outside" in note for note in material.notes)
     avqa = [question_files.avqa_row(id=n, video_name=video) for n, video in enumerate(VIDEOS)]
     question_files.write(tmp_path / "a" / "train_qa.json", avqa[:6])
     question_files.write(tmp_path / "a" / "val_qa.json", avqa[6:])
-    found = gather(store, "avqa", tmp_path / "a", chosen, [], lstm=True).vocabulary
+    found = gather(store, "avqa", tmp_path / "a", chosen, [], tokens=True).vocabulary
     assert found.words[2:] == ("3", "cat", "dog", "in", "makes", "sound", "the", "video", "what")
     assert found.types == ("Both", "Which")
 

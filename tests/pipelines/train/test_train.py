@@ -369,18 +369,19 @@ def test_what_is_left_out_is_counted(data, tmp_path):
     )
     planned, _ = resolve("avst", TINY)
     store = train.FeatureStore(data / "store")
-    found = train.gather(store, "music-avqa", folder, planned, ["audio"], lstm=True)
+    found = train.gather(store, "music-avqa", folder, planned, ["audio"], tokens=True)
     assert found.counts == {"train": 8, "val": 5, "test": 7}
     assert found.notes == (
         "questions left out: 2 of 1 videos that the store has not (99999999), 2 without a"
         " right answer to train or test on",
         "val: 1 questions have an answer that no training question has: 'ten'",
         "test: 2 questions have an answer that no training question has: 'ten', 'harp'",
-        "test: 1 of 7 questions have words that question=lstm does not know and reads as padding:"
+        "test: 1 of 7 questions have words that the head does not know and reads as padding:"
         " 'Does', 'sing'; question=clip reads every word",
     )
     assert (
-        train.gather(store, "music-avqa", folder, planned, [], lstm=False).notes == found.notes[:3]
+        train.gather(store, "music-avqa", folder, planned, [], tokens=False).notes
+        == found.notes[:3]
     )
 
 
@@ -396,7 +397,7 @@ def test_missing_features_name_the_command_or_are_skipped(data, tmp_path):
     planned, _ = resolve("avst", {**TINY, "missing": "skip"})
     reader = train.FeatureStore(store)
     material = train.gather(
-        reader, "music-avqa", data / "annotations", planned, ["audio"], lstm=False
+        reader, "music-avqa", data / "annotations", planned, ["audio"], tokens=False
     )
     assert material.counts == {"train": 6, "val": 4, "test": 2}
     assert material.notes == (
@@ -418,7 +419,9 @@ def test_mcd_has_rows_for_the_words_of_types(data, tmp_path, text_objects, rows)
     store = run_folders.write_store(tmp_path / "store", VIDEOS, specs=(run_folders.SPECS[0], frame))
     settings, chosen = resolve("mcd", {"width": "8"})
     fields = ["audio", "frame"]
-    material = train.gather(store, "music-avqa", data / "annotations", settings, fields, lstm=True)
+    material = train.gather(
+        store, "music-avqa", data / "annotations", settings, fields, tokens=True
+    )
     variant = Variant("default", "mcd", {**chosen, "text_objects": text_objects})
     found = building.derived(variant, material, settings)
     assert found == {

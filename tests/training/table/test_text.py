@@ -101,7 +101,13 @@ def test_a_data_set_without_averages_keeps_its_columns():
 def test_what_is_written_as_csv_is_read_as_it_was(values):
     columns = tuple(f"c{n}" for n in range(len(values)))
     cells = {
-        c: Cell(round(mean, 4), None if sd is None else round(sd, 4), (n, n + 1), 2 * n + 1)
+        c: Cell(
+            round(mean, 4),
+            None if sd is None else round(sd, 4),
+            (n, n + 1),
+            2 * n + 1,
+            *((None, None) if sd is None else (round(mean - sd, 4), round(mean + sd / 3, 4))),
+        )
         for c, (mean, sd, n) in zip(columns, values, strict=True)
     }
     table = ResultTable(

@@ -1,0 +1,264 @@
+"""``python -m benchmarks.curves``: what heads learn from how many questions; docs/curves.md.
+
+Composes the synthetic benchmark without rendering it and trains on exact rows
+(`benchmarks.results_exact`), so that heads alone are judged. Every training is kept in
+build/curves and the page is written anew after it: run it again to go on, with ``--only NAME`` or
+``--sizes`` for some, ``--seeds`` for more. One core, hours for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avqa import heads
+from avqa.datasets import Question
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
+from avqa.heads import coded_width
+from avqa.training.data.exchange import with_exchanged
+from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.fit import fit, infer
+from avqa.training.scoring import predictions
+from avqa.training.settings import resolve
+from benchmarks.__main__ import machine
+from benchmarks.batches import composed
+from benchmarks.curves_page import page
+from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "build" / "curves"
+PAGE = ROOT / "docs" / "curves.md"
+SEEN = {120: 200_000, 500: 400_000, 2_000: 600_000, 5_000: 1_200_000, 20_000: 2_000_000}
+"""Training videos → questions that a training sees in all its epochs."""
+VAL, TEST = 300, 1_000
+"""Videos to choose the epoch on, which every epoch answers, and to test on."""
+FITTED = {
+    "width": "128",
+    "batch_size": "128",
+    "learning_rate": "1e-3",
+    "stride_seconds": "1",
+    "visual": "clip_vit_b32",
+    "batches": "together",
+    "device": "cpu",
+}
+"""What so few questions of so little variety want of every head; its own below stand over them."""
+LSTM = {"question": "lstm", "pack": "true", "forget_bias": "2"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A head and what is set of it."""
+
+    head: str
+    given: dict[str, str]
+    longer: float = 1.0
+    """Times as many questions seen as other heads."""
+    most: int = 20_000
+    """Largest number of training videos."""
+
+
+FORMS = {
+    "late_fusion": Form("late_fusion", LSTM),
+    "avst": Form("avst", LSTM | {"ground_temp": "0.1"}),
+    "sasr": Form("sasr", LSTM | {"ground_temp": "0.1"}),
+    "mcd": Form("mcd", LSTM | {"num_blocks": "1"}),
+    "pstp": Form("pstp", LSTM | {"top_k_segments": "2"}),
+    "tjstg": Form("tjstg", LSTM | {"ground_score": "cosine", "ground_on": "norm"}),
+    "avaf": Form("avaf", LSTM | {"learning_rate": "3e-4", "temp_loss": "fnac"}),
+    "bilinear": Form("bilinear", {"exchange": "both"}, 2.5),
+    "bilinear-no-exchange": Form("bilinear", {}, 2.5),
+    "bilinear-lstm": Form("bilinear", LSTM | {"exchange": "both"}, 2.5),
+    "bilinear-no-product": Form("bilinear", {"exchange": "both", "fusion": "sum"}, 2.5),
+    "bilinear-no-time-code": Form("bilinear", {"exchange": "both", "time_code": "none"}, 2.5),
+    "avst-clock-positions": Form(
+        "avst", {"ground_temp": "0.1", "question": "positions", "time_code": "clock"}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training."""
+
+    form: str
+    videos: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.form}-{self.videos}-seed-{self.seed}"
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Settings and options that differ from the head's."""
+        form = FORMS[self.form]
+        per_epoch = self.videos * 10
+        epochs = max(1, round(form.longer * SEEN[self.videos] / per_epoch))
+        schedule = {"epochs": str(epochs), "step_epochs": str(max(1, round(0.7 * epochs)))}
+        return FITTED | schedule | form.given
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a unit ended."""
+
+    unit: Unit
+    given: dict[str, str]
+    correct: NDArray[np.bool_]
+    """[N], of the test questions."""
+    best_epoch: int
+    val_accuracy: float
+    train_accuracy: float
+    seconds: float
+    parameters: int
+
+    @classmethod
+    def read(cls, path: Path) -> Done:
+        """What `write` wrote."""
+        value = json.loads(path.read_text(encoding="utf-8"))
+        value["unit"] = Unit(**value["unit"])
+        packed = np.frombuffer(bytes.fromhex(value["correct"]), np.uint8)
+        value["correct"] = np.unpackbits(packed, count=value.pop("total")).astype(bool)
+        return cls(**value)
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        value = {**vars(self), "unit": vars(self.unit), "total": len(self.correct)}
+        value["correct"] = np.packbits(self.correct).tobytes().hex()
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(value), encoding="utf-8")
+        unfinished.replace(path)
+
+
+class Bench:
+    """Questions and rows of all sizes: the first training videos, the same held-out ones."""
+
+    def __init__(self, videos: int) -> None:
+        # A fifth of all videos each is for val and test.
+        everything, self.features = composed(max(5 * TEST, -(-5 * videos // 3)))
+        self.train = everything["train"]
+        self.val, self.test = _first(everything["val"], VAL), _first(everything["test"], TEST)
+
+    def run(self, unit: Unit) -> Done:
+        """Train and test."""
+        started = time.monotonic()
+        form = FORMS[unit.form]
+        settings, options = resolve(form.head, unit.given)
+        code = options["time_code"]
+        options |= {
+            "vocabulary": MUSIC_AVQA.num_words(type_words=form.head == "mcd"),
+            "visual_width": coded_width(self.features.visual_width, code),
+            "audio_width": coded_width(AUDIO_WIDTH, code),
+        }
+        torch.manual_seed(unit.seed)
+        head = heads.build(form.head, **options)
+        train = _first(self.train, unit.videos)
+        taught = _set(with_exchanged(train, settings.exchange), self.features, head, training=True)
+        with tempfile.TemporaryDirectory() as folder:
+            fitted = fit(
+                head,
+                taught,
+                _set(self.val, self.features, head),
+                settings,
+                seed=unit.seed,
+                folder=Path(folder),
+                resume=False,
+                say=lambda line: None,
+                label=unit.name,
+            )
+        return Done(
+            unit=unit,
+            given=unit.given,
+            correct=_right(head, _set(self.test, self.features, head)),
+            best_epoch=fitted.best_epoch,
+            val_accuracy=fitted.val_accuracy,
+            train_accuracy=float(
+                _right(head, _set(train[: len(self.test)], self.features, head)).mean()
+            ),
+            seconds=time.monotonic() - started,
+            parameters=heads.count_parameters(head),
+        )
+
+
+def _first(questions: Sequence[Question], videos: int) -> list[Question]:
+    chosen = set(list(dict.fromkeys(q.video_id for q in questions))[:videos])
+    return [q for q in questions if q.video_id in chosen]
+
+
+def _set(
+    questions: Sequence[Question],
+    features: ExactFeatures,
+    head: heads.Head,
+    *,
+    training: bool = False,
+) -> QuestionSet:
+    videos = [q.video_id for q in questions]
+    return QuestionSet(questions, videos, features, None, head, training=training)
+
+
+def _right(head: heads.Head, questions: QuestionSet) -> NDArray[np.bool_]:
+    outputs = infer(head, questions, batch_size=128, device="cpu")
+    return np.array([bool(row.correct) for row in predictions(questions, outputs)])
+
+
+def units(forms: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Unit]:
+    """All that are asked for, small ones first."""
+    for videos in sizes:
+        for seed in range(seeds):
+            for form in forms:
+                if videos <= FORMS[form].most:
+                    yield Unit(form, videos, seed)
+
+
+def finished(unit: Unit) -> Done | None:
+    """The unit's result, if it was trained in just this way."""
+    path = FOLDER / f"{unit.name}.json"
+    done = Done.read(path) if path.exists() else None
+    return done if done and done.given == unit.given else None
+
+
+def main() -> None:
+    """Compose, train what is missing, write the page."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default=",".join(FORMS))
+    parser.add_argument("--sizes", default=",".join(map(str, SEEN)))
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    forms = asked.only.split(",")
+    sizes = sorted(map(int, asked.sizes.split(",")))
+    waiting = [unit for unit in units(forms, sizes, asked.seeds) if not finished(unit)]
+    bench = Bench(sizes[-1])
+    for unit in waiting:
+        done = bench.run(unit)
+        done.write(FOLDER / f"{unit.name}.json")
+        print(f"{unit.name}: {100 * done.correct.mean():.1f} %, {done.seconds:.0f} s", flush=True)
+        write(bench)
+    write(bench)
+
+
+def write(bench: Bench) -> None:
+    """The page of all that is done."""
+    everything = [*units([*FORMS], [*SEEN], 10)]
+    done = [found for unit in everything if (found := finished(unit))]
+    about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "val": VAL, "test": TEST}
+    text = page(about, done, bench.train, bench.test)
+    unfinished = PAGE.with_name(f"unfinished-{PAGE.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(PAGE)
+
+
+if __name__ == "__main__":
+    main()
