@@ -16,6 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avqa.errors import StoreError
 from avqa.faults import reading
 from avqa.store.format.decoding import read_object
@@ -323,6 +326,22 @@ class Ledger:
         """Whether a record may; far faster than `reports`."""
         files = (segment.path for segment in self.segments())
         return any(_LOST_ROWS.search(folding.read_segment(file)) for file in files)
+
+    def tells_of(self, rows: Mapping[str, int], wanted: Mapping[str, NDArray[np.bool_]]) -> bool:
+        """Whether there is a record of a video, in its row of ``rows``, that is ``wanted``.
+
+        Args:
+            rows: video id → row.
+            wanted: feature → which rows, ``[rows]``.
+        """
+        return any(
+            bool(wanted[feature["feature"]][plain["row"]])
+            for segment in self.segments()
+            for plain in segment.newest_first()
+            if rows.get(plain["video_id"]) == plain["row"]
+            for feature in plain["features"]
+            if feature["feature"] in wanted
+        )
 
     def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:
         """(video id, row, newest record) of every feature of every video."""

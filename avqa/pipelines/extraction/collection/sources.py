@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -105,7 +106,8 @@ def discover(
         name = stem if id_rule == "relpath" else os.path.basename(stem)
         video_id = printable(name).replace(os.sep, "/")
         found.sources.append(Source(video_id, relpath, base))
-    found.sources.sort(key=lambda source: (source.video_id, source.relpath))
+    found.sources.sort(key=attrgetter("relpath"))
+    found.sources.sort(key=attrgetter("video_id"))  # a pair for each would take as much again
     _refuse(found, root, sorted(wanted))
     return found
 
@@ -121,30 +123,38 @@ def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
         if real in entered:
             continue
         entered.add(real)
+        start = below + os.sep if below else ""
         try:
-            entries = sorted(
-                os.scandir(os.path.join(root, below)), key=lambda e: e.name, reverse=True
-            )
+            files, folders = _entries(inside, os.path.join(root, below), start, follow_links, found)
         except PermissionError:
             found.closed_folders.append(below)
             continue
-        start = below + os.sep if below else ""
-        while entries:
-            entry = entries.pop()  # and gone: there may be millions
-            relpath = start + entry.name
+        stack += [start + name for name in sorted(folders)]
+        for name in sorted(files):
+            yield start + name
+
+
+def _entries(
+    inside: str, folder: str, start: str, follow_links: bool, found: Discovery
+) -> tuple[list[str], list[str]]:
+    """Names of files and of folders in a folder: no more of each, since there may be millions."""
+    files, folders, skipped = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
             if entry.is_symlink() and not follow_links:
                 target = os.path.realpath(entry.path)
                 if os.path.commonpath([inside, target]) != inside:
-                    found.skipped_links.append(relpath)
+                    skipped.append(start + entry.name)
                     continue
             try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file():
+                    files.append(entry.name)
             except OSError:  # a link to itself
                 continue
-            if is_folder:
-                stack.append(relpath)
-            elif is_file:
-                yield relpath
+    found.skipped_links += sorted(skipped)
+    return files, folders
 
 
 def _refuse(found: Discovery, root: Path, wanted: list[str]) -> None:

@@ -94,6 +94,13 @@ class Sources(Mapping[int, Fingerprint]):
         """How many rows are known."""
         return int(self._columns["known"].sum())
 
+    def known(self, count: int) -> NDArray[np.bool_]:
+        """Which of the first ``count`` rows are known: ``[count]``."""
+        found = np.zeros(count, bool)
+        known = self._columns["known"][:count]
+        found[: len(known)] = known
+        return found
+
     def relpath(self, row: int) -> str | None:
         """Path of a row's file below the videos folder; None if nothing is known of the row."""
         if not self._has(row):
