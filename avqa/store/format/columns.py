@@ -76,6 +76,11 @@ class Column:
         return np.full(shape, self._array.fill_value, self._array.dtype)
 
     @property
+    def height(self) -> int:
+        """Rows of an object."""
+        return int(self._chunk)
+
+    @property
     def values(self) -> NDArray[Any]:
         """``[rows, ...]``, including changes that are not flushed; not to be written to."""
         view = self._values[: self.rows].view()
