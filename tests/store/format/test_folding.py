@@ -149,6 +149,20 @@ def test_what_a_kill_left_does_not_count_and_goes(tmp_path, few):
     assert not list(tmp_path.glob("run/*"))
 
 
+def test_who_lists_while_segments_fold_misses_none(tmp_path, few, monkeypatch):
+    before, real = lines(ledger_of(tmp_path)), folding._segments
+
+    def listing(folder, run):
+        found = real(folder, run)
+        monkeypatch.setattr(folding, "_segments", real)
+        Ledger(folder).fold(5)
+        return found
+
+    monkeypatch.setattr(folding, "_segments", listing)
+    assert lines(Ledger(LocalPath(tmp_path))) == before
+    assert not list(tmp_path.glob("run/*"))
+
+
 def test_a_disk_that_refuses_costs_nothing_but_the_saving(tmp_path, few, monkeypatch):
     ledger = ledger_of(tmp_path)
     before = lines(ledger)
