@@ -3,12 +3,14 @@
 The real driver, Dask scheduler, ledger and store at the sizes of MUSIC-AVQA and AVQA; only
 decoding and networks are replaced, by a worker that writes chunk objects of one value per second.
 A run is killed half-way, resumed, repeated with nothing left to do, opened and verified, each in a
-process of its own. Fills the table of docs/scaling.md; with other sizes it prints.
+process of its own. Fills the table of docs/scaling.md; with other sizes it prints. For a million
+videos there is ``--linked``: videos and objects are hard links of a few, and none is verified.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import pickle
@@ -23,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from avqa.extract.profiles import profile
-from avqa.pipelines.cluster import connect as connecting
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
 from avqa.store.format.schema import FeatureSpec
@@ -34,6 +35,7 @@ PLACE = ROOT / "build" / "scale"
 START, END = "<!-- scale -->", "<!-- /scale -->"
 SIZES = ((9288, 60), (57015, 10))
 """Videos and seconds of each, of MUSIC-AVQA and of AVQA."""
+MOST_LINKS = 60_000
 FEATURES = ("clip_vit_b32/frame", "clip_vit_b32/patch", "resnet18/pool", "resnet18/map",
             "vggish/audio")  # fmt: skip
 
@@ -43,13 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--videos", type=int)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--linked", action="store_true")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
-        print(json.dumps(STEPS[arguments.step](arguments.seconds)))
+        print(json.dumps(STEPS[arguments.step](arguments.seconds, arguments.linked)))
         return
     sizes = SIZES if arguments.videos is None else ((arguments.videos, arguments.seconds),)
-    table = rows([measure(videos, seconds) for videos, seconds in sizes])
+    table = rows([measure(videos, seconds, arguments.linked) for videos, seconds in sizes])
     print("\n".join(table))
     if arguments.videos is None:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
@@ -57,15 +60,14 @@ def main() -> None:
         PAGE.write_text(before + "\n".join([START, "", *table, "", END]) + after, encoding="utf-8")
 
 
-def measure(videos: int, seconds: int) -> dict[str, Any]:
+def measure(videos: int, seconds: int, linked: bool) -> dict[str, Any]:
     """Everything about one size."""
     shutil.rmtree(PLACE, ignore_errors=True)
-    (PLACE / "videos").mkdir(parents=True)
-    for number in range(videos):
-        (PLACE / "videos" / f"v{number:06d}.mp4").write_text(f"stub {number}", encoding="utf-8")
+    make_videos(videos, linked)
+    steps = ("resume", "again", "open", *(() if linked else ("size", "crc")))
     try:
-        killed_at = kill_half_way(videos, seconds)
-        found = {name: step(name, seconds) for name in ("resume", "again", "open", "size", "crc")}
+        killed_at = kill_half_way(videos, seconds, linked)
+        found = {name: step(name, seconds, linked) for name in steps}
         root = PLACE / "store" / "features.zarr"
         files = [file.stat() for file in root.rglob("*") if file.is_file()]
         folders = sum(1 for entry in root.rglob("*") if entry.is_dir()) + 1
@@ -90,11 +92,30 @@ def measure(videos: int, seconds: int) -> dict[str, Any]:
         shutil.rmtree(PLACE, ignore_errors=True)
 
 
-def step(name: str, seconds: int) -> dict[str, float]:
+def make_videos(videos: int, linked: bool) -> None:
+    """The folder of stubs; as links, of a new one whenever a file can have no more names."""
+    (PLACE / "videos").mkdir(parents=True)
+    first = PLACE / "videos" / "v000000.mp4"
+    for number in range(videos):
+        path = PLACE / "videos" / f"v{number:06d}.mp4"
+        if linked and number % MOST_LINKS:
+            os.link(first, path)
+        else:
+            first = path
+            path.write_text(f"stub {number}", encoding="utf-8")
+
+
+def command(name: str, seconds: int, linked: bool) -> list[str]:
+    """Of a step."""
+    words = ["-m", "benchmarks.scale", "--step", name, "--seconds", str(seconds)]
+    return [sys.executable, *words, *(["--linked"] if linked else [])]
+
+
+def step(name: str, seconds: int, linked: bool) -> dict[str, float]:
     """One step in a process of its own: its memory is its alone."""
     print(f"{name} …", file=sys.stderr, flush=True)
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "--step", name, "--seconds", str(seconds)],
+        command(name, seconds, linked),
         check=True,
         stdout=subprocess.PIPE,
         cwd=ROOT,
@@ -102,21 +123,22 @@ def step(name: str, seconds: int) -> dict[str, float]:
         encoding="utf-8",
     )
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(figures, file=sys.stderr, flush=True)
     return figures
 
 
-def kill_half_way(videos: int, seconds: int) -> int:
+def kill_half_way(videos: int, seconds: int, linked: bool) -> int:
     """Kill the first run, all its processes at once, when half of the videos are on disk."""
     folder = PLACE / "store" / "features.zarr" / FEATURES[-1]
     run = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.scale", "--step", "resume", "--seconds", str(seconds)],
+        command("resume", seconds, linked),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         process_group=0,
     )
     try:
         while run.poll() is None:
-            time.sleep(1.0)
+            time.sleep(max(1.0, videos / 50_000))
             count = len(os.listdir(folder)) if folder.exists() else 0
             if count > videos // 2:
                 return count
@@ -131,12 +153,18 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def extraction(seconds: int) -> dict[str, float]:
+def extraction(seconds: int, linked: bool) -> dict[str, float]:
     """A run of the whole driver over what is left to do."""
     first: list[tuple[float, float]] = []
-    features.connect = lambda *values, **options: _stubbed(  # type: ignore[attr-defined]
-        connecting.connect(*values, **options), seconds, lambda: first.append(clocks())
-    )
+
+    def connect(scheduler: str, config: Any, gpus: Any, **options: Any) -> Any:
+        from avqa.pipelines.cluster.on_dask import connect_local
+
+        executor = connect_local(config, gpus)
+        return _stubbed(executor, seconds, linked, lambda: first.append(clocks()))
+
+    features.connect = connect  # type: ignore[attr-defined]
+    features.is_in_process = lambda *values: False  # type: ignore[attr-defined]
     features.feature_specs = lambda settings: specs(settings.dtype)  # type: ignore[assignment]
     settings = profile(
         "default", features=FEATURES, weights="random:0", device="cpu", chunk_seconds=seconds
@@ -165,7 +193,7 @@ def specs(dtype: Any) -> tuple[FeatureSpec, ...]:
     return tuple(FeatureSpec(name, (1,), ("value",), False, dtype) for name in FEATURES)
 
 
-def _stubbed(executor: Any, seconds: int, on_first: Callable[[], None]) -> Any:
+def _stubbed(executor: Any, seconds: int, linked: bool, on_first: Callable[[], None]) -> Any:
     """The real executor on a real Dask cluster, with another task."""
     submit = executor.submit
 
@@ -174,26 +202,55 @@ def _stubbed(executor: Any, seconds: int, on_first: Callable[[], None]) -> Any:
         submit(bundle)
 
     executor.submit = noted
-    executor._task = stub_task(seconds)
+    executor._task = stub_task(seconds, linked)
     return executor
 
 
-def stub_task(seconds: int) -> Callable[[str, str, bytes, bytes], Any]:
+def stub_task(seconds: int, linked: bool) -> Callable[[str, str, bytes, bytes], Any]:
     """A Dask task with the arguments and the answer of the real one."""
 
     def stub(name: str, version: str, config: bytes, work: bytes) -> Any:
         from distributed import get_worker
 
         from avqa.store.writer import ChunkWriter
-        from benchmarks.scale import stub_record
+        from benchmarks.scale import Linked, stub_record
 
-        loaded = pickle.loads(config)
         kept = get_worker().plugins
-        writer = kept.setdefault("stub", ChunkWriter(loaded.store, loaded.specs, seconds))
+        loaded = pickle.loads(config)
+        if "stub" not in kept:
+            writer = ChunkWriter(loaded.store, loaded.specs, seconds)
+            kept["stub"] = Linked(writer) if linked else writer
+        writer = kept["stub"]
         jobs, attempt = pickle.loads(work)
         return [stub_record(writer, job, attempt, seconds, loaded.run_id) for job in jobs], None
 
     return stub
+
+
+class Linked:
+    """Writes an object once, and others of the same content as names of it."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._made: dict[tuple[str, float], tuple[Any, Any]] = {}
+
+    def write(self, feature: str, row: int, chunk: int, values: Any) -> Any:
+        """As `ChunkWriter.write`."""
+        key = (feature, float(values[0, 0]))
+        path = self._writer._path(feature, row, chunk)
+        if key in self._made:
+            first, record = self._made[key]
+            try:
+                os.link(first, path)
+                return record
+            except FileExistsError:  # by a run that was killed
+                return record
+            except OSError as error:
+                if error.errno != errno.EMLINK:
+                    raise
+        record = self._writer.write(feature, row, chunk, values)
+        self._made[key] = path, record
+        return record
 
 
 def stub_record(writer: Any, job: Any, attempt: int, seconds: int, run_id: str) -> Any:
@@ -228,7 +285,7 @@ def stub_record(writer: Any, job: Any, attempt: int, seconds: int, run_id: str) 
     )
 
 
-def opening(seconds: int) -> dict[str, float]:
+def opening(seconds: int, linked: bool) -> dict[str, float]:
     """`avqa.open_store` and a first read."""
     from avqa.store.reader import FeatureStore
 
@@ -241,10 +298,10 @@ def opening(seconds: int) -> dict[str, float]:
     return {"wall": opened, "memory": peak_bytes()}
 
 
-def verifying(level: str) -> Callable[[int], dict[str, float]]:
+def verifying(level: str) -> Callable[[int, bool], dict[str, float]]:
     """`avqa verify` at a level; a problem is an error."""
 
-    def run(seconds: int) -> dict[str, float]:
+    def run(seconds: int, linked: bool) -> dict[str, float]:
         from avqa.store.checks.verify import verify
 
         start = time.monotonic()
@@ -256,7 +313,7 @@ def verifying(level: str) -> Callable[[int], dict[str, float]]:
     return run
 
 
-STEPS: dict[str, Callable[[int], dict[str, float]]] = {
+STEPS: dict[str, Callable[[int, bool], dict[str, float]]] = {
     "resume": extraction,
     "again": extraction,
     "open": opening,
@@ -283,7 +340,7 @@ def rows(measured: list[dict[str, Any]]) -> list[str]:
         " {0[crc][memory_mb]:.0f} MB",
     }
     for m in measured:
-        for name in ("resume", "again", "size", "crc"):
+        for name in {"resume", "again", "size", "crc"} & m.keys():
             m[name]["memory_mb"] = m[name]["memory"] / 1e6
         resumed = m["resume"]
         resumed["per_video"] = 1000 * resumed["processor"] / resumed["extracted"]
@@ -295,6 +352,7 @@ def rows(measured: list[dict[str, Any]]) -> list[str]:
     return table + [
         f"| {what} | {' | '.join(form.format(m) for m in measured)} |"
         for what, form in lines.items()
+        if all("verify" not in what or "crc" in m for m in measured)
     ]
 
 

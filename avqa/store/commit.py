@@ -8,6 +8,7 @@ checkpoint again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
@@ -20,9 +21,10 @@ from avqa.faults import reading
 from avqa.store.format import chunks, layout, schema
 from avqa.store.format.arrays import Arrays
 from avqa.store.format.columns import Column
+from avqa.store.format.folding.sources import Sources
 from avqa.store.format.ledger import Ledger, failed_alone, newest_only
 from avqa.store.format.recipe_diff import diff_features, require_same
-from avqa.store.format.records import Fingerprint, Status, VideoRecord, removed, tombstone
+from avqa.store.format.records import Status, VideoRecord, removed, tombstone
 from avqa.store.format.runs import DAMAGED, DONE, INTERRUPTED, RUNNING, Runs, RunState, now
 from avqa.store.format.texts import text_recipes
 from avqa.store.lock import Lock
@@ -38,6 +40,7 @@ from avqa.store.sealing import Sealer
 
 T = TypeVar("T")
 Part: TypeAlias = chunks.RowPart | None
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Store:
@@ -60,7 +63,7 @@ class Store:
         heal = tolerant or lock is not None
         self.arrays = Arrays(self.root, self.features(), self.chunk_seconds, heal=heal, part=part)
         self._sealer = Sealer(self.root, self.arrays, self.chunk_seconds)
-        self._fingerprints: dict[int, Fingerprint] | None = None
+        self._fingerprints: Sources | None = None
         self._failures: dict[tuple[int, str], VideoRecord] | None = None
         self._full: StorageFailure | None = None
 
@@ -195,9 +198,9 @@ class Store:
         """Rows in use, deleted ones included."""
         return self.arrays.num_rows
 
-    def rows(self) -> dict[str, int]:
-        """Video id → row."""
-        return dict(self.arrays.rows)
+    def rows(self) -> Mapping[str, int]:
+        """Video id → row; goes on with the store."""
+        return MappingProxyType(self.arrays.rows)
 
     def names(self) -> dict[int, str]:
         """Row → video id, of a part its rows alone."""
@@ -221,7 +224,7 @@ class Store:
         self._fenced()
         new = [name for name in dict.fromkeys(ids) if name not in self.arrays.rows]
         for name in new:
-            if not name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            if not name or _SURROGATE.search(name):
                 raise ValueError(f"a video id must be valid text and not empty; got {name!r}")
         if new:
             self.arrays.add_rows(new)
@@ -260,11 +263,11 @@ class Store:
             raise UnknownName("feature", feature, self.features())
         return self.arrays.columns[name_of(feature)]
 
-    def fingerprints(self) -> dict[int, Fingerprint]:
-        """Row → fingerprint of the file that its newest record was made from."""
+    def fingerprints(self) -> Sources:
+        """Row → fingerprint of the file that its newest record was made from; goes on with it."""
         if self._fingerprints is None:
             self._fingerprints = self.ledger.fingerprints()
-        return dict(self._fingerprints)
+        return self._fingerprints
 
     def set_pending(self, pairs: Iterable[tuple[int, str]]) -> None:
         """Mark (row, feature) pairs as to be extracted; on disk when this returns.
@@ -298,13 +301,15 @@ class Store:
             self._validate(record)
         records = [self.arrays.with_kept_extent(record) for record in records]
         number = self._kept(lambda: self.ledger.append(lock.run_id, records))
+        if self._fingerprints is not None:
+            self._fingerprints.add((r.row, r.relpath, r.fingerprint) for r in records)
+            self._fingerprints.number = number
         self._kept(lambda: self.arrays.apply(records))
         self._kept(lambda: self.runs.update(lock.run_id, checkpoint=number))
         rows = {record.row for record in records}
         self._kept(lambda: self._sealer.seal_complete(self.shard_videos, rows))
         self._kept(lock.heartbeat)
-        if self._fingerprints is not None:
-            self._fingerprints |= {r.row: r.fingerprint for r in records}
+        self.ledger.fold(number)
         self._raise_if_full()
 
     def _validate(self, record: VideoRecord) -> None:
@@ -355,6 +360,8 @@ class Store:
         lock = self._writable()
         if state == DONE:
             self._kept(lambda: self._sealer.seal_all(self.shard_videos))
+        if self._fingerprints is not None:
+            self.ledger.keep(self._fingerprints)
         values = {"state": state, "finished": now(), "summary": dict(summary)}
         self._kept(lambda: self.runs.update(lock.run_id, **values))
 
@@ -413,12 +420,10 @@ class Store:
         lost = {feature: self.lost_status(feature) for feature in self.features()}
         if not any(rows.any() for rows in lost.values()):
             return False
-        rows = self.arrays.rows
-        return any(
-            bool(lost[record.feature][row])
-            for name, row, record in self.ledger.newest()
-            if record.feature in lost and rows.get(name) == row
-        )
+        told = self.fingerprints().known(self.num_rows)
+        # Rows that a killed run has just added have no object either: few get beyond this.
+        is_told = any((rows & told).any() for rows in lost.values())
+        return is_told and self.ledger.tells_of(self.arrays.rows, lost)
 
     def _recover(self, lock: Lock, rebuild: bool) -> Recovery:
         found, runs = Recovery(), self.runs.all()
@@ -448,6 +453,7 @@ class Store:
             if found.bad:
                 self.set_pending(found.bad)
         self.runs.update(lock.run_id, checkpoint=self.ledger.last)
+        self.ledger.fold(self.ledger.last)
         for run_id in interrupted:
             self.runs.update(run_id, state=INTERRUPTED)
         layout.allocate_reserve(self.path)

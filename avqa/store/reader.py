@@ -109,7 +109,7 @@ class FeatureStore(StoreViews):
         self._lost: dict[int, tuple[int, ...]] | None = None
         names = [name for f in self.features for name in (status_name(f), length_name(f))]
         columns = {name: self._column(name) for name in (schema.VIDEO_ID, *names)}
-        for name, why in impossible(columns):
+        for name, why in impossible(columns, self._attrs["capacity"]):
             raise StoreError(f"array {name}: {why}; {self._rebuilding()}")
         ids = columns[schema.VIDEO_ID].values
         self._rows = {str(name): row for row, name in enumerate(ids) if name}

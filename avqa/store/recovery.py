@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from avqa.store.format.integrity import ChunkChecker
 from avqa.store.format.layout import REMOVED
-from avqa.store.format.ledger import Ledger, newest_only
-from avqa.store.format.records import Status
+from avqa.store.format.ledger import Ledger
+from avqa.store.format.records import Status, feature_from
 from avqa.store.places.files import StorePath
 
 SUSPECT_SECONDS = 900.0
@@ -71,13 +71,18 @@ def damaged_rows(
         start = max(times.values()) - newer_than
         segments = [segment for segment in segments if times[segment.number] >= start]
     checkers = {feature: ChunkChecker(root, feature) for feature in status}
-    return [
-        (record.row, feature.feature)
-        for record in newest_only(segments)
-        for feature in record.features
-        if rows.get(record.video_id) == record.row
-        and feature.feature in status
-        and status[feature.feature][record.row] == Status.OK
-        and feature.status == Status.OK
-        and checkers[feature.feature].check(record.row, feature, read=read) is not None
-    ]
+    seen = {feature: np.zeros(len(column), bool) for feature, column in status.items()}
+    bad = []
+    # The newest record of a feature alone; one at a time, since there may be half a million.
+    for segment in reversed(segments):
+        for plain in segment.newest_first():
+            row = plain["row"]
+            for record in map(feature_from, plain["features"]):
+                name = record.feature
+                if name not in seen or rows.get(plain["video_id"]) != row or seen[name][row]:
+                    continue
+                seen[name][row] = True
+                is_ok = status[name][row] == record.status == Status.OK
+                if is_ok and checkers[name].check(row, record, read=read) is not None:
+                    bad.append((row, name))
+    return sorted(bad)

@@ -59,7 +59,7 @@ def test_refusals_have_exit_codes(store, packed, tmp_path):
 
 def test_a_store_in_parts_waits_for_finalize(tmp_path):
     store = extracted_store(tmp_path / "S", {"a": 3})
-    fix_videos(store, Partition(1, 2), [Source("b", "b.mp4", str(tmp_path / "b.mp4"))])
+    fix_videos(store, Partition(1, 2), [Source("b", "b.mp4", str(tmp_path))])
     code, _, said = avqa("pack", store, tmp_path / "out")
     assert code == 4
     assert (

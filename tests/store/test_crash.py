@@ -19,12 +19,14 @@ from helpers.store.stored import (
 from helpers.store.stores import store_bytes
 from helpers.store.written import copied
 
-from avqa.errors import StoreNotFound
+from avqa.errors import StoreError, StoreNotFound
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
+from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import Status
 from avqa.store.lock import Lock
 from avqa.store.places.files import LocalPath, read_json
+from avqa.store.reader import FeatureStore
 from avqa.store.writer import ChunkWriter
 
 
@@ -198,6 +200,28 @@ def test_column_damaged_by_a_power_loss_comes_back_from_the_ledger(tmp_path, nam
     with Lock.acquire(path, "next") as lock:
         Store.open(path, lock).recover()
     assert store_bytes(path) == before
+
+
+def test_objects_of_columns_that_were_never_written_are_no_loss(tmp_path, monkeypatch):
+    """Rows beyond those of the first object are pending: nothing is rebuilt, readers read."""
+    monkeypatch.setattr("avqa.store.format.schema.CAPACITY", 2)
+    path = tmp_path / "S"
+    with Lock.acquire(path, "cut-off") as lock:
+        store = new_store(path, lock)
+        store.add_rows(["a", "b", "c", "d", "e"])
+        add_videos(store, {"a": 3, "b": 5})
+    assert not (path / "features.zarr/length/clip/frame/c.1").exists()
+    assert FeatureStore(path).read("b", "clip/frame").shape == (5, 8)
+    monkeypatch.setattr(Ledger, "require_sound", lambda self: pytest.fail("rebuilt"))
+    with Lock.acquire(path, "next") as lock:
+        store = Store.open(path, lock)
+        assert (store.damaged, store.recover().replayed) == ([], 0)
+        assert store.status("clip/frame").tolist() == [1, 1, 0, 0, 0]
+        add_videos(store, {"e": 4})
+    (path / "features.zarr/length/clip/frame/c.2").unlink()
+    with pytest.raises(StoreError, match=r"c\.2 is gone; expected a length of what is ok"):
+        FeatureStore(path)
+    assert Store.open(path, tolerant=True).damaged == ["length/clip/frame"]
 
 
 def test_a_row_that_was_pending_stays_so_through_recovery(tmp_path):

@@ -84,8 +84,9 @@ def _equals(video: Path, store: FeatureStore) -> list[str]:
     size = video.stat().st_size
     written = Store.open(store.path)
     here, files = set(written.video_ids()), written.fingerprints()
-    rows = {name: row for name, row in written.rows().items() if name in here and row in files}
-    alike = {name: files[row] for name, row in rows.items() if files[row].size == size}
+    fitting = set(files.of_sizes([size]))
+    rows = {name: row for name, row in written.rows().items() if name in here and row in fitting}
+    alike = {name: files[row] for name, row in rows.items()}
     now = fingerprint(str(video)) if alike else None
     equal = [name for name, file in alike.items() if now and is_equal(now, file)]
     return sorted(equal, key=lambda name: name.rpartition("/")[2] != video.stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import pickle
 import queue
@@ -30,6 +31,8 @@ from avqa.pipelines.cluster.worker import WorkerConfig, drain_worker, end_run
 
 CONNECT_SECONDS = 20
 METRICS_SECONDS = 2.0
+WINDOW_SECONDS = 1.0
+"""Until workers are counted again: each time is a question to the scheduler, and an answer."""
 DASK_CONFIG = {
     # A dead worker must be seen at once: the driver itself resubmits its videos one by one.
     "distributed.scheduler.allowed-failures": 0,
@@ -101,14 +104,19 @@ class OnDask:
         self._config = pickle.dumps(config)
         self._task = _bundle_task()
         self._serial = itertools.count()
+        self._window = 0
+        self._counted = -math.inf
         self._under_way = (0, 0.0)
         self._asked = time.monotonic()
         self._futures: dict[Any, distributed.Future[Any]] = {}
 
     def window(self) -> int:
-        """Twice the worker threads there are now, and two."""
-        threads: dict[str, int] = self._client.nthreads()
-        return 2 * sum(threads.values()) + 2
+        """Twice the worker threads there are, or were a moment ago, and two."""
+        if time.monotonic() - self._counted >= WINDOW_SECONDS:
+            threads: dict[str, int] = self._client.nthreads()
+            self._window = 2 * sum(threads.values()) + 2
+            self._counted = time.monotonic()
+        return self._window
 
     def submit(self, bundle: Bundle) -> None:
         """Submit the bundle under a key that no other run shares."""

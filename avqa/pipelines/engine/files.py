@@ -21,12 +21,18 @@ def in_bucket(path: str) -> bool:
     return path.startswith(SCHEME)
 
 
-def size_of(path: str) -> int:
-    """Bytes of a file; -1 if there is none, or it cannot be asked."""
+def facts_of(path: str) -> tuple[int, int]:
+    """Bytes of a file, and its last change in nanoseconds since the epoch.
+
+    Both are -1 if there is none, or it cannot be asked.
+    """
     try:
-        return ObjectPath(path).facts()[0] if in_bucket(path) else os.stat(path).st_size
+        if in_bucket(path):
+            return ObjectPath(path).facts()
+        stat = os.stat(path)
     except OSError:
-        return -1
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def fingerprint(path: str, known: Fingerprint | None = None) -> Fingerprint | None:

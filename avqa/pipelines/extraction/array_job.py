@@ -248,8 +248,7 @@ def assigned(
         notes.append(f"gone since the first task began: {len(gone)} videos, one is {gone[0]!r}")
     root = os.path.abspath(folder)
     share = [
-        here.get(name, Source(name, relpath, os.path.join(root, relpath)))
-        for name, relpath in videos.share(partition)
+        here.get(name, Source(name, relpath, root)) for name, relpath in videos.share(partition)
     ]
     return share, notes
 

@@ -54,7 +54,9 @@ class Driver:
         """Nothing starts before `run`."""
         self._store = store
         self._executor = executor
-        self._waiting = deque(jobs)
+        self._jobs = jobs
+        self._sent = 0
+        """How many of them went out; a job is made when it does."""
         self._again: deque[VideoJob] = deque()
         """Videos that were on a worker that died once; they go out one by one beside others."""
         self._suspects: deque[VideoJob] = deque()
@@ -132,7 +134,8 @@ class Driver:
     def _next_bundle(self) -> Bundle | None:
         if self._again:
             return self._single(self._again.popleft())
-        if not self._waiting:
+        waiting = len(self._jobs) - self._sent
+        if not waiting:
             # A suspect is alone on the cluster: who dies with it would not be innocent.
             if self._suspects and not self._running:
                 return self._single(self._suspects.popleft(), alone=True)
@@ -140,9 +143,11 @@ class Driver:
         seconds = _BUNDLE_SECONDS[self._settings.device]
         count = int(seconds / max(self._progress.durations.mean(), 1.0))
         # Small bundles at the end, so that no worker is left with a long one alone.
-        tail = len(self._waiting) // (2 * self._executor.window())
-        count = max(1, min(count, tail, MAX_BUNDLE))
-        return Bundle(tuple(self._waiting.popleft() for _ in range(min(count, len(self._waiting)))))
+        tail = waiting // (2 * self._executor.window())
+        count = min(max(1, min(count, tail, MAX_BUNDLE)), waiting)
+        jobs = self._jobs[self._sent : self._sent + count]
+        self._sent += count
+        return Bundle(tuple(jobs))
 
     def _single(self, job: VideoJob, *, alone: bool = False) -> Bundle:
         return Bundle((job,), self._deaths[job.row] + 1, alone)

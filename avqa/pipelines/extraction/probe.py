@@ -32,12 +32,12 @@ class LengthProbe:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, learn: Callable[[str, float], None]) -> None:
-        """Probe in the background; ``learn(video_id, seconds)`` is called for each success."""
+    def start(self, learn: Callable[[int, float], None]) -> None:
+        """Probe in the background; ``learn(row, seconds)`` is called for each success."""
         self._thread = threading.Thread(target=self._probe, args=(learn,), daemon=True)
         self._thread.start()
 
-    def _probe(self, learn: Callable[[str, float], None]) -> None:
+    def _probe(self, learn: Callable[[int, float], None]) -> None:
         if self._ended.wait(DELAY_SECONDS):
             return
         decoder = DecoderProcess(self._settings.decoder)
@@ -51,7 +51,7 @@ class LengthProbe:
                     header = decoder.probe(job.path, self._settings, self._limits)
                 except AvqaError:
                     continue  # its own task will say why
-                learn(job.video_id, header.duration)
+                learn(job.row, header.duration)
         finally:
             decoder.close()
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avqa.store.format.records import Status, VideoRecord
 from avqa.store.format.runs import now
 from avqa.telling import LINE_SECONDS, Bar, Pace, Say, Shown
@@ -25,37 +28,44 @@ class Durations:
     Sums are kept, since a run may ask at every bundle of millions of videos.
     """
 
-    def __init__(self, video_ids: Sequence[str]) -> None:
-        """All of ``video_ids`` are to do and none is known."""
-        self._left = set(video_ids)
-        self._known: dict[str, float] = {}
+    def __init__(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        """The videos of all ``rows`` are to do and none is known."""
+        size = int(np.max(rows, initial=-1)) + 1
+        self._left = np.zeros(size, bool)
+        self._left[rows] = True
+        self._known = np.full(size, np.nan)
+        self._num_known = 0
         self._sum = 0.0
         self._left_sum = 0.0
         """Of those to do whose length is known."""
-        self._left_unknown = len(self._left)
+        self._left_unknown = len(rows)
         self._lock = threading.Lock()
 
-    def learn(self, video_id: str, seconds: float) -> None:
+    def learn(self, row: int, seconds: float) -> None:
         """Note a video's declared or true length."""
         with self._lock:  # a probe learns in a thread of its own
-            before = self._known.get(video_id)
-            self._known[video_id] = seconds
-            self._sum += seconds - (before or 0.0)
-            if video_id in self._left:
-                self._left_sum += seconds - (before or 0.0)
-                self._left_unknown -= before is None
+            before = float(self._known[row])
+            is_new = before != before
+            self._known[row] = seconds
+            self._num_known += is_new
+            self._sum += seconds - (0.0 if is_new else before)
+            if self._left[row]:
+                self._left_sum += seconds - (0.0 if is_new else before)
+                self._left_unknown -= is_new
 
-    def done(self, video_id: str) -> None:
+    def done(self, row: int) -> None:
         """Take a video off the list."""
         with self._lock:
-            if video_id in self._left:
-                self._left.remove(video_id)
-                self._left_sum -= self._known.get(video_id, 0.0)
-                self._left_unknown -= video_id not in self._known
+            if self._left[row]:
+                self._left[row] = False
+                known = float(self._known[row])
+                is_known = known == known
+                self._left_sum -= known if is_known else 0.0
+                self._left_unknown -= not is_known
 
     def mean(self) -> float:
         """Mean length of the videos known so far; a minute before any is known."""
-        return self._sum / len(self._known) if self._known else 60.0
+        return self._sum / self._num_known if self._num_known else 60.0
 
     def left(self) -> float:
         """Seconds of video still to do."""
@@ -116,9 +126,9 @@ class Progress:
         if record.pts:
             self.rows += len(record.pts)
             self.video_seconds += record.duration
-            self.durations.learn(record.video_id, record.duration)
+            self.durations.learn(record.row, record.duration)
         before = self.durations.left()
-        self.durations.done(record.video_id)
+        self.durations.done(record.row)
         self._taken_seconds += max(before - self.durations.left(), 0.0)
         for feature in record.features:
             self.n_bytes += sum(chunk.n_bytes for chunk in feature.chunks)

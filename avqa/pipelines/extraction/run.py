@@ -361,8 +361,8 @@ def _check_space(options: ExtractOptions, work: Work) -> None:
     """Refuse at once what can never fit: one chunk of every feature of every video."""
     specs = {spec.name: spec for spec in feature_specs(options.settings)}
     needed = sum(
-        bytes_needed([specs[name] for name in job.features], [1.0], options.settings.chunk_seconds)
-        for job in work.jobs
+        count * bytes_needed([specs[f] for f in features], [1.0], options.settings.chunk_seconds)
+        for features, count in work.jobs.counts().items()
     )
     free = free_bytes(options.store)
     # Sparse chunks shrink, most of all in short videos: half is surely too little.
@@ -393,7 +393,7 @@ def _run(
         specs=feature_specs(settings),
         engine=options.engine(source),
     )
-    durations = Durations([job.video_id for job in work.jobs])
+    durations = Durations(work.jobs.rows)
     progress = Progress(len(work.jobs), durations, say, options.log_json)
     if options.log_json:
         jobs, there = len(work.jobs), report.finished_before

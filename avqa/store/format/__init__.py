@@ -7,7 +7,7 @@
 - ``shards``: many videos' chunks in one object, of packed copies
 - ``frame_times``: time stamps of the rows' frames; ``texts``: texts and their features
 - ``records``: what a worker reports of a video; ``ledger``: every record of every run,
-  ``lines``: each one by itself
+  ``lines``: each one by itself; ``folding``: many segments as one, and what a run begins with
 - ``runs``: what each run was asked and how it ended
 - ``recipe_diff``: the one comparison of recipes
 """

@@ -47,10 +47,11 @@ class Read(Protocol):
         """Objects that are not there."""
 
 
-def impossible(columns: Mapping[str, Read]) -> Iterator[tuple[str, str]]:
+def impossible(columns: Mapping[str, Read], height: int) -> Iterator[tuple[str, str]]:
     """(array, why) of the columns that cannot be as they are, of a store or of some features.
 
-    Every row has an id, and whatever is ok has a length; a column has a value for every id.
+    Every row has an id, and whatever is ok has a length; a column has a value for every id. An
+    object of a column has ``height`` rows.
     """
     ids = columns[schema.VIDEO_ID]
     if ids.lost:
@@ -63,8 +64,12 @@ def impossible(columns: Mapping[str, Read]) -> Iterator[tuple[str, str]]:
             length = columns[of_length]
             if (column.values > max(Status)).any():
                 yield name, f"{column.values.max()} is no status; expected 0 to {max(Status)}"
-            elif length.lost and (column.values == Status.OK).any():
-                yield of_length, f"{length.lost[0]} is gone; expected a length of what is ok"
+                continue
+            for file in length.lost:
+                first = int(file.split(".")[1]) * height
+                if (column.values[first : first + height] == Status.OK).any():
+                    yield of_length, f"{file} is gone; expected a length of what is ok"
+                    break
 
 
 class Arrays:
@@ -120,7 +125,8 @@ class Arrays:
 
     def _condemn(self) -> None:
         """Look for columns that cannot be as they are."""
-        for name, why in list(impossible(self.columns)):
+        height = self.columns[schema.VIDEO_ID].height
+        for name, why in list(impossible(self.columns, height)):
             self.columns[name].condemn(why)
 
     def _column(self, name: str) -> Column:

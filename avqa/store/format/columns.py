@@ -42,9 +42,9 @@ class Column:
         self.name = name
         self._heal = heal
         self._root = store_path(root)
-        self._array = schema.open_array(root, name)
+        self._array = schema.describe(root, name)
         self._chunk = self._array.chunks[0]
-        self.rows = self._array.shape[0]
+        self.rows: int = self._array.shape[0]
         self._dirty: set[int] = set()
         self.damaged = False
         self.lost: tuple[str, ...] = ()
@@ -83,6 +83,11 @@ class Column:
         return np.full(shape, self._array.fill_value, self._array.dtype)
 
     @property
+    def height(self) -> int:
+        """Rows of an object."""
+        return int(self._chunk)
+
+    @property
     def values(self) -> NDArray[Any]:
         """``[rows, ...]``, including changes that are not flushed; not to be written to."""
         view = self._values[: self.rows].view()
@@ -118,6 +123,8 @@ class Column:
         With ``durable`` they survive a power loss once this returns; other columns the ledger
         can rebuild.
         """
+        if self._dirty:
+            self._array = schema.opened(self._array)
         for chunk in sorted(self._dirty):
             rows = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
             values = self._values[rows]

@@ -6,6 +6,7 @@ read by plain calls, and whether they are damaged follows from them alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
@@ -44,15 +45,32 @@ def read_object(path: StorePath) -> bytes | None:
         raise
 
 
+@dataclass(frozen=True)
+class Described:
+    """An array by its metadata alone; see `avqa.store.format.schema.describe`."""
+
+    root: StorePath
+    """Its group."""
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fill_value: Any
+    codecs: tuple[str, ...]
+    """Names, in the order in which they encode."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
 class ChunkDecoder:
     """Decodes the chunk objects of one array; threads may share one."""
 
     def __init__(self, array: Any) -> None:
-        """Take the codecs of an open array; in shards, those of the chunks inside."""
-        codecs = [codec.to_dict() for codec in array.metadata.codecs]
-        if codecs[0]["name"] == "sharding_indexed":
-            codecs = list(codecs[0]["configuration"]["codecs"])
-        self._codecs = [codec["name"] for codec in codecs]
+        """Take the codecs of an array, open or `Described`; in shards, of the chunks inside."""
+        self._codecs = list(array.codecs if isinstance(array, Described) else _codecs(array))
         self.shape: tuple[int, ...] = tuple(array.chunks)
         self.dtype: np.dtype[Any] = array.dtype
 
@@ -90,6 +108,13 @@ class ChunkDecoder:
         if texts.size != int(np.prod(self.shape)):
             raise DamagedObject(f"{texts.size} texts, expected {int(np.prod(self.shape))}")
         return texts.reshape(self.shape).astype(self.dtype)
+
+
+def _codecs(array: Any) -> list[str]:
+    codecs = [codec.to_dict() for codec in array.metadata.codecs]
+    if codecs[0]["name"] == "sharding_indexed":
+        codecs = list(codecs[0]["configuration"]["codecs"])
+    return [codec["name"] for codec in codecs]
 
 
 def _checked(data: bytes) -> bytes:

@@ -24,12 +24,13 @@ class FrameTimes:
     def __init__(self, root: StorePath) -> None:
         """Open it in the group ``root``."""
         self._root = store_path(root)
-        self._array = schema.open_array(root, schema.PTS)
+        self._array = schema.describe(root, schema.PTS)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Rows and seconds."""
-        return self._array.shape
+        shape: tuple[int, ...] = self._array.shape
+        return shape
 
     def resize(self, rows: int, seconds: int) -> None:
         """Set the shape."""
@@ -59,6 +60,7 @@ class FrameTimes:
         start = chunk * width
         if not path.exists() and not any(len(pts) > start for pts in rows.values()):
             return
+        self._array = schema.opened(self._array)
         whole = schema.beyond_shape(self._array, ((block + 1) * height, self._array.shape[1]))
         where = (slice(block * height, (block + 1) * height), slice(start, start + width))
         values = np.full((height, width), np.nan)

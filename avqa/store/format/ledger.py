@@ -3,7 +3,8 @@
 ``S/ledger/<run>/<number>.jsonl``; numbers rise through all runs, so their order is the order
 of the commits. Only the driver writes. The newest record of a video wins. A line that cannot be
 used costs its own record alone: who can do without is told nothing, `avqa verify` names it, and
-`Ledger.require_sound` refuses.
+`Ledger.require_sound` refuses. Where there are many segments they become few, and of which files
+the rows were made is kept beside them: see `avqa.store.format.folding`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from avqa.errors import StoreError
 from avqa.faults import reading
 from avqa.store.format.chunks import RowPart
+from avqa.store.format.decoding import read_object
+from avqa.store.format.folding import segments as folding
+from avqa.store.format.folding.sources import FILE, Sources, from_bytes
 from avqa.store.format.lines import from_line, to_line
 from avqa.store.format.records import (
     FeatureRecord,
@@ -57,7 +65,7 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Segment:
-    """One file of the ledger: the records of one checkpoint."""
+    """One file of the ledger: the records of one checkpoint, or of many that were folded."""
 
     number: int
     path: StorePath
@@ -72,6 +80,15 @@ class Segment:
         """Its sound records as plain JSON values: three times faster than `records`."""
         return [line for line in self._judged() if not isinstance(line, BadLine)]
 
+    def newest_first(self) -> Iterator[dict[str, Any]]:
+        """Its sound records as plain JSON values, the last one first, one at a time."""
+        for line in reversed(self.lines()):
+            try:
+                plain = from_line(line)
+            except ValueError:
+                continue
+            yield plain
+
     def bad_lines(self) -> list[BadLine]:
         """What of it cannot be used: each line is judged alone."""
         return [line for line in self._judged() if isinstance(line, BadLine)]
@@ -83,7 +100,7 @@ class Segment:
             StorageFailure: it cannot be read.
         """
         with reading(f"ledger segment {str(self.path)!r}"):
-            return with_retries(self.path.read_bytes).splitlines()
+            return with_retries(lambda: folding.read_segment(self.path)).splitlines()
 
     def _judged(self) -> Iterator[dict[str, Any] | BadLine]:
         lines, part = self.lines(), self.part
@@ -111,7 +128,7 @@ def source_of(line: bytes) -> tuple[int, str, Fingerprint] | None:
     if match is not None:
         row, relpath, size, mtime_ns, quick_hash = match.groups()
         try:
-            name = str(json.loads(relpath))
+            name = str(json.loads(relpath)) if b"\\" in relpath else relpath[1:-1].decode("ascii")
         except ValueError:
             return None
         return int(row), name, Fingerprint(int(size), int(mtime_ns), quick_hash.decode())
@@ -166,14 +183,16 @@ class Ledger:
         self._folder = store_path(folder)
         self._part = part
         self._last: int | None = None
+        self._small: int | None = None
+        """Segments that could be folded, as far as this run knows; None: not looked for yet."""
+        self._kept = 0
+        """Segment up to which sources are written down."""
 
     def segments(self, after: int = 0) -> list[Segment]:
         """Segments with a number above ``after``, oldest first."""
-        files = self._folder.glob("*/*.jsonl")
-        found = [
-            Segment(int(file.stem), file, self._part) for file in files if file.stem.isdecimal()
-        ]
-        return sorted((s for s in found if s.number > after), key=lambda s: s.number)
+        files = folding.listed(self._folder)[0]
+        found = [Segment(int(file.stem), file, self._part) for file in files]
+        return [segment for segment in found if segment.number > after]
 
     @property
     def last(self) -> int:
@@ -188,7 +207,25 @@ class Ledger:
         text = b"".join(to_line(record) + b"\n" for record in records)
         (self._folder / run_id / f"{number:06d}.jsonl").write(text)
         self._last = number
+        self._small = None if self._small is None else self._small + 1
         return number
+
+    def fold(self, upto: int) -> None:
+        """Make few segments of many small ones, of those up to the number ``upto``.
+
+        Records and their order are the same. It saves files alone: where the disk refuses, all
+        stays as it was. To be called with the store's lock held.
+        """
+        if self._small is not None and self._small < folding.FOLD_SEGMENTS:
+            return
+        counting, covered = folding.listed(self._folder)
+        small = [file for file in counting if file.parent.name != folding.FOLDED]
+        with suppress(OSError):
+            folding.remove(covered)  # left by a kill
+            if len(small) >= folding.FOLD_SEGMENTS:
+                folding.fold(self._folder, [f for f in small if folding.number_of(f) <= upto])
+                small = []
+        self._small = len(small) % folding.FOLD_SEGMENTS
 
     def begin_after(self, number: int) -> None:
         """Let no new segment have this number or a lower one, even if those are gone."""
@@ -212,25 +249,32 @@ class Ledger:
                 f" verify --repair {self._folder.parent}"
             )
 
-    def fingerprints(self) -> dict[int, Fingerprint]:
+    def fingerprints(self) -> Sources:
         """Row → fingerprint of the file its newest record was made from.
 
-        Bad lines count as far as they tell it.
+        Bad lines count as far as they tell it. What `keep` wrote is read, and the segments after.
         """
-        return {row: file for row, (_, file) in self._sources().items()}
+        segments = self.segments()
+        data = read_object(self._folder / FILE)
+        kept = from_bytes(data) if data is not None else None
+        if kept is None or kept.number > max((s.number for s in segments), default=0):
+            kept = Sources()
+        self._kept = kept.number
+        for segment in segments:
+            if segment.number > kept.number:
+                kept.add(filter(None, map(source_of, segment.lines())))
+                kept.number = segment.number
+        return kept
 
-    def relpaths(self) -> dict[int, str]:
-        """Row → path below the videos folder of that file; bad lines count as far."""
-        return {row: relpath for row, (relpath, _) in self._sources().items()}
+    def keep(self, sources: Sources) -> None:
+        """Write down what `fingerprints` gave, so that the next run need not read all records.
 
-    def _sources(self) -> dict[int, tuple[str, Fingerprint]]:
-        found: dict[int, tuple[str, Fingerprint]] = {}
-        for segment in self.segments():
-            for line in segment.lines():
-                source = source_of(line)
-                if source is not None:
-                    found[source[0]] = source[1], source[2]
-        return found
+        It saves time alone: where the disk refuses, the next run reads them.
+        """
+        if sources.number != self._kept:
+            with suppress(OSError):
+                (self._folder / FILE).write(sources.to_bytes(), durable=False)
+                self._kept = sources.number
 
     def failures(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], FeatureRecord]:
         """Newest failure of these (row, feature) pairs, as far as there is one."""
@@ -266,7 +310,7 @@ class Ledger:
         settled: set[int] = set()
         replaced: set[tuple[int, str]] = set()
         for segment in reversed(self.segments()):
-            for plain in reversed(segment.plain()):
+            for plain in segment.newest_first():
                 row = plain["row"]
                 ok = [f["feature"] for f in plain["features"] if f["status"] == Status.OK]
                 stands = any((row, feature) not in replaced for feature in ok)
@@ -285,7 +329,7 @@ class Ledger:
         found: dict[int, list[dict[str, Any]]] = {}
         replaced: set[tuple[int, str]] = set()
         for segment in reversed(self.segments()):
-            for plain in reversed(segment.plain()):
+            for plain in segment.newest_first():
                 made = {(plain["row"], feature["feature"]) for feature in plain["features"]}
                 if not made <= replaced:
                     found.setdefault(plain["row"], []).insert(0, plain.get("report", {}))
@@ -294,7 +338,24 @@ class Ledger:
 
     def tells_of_lost_rows(self) -> bool:
         """Whether a record may; far faster than `reports`."""
-        return any(_LOST_ROWS.search(segment.path.read_bytes()) for segment in self.segments())
+        files = (segment.path for segment in self.segments())
+        return any(_LOST_ROWS.search(folding.read_segment(file)) for file in files)
+
+    def tells_of(self, rows: Mapping[str, int], wanted: Mapping[str, NDArray[np.bool_]]) -> bool:
+        """Whether there is a record of a video, in its row of ``rows``, that is ``wanted``.
+
+        Args:
+            rows: video id → row.
+            wanted: feature → which rows, ``[rows]``.
+        """
+        return any(
+            bool(wanted[feature["feature"]][plain["row"]])
+            for segment in self.segments()
+            for plain in segment.newest_first()
+            if rows.get(plain["video_id"]) == plain["row"]
+            for feature in plain["features"]
+            if feature["feature"] in wanted
+        )
 
     def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:
         """(video id, row, newest record) of every feature of every video."""

@@ -30,6 +30,7 @@ import numpy as np
 
 from avqa.errors import AvqaError, StoreError
 from avqa.faults import machine_fault, reading, require_thread
+from avqa.store.format.decoding import Described
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.zarr_library import zarr
 
@@ -63,6 +64,16 @@ _KINDS = {
 }
 """Kinds of values of the columns that are no floating point numbers."""
 _CRC: dict[str, Any] = {"name": "crc32c"}
+_LITTLE: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
+_TEXTS: dict[str, Any] = {"name": "vlen-utf8", "configuration": {}}
+_AS_WRITTEN: dict[str, tuple[Any, np.dtype[Any], list[dict[str, Any]]]] = {
+    "string": ("", np.dtypes.StringDType(), [_TEXTS, _CRC]),
+    "uint8": (0, np.dtype("u1"), [{"name": "bytes"}, _CRC]),
+    "uint32": (0, np.dtype("<u4"), [_LITTLE, _CRC]),
+    "float32": ("NaN", np.dtype("<f4"), [_LITTLE, _CRC]),
+    "float64": ("NaN", np.dtype("<f8"), [_LITTLE, _CRC]),
+}
+"""Kind of a column → its fill value, as written, its dtype and its codecs."""
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
 _KEYS: dict[str, Any] = {"name": "default", "separator": "."}
 
@@ -292,7 +303,58 @@ def open_array(
         ) from error
 
 
-def _check_kind(name: str, array: zarr.Array[ArrayV3Metadata]) -> None:
+def describe(root: StorePath, name: str) -> Any:
+    """An array of the group ``root``, to read what it is and to decode its objects.
+
+    Metadata that is word for word as `create_index` and `create_feature` write a column's is
+    taken as it is, without zarr; whatever differs is for `open_array` to judge.
+
+    Raises:
+        StoreError, StorageFailure, EnvironmentFailure: as `open_array`.
+    """
+    try:
+        found = json.loads((store_path(root) / name / "zarr.json").read_bytes())
+        described = _described(root, name, found)
+    except (OSError, ValueError, KeyError, TypeError):
+        described = None
+    return described or open_array(root, name)
+
+
+def _described(root: StorePath, name: str, found: Any) -> Described | None:
+    shape, kind = found["shape"], found["data_type"]
+    chunks = found["chunk_grid"]["configuration"]["chunk_shape"]
+    fill, dtype, codecs = _AS_WRITTEN[kind]
+    expected = {
+        "shape": shape,
+        "data_type": kind,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": fill,
+        "codecs": codecs,
+        "attributes": {},
+        "dimension_names": ["video", "second"][: len(shape)],
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+    sizes = [*shape, *chunks]
+    if found != expected or len(shape) != len(chunks) or not all(type(n) is int for n in sizes):
+        return None
+    if min(shape) < 0 or min(chunks) < 1:
+        return None
+    names = tuple(str(codec["name"]) for codec in codecs)
+    value = "" if kind == "string" else dtype.type(fill)
+    described = Described(root, name, tuple(shape), tuple(chunks), dtype, value, names)
+    _check_kind(name, described)
+    return described
+
+
+def opened(array: Any) -> Any:
+    """The array as zarr opens it, of one that may be `Described`."""
+    return open_array(array.root, array.name) if isinstance(array, Described) else array
+
+
+def _check_kind(name: str, array: Any) -> None:
     """Make sure that an array has the axes and the kind of values that its name says.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any
 from helpers.store.stored import CHUNK_SECONDS, EXTRA, RECIPES, SPECS, extract, failure, new_store
 
 from avqa.store.commit import Store
+from avqa.store.format.folding import segments
 from avqa.store.format.records import Status, VideoRecord
 from avqa.store.lock import Lock
 from avqa.store.writer import ChunkWriter
@@ -80,3 +81,9 @@ def dies_before(change: int) -> Callable[[], None]:
 def run_and_die(path: str, run_id: str, change: int) -> None:
     """Kill this process before its change number ``change``, counted from 0."""
     run(Path(path), run_id, dies_before(change))
+
+
+def run_folding_and_die(path: str, run_id: str, change: int) -> None:
+    """The same, where two segments are many."""
+    segments.FOLD_SEGMENTS = 2
+    run_and_die(path, run_id, change)

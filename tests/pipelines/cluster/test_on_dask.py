@@ -66,3 +66,18 @@ def test_what_the_jobs_refuse_reaches_the_driver(lonely):
     executor, _ = lonely
     with pytest.raises(EnvironmentFailure, match="says the test"):
         executor.check(0)
+
+
+def test_workers_are_counted_again_after_a_second_and_not_before(lonely, monkeypatch):
+    executor, _ = lonely
+    now, asked = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("avqa.pipelines.cluster.on_dask.time", clock)
+    answers = iter([{}, {"a": 2, "b": 2}])
+    monkeypatch.setattr(executor._client, "nthreads", lambda: asked.append(1) or next(answers))
+    assert [executor.window() for _ in range(5)] == [2] * 5
+    now[0] = 0.9
+    assert executor.window() == 2
+    now[0] = 1.0
+    assert executor.window() == 10
+    assert len(asked) == 2

@@ -76,7 +76,7 @@ class Cluster:
 
 def driver(cluster, store, count=6):
     jobs = [VideoJob(k, f"v{k}", f"v{k}.mp4", f"/none/v{k}.mp4", (FEATURE,)) for k in range(count)]
-    progress = Progress(count, Durations([job.video_id for job in jobs]), lambda line: None)
+    progress = Progress(count, Durations([job.row for job in jobs]), lambda line: None)
     return Driver(store, cluster, jobs, progress, Settings(features=(FEATURE,)), "run"), progress
 
 
@@ -222,13 +222,13 @@ def test_a_drained_run_says_what_is_left():
 def test_progress_counts_rates_and_time_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("avqa.telling.time.monotonic", lambda: now[0])
-    durations = Durations(["v0", "v1", "v2"])
+    durations = Durations([0, 1, 2])
     said = []
     under_way = [(0, 0.0)]
     progress = Progress(3, durations, said.append, under_way=lambda: under_way[0])
-    durations.learn("v0", 4.0)
-    durations.learn("v0", 3.0)  # what was declared gives way to what it is
-    durations.learn("v2", 9.0)
+    durations.learn(0, 4.0)
+    durations.learn(0, 3.0)  # what was declared gives way to what it is
+    durations.learn(2, 9.0)
     assert durations.left() == 3 + 6 + 9  # the mean stands in for v1
     now[0] += 2.0
     progress.take(record(VideoJob(0, "v0", "", "", (FEATURE,))))
@@ -252,19 +252,19 @@ def test_progress_counts_rates_and_time_left(monkeypatch):
     assert len(said) == 1
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 99) | st.none())))
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 2, 4]), st.integers(0, 99) | st.none())))
 def test_time_left_is_that_of_a_sum_over_all(events):
-    durations, known, left = Durations(["a", "b", "c"]), {}, {"a", "b", "c"}
-    for name, seconds in events:
+    durations, known, left = Durations([1, 2, 4]), {}, {1, 2, 4}
+    for row, seconds in events:
         if seconds is None:
-            durations.done(name)
-            left.discard(name)
+            durations.done(row)
+            left.discard(row)
         else:
-            durations.learn(name, float(seconds))
-            known[name] = seconds
+            durations.learn(row, float(seconds))
+            known[row] = seconds
         mean = sum(known.values()) / len(known) if known else 60.0
         assert durations.mean() == pytest.approx(mean)
-        assert durations.left() == pytest.approx(sum(known.get(name, mean) for name in left))
+        assert durations.left() == pytest.approx(sum(known.get(row, mean) for row in left))
 
 
 def test_shares_are_percents_the_largest_first():

@@ -53,7 +53,7 @@ records = st.builds(
     row=st.integers(0, 10**7),
     relpath=names,
     fingerprint=st.builds(
-        Fingerprint, st.integers(0, 2**60), st.integers(-(2**60), 2**63), st.just("0af9")
+        Fingerprint, st.integers(0, 2**60), st.integers(-(2**60), 2**63 - 1), st.just("0af9")
     ),
     duration=seconds,
     pts=st.lists(seconds, max_size=4).map(tuple),
@@ -126,7 +126,9 @@ def test_ledger_fingerprints_equal_those_of_whole_records(tmp_path_factory, made
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))
     ledger.append("run", made[:3])
     ledger.append("run", made[3:])
-    assert ledger.fingerprints() == {r.row: r.fingerprint for r in made}
+    files = ledger.fingerprints()
+    assert files == {r.row: r.fingerprint for r in made}
+    assert {row: files.relpath(row) for row in files} == {r.row: r.relpath for r in made}
     assert [r for s in ledger.segments() for r in s.records()] == made
 
 

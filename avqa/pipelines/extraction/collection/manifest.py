@@ -39,10 +39,10 @@ def listed(path: Path) -> Discovery:
     found, missing = Discovery(), []
     for number, row in enumerate(_rows(absolute), start=1):
         file, video_id = _file_and_id(absolute, number, row)
-        place = file if in_bucket(file) else os.path.join(absolute.parent, file)
-        if not in_bucket(file) and not os.path.isfile(place):
+        source = Source(video_id, file, "" if in_bucket(file) else str(absolute.parent))
+        if not in_bucket(file) and not os.path.isfile(source.path):
             missing.append(file)
-        found.sources.append(Source(video_id, file, place))
+        found.sources.append(source)
     what = f"list of videos {printable(str(path))!r}"
     if not found.sources:
         raise ConfigError(f"{what} has no rows; {_EXPECTED}; check --videos")

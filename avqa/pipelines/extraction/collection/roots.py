@@ -162,11 +162,11 @@ def _gone(store: Store, known: Collection, root: Root, sources: Sequence[Source]
     ]
     if not left:
         return []
-    relpaths, rows, others = store.ledger.relpaths(), store.rows(), known.named(root.name)
+    files, rows, others = store.fingerprints(), store.rows(), known.named(root.name)
     return [
         name
         for name in left
-        if not any(_has_file(other, relpaths.get(rows[name])) for other in others)
+        if not any(_has_file(other, files.relpath(rows[name])) for other in others)
     ]
 
 
@@ -197,7 +197,8 @@ def _refuse_others(store: Store, known: Collection, root: Root, sources: Sequenc
     """
     held = Held(store)
     common = [source for source in sources if held.has(source.video_id)]
-    differing = [source.video_id for source in common if held.stale(source)]
+    stale = held.look(common).stale.tolist()
+    differing = [source.video_id for source, other in zip(common, stale, strict=True) if other]
     before = ", ".join(_shown(other) for other in known.roots)
     here = printable(root.path)
     if differing:
@@ -228,7 +229,7 @@ def _shown(root: Root) -> str:
 
 def root_lines(store: Store, known: Collection) -> list[str]:
     """Where the videos of a store are, and how many have no file any more: a line per root."""
-    relpaths, rows = store.ledger.relpaths(), store.rows()
+    files, rows = store.fingerprints(), store.rows()
     here = {root: _is_here(root) for root in known.roots}
     lines = []
     for root in known.roots:
@@ -242,7 +243,7 @@ def root_lines(store: Store, known: Collection) -> list[str]:
                 name
                 for name in store.video_ids()
                 if _is_of(root.name, name, known)
-                and not any(_has_file(other, relpaths.get(rows[name])) for other in alike)
+                and not any(_has_file(other, files.relpath(rows[name])) for other in alike)
             ]
             if gone:
                 line += (

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -20,13 +21,20 @@ EXTENSIONS = (
 IdRule = Literal["relpath", "stem"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One file taken as a video. ``relpath`` may hold surrogates for bytes that are no UTF-8."""
 
     video_id: str
     relpath: str
-    path: str
+    """Below ``folder``; or absolute, or an address in a bucket."""
+    folder: str
+    """Where it begins; empty for one in a bucket."""
+
+    @property
+    def path(self) -> str:
+        """The file, wherever this process works: made anew, since there may be millions."""
+        return os.path.join(self.folder, self.relpath)
 
 
 @dataclass
@@ -64,7 +72,7 @@ class Discovery:
 
 def printable(name: str) -> str:
     """A name as valid Unicode: bytes that are no UTF-8 appear as backslash escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def discover(
@@ -88,16 +96,18 @@ def discover(
         )
     found = Discovery()
     wanted = {extension.lower().lstrip(".") for extension in extensions}
-    for relpath in _walk(str(root), follow_links, found):
-        extension = os.path.splitext(relpath)[1].lower().lstrip(".")
+    base = str(root)
+    for relpath in _walk(base, follow_links, found):
+        stem, ending = os.path.splitext(relpath)
+        extension = ending.lower().lstrip(".")
         if extension not in wanted:
             found.ignored[f".{printable(extension)}" if extension else "no extension"] += 1
             continue
-        stem = os.path.splitext(relpath)[0]
         name = stem if id_rule == "relpath" else os.path.basename(stem)
         video_id = printable(name).replace(os.sep, "/")
-        found.sources.append(Source(video_id, relpath, os.path.join(str(root), relpath)))
-    found.sources.sort(key=lambda source: (source.video_id, source.relpath))
+        found.sources.append(Source(video_id, relpath, base))
+    found.sources.sort(key=attrgetter("relpath"))
+    found.sources.sort(key=attrgetter("video_id"))  # a pair for each would take as much again
     _refuse(found, root, sorted(wanted))
     return found
 
@@ -113,26 +123,38 @@ def _walk(root: str, follow_links: bool, found: Discovery) -> Iterator[str]:
         if real in entered:
             continue
         entered.add(real)
+        start = below + os.sep if below else ""
         try:
-            entries = sorted(os.scandir(os.path.join(root, below)), key=lambda e: e.name)
+            files, folders = _entries(inside, os.path.join(root, below), start, follow_links, found)
         except PermissionError:
             found.closed_folders.append(below)
             continue
+        stack += [start + name for name in sorted(folders)]
+        for name in sorted(files):
+            yield start + name
+
+
+def _entries(
+    inside: str, folder: str, start: str, follow_links: bool, found: Discovery
+) -> tuple[list[str], list[str]]:
+    """Names of files and of folders in a folder: no more of each, since there may be millions."""
+    files, folders, skipped = [], [], []
+    with os.scandir(folder) as entries:
         for entry in entries:
-            relpath = os.path.join(below, entry.name)
             if entry.is_symlink() and not follow_links:
                 target = os.path.realpath(entry.path)
                 if os.path.commonpath([inside, target]) != inside:
-                    found.skipped_links.append(relpath)
+                    skipped.append(start + entry.name)
                     continue
             try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file():
+                    files.append(entry.name)
             except OSError:  # a link to itself
                 continue
-            if is_folder:
-                stack.append(relpath)
-            elif is_file:
-                yield relpath
+    found.skipped_links += sorted(skipped)
+    return files, folders
 
 
 def _refuse(found: Discovery, root: Path, wanted: list[str]) -> None:
