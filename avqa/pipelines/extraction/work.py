@@ -218,14 +218,19 @@ def find_work(
         failed_before=names(failed),
         changed=names(~gone & (own.stale | (outdated & todo))),
         returned=names(gone),
-        pending=[
-            (row, feature)
-            for feature, column in own.status.items()
-            for row in own.rows[
-                (column != Status.PENDING) & (own.stale | needed.get(feature, own.stale))
-            ].tolist()
-        ],
+        pending=_again(own, needed),
     )
+
+
+def _again(own: Found, needed: Mapping[str, Flags]) -> list[tuple[int, str]]:
+    """(row, feature) of what is there and is to be made again, or is of another file."""
+    return [
+        (row, feature)
+        for feature, column in own.status.items()
+        for row in own.rows[
+            (column != Status.PENDING) & (own.stale | needed.get(feature, own.stale))
+        ].tolist()
+    ]
 
 
 def _together(
