@@ -83,6 +83,8 @@ class Segment:
     def newest_first(self) -> Iterator[dict[str, Any]]:
         """Its sound records as plain JSON values, the last one first, one at a time."""
         for line in reversed(self.lines()):
+            if self.part is not None and not self.part.has(_row_in(line)):
+                continue
             try:
                 plain = from_line(line)
             except ValueError:
