@@ -48,7 +48,7 @@ def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Typ
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **(environ or {})},
+        env={**_environment(), **(environ or {})},
     )
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
@@ -72,6 +72,11 @@ def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Typ
         shares[role] = (before[0] + user, before[1] + system)
     # What it waited for is in its own usage.
     return Typed(wall, usage.ru_utime, usage.ru_stime, usage.ru_minflt, peak, shares)
+
+
+def _environment() -> dict[str, str]:
+    """Where a user's Python keeps what it compiled, the next start finds it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _look(pid: int, seen: dict[int, tuple[str, float, float]]) -> float:
