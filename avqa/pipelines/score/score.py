@@ -191,7 +191,6 @@ def _row(
         name=name,
         kind="answers",
         cells=cells_of([table], scored.intervals(found.right[None])),
-        seeds=(0,),
         note="; ".join(found.notes),
     )
 

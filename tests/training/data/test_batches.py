@@ -313,7 +313,12 @@ class Texts:
 @pytest.mark.parametrize("name", heads.names())
 def test_every_head_learns_from_a_batch(store, name):
     module = heads.load(name)
-    widths = {"width": 16, "audio_width": 6, "visual_width": 8, "text_width": 10}
+    code = heads.build(name).options.time_code
+    widths = {"width": 16, "text_width": 10}
+    widths |= {
+        "audio_width": heads.coded_width(6, code),
+        "visual_width": heads.coded_width(8, code),
+    }
     words = MUSIC_AVQA.num_words(type_words="type_tokens" in heads.build(name, **widths).needs)
     head = heads.build(name, **widths, vocabulary=words).train()
     features = VideoFeatures(store, {field: NAMES[field] for field in module.Head.FEATURES})
