@@ -31,10 +31,17 @@ _LETTER = re.compile(r"\(?([A-Za-z])(?:[).:].*)?", re.DOTALL)
 
 
 def plain(text: str) -> str:
-    """Without case, marks, articles and underscores, single spaces."""
+    """Without case, marks, articles and underscores; numbers up to ten as words."""
     text = unicodedata.normalize("NFKC", text).casefold().replace("_", " ")
+    text = re.sub(r"(?<!\S)-(?=\d)", "minus", text)
     words = re.sub(r"[^\w\s]", " ", text).split()
-    return " ".join(word for word in words if word not in _ARTICLES)
+    return " ".join(map(_number, (word for word in words if word not in _ARTICLES)))
+
+
+def _number(word: str) -> str:
+    """2 as "two", up to ten: data sets write either."""
+    small = word.isdecimal() and int(word) < len(NUMBERS) - 1
+    return NUMBERS[int(word)] if small else word
 
 
 class Answers:
@@ -42,18 +49,20 @@ class Answers:
 
     def __init__(self, answers: Iterable[str]) -> None:
         """``answers``: as the files have them."""
-        self._by_plain = {plain(answer): answer for answer in answers}
+        self._written = frozenset(answers)
+        self._by_plain = {plain(answer): answer for answer in sorted(self._written)}
 
     def of(self, text: str, question: Question) -> str | None:
         """The answer that a text stands for; None if it is not clear."""
         if question.choices:
             return _option(text, question.choices)
-        said = plain(text)
-        if said in self._by_plain:
-            return self._by_plain[said]
-        fitting = self._fitting(question)
+        said, fitting = plain(text), self._fitting(question)
+        if text.strip() in self._written:
+            return text.strip()
         if text.strip().isdecimal():
             return fitting.get(NUMBERS[min(int(text), len(NUMBERS) - 1)])
+        if said in self._by_plain:
+            return self._by_plain[said]
         first = said.partition(" ")[0]
         if first in YES_NO and first in fitting:
             return fitting[first]

@@ -109,8 +109,8 @@ def _matched(
     if not said.keys() & by_id.keys():
         raise ConfigError(
             f"predictions={str(given.path)!r}: none of {len(said)} ids ({_some(said)}) is of a"
-            f" question of {dataset} (such as {_some(by_id)}); expected answers to these questions;"
-            " check --dataset, --split and --annotations"
+            f" question of {dataset} (such as {_some(_names_of(asked.questions))}); expected answers"
+            " to these questions; check --dataset, --split and --annotations"
         )
     answers: dict[str, str] = {}
     unclear: list[str] = []
@@ -124,6 +124,10 @@ def _matched(
     right = np.array([_is_right(q, answers.get(q.key)) for q in known])
     notes = _notes(given, said, by_id, unclear, [q for q in known if q.key not in answers])
     return Found(given, answers, right, (*notes, *_version_note(given, dataset, asked)))
+
+
+def _names_of(questions: Sequence[Question]) -> list[str]:
+    return [q.question_id or q.key for q in questions]
 
 
 def _is_right(question: Question, answer: str | None) -> bool:
@@ -157,8 +161,8 @@ def _notes(
             f" {_some(dict.fromkeys(map(repr, unclear)))}"
         )
     if without:
-        names = [q.question_id or q.key for q in without]
-        yield f"{len(without)} questions have no answer and count as wrong: {_some(names)}"
+        names = _some(_names_of(without))
+        yield f"{len(without)} questions have no answer and count as wrong: {names}"
 
 
 def _version_note(given: Given, dataset: str, asked: Asked) -> Iterator[str]:

@@ -51,6 +51,20 @@ def test_the_rules_in_their_order(said, question, answer):
     assert POSSIBLE.of(said, question) == answer
 
 
+@pytest.mark.parametrize(
+    ("said", "question", "answer"),
+    [
+        ("3", MANY, "3"),
+        ("three", MANY, "3"),
+        ("There are three dogs", MANY, "3"),
+        ("7", asked("Which number is on the shirt"), "7"),
+        ("12", MANY, None),
+    ],
+)
+def test_a_data_set_may_write_its_numbers_as_digits(said, question, answer):
+    assert Answers(["3", "7", "red"]).of(said, question) == answer
+
+
 OPTIONS = asked("What makes the sound", choices=("a dog", "Cat", None, "3"), choice=0)
 
 
