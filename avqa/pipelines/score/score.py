@@ -109,8 +109,8 @@ def _matched(
     if not said.keys() & by_id.keys():
         raise ConfigError(
             f"predictions={str(given.path)!r}: none of {len(said)} ids ({_some(said)}) is of a"
-            f" question of {dataset} (such as {_some(_names_of(asked.questions))}); expected answers"
-            " to these questions; check --dataset, --split and --annotations"
+            f" question of {dataset} (such as {_some(_names_of(asked.questions))}); expected"
+            " answers to these questions; check --dataset, --split and --annotations"
         )
     answers: dict[str, str] = {}
     unclear: list[str] = []
