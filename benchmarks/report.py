@@ -10,10 +10,23 @@ from benchmarks import report_typed
 NETWORKS = ("CLIP", "ResNet-18 vector", "ResNet-18 map", "VGGish")
 
 
+ELSEWHERE = (
+    "## On pages of their own",
+    "",
+    "- [Training](benchmarks_training.md): questions a second of every head, what it gains by"
+    " meeting each video once, where its time goes (`python -m benchmarks.training`).",
+    "- [Beside other programs](benchmarks_beside.md): `avqa train-head` alone, beside a busy core"
+    " and under a quota of one, as ratios (`python -m benchmarks.beside`).",
+    "- [Heads](benchmarks_heads.md) at width 512 (`python -m benchmarks.heads`);"
+    " [very many videos](scaling.md) (`python -m benchmarks.scale`, `benchmarks.scale_array`).",
+)
+
+
 def page(f: dict[str, Any]) -> str:
     """The whole page."""
     typed = report_typed.sections(f)
-    return "\n".join([*_head(f), *_claims(f), *_chain(f), *typed, *_profile(f), *_floor(f), ""])
+    parts = [*_head(f), *_claims(f), *_chain(f), *typed, *_profile(f), *_floor(f)]
+    return "\n".join([*parts, "", *ELSEWHERE, ""])
 
 
 def _head(f: dict[str, Any]) -> list[str]:
