@@ -63,8 +63,6 @@ class Form:
     given: dict[str, str]
     longer: float = 1.0
     """Times as many questions seen as other heads."""
-    most: int = 20_000
-    """Largest number of training videos."""
 
 
 FORMS = {
@@ -217,8 +215,7 @@ def units(forms: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Un
     for videos in sizes:
         for seed in range(seeds):
             for form in forms:
-                if videos <= FORMS[form].most:
-                    yield Unit(form, videos, seed)
+                yield Unit(form, videos, seed)
 
 
 def finished(unit: Unit) -> Done | None:

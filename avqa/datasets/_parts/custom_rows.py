@@ -39,7 +39,7 @@ def read_rows(file: Path) -> list[PlacedRow]:
         )
     text = _text(file)
     if ending == ".csv":
-        rows = _csv_rows(file, text)
+        rows = csv_rows(file, text)
     else:
         rows = _json_rows(file, text) if ending == ".json" else _lines(file, text)
     if not rows:
@@ -103,7 +103,12 @@ def _placed(file: Path, place: str, value: Any) -> PlacedRow:
     return PlacedRow(place, {name.strip().lower(): given for name, given in value.items()})
 
 
-def _csv_rows(file: Path, text: str) -> list[PlacedRow]:
+def csv_rows(file: Path, text: str) -> list[PlacedRow]:
+    """The rows of a CSV file, whose text this is.
+
+    Raises:
+        DatasetError: its lines do not fit together; names the line.
+    """
     first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separator = max(SEPARATORS, key=lambda s: len(next(csv.reader([first], delimiter=s), [])))
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avqa.datasets._parts.custom_rows import read_rows
+from avqa.datasets._parts.custom_rows import csv_rows
 from avqa.datasets._parts.fields import whole
 from avqa.errors import ConfigError
 
@@ -23,6 +23,9 @@ the right answer beside it."""
 LISTS = ("predictions", "results", "answers", "data")
 """Where a JSON object may have its list."""
 MOST_BYTES = 2**28
+MOST_ROWS = 2_000_000
+"""Ten times the questions of the largest test (MUSIC-AVQA-R's): more is another file, and reading
+ten million takes 5 GB."""
 _RESULT = re.compile(r"(\S+)[ \t]+(?:True|False)[ \t]+\d+[ \t]+(\d+)[ \t]*")
 """TSPM's result file: id, right or not, target, predicted; answers by number."""
 TSPM_ANSWERS = (
@@ -59,7 +62,9 @@ def read_answers(path: Path) -> Given:
     """
     text = _text(path)
     if path.suffix.lower() == ".csv":
-        placed = read_rows(path)
+        placed = csv_rows(path, text)
+        if not placed:
+            raise _refused(path, "", "holds nothing")
         return Given(path, "CSV", tuple(_pair(path, p.place, p.values) for p in placed))
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
@@ -73,15 +78,25 @@ def read_answers(path: Path) -> Given:
             return Given(path, "JSON Lines", tuple(_of_lines(path, lines)))
         why = str(error).splitlines()[0]
         raise _refused(path, "", f"is neither JSON nor JSON Lines: {why}") from error
-    return Given(path, "JSON", tuple(_of_json(path, value)))
+    rows = tuple(_of_json(path, value))
+    _require_few(path, len(rows), MOST_ROWS, "answers")
+    return Given(path, "JSON", rows)
+
+
+def _require_few(path: Path, count: int, most: int, what: str) -> None:
+    if count > most:
+        raise ConfigError(
+            f"predictions={str(path)!r} has {count:,} {what}; expected {most:,} at most, an answer"
+            " a question; keep the answers to the questions that are asked"
+        )
 
 
 def _text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise _refused(path, "", f"has {size:,} bytes, more than {MOST_BYTES:,}")
-        return path.read_bytes().decode("utf-8-sig")
+        _require_few(path, path.stat().st_size, MOST_BYTES, "bytes")
+        text = path.read_bytes().decode("utf-8-sig")
+        _require_few(path, text.count("\n"), MOST_ROWS, "lines")
+        return text
     except UnicodeDecodeError as error:
         byte = f"byte {error.object[error.start]:#04x} at {error.start}"
         raise _refused(path, "", f"is not UTF-8 ({byte})") from error

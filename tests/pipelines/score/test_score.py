@@ -11,6 +11,7 @@ from helpers.questions.question_files import REAL, avqa_row, music_row, needs_re
 from typer.testing import CliRunner
 
 from avqa.cli import app
+from avqa.pipelines.score import files
 from avqa.pipelines.score.files import TSPM_ANSWERS, read_answers
 from avqa.training.table.intervals import interval
 
@@ -43,15 +44,15 @@ def typed(*words):
     return done.exit_code, done.stdout, done.stderr
 
 
-def scored(annotations, *files, **more):
+def scored(annotations, *given, **more):
     options = [word for name, value in more.items() for word in (f"--{name}", value)]
-    code, out, err = typed(*files, "--annotations", annotations, *options)
+    code, out, err = typed(*given, "--annotations", annotations, *options)
     assert (code, err) == (0, ""), err
     return out
 
 
-def refused(annotations, *files):
-    code, out, err = typed(*files, "--annotations", annotations)
+def refused(annotations, *given):
+    code, out, err = typed(*given, "--annotations", annotations)
     assert (code, out) == (2, ""), out
     return err
 
@@ -125,12 +126,14 @@ def test_two_files_are_compared_on_what_both_answered(annotations, tmp_path):
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(annotations, tmp_path):
-    files = [tmp_path / name / "answers.json" for name in ("a", "b")]
-    for file in files:
+    alike = [tmp_path / name / "answers.json" for name in ("a", "b")]
+    for file in alike:
         file.parent.mkdir()
         file.write_text(json.dumps(GIVEN), encoding="utf-8")
-    out = scored(annotations, *files)
-    assert all(f"A: {files[0]}" in out and f"B: {files[1]}" in out for _ in files)
+    out = scored(annotations, *alike)
+    assert f"A: {alike[0]}" in out
+    assert f"B: {alike[1]}" in out
+    assert re.search(f"^{alike[1]}", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,20 @@ def test_a_file_larger_than_any_answers_is_not_read(annotations, tmp_path):
     file = tmp_path / "large.json"
     with file.open("wb") as large:
         large.truncate(2**28 + 1)
-    assert "has 268,435,457 bytes, more than 268,435,456" in refused(annotations, file)
+    err = refused(annotations, file)
+    assert "has 268,435,457 bytes; expected 268,435,456 at most, an answer a question; keep" in err
+
+
+@pytest.mark.parametrize(("name", "what"), [("table.csv", "lines"), ("list.json", "answers")])
+def test_more_answers_than_any_test_has_questions_are_refused(
+    annotations, tmp_path, monkeypatch, name, what
+):
+    file = tmp_path / name
+    file.write_text(FORMS[name], encoding="utf-8")
+    monkeypatch.setattr(files, "MOST_ROWS", len(ROWS))
+    scored(annotations, file)
+    monkeypatch.setattr(files, "MOST_ROWS", len(ROWS) - 1)
+    assert f"has 8 {what}; expected 7 at most, an answer a question" in refused(annotations, file)
 
 
 @needs_real
@@ -202,3 +218,11 @@ def test_options_are_scored_by_letter(tmp_path):
     assert "position floor" in out
     assert re.search(r"letters.csv \(1\) .* 50.00", out)
     assert "1 answers stand for none of the data set's and count as none: 'C'" in out
+
+
+def test_a_table_without_a_row_is_refused_as_answers_are(annotations, tmp_path):
+    file = tmp_path / "empty.csv"
+    file.write_text("id,answer\n", encoding="utf-8")
+    assert f"predictions={str(file)!r} holds nothing; expected answers" in refused(
+        annotations, file
+    )
