@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +112,24 @@ def command(name: str, seconds: int, linked: bool) -> list[str]:
 
 
 def step(name: str, seconds: int, linked: bool) -> dict[str, float]:
-    """One step in a process of its own: its memory is its alone."""
+    """One step; its figures are shown."""
+    figures = in_its_own_process(name, command(name, seconds, linked))
+    print(figures, file=sys.stderr, flush=True)
+    return figures
+
+
+def in_its_own_process(name: str, command: Sequence[str]) -> dict[str, Any]:
+    """The figures that a command prints as JSON on its last line: its memory is its alone."""
     print(f"{name} …", file=sys.stderr, flush=True)
     done = subprocess.run(
-        command(name, seconds, linked),
+        command,
         check=True,
         stdout=subprocess.PIPE,
         cwd=ROOT,
         text=True,
         encoding="utf-8",
     )
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    print(figures, file=sys.stderr, flush=True)
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 

@@ -27,7 +27,15 @@ from avqa.pipelines.extraction import array_job
 from avqa.pipelines.extraction import run as features
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.extraction.run import ExtractOptions, extract_folder
-from benchmarks.scale import FEATURES, PAGE, ROOT, peak_bytes, specs, stub_record
+from benchmarks.scale import (
+    FEATURES,
+    PAGE,
+    ROOT,
+    in_its_own_process,
+    peak_bytes,
+    specs,
+    stub_record,
+)
 
 PLACE = ROOT / "build" / "scale-array"
 STORE = PLACE / "store"
@@ -118,18 +126,8 @@ def command(name: str, asked: Any) -> list[str]:
 
 
 def step(name: str, asked: Any) -> dict[str, Any]:
-    """One step in a process of its own: its memory is its alone."""
-    print(f"{name} …", file=sys.stderr, flush=True)
-    done = subprocess.run(
-        command(name, asked),
-        check=True,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-        encoding="utf-8",
-    )
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    """One step in a process of its own."""
+    return in_its_own_process(name, command(name, asked))
 
 
 def kill_half_way(asked: Any) -> int:

@@ -16,9 +16,8 @@ from avqa.errors import ConfigError, DatasetError
 from avqa.pipelines.score.files import Given, read_answers
 from avqa.pipelines.score.mapping import Answers
 from avqa.pipelines.train.evaluate import Asked, asked_of
-from avqa.pipelines.train.paired import Column, Comparison
+from avqa.pipelines.train.paired import Comparison, column_of
 from avqa.training.table.layout import ResultTable, Row, cells_of
-from avqa.training.table.paired import difference, mcnemar
 from avqa.training.table.rows import floor_rows
 from avqa.training.table.scored import Scored
 
@@ -206,31 +205,18 @@ def _compared(first: Found, second: Found, known: Sequence[Question], scored: Sc
         sum(q.key in one.answers and q.key not in other.answers for q in known)
         for one, other in ((first, second), (second, first))
     )
-    columns = []
-    for name, places in scored.columns.items():
-        chosen = places[both[places]]
-        if not len(chosen):
-            continue
-        a, b = first.right[chosen], second.right[chosen]
-        columns.append(
-            Column(
-                name,
-                len(chosen),
-                100 * float(a.mean()),
-                100 * float(b.mean()),
-                difference(a[None], b[None], videos[chosen].tolist()),
-                mcnemar(a, b),
-            )
-        )
+    columns = tuple(
+        column_of(name, first.right[None, chosen], second.right[None, chosen], videos[chosen])
+        for name, places in scored.columns.items()
+        if len(chosen := places[both[places]])
+    )
     if not columns:
         raise ConfigError(
             f"predictions={str(first.given.path)!r} and {str(second.given.path)!r} answer no"
             " question in common; expected answers to the same questions; score them apart"
         )
     names = (str(first.given.path), str(second.given.path))
-    return Comparison(
-        names, tuple(columns), len({*videos[both].tolist()}), (only[0], only[1]), changed=0
-    )
+    return Comparison(names, columns, len({*videos[both]}), (only[0], only[1]), changed=0)
 
 
 def _some(names: Iterable[str]) -> str:

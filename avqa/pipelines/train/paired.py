@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
-from avqa.datasets import Question
 from avqa.errors import ConfigError
 from avqa.pipelines.train.evaluate import EvaluateOptions, questions_of
 from avqa.training.member import MemberConfig
@@ -137,7 +136,11 @@ def compare_runs(
     }
     return Comparison(
         (one.name, other.name),
-        tuple(_column(name, keys, known, one, other) for name, keys in found.items() if keys),
+        tuple(
+            column_of(name, one.right(keys), other.right(keys), [known[k].video_id for k in keys])
+            for name, keys in found.items()
+            if keys
+        ),
         len({known[key].video_id for key in same}),
         (len(one.rows.keys() - other.rows.keys()), len(other.rows.keys() - one.rows.keys())),
         len(known) - len(same),
@@ -177,20 +180,23 @@ def _answers(path: Path, say: Callable[[str], None]) -> _Answers:
     return _Answers(name, tuple(members), first, correct)
 
 
-def _column(
-    name: str,
-    keys: Sequence[str],
-    known: Mapping[str, Question],
-    one: _Answers,
-    other: _Answers,
+def column_of(
+    name: str, first: NDArray[np.bool_], second: NDArray[np.bool_], videos: Sequence[str]
 ) -> Column:
-    first, second = one.right(keys), other.right(keys)
+    """A column of two heads' right answers.
+
+    Args:
+        name: of the column.
+        first: ``[S, N]``: whether seed s of one answered question n right; so is ``second``.
+        second: of the other, with its own number of seeds.
+        videos: ``[N]``: what each question is about.
+    """
     single = len(first) == len(second) == 1
     return Column(
         name,
-        len(keys),
+        first.shape[1],
         100 * float(first.mean()),
         100 * float(second.mean()),
-        difference(first, second, [known[key].video_id for key in keys]),
+        difference(first, second, videos),
         mcnemar(first[0], second[0]) if single else None,
     )
