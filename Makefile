@@ -75,12 +75,12 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
+	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.questions
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.scale_array
 

@@ -27,6 +27,7 @@ def page(
     done: Sequence[Done],
     train: Sequence[Question],
     test: Sequence[Question],
+    picture: Path = PICTURE,
 ) -> str:
     """The whole page; draws the picture, too.
 
@@ -36,10 +37,11 @@ def page(
         done: finished trainings.
         train: all training questions, for the floors.
         test: those that every training was tested on.
+        picture: to be drawn.
     """
     groups = _grouped(done)
     floor = floors(train, test)["template"]
-    draw(groups, floor["All"].percent)
+    draw(groups, floor["All"].percent, picture)
     parts = [
         _head(about, floor["All"].percent),
         _curves(groups, about, test),
@@ -157,7 +159,7 @@ def _settings(groups: Groups) -> list[str]:
 
 
 @plain_style()
-def draw(groups: Groups, floor: float, path: Path = PICTURE) -> None:
+def draw(groups: Groups, floor: float, path: Path) -> None:
     """Accuracy over the number of training videos, a line a form."""
     import matplotlib
     from matplotlib.figure import Figure

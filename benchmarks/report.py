@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 from typing import Any
 
 from benchmarks import report_typed
@@ -10,13 +11,12 @@ from benchmarks import report_typed
 NETWORKS = ("CLIP", "ResNet-18 vector", "ResNet-18 map", "VGGish")
 
 
+BESIDE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks_beside.md"
 ELSEWHERE = (
     "## On pages of their own",
     "",
     "- [Training](benchmarks_training.md): questions a second of every head, what it gains by"
     " meeting each video once, where its time goes (`python -m benchmarks.training`).",
-    "- [Beside other programs](benchmarks_beside.md): `avqa train-head` alone, beside a busy core"
-    " and under a quota of one, as ratios (`python -m benchmarks.beside`).",
     "- [Heads](benchmarks_heads.md) at width 512 (`python -m benchmarks.heads`);"
     " [very many videos](scaling.md) (`python -m benchmarks.scale`, `benchmarks.scale_array`).",
 )
@@ -26,7 +26,21 @@ def page(f: dict[str, Any]) -> str:
     """The whole page."""
     typed = report_typed.sections(f)
     parts = [*_head(f), *_claims(f), *_chain(f), *typed, *_profile(f), *_floor(f)]
-    return "\n".join([*parts, "", *ELSEWHERE, ""])
+    return "\n".join([*parts, "", *_beside(), *ELSEWHERE, ""])
+
+
+def _beside(page: Path = BESIDE) -> list[str]:
+    """The ratios of training beside other programs, from their own page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [
+        "## Training beside other programs",
+        "",
+        f"From [its own page]({page.name}), which says what is what"
+        " (`python -m benchmarks.beside`).",
+        "",
+        *(line for line in lines if line.startswith("|")),
+        "",
+    ]
 
 
 def _head(f: dict[str, Any]) -> list[str]:

@@ -69,6 +69,13 @@ def test_without_real_files_the_page_says_so(figures):
     assert "Not measured: there is no `../shared/media`." in report.page({**figures, "real": {}})
 
 
+def test_the_ratios_beside_other_programs_stand_on_the_page(figures):
+    lines = report.page(figures).splitlines()
+    rows = [line for line in report.BESIDE.read_text("utf-8").splitlines() if line[:2] == "| "]
+    assert len(rows) > 1
+    assert [line for line in lines if line in rows] == rows
+
+
 def test_imports_are_summed_by_package():
     found = by_package(IMPORTS)
     assert found == pytest.approx({"torch": 0.3, "zarr": 0.05})

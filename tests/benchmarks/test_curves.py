@@ -1,0 +1,64 @@
+"""What the page of learning curves says of trainings that are done, and which are wanted."""
+
+import numpy as np
+import pytest
+from helpers.questions.question_files import make_question
+
+from avqa.training.settings import resolve
+from benchmarks import curves, curves_page
+from benchmarks.curves import FORMS, Done, Unit
+
+
+def done(unit, right):
+    return Done(
+        unit=unit,
+        given=unit.given,
+        correct=np.array(right),
+        best_epoch=3,
+        val_accuracy=0.5,
+        train_accuracy=0.75,
+        seconds=61.0,
+        parameters=1234,
+    )
+
+
+def asked(count):
+    return [make_question(key=f"k{n}", video_id=f"v{n // 2}") for n in range(count)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_one_of_its_head(form):
+    settings, _ = resolve(FORMS[form].head, Unit(form, 20_000, 0).given)
+    seen = FORMS[form].longer * 2_000_000
+    assert settings.epochs * 200_000 == pytest.approx(seen, rel=0.1)
+    assert settings.batches == "together"
+
+
+def test_a_training_is_kept_as_it_was_and_counts_for_its_own_settings_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "FOLDER", tmp_path)
+    unit = Unit("bilinear", 500, 1)
+    was = done(unit, [True, False, True] * 7)
+    was.write(tmp_path / f"{unit.name}.json")
+    found = curves.finished(unit)
+    assert found.correct.tolist() == was.correct.tolist()
+    assert (found.unit, found.train_accuracy) == (unit, 0.75)
+    monkeypatch.setitem(FORMS, "bilinear", curves.Form("bilinear", {"rank": "8"}))
+    assert curves.finished(unit) is None
+
+
+def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
+    picture = tmp_path / "curves.svg"
+    runs = [
+        done(Unit("bilinear", 500, 0), [True] * 30 + [False] * 10),
+        done(Unit("bilinear", 500, 1), [True] * 20 + [False] * 20),
+        done(Unit("late_fusion", 120, 0), [True] * 10 + [False] * 30),
+    ]
+    about = {"machine": "m", "seen": curves.SEEN, "val": 3, "test": 20}
+    lines = curves_page.page(about, runs, asked(40), asked(40), picture).splitlines()
+    (row,) = [line for line in lines if line.startswith("| bilinear | – / 2 |")]
+    assert "| 62.5 (" in row
+    assert row.endswith("[75] |")
+    (row,) = [line for line in lines if line.startswith("| late_fusion | 1 / – |")]
+    assert "| 25.0 (" in row
+    assert any("| bilinear | 500 | 1,234 | 3, 3 | 1:01 |" in line for line in lines)
+    assert "bilinear" in picture.read_text(encoding="utf-8")
