@@ -85,3 +85,13 @@ def test_costs_are_of_the_layers_that_read_the_code(code):
     more = (coded_width(128, code) - 128) * 512
     assert heads.count_parameters(head) - heads.count_parameters(plain) == more
     assert heads.count_flops(head, seconds=10, patches=4) > 0
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_rows_of_another_width_are_told_in_their_own_width(code):
+    head = small("avst", code)
+    inputs = inputs_of(head)
+    width = coded_width(8, code)
+    told = rf"audio has width 5; expected 8: audio_width={width} with time_code={code}$"
+    with pytest.raises(ValueError, match=told):
+        head(replace(inputs, audio=inputs.audio[..., :5]))
