@@ -110,14 +110,14 @@ def warm_rate(head: str, said: str) -> float:
     return statistics.median(map(float, rates[1:]))
 
 
-_BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
-"""Ends with who began it, however that ends."""
+_BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
+"""Ends with who began it, however and however early that ends."""
 
 
 @contextlib.contextmanager
 def busy_core() -> Iterator[None]:
     """Another program that computes without end, while entered."""
-    other = subprocess.Popen([sys.executable, "-c", _BUSY])
+    other = subprocess.Popen([sys.executable, "-c", _BUSY, str(os.getpid())])
     try:
         yield
     finally:

@@ -6,13 +6,12 @@
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import av
-import psutil
 import pytest
 import torch
+from helpers.ended import wait_until_gone
 from helpers.extraction import light as light_encoder
 from helpers.media.clips import cached_clip
 
@@ -61,12 +60,7 @@ def test_a_part_out_of_time_is_ended_with_all_that_it_started(setup, tmp_path, f
         if found["tables"]:
             break
     [row] = found["tables"]["Figures"]
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(row["value"]):
-        if psutil.Process(row["value"]).status() == psutil.STATUS_ZOMBIE:
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert wait_until_gone(row["value"])
 
 
 def test_a_part_without_time_is_not_begun(setup, tmp_path, found_by_parts):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from helpers.ended import wait_until_gone
 
 from avqa.errors import ConfigError, EnvironmentFailure, MediaError
 from avqa.extract.decoder import spawn
@@ -47,18 +48,6 @@ def read(decoder: DecoderProcess, path: str, *inputs: str, **limits: float) -> t
     assert isinstance(items[0], Header)
     assert isinstance(items[-1], Footer)
     return items[0], items[1:-1], items[-1]
-
-
-def wait_until_gone(pid: int, seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_pictures_and_sound_of_a_video(decoder: DecoderProcess) -> None:
@@ -369,7 +358,7 @@ def test_program_of_the_ffmpeg_reader_dies_with_its_parent() -> None:
         time.sleep(0.5)
         assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         parent.kill()
-        assert wait_until_gone(pid, 5.0)
+        assert wait_until_gone(pid)
 
 
 def test_child_survives_the_thread_that_asked_for_it() -> None:

@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+from helpers.ended import SECONDS
 from helpers.extraction.light import POOL, environment, finished
 from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
@@ -61,7 +62,7 @@ def family(pid):
     return [parent, *parent.children(recursive=True)]
 
 
-def assert_all_gone(processes, seconds=5.0):
+def assert_all_gone(processes, seconds=SECONDS):
     gone, alive = psutil.wait_procs(processes, timeout=seconds)
     assert not alive, [process.cmdline() for process in alive]
 
