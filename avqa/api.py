@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from avqa.pipelines.extraction.report import RunReport
     from avqa.pipelines.npy.compare import CompareReport
     from avqa.pipelines.questions.encode import QuestionReport
+    from avqa.pipelines.train.evaluate import EvaluateOptions
     from avqa.training.table.table import ResultTable
 
 __all__ = [
@@ -294,17 +295,25 @@ def evaluate(
     *,
     store: AnyPath | None = None,
     annotations: AnyPath | None = None,
+    without: str | Sequence[str] = (),
+    swap: str | Sequence[str] = (),
+    missing_rate: float | None = None,
+    seed: int = 0,
     say: Say = _silent,
 ) -> ResultTable:
     """Answer a split's questions with every saved head of a run; nothing is written.
 
-        print(avqa.evaluate("run", "val").text())
+        print(avqa.evaluate("run", "val", without="audio").text())
 
     Args:
         run: folder of a run, or of one head in it.
         split: ``train``, ``val`` or ``test``.
         store: by default the one that the run was trained on.
         annotations: by default those that the run was trained on.
+        without: ``audio``, ``frames``, ``patches``, or several by comma; each gives more rows.
+        swap: likewise, of another video.
+        missing_rate: share of the videos whose audio is missing, for more rows.
+        seed: which videos these are.
         say: gets progress lines.
 
     Raises:
@@ -313,7 +322,16 @@ def evaluate(
     """
     from avqa.pipelines.train import evaluate as evaluation
 
-    return evaluation.evaluate(_evaluation(run, split, store, annotations), say)
+    options = replace(
+        _evaluation(run, split, store, annotations),
+        without=names_of("without", without),
+        swap=names_of("swap", swap),
+        missing_rate=None
+        if missing_rate is None
+        else number_of("missing_rate", missing_rate, most=1),
+        seed=whole_number("seed", seed, least=0),
+    )
+    return evaluation.evaluate(options, say).table
 
 
 def predict(
@@ -340,7 +358,7 @@ def predict(
 
 def _evaluation(
     run: AnyPath, split: str, store: AnyPath | None, annotations: AnyPath | None
-) -> Any:
+) -> EvaluateOptions:
     from avqa.pipelines.train.evaluate import EvaluateOptions
 
     return EvaluateOptions(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avqa.commands import options as option
-from avqa.commands.reporting import reports_errors, say
+from avqa.commands.reporting import InTurn, reports_errors, say
 from avqa.telling.terminal import is_typed, typed_lines
 
 
@@ -48,6 +47,7 @@ def ask(
         ),
     ] = None,
     device: option.Device = "auto",
+    as_json: option.Json = False,
 ) -> None:
     """Answer questions about any video with a trained head, and show where it looked.
 
@@ -73,13 +73,13 @@ def ask(
             questions=questions,
             device=device,
         )
-        lines = typed_lines("question> ", say)
+        lines = typed_lines("question> ", say, shown=not as_json)
         found = asking.answers(request, lines, say, typed=is_typed(), decoder=decoder)
-        for number, answered in enumerate(found, 1):
-            told = answered.lines(top)
-            # The video is named once.
-            typer.echo("\n".join(["", *told[1:]] if number > 1 else told))
-            if explain is not None:
-                folder = explain if question is not None else explain / f"question-{number:04d}"
-                typer.echo(f"explained  {explaining.explain(answered, folder)[0]}")
-            sys.stdout.flush()
+        with InTurn(asking.as_object, as_json=as_json) as answers:
+            for number, answered in enumerate(found, 1):
+                told = asking.Told(answered, top, number)
+                answers.tell(told)
+                if explain is not None:
+                    folder = explain if question is not None else explain / f"question-{number:04d}"
+                    told.explained = explaining.explain(answered, folder)[0]
+                    answers.more(f"explained  {told.explained}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avqa.commands import options as option
-from avqa.commands.reporting import reports_errors, say, show_table
+from avqa.commands.reporting import reports_errors, say, show, show_table
 
 
 @reports_errors
@@ -17,22 +17,63 @@ def evaluate(
     split: option.Split = "test",
     store: option.RunStore = None,
     annotations: option.RunAnnotations = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAMS",
+            help="Also without audio, frames, patches, or several by comma; repeatable.",
+        ),
+    ] = None,
+    swap: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAMS",
+            help="Also with the audio, frames, patches of another video, likewise; repeatable.",
+        ),
+    ] = None,
+    missing_rate: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Also without the audio of this share of the videos."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of --swap and --missing-rate: which videos these are.")
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for all probabilities, and for which answer is given in place of which.",
+        ),
+    ] = None,
     format: option.Format = "text",
     cells: option.Cells = False,
+    as_json: option.Json = False,
 ) -> None:
-    """Print the result table of a run, computed anew from its saved weights; nothing is written.
+    """Print the result table of a run, computed anew from its saved weights.
 
-    Example: avqa evaluate runs/pstp --split test
+    Below it stands how sure the heads are, and rightly; nothing is written without --out.
+
+    Example: avqa evaluate runs/pstp --without audio --without frames,patches
     """
     from avqa.pipelines.train.evaluate import EvaluateOptions, check_format
     from avqa.pipelines.train.evaluate import evaluate as work
     from avqa.store.places.files import store_path
 
-    form = check_format(format)
+    form = check_format(format, as_json=as_json)
     place = store_path(store) if store else None
-    options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
-    table = work(options, say)
-    show_table(table, form, cells=cells)
+    options = EvaluateOptions(
+        run=run,
+        split=split,
+        store=place,
+        annotations=annotations,
+        without=without or (),
+        swap=swap or (),
+        missing_rate=missing_rate,
+        seed=seed,
+        out=out,
+    )
+    found = work(options, say)
+    show_table(found.table, form, cells=cells, more=found, as_json=as_json)
 
 
 @reports_errors
@@ -44,6 +85,7 @@ def table(
     ] = False,
     format: option.Format = "text",
     cells: option.Cells = False,
+    as_json: option.Json = False,
 ) -> None:
     """Print one result table of several runs, from the tables that their training wrote.
 
@@ -52,7 +94,9 @@ def table(
     from avqa.pipelines.train.evaluate import check_format
     from avqa.pipelines.train.tables import joined_table
 
-    show_table(joined_table(runs, published=published), check_format(format), cells=cells)
+    form = check_format(format, as_json=as_json)
+    table = joined_table(runs, published=published)
+    show_table(table, form, cells=cells, as_json=as_json)
 
 
 @reports_errors
@@ -60,6 +104,7 @@ def compare_runs(
     first: Annotated[Path, typer.Argument(metavar="A", help="A run, or a member's folder.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another, likewise.")],
     annotations: option.RunAnnotations = None,
+    as_json: option.Json = False,
 ) -> None:
     """Say by how much two runs differ on the same test questions, and what may be chance.
 
@@ -69,7 +114,7 @@ def compare_runs(
     """
     from avqa.pipelines.train.paired import compare_runs
 
-    typer.echo("\n".join(compare_runs(first, second, annotations, say).lines()))
+    show(compare_runs(first, second, annotations, say), as_json=as_json)
 
 
 @reports_errors
@@ -82,6 +127,7 @@ def score(
     split: option.Split = "test",
     format: option.Format = "text",
     cells: option.Cells = False,
+    as_json: option.Json = False,
 ) -> None:
     """Score answers of any model: table, floors, intervals; of several files what they differ by.
 
@@ -90,11 +136,9 @@ def score(
     from avqa.pipelines.score.score import score_answers
     from avqa.pipelines.train.evaluate import check_format
 
-    form = check_format(format)
+    form = check_format(format, as_json=as_json)
     found = score_answers(predictions, dataset, annotations, split)
-    show_table(found.table, form, cells=cells)
-    for comparison in found.comparisons if form == "text" else ():
-        typer.echo("\n" + "\n".join(comparison.lines()))
+    show_table(found.table, form, cells=cells, more=found, as_json=as_json)
 
 
 @reports_errors

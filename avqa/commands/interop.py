@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avqa.commands import options as option
-from avqa.commands.reporting import reports_errors, say
+from avqa.commands.reporting import reports_errors, say, show
 from avqa.commands.values import Command
 
 import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsewhere.")
@@ -146,6 +146,7 @@ def compare(
     tolerance: Annotated[
         float, typer.Option(min=-1, max=1, help="Smallest cosine of rows that count as equal.")
     ] = 0.999,
+    as_json: option.Json = False,
 ) -> None:
     """Say whether two sets of features are the same, and if not, how they differ.
 
@@ -156,5 +157,5 @@ def compare(
 
     sides = store_path(ours), store_path(theirs)
     report = run(*sides, feature=feature, kind=kind, tolerance=tolerance)
-    typer.echo("\n".join(report.lines()))
+    show(report, as_json=as_json)
     report.raise_if_different()

@@ -6,28 +6,30 @@ from typing import Annotated
 
 import typer
 
-from avqa.commands.reporting import reports_errors
+from avqa.commands import options as option
+from avqa.commands.reporting import reports_errors, show
 
 
 @reports_errors
-def list_encoders() -> None:
+def list_encoders(as_json: option.Json = False) -> None:
     """The features there are: encoder, tap, shape per second, size."""
-    from avqa.pipelines.listings import encoder_lines
+    from avqa.pipelines.listings import encoders
 
-    typer.echo("\n".join(encoder_lines()))
+    show(encoders(), as_json=as_json)
 
 
 @reports_errors
-def list_decoders() -> None:
+def list_decoders(as_json: option.Json = False) -> None:
     """The readers there are, with their versions."""
-    from avqa.pipelines.listings import decoder_lines
+    from avqa.pipelines.listings import decoders
 
-    typer.echo("\n".join(decoder_lines()))
+    show(decoders(), as_json=as_json)
 
 
 @reports_errors
 def list_heads(
     name: Annotated[str | None, typer.Argument(help="One of them, in full.")] = None,
+    as_json: option.Json = False,
 ) -> None:
     """The heads there are: inputs, parameters, FLOPs, the paper's figures.
 
@@ -36,9 +38,9 @@ def list_heads(
     Example: avqa heads pstp
     """
     from avqa.pipelines.described import head_page
-    from avqa.pipelines.listings import head_lines
+    from avqa.pipelines.listings import all_heads
 
-    typer.echo("\n".join(head_page(name) if name else head_lines()))
+    show(head_page(name) if name else all_heads(), as_json=as_json)
 
 
 @reports_errors
@@ -50,21 +52,18 @@ def list_profiles() -> None:
 
 
 @reports_errors
-def info(
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
-) -> None:
+def info(as_json: option.Json = False) -> None:
     """What a report of a bug should hold.
 
     Versions, cores, memory, GPUs, caches and weights; what is missing or broken is a line, too.
 
     Example: avqa info > info.txt
     """
-    import json
-
     from avqa.pipelines.info import report, report_lines
+    from avqa.telling.found import Listing
 
-    found = report()
-    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(report_lines(found)))
+    found = Listing(report(), report_lines)
+    show(found, as_json=as_json)
 
 
 def show_version(context: typer.Context, asked: bool) -> None:

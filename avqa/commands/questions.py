@@ -8,6 +8,7 @@ import typer
 
 from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say
+from avqa.commands.reporting import show as show_found
 
 
 @reports_errors
@@ -30,15 +31,16 @@ def questions(
         bool, typer.Option("--replace", help="Remove the texts that are there before.")
     ] = False,
     steal_lock: option.StealLock = False,
+    as_json: option.Json = False,
 ) -> None:
     """Encode every distinct question and option text once; run again to resume or to add others.
 
     Example: avqa questions --dataset music-avqa --annotations data/json_update --store features
     """
     if show is not None:
-        from avqa.pipelines.questions.show import show_lines
+        from avqa.pipelines.questions.show import shown
 
-        typer.echo("\n".join(show_lines(dataset, annotations, show)))
+        show_found(shown(dataset, annotations, show), as_json=as_json)
         return
     from avqa.pipelines.questions.encode import (
         QuestionOptions,
@@ -50,7 +52,7 @@ def questions(
     options = QuestionOptions(
         dataset,
         annotations,
-        needed_store(store),
+        needed_store(store, as_json=as_json),
         text_settings(mark=mark, precision=precision, dtype=dtype, device=device),
         weights,
         replace,

@@ -13,9 +13,9 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar
 
 import typer
 
@@ -24,6 +24,7 @@ from avqa.caches import cache_dir
 from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
 from avqa.faults import of_machine, traceback_of, traceback_text
 from avqa.machine import check_current_folder, check_interpreter, keep_freed_memory
+from avqa.telling.found import Found, to_json
 from avqa.telling.terminal import output_width, wants_colour
 from avqa.telling.terminal import say as say
 
@@ -127,11 +128,66 @@ def _notes() -> Iterator[None]:
         yield
 
 
-def show_table(table: ResultTable, form: str = "text", *, cells: bool = False) -> None:
-    """Print a result table: on a terminal as wide as that is, unless all ``cells`` are wanted."""
-    if form == "text":
+def show(found: Found, *, as_json: bool) -> None:
+    """Print what a command found: lines, or one JSON object."""
+    typer.echo(to_json(found.data()) if as_json else "\n".join(found.lines()))
+
+
+class InTurn:
+    """Prints what is found one after the other: lines at once, JSON as one object at the end."""
+
+    def __init__(self, whole: Callable[[list[Any]], Mapping[str, Any]], *, as_json: bool) -> None:
+        """``whole`` makes the object of all that was found."""
+        self._whole = whole
+        self._kept: list[Any] | None = [] if as_json else None
+
+    def __enter__(self) -> Self:
+        """Nothing was found yet."""
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        """Print the object, whatever ended the work, if anything was found."""
+        if self._kept:
+            typer.echo(to_json(self._whole(self._kept)))
+
+    def tell(self, found: Found) -> None:
+        """The next one; what is changed in it later is in the object."""
+        if self._kept is not None:
+            self._kept.append(found)
+        else:
+            self.more(*found.lines())
+
+    def more(self, *lines: str) -> None:
+        """Lines for people alone."""
+        if self._kept is None:
+            typer.echo("\n".join(lines))
+            sys.stdout.flush()
+
+
+def show_table(
+    table: ResultTable,
+    form: str = "text",
+    *,
+    cells: bool = False,
+    more: Found | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print a result table: on a terminal as wide as that is, unless all ``cells`` are wanted.
+
+    Args:
+        table: what to print.
+        form: text, csv or markdown.
+        cells: all columns, also where they do not fit.
+        more: its lines stand below the text, its object is that of the table with more in it.
+        as_json: that object instead.
+    """
+    if as_json:
+        typer.echo(to_json((more or table).data()))
+    elif form == "text":
         width = None if cells else output_width()
         typer.echo(table.text(width, colour=wants_colour()), nl=False, color=wants_colour())
+        if more is not None and (lines := more.lines()):
+            typer.echo("\n".join(["", *lines]))
     else:
         typer.echo(getattr(table, form)(), nl=False)
 

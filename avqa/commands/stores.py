@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avqa.commands import options as option
-from avqa.commands.reporting import reports_errors, say
+from avqa.commands.reporting import reports_errors, say, show
 
 
 @reports_errors
@@ -24,17 +24,18 @@ def status(
         bool,
         typer.Option("--warnings", help="Instead what readers warned of, a line per warning."),
     ] = False,
+    as_json: option.Json = False,
 ) -> None:
     """What a store holds: counts per feature, bytes, recipes, the last runs.
 
     Example: avqa status features
     """
-    from avqa.pipelines.extraction.stores import status_lines
+    from avqa.pipelines.extraction.stores import status as look
     from avqa.store.places.files import store_path
 
     asked = {"videos": videos, "recipes": recipes, "warnings": warnings}
     views = [view for view, wanted in asked.items() if wanted]
-    typer.echo("\n".join(status_lines(store_path(store), views)))
+    show(look(store_path(store), views), as_json=as_json)
 
 
 @reports_errors
@@ -59,6 +60,7 @@ def verify(
             help="Check the I-th of N equal parts of the rows alone (0 to N-1), beside others.",
         ),
     ] = None,
+    as_json: option.Json = False,
 ) -> None:
     """Read everything a store says it has and report what is not as it should be.
 
@@ -77,8 +79,7 @@ def verify(
         partition=partition_of(partition) if partition is not None else None,
         say=say,
     )
-    for line in report.lines():
-        typer.echo(line)
+    show(report, as_json=as_json)
     report.raise_if_bad()
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from avqa.commands.reporting import reports_errors
+from avqa.commands import options as option
+from avqa.commands.reporting import reports_errors, show
 from avqa.commands.values import Command
 
 app = typer.Typer(no_args_is_help=True, help="The frozen networks' weights.")
@@ -15,11 +16,11 @@ app = typer.Typer(no_args_is_help=True, help="The frozen networks' weights.")
 
 @app.command("list", cls=Command)
 @reports_errors
-def weights_list() -> None:
+def weights_list(as_json: option.Json = False) -> None:
     """Known weights: where they come from, their licence, whether they are here."""
-    from avqa.extract.weights import list_weights
+    from avqa.pipelines.listings import known_weights
 
-    typer.echo("\n".join(list_weights()))
+    show(known_weights(), as_json=as_json)
 
 
 @app.command("fetch", cls=Command)

@@ -92,6 +92,16 @@ def groups(questions: Sequence[Question]) -> dict[str, str]:
     }
 
 
+def original(question: Question) -> tuple[str, str, str | None] | None:
+    """What a wording is of: id, video and answer, which all wordings of a question share.
+
+    None of training questions, and of one without an id.
+    """
+    if question.split != "test" or question.question_id is None:
+        return None
+    return question.question_id, question.video_id, question.answer
+
+
 def version(questions: Iterable[Question]) -> str:
     """``released`` if the test split has the released number of questions, else ``unknown``."""
     num_test = sum(q.split == "test" for q in questions)

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def list_weights(*, cache: Path | None = None) -> list[str]:
-    """One line per known weights: name, whether it is here, digest, licence, address."""
-    lines = []
-    for name, entry in registry().items():
-        here = cached(name, cache).is_file()
-        lines.append(
-            f"{name:<13} {'cached' if here else 'absent':<7} sha256 {entry.digest[:8]}…"
-            f"  {entry.licence}  {entry.address}"
-        )
-    return lines
+@dataclass(frozen=True)
+class Known:
+    """Weights that can be had."""
+
+    name: str
+    cached: bool
+    """They are here."""
+    digest: str
+    """SHA-256 of the published file, or its first digits."""
+    licence: str
+    address: str
+
+
+def list_weights(*, cache: Path | None = None) -> list[Known]:
+    """All known weights."""
+    return [
+        Known(name, cached(name, cache).is_file(), entry.digest, entry.licence, entry.address)
+        for name, entry in registry().items()
+    ]
 
 
 def ensure(name: str, *, cache: Path | None = None) -> Path:

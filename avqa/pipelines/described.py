@@ -16,7 +16,9 @@ from avqa.addresses import page
 from avqa.extract.media.grid import MODES, build_grid
 from avqa.extract.media.types import TimeTable
 from avqa.extract.profiles import PROFILES, WHY
-from avqa.heads import Figures, OfDataset
+from avqa.pipelines.listings import figures_of
+from avqa.telling import objects
+from avqa.telling.found import Listing
 from avqa.training.settings import DERIVED, TrainSettings, resolve
 from avqa.training.table.published import merged
 
@@ -25,7 +27,7 @@ _CLIP_SECONDS, _CLIP_FPS, _CLIP_KEYS, _PLACES = Fraction(46, 10), 25, 30, 12
 """Of the clip that is drawn, and characters per second."""
 
 
-def head_page(name: str) -> list[str]:
+def head_page(name: str) -> Listing[objects.HeadPage]:
     """A head's paper, recipe, settings, options, ablations and printed figures.
 
     Raises:
@@ -38,45 +40,77 @@ def head_page(name: str) -> list[str]:
     recipe = {key: getattr(settings, key) for key in vars(paper.recipe) if hasattr(settings, key)}
     own = {key: value for key, value in options.items() if key not in DERIVED}
     others = {key: value for key, value in vars(settings).items() if key not in recipe}
+    return Listing(
+        {
+            "name": name,
+            "title": paper.title,
+            "venue": paper.venue,
+            "url": paper.url,
+            "needs": list(head.needs),
+            "parameters": heads.count_parameters(head),
+            "recipe": [*_documented(TrainSettings, recipe)],
+            "recipe_note": paper.recipe.note,
+            "datasets": [
+                {"dataset": of, "values": dict(entry.values), "note": entry.note}
+                for of, entry in paper.datasets.items()
+            ],
+            "settings": [*_documented(TrainSettings, others)],
+            "options": [*_documented(module.Options, own)],
+            "ablations": [_ablation(row, it) for row, it in module.ABLATIONS.items()],
+            "figures": [figures_of(row) for row in paper.figures],
+            "references": [figures_of(row) for row in merged(paper.references)],
+        },
+        _page_lines,
+    )
+
+
+def _page_lines(found: objects.HeadPage) -> list[str]:
+    note = found["recipe_note"]
     return [
-        f"{name}: {paper.title} ({paper.venue})",
-        f"  {paper.url}",
-        f"  reads {', '.join(head.needs)}; {heads.count_parameters(head):,} parameters",
+        f"{found['name']}: {found['title']} ({found['venue']})",
+        f"  {found['url']}",
+        f"  reads {', '.join(found['needs'])}; {found['parameters']:,} parameters",
         "",
         "recipe of the paper, each value to be changed with --set NAME=VALUE",
-        *_documented(TrainSettings, recipe),
-        *_wrapped(f"note: {paper.recipe.note}" if paper.recipe.note else ""),
-        *(line for name, entry in paper.datasets.items() for line in _of_dataset(name, entry)),
+        *_choices(found["recipe"]),
+        *_wrapped(f"note: {note}" if note else ""),
+        *(line for entry in found["datasets"] for line in _of_dataset(entry)),
         "",
         "other settings, with --set",
-        *_documented(TrainSettings, others),
+        *_choices(found["settings"]),
         "",
         "options of the head, with --set",
-        *_documented(module.Options, own),
+        *_choices(found["options"]),
         "",
         "rows of the paper's ablations, with --ablation NAME or all; [printed A / V / AV / All]",
-        *_ablations(module.ABLATIONS),
+        *_ablations(found["ablations"]),
         "",
         "printed figures, in percent",
-        *(line for figures in paper.figures for line in _figures(figures)),
+        *(line for figures in found["figures"] for line in _figures(figures)),
         "",
-        *_references(merged(paper.references)),
+        *_references(found["references"]),
         f"more: {page('docs/heads.md')}",
     ]
 
 
-def _documented(owner: type, values: Mapping[str, Any]) -> Iterator[str]:
-    """Name, value, other values, and what the field's docstring says."""
+def _documented(owner: type, values: Mapping[str, Any]) -> Iterator[objects.Option]:
+    """Name, value, all values, and what the field's docstring says."""
     docs, hints = field_docs(owner), get_type_hints(owner)
     for name, value in values.items():
         kind = hints[name]
-        choices = get_args(kind) if get_origin(kind) is Literal else ()
-        others = [_text(choice) for choice in choices if choice != value]
+        others = get_args(kind) if get_origin(kind) is Literal else ()
         if kind is bool:
-            others = [_text(not value)]
-        head = f"  {name}={'|'.join([_text(value), *others])}"
+            others = (True, False)
+        choices = [value, *(other for other in others if other != value)] if others else []
+        yield {"name": name, "value": value, "choices": choices, "what": docs.get(name, "")}
+
+
+def _choices(found: Sequence[objects.Option]) -> Iterator[str]:
+    for option in found:
+        values = option["choices"] or [option["value"]]
+        head = f"  {option['name']}={'|'.join(map(_text, values))}"
         yield from textwrap.wrap(
-            f"{head}  {docs.get(name, '')}".rstrip(),
+            f"{head}  {option['what']}".rstrip(),
             _WIDTH,
             subsequent_indent="      ",
             break_on_hyphens=False,
@@ -103,34 +137,50 @@ def field_docs(owner: type) -> dict[str, str]:
     return found
 
 
-def _ablations(rows: Mapping[str, heads.Ablation]) -> Iterator[str]:
-    for name, row in rows.items():
-        chosen = " ".join(f"{key}={_text(value)}" for key, value in row.options.items())
-        of = f" visual={row.visual}" if row.visual else ""
-        printed = f"  [{_averages(row.values, row.consistent)}]" if row.values else ""
+def _ablation(name: str, row: heads.Ablation) -> objects.Ablation:
+    return {
+        "name": name,
+        "options": dict(row.options),
+        "visual": row.visual,
+        "values_percent": dict(row.values),
+        "consistent": row.consistent,
+        "note": row.note,
+    }
+
+
+def _ablations(rows: Sequence[objects.Ablation]) -> Iterator[str]:
+    for row in rows:
+        chosen = " ".join(f"{key}={_text(value)}" for key, value in row["options"].items())
+        of = f" visual={row['visual']}" if row["visual"] else ""
+        values = row["values_percent"]
+        printed = f"  [{_averages(values, row['consistent'])}]" if values else ""
         yield from textwrap.wrap(
-            f"  {name}: {(chosen + of).strip() or 'as it is'}{printed}",
+            f"  {row['name']}: {(chosen + of).strip() or 'as it is'}{printed}",
             _WIDTH,
             subsequent_indent="      ",
         )
 
 
-def _of_dataset(name: str, entry: OfDataset) -> Iterator[str]:
-    values = " ".join(f"{key}={_text(value)}" for key, value in entry.values.items())
+def _of_dataset(entry: objects.OfDataset) -> Iterator[str]:
+    values = " ".join(f"{key}={_text(value)}" for key, value in entry["values"].items())
     yield ""
-    yield f"otherwise with --dataset {name}, each value to be changed with --set NAME=VALUE"
+    yield (
+        f"otherwise with --dataset {entry['dataset']}, each value to be changed with --set"
+        " NAME=VALUE"
+    )
     yield from _wrapped(values)
-    yield from _wrapped(f"note: {entry.note}")
+    yield from _wrapped(f"note: {entry['note']}")
 
 
-def _references(rows: Sequence[Figures]) -> Iterator[str]:
+def _references(rows: Sequence[objects.Figures]) -> Iterator[str]:
     """What the paper's tables print of other methods: averages alone, one line a row."""
     if not rows:
         return
     yield "other methods in the paper's tables, A / V / AV / All; all cells: avqa table --published"
     for row in rows:
-        about = "; ".join(part for part in (row.annotation, row.source, row.note) if part)
-        yield from _wrapped(f"{row.name}: {_averages(row.values, row.consistent)} ({about})")
+        about = "; ".join(filter(None, (row["annotation"], row["source"], row["note"])))
+        averages = _averages(row["values_percent"], row["consistent"])
+        yield from _wrapped(f"{row['name']}: {averages} ({about})")
     yield ""
 
 
@@ -148,15 +198,15 @@ def _averages(values: Mapping[str, float], consistent: bool) -> str:
     return ", ".join(told)
 
 
-def _figures(figures: Figures) -> Iterator[str]:
+def _figures(row: objects.Figures) -> Iterator[str]:
     cells = "  ".join(
         f"{column} {value if column == 'AVQA' else f'{value:.2f}'}"
-        for column, value in figures.values.items()
+        for column, value in row["values_percent"].items()
     )
-    marks = f"annotation {figures.annotation}" if figures.annotation else ""
-    doubt = "its averages do not follow from its cells" if not figures.consistent else ""
-    about = "; ".join(part for part in (figures.source, marks, doubt, figures.note) if part)
-    for line in (f"  {figures.name}: {cells}", f"      ({about})"):
+    marks = f"annotation {row['annotation']}" if row["annotation"] else ""
+    doubt = "its averages do not follow from its cells" if not row["consistent"] else ""
+    about = "; ".join(filter(None, (row["source"], marks, doubt, row["note"])))
+    for line in (f"  {row['name']}: {cells}", f"      ({about})"):
         yield from textwrap.wrap(line, _WIDTH, subsequent_indent="      ", break_on_hyphens=False)
 
 

@@ -2,94 +2,212 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from avqa.addresses import page
 from avqa.errors import LibraryMissing, PluginError
-from avqa.extract import encoders, readers
+from avqa.extract import readers
 from avqa.extract.settings import DEFAULT_FEATURES
+from avqa.telling import objects
+from avqa.telling.found import Listing
 
 
-def encoder_lines() -> list[str]:
-    """One line per feature: name, shape per second, bytes per minute, whether it is a default.
+def encoders() -> Listing[objects.Encoders]:
+    """Every feature, every encoder that cannot be used, every option of an encoder."""
+    from avqa.extract import encoders as there
 
-    Then one per option of an encoder.
-    """
-    lines = [f"{'feature':<28}{'per second':<18}{'MB/min':>8}  default  what"]
-    for feature in encoders.all_features():
-        tap = encoders.tap_of(feature)
-        values = 1
-        for axis in tap.shape:
-            values *= axis
-        shape = "×".join(str(axis) for axis in tap.shape)
-        default = "yes" if feature in DEFAULT_FEATURES else "no"
-        packed = " (before zstd)" if tap.sparse else ""
-        lines.append(
-            f"{feature:<28}{shape:<18}{values * 2 * 60 / 1e6:>8.2f}  {default:<7}"
-            f"  {', '.join(tap.dims)}{packed}"
-        )
-    for name in encoders.names():
+    return Listing(
+        {
+            "features": [_feature(name, there.tap_of(name)) for name in there.all_features()],
+            "unusable": [*_unusable(there)],
+            "options": [_option(key, there.option_of(key)) for key in there.all_options()],
+        },
+        _encoder_lines,
+    )
+
+
+def _feature(name: str, tap: Any) -> objects.Feature:
+    return {
+        "name": name,
+        "shape": list(tap.shape),
+        "dims": list(tap.dims),
+        "bytes_per_minute": math.prod(tap.shape) * 2 * 60,
+        "sparse": tap.sparse,
+        "default": name in DEFAULT_FEATURES,
+    }
+
+
+def _unusable(there: Any) -> Iterator[objects.Unusable]:
+    for name in there.names():
         try:
-            encoders.load(name)
+            there.load(name)
         except (LibraryMissing, PluginError) as error:
-            lines.append(f"{name:<28}not usable: {error}")
+            yield {"name": name, "problem": str(error)}
+
+
+def _option(key: str, option: Any) -> objects.Option:
+    others = (value for value in option.choices if value != option.default)
+    choices = [option.default, *others]
+    return {"name": key, "value": option.default, "choices": choices, "what": option.what}
+
+
+def _encoder_lines(found: objects.Encoders) -> list[str]:
+    lines = [f"{'feature':<28}{'per second':<18}{'MB/min':>8}  default  what"]
+    for feature in found["features"]:
+        shape = "×".join(map(str, feature["shape"]))
+        default = "yes" if feature["default"] else "no"
+        packed = " (before zstd)" if feature["sparse"] else ""
+        lines.append(
+            f"{feature['name']:<28}{shape:<18}{feature['bytes_per_minute'] / 1e6:>8.2f}"
+            f"  {default:<7}  {', '.join(feature['dims'])}{packed}"
+        )
+    lines += [f"{one['name']:<28}not usable: {one['problem']}" for one in found["unusable"]]
     lines += ["", "options, with --set; the first value is the default"]
-    for key in encoders.all_options():
-        option = encoders.option_of(key)
-        others = (value for value in option.choices if value != option.default)
-        choices = "|".join(map(str, (option.default, *others)))
-        lines.append(f"  {key}={choices}  {option.what}")
-    return lines
+    return lines + [
+        f"  {option['name']}={'|'.join(map(str, option['choices']))}  {option['what']}"
+        for option in found["options"]
+    ]
 
 
-def decoder_lines() -> list[str]:
-    """One line per reader: its version, or why it cannot be used here."""
-    lines = []
-    for name in readers.names():
-        default = " (default)" if name == "pyav" else ""
-        try:
-            version = readers.load(name).READER.version()
-        except LibraryMissing as error:
-            version = f"not usable here: {error.__cause__ or error}"
-        except PluginError as error:
-            version = f"not usable: {error}"
-        lines.append(f"{name + default:<16}  {version}")
-    return lines + [f"what each one cannot read: {page('docs/decoders.md')}"]
+def decoders() -> Listing[objects.Decoders]:
+    """Every reader: its version, or why it cannot be used here."""
+    return Listing({"decoders": [_decoder(name) for name in readers.names()]}, _decoder_lines)
+
+
+def _decoder(name: str) -> objects.Decoder:
+    version = problem = None
+    try:
+        version = readers.load(name).READER.version()
+    except LibraryMissing as error:
+        problem = f"not usable here: {error.__cause__ or error}"
+    except PluginError as error:
+        problem = f"not usable: {error}"
+    return {"name": name, "default": name == "pyav", "version": version, "problem": problem}
+
+
+def _decoder_lines(found: objects.Decoders) -> list[str]:
+    lines = [
+        f"{one['name'] + (' (default)' if one['default'] else ''):<16}"
+        f"  {one['version'] or one['problem']}"
+        for one in found["decoders"]
+    ]
+    return [*lines, f"what each one cannot read: {page('docs/decoders.md')}"]
+
+
+def known_weights() -> Listing[objects.Weights]:
+    """The weights of the frozen networks: whether each is here, digest, licence, address."""
+    from avqa.extract.weights import list_weights
+
+    weights: list[objects.Weight] = [
+        {
+            "name": one.name,
+            "cached": one.cached,
+            "sha256": one.digest,
+            "licence": one.licence,
+            "address": one.address,
+        }
+        for one in list_weights()
+    ]
+    return Listing({"weights": weights}, _weights_lines)
+
+
+def _weights_lines(found: objects.Weights) -> list[str]:
+    return [
+        f"{one['name']:<13} {'cached' if one['cached'] else 'absent':<7} sha256"
+        f" {one['sha256'][:8]}…  {one['licence']}  {one['address']}"
+        for one in found["weights"]
+    ]
 
 
 LISTED_SECONDS, LISTED_PATCHES = 60, 49
 
 
-def head_lines() -> list[str]:
+def all_heads() -> Listing[objects.Heads]:
     """Each head: inputs, parameters, FLOPs, and what its paper prints."""
     from avqa import heads
 
-    lines = [
-        f"one question about {LISTED_SECONDS} s, {LISTED_PATCHES} patches a frame; FLOPs as"
+    return Listing(
+        {
+            "seconds": LISTED_SECONDS,
+            "patches": LISTED_PATCHES,
+            "heads": [_head(name) for name in heads.names()],
+        },
+        _head_lines,
+    )
+
+
+def _head(name: str) -> objects.Head:
+    from avqa import heads
+
+    found: objects.Head = {
+        "name": name,
+        "problem": None,
+        "parameters": None,
+        "gflops": None,
+        "paper_parameters_millions": None,
+        "paper_gflops": None,
+        "needs": [],
+        "stride_seconds": None,
+        "figures": [],
+    }
+    try:
+        paper = heads.load(name).PAPER
+    except (LibraryMissing, PluginError) as error:
+        return {**found, "problem": str(error)}
+    head = heads.build(name)
+    stride = paper.recipe.stride_seconds
+    flops = heads.count_flops(head, seconds=-(-LISTED_SECONDS // stride), patches=LISTED_PATCHES)
+    return {
+        **found,
+        "parameters": heads.count_parameters(head),
+        "gflops": flops / 1e9,
+        "paper_parameters_millions": paper.parameters_millions,
+        "paper_gflops": paper.gflops,
+        "needs": list(head.needs),
+        "stride_seconds": stride,
+        "figures": [figures_of(row) for row in paper.figures],
+    }
+
+
+def figures_of(row: Any) -> objects.Figures:
+    """`avqa.heads.Figures` as an object."""
+    return {
+        "name": row.name,
+        "source": row.source,
+        "values_percent": dict(row.values),
+        "annotation": row.annotation,
+        "consistent": row.consistent,
+        "note": row.note,
+    }
+
+
+def _head_lines(found: objects.Heads) -> list[str]:
+    return [
+        f"one question about {found['seconds']} s, {found['patches']} patches a frame; FLOPs as"
         " torch counts them (2 per multiply-add, LSTMs left out); accuracy in percent on"
         " MUSIC-AVQA as printed, u/o = updated/original annotation, ! = its averages do not"
         " follow from its cells",
         f"{'head':<14} {'parameters':>11} {'GFLOPs':>7}  {'paper':>16}  inputs; accuracy",
+        *map(_head_line, found["heads"]),
     ]
-    for name in heads.names():
-        try:
-            paper = heads.load(name).PAPER
-        except (LibraryMissing, PluginError) as error:
-            lines.append(f"{name:<14} not usable: {error}")
-            continue
-        head = heads.build(name)
-        seconds = -(-LISTED_SECONDS // paper.recipe.stride_seconds)
-        flops = heads.count_flops(head, seconds=seconds, patches=LISTED_PATCHES) / 1e9
-        printed = " / ".join(
-            f"{value}{unit}" if value is not None else "-"
-            for value, unit in ((paper.parameters_millions, " M"), (paper.gflops, " G"))
-        )
-        rows = [
-            f"{row.name} {row.values['All']:.2f} ({row.annotation}{'' if row.consistent else '!'})"
-            for row in paper.figures
-            if "All" in row.values
-        ]
-        needs = ", ".join(head.needs) + (f" every {paper.recipe.stride_seconds} s" * (seconds < 60))
-        lines.append(
-            f"{name:<14} {heads.count_parameters(head):>11,} {flops:>7.2f}  {printed:>16}  "
-            + "; ".join([needs, *rows])
-        )
-    return lines
+
+
+def _head_line(head: objects.Head) -> str:
+    if head["problem"] is not None:
+        return f"{head['name']:<14} not usable: {head['problem']}"
+    costs = ((head["paper_parameters_millions"], " M"), (head["paper_gflops"], " G"))
+    printed = " / ".join("-" if value is None else f"{value}{unit}" for value, unit in costs)
+    rows = [_printed(row) for row in head["figures"] if "All" in row["values_percent"]]
+    stride = head["stride_seconds"] or 1
+    needs = ", ".join(head["needs"]) + (f" every {stride} s" if stride > 1 else "")
+    return (
+        f"{head['name']:<14} {head['parameters']:>11,} {head['gflops']:>7.2f}  {printed:>16}  "
+        + "; ".join([needs, *rows])
+    )
+
+
+def _printed(row: Mapping[str, Any]) -> str:
+    mark = f"{row['annotation']}{'' if row['consistent'] else '!'}"
+    return f"{row['name']} {row['values_percent']['All']:.2f} ({mark})"

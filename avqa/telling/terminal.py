@@ -97,10 +97,11 @@ def is_typed() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def typed_lines(prompt: str, say: Callable[[str], None]) -> Iterator[str]:
+def typed_lines(prompt: str, say: Callable[[str], None], *, shown: bool = True) -> Iterator[str]:
     """Lines of standard input that are not empty; where they are typed, the first empty one ends.
 
-    The prompt does not get into a result that goes to a file.
+    The prompt does not get into a result that goes to a file, nor anywhere into standard output
+    unless it may be ``shown`` there.
     """
     if not is_typed():
         yield from (line for line in sys.stdin or () if line.strip())
@@ -108,7 +109,7 @@ def typed_lines(prompt: str, say: Callable[[str], None]) -> Iterator[str]:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (lines can be edited, and had back)
     say("an empty line ends")
-    shown = sys.stdout.isatty()
+    shown = shown and sys.stdout.isatty()
     with contextlib.suppress(EOFError):
         while True:
             if not shown:

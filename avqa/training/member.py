@@ -91,8 +91,8 @@ class MemberResult:
     config: str = ""
     """Digest of what ``config.json`` holds; empty in runs of before, as `files`."""
     files: dict[str, str] = field(default_factory=dict)
-    """Path within the member's folder → SHA-256: weights, predictions, checkpoints if they are
-    kept."""
+    """Path within the member's folder → SHA-256: weights, predictions and their probabilities,
+    checkpoints if they are kept."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MemberResult:

@@ -1,7 +1,7 @@
 """The folder of a run: `Run`, its members (one head, one variant, one seed), saving and loading.
 
     RUN/run.json                      what was asked for, and what all members share
-    RUN/table.txt table.csv table.md
+    RUN/table.txt table.csv table.md  confusions.csv
     RUN/lock RUN/locks/             of the processes that work in it
     RUN/<variant>/seed-<n>/           variant: "default", an ablation's name, or "question_only",
                                       with - for what no file name should have: `member_path`
@@ -10,6 +10,7 @@
         metrics.csv curves.png        per epoch
         model.safetensors             the best epoch's weights on validation
         predictions.json              of the test questions
+        predictions.npz               all probabilities of their answers
         result.json                   `MemberResult`, with the digests of the files above; written
                                       last: a member with it is finished
         logs/                         what TensorBoard reads
@@ -43,7 +44,8 @@ from avqa.training.member import MemberResult as MemberResult
 from avqa.training.tensor_files import read_tensors
 
 RUN, CONFIG, MODEL, RESULT = "run.json", "config.json", "model.safetensors", "result.json"
-PREDICTIONS, CHECKPOINTS = "predictions.json", "checkpoints"
+PREDICTIONS, PROBABILITIES = "predictions.json", "predictions.npz"
+CHECKPOINTS = "checkpoints"
 DEFAULT, QUESTION_ONLY = "default", "question_only"
 
 
@@ -87,6 +89,17 @@ class Member:
             return cls(path, MemberConfig.from_json(config))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise _damaged(path / CONFIG, "as `avqa train-head` writes it", error) from error
+
+    @property
+    def name(self) -> str:
+        """``default/seed-0``."""
+        return f"{self.config.variant}/seed-{self.config.seed}"
+
+    @property
+    def label(self) -> str:
+        """Of its variant in a table: the head's name, or the ablation's."""
+        plain = self.config.variant in (DEFAULT, QUESTION_ONLY)
+        return self.config.head if plain else self.config.variant
 
     @property
     def finished(self) -> bool:
@@ -187,7 +200,8 @@ class Member:
         Its checkpoints go after that, unless they are kept.
         """
         checkpoints = sorted(self.path.glob("checkpoints/*.ckpt")) if keep_checkpoints else []
-        files = [self.path / MODEL, self.path / PREDICTIONS, *checkpoints]
+        named = (MODEL, PREDICTIONS, PROBABILITIES)
+        files = [*(self.path / name for name in named), *checkpoints]
         told = replace(
             result,
             config=digests.of_json(self.config.to_json()),

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avqa.datasets._parts.floors import Table, score_table
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.taxonomy import COLUMNS, Pairs
-from avqa.datasets._parts.vocabulary import Vocabulary
+from avqa.datasets._parts.vocabulary import MISSING, Vocabulary
 from avqa.errors import ConfigError, RunDamaged
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training import typed
+from avqa.training.probabilities import Probabilities
 
 if TYPE_CHECKING:
     from avqa.heads import HeadOutput
@@ -51,6 +55,16 @@ def predictions(
 ) -> list[Prediction]:
     """What a head answered, in the order of the questions.
 
+    Args and errors as in `answered`.
+    """
+    return answered(questions, outputs)[0]
+
+
+def answered(
+    questions: QuestionSet, outputs: Iterable[tuple[Batch, HeadOutput]]
+) -> tuple[list[Prediction], Probabilities]:
+    """What a head answered, in the order of the questions, and how probable all answers were.
+
     Args:
         questions: those the head was asked.
         outputs: of `avqa.training.fitting.fit.infer`; rows of a batch are places in ``questions``.
@@ -59,8 +73,10 @@ def predictions(
         ConfigError: if the head gave a number that is none.
     """
     found: dict[int, Prediction] = {}
+    values: dict[int, NDArray[np.float32]] = {}
     for batch, output in outputs:
-        probability, place = output.logits.detach().float().softmax(-1).cpu().max(-1)
+        given = output.logits.detach().float().softmax(-1).cpu()
+        probability, place = given.max(-1)
         rows = batch.rows.cpu()
         if not bool(probability.isfinite().all()):
             asked = questions.questions[int(rows[~probability.isfinite()][0])]
@@ -70,12 +86,28 @@ def predictions(
                 " narrow: use precision=fp32, or train again"
             )
         numbers = zip(rows.tolist(), place.tolist(), probability.tolist(), strict=True)
-        width = output.logits.shape[1]
+        width = given.shape[1]
         found |= {
             r: _prediction(questions.questions[r], questions.vocabulary, p, width, x)
             for r, p, x in numbers
         }
-    return [found[row] for row in sorted(found)]
+        values |= dict(zip(rows.tolist(), given.numpy(), strict=True))
+    order, vocabulary = sorted(found), questions.vocabulary
+    asked_in_order = [questions.questions[row] for row in order]
+    probabilities = Probabilities.of(
+        asked_in_order,
+        vocabulary.answers,
+        np.stack([values[row] for row in order]) if order else np.zeros((0, 0), np.float32),
+        np.array([_right(question, vocabulary) for question in asked_in_order], np.int64),
+    )
+    return [found[row] for row in order], probabilities
+
+
+def _right(question: Question, vocabulary: Vocabulary) -> int:
+    """Place of the right answer; `MISSING` or `OUTSIDE`."""
+    if question.choices:
+        return MISSING if question.choice is None else question.choice
+    return vocabulary.target(question.answer)
 
 
 def answer_texts(question: Question, vocabulary: Vocabulary) -> tuple[str | None, ...]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.json_page import problems
 from helpers.media import clips
 from helpers.runs import run_folders
 from typer.testing import CliRunner
@@ -16,8 +17,10 @@ from avqa.cli import app
 from avqa.extract import weights
 from avqa.extract.profiles import profile
 from avqa.heads import Head
+from avqa.pipelines.ask import explain
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.store.format.recipe_diff import recipe_hash
+from avqa.telling.objects import COMMANDS
 from avqa.training.fitting import curves
 from avqa.training.run import RUN, Member
 
@@ -79,6 +82,32 @@ def test_an_answer_is_printed(blind, video):
     assert lines[5] == "looked at  the question alone"
     assert lines[6].startswith("time       ")
     assert len(lines) == 7
+
+
+def test_json_has_all_answers_in_one_object(blind, video, tmp_path, monkeypatch):
+    asked = "Is there a violin sound?\nWhere is it?\n"
+    code, out, err = avqa("ask", blind, video, "--json", "--top", 3, typed=asked)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    del found["schema"]
+    assert not list(problems(found, COMMANDS["avqa ask"]))
+    first, second = found["answers"]
+    assert (first["question"], second["question"]) == ("Is there a violin sound", "Where is it")
+    lines = avqa("ask", blind, video, "Is there a violin sound?", "--top", 3)[1].splitlines()
+    told = [f"{one['answer']} {100 * one['probability']:.1f} %" for one in first["answers"]]
+    assert [" ".join(line[11:].split()) for line in lines[2:5]] == told
+    why = tmp_path / "why"
+    monkeypatch.setattr(explain, "explain", lambda answer, folder: [folder / "explanation.png"])
+    code, out, _ = avqa("ask", blind, video, "Where is it?", "--explain", why, "--json")
+    assert json.loads(out)["answers"][0]["explained"] == str(why / "explanation.png")
+
+
+def test_json_has_what_was_answered_before_something_cannot_be_asked(blind, video):
+    code, out, err = avqa("ask", blind, video, "--json", typed="Where is it?\nxyzzy\n")
+    assert code == 2
+    assert "1 of 2 questions cannot be asked" in err
+    assert [one["question"] for one in json.loads(out)["answers"]] == ["Where is it"]
+    assert avqa("ask", blind, video, "--json", typed="xyzzy\n")[:2] == (2, "")
 
 
 def test_a_member_can_be_asked_as_well(blind, video):

@@ -36,6 +36,35 @@ def test_the_table_alone_is_on_stdout(made):
     assert "| ours: question_only" in table
 
 
+def test_heads_without_what_they_read(made, tmp_path):
+    typed = ("--without", "audio", "--swap", "audio,patches", "--missing-rate", 0.5, "--seed", 1)
+    code, text, err = avqa("evaluate", made / "run", *typed, "--out", tmp_path / "kept")
+    assert code == 0, err
+    for name in ("without audio", "other audio and patches", "audio missing at 0.5"):
+        assert f"\nours: avst, {name} " in text
+        assert f"\nA: avst, as it is\nB: avst, {name}\n" in text
+        assert f"default/seed-1: answering 9 questions of test, {name}\n" in err
+    assert "which answer is given in place of which: " in text
+    assert f"all probabilities: '{tmp_path / 'kept/default/seed-0/predictions.npz'}'" in text
+    code, again, _ = avqa("evaluate", made / "run", "--format", "csv")
+    code, table, _ = avqa("evaluate", made / "run", *typed, "--format", "csv")
+    lines = table.splitlines()
+    assert lines[: len(again.splitlines())] == again.splitlines()
+    more = csv.DictReader([lines[0], *lines[len(again.splitlines()) :]])
+    assert [row["kind"] for row in more] == ["condition"] * 3
+    code, out, err = avqa("evaluate", made / "run", "--without", "sound")
+    assert (code, out) == (2, "")
+    assert err.startswith("avqa: no stream of --without 'sound'; ")
+
+
+def test_how_sure_heads_are_stands_below_the_table(made):
+    text = avqa("evaluate", made / "run")[1]
+    below = text.partition("accuracy  confidence")[2].splitlines()
+    assert [line.split()[0] for line in below[1:3]] == ["avst", "question_only"]
+    found = json.loads(avqa("evaluate", made / "run", "--json")[1])["confidence"]
+    assert f"{found[0]['ece']:.4f} ± {found[0]['ece_sd']:.4f}" in below[1]
+
+
 def test_answers_go_to_a_file(made, tmp_path):
     out = tmp_path / "answers.json"
     code, text, _ = avqa("predict", made / "run", "--split", "val", "--out", out)

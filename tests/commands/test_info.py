@@ -89,7 +89,7 @@ def test_lines_are_aligned_in_sections(text):
 def test_json_holds_the_same(cache):
     environ = {"AVQA_CACHE": str(cache), "HF_HOME": "/dev/null/hf"}
     found = json.loads(typed("--json", **environ))
-    assert list(found) == ["program", "libraries", "machine", "caches", "weights"]
+    assert list(found) == ["schema", "program", "libraries", "machine", "caches", "weights"]
     assert found["libraries"]["torch"]["version"] == torch.__version__
     assert found["machine"]["cores"]["usable"] == machine.num_cores()
     assert found["machine"]["memory"]["total_bytes"] > 2**30

@@ -60,7 +60,7 @@ def test_an_empty_value_is_refused_by_every_option_and_argument(words):
 def test_numbers_are_finite():
     assert {flag for _, flag in FLOATS} == {
         *("--audio-hop", "--max-lost-sound", "--max-length", "--max-gap", "--video-timeout"),
-        *("--decoder-memory", "--tolerance", "--wait-workers"),
+        *("--decoder-memory", "--tolerance", "--wait-workers", "--missing-rate"),
     }
     for words, flag in FLOATS:
         for value in ("nan", "inf", "-inf", "1e400"):

@@ -30,6 +30,7 @@ from avqa.errors import (
     WeightsUnavailable,
 )
 from avqa.extract import encoders, published, weights, weights_files
+from avqa.pipelines.listings import known_weights
 
 State = dict[str, torch.Tensor]
 Publish = Callable[[str, Path], None]
@@ -95,10 +96,12 @@ def vggish_file(tmp_path: Path, publish: Publish) -> Path:
 def test_list_says_what_is_here(cache: Path) -> None:
     cache.mkdir()
     (cache / "vggish.safetensors").touch()
-    lines = {line.split()[0]: line for line in weights.list_weights()}
-    assert list(lines) == list(published.registry())
-    assert " cached " in lines["vggish"]
-    assert " absent " in lines["clip_vit_b32"]
+    known = {one.name: one for one in weights.list_weights()}
+    assert list(known) == list(published.registry())
+    assert known["vggish"].cached
+    assert not known["clip_vit_b32"].cached
+    lines = {line.split()[0]: line for line in known_weights().lines()}
+    assert (" cached " in lines["vggish"], " absent " in lines["resnet18"]) == (True, True)
     assert "sha256 40d36571…  MIT  https://openaipublic" in lines["clip_vit_b32"]
 
 

@@ -14,7 +14,7 @@ from avqa.training.settings import DERIVED, TrainSettings
 
 @pytest.mark.parametrize("name", heads.names())
 def test_the_page_of_a_head_has_all_that_can_be_chosen(name):
-    module, text = heads.load(name), "\n".join(head_page(name))
+    module, text = heads.load(name), "\n".join(head_page(name).lines())
     flat = " ".join(text.split())
     assert module.PAPER.title in text
     assert f"learning_rate={module.PAPER.recipe.learning_rate}" in text
@@ -36,7 +36,7 @@ def test_the_page_of_a_head_has_all_that_can_be_chosen(name):
 
 
 def test_an_option_shows_its_default_its_other_values_and_why():
-    lines = head_page("pstp")
+    lines = head_page("pstp").lines()
     told = (
         "  question=clip|lstm|positions  Question encoder: learnt words through an LSTM, a learnt"
     )
@@ -48,7 +48,7 @@ def test_an_option_shows_its_default_its_other_values_and_why():
 
 
 def test_rows_are_shown_with_their_averages_and_what_is_wrong_with_them():
-    avaf, sasr, mcd = ("\n".join(head_page(name)) for name in ("avaf", "sasr", "mcd"))
+    avaf, sasr, mcd = ("\n".join(head_page(name).lines()) for name in ("avaf", "sasr", "mcd"))
     assert "  no_qoaf: qoaf=false  [75.36 / 77.50 / 69.41 / 72.78 !]\n" in avaf
     assert "  GRU: 70.24 / 68.93 / 65.18 / 67.07 (o; AVAF-Net, Table 2; equals AVST's " in avaf
     assert "  HCRN + HAVF: AVQA 89.0 (?; SaSR-Net, Table 4)\n" in sasr
@@ -58,7 +58,7 @@ def test_rows_are_shown_with_their_averages_and_what_is_wrong_with_them():
     assert (
         mcd.count("  AVST, updated annotation: 73.87 / 74.40 / 69.53 / 71.59 (u; MCD, Table ") == 1
     )
-    assert "other methods in the paper's tables" not in "\n".join(head_page("avst"))
+    assert "other methods in the paper's tables" not in "\n".join(head_page("avst").lines())
 
 
 def test_docs_of_fields_are_those_of_the_nearest_class():

@@ -23,7 +23,7 @@ from helpers.store.stored import (
 )
 
 from avqa.errors import FeatureMissing, StoreError, StoreNotFound, UnknownName
-from avqa.store.checks.summary import summary, warning_lines
+from avqa.store.checks.summary import summary, warned
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.recipe_diff import recipe_hash
@@ -263,7 +263,7 @@ def test_warnings_are_those_of_the_readings_that_count(path):
     found = open_store(path)
     assert found.warnings("a") == ("frames", "both", "sound")
     assert found.warnings("b") == ("two",)
-    assert warning_lines(path)[-1] == "'b': two"
+    assert warned(path)[-1] == {"video_id": "b", "warning": "two"}
     with Lock.acquire(path, "third") as lock:
         Store.open(path, lock).delete(["b"])
     found.reload()

@@ -30,7 +30,7 @@ from avqa.pipelines.ask.question import Asked, Reading, Typed
 from avqa.pipelines.ask.stored import run_store, stored_video
 from avqa.pipelines.ask.texts import Texts
 from avqa.store.reader import TextReader
-from avqa.telling import Say, html, silent
+from avqa.telling import Say, html, objects, silent
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
@@ -110,6 +110,28 @@ class Answer:
             *(f"note       {note}" for note in self.notes),
             f"time       {self.wall_seconds:.1f} s; {self._origin()}",
         ]
+
+    def data(self, top: int) -> objects.Answered:
+        """For programs."""
+        names, seconds = [name for name, _ in self.answers], self.evidence.get("seconds")
+        right, modality = self.right, self.evidence.get("modality")
+        return {
+            "question": self.question.text,
+            "choices": list(self.question.choices),
+            "answers": [{"answer": name, "probability": p} for name, p in self.answers[:top]],
+            "right": right,
+            "right_rank": names.index(right) + 1 if right in names else None,
+            "rows": self.num_rows,
+            "stride_seconds": self.stride,
+            "seconds": None if seconds is None else seconds.tolist(),
+            "modality": None if modality is None else modality.tolist(),
+            "looked_at": self.looked_at(),
+            "notes": list(self.notes),
+            "extracted": list(self.made),
+            "stored": self.stored,
+            "wall_seconds": self.wall_seconds,
+            "explained": None,
+        }
 
     def __repr__(self) -> str:
         """What `lines` tells, with the best answers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from avqa.extract.decoder.process import DecoderProcess
 from avqa.pipelines.ask.answer import Answer, Session
 from avqa.pipelines.ask.asked_file import read_questions
 from avqa.pipelines.ask.question import Asked, Typed
-from avqa.telling import Say
+from avqa.telling import Say, objects
 
 MOST_SHOWN = 5
 """Questions of a file named that cannot be asked."""
@@ -31,6 +31,43 @@ class Request:
     questions: Path | None = None
     """A file of them."""
     device: str = "auto"
+
+
+@dataclass
+class Told:
+    """An answer as the command tells it."""
+
+    answer: Answer
+    top: int
+    """Answers shown."""
+    number: int
+    """From 1: the video is named once."""
+    explained: Path | None = None
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = self.answer.lines(self.top)
+        return ["", *lines[1:]] if self.number > 1 else lines
+
+    def data(self) -> objects.Answered:
+        """For programs."""
+        explained = None if self.explained is None else str(self.explained)
+        return {**self.answer.data(self.top), "explained": explained}
+
+
+def as_object(told: Sequence[Told]) -> objects.Answers:
+    """All answers about a video; at least one."""
+    first = told[0].answer
+    config = first.member.config
+    return {
+        "run": str(first.member.path),
+        "head": config.head,
+        "variant": config.variant,
+        "seed": config.seed,
+        "video": str(first.video),
+        "random_weights": first.random_weights,
+        "answers": [one.data() for one in told],
+    }
 
 
 def answers(

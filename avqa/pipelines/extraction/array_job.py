@@ -30,6 +30,7 @@ from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.format.shards import MOST_VIDEOS, videos_per_shard
 from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Holder, heartbeat_age, read_holder
 from avqa.store.places.files import StorePath, storage_errors, store_path
+from avqa.telling import objects
 
 PARTS = "parts"
 VIDEOS = "videos.jsonl"
@@ -358,16 +359,38 @@ def in_words(lacks: Mapping[Partition, str]) -> str:
     return ", ".join(shown) + more
 
 
-def part_lines(store: StorePath) -> list[str]:
-    """How far the tasks are, for `avqa status`; nothing if a store has no parts."""
+@dataclass(frozen=True)
+class Progress:
+    """How far the tasks of a store are."""
+
+    store: StorePath
+    videos: Videos
+    lacks: Mapping[Partition, str]
+    """Of the tasks that are not finished."""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        count = self.videos.count
+        line = (
+            f"parts of {str(self.store)!r}: {count - len(self.lacks)} of {count} tasks are"
+            f" finished; {len(self.videos.ids)} videos in all"
+        )
+        if self.lacks:
+            return [line, f"not finished: {in_words(self.lacks)}"]
+        return [f"{line}; next: avqa finalize {shlex.quote(str(self.store))}"]
+
+    def data(self) -> objects.Parts:
+        """For programs."""
+        return {
+            "tasks": self.videos.count,
+            "videos": len(self.videos.ids),
+            "unfinished": [
+                {"partition": str(task), "lacks": lack} for task, lack in self.lacks.items()
+            ],
+        }
+
+
+def progress(store: StorePath) -> Progress | None:
+    """How far the tasks are, for `avqa status`; None if a store has no parts."""
     videos = read_videos(store)
-    if videos is None:
-        return []
-    lacks = unfinished(store, videos)
-    line = (
-        f"parts of {str(store)!r}: {videos.count - len(lacks)} of {videos.count} tasks are"
-        f" finished; {len(videos.ids)} videos in all"
-    )
-    if lacks:
-        return [line, f"not finished: {in_words(lacks)}"]
-    return [f"{line}; next: avqa finalize {shlex.quote(str(store))}"]
+    return None if videos is None else Progress(store, videos, unfinished(store, videos))

@@ -27,6 +27,7 @@ from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.reader import FeatureStore
+from avqa.telling import objects
 
 TOLERANCE = 0.999
 SCALE_TOLERANCE = 0.01
@@ -95,6 +96,41 @@ class StreamReport:
             lines.append(f"  nearest recipe: {self.likely.recipe}")
         return lines
 
+    def data(self) -> objects.Stream:
+        """For programs."""
+        return {
+            "name": self.name,
+            "videos": self.videos,
+            "ours_only": self.ours_only,
+            "theirs_only": self.theirs_only,
+            "ours": _side_data(self.ours),
+            "theirs": _side_data(self.theirs),
+            "shift": self.shift,
+            "cosine": self._cosines(),
+            "scale": self.scale,
+            "convention": self.likely.convention if self.likely else None,
+            "recipe": self.likely.recipe if self.likely else None,
+            "reasons": list(self.reasons),
+            "notes": list(self.notes),
+        }
+
+    def _cosines(self) -> objects.Cosines | None:
+        if not len(self.cosine):
+            return None
+        low, middle, high = map(float, np.quantile(self.cosine, (0, 0.5, 1)))
+        return {
+            "rows": len(self.cosine),
+            "min": low,
+            "median": middle,
+            "max": high,
+            "lowest": self.lowest,
+        }
+
+
+def _side_data(traits: Traits) -> objects.Side:
+    notes = traits.notes() if traits.rows else []
+    return {"rows": traits.total, "dtypes": sorted(traits.dtypes), "notes": notes}
+
 
 @dataclass(repr=False)
 class CompareReport:
@@ -123,6 +159,17 @@ class CompareReport:
             ]
         told = "; ".join(f"{stream.name}: {', '.join(stream.reasons)}" for stream in different)
         return [*lines, f"verdict: different: {told}"]
+
+    def data(self) -> objects.Compared:
+        """For programs."""
+        return {
+            "ours": str(self.ours),
+            "theirs": str(self.theirs),
+            "tolerance": self.tolerance,
+            "equal": not any(stream.reasons for stream in self.streams),
+            "streams": [stream.data() for stream in self.streams],
+            "unmatched": list(self.unmatched),
+        }
 
     def raise_if_different(self) -> None:
         """Turn a difference into exit code 6.

@@ -150,12 +150,14 @@ def text_settings(
     return TextSettings("?" if mark else "", checked.precision, checked.dtype, checked.device)
 
 
-def needed_store(store: str | None) -> StorePath:
+def needed_store(store: str | None, *, as_json: bool = False) -> StorePath:
     """Where the texts' features go.
 
     Raises:
-        ConfigError: no store was named.
+        ConfigError: no store was named; JSON was asked for, which there is only of what is shown.
     """
+    if as_json:
+        raise ConfigError("--json without --show; expected both; add --show N, or leave --json out")
     if store is None:
         raise ConfigError(
             "no --store; expected the store of the videos' features; give it with --store, or print"

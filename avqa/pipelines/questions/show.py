@@ -1,16 +1,20 @@
-"""What a data set's question files hold, as lines to print: needs no store and no network."""
+"""What a data set's question files hold: needs no store and no network."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avqa import datasets
-from avqa.datasets._parts.floors import Table, floors, score_table
+from avqa.datasets._parts.floors import Score, Table, floors, score_table
 from avqa.datasets._parts.question import SPLITS, Question, num_repeated
-from avqa.datasets._parts.taxonomy import Pairs
 from avqa.datasets._parts.vocabulary import Vocabulary, build_vocabulary
+from avqa.telling import objects
+from avqa.telling.found import Listing
+
+MOST_SHOWN = 5
+"""Words and answers that are named."""
 
 
 def show_lines(
@@ -20,6 +24,17 @@ def show_lines(
     splits: Sequence[str] | None = None,
     **variant: str,
 ) -> list[str]:
+    """`shown` as lines to print."""
+    return shown(dataset, annotations, n, splits, **variant).lines()
+
+
+def shown(
+    dataset: str,
+    annotations: Path | str,
+    n: int = 5,
+    splits: Sequence[str] | None = None,
+    **variant: str,
+) -> Listing[objects.Questions]:
     """Version, counts per type and split, bias floors, unknown words, and ``n`` samples.
 
     Args:
@@ -34,34 +49,37 @@ def show_lines(
         DatasetError: if a file is missing or cannot be used.
     """
     questions = datasets.read(dataset, annotations, splits, **variant)
-    module, notes = datasets.load(dataset), datasets.notes(dataset, annotations)
-    vocabulary = datasets.fixed_vocabulary(dataset)
     of_split = {split: [q for q in questions if q.split == split] for split in SPLITS}
     of_split = {split: these for split, these in of_split.items() if these}
-    lines = [
-        f"data set {dataset}, annotation version: {module.version(questions)}",
-        *_counts(questions, of_split),
-        *notes,
-        *_outside(questions, vocabulary or _own(questions)),
-    ]
-    if of_split:
-        lines += ["", *_table(datasets.columns(dataset, questions), of_split)]
-    if n > 0:
-        lines += ["", *(_sample(q) for q in sorted(questions, key=lambda q: q.key)[:n])]
-    return lines
+    # In the order train, val, test: train and test, as far as they are there.
+    fit, score = (next(iter(of_split)), next(reversed(of_split))) if of_split else (None, None)
+    chosen = sorted(questions, key=lambda q: q.key)[:n] if n > 0 else []
+    found: objects.Questions = {
+        "dataset": dataset,
+        "version": datasets.load(dataset).version(questions),
+        "splits": [_of_split(split, these) for split, these in of_split.items()],
+        "distinct_texts": len({q.text for q in questions}),
+        "repeated_ids": num_repeated(questions),
+        "missing_ids": sum(q.question_id is None for q in questions),
+        "notes": list(datasets.notes(dataset, annotations)),
+        "missing_options": None,
+        "without_right_option": None,
+        "vocabulary_answers": None,
+        "vocabulary_words": None,
+        "unknown_words": None,
+        "unknown_answers": None,
+        "without_answer": None,
+        "fitted_on": fit,
+        "scored_on": score,
+        "types": [*_types(dataset, questions, of_split)],
+        "samples": [_sample(q) for q in chosen],
+    }
+    _look_outside(found, questions, datasets.fixed_vocabulary(dataset) or _own(questions))
+    return Listing(found, _lines)
 
 
-def _counts(questions: list[Question], of_split: dict[str, list[Question]]) -> list[str]:
-    parts = [
-        f"{split} {len(these)} ({len({q.video_id for q in these})} videos)"
-        for split, these in of_split.items()
-    ]
-    without = sum(q.question_id is None for q in questions)
-    return [
-        f"questions: {', '.join(parts) or 'none'}; {len({q.text for q in questions})} distinct"
-        " texts",
-        f"ids of questions: {num_repeated(questions)} occur more than once, {without} are missing",
-    ]
+def _of_split(split: str, these: Sequence[Question]) -> objects.Asked:
+    return {"split": split, "questions": len(these), "videos": len({q.video_id for q in these})}
 
 
 def _own(questions: list[Question]) -> Vocabulary:
@@ -70,73 +88,142 @@ def _own(questions: list[Question]) -> Vocabulary:
     return build_vocabulary(train, max_answers=len(train))
 
 
-def _outside(questions: list[Question], vocabulary: Vocabulary) -> list[str]:
-    """What a head with this vocabulary could not read or answer."""
+def _look_outside(
+    found: objects.Questions, questions: list[Question], vocabulary: Vocabulary
+) -> None:
+    """Fill in what a head with this vocabulary could not read or answer."""
     if any(q.choices for q in questions):
-        missing = sum(choice is None for q in questions for choice in q.choices)
-        unusable = sum(q.choice is None for q in questions)
-        return [f"options: {missing} are missing; {unusable} questions have no right one"]
+        found["missing_options"] = sum(choice is None for q in questions for choice in q.choices)
+        found["without_right_option"] = sum(q.choice is None for q in questions)
+        return
     known = vocabulary.is_known
-    unknown = Counter(word for q in questions for word in q.words if not known(word))
+    words = Counter(word for q in questions for word in q.words if not known(word))
     hit = sum(any(not known(word) for word in q.words) for q in questions)
-    answers = Counter(q.answer for q in questions if not vocabulary.has(q.answer))
-    without = answers.pop(None, 0)
-    lines = []
+    given = (q.answer for q in questions if q.answer is not None)
+    answers = Counter(answer for answer in given if not vocabulary.has(answer))
+    found["unknown_words"] = _outside(words, hit)
+    found["unknown_answers"] = _outside(answers, answers.total())
+    found["without_answer"] = sum(q.answer is None for q in questions)
     if vocabulary.built:
-        lines.append(
-            f"vocabulary of the training questions: {len(vocabulary.answers)} answers,"
-            f" {vocabulary.num_known} words"
-        )
-    lines.append(
-        f"words outside the vocabulary: {len(unknown)} in {hit} questions{_first(unknown)}"
-    )
-    lines.append(
-        f"answers outside the vocabulary: {sum(answers.values())}{_first(answers)};"
-        f" {without} questions have none"
-    )
-    return lines
+        found["vocabulary_answers"] = len(vocabulary.answers)
+        found["vocabulary_words"] = vocabulary.num_known
 
 
-def _first(found: Counter[str] | Counter[str | None]) -> str:
-    """The most frequent few of what was found."""
-    names = ", ".join(repr(name) for name, _ in found.most_common(5))
-    return f": {names}{', …' if len(found) > 5 else ''}" if names else ""
+def _outside(found: Counter[str], questions: int) -> objects.Outside:
+    most = [name for name, _ in found.most_common(MOST_SHOWN)]
+    return {"distinct": len(found), "questions": questions, "most_frequent": most}
 
 
-def _table(columns: dict[str, Pairs], of_split: dict[str, list[Question]]) -> list[str]:
-    """Types down, counts per split and floors across."""
-    # In the order train, val, test: train and test, as far as they are there.
+def _types(
+    dataset: str, questions: list[Question], of_split: dict[str, list[Question]]
+) -> Iterator[objects.TypeCount]:
+    """Counts per split and floors of every type."""
+    if not of_split:
+        return
+    columns = datasets.columns(dataset, questions)
     fit, score = next(iter(of_split)), next(reversed(of_split))
     tables: dict[str, Table] = floors(of_split[fit], of_split[score], columns)
     counts = {
         split: score_table(((q, False) for q in these), columns)
         for split, these in of_split.items()
     }
+    for name in columns:
+        yield {
+            "type": name,
+            "questions": {split: table[name].total for split, table in counts.items()},
+            "floors_percent": {prior: _percent(table[name]) for prior, table in tables.items()},
+        }
+
+
+def _percent(score: Score) -> float | None:
+    return score.percent if score.total else None
+
+
+def _sample(question: Question) -> objects.Sample:
+    answer = question.answer
+    if question.choice is not None:
+        answer = question.choices[question.choice]
+    return {
+        "split": question.split,
+        "question_id": question.question_id,
+        "video_id": question.video_id,
+        "modality": question.modality,
+        "kind": question.kind,
+        "text": question.text,
+        "answer": answer,
+        "choices": list(question.choices),
+    }
+
+
+def _lines(found: objects.Questions) -> list[str]:
+    parts = [
+        f"{one['split']} {one['questions']} ({one['videos']} videos)" for one in found["splits"]
+    ]
+    return [
+        f"data set {found['dataset']}, annotation version: {found['version']}",
+        f"questions: {', '.join(parts) or 'none'}; {found['distinct_texts']} distinct texts",
+        f"ids of questions: {found['repeated_ids']} occur more than once,"
+        f" {found['missing_ids']} are missing",
+        *found["notes"],
+        *_outside_lines(found),
+        *_type_lines(found),
+        *(["", *map(_sample_line, found["samples"])] if found["samples"] else []),
+    ]
+
+
+def _outside_lines(found: objects.Questions) -> Iterator[str]:
+    words, answers = found["unknown_words"], found["unknown_answers"]
+    if words is None or answers is None:
+        yield (
+            f"options: {found['missing_options']} are missing; {found['without_right_option']}"
+            " questions have no right one"
+        )
+        return
+    if found["vocabulary_answers"] is not None:
+        yield (
+            f"vocabulary of the training questions: {found['vocabulary_answers']} answers,"
+            f" {found['vocabulary_words']} words"
+        )
+    yield (
+        f"words outside the vocabulary: {words['distinct']} in {words['questions']}"
+        f" questions{_first(words)}"
+    )
+    yield (
+        f"answers outside the vocabulary: {answers['questions']}{_first(answers)};"
+        f" {found['without_answer']} questions have none"
+    )
+
+
+def _first(found: objects.Outside) -> str:
+    """The most frequent few of what was found."""
+    names = ", ".join(map(repr, found["most_frequent"]))
+    more = ", …" if found["distinct"] > len(found["most_frequent"]) else ""
+    return f": {names}{more}" if names else ""
+
+
+def _type_lines(found: objects.Questions) -> Iterator[str]:
+    """Types down, counts per split and floors across."""
+    types, fit, score = found["types"], found["fitted_on"], found["scored_on"]
+    if not types:
+        return
     how = f"fitted on {fit}, scored on {score}"
     if fit == score:
         how += ": higher than an honest floor, since only one split is here"
-    head = "".join(f"{name:>10}" for name in (*counts, *tables))
-    width = max(11, *map(len, columns)) + 1
-    lines = [f"questions per type, and floors in percent, {how}", f"{'type':<{width}}{head}"]
-    for name in columns:
-        numbers = "".join(f"{table[name].total:>10}" for table in counts.values())
-        percents = "".join(_percent(table, name) for table in tables.values())
-        lines.append(f"{name:<{width}}{numbers}{percents}")
-    return lines
+    names = (*types[0]["questions"], *types[0]["floors_percent"])
+    width = max(11, *(len(one["type"]) for one in types)) + 1
+    yield ""
+    yield f"questions per type, and floors in percent, {how}"
+    yield f"{'type':<{width}}{''.join(f'{name:>10}' for name in names)}"
+    for one in types:
+        numbers = "".join(f"{count:>10}" for count in one["questions"].values())
+        percents = (f"{'–' if p is None else f'{p:.2f}'}" for p in one["floors_percent"].values())
+        yield f"{one['type']:<{width}}{numbers}{''.join(f'{p:>10}' for p in percents)}"
 
 
-def _percent(table: Table, name: str) -> str:
-    return f"{table[name].percent:>10.2f}" if table[name].total else f"{'–':>10}"
-
-
-def _sample(question: Question) -> str:
-    answer, options = question.answer, ""
-    types = filter(None, (question.modality, question.kind))
-    if question.choices:
-        right = question.choice
-        answer = None if right is None else question.choices[right]
-        options = f" (of {' | '.join(option or '–' for option in question.choices)})"
+def _sample_line(sample: objects.Sample) -> str:
+    options = " | ".join(option or "–" for option in sample["choices"])
+    types = ", ".join(filter(None, (sample["modality"], sample["kind"])))
     return (
-        f"{question.split} {question.video_id} [{', '.join(types)}]"
-        f" {question.text}? {answer or 'no answer'}{options}"
+        f"{sample['split']} {sample['video_id']} [{types}] {sample['text']}?"
+        f" {sample['answer'] or 'no answer'}{f' (of {options})' if options else ''}"
     )

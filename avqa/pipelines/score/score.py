@@ -15,8 +15,10 @@ from avqa.datasets._parts.floors import floors, score_table
 from avqa.errors import ConfigError, DatasetError
 from avqa.pipelines.score.files import Given, read_answers
 from avqa.pipelines.score.mapping import Answers
-from avqa.pipelines.train.evaluate import Asked, asked_of
-from avqa.pipelines.train.paired import Comparison, column_of
+from avqa.pipelines.train.comparison import Comparison, column_of
+from avqa.pipelines.train.evaluate import asked_of
+from avqa.pipelines.train.evaluation import Asked
+from avqa.telling import objects
 from avqa.training.table.layout import ResultTable, Row, cells_of
 from avqa.training.table.rows import floor_rows
 from avqa.training.table.scored import Scored
@@ -43,6 +45,15 @@ class Scores:
     table: ResultTable
     comparisons: tuple[Comparison, ...]
     """The first file beside each other one."""
+
+    def lines(self) -> list[str]:
+        """For people, below the table."""
+        return "\n\n".join("\n".join(one.lines()) for one in self.comparisons).splitlines()
+
+    def data(self) -> objects.Table:
+        """For programs, with the table."""
+        comparisons = [one.data() for one in self.comparisons]
+        return {**self.table.data(), "comparisons": comparisons}
 
 
 def score_answers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,16 +16,32 @@ from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
 from avqa.machine import num_cores
+from avqa.pipelines.train.evaluation import (
+    Answered,
+    Asked,
+    Evaluation,
+    check_out,
+    evaluation,
+    readers_of,
+)
 from avqa.store.format.recipe_diff import diff_recorded, making_command, require_same
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
-from avqa.training.data.features import VideoFeatures
+from avqa.training.data.conditions import (
+    Condition,
+    MissingAudio,
+    Swapped,
+    Without,
+    streams_of,
+)
+from avqa.training.data.features import FeatureReader, VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
 from avqa.training.fitting.fit import infer
+from avqa.training.probabilities import Probabilities
 from avqa.training.run import DEFAULT, Member, MemberConfig, Run
-from avqa.training.scoring import Prediction, predictions
-from avqa.training.table.table import ResultTable, result_table
+from avqa.training.scoring import Prediction, answered
+from avqa.training.table.table import result_table
 
 Say = Callable[[str], None]
 FORMATS = ("text", "csv", "markdown")
@@ -43,56 +59,108 @@ class EvaluateOptions:
     """By default the one that the run was trained on."""
     annotations: Path | None = None
     """By default those that the run was trained on."""
+    without: Sequence[str] = ()
+    """Streams that are not there, by comma; each of these is a condition under which the same
+    questions are answered once more."""
+    swap: Sequence[str] = ()
+    """Streams that are another video's, likewise."""
+    missing_rate: float | None = None
+    """Share of the videos whose audio is missing, 0 to 1; None: as it is."""
+    seed: int = 0
+    """Which of them, and whose streams a video gets."""
+    out: Path | None = None
+    """Folder for all probabilities and for which answer is given in place of which."""
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """What to evaluate beside the videos as they are.
+
+        Raises:
+            UnknownName: there is no such stream.
+            ConfigError: one is named twice.
+        """
+        found: list[Condition] = [Without(streams_of("--without", text)) for text in self.without]
+        found += [Swapped(streams_of("--swap", text), self.seed) for text in self.swap]
+        if self.missing_rate is not None:
+            found.append(MissingAudio(self.missing_rate, self.seed))
+        return tuple({condition.name: condition for condition in found}.values())
 
 
-def check_format(name: str) -> str:
+def check_format(name: str, *, as_json: bool = False) -> str:
     """``name`` if a `ResultTable` can be written in that form.
 
     Raises:
         UnknownName: otherwise.
+        ConfigError: JSON was asked for, and another form, too.
     """
     if name not in FORMATS:
         raise UnknownName("format", name, FORMATS)
+    if as_json and name != "text":
+        raise ConfigError(f"--format {name} with --json; expected one of them; leave the other out")
     return name
 
 
-def evaluate(options: EvaluateOptions, say: Say) -> ResultTable:
-    """Answer a split's questions with every member's saved weights; nothing is written.
+def evaluate(options: EvaluateOptions, say: Say) -> Evaluation:
+    """Answer a split's questions with every member's saved weights.
 
-    On the test split, with the store and the questions of training, the answers are those of
-    ``predictions.json``.
+    Nothing is written but what `EvaluateOptions.out` asks for. On the test split, with the store
+    and the questions of training, the answers are those of ``predictions.json``.
 
     Raises:
         UnknownName: there is no such split.
-        ConfigError: ``run`` is no run, its weights cannot be used, or no question has an answer.
+        ConfigError: ``run`` is no run, its weights cannot be used, no question has an answer, no
+            head reads what a condition changes, or ``out`` cannot be taken.
         RunDamaged: a file of it is damaged, gone or another's.
         DatasetError: the questions cannot be read, or the split has none.
         RecipeMismatch: the store's features were made by another recipe than the run's.
         FeatureMissing, StoreError: the store lacks a feature or cannot be read.
+        StorageFailure: ``out`` cannot be written.
     """
+    conditions = options.conditions()
     run = _load(options, say)
+    if options.out is not None:
+        check_out(options.out)
+    readers = {condition: readers_of(condition, run) for condition in conditions}
     asked = questions_of(run.members[0].config, options)
-    answered = [q for q in asked.questions if q.answer is not None or q.choice is not None]
-    if not answered:
+    known = [q for q in asked.questions if q.answer is not None or q.choice is not None]
+    if not known:
         raise DatasetError(
             f"none of {len(asked.questions)} questions of split={options.split!r} has a right"
             " answer; expected at least one to score; give others with --annotations, or use"
             " `avqa predict`"
         )
-    answering = _Answering(run.members, answered, options.store, say)
-    answers = {}
-    for member in run.members:
-        name = f"{member.config.variant}/seed-{member.config.seed}"
-        say(f"{name}: answering {len(answering.questions)} questions of {options.split}")
-        answers[member.path] = answering.answers(member)
-    return result_table(
+    answering = _Answering(run.members, known, options.store, say)
+    found = _all_answers(answering, run, options.split, readers, say)
+    table = result_table(
         run,
         asked.fit,
         asked.questions,
         seconds=answering.seconds,
-        answers=answers,
+        answers=found.plain,
+        changed=found.changed,
         version=asked.version,
     )
+    return evaluation(run, asked, table, found, conditions, options.out)
+
+
+def _all_answers(
+    answering: _Answering,
+    run: Run,
+    split: str,
+    readers: Mapping[Condition, Sequence[Member]],
+    say: Say,
+) -> Answered:
+    """What every member answers, as the videos are and under the conditions that concern it."""
+    found = Answered({}, {}, {c.name: {} for c in readers}, tuple(answering.notes(readers)))
+    for member in run.members:
+        said = f"{member.name}: answering {len(answering.questions)} questions of {split}"
+        say(said)
+        rows, found.probabilities[member.path] = answering.answers(member)
+        found.plain[member.path] = rows
+        for condition, members in readers.items():
+            if member in members:
+                say(f"{said}, {condition.name}")
+                found.changed[condition.name][member.path] = answering.answers(member, condition)[0]
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,7 +216,7 @@ def answers(options: EvaluateOptions, say: Say) -> Answers:
     run = _load(options, say)
     member = next(iter([*run.of_variant(DEFAULT), *run.members]))
     asked = questions_of(member.config, options)
-    rows = _Answering([member], asked.questions, options.store, say).answers(member)
+    rows, _ = _Answering([member], asked.questions, options.store, say).answers(member)
     ids = Counter(row.question_id for row in rows)
     # A key is 64 hexadecimal digits, which no question id is.
     names = [
@@ -182,17 +250,6 @@ def _load(options: EvaluateOptions, say: Say) -> Run:
     if gaps := run.gaps():
         say(gaps)
     return run
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Questions of one split, and those to fit floors on."""
-
-    questions: Sequence[Question]
-    """Of the split."""
-    fit: Sequence[Question]
-    """Training questions, for the floors."""
-    version: str
 
 
 def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
@@ -248,8 +305,8 @@ class _Answering:
         # Members of one run read a field from one feature, if they read it at all.
         names = {f: name for member in members for f, name in _names(member.config).items()}
         found = [ids[row] for row in rows if row is not None]
-        missing = members[0].config.settings.missing
-        usable = VideoFeatures(self._store, names).require(found, missing)
+        self._missing = members[0].config.settings.missing
+        usable = VideoFeatures(self._store, names).require(found, self._missing)
         kept = [
             (question, ids[row])
             for question, row in zip(asked, rows, strict=True)
@@ -264,14 +321,19 @@ class _Answering:
         self._video_ids = [video for _, video in kept]
         self.seconds = max((self._store.length(v) for v in set(self._video_ids)), default=None)
 
-    def answers(self, member: Member) -> list[Prediction]:
+    def answers(
+        self, member: Member, condition: Condition | None = None
+    ) -> tuple[list[Prediction], Probabilities]:
         """One member's answers, in the order of the questions."""
         settings = member.config.settings
         head = member.load_head()
+        features: FeatureReader = self._reader(member.config)
+        if condition is not None:
+            features = condition.of(features, self._video_ids, self._missing)
         questions = QuestionSet(
             self.questions,
             self._video_ids,
-            self._reader(member.config),
+            features,
             self._store if member.config.texts else None,
             head,
             vocabulary=member.config.words,
@@ -285,7 +347,12 @@ class _Answering:
             device="cpu" if settings.device == "cpu" else "auto",
             workers=min(settings.workers, num_cores()),  # it was trained on another machine
         )
-        return predictions(questions, outputs)
+        return answered(questions, outputs)
+
+    def notes(self, conditions: Iterable[Condition]) -> Iterator[str]:
+        """What conditions do to these videos."""
+        for condition in conditions:
+            yield f"{condition.name}: {condition.note(self._video_ids, self._missing)}"
 
     def _reader(self, config: MemberConfig) -> VideoFeatures:
         names = _names(config)

@@ -12,7 +12,15 @@ from avqa.heads import Head
 from avqa.store.places.files import storage_errors
 from avqa.training import digests
 from avqa.training.fitting.fit import FitResult
-from avqa.training.run import CHECKPOINTS, MODEL, PREDICTIONS, RESULT, Member, MemberResult
+from avqa.training.run import (
+    CHECKPOINTS,
+    MODEL,
+    PREDICTIONS,
+    PROBABILITIES,
+    RESULT,
+    Member,
+    MemberResult,
+)
 
 
 def mend_config(member: Member) -> str | None:
@@ -52,8 +60,10 @@ def what_is_lost(member: Member) -> str | None:
     for name in result.files if result else ():
         if name.startswith(f"{CHECKPOINTS}/") and (member.path / name).exists():
             _check_checkpoint(member, name)
+    # Members of before have no probabilities beside their answers.
+    told = [PROBABILITIES] if result is not None and PROBABILITIES in result.files else []
     try:
-        member.check(MODEL, PREDICTIONS)
+        member.check(MODEL, PREDICTIONS, *told)
     except RunDamaged as error:
         how = (
             "trained anew, since nothing is left to make it from"

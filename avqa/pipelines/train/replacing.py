@@ -14,10 +14,14 @@ from avqa.errors import ConfigError, StoreLocked
 from avqa.pipelines.train.members import take_member
 from avqa.store.places.files import storage_errors
 from avqa.training.fitting.history import METRICS
-from avqa.training.run import CHECKPOINTS, CONFIG, MODEL, PREDICTIONS, RESULT
+from avqa.training.run import CHECKPOINTS, CONFIG, MODEL, PREDICTIONS, PROBABILITIES, RESULT
+from avqa.training.table.confusions import CONFUSIONS
 
-_TABLES = ("table.txt", "table.csv", "table.md")
-_FILES = (RESULT, CONFIG, MODEL, PREDICTIONS, METRICS, "environment.json", "curves.png")
+_TABLES = ("table.txt", "table.csv", "table.md", CONFUSIONS)
+_FILES = (
+    *(RESULT, CONFIG, MODEL, PREDICTIONS, PROBABILITIES, METRICS),
+    *("environment.json", "curves.png"),
+)
 _FOLDERS = (CHECKPOINTS, "logs")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from avqa import heads
 from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
 from avqa.training.run import RUN, Run, read_about
+from avqa.training.table.confusions import CONFUSIONS
 from avqa.training.table.layout import ResultTable, Row
 from avqa.training.table.notes import of_missing, of_published, of_weights
 from avqa.training.table.published import Scope, all_published_rows
@@ -51,7 +52,14 @@ def joined_table(runs: Sequence[Path], *, published: bool = False) -> ResultTabl
     notes = [f"{path.name}: {line}" for path, run in found for line in of_missing(run)]
     if published:
         notes.append(of_published(scope))
-    return replace(first[1], rows=tuple(rows), warnings=tuple(warnings), notes=tuple(notes))
+    confusions = [str(path / CONFUSIONS) for path in tables if (path / CONFUSIONS).exists()]
+    return replace(
+        first[1],
+        rows=tuple(rows),
+        warnings=tuple(warnings),
+        notes=tuple(notes),
+        confusions=tuple(confusions),
+    )
 
 
 _SHARED = ("published", "floor")

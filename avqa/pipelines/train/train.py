@@ -51,11 +51,13 @@ from avqa.training.fitting.fit import (
     use_cores,
 )
 from avqa.training.grounding import Grounding
+from avqa.training.probabilities import write_probabilities
 from avqa.training.run import (
     CONFIG,
     DEFAULT,
     FORMAT,
     PREDICTIONS,
+    PROBABILITIES,
     QUESTION_ONLY,
     RESULT,
     Member,
@@ -65,9 +67,10 @@ from avqa.training.run import (
     member_path,
     read_about,
 )
-from avqa.training.scoring import predictions, score, write_predictions
+from avqa.training.scoring import answered, score, write_predictions
 from avqa.training.settings import LATER, TrainSettings, dataset_note
-from avqa.training.table.table import ResultTable, result_table
+from avqa.training.table.confusions import CONFUSIONS, write_confusions
+from avqa.training.table.table import ResultTable, result_table, saved_answers
 from avqa.training.variants import Plan, Variant, plan
 
 Say = Callable[[str], None]
@@ -176,7 +179,10 @@ def _share(partition: Partition, members: Sequence[tuple[Variant, int]]) -> str:
 
 
 def write_table(out: Path, material: Material) -> ResultTable | None:
-    """Make the table of a run's finished members and publish its three files; None without any."""
+    """Make the table of a run's finished members and publish its files; None without any.
+
+    Beside its three forms stands which answer is given in place of which.
+    """
     members = read_about(out, "a run")["members"]
     if not any((out / name / RESULT).exists() for name in members):
         return None
@@ -184,12 +190,14 @@ def write_table(out: Path, material: Material) -> ResultTable | None:
     seconds = max(material.store.length(video) for video in set(material.videos(test)))
     run = Run.load(out)
     draw_again(run, known_marks(material.questions))
-    table = result_table(run, material.questions.train, test, seconds=seconds)
+    answers = {member.path: saved_answers(member) for member in run.members}
+    table = result_table(run, material.questions.train, test, seconds=seconds, answers=answers)
     texts = {"txt": table.text(), "csv": table.csv(), "md": table.markdown()}
     for ending, text in texts.items():
         path = out / f"table.{ending}"
         with storage_errors(f"{str(path)!r}"):
             write_atomic(path, text.encode())
+    write_confusions(out / CONFUSIONS, test, [(m, answers[m.path]) for m in run.members])
     return table
 
 
@@ -471,7 +479,8 @@ class _Training:
             device=settings.device,
             workers=settings.workers,
         )
-        rows = predictions(test, outputs)
+        rows, probabilities = answered(test, outputs)
+        write_probabilities(member.path / PROBABILITIES, probabilities)
         write_predictions(member.path / PREDICTIONS, rows)
         columns = datasets.columns(self._options.dataset, test.questions)
         scores = score(test.questions, rows, columns)

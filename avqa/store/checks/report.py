@@ -11,6 +11,8 @@ from avqa.store.checks.textcheck import TextReport
 from avqa.store.format.chunks import RowPart
 from avqa.store.format.records import FeatureRecord
 from avqa.store.places.files import StorePath
+from avqa.telling.objects import Problem as ProblemObject
+from avqa.telling.objects import RowsChecked, Verified
 
 Level = Literal["size", "crc", "sample"]
 Remedy = Literal["columns", "record", "pending", "aside", "file", "texts", "none"]
@@ -41,6 +43,18 @@ class Problem:
         """One line."""
         who = f" video={self.video_id!r} row={self.row}" if self.row >= 0 else ""
         return f"{self.kind}: {self.array}{who}: {self.detail}"
+
+    def data(self) -> ProblemObject:
+        """For programs."""
+        of_video = self.row >= 0
+        return {
+            "kind": self.kind,
+            "array": self.array,
+            "video_id": self.video_id if of_video else None,
+            "row": self.row if of_video else None,
+            "detail": self.detail,
+            "remedy": self.remedy,
+        }
 
 
 @dataclass
@@ -150,6 +164,32 @@ class VerifyReport:
         if self.random_weights:
             lines.append("RANDOM WEIGHTS: the store is in order, but its features mean nothing")
         return lines
+
+    def data(self) -> Verified:
+        """For programs."""
+        return {
+            "store": str(self.path),
+            "level": self.level,
+            "part": self._part_data(),
+            "videos": self.videos,
+            "texts": self.texts.texts,
+            "objects": self.objects,
+            "bytes": self.n_bytes,
+            "uncommitted": self.uncommitted,
+            "problems": [problem.data() for problem in self.problems],
+            "unread": [problem.data() for problem in self.unread],
+            "repaired": self.repaired,
+            "removed": None if self.removed is None else str(self.removed),
+            "random_weights": self.random_weights,
+            "packed": self.packed,
+        }
+
+    def _part_data(self) -> RowsChecked | None:
+        if self.part is None:
+            return None
+        rows = self.part.rows
+        index, count = self.part.index, self.part.count
+        return {"index": index, "count": count, "first": rows.start, "rows": len(rows)}
 
     def _of_part(self) -> str:
         if self.part is None:

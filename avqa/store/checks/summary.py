@@ -21,6 +21,8 @@ from avqa.store.format.texts import TextIndex
 from avqa.store.lock import Holder, read_holder
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.reader import has_random_weights
+from avqa.telling import objects
+from avqa.telling.found import Listing
 
 LAST_RUNS = 5
 MOST_FAILED = 20
@@ -40,12 +42,32 @@ class FeatureSummary:
     recipe: dict[str, Any]
     recipe_hash: str
 
+    @property
+    def random_weights(self) -> bool:
+        """Whether its numbers mean nothing."""
+        return has_random_weights(self.recipe)
+
     def row(self) -> list[str]:
         """What stands under `_HEAD`."""
-        mark = "RANDOM WEIGHTS" if has_random_weights(self.recipe) else ""
+        mark = "RANDOM WEIGHTS" if self.random_weights else ""
         counts = [str(self.counts[name]) for name in _SHOWN]
         size = f"{self.n_bytes / 1e6:.1f}"
         return [self.name, *counts, str(self.seconds), size, self.recipe_hash[:12], mark]
+
+    def data(self) -> objects.Counted:
+        """For programs."""
+        return {
+            "name": self.name,
+            "counts": dict(self.counts),
+            "rows": self.seconds,
+            "bytes": self.n_bytes,
+            "recipe_hash": self.recipe_hash,
+            "random_weights": self.random_weights,
+        }
+
+    def recipe_data(self) -> objects.FeatureRecipe:
+        """For programs: all that changed a number."""
+        return {"name": self.name, "recipe_hash": self.recipe_hash, "recipe": self.recipe}
 
 
 _SHOWN = ("ok", "pending", "failed", "absent", "deleted")
@@ -69,6 +91,26 @@ def _listed(values: set[tuple[str, str]]) -> str:
 
 
 @dataclass(frozen=True)
+class FailedVideo:
+    """Features of a video that failed in one way."""
+
+    video_id: str
+    features: tuple[str, ...]
+    every: bool
+    """They are all that the store has."""
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        which = "all features" if self.every else ", ".join(self.features)
+        return f"{self.video_id!r} {which}: {self.why}"
+
+    def data(self) -> objects.Failed:
+        """For programs."""
+        return {"video_id": self.video_id, "features": list(self.features), "why": self.why}
+
+
+@dataclass(frozen=True)
 class Summary:
     """A store, counted."""
 
@@ -81,8 +123,8 @@ class Summary:
     holder: Holder | None
     runs: tuple[dict[str, Any], ...]
     """The last ones, oldest first."""
-    failed: tuple[str, ...]
-    """One line per failed video, or more if its features failed in different ways."""
+    failed: tuple[FailedVideo, ...]
+    """One per failed video, or more if its features failed in different ways."""
     failed_more: int
     """Failed videos beyond those."""
     failures_table: StorePath | None
@@ -123,28 +165,79 @@ class Summary:
             )
         return [*text, *map(self._run_line, self.runs)]
 
-    def recipe_lines(self) -> list[str]:
-        """Everything that changed a number: what all features share, then each one's own."""
-        recipes = [set(flat(feature.recipe).items()) for feature in self.features]
-        common = set.intersection(*recipes) if recipes else set()
-        text = [f"recipe of all features: {_listed(common)}"]
-        for feature in self.features:
-            own = set(flat(feature.recipe).items()) - common
-            text.append(f"{feature.name} {feature.recipe_hash[:12]}: {_listed(own)}")
-        for feature in self.texts:
-            own = set(flat(feature.recipe).items())
-            text.append(f"{feature.name} {feature.recipe_hash[:12]}: {_listed(own)}")
-        return text
-
     def _run_line(self, run: dict[str, Any]) -> str:
+        told = self._run_data(run)
+        reason = told["reason"] or told["state"]
+        more = f", {reason}" if reason != told["state"] else ""
+        return f"run {told['run_id']}: {told['state']}{more}"
+
+    def _run_data(self, run: dict[str, Any]) -> objects.StoreRun:
         """How a run stands: it is running as long as it lives."""
         state, holder = run["state"], self.holder
         if state == RUNNING and (
             holder is None or holder.run_id != run["run_id"] or holder.is_gone()
         ):
             state = INTERRUPTED
-        reason = (run.get("summary") or {}).get("reason") or state
-        return f"run {run['run_id']}: {state}{f', {reason}' if reason != state else ''}"
+        reason = (run.get("summary") or {}).get("reason")
+        return {"run_id": run["run_id"], "state": state, "reason": reason}
+
+    def data(self) -> objects.Status:
+        """For programs; of origins and parts nothing is known here."""
+        return {
+            "store": str(self.path),
+            "videos": self.videos,
+            "chunk_seconds": self.chunk_seconds,
+            "packed": self.packed,
+            "features": [feature.data() for feature in self.features],
+            "texts": [feature.data() for feature in self.texts],
+            "failed": [one.data() for one in self.failed],
+            "failed_more": self.failed_more,
+            "failures_table": _text(self.failures_table),
+            "warnings_table": _text(self.warnings_table),
+            "lock": None if self.packed or self.holder is None else _holder_data(self.holder),
+            "runs": [] if self.packed else [self._run_data(run) for run in self.runs],
+            "origins": [],
+            "parts": None,
+        }
+
+    def recipes(self) -> Listing[objects.StatusRecipes]:
+        """All that changed a number of any feature."""
+        return Listing(
+            {
+                "store": str(self.path),
+                "features": [feature.recipe_data() for feature in self.features],
+                "texts": [feature.recipe_data() for feature in self.texts],
+            },
+            _recipe_lines,
+        )
+
+
+def _text(path: StorePath | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _holder_data(holder: Holder) -> objects.Holder:
+    return {
+        "run_id": holder.run_id,
+        "host": holder.host,
+        "pid": holder.pid,
+        "heartbeat": holder.heartbeat,
+        "dead": holder.is_gone(),
+    }
+
+
+def _recipe_lines(found: objects.StatusRecipes) -> list[str]:
+    """What all features share, then each one's own."""
+    recipes = [set(flat(one["recipe"]).items()) for one in found["features"]]
+    common = set.intersection(*recipes) if recipes else set()
+    lines = [f"recipe of all features: {_listed(common)}"]
+    for of, shared in ((found["features"], common), (found["texts"], set())):
+        lines += [
+            f"{one['name']} {one['recipe_hash'][:12]}:"
+            f" {_listed(set(flat(one['recipe']).items()) - shared)}"
+            for one in of
+        ]
+    return lines
 
 
 def summary(path: str | StorePath) -> Summary:
@@ -172,8 +265,8 @@ def summary(path: str | StorePath) -> Summary:
     )
 
 
-def warning_lines(path: str | StorePath) -> list[str]:
-    """What readers warned of: a line per warning, in the order of the videos.
+def warned(path: str | StorePath) -> list[objects.Warned]:
+    """What readers warned of, in the order of the videos.
 
     Raises:
         StoreNotFound, StoreError: as `summary`.
@@ -181,35 +274,54 @@ def warning_lines(path: str | StorePath) -> list[str]:
     store = Store.open(store_path(path))
     rows, reports = store.rows(), store.ledger.reports()
     return [
-        f"{name!r}: {' '.join(text.split())}"
+        {"video_id": name, "warning": " ".join(text.split())}
         for name in store.video_ids()
         for text in warnings_in(reports.get(rows[name], ()))
     ]
 
 
-def video_lines(path: str | StorePath) -> list[str]:
-    """Every video with its rows and what there is of each feature, as a table.
+def videos(path: str | StorePath) -> Listing[objects.StatusVideos]:
+    """Every video with its rows and what there is of each feature.
 
     Raises:
         StoreNotFound, StoreError: as `summary`.
     """
     store = Store.open(store_path(path))
     rows, features = store.rows(), store.features()
-    columns = [(store.status(feature), store.length(feature)) for feature in features]
+    columns = {feature: (store.status(feature), store.length(feature)) for feature in features}
     seconds = store.arrays.columns["index/duration"].values
-    table = [["video", "seconds", "rows", *features]]
-    for name in store.video_ids():
-        row = rows[name]
-        told = [Status(int(status[row])).name.lower() for status, _ in columns]
-        length = max((int(lengths[row]) for _, lengths in columns), default=0)
-        duration = float(seconds[row])
-        shown = f"{duration:.1f}" if duration == duration else ""
-        table.append([repr(name)[1:-1], shown, str(length), *told])
-    return in_columns(table, left={0, *range(3, len(table[0]))})
+    found: list[objects.Video] = [
+        {
+            "video_id": name,
+            "seconds": float(seconds[row]) if seconds[row] == seconds[row] else None,
+            "rows": max((int(lengths[row]) for _, lengths in columns.values()), default=0),
+            "features": {
+                feature: Status(int(status[row])).name.lower()
+                for feature, (status, _) in columns.items()
+            },
+        }
+        for name, row in ((name, rows[name]) for name in store.video_ids())
+    ]
+
+    def lines(told: objects.StatusVideos) -> list[str]:
+        table = [["video", "seconds", "rows", *features], *map(_video_row, told["videos"])]
+        return in_columns(table, left={0, *range(3, len(table[0]))})
+
+    return Listing({"store": str(store.path), "videos": found}, lines)
 
 
-def _failed(store: Store) -> tuple[list[str], int]:
-    """Lines on the first failed videos, and how many others there are."""
+def _video_row(video: objects.Video) -> list[str]:
+    seconds = "" if video["seconds"] is None else f"{video['seconds']:.1f}"
+    return [
+        repr(video["video_id"])[1:-1],
+        seconds,
+        str(video["rows"]),
+        *video["features"].values(),
+    ]
+
+
+def _failed(store: Store) -> tuple[list[FailedVideo], int]:
+    """The first failed videos, and how many others there are."""
     by_row: dict[int, list[str]] = {}
     for feature in store.features():
         for row in (store.status(feature) == Status.FAILED).nonzero()[0].tolist():
@@ -217,7 +329,7 @@ def _failed(store: Store) -> tuple[list[str], int]:
     names = {row: name for name, row in store.rows().items()}
     shown = {row: by_row[row] for row in sorted(by_row)[:MOST_FAILED]}
     told = store.ledger.failures({(row, name) for row, of in shown.items() for name in of})
-    lines = []
+    found = []
     for row, features in shown.items():
         ways: dict[str, list[str]] = {}
         for feature in features:
@@ -225,9 +337,9 @@ def _failed(store: Store) -> tuple[list[str], int]:
             why = f"{record.reason}: {record.message}" if record else "not in the ledger"
             ways.setdefault(" ".join(why.split()), []).append(feature)
         for why, of in ways.items():
-            which = "all features" if tuple(of) == store.features() else ", ".join(of)
-            lines.append(f"{names.get(row, '')!r} {which}: {why}")
-    return lines, len(by_row) - len(shown)
+            every = tuple(of) == store.features()
+            found.append(FailedVideo(names.get(row, ""), tuple(of), every, why))
+    return found, len(by_row) - len(shown)
 
 
 def _feature(store: Store, name: str) -> FeatureSummary:

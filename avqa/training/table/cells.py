@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
-    "published", "floor", "question-only", "ours", "ablation", "paper's ablation", "answers"
+    "published",
+    "floor",
+    "question-only",
+    "ours",
+    "ablation",
+    "paper's ablation",
+    "condition",
+    "answers",
 ]
 SECTION: dict[str, int] = {
     "published": 0,
@@ -15,6 +22,7 @@ SECTION: dict[str, int] = {
     "question-only": 2,
     "ours": 2,
     "answers": 2,
+    "condition": 4,
 }
 """Kind → part of the table; a rule is drawn between parts. Ablations are part 3."""
 

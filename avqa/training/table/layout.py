@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from avqa.datasets._parts.floors import Table
-from avqa.telling import html
+from avqa.telling import html, objects
 from avqa.training.table.cells import (
     INTERVAL,
     OF_INTERVALS,
@@ -64,6 +64,8 @@ class ResultTable:
     """Printed above the table."""
     notes: tuple[str, ...] = ()
     """Printed below it."""
+    confusions: tuple[str, ...] = ()
+    """Files that say which answer is given in place of which."""
 
     @property
     def title(self) -> str:
@@ -75,9 +77,10 @@ class ResultTable:
 
     @property
     def below(self) -> tuple[str, ...]:
-        """What is printed below, with what the lines of intervals are."""
+        """What is printed below, with what the lines of intervals are, and files that say more."""
         found = any(row.has_intervals for row in self.rows)
-        return (*self.notes, *([OF_INTERVALS] if found else []))
+        files = [f"which answer is given in place of which: {file!r}" for file in self.confusions]
+        return (*self.notes, *([OF_INTERVALS] if found else []), *files)
 
     def text(self, width: int | None = None, *, colour: bool = False) -> str:
         """Aligned columns; under the mean of several seeds its standard deviation.
@@ -110,6 +113,26 @@ class ResultTable:
         if row.has_intervals:
             lines.append((INTERVAL.strip(), "", *map(half_interval, cells), "", ""))
         return lines
+
+    def lines(self) -> list[str]:
+        """The `text`, line by line."""
+        return self.text().splitlines()
+
+    def data(self) -> objects.Table:
+        """For programs; without what is told below the table."""
+        return {
+            "dataset": self.dataset,
+            "version": self.version,
+            "split": self.split,
+            "columns": list(self.columns),
+            "rows": [_row_data(row) for row in self.rows],
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "comparisons": [],
+            "confidence": [],
+            "consistency": [],
+            "files": list(self.confusions),
+        }
 
     def csv(self) -> str:
         """One line a row; mean, standard deviation and counts of every column apart."""
@@ -144,6 +167,32 @@ class ResultTable:
         above = [f"**{warning}**" for warning in self.warnings]
         below = [f"- {note}" for note in (*notes.lines, *self.below)]
         return "\n\n".join([self.title, *above, "\n".join(lines), "\n".join(below)]) + "\n"
+
+
+def _row_data(row: Row) -> objects.Row:
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "annotation": row.annotation,
+        "consistent": row.consistent,
+        "comparable": row.comparable,
+        "seeds": list(row.seeds),
+        "parameters": row.parameters,
+        "gflops": row.gflops,
+        "cells": {column: _cell_data(cell) for column, cell in row.cells.items()},
+        "note": row.note,
+    }
+
+
+def _cell_data(cell: Cell) -> objects.Cell:
+    return {
+        "percent": cell.mean,
+        "sd": cell.sd,
+        "correct": list(cell.correct),
+        "total": cell.total,
+        "low": cell.low,
+        "high": cell.high,
+    }
 
 
 PRINTED = ("published", "paper's ablation")

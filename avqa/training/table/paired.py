@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,12 @@ class Difference:
 
 
 def difference(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], videos: Sequence[str], seed: int = 0
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    videos: Sequence[str],
+    seed: int = 0,
+    *,
+    same_seeds: bool = False,
 ) -> Difference | None:
     """First minus second; None of fewer than two videos.
 
@@ -47,6 +53,8 @@ def difference(
         second: ``[S', N]``: likewise, of the other.
         videos: ``[N]``: what each question is about.
         seed: of the draws.
+        same_seeds: row s of both is one trained head (S' = S), so that what seeds differ by is
+            what their differences differ by.
     """
     names, cluster = np.unique(np.asarray(videos), return_inverse=True)
     if len(names) < 2:
@@ -55,7 +63,8 @@ def difference(
     sums = np.bincount(cluster, gained, len(names)).astype(float)
     sizes = np.bincount(cluster, minlength=len(names)).astype(float)
     rng = np.random.default_rng(seed)
-    drawn = np.concatenate(list(_drawn(sums, sizes, rng))) + _of_seeds(first, second, rng)
+    sides = (first.astype(float) - second,) if same_seeds else (first, second)
+    drawn = np.concatenate(list(_drawn(sums, sizes, rng))) + _of_seeds(sides, rng)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     side = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
     normal = 1.959964 + 0.841621  # quantiles of (1 + LEVEL) / 2 and of POWER
@@ -79,11 +88,9 @@ def _drawn(
         yield (times @ sums) / (times @ sizes)
 
 
-def _of_seeds(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _of_seeds(sides: Sequence[NDArray[Any]], rng: np.random.Generator) -> NDArray[np.float64]:
     """What the means of the seeds would differ by; 0 of single seeds, which do not tell."""
-    parts = [(_apart(x) / len(x), len(x) - 1) for x in (first, second) if len(x) > 1]
+    parts = [(_apart(x) / len(x), len(x) - 1) for x in sides if len(x) > 1]
     variance = sum(part for part, _ in parts)
     if not variance > 0:
         return np.zeros(DRAWS)
@@ -91,7 +98,7 @@ def _of_seeds(
     return math.sqrt(variance) * rng.standard_t(freedom, DRAWS)
 
 
-def _apart(correct: NDArray[np.bool_]) -> float:
+def _apart(correct: NDArray[Any]) -> float:
     """Variance of the seeds' accuracies, without what single answers differ by: videos tell that.
 
     ``[S, N]``; answers that differ by chance alone are in the bootstrap already.

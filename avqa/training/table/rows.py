@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from avqa.datasets._parts.floors import Table
 from avqa.training.data.names import num_patches
 from avqa.training.run import DEFAULT, QUESTION_ONLY, Member, MemberConfig, Run
 from avqa.training.settings import DERIVED
-from avqa.training.table.intervals import Interval
-from avqa.training.table.layout import Row, cells_of
+from avqa.training.table.layout import Cell, Row, cells_of
 from avqa.training.table.published import Scope, ablation_row
 
-Between = Callable[[Sequence[Member]], Mapping[str, Interval]]
+Cells = Callable[[Sequence[Member]], dict[str, Cell]]
+"""What the members of a variant score, column by column, with 95 % intervals."""
 
 PRIORS = {
     "template": "template floor",
@@ -38,8 +38,7 @@ def floor_rows(floors: Mapping[str, Table]) -> Iterator[Row]:
 def our_rows(
     run: Run,
     head: str,
-    tables: Mapping[Path, Table],
-    between: Between,
+    cells: Cells,
     seconds: int | None,
     scope: Scope,
 ) -> Iterator[Row]:
@@ -48,13 +47,12 @@ def our_rows(
     Args:
         run: whose members are the rows' seeds.
         head: what the run is about.
-        tables: a member's path → its scores.
-        between: 95 % intervals, column by column, of the members of a variant.
+        cells: what members score.
         seconds: length of the longest video; None: as the settings let in.
-        scope: the questions of ``tables``.
+        scope: the questions that were scored.
     """
     variants = dict.fromkeys(member.config.variant for member in run.members)
-    made = {v: _our_row(run.of_variant(v), tables, between, seconds) for v in variants}
+    made = {v: _our_row(run.of_variant(v), cells, seconds) for v in variants}
     yield from (made[v] for v in (QUESTION_ONLY, DEFAULT) if v in made)
     same_as = run.about.get("same_as", {})
     module = heads.load(head)
@@ -69,9 +67,29 @@ def our_rows(
             yield from printed
 
 
-def _our_row(
-    members: Sequence[Member], tables: Mapping[Path, Table], between: Between, seconds: int | None
-) -> Row:
+def condition_rows(
+    run: Run, condition: str, answered: Container[Path], cells: Cells
+) -> Iterator[Row]:
+    """The variants under a condition that concerns them.
+
+    Args:
+        run: whose members are the rows' seeds.
+        condition: its name.
+        answered: paths of the members that it concerns.
+        cells: what members score under it.
+    """
+    for variant in dict.fromkeys(member.config.variant for member in run.members):
+        members = run.of_variant(variant)
+        if members[0].path in answered:
+            yield Row(
+                name=f"ours: {members[0].label}, {condition}",
+                kind="condition",
+                cells=cells(members),
+                seeds=tuple(member.config.seed for member in members),
+            )
+
+
+def _our_row(members: Sequence[Member], cells: Cells, seconds: int | None) -> Row:
     config = members[0].config
     parameters, gflops = cost(members[0], seconds)
     grounding = f"grounding starts from {config.grounding[:8]}" if config.grounding else ""
@@ -79,7 +97,7 @@ def _our_row(
     return Row(
         name=f"ours: {config.head}",
         kind="question-only" if config.variant == QUESTION_ONLY else "ours",
-        cells=cells_of([tables[member.path] for member in members], between(members)),
+        cells=cells(members),
         seeds=tuple(member.config.seed for member in members),
         parameters=parameters,
         gflops=gflops,

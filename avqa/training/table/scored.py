@@ -19,13 +19,15 @@ class Scored:
     def __init__(self, questions: Sequence[Question], columns: Mapping[str, Pairs]) -> None:
         """``questions``: those that every head answered."""
         self._keys = [q.key for q in questions]
-        self._videos = np.array([q.video_id for q in questions])
+        self.videos = np.array([q.video_id for q in questions])
+        """``[N]``: what each question is about."""
         types = [(q.modality, q.kind) for q in questions]
         self.columns = {
             name: np.array([row for row, pair in enumerate(types) if pair in pairs], int)
             for name, pairs in columns.items()
         }
         """Column → its places among the questions."""
+        self.pairs = columns
 
     def right(self, rows: Sequence[Prediction]) -> NDArray[np.bool_]:
         """``[N]``: which questions one head answered right."""
@@ -35,7 +37,7 @@ class Scored:
     def intervals(self, right: NDArray[np.bool_]) -> dict[str, Interval]:
         """Of the means of a head's seeds, ``[S, N]``; without columns of fewer than two videos."""
         found = {
-            name: interval(right[:, places], self._videos[places].tolist())
+            name: interval(right[:, places], self.videos[places].tolist())
             for name, places in self.columns.items()
             if len(places)
         }

@@ -7,6 +7,7 @@ published is called reproduced.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,10 @@ from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score
-from avqa.training.table.intervals import Interval
-from avqa.training.table.layout import Cell, ResultTable, Row
+from avqa.training.table.layout import Cell, ResultTable, Row, cells_of
 from avqa.training.table.notes import Facts, notes, warnings
 from avqa.training.table.published import Scope, published_rows
-from avqa.training.table.rows import floor_rows, our_rows
+from avqa.training.table.rows import Cells, condition_rows, floor_rows, our_rows
 from avqa.training.table.scored import Scored
 
 __all__ = ["Cell", "ResultTable", "Row", "result_table"]
@@ -34,6 +34,7 @@ def result_table(
     *,
     seconds: int | None = None,
     answers: Mapping[Path, Sequence[Prediction]] | None = None,
+    changed: Mapping[str, Mapping[Path, Sequence[Prediction]]] | None = None,
     version: str | None = None,
 ) -> ResultTable:
     """The table of a run's members.
@@ -47,6 +48,8 @@ def result_table(
         seconds: length of the longest video, for the operations; by default the most that the
             settings let in.
         answers: a member's path → its answers; by default its ``predictions.json``.
+        changed: condition → likewise, of the members that it concerns; see
+            `avqa.training.data.conditions`.
         version: of the questions' annotation; by default the run's.
 
     Raises:
@@ -54,8 +57,8 @@ def result_table(
         RunDamaged: a member's answers cannot be read, or are not those that training wrote.
     """
     if answers is None:
-        answers = {m.path: _saved_answers(m) for m in run.members}
-    scored = _scored_by_all(questions, list(answers.values()))
+        answers = {m.path: saved_answers(m) for m in run.members}
+    scored = scored_by_all(questions, list(answers.values()))
     main = _main_member(run)
     scope = Scope(
         main.config.dataset,
@@ -64,12 +67,10 @@ def result_table(
         main.config.settings.split == "official",
     )
     columns = datasets.columns(scope.dataset, [*fit, *scored])
-    tables = {path: score(scored, rows, columns) for path, rows in answers.items()}
     asked = Scored(scored, columns)
-    right = {path: asked.right(rows) for path, rows in answers.items()}
 
-    def between(members: Sequence[Member]) -> dict[str, Interval]:
-        return asked.intervals(np.stack([right[member.path] for member in members]))
+    def cells(answers: Mapping[Path, Sequence[Prediction]]) -> Cells:
+        return partial(_cells, asked, scored, answers)
 
     words = main.config.words
     facts = Facts(
@@ -86,7 +87,12 @@ def result_table(
     rows = (
         *published_rows(heads.load(main.config.head).PAPER, scope),
         *floor_rows(facts.floors),
-        *our_rows(run, main.config.head, tables, between, seconds, scope),
+        *our_rows(run, main.config.head, cells(answers), seconds, scope),
+        *(
+            row
+            for name, of_members in (changed or {}).items()
+            for row in condition_rows(run, name, of_members, cells(of_members))
+        ),
     )
     return ResultTable(
         dataset=scope.dataset,
@@ -99,16 +105,37 @@ def result_table(
     )
 
 
-def _saved_answers(member: Member) -> list[Prediction]:
+def _cells(
+    asked: Scored,
+    scored: Sequence[Question],
+    answers: Mapping[Path, Sequence[Prediction]],
+    members: Sequence[Member],
+) -> dict[str, Cell]:
+    """Of the members of one variant."""
+    rows = [answers[member.path] for member in members]
+    intervals = asked.intervals(np.stack([asked.right(of) for of in rows]))
+    return cells_of([score(scored, of, asked.pairs) for of in rows], intervals)
+
+
+def saved_answers(member: Member) -> list[Prediction]:
+    """What a member answered when it was tested.
+
+    Raises:
+        RunDamaged: it cannot be read, or is not what training wrote.
+    """
     if member.finished:
         member.check(PREDICTIONS)
     return read_predictions(member.path / PREDICTIONS)
 
 
-def _scored_by_all(
+def scored_by_all(
     questions: Sequence[Question], answers: Sequence[Sequence[Prediction]]
 ) -> list[Question]:
-    """Questions with a right answer that every member was asked."""
+    """Questions with a right answer that every member was asked.
+
+    Raises:
+        ConfigError: there is none.
+    """
     keys = [{row.key for row in rows if row.correct is not None} for rows in answers]
     scored = [question for question in questions if all(question.key in k for k in keys)]
     if not scored:

@@ -18,8 +18,8 @@ from avqa.errors import ConfigError, RecipeMismatch, StoreError, StoreLocked
 from avqa.pipelines.extraction.array_job import (
     Partition,
     fix_videos,
-    part_lines,
     partition_of,
+    progress,
     read_videos,
 )
 from avqa.pipelines.extraction.collection.sources import Source
@@ -286,16 +286,16 @@ def test_the_sound_of_a_damaged_video_is_no_longer_than_its_pictures(tmp_path, v
 
 def test_status_says_how_far_the_elements_are(tmp_path, videos):
     store = tmp_path / "S"
-    assert part_lines(store) == []
+    assert progress(store) is None
     stub.extract(videos, store, part="1/3")
     with Lock.acquire(store / "parts/2-of-3", "running"):
-        lines = part_lines(store)
+        lines = progress(store).lines()
     assert lines[0] == f"parts of '{store}': 1 of 3 tasks are finished; 7 videos in all"
     assert lines[1].startswith("not finished: 0/3 (not begun), 2/3 (in use by run_id=running host=")
     code, out, _ = stub.complete("status", store)
     assert (code, out) == (0, f"{lines[0]}\nnot finished: 0/3 (not begun), 2/3 (not begun)\n")
     stub.extract_parts(videos, store, 3)
-    (line,) = part_lines(store)
+    (line,) = progress(store).lines()
     assert line.endswith(f"3 of 3 tasks are finished; 7 videos in all; next: avqa finalize {store}")
 
 

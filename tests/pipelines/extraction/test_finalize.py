@@ -29,7 +29,7 @@ from avqa.errors import (
 from avqa.pipelines.extraction import finalize as module
 from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.extraction.finalize import finalize
-from avqa.pipelines.extraction.stores import status_lines
+from avqa.pipelines.extraction.stores import status
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
@@ -94,14 +94,14 @@ def test_real_elements_give_the_bytes_of_one_run(tmp_path, extract, monkeypatch)
     extract("whole", features=(light.AUDIO,))
     for index in (1, 0):
         extract(features=(light.AUDIO,), partition=Partition(index, 2))
-    assert sorted(status_lines(tmp_path / "store", ["warnings"])) == WARNED
+    assert sorted(status(tmp_path / "store", ["warnings"]).lines()) == WARNED
     report = finalize(tmp_path / "store")
     assert report.summary().startswith(
         "4 videos: 3 from 2 parts, 0 already there, 1 failed, 1 without audio, 2 with warnings (see"
         f" {report.warnings_path}); 6 rows, "
     )
     assert report.warnings_path.read_text(encoding="utf-8").count(".mp4,of v") == 2
-    assert status_lines(tmp_path / "store", ["warnings"]) == WARNED
+    assert status(tmp_path / "store", ["warnings"]).lines() == WARNED
     assert store_bytes(tmp_path / "store") == store_bytes(tmp_path / "whole")
     assert not verify(tmp_path / "store").problems
     assert avqa.open_store(tmp_path / "store").read("v1", light.AUDIO).shape == (3, 128)

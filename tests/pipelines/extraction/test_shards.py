@@ -24,7 +24,7 @@ from avqa.pipelines.extraction import array_job, driver
 from avqa.pipelines.extraction.array_job import Partition, Videos, read_videos
 from avqa.pipelines.extraction.finalize import finalize
 from avqa.pipelines.extraction.remove import remove_videos
-from avqa.pipelines.extraction.stores import pack_whole, status_lines
+from avqa.pipelines.extraction.stores import pack_whole, status
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
@@ -161,7 +161,7 @@ def test_the_shards_are_moved_and_say_what_one_run_says(made, parts):
     assert sorted(path.name for path in parts.iterdir()) == sorted(
         ["collection.json", "features.zarr", "ledger", "loose.zarr", "runs"]
     )
-    assert any("resnet18/pool" in line for line in status_lines(parts))
+    assert any("resnet18/pool" in line for line in status(parts).lines())
     # Any Zarr tool reads it.
     array = zarr.open_array(parts / "features.zarr" / POOL, mode="r")
     assert array.shards == (2, 2, 512)
@@ -445,7 +445,7 @@ def test_metadata_of_arrays_in_shards_is_rebuilt(made, final):
     assert store_bytes(final) == store_bytes(made / "final")
     shutil.rmtree(final / "loose.zarr")
     assert verify(final).problems == []
-    assert any("resnet18/pool" in line for line in status_lines(final))
+    assert any("resnet18/pool" in line for line in status(final).lines())
     stub.extract(made / "videos", final, retry_failed=True)
     assert (final / "loose.zarr" / POOL / "zarr.json").exists()
 

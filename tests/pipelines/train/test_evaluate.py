@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.questions.question_files import music_row, write
@@ -19,6 +20,8 @@ from avqa.pipelines.train import evaluate as evaluating
 from avqa.pipelines.train.evaluate import EvaluateOptions, evaluate, predict
 from avqa.store.places.files import write_json
 from avqa.store.reader import FeatureStore
+from avqa.training.data.conditions import Swapped
+from avqa.training.probabilities import read_probabilities
 from avqa.training.run import Member, Run
 
 IDS = {"00000001": "00000001", "00000002": "00000002", "00000003": "part/00000003"}
@@ -38,22 +41,32 @@ def options(run, **changes):
     return EvaluateOptions(run=run, **changes)
 
 
-def expected_answers(member, store, questions):
-    """Answers of one question at a time, put together by hand."""
+def by_hand(member, store, questions, change=lambda inputs, of: inputs):
+    """Probabilities of one question at a time, put together by hand."""
     head, reader = member.load_head(), FeatureStore(store)
-    answers = []
-    for question in questions:
-        fields = {
-            field: torch.from_numpy(reader.read(IDS[question.video_id], name)[::2]).float()[None]
+
+    def rows(video):
+        return {
+            field: torch.from_numpy(reader.read(IDS[video], name)[::2]).float()[None]
             for field, name in (("audio", "vggish/audio"), ("patch", "clip_vit_b32/patch"))
         }
+
+    found = []
+    for question in questions:
+        fields = rows(question.video_id)
         inputs = HeadInput(
             valid=torch.ones(fields["audio"].shape[:2], dtype=torch.bool),
             tokens=torch.tensor([MUSIC_AVQA.encode_words(question.words)]),
             **fields,
         )
         with torch.no_grad():
-            answers.append(ANSWERS[int(head(inputs).logits.argmax())])
+            found.append(head(change(inputs, rows)).logits.softmax(-1)[0])
+    return torch.stack(found)
+
+
+def expected_answers(member, store, questions):
+    """Answers of one question at a time, put together by hand."""
+    answers = [ANSWERS[int(p.argmax())] for p in by_hand(member, store, questions)]
     assert len(set(answers)) >= 3
     return answers
 
@@ -61,7 +74,7 @@ def expected_answers(member, store, questions):
 def test_answers_are_those_of_the_saved_weights(run, made):
     before = store_bytes(made / "store"), sorted(run.rglob("*"))
     said = []
-    table = evaluate(options(run), said.append)
+    table = evaluate(options(run), said.append).table
     assert (store_bytes(made / "store"), sorted(run.rglob("*"))) == before
     test = datasets.read("music-avqa", made / "annotations", ["test"])
     there = [q for q in test if q.video_id in IDS]
@@ -81,6 +94,110 @@ def test_answers_are_those_of_the_saved_weights(run, made):
     ]
     (cost,) = [line for line in table.notes if line.startswith("cost of ours")]
     assert "about 4 rows of 49 patches" in cost  # seconds 0, 2, 4, 6 of the longest video
+
+
+def without_audio(inputs, rows):
+    return dataclasses.replace(inputs, audio_valid=torch.zeros_like(inputs.valid))
+
+
+def without_patches(inputs, rows):
+    return dataclasses.replace(inputs, patch=torch.zeros_like(inputs.patch))
+
+
+@pytest.mark.parametrize(
+    ("stream", "change"), [("audio", without_audio), ("patches", without_patches)]
+)
+def test_what_a_head_answers_without_a_stream(run, made, stream, change):
+    found = evaluate(options(run, without=[stream]), print)
+    test = datasets.read("music-avqa", made / "annotations", ["test"])
+    there = [q for q in test if q.video_id in IDS]
+    right = []
+    for member in Run.load(run).of_variant("default"):
+        answers = [ANSWERS[int(p.argmax())] for p in by_hand(member, made / "store", there, change)]
+        right.append(sum(a == q.answer for a, q in zip(answers, there, strict=True)))
+    rows = {row.name: row for row in found.table.rows}
+    changed = rows[f"ours: avst, without {stream}"]
+    assert changed.cells["All"].correct == tuple(right)
+    assert changed.has_intervals
+    assert f"ours: question_only, without {stream}" not in rows  # it reads none
+    (beside,) = found.comparisons
+    assert beside.names == ("avst, as it is", f"avst, without {stream}")
+    everything = beside.columns[-1]
+    assert everything.first == pytest.approx(rows["ours: avst"].cells["All"].mean)
+    assert everything.second == pytest.approx(changed.cells["All"].mean)
+    plain = evaluate(options(run), print)
+    kept = [row for row in found.table.rows if row.kind != "condition"]
+    assert str(kept) == str([*plain.table.rows])  # what is evaluated anyway stays what it is
+
+
+def test_another_videos_audio_is_given_to_all_questions_of_a_video(run, made):
+    partners = Swapped(("audio",), 3).partners(IDS.values())
+    there = [
+        q for q in datasets.read("music-avqa", made / "annotations", ["test"]) if q.video_id in IDS
+    ]
+    names = {stored: asked for asked, stored in IDS.items()}
+    member = Member.load(run / "default/seed-0")
+    expected = []
+    for question in there:
+
+        def swapped(inputs, rows, of=names[partners[IDS[question.video_id]]]):
+            theirs = rows(of)["audio"]
+            place = torch.arange(inputs.audio.shape[1]) % theirs.shape[1]
+            return dataclasses.replace(inputs, audio=theirs[:, place])
+
+        (found,) = by_hand(member, made / "store", [question], swapped)
+        expected.append(ANSWERS[int(found.argmax())] == question.answer)
+    told = evaluate(options(member.path, swap=["audio"], seed=3), print)
+    row = next(row for row in told.table.rows if row.kind == "condition")
+    assert row.cells["All"].correct == (sum(expected),)
+
+
+def test_all_probabilities_are_kept_and_told(run, made, tmp_path):
+    found = evaluate(options(run, out=tmp_path / "kept"), print)
+    test = datasets.read("music-avqa", made / "annotations", ["test"])
+    there = [q for q in test if q.video_id in IDS]
+    for member in Run.load(run).of_variant("default"):
+        kept = read_probabilities(
+            tmp_path / "kept" / member.path.relative_to(run) / "predictions.npz"
+        )
+        assert kept.keys.tolist() == [q.key for q in there]
+        assert kept.answers.tolist() == list(ANSWERS)
+        expected = by_hand(member, made / "store", there).numpy()
+        assert np.allclose(kept.values, expected, atol=1e-5)
+        assert [kept.answers[place] for place in kept.right] == [q.answer for q in there]
+    one = found.confidence[0]
+    assert one.name == "avst"
+    assert 100 * np.mean(one.accuracy) == pytest.approx(
+        next(r for r in found.table.rows if r.name == "ours: avst").cells["All"].mean
+    )
+    text = (tmp_path / "kept/confusions.csv").read_text(encoding="utf-8")
+    counts = [line.rpartition(",")[2] for line in text.splitlines()[1:]]
+    assert sum(map(int, counts)) == 3 * len(there)
+    assert found.table.confusions == (str(tmp_path / "kept/confusions.csv"),)
+
+
+def test_conditions_that_change_nothing_are_refused(run, tmp_path):
+    only = "no head of run .* reads frames; expected some of audio, patches, which they read"
+    with pytest.raises(ConfigError, match=only):
+        evaluate(options(run, without=["frames"]), print)
+    with pytest.raises(ConfigError, match="expected some of no video"):
+        evaluate(options(run / "question_only/seed-0", missing_rate=0.5), print)
+    with pytest.raises(ConfigError, match="is a run; expected a folder for what is evaluated"):
+        evaluate(options(run, out=run), print)
+
+
+def test_audio_that_is_missing_everywhere_is_not_there(run):
+    rows = {
+        name: str(evaluate(options(run, **of), print).table.rows[-1].cells)
+        for name, of in {
+            "all": {"missing_rate": 1.0},
+            "none": {"missing_rate": 0.0},
+            "without": {"without": ["audio"]},
+        }.items()
+    }
+    assert rows["all"] == rows["without"]
+    plain = {row.name: row for row in evaluate(options(run), print).table.rows}
+    assert rows["none"] == str(plain["ours: avst"].cells)
 
 
 def test_predictions_are_written_by_question_id(run, made, tmp_path):
@@ -126,7 +243,7 @@ def test_ids_that_name_no_single_question_give_way_to_keys(run, tmp_path):
 
 def test_floors_of_one_file_are_fitted_on_the_runs_own_questions(run, tmp_path):
     file = write(tmp_path / "avqa-test.json", rows_of("test"))
-    table = evaluate(options(run / "default/seed-0", annotations=file), print)
+    table = evaluate(options(run / "default/seed-0", annotations=file), print).table
     floor = {row.name: row for row in table.rows}["template floor"]
     # Of 12 training questions 6 are answered yes, the first of them first.
     assert (floor.cells["All"].correct, floor.cells["All"].total) == ((6,), 9)
@@ -134,7 +251,7 @@ def test_floors_of_one_file_are_fitted_on_the_runs_own_questions(run, tmp_path):
 
 
 def test_val_is_scored_with_a_warning(run):
-    table = evaluate(options(run / "default/seed-0", split="val"), print)
+    table = evaluate(options(run / "default/seed-0", split="val"), print).table
     assert (table.split, len(table.warnings)) == ("val", 1)
 
 
@@ -154,7 +271,7 @@ def test_a_store_of_another_recipe_is_refused(run, tmp_path):
 
 def test_only_the_features_that_are_read_must_agree(run, tmp_path):
     other = write_store(tmp_path / "other", SECONDS, made="random:3")
-    table = evaluate(options(run / "question_only/seed-0", store=other.path), print)
+    table = evaluate(options(run / "question_only/seed-0", store=other.path), print).table
     assert table.rows[-1].name == "ours: question_only"
 
 
@@ -181,7 +298,7 @@ def test_videos_that_failed_are_an_error_or_left_out_as_in_training(run, tmp_pat
     value["settings"]["missing"] = "skip"
     write_json(copied / "config.json", value)
     said = []
-    table = evaluate(options(copied, store=store.path), said.append)
+    table = evaluate(options(copied, store=store.path), said.append).table
     assert table.rows[-1].cells["All"].total == 6
     assert said[0].startswith("6 of 12 questions are left out: ")
 

@@ -12,7 +12,7 @@ from helpers.runs import run_folders
 from typer.testing import CliRunner
 
 from avqa.cli import app
-from avqa.training.run import Member
+from avqa.training.run import PROBABILITIES, Member
 
 FIRST, SECOND = "default/seed-0", "default/seed-1"
 MODEL, ANSWERS, CONFIG, RESULT = (
@@ -117,7 +117,8 @@ def told(folder):
     """What a member's files hold, and its result but for how long it took."""
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     result = {key: result[key] for key in result.keys() - {"seconds", "waiting", "sha256"}}
-    return result, *((folder / name).read_bytes() for name in (MODEL, ANSWERS, CONFIG))
+    names = (MODEL, ANSWERS, PROBABILITIES, CONFIG)
+    return result, *((folder / name).read_bytes() for name in names)
 
 
 HEALED = {
@@ -174,14 +175,17 @@ def test_what_can_be_made_again_is_refused_and_then_made_again(data, out, name):
     assert {code for code, _ in others(data, out).values()} == {0}
 
 
-@pytest.mark.parametrize("how", [flip, cut, Path.unlink])
-def test_answers_are_given_again_by_the_weights(data, out, how):
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [(ANSWERS, flip), (ANSWERS, cut), (ANSWERS, Path.unlink), (PROBABILITIES, Path.unlink)],
+)
+def test_answers_are_given_again_by_the_weights(data, out, name, how):
     before = told(out / FIRST)
-    how(out / FIRST / ANSWERS)
+    how(out / FIRST / name)
     shutil.rmtree(out / FIRST / "checkpoints")  # they play no role
     code, said = train(data, out, "--resume")
     assert code == 0, said
-    assert f"{ANSWERS}" in said
+    assert name in said
     assert "; made again\n" in said
     result, *files = told(out / FIRST)
     assert files == [*before[1:]]
@@ -208,8 +212,8 @@ def test_checkpoints_of_finished_members_go_unless_they_are_kept(data, out):
     for folder in (FIRST, SECOND):
         kept, without = told(out / folder), told(bare / folder)
         assert kept[1:] == without[1:]
-        assert [*without[0]["files"]] == [MODEL, ANSWERS]
-        assert len(kept[0]["files"]) == 4
+        assert [*without[0]["files"]] == [MODEL, ANSWERS, PROBABILITIES]
+        assert len(kept[0]["files"]) == 5
         assert not (bare / folder / "checkpoints").exists()
     # A process that was killed after it wrote the result leaves some.
     shutil.copytree(out / FIRST / "checkpoints", bare / FIRST / "checkpoints")

@@ -141,18 +141,21 @@ def test_answers_outside_are_wrong_and_never_dropped(run):
     assert set(found) == {"q14", "q15", "q16", "q17"}
     assert {row.prediction for row in found.values()} <= set(ANSWERS)
     assert (found["q16"].answer, found["q16"].correct) == ("no rain", False)
-    val = {row.name: row for row in evaluate(EvaluateOptions(run=run[0], split="val"), print).rows}
+    val = {
+        row.name: row
+        for row in evaluate(EvaluateOptions(run=run[0], split="val"), print).table.rows
+    }
     right = val["ours: question_only"].cells["All"].correct[0]
     assert member.result.val_accuracy == pytest.approx(right / 4)
 
 
 def test_evaluate_and_predict_answer_from_the_runs_vocabulary(run, data, tmp_path):
-    again = evaluate(EvaluateOptions(run=run[0]), lambda line: None)
+    again = evaluate(EvaluateOptions(run=run[0]), lambda line: None).table
     assert again.csv() == run[1].csv()
     other = [{"video": "cafe", "question": "What is loud?", "answer": "a train"}]
     other.append({"video": "cafe", "question": "Who shouts?", "answer": "People"})
     file = question_files.write(tmp_path / "test.json", other)
-    table = evaluate(EvaluateOptions(run=run[0], annotations=file), lambda line: None)
+    table = evaluate(EvaluateOptions(run=run[0], annotations=file), lambda line: None).table
     assert "1 of the 2 questions scored here have another, so that at most 50.00 %" in str(
         table.notes
     )

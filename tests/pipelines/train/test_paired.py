@@ -1,13 +1,17 @@
 """`avqa compare-runs` as typed, on runs whose answers are written by hand."""
 
+import json
+import re
 import shutil
 
 import pytest
+from helpers.json_page import problems
 from helpers.runs.run_folders import write_run
 from typer.testing import CliRunner
 
 from avqa import datasets
 from avqa.cli import app
+from avqa.telling.objects import Comparison
 from avqa.training.run import PREDICTIONS
 from avqa.training.scoring import Prediction, write_predictions
 
@@ -50,6 +54,22 @@ def runs(tmp_path):
     answered(second, B)
     shutil.rmtree(second / "default/seed-1")
     return first, second
+
+
+def test_json_has_the_same_figures(runs):
+    code, out, _ = compare(*runs, "--json")
+    found = json.loads(out)
+    del found["schema"]
+    assert (code, list(problems(found, Comparison))) == (0, [])
+    lines = compare(*runs)[1].splitlines()
+    for column in found["columns"]:
+        line = next(line for line in lines if line.startswith(column["name"] + " "))
+        assert f"{column['a_percent']:.2f}" in line
+        assert f"{column['difference']:+.2f}" in line
+    assert found["columns"][-1]["mcnemar"] is None  # two seeds
+    assert (found["only_a"], found["only_b"]) == tuple(
+        int(n) for n in re.search(r"only A: (\d+), only B: (\d+)", "\n".join(lines)).groups()
+    )
 
 
 def test_two_runs_side_by_side(runs):

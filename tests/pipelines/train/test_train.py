@@ -109,7 +109,7 @@ def test_every_member_has_its_files(run):
         path = member_path(out, variant, seed)
         assert {p.name for p in path.iterdir()} == {
             *("config.json", "environment.json", "metrics.csv", "curves.png", "model.safetensors"),
-            *("predictions.json", "result.json", "logs"),
+            *("predictions.json", "predictions.npz", "result.json", "logs"),
         }
     assert (out / "table.txt").read_text(encoding="utf-8") == table.text()
     assert (out / "table.md").read_text(encoding="utf-8") == table.markdown()

@@ -47,6 +47,19 @@ def test_seeds_that_differ_widen_it():
     assert narrow == difference(alike[:1], second[:1], videos)
 
 
+def test_seeds_of_one_head_are_compared_with_themselves():
+    """Three seeds that differ by much, each of which loses the same by the change."""
+    apart = np.stack([np.arange(300) % 10 < share for share in (4, 6, 8)])
+    lost = apart & (np.arange(300) % 10 != 0)
+    videos = names([1] * 300)
+    beside = difference(apart, lost, videos, same_seeds=True)
+    others = difference(apart, lost, videos)
+    assert beside.mean == others.mean == pytest.approx(10)
+    one = difference(apart[:1], lost[:1], videos)
+    assert (beside.low, beside.high) == pytest.approx((one.low, one.high))
+    assert others.high - others.low > 3 * (beside.high - beside.low)
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """Videos of 1 to 6 questions that share a difficulty, three seeds a head: 95 in 100."""
     rng, held, tries = np.random.default_rng(0), 0, 120

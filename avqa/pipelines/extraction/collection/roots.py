@@ -27,6 +27,7 @@ from avqa.pipelines.extraction.work import Held
 from avqa.store.collection import LISTED, Collection, Root
 from avqa.store.commit import Store
 from avqa.store.renaming import NewName
+from avqa.telling import objects
 
 
 def find(
@@ -227,31 +228,56 @@ def _shown(root: Root) -> str:
     return f"{printable(root.path)!r}{rule}{named}"
 
 
-def root_lines(store: Store, known: Collection) -> list[str]:
-    """Where the videos of a store are, and how many have no file any more: a line per root."""
+@dataclass(frozen=True)
+class Origin:
+    """Where videos of a store are from."""
+
+    root: Root
+    here: bool
+    """It is on this machine."""
+    gone: tuple[str, ...] = ()
+    """Videos that have no file any more, as far as that can be told."""
+
+    def line(self) -> str:
+        """For people."""
+        line = f"videos from {_shown(self.root)}"
+        if not self.here:
+            return f"{line}: not on this machine"
+        if self.gone:
+            line += (
+                f": {len(self.gone)} have no file any more, one is {self.gone[0]!r}; `avqa extract"
+                " --prune` removes them"
+            )
+        return line
+
+    def data(self) -> objects.Origin:
+        """For programs."""
+        return {
+            "path": printable(self.root.path),
+            "name": self.root.name,
+            "ids": self.root.ids,
+            "here": self.here,
+            "gone": list(self.gone),
+        }
+
+
+def origins(store: Store, known: Collection) -> list[Origin]:
+    """Where the videos of a store are, and which have no file any more: one per root."""
     files, rows = store.fingerprints(), store.rows()
     here = {root: _is_here(root) for root in known.roots}
-    lines = []
+    found = []
     for root in known.roots:
-        if not here[root]:
-            lines.append(f"videos from {_shown(root)}: not on this machine")
-            continue
-        line = f"videos from {_shown(root)}"
         alike = [other for other in known.named(root.name) if here[other]]
-        if root == alike[-1] and len(alike) == len(known.named(root.name)):
-            gone = [
+        gone: tuple[str, ...] = ()
+        if here[root] and root == alike[-1] and len(alike) == len(known.named(root.name)):
+            gone = tuple(
                 name
                 for name in store.video_ids()
                 if _is_of(root.name, name, known)
                 and not any(_has_file(other, files.relpath(rows[name])) for other in alike)
-            ]
-            if gone:
-                line += (
-                    f": {len(gone)} have no file any more, one is {gone[0]!r}; `avqa extract"
-                    " --prune` removes them"
-                )
-        lines.append(line)
-    return lines
+            )
+        found.append(Origin(root, here[root], gone))
+    return found
 
 
 def _is_here(root: Root) -> bool:

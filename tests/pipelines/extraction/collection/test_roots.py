@@ -12,7 +12,7 @@ import avqa
 from avqa.errors import ConfigError, RootMismatch, StoreError
 from avqa.pipelines.extraction.array_job import partition_of
 from avqa.pipelines.extraction.finalize import finalize
-from avqa.pipelines.extraction.stores import status_lines
+from avqa.pipelines.extraction.stores import status
 from avqa.store.checks.verify import verify
 from avqa.store.collection import Collection, Root, read_collection, videos_typed, write_collection
 from avqa.store.places.files import store_path
@@ -129,8 +129,12 @@ def test_what_is_gone_from_a_folder_that_moved_is_told(tmp_path, run, ids):
     (tmp_path / "elsewhere/v1.mp4").unlink()
     _, said = run("elsewhere")
     assert "gone: 1 videos of the store have no file any more, one is 'v1'" in said
-    assert status_lines(store_path(tmp_path / "store"))[-1].startswith(
-        f"videos from '{tmp_path}/elsewhere' with --id relpath: 1 have no file any more"
+    assert (
+        status(store_path(tmp_path / "store"))
+        .lines()[-1]
+        .startswith(
+            f"videos from '{tmp_path}/elsewhere' with --id relpath: 1 have no file any more"
+        )
     )
     run("elsewhere", prune=True)
     assert ids() == ("v0", "v2")
@@ -218,7 +222,7 @@ def test_gone_files_are_told_and_pruned(tmp_path, run, ids):
     report, said = run("A")
     assert "gone: 1 videos of the store have no file any more, one is 'v1'; --prune rem" in said
     assert ids() == ("v0", "v1", "v2")
-    lines = status_lines(store_path(tmp_path / "store"))
+    lines = status(store_path(tmp_path / "store")).lines()
     assert lines[-1].endswith(
         "A' with --id relpath: 1 have no file any more, one is 'v1'; `avqa extract --prune`"
         " removes them"
@@ -227,7 +231,7 @@ def test_gone_files_are_told_and_pruned(tmp_path, run, ids):
     assert report.pruned == 1
     assert ", 1 removed; 0 rows" in report.summary()
     assert ids() == ("v0", "v2")
-    lines = status_lines(store_path(tmp_path / "store"))
+    lines = status(store_path(tmp_path / "store")).lines()
     assert lines[-1].endswith("A' with --id relpath")
     assert verify(tmp_path / "store").problems == []
 
@@ -257,7 +261,7 @@ def test_a_folder_that_is_not_here_is_told(tmp_path, run):
     write(tmp_path / "A", v0=0)
     run("A")
     shutil.rmtree(tmp_path / "A")
-    line = status_lines(store_path(tmp_path / "store"))[-1]
+    line = status(store_path(tmp_path / "store")).lines()[-1]
     assert line.endswith("A' with --id relpath: not on this machine")
 
 
@@ -274,7 +278,7 @@ def test_a_list_is_a_root_and_grows(tmp_path, run, ids):
     assert ids() == ("one", "two", "three")
     with pytest.raises(RootMismatch, match=r"was made of '.*/l.csv'; it has 1 of 1 new videos"):
         run("A")
-    lines = status_lines(store_path(tmp_path / "store"))
+    lines = status(store_path(tmp_path / "store")).lines()
     assert lines[-1] == f"videos from '{tmp_path}/l.csv'"
 
 
@@ -315,13 +319,13 @@ def test_every_video_is_a_line_of_a_table(tmp_path, run):
     write(tmp_path / "A", v0=0, v1=10)
     (tmp_path / "A/bad.mp4").write_bytes(b"no video")
     run("A", features=(POOL, AUDIO))
-    assert status_lines(store_path(tmp_path / "store"), ["videos"]) == [
+    assert status(store_path(tmp_path / "store"), ["videos"]).lines() == [
         "video  seconds  rows  light/audio  light/pool",
         "bad                0  failed       failed",
         "v0         2.0     2  ok           ok",
         "v1         3.0     3  ok           ok",
     ]
-    recipes = status_lines(store_path(tmp_path / "store"), ["recipes"])
+    recipes = status(store_path(tmp_path / "store"), ["recipes"]).lines()
     assert recipes[0].startswith("recipe of all features: ")
     assert 'feature="light/pool"' in recipes[2]
 
