@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 
 import pytest
+from helpers.questions.question_files import music_row, write
 from helpers.runs.run_folders import SECONDS, write_run, write_store
 from typer.testing import CliRunner
 
@@ -63,6 +65,30 @@ def test_how_sure_heads_are_stands_below_the_table(made):
     assert [line.split()[0] for line in below[1:3]] == ["avst", "question_only"]
     found = json.loads(avqa("evaluate", made / "run", "--json")[1])["confidence"]
     assert f"{found[0]['ece']:.4f} ± {found[0]['ece_sd']:.4f}" in below[1]
+
+
+def test_wordings_of_a_question_are_answered_alike_or_not(made, tmp_path):
+    root = tmp_path / "made"
+    shutil.copytree(made, root)
+    rows = [
+        music_row(video_id=video, question_id=n, question_content=text, templ_values=None)
+        for n, video in enumerate(("00000001", "00000002"))
+        for text in ("Is there a violin sound?", "Is the violin always playing?")
+    ]
+    write(root / "annotations/avqa-test-headtail.json", [*rows, music_row(question_id=9)])
+    for path in root.rglob("config.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config |= {"dataset": "music-avqa-r", "annotations": str(root / "annotations")}
+        path.write_text(json.dumps(config), encoding="utf-8")
+    code, text, err = avqa("evaluate", root / "run")
+    assert code == 0, err
+    lines = [line for line in text.splitlines() if ": consistent " in line]
+    assert [line.partition(":")[0] for line in lines] == ["avst", "question_only"]
+    assert all(line.endswith(", of 2 questions in 4 wordings") for line in lines)
+    found = json.loads(avqa("evaluate", root / "run", "--json")[1])["consistency"]
+    # The question-only network cannot tell one video from another: both alike, or none.
+    assert found[1]["consistent_percent"] in (0, 100)
+    assert f"consistent {found[0]['consistent_percent']:.2f} %" in lines[0]
 
 
 def test_answers_go_to_a_file(made, tmp_path):

@@ -55,8 +55,8 @@ class Comparison:
     changed: int
     """Questions left out since the runs know another right answer."""
 
-    def lines(self) -> list[str]:
-        """For people."""
+    def lines(self, *, explained: bool = True) -> list[str]:
+        """For people; what the columns are stands below, where it is ``explained``."""
         first, second = self.names
         everything = self.columns[-1]
         lines = [
@@ -73,6 +73,8 @@ class Comparison:
         rows = [_HEADER, *map(_cells, self.columns)]
         widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADER))]
         lines += ["", *(_aligned(row, widths) for row in rows), ""]
+        if not explained:
+            return lines[:-1]
         lines.append(
             f"A - B in percentage points with its 95 % interval: {DRAWS} draws of videos, and what"
             " seeds differ by; p: how often chance alone differs by as much; McNemar: of single"

@@ -64,7 +64,9 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """For people, below the table."""
-        parts = [comparison.lines() for comparison in self.comparisons]
+        last = self.comparisons[-1:]
+        parts = [one.lines(explained=False) for one in self.comparisons[:-1]]
+        parts += [one.lines() for one in last]
         parts.append(confidence_lines(self.confidence))
         if self.consistency:
             parts.append(consistency_lines(self.consistency))

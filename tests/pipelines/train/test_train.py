@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, RecipeMismatch
 from avqa.pipelines.train import folder, train
+from avqa.pipelines.train.tables import joined_table
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.format.schema import FeatureSpec
 from avqa.training.data import building, features
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.splits import read_splits
 from avqa.training.fitting.fit import infer
+from avqa.training.probabilities import read_probabilities
 from avqa.training.run import Run, member_path
 from avqa.training.scoring import predictions, read_predictions
 from avqa.training.settings import resolve
@@ -114,6 +116,21 @@ def test_every_member_has_its_files(run):
     assert (out / "table.txt").read_text(encoding="utf-8") == table.text()
     assert (out / "table.md").read_text(encoding="utf-8") == table.markdown()
     assert (out / "table.csv").read_text(encoding="utf-8") == table.csv()
+
+
+def test_probabilities_and_confusions_are_those_of_the_answers(run):
+    out, counted = run[0], 0
+    for member in Run.load(out).members:
+        rows = read_predictions(member.path / "predictions.json")
+        kept = read_probabilities(member.path / "predictions.npz")
+        assert kept.keys.tolist() == [row.key for row in rows]
+        assert [str(kept.answers[n]) for n in kept.values.argmax(1)] == [r.prediction for r in rows]
+        assert kept.values.max(1).tolist() == pytest.approx([row.probability for row in rows], 1e-4)
+        assert member.result.files.keys() >= {"predictions.json", "predictions.npz"}
+        counted += len(rows)
+    with open(out / "confusions.csv", newline="", encoding="utf-8") as file:
+        assert sum(int(row["count"]) for row in csv.DictReader(file)) == counted
+    assert joined_table([out]).confusions == (str(out / "confusions.csv"),)
 
 
 def test_the_table_has_ours_the_ablation_and_the_floors(run):
