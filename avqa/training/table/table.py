@@ -18,6 +18,7 @@ from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score
+from avqa.training.table.flips import FLIP, Flips, score_of
 from avqa.training.table.layout import Cell, ResultTable, Row, cells_of
 from avqa.training.table.notes import Facts, notes, warnings
 from avqa.training.table.published import Scope, published_rows
@@ -67,10 +68,10 @@ def result_table(
         main.config.settings.split == "official",
     )
     columns = datasets.columns(scope.dataset, [*fit, *scored])
-    asked = Scored(scored, columns)
+    asked, flips = Scored(scored, columns), Flips(scored)
 
     def cells(answers: Mapping[Path, Sequence[Prediction]]) -> Cells:
-        return partial(_cells, asked, scored, answers)
+        return partial(_cells, asked, flips, scored, answers)
 
     words = main.config.words
     facts = Facts(
@@ -98,15 +99,16 @@ def result_table(
         dataset=scope.dataset,
         version=scope.version,
         split=scope.split,
-        columns=tuple(columns),
+        columns=(*columns, *([FLIP] if flips else [])),
         rows=rows,
         warnings=tuple(warnings(facts)),
-        notes=tuple(notes(facts, rows)),
+        notes=(*notes(facts, rows), *([flips.note()] if flips else [])),
     )
 
 
 def _cells(
     asked: Scored,
+    flips: Flips,
     scored: Sequence[Question],
     answers: Mapping[Path, Sequence[Prediction]],
     members: Sequence[Member],
@@ -114,7 +116,13 @@ def _cells(
     """Of the members of one variant."""
     rows = [answers[member.path] for member in members]
     intervals = asked.intervals(np.stack([asked.right(of) for of in rows]))
-    return cells_of([score(scored, of, asked.pairs) for of in rows], intervals)
+    tables = [score(scored, of, asked.pairs) for of in rows]
+    if flips:
+        turned = [flips.turned(of) for of in rows]
+        tables = [of | {FLIP: score_of(one)} for of, one in zip(tables, turned, strict=True)]
+        if (between := flips.interval(np.stack(turned))) is not None:
+            intervals[FLIP] = between
+    return cells_of(tables, intervals)
 
 
 def saved_answers(member: Member) -> list[Prediction]:
