@@ -70,6 +70,16 @@ def test_the_error_of_calibration_beside_scipys_bins():
     assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
 
 
+def test_bins_are_closed_above():
+    def error(*confidence, correct):
+        return expected_calibration_error(np.array(confidence), np.array(correct))
+
+    assert error(0.9, 1.0, correct=[True, False]) == pytest.approx((0.1 + 1) / 2)
+    assert error(0.94, 1.0, correct=[True, False]) == pytest.approx(abs(0.94 + 1 - 1) / 2)
+    assert error(0.15, 0.2, correct=[True, False]) == pytest.approx(abs(0.35 - 1) / 2)
+    assert error(0.2, 0.21, correct=[True, False]) == pytest.approx((0.8 + 0.21) / 2)
+
+
 @given(answered())
 def test_briers_score_is_a_squared_distance(found):
     values, right = found
