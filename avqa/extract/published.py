@@ -52,6 +52,8 @@ def published(name: str) -> Weights:
     Raises:
         UnknownName: if there are none.
     """
+    if "/" in name:
+        return encoders.load(name).WEIGHTS[name]
     known = registry()
     if name not in known:
         raise UnknownName("weights", name, known)

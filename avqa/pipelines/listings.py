@@ -20,12 +20,15 @@ def encoder_lines() -> list[str]:
         for axis in tap.shape:
             values *= axis
         shape = "×".join(str(axis) for axis in tap.shape)
+        megabytes = values * (1 if tap.dtype else 2) * 60 / 1e6
         default = "yes" if feature in DEFAULT_FEATURES else "no"
         packed = " (before zstd)" if tap.sparse else ""
         lines.append(
-            f"{feature:<28}{shape:<18}{values * 2 * 60 / 1e6:>8.2f}  {default:<7}"
+            f"{feature:<28}{shape:<18}{megabytes:>8.2f}  {default:<7}"
             f"  {', '.join(tap.dims)}{packed}"
         )
+    for family in map(encoders.FAMILIES.load, encoders.FAMILIES.names()):
+        lines.append(f"{family.HOW:<28}{family.ABOUT}")
     for name in encoders.names():
         try:
             encoders.load(name)

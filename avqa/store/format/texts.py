@@ -37,9 +37,14 @@ COLUMNS: dict[str, tuple[str, Any, tuple[int, ...], tuple[str, ...]]] = {
 """Array → dtype, fill value, and shape and names of the axes of one text."""
 
 
-def create_texts(group: zarr.Group, specs: Sequence[schema.FeatureSpec]) -> None:
-    """Create the arrays of the texts, without any text, replacing unfinished ones."""
-    for name, (dtype, fill, shape, dims) in COLUMNS.items():
+def create_texts(
+    group: zarr.Group, specs: Sequence[schema.FeatureSpec], *, with_columns: bool = True
+) -> None:
+    """Create the arrays of the texts, without any text, replacing unfinished ones.
+
+    Without ``with_columns``, those of features alone: the texts are there.
+    """
+    for name, (dtype, fill, shape, dims) in COLUMNS.items() if with_columns else ():
         _create(group, name, dtype, fill, (schema.CAPACITY, *shape), dims)
     for spec in specs:
         status = schema.status_name(spec.name)

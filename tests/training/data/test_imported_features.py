@@ -28,7 +28,7 @@ def store(tmp_path_factory):
     for name in files.SHAPES:
         files.write(folder / "h5" / f"{name}.h5", name, [b"a", b"b"])
     list(import_hdf5(folder / "h5", folder / "S"))
-    for kind in ("clip_vit_l14", "tome14", "vggish"):
+    for kind in ("clip_vit_l14", "clip_l14_tome14", "vggish"):
         import_npy(write_dump(folder / kind, kind, {"a": 8, "b": 8}), folder / "S", kind=kind)
     import_npy(
         write_dump(folder / "clip_patch", "clip_patch", {"a": 8}), folder / "S", kind="clip_patch"
