@@ -141,12 +141,11 @@ def split_feature(feature: str) -> tuple[str, str]:
         UnknownName: if the encoder or the tap does not exist.
     """
     encoder, _, tap = feature.rpartition("/")
-    if "/" in encoder:
-        known = [f"{encoder}/{name}" for name in load(encoder).TAPS]  # of the family's member
-    else:
-        known = all_features()
-    if feature not in known:
-        raise UnknownName("feature", feature, known)
+    if "/" not in encoder and encoder not in names():
+        raise UnknownName("feature", feature, all_features())
+    if tap not in (taps := load(encoder).TAPS):
+        of_family = [f"{encoder}/{name}" for name in taps] if "/" in encoder else []
+        raise UnknownName("feature", feature, of_family or all_features())
     return encoder, tap
 
 

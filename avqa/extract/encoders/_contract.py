@@ -230,6 +230,10 @@ def complaints(module: EncoderModule) -> Iterator[str]:
         problem = _of_tap(tap, module, sizes) or _of_recipe(key, module)
         if problem:
             yield f"TAPS[{key!r}] {problem}"
+    tower = getattr(module, "TEXT", None)
+    for key, text in tower.taps.items() if isinstance(tower, TextTower) else ():
+        if not _are_new(text, module, sizes):
+            yield f"TEXT.taps[{key!r}] has dims={text.dims}; {_NAMES}"
 
 
 def _of_input(spec: Input, module: EncoderModule) -> Iterator[str]:
@@ -250,13 +254,23 @@ def _of_tap(tap: Tap, module: EncoderModule, sizes: dict[str, int]) -> str | Non
         return f"has input={tap.input!r}; expected one of INPUTS: {', '.join(module.INPUTS)}"
     if not tap.shape or len(tap.dims) != len(tap.shape) or len({*tap.dims}) != len(tap.dims):
         return f"has shape={tap.shape} dims={tap.dims}; expected a name for each axis"
-    for name, size in zip(tap.dims, tap.shape, strict=True):
-        if name in module.TAPS or sizes.setdefault(name, size) != size:
-            return f"has dims={tap.dims}; expected names that are no taps, with one size each"
+    if not _are_new(tap, module, sizes):
+        return f"has dims={tap.dims}; {_NAMES}"
     for name in tap.weights or ():
         if name not in module.WEIGHTS:
             return f"has weights={tap.weights}; expected names of WEIGHTS"
     return None
+
+
+_NAMES = "expected names that are no taps, with one size each"
+
+
+def _are_new(tap: Tap | TextTap, module: EncoderModule, sizes: dict[str, int]) -> bool:
+    """Whether each dimension has one size in all features of an encoder, and a name of its own."""
+    return all(
+        name not in module.TAPS and sizes.setdefault(name, size) == size
+        for name, size in zip(tap.dims, tap.shape, strict=True)
+    )
 
 
 def _of_recipe(tap: str, module: EncoderModule) -> str | None:

@@ -4,8 +4,10 @@ Both come from one forward: the class token and the 49 patch tokens, each throug
 last layer norm and its projection into the joint space. Not L2-normalised.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from avqa.extract.encoders import Option
 from avqa.extract.encoders._parts import clip
 
 CLIP = clip.Clip(
@@ -25,5 +27,6 @@ CLIP = clip.Clip(
 )
 
 WEIGHTS, INPUTS, TAPS = CLIP.weights(), CLIP.inputs(), CLIP.all_taps()
-BATCH, OPTIONS, TEXT = CLIP.batch, {"crop": replace(clip.CROP, was="clip_crop")}, CLIP.text()
+BATCH, TEXT = CLIP.batch, CLIP.text()
+OPTIONS: Mapping[str, Option] = {"crop": replace(clip.CROP, was="clip_crop")}
 recipe, prepare, build = CLIP.recipe, CLIP.prepare, CLIP.build

@@ -26,5 +26,5 @@ CLIP = clip.Clip(
 )
 
 WEIGHTS, INPUTS, TAPS = CLIP.weights(), CLIP.inputs(), CLIP.all_taps()
-BATCH, OPTIONS, TEXT = CLIP.batch, {"crop": clip.CROP}, CLIP.text()
+BATCH, OPTIONS, TEXT = CLIP.batch, clip.OPTIONS, CLIP.text()
 recipe, prepare, build = CLIP.recipe, CLIP.prepare, CLIP.build

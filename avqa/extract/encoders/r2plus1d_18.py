@@ -144,7 +144,8 @@ class _Block:
         beside = x if self.shortcut is None else self.shortcut(x)
         for conv in self.first:
             x = conv(x, "relu")
-        return self.last.plus(x, beside)
+        y: Tensor = self.last.plus(x, beside)
+        return y
 
 
 def _conv(

@@ -21,5 +21,5 @@ SWIN = swin.Swin(
 )
 
 WEIGHTS, INPUTS, TAPS = SWIN.weights(), SWIN.inputs(), SWIN.taps()
-BATCH, OPTIONS = SWIN.batch, {"crop": swin.CROP}
+BATCH, OPTIONS = SWIN.batch, swin.OPTIONS
 recipe, prepare, build = SWIN.recipe, SWIN.prepare, SWIN.build

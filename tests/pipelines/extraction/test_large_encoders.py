@@ -65,7 +65,7 @@ def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore::avqa.errors.RandomWeightsWarning")
+@pytest.mark.filterwarnings("ignore:store .* random weights")
 def test_one_run_stores_them_all(store: Path, videos: Path) -> None:
     opened = avqa.open_store(store)
     for feature, shape in SHAPES.items():
@@ -78,11 +78,11 @@ def test_one_run_stores_them_all(store: Path, videos: Path) -> None:
     assert opened.recipe("small_vit/tome14_source")["storage"] == {"dtype": "uint8"}
     again = typed("extract", "--out", store, "--videos", videos)  # as the store has it
     assert "0 extracted, 1 already there" in again.stdout
-    checked = typed("verify", store, "--level", "full")
+    checked = typed("verify", store, "--level", "crc")
     assert "problems" not in checked.stdout
 
 
-@pytest.mark.filterwarnings("ignore::avqa.errors.RandomWeightsWarning")
+@pytest.mark.filterwarnings("ignore:store .* random weights")
 def test_a_packed_copy_and_a_dataset_have_them(store: Path, tmp_path: Path) -> None:
     typed("pack", store, tmp_path / "packed")
     packed, plain = avqa.open_store(tmp_path / "packed"), avqa.open_store(store)
@@ -95,18 +95,18 @@ def test_a_packed_copy_and_a_dataset_have_them(store: Path, tmp_path: Path) -> N
 
 
 def test_the_plan_counts_what_they_cost(videos: Path, tmp_path: Path) -> None:
-    features = f"small_swin/map,small_vit/tome14_source,{BY_NAME}"
+    features = "small_swin/map,small_vit/tome14_source,small_ast/class"
     done = typed(
         *("extract", "--videos", videos, "--out", tmp_path / "S", "--features", features),
         *("--weights", "random:0", "--device", "cpu", "--chunk-seconds", 2, "--plan"),
     )
     assert "networks" in done.stdout
-    for name in ("small_swin/map", "small_vit/tome14_source", "open_clip/ViT-S-32-alt/none/frame"):
+    for name in features.split(","):
         assert name in done.stdout
     assert not (tmp_path / "S").exists()
 
 
-@pytest.mark.filterwarnings("ignore::avqa.errors.RandomWeightsWarning")
+@pytest.mark.filterwarnings("ignore:store .* random weights")
 def test_texts_of_another_tower_join_a_store(store: Path, tmp_path: Path) -> None:
     row = question_files.music_row(video_id="00000001")
     for split in ("train", "val", "test"):

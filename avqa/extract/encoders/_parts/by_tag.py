@@ -74,10 +74,11 @@ class ByTag:
         """``frame``, and tokens where the tower has them."""
         taps = {"frame": Tap("frame", (self.joint,), ("channel",), sparse=False)}
         if self._is_own_transformer:
-            shape = ((self.size // int(self.vision.get("patch_size", 16))) ** 2, self.joint)
+            count = (self.size // int(self.vision.get("patch_size", 16))) ** 2
+            shape = (count, self.joint)
             taps["patch"] = Tap("frame", shape, ("position", "channel"), sparse=False)
-        elif (shape := self._tokens_of_timm()) is not None:
-            taps["token"] = Tap("frame", shape, ("position", "width"), sparse=False)
+        elif (tokens := self._tokens_of_timm()) is not None:
+            taps["token"] = Tap("frame", tokens, ("position", "width"), sparse=False)
         return taps
 
     @property
@@ -174,9 +175,9 @@ class ByTag:
                 (self.joint,), ("channel",), "end of text, ln_final, text_projection"
             ),
             "word": TextTap(
-                (CONTEXT, self.joint), ("token", "channel"), f"{every}, text_projection"
+                (CONTEXT, self.joint), ("place", "channel"), f"{every}, text_projection"
             ),
-            "word_state": TextTap((CONTEXT, width), ("token", "width"), every),
+            "word_state": TextTap((CONTEXT, width), ("place", "text_width"), every),
         }
         network = self.name.replace("/", " ") + ", text tower"
         return TextTower(taps, CONTEXT, network, self.name, self.build_text)

@@ -40,6 +40,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 TEXT_TOKENS = 77
 PUBLISHED = "https://openaipublic.azureedge.net/clip/models"
 CROP = Option("center", ("center", "squash", "pad"), "how a frame becomes a square")
+OPTIONS: Mapping[str, Option] = {"crop": CROP}
 PLAIN = frozenset({"frame", "patch", "class", "token"})
 """Taps of the pass without merging."""
 
@@ -217,12 +218,15 @@ class Clip:
 
     def text(self) -> TextTower:
         """The tower of texts."""
-        joint, tokens = (self.joint, "channel"), (TEXT_TOKENS, "token")
+        # A dimension of an encoder may not be called like one of its taps.
+        joint, tokens = (self.joint, "channel"), (TEXT_TOKENS, "place")
+        if "token" not in self.taps:
+            tokens = (TEXT_TOKENS, "token")
         every = f"all {TEXT_TOKENS} positions, ln_final"
         known = {
             "sentence": ((joint,), "end of text, ln_final, text_projection"),
             "word": ((tokens, joint), f"{every}, text_projection"),
-            "word_state": ((tokens, (self.text_width, "width")), every),
+            "word_state": ((tokens, (self.text_width, "text_width")), every),
         }
         taps = {}
         for tap in self.text_taps:

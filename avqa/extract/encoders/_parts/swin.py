@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 PATCH = 4
-CROP = Option("center", ("center", "squash"), "how a frame becomes a square")
+OPTIONS: Mapping[str, Option] = {
+    "crop": Option("center", ("center", "squash"), "how a frame becomes a square")
+}
 
 
 @dataclass(frozen=True, kw_only=True)

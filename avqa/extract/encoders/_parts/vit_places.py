@@ -18,14 +18,14 @@ class Vit(nn.Module):
         super().__init__()
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, tokens, width))
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, width, patch, patch)
+        proj = nn.Conv2d(3, width, patch, patch)
+        self.patch_embed = nn.Sequential(OrderedDict({"proj": proj}))
         self.blocks = nn.ModuleList(_Block(width) for _ in range(layers))
         self.norm = nn.LayerNorm(width, EPSILON)
 
     def embed(self, frames: Tensor) -> Tensor:
         """[B, 3, size, size] → [B, tokens, width], what the first block takes."""
-        patches: Tensor = self.patch_embed.proj(frames).flatten(2).permute(0, 2, 1)
+        patches: Tensor = self.patch_embed(frames).flatten(2).permute(0, 2, 1)
         return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], 1) + self.pos_embed
 
 

@@ -1,8 +1,8 @@
 """AST of two narrow layers."""
 
-from avqa.extract.encoders._parts import ast_config
+from avqa.extract.encoders.ast import config
 
-AST = ast_config.Ast(
+AST = config.Ast(
     name="small_ast",
     model="small",
     width=48,
@@ -14,5 +14,5 @@ AST = ast_config.Ast(
 )
 
 WEIGHTS, INPUTS, TAPS = AST.weights(), AST.inputs(), AST.taps()
-BATCH, OPTIONS = AST.batch, {}
+BATCH, OPTIONS = AST.batch, config.OPTIONS
 recipe, prepare, build = AST.recipe, AST.prepare, AST.build

@@ -121,7 +121,7 @@ class Network:
 
     def _patches(self, x: Tensor) -> Tensor:
         """Tokens → [B, bands, times, width] float32."""
-        return x[:, 2:].float().unflatten(1, self.grid)
+        return x[:, 2:].float().view(len(x), *self.grid, -1)
 
 
 def _block(layer: Any, heads: int, rows: int) -> Block:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.encoders._contract import Input, Options, Tap, Weights
-from avqa.extract.encoders._parts import kaldi
+from avqa.extract.encoders._contract import Input, Option, Options, Tap, Weights
 from avqa.extract.encoders._parts.weights import read_safetensors
+from avqa.extract.encoders.ast import kaldi
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ ROWS = (BANDS - PATCH) // STRIDE + 1
 """Patches along frequency."""
 REAL = -(-kaldi.num_frames(kaldi.RATE) // STRIDE)
 """Patches along time that see the second: 10 of 101."""
+OPTIONS: Mapping[str, Option] = {}
 PREFIX = "audio_spectrogram_transformer."
 """Of the network's tensors in the published file, which holds a classifier, too."""
 
@@ -80,14 +81,14 @@ class Ast:
 
     def places(self) -> nn.Module:
         """Where the weights go, named as the published file names them."""
-        from avqa.extract.encoders._parts import ast_network
+        from avqa.extract.encoders.ast import network
 
-        return ast_network.Places(width=self.width, layers=self.layers, bands=BANDS)
+        return network.Places(width=self.width, layers=self.layers, bands=BANDS)
 
     def _random(self) -> Mapping[str, Tensor]:
-        from avqa.extract.encoders._parts import ast_network
+        from avqa.extract.encoders.ast import network
 
-        return ast_network.drawn(self.places())
+        return network.drawn(self.places())
 
     def weights(self) -> Mapping[str, Weights]:
         """All but the classifier's."""
@@ -111,14 +112,15 @@ class Ast:
         """
         import torch
 
-        from avqa.extract.encoders._parts import ast_network, frozen
+        from avqa.extract.encoders._parts import frozen
+        from avqa.extract.encoders.ast import network
 
         with torch.device("meta"):
             places = self.places()
         frozen.fill(places, state, self.name)
         frozen.freeze(places, device, precision)
         with torch.inference_mode():
-            return ast_network.Network(
+            return network.Network(
                 places,
                 heads=self.heads,
                 bands=BANDS,

@@ -6,9 +6,9 @@ its norm; ``band10`` leaves the silence out, after the norm. A band is one of 12
 along frequency, the lowest first.
 """
 
-from avqa.extract.encoders._parts import ast_config
+from avqa.extract.encoders.ast import config
 
-AST = ast_config.Ast(
+AST = config.Ast(
     name="ast",
     model="MIT/ast-finetuned-audioset-10-10-0.4593",
     width=768,
@@ -20,5 +20,5 @@ AST = ast_config.Ast(
 )
 
 WEIGHTS, INPUTS, TAPS = AST.weights(), AST.inputs(), AST.taps()
-BATCH, OPTIONS = AST.batch, {}
+BATCH, OPTIONS = AST.batch, config.OPTIONS
 recipe, prepare, build = AST.recipe, AST.prepare, AST.build
