@@ -52,6 +52,7 @@ def check_encoders(visual: str, audio: str, store: FeatureStore) -> None:
 
 
 def _check(setting: str, encoder: str, store: FeatureStore | None) -> None:
+    encoder = encoders.full_name(encoder)
     held = dict.fromkeys(name.rpartition("/")[0] for name in _imported(store))
     known = dict.fromkeys((*encoders.names(), *held))
     if encoder not in known and not encoders.is_known(encoder):
@@ -68,6 +69,7 @@ def _imported(store: FeatureStore | None) -> Iterator[str]:
 
 def _feature(field: str, setting: str, encoder: str, store: FeatureStore | None) -> str:
     """The encoder's first tap that has the field's shape, or what was imported in its place."""
+    encoder = encoders.full_name(encoder)  # as it is typed
     _check(setting, encoder, store)
     tap = _tap(field, encoder) if encoders.is_known(encoder) else None
     if store is None or tap in store.features:

@@ -59,8 +59,8 @@ def test_names_follow_what_the_store_holds(store):
         ("frame", "panns_cnn14", "vggish", "visual=panns_cnn14 has no features for frame; expec"),
         ("audio", "resnext101", "resnext101", "`avqa encoders`; the store has resnext101/pool"),
         ("patch", "resnet101", "vggish", "shape (P, D) or (y, x, D); see `avqa encoders`; the st"),
-        ("frame", "resnet102", "vggish", "visual='resnet102'; expected one of clip_vit_b32, resn"),
-        ("frame", "resnet18", "panns", "vggish, clip_vit_l14_336, panns_cnn14, resnet101, resnex"),
+        ("frame", "resnet102", "vggish", "visual='resnet102'; expected one of ast, clip_vit_b32,"),
+        ("frame", "resnet18", "panns", "vit_l16_384, panns_cnn14, resnet101, resnext101; see `av"),
     ],
 )
 def test_what_is_not_there_is_refused(store, field, visual, audio, message):
