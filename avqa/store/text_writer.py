@@ -27,6 +27,7 @@ from avqa.store.format.texts import (
     CONTENT,
     EOT,
     KEY,
+    add_features,
     create_texts,
     damaged_texts,
     mark_of,
@@ -339,7 +340,10 @@ def _create(
     known = text_entries(attrs)
     layout.check_specs(specs, attrs["features"] | known)
     group = schema.open_group(root)
-    create_texts(group, specs, with_columns=not known)
+    if known:
+        add_features(group, specs, schema.open_array(root, KEY).shape[0])
+    else:
+        create_texts(group, specs)
     entries = {spec.name: layout.feature_entry(spec, recipes[spec.name]) for spec in specs}
     layout.write_attributes(root, {**attrs, ATTRIBUTE: dict(sorted((known | entries).items()))})
 
