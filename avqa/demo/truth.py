@@ -1,14 +1,15 @@
 """Whether a head looked where the truth says: its `Evidence` against ``truth.json``.
 
-A question is about the instruments that it names, or else about the one that is its answer. Asked
-when: the seconds in which one of them sounds, if those are some and not all. Asked where: the
-patches whose middle lies in the box of one of them. Chance is the share of the seconds, or of the
-patches, that are right: what equal weights score on average.
+A question is about the instruments that it names, or else about the one that is its answer, or that
+stands where its answer says. Asked when: the seconds in which one of them sounds, if those are some
+and not all. Asked where: the patches whose middle lies in the box of one of them. Chance is the
+share of the seconds, or of the patches, that are right: what equal weights score on average.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from avqa.datasets import Question
 from avqa.datasets._parts.vocabulary import INSTRUMENTS
+from avqa.datasets._synth.score import PLACES
 from avqa.heads import Evidence
-from benchmarks.results_exact import GRID, covered_patches, sounds_at
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,34 @@ class Hits:
     chance: float
 
 
+def sounds_at(player: Mapping[str, Any], second: int) -> bool:
+    """Whether a player sounds in a second."""
+    return any(start <= second < end for start, end in player["sounds"])
+
+
+def covered_patches(box: Sequence[float] | None, grid: int) -> list[int]:
+    """Patches whose middle lies in a box of shares of the picture; none off screen.
+
+    They are ``grid`` × ``grid``, row by row.
+    """
+    if box is None:
+        return []
+    left, top, right, bottom = box
+    middles = [(i + 0.5) / grid for i in range(grid)]
+    return [
+        row * grid + column
+        for row, y in enumerate(middles)
+        for column, x in enumerate(middles)
+        if left <= x <= right and top <= y <= bottom
+    ]
+
+
 def asked_players(question: Question, video: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Players of the instruments that a question is about."""
     named = {slot for slot in question.slots if slot in INSTRUMENTS}
     wanted = named or {question.answer} & set(INSTRUMENTS)
+    if not wanted and question.answer in PLACES:
+        return [player for player in video["players"] if player["place"] == question.answer]
     return [player for player in video["players"] if player["instrument"] in wanted]
 
 
@@ -49,11 +74,11 @@ def asked_seconds(question: Question, video: Mapping[str, Any]) -> Tensor | None
     return inside if bool(inside.any()) and not bool(inside.all()) else None
 
 
-def asked_patches(question: Question, video: Mapping[str, Any]) -> Tensor | None:
+def asked_patches(question: Question, video: Mapping[str, Any], patches: int) -> Tensor | None:
     """[P] bool: where they are seen; None where nowhere, or not asked."""
-    inside = torch.zeros(GRID * GRID, dtype=torch.bool)
+    inside = torch.zeros(patches, dtype=torch.bool)
     for player in asked_players(question, video):
-        inside[covered_patches(player["box"])] = True
+        inside[covered_patches(player["box"], math.isqrt(patches))] = True
     return inside if bool(inside.any()) else None
 
 
@@ -74,13 +99,15 @@ def hits(
     found: dict[str, list[tuple[float, float, float]]] = {}
     for question, evidence, row in looked:
         video = truth["videos"][question.video_id]
-        when, where = asked_seconds(question, video), asked_patches(question, video)
+        when = asked_seconds(question, video)
         for kind in ("seconds", "audio_time", "frame_time"):
             weights = getattr(evidence, kind)
             if weights is not None and when is not None:
                 found.setdefault(kind, []).append(_hit(weights[row], when))
-        if evidence.patches is not None and where is not None:
-            found.setdefault("patches", []).append(_hit(_at_the_top(evidence, row), where))
+        if evidence.patches is not None:
+            where = asked_patches(question, video, evidence.patches.shape[2])
+            if where is not None:
+                found.setdefault("patches", []).append(_hit(_at_the_top(evidence, row), where))
     return {kind: _mean(rows) for kind, rows in found.items()}
 
 
