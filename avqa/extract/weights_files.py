@@ -73,8 +73,7 @@ def fetch(name: str, *, cache: Path | None = None) -> Path:
     entry = published(name)
     if not entry.address:
         raise WeightsUnavailable(
-            f"weights {name}: nobody has published any; expected others; use --weights random:0, or"
-            " choose another model"
+            f"weights {name} cannot be downloaded; expected an address; {both_ways(name)}"
         )
     folder = cache_dir(cache)
     with _temporary(folder, entry.file_name) as download:

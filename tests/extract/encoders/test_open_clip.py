@@ -81,18 +81,20 @@ def test_frame_is_what_encode_image_gives(kind: str) -> None:
     assert [*out][1:] == ([KINDS[kind][1]] if KINDS[kind][1] else [])
 
 
-def test_patches_and_class_token_of_a_transformer_are_projected_alike() -> None:
-    """An average of the patches is the frame where the tower pools so, behind the norm."""
-    module, batch = small("transformer"), frames_of("transformer")
-    network = module.build(state_of("transformer"), {}, "cpu", "fp32")
+@pytest.mark.parametrize("kind", ["transformer", "average"])
+def test_patches_go_through_the_last_norm_and_the_projection(kind: str) -> None:
+    """Also where the tower takes the norm of their mean alone."""
+    module, batch = small(kind), frames_of(kind)
+    network = module.build(state_of(kind), {}, "cpu", "fp32")
     patch = network.forward("frame", batch, ["patch"])["patch"]
-    tower = reference("transformer").visual
+    tower = reference(kind).visual
     kept: list[torch.Tensor] = []
-    hook = tower.ln_post.register_forward_hook(lambda _m, _i, made: kept.append(made))
+    hook = tower.transformer.register_forward_hook(lambda _m, _i, made: kept.append(made))
     with torch.no_grad():
         tower(((batch / 255 - 0.5) / torch.tensor(module.how.std)).permute(0, 3, 1, 2))
-        torch.testing.assert_close(patch, kept[0][:, 1:] @ tower.proj, rtol=1e-5, atol=1e-5)
+        expected = tower.ln_post(kept[0])[:, 1:] @ tower.proj
     hook.remove()
+    torch.testing.assert_close(patch, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_texts_are_what_encode_text_gives() -> None:
@@ -249,8 +251,18 @@ def test_a_checkpoint_is_imported_and_another_models_is_refused(
 
 
 def test_weights_that_nobody_published_cannot_be_fetched(tmp_path: Path) -> None:
-    with pytest.raises(WeightsUnavailable, match="nobody has published any"):
+    name = "open_clip/ViT-S-32-alt/none"
+    advice = "nobody has published any: use --weights random:0, or choose another model"
+    with pytest.raises(WeightsUnavailable) as caught:
         weights.fetch("open_clip:ViT-S-32-alt", cache=tmp_path)
+    assert str(caught.value) == (
+        f"weights {name} cannot be downloaded; expected an address; {advice}"
+    )
+    with pytest.raises(WeightsUnavailable) as caught:
+        weights.resolve("pretrained", [name], cache=tmp_path)
+    assert str(caught.value) == (
+        f"weights {name} are missing; expected {name}.safetensors; {advice}"
+    )
 
 
 def test_texts_of_a_model_by_name() -> None:
