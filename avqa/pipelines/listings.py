@@ -15,12 +15,16 @@ from avqa.telling.found import Listing
 
 
 def encoders() -> Listing[objects.Encoders]:
-    """Every feature, every encoder that cannot be used, every option of an encoder."""
+    """Every feature, family, encoder that cannot be used, and option of an encoder."""
     from avqa.extract import encoders as there
 
     return Listing(
         {
             "features": [_feature(name, there.tap_of(name)) for name in there.all_features()],
+            "families": [
+                {"how": family.HOW, "about": family.ABOUT}
+                for family in map(there.FAMILIES.load, there.FAMILIES.names())
+            ],
             "unusable": [*_unusable(there)],
             "options": [_option(key, there.option_of(key)) for key in there.all_options()],
         },
@@ -33,7 +37,7 @@ def _feature(name: str, tap: Any) -> objects.Feature:
         "name": name,
         "shape": list(tap.shape),
         "dims": list(tap.dims),
-        "bytes_per_minute": math.prod(tap.shape) * 2 * 60,
+        "bytes_per_minute": math.prod(tap.shape) * (1 if tap.dtype else 2) * 60,
         "sparse": tap.sparse,
         "default": name in DEFAULT_FEATURES,
     }
@@ -54,16 +58,17 @@ def _option(key: str, option: Any) -> objects.Option:
 
 
 def _encoder_lines(found: objects.Encoders) -> list[str]:
-    lines = [f"{'feature':<28}{'per second':<18}{'MB/min':>8}  default  what"]
+    lines = [f"{'feature':<32}{'per second':<18}{'MB/min':>8}  default  what"]
     for feature in found["features"]:
         shape = "×".join(map(str, feature["shape"]))
         default = "yes" if feature["default"] else "no"
         packed = " (before zstd)" if feature["sparse"] else ""
         lines.append(
-            f"{feature['name']:<28}{shape:<18}{feature['bytes_per_minute'] / 1e6:>8.2f}"
+            f"{feature['name']:<32}{shape:<18}{feature['bytes_per_minute'] / 1e6:>8.2f}"
             f"  {default:<7}  {', '.join(feature['dims'])}{packed}"
         )
-    lines += [f"{one['name']:<28}not usable: {one['problem']}" for one in found["unusable"]]
+    lines += [f"{one['how']:<32}{one['about']}" for one in found["families"]]
+    lines += [f"{one['name']:<32}not usable: {one['problem']}" for one in found["unusable"]]
     lines += ["", "options, with --set; the first value is the default"]
     return lines + [
         f"  {option['name']}={'|'.join(map(str, option['choices']))}  {option['what']}"
@@ -104,9 +109,9 @@ def known_weights() -> Listing[objects.Weights]:
         {
             "name": one.name,
             "cached": one.cached,
-            "sha256": one.digest,
+            "sha256": one.digest or None,
             "licence": one.licence,
-            "address": one.address,
+            "address": one.address or None,
         }
         for one in list_weights()
     ]
@@ -115,10 +120,14 @@ def known_weights() -> Listing[objects.Weights]:
 
 def _weights_lines(found: objects.Weights) -> list[str]:
     return [
-        f"{one['name']:<13} {'cached' if one['cached'] else 'absent':<7} sha256"
-        f" {one['sha256'][:8]}…  {one['licence']}  {one['address']}"
+        f"{one['name']:<16} {'cached' if one['cached'] else 'absent':<7} {_digest(one['sha256'])}"
+        f"  {one['licence']}  {one['address'] or ''}"
         for one in found["weights"]
     ]
+
+
+def _digest(found: str | None) -> str:
+    return f"sha256 {found[:8]}…" if found else "sha256 unknown "
 
 
 LISTED_SECONDS, LISTED_PATCHES = 60, 49

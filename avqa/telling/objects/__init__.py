@@ -15,6 +15,7 @@ from avqa.telling.objects.listings import Asked as Asked
 from avqa.telling.objects.listings import Decoder as Decoder
 from avqa.telling.objects.listings import Decoders as Decoders
 from avqa.telling.objects.listings import Encoders as Encoders
+from avqa.telling.objects.listings import Family as Family
 from avqa.telling.objects.listings import Feature as Feature
 from avqa.telling.objects.listings import Figures as Figures
 from avqa.telling.objects.listings import Head as Head

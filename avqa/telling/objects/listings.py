@@ -15,7 +15,7 @@ class Feature(TypedDict):
     dims: list[str]
     """What the axes of ``shape`` are."""
     bytes_per_minute: int
-    """As float16, before compression."""
+    """As stored by default, before compression."""
     sparse: bool
     """It is packed before compression."""
     default: bool
@@ -33,6 +33,14 @@ class Option(TypedDict):
     what: str
 
 
+class Family(TypedDict):
+    """Encoders that are named by what they are made of."""
+
+    how: str
+    """Form of the name."""
+    about: str
+
+
 class Unusable(TypedDict):
     """A plug-in that cannot be used here."""
 
@@ -44,6 +52,7 @@ class Encoders(TypedDict):
     """`avqa encoders`."""
 
     features: list[Feature]
+    families: list[Family]
     unusable: list[Unusable]
     options: list[Option]
 
@@ -71,10 +80,11 @@ class Weight(TypedDict):
     name: str
     cached: bool
     """It is here."""
-    sha256: str
-    """Of the published file, or its first digits where no more is known."""
+    sha256: str | None
+    """Of the published file, or its first digits where no more is known; null where none is."""
     licence: str
-    address: str
+    address: str | None
+    """Null where there is none to download from."""
 
 
 class Weights(TypedDict):
