@@ -121,7 +121,7 @@ class Summary:
                 f"lock: run_id={self.holder.run_id} host={self.holder.host}"
                 f" pid={self.holder.pid} heartbeat={self.holder.heartbeat}{gone}"
             )
-        return [*text, *map(self._run_line, self.runs)]
+        return [*text, *map(self.run_line, self.runs)]
 
     def recipe_lines(self) -> list[str]:
         """Everything that changed a number: what all features share, then each one's own."""
@@ -136,7 +136,7 @@ class Summary:
             text.append(f"{feature.name} {feature.recipe_hash[:12]}: {_listed(own)}")
         return text
 
-    def _run_line(self, run: dict[str, Any]) -> str:
+    def run_line(self, run: dict[str, Any]) -> str:
         """How a run stands: it is running as long as it lives."""
         state, holder = run["state"], self.holder
         if state == RUNNING and (
