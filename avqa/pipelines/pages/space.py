@@ -71,7 +71,8 @@ def space(means: Floats) -> Space | None:
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     if not values[0] > 1e-6 * max(1.0, float(np.abs(means).max())):
         return None
-    places = _upright(left[:, :2] * values[:2])
+    left, values = (np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, 1)]) for a in (left, values))
+    places = _upright(left[:, :2] * values[:2])  # a single channel has a second one of zeros
     variance = values**2 / (values**2).sum()
     distances = _distances(centred)
     usual = _median(distances)
