@@ -28,7 +28,14 @@ from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.pipelines.ask.answer import Answer
 from avqa.pipelines.ask.heat import draw_heat, grid_box, strength_of, strongest_of, with_mark
-from avqa.pipelines.ask.plots import Page, TimeView, draw_page, draw_time, spectrum_of
+from avqa.pipelines.ask.plots import (
+    Page,
+    Spectrum,
+    TimeView,
+    draw_page,
+    draw_time,
+    spectrum_of,
+)
 from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, remove_scratch, write_frames
 from avqa.pipelines.pages.explained import (
     Explained,
@@ -53,6 +60,23 @@ class _Row:
     number: int
     second: int
     picture: Image.Image
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What was decoded of the video once more."""
+
+    index: dict[str, Any]
+    """``frames.json``."""
+    seconds: tuple[int, ...]
+    """Of each row that the head was given."""
+    rows: list[_Row]
+    """Those whose frames are shown large."""
+    stills: dict[int, str]
+    """Row → small frame of the page."""
+    duration: float
+    """Seconds that the head could see."""
+    spectrum: Spectrum | None
 
 
 def prepare_folder(folder: Path) -> None:
@@ -82,32 +106,19 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         StorageFailure: ``folder`` cannot be written.
     """
     prepare_folder(folder)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
-        remove_scratch(folder, Path(scratch))
-        frames = Path(scratch) / "all"
-        most = answer.member.config.settings.max_seconds
-        report = write_frames(answer.video, frames, answer.settings, Limits(), most)
-        index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
-        seconds = _seconds(answer, report.num_frames)
-        files_of = [frames / index["rows"][second]["file"] for second in seconds]
-        rows = [
-            _Row(number, seconds[number], _loaded(files_of[number]))
-            for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
-        ]
-        stills = {n: still(_loaded(files_of[n])) for n in chosen_stills(len(seconds))}
-        sound = frames / report.audio
-        spectrum = spectrum_of(sound) if sound.is_file() else None
+    looked = _look(answer, folder)
+    seconds, rows, index = looked.seconds, looked.rows, looked.index
     view = TimeView(
         seconds,
-        min(report.duration, most),
+        looked.duration,
         _curves(answer),
         tuple(row.second for row in rows),
-        spectrum,
+        looked.spectrum,
     )
     drawn, strongest = _drawn(answer, rows)
     page = Page(
         question=answer.question.text,
-        subtitle=_subtitle(answer, report.duration),
+        subtitle=_subtitle(answer, index["duration"]),
         answers=answer.answers,
         time=view,
         pictures=[(_caption(answer, row), image) for row, image in zip(rows, drawn, strict=True)],
@@ -129,12 +140,37 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         write_atomic(folder / "explanation.png", draw_page(page), durable=False)
         write_json(folder / NUMBERS, numbers, durable=False)
         told = _explained(answer, numbers, view, index)
-        made = explanation_page(told, stills, link_to(answer.video, folder))
+        made = explanation_page(told, looked.stills, link_to(answer.video, folder))
         write_atomic(folder / PAGE, made, durable=False)
         for name in earlier - set(named):
             (folder / name).unlink(missing_ok=True)
     written = [folder / name for name in ("explanation.png", PAGE, NUMBERS, "time.png")]
     return [*written, *files]
+
+
+def _look(answer: Answer, folder: Path) -> _Looked:
+    """Decode the frames that the rows were made from, and the sound."""
+    most = answer.member.config.settings.max_seconds
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        remove_scratch(folder, Path(scratch))
+        frames = Path(scratch) / "all"
+        report = write_frames(answer.video, frames, answer.settings, Limits(), most)
+        index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
+        seconds = _seconds(answer, report.num_frames)
+        files = [frames / index["rows"][second]["file"] for second in seconds]
+        rows = [
+            _Row(number, seconds[number], _loaded(files[number]))
+            for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
+        ]
+        sound = frames / report.audio
+        return _Looked(
+            index,
+            seconds,
+            rows,
+            {row: still(_loaded(files[row])) for row in chosen_stills(len(seconds))},
+            min(report.duration, most),
+            spectrum_of(sound) if sound.is_file() else None,
+        )
 
 
 def chosen_rows(weights: NDArray[np.float64] | None, num_rows: int) -> list[int]:
