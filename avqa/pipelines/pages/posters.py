@@ -16,7 +16,7 @@ from avqa.pipelines.extraction.collection.sources import discover
 from avqa.pipelines.pages.page import data_uri
 
 FRAMES = 5
-WIDTH, HEIGHT = 80, 45
+WIDTH, HEIGHT = 80, 46
 TIMEOUT_SECONDS = 30.0
 
 
@@ -60,7 +60,7 @@ def _command(path: str, duration: float) -> Sequence[str]:
     apart = duration / FRAMES if duration > 0 else 1.0
     size = f"{WIDTH}:{HEIGHT}"
     picture = (
-        f"fps=1/{max(apart, 0.04):.3f}:start_time=0:round=down,"
+        f"fps={1 / max(apart, 0.04):.6f}:start_time=0:round=down,"
         f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1,"
         f"tile={FRAMES}x1"
     )
@@ -69,5 +69,5 @@ def _command(path: str, duration: float) -> Sequence[str]:
         *("-protocol_whitelist", ",".join(file_checks.PROTOCOLS)),
         *("-format_whitelist", ",".join(file_checks.FORMATS), "-skip_frame", "nokey"),
         *("-i", f"file:{path}", "-an", "-vf", picture, "-frames:v", "1", "-q:v", "7"),
-        *("-f", "mjpeg", "-"),
+        *("-strict", "unofficial", "-f", "mjpeg", "-"),  # the range of colours most videos have
     ]

@@ -1,6 +1,7 @@
 """A run and a store to make pages of."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 from helpers.questions.question_files import music_row, write
@@ -33,8 +34,8 @@ def rows_of(split: str, odd: str = "") -> list[dict]:
             video_id=videos[n % 3],
             question_id=first + 20 + n,
             type='["Audio-Visual", "Location"]',
-            question_content=f"Where is the <LL> instrument{odd}?",
-            templ_values='["first sounding"]',
+            question_content="Where is the <LL> instrument?",
+            templ_values=json.dumps([f"first sounding{odd}"]),
             anser=("left", "middle", "right")[n % 3],
         )
         for n in range(6)

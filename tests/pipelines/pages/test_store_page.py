@@ -93,7 +93,7 @@ def test_a_packed_store_has_a_page(store, tmp_path):
 
 def test_damage_of_one_video_is_told_and_that_of_the_store_refused(store):
     row = Store.open(store_path(store)).rows()["b"]
-    (chunk,) = list((store / "features.zarr/clip/frame").rglob(f"c/{row}/0/*"))[:1] or [None]
+    chunk = store / f"features.zarr/clip/frame/c.{row}.0.0"
     chunk.write_bytes(b"\0" * chunk.stat().st_size)
     page, said = page_of(store)
     (line,) = said

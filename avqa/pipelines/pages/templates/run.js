@@ -73,7 +73,7 @@ function item(row) {
   const answers = make("div", { class: "told" }, text(texts[member.prediction[row]], "b"));
   if (member.right[row] === 0) answers.append("right: ", text(texts[found.answer[row]] ?? "–"));
   const fill = make("i");
-  fill.style.width = percent(member.probability[row]);
+  fill.style.width = `${100 * member.probability[row]}%`;
   const sure = make("div", {}, make("span", { class: "bar" }, fill), percent(member.probability[row]));
   const facts = make("div", { class: "facts" });
   facts.append(found.types[found.type[row]] ?? "", " · video ", text(texts[found.video[row]]));
@@ -134,7 +134,11 @@ $("type").addEventListener("change", (event) => { state.type = event.target.valu
 $("order").addEventListener("change", (event) => { state.order = event.target.value; choose(); });
 $("find").addEventListener("input", (event) => { state.find = event.target.value.toLowerCase(); choose(); });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && event.target === $("find")) { $("find").blur(); return; }
+  if (event.key === "Escape" && event.target === $("find")) {
+    $("find").value = state.find = "";
+    $("find").blur();
+    choose();
+  }
   if (typing(event)) return;
   const kind = { a: "all", r: "right", w: "wrong", s: "surest", e: data.attention ? "attention" : undefined }[event.key];
   if (kind) show(kind);

@@ -153,6 +153,11 @@ if ($("list")) {
     $(name).addEventListener("change", (event) => { state[name] = event.target.value; choose(); });
   }
   addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target === $("find")) {
+      $("find").value = state.find = "";
+      $("find").blur();
+      choose();
+    }
     if (event.key === "/" && !typing(event)) { event.preventDefault(); $("find").focus(); }
   });
   new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) more(); },
