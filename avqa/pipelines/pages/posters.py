@@ -56,13 +56,13 @@ def _frames(path: str, duration: float) -> bytes | None:
 
 
 def _command(path: str, duration: float) -> Sequence[str]:
-    """Key frames alone, one a fifth of the video, each in a box of one size."""
-    apart = duration / FRAMES if duration > 0 else 1.0
+    """Key frames alone, about a fifth of the video apart, each in a box of one size."""
+    apart = 0.9 * duration / FRAMES if duration > 0 else 1.0
     size = f"{WIDTH}:{HEIGHT}"
     picture = (
-        f"fps={1 / max(apart, 0.04):.6f}:start_time=0:round=down,"
-        f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1,"
-        f"tile={FRAMES}x1"
+        f"select=isnan(prev_selected_t)+gte(t-prev_selected_t\\,{apart:.3f}),"
+        f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1:gray,"
+        f"tile={FRAMES}x1:color=gray"
     )
     return [
         *(programs.ffmpeg(), "-v", "error", "-nostdin", "-threads", "1"),
