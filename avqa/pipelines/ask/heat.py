@@ -64,7 +64,8 @@ def strength_of(weights: NDArray[np.float64], strongest: float) -> NDArray[np.fl
         strongest: of the frames shown together, see `strongest_of`: it gets the full colour.
     """
     scale = max(LEAST_SCALE, strongest)
-    return ((weights * weights.shape[-1] - 1) / (scale - 1)).clip(0, 1)
+    strength: NDArray[np.float64] = (weights * weights.shape[-1] - 1) / (scale - 1)
+    return strength.clip(0, 1)
 
 
 def draw_heat(

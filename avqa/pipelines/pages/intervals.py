@@ -9,6 +9,8 @@ from avqa.training.table.cells import Row
 from avqa.training.table.layout import ResultTable
 
 WIDTH, LINE, LEFT, RIGHT, TOP, BOTTOM = 720, 26, 92, 16, 8, 30
+_BESIDE = {"ours": -3, "question-only": 5}
+"""Kind → pixels that it lies below the middle of its line: no interval hides another."""
 _KINDS = {"ours": "ours", "question-only": "only", "floor": "floor", "published": "printed"}
 
 
@@ -73,6 +75,7 @@ def _known(row: Row, column: str) -> bool:
 def _mark(row: Row, column: str, x: Scale, y: float) -> Mark:
     cell = row.cells[column]
     label = f"{row.name}, {column}: {cell} %"
+    y += _BESIDE.get(row.kind, 0)
     if cell.low is None or cell.high is None:
         return Mark(_KINDS[row.kind], x(cell.mean), y, None, None, label)
     label += f" ({cell.low:.1f} to {cell.high:.1f})"

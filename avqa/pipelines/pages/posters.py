@@ -1,4 +1,4 @@
-"""A few key frames of a video side by side, small: what a page of a store shows of it."""
+"""A few frames of a video side by side, small: what a page of a store shows of it."""
 
 from __future__ import annotations
 
@@ -56,18 +56,24 @@ def _frames(path: str, duration: float) -> bytes | None:
 
 
 def _command(path: str, duration: float) -> Sequence[str]:
-    """Key frames alone, about a fifth of the video apart, each in a box of one size."""
-    apart = 0.9 * duration / FRAMES if duration > 0 else 1.0
-    size = f"{WIDTH}:{HEIGHT}"
-    picture = (
-        f"select=isnan(prev_selected_t)+gte(t-prev_selected_t\\,{apart:.3f}),"
-        f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1:gray,"
-        f"tile={FRAMES}x1:color=gray"
-    )
-    return [
-        *(programs.ffmpeg(), "-v", "error", "-nostdin", "-threads", "1"),
+    """Frames a fifth of the video apart, each in a box of one size; the first one at least."""
+    count = FRAMES if duration > 0 else 1
+    places = [(number + 0.5) / count * duration if duration > 0 else 0.0 for number in range(count)]
+    allowed = (
         *("-protocol_whitelist", ",".join(file_checks.PROTOCOLS)),
-        *("-format_whitelist", ",".join(file_checks.FORMATS), "-skip_frame", "nokey"),
-        *("-i", f"file:{path}", "-an", "-vf", picture, "-frames:v", "1", "-q:v", "7"),
+        *("-format_whitelist", ",".join(file_checks.FORMATS), "-threads", "1"),
+    )
+    inputs = [
+        word for at in places for word in (*allowed, "-ss", f"{at:.3f}", "-i", f"file:{path}")
+    ]
+    size = f"{WIDTH}:{HEIGHT}"
+    box = f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1:gray,setsar=1"
+    parts = [f"[{number}:v:0]{box}[f{number}]" for number in range(count)]
+    beside = "".join(f"[f{number}]" for number in range(count))
+    joined = f"hstack={count}" if count > 1 else "null"
+    return [
+        *(programs.ffmpeg(), "-v", "error", "-nostdin", *inputs),
+        *("-filter_complex", ";".join([*parts, f"{beside}{joined}"])),
+        *("-frames:v", "1", "-q:v", "7"),
         *("-strict", "unofficial", "-f", "mjpeg", "-"),  # the range of colours most videos have
     ]

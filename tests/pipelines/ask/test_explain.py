@@ -274,7 +274,8 @@ def test_random_weights_are_marked_on_every_picture(tmp_path, monkeypatch):
     for figure in figures:
         assert any(plots.RANDOM_MARK in text.get_text() for text in figure.findobj(plots_text))
     assert len(figures) == 2
-    for file in files[3:]:
+    assert plots.RANDOM_MARK in files[1].read_text(encoding="utf-8")
+    for file in files[4:]:
         with Image.open(file) as picture:
             assert picture.getpixel((2, 2)) == (0xB3, 0x26, 0x1E)
     numbers = json.loads((tmp_path / "out" / "explanation.json").read_text(encoding="utf-8"))

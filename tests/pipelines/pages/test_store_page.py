@@ -1,5 +1,8 @@
 """The page of a store: what it holds, and what is the matter with it."""
 
+import base64
+import io
+import itertools
 import shutil
 
 import numpy as np
@@ -8,10 +11,11 @@ from helpers.media import clips
 from helpers.pages.parsed import NASTY, Page, outside
 from helpers.runs import run_folders
 from helpers.store import stored
+from PIL import Image
 
 from avqa.errors import ConfigError, StoreError
 from avqa.pipelines.pages import store as page_of_store
-from avqa.pipelines.pages.posters import posters
+from avqa.pipelines.pages.posters import FRAMES, HEIGHT, WIDTH, posters
 from avqa.pipelines.pages.store import store_page
 from avqa.store.commit import Store
 from avqa.store.lock import Lock
@@ -123,7 +127,14 @@ def test_frames_are_of_the_video_and_its_own(tmp_path):
     wanted = {"part/a": 3.0, "broken": 2.0, "list": float("nan"), "gone": 1.0}
     found = posters(tmp_path, wanted)
     assert list(found) == ["part/a"]
-    assert found["part/a"].startswith("data:image/jpeg;base64,")
+    content = base64.b64decode(found["part/a"].removeprefix("data:image/jpeg;base64,"))
+    picture = np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+    assert picture.shape == (HEIGHT, FRAMES * WIDTH)
+    boxes = np.split(picture, FRAMES, axis=1)
+    assert all(abs(a - b).max() > 50 for a, b in itertools.combinations(boxes, 2))
+    unknown = posters(tmp_path, {"part/a": float("nan")})  # the first frame alone
+    content = base64.b64decode(unknown["part/a"].removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(io.BytesIO(content)).size == (WIDTH, HEIGHT)
     with pytest.raises(ConfigError, match="does not exist; expected a folder of videos"):
         posters(tmp_path / "no", wanted)
 
