@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from avqa.datasets._synth.score import BACKGROUNDS, LEVELS, PLACES, STROKES
+from avqa.demo.truth import covered_patches, sounds_at
 from avqa.training.data.features import FeatureReader
 
 GRID = 7
@@ -98,30 +99,11 @@ class ExactFeatures:
             sounds = [t for t in range(seconds) if sounds_at(player, t)]
             heard = [self._audio_column[name] for name in _heard(player)]
             audio[torch.tensor(sounds, dtype=torch.long)[:, None], heard] = SCALE
-            covered = torch.tensor(covered_patches(player["box"]), dtype=torch.long)
+            covered = torch.tensor(covered_patches(player["box"], GRID), dtype=torch.long)
             for t in range(seconds if player["place"] else 0):
                 seen = [self._patch_column[name] for name in _seen(player, t in sounds)]
                 patch[t, covered[:, None], seen] = SCALE
         return {"audio": audio, "frame": patch.amax(1), "patch": patch}
-
-
-def sounds_at(player: Mapping[str, Any], second: int) -> bool:
-    """Whether a player sounds in a second."""
-    return any(start <= second < end for start, end in player["sounds"])
-
-
-def covered_patches(box: Sequence[float] | None) -> list[int]:
-    """Patches whose middle lies in a box of shares of the picture; none off screen."""
-    if box is None:
-        return []
-    left, top, right, bottom = box
-    middles = [(i + 0.5) / GRID for i in range(GRID)]
-    return [
-        row * GRID + column
-        for row, y in enumerate(middles)
-        for column, x in enumerate(middles)
-        if left <= x <= right and top <= y <= bottom
-    ]
 
 
 def _audio_names(instruments: Sequence[str]) -> Iterator[str]:

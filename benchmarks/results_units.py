@@ -19,6 +19,7 @@ from avqa.datasets import Question
 from avqa.datasets._parts.floors import Score, Table, floors
 from avqa.datasets._parts.labels import instrument_labels
 from avqa.datasets._parts.question import SPLITS
+from avqa.demo.truth import Hits, hits
 from avqa.heads import Evidence, Head, HeadOutput
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.store.places.files import write_json
@@ -36,7 +37,6 @@ from avqa.training.settings import TrainSettings, resolve
 from avqa.training.variants import Variant
 from benchmarks.results_exact import ExactFeatures, Standardised
 from benchmarks.results_probe import probe
-from benchmarks.results_truth import Hits, hits
 
 Kind = Literal["paper", "exact", "scaled"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -21,6 +21,12 @@ def synth(
         str, typer.Option(help="How many of MUSIC-AVQA's 22, or names parted by commas.")
     ] = "8",
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    questions: Annotated[
+        int, typer.Option(help="Questions a video, about; 60 is nearly all there is to ask.")
+    ] = 10,
+    both_orders: Annotated[
+        bool, typer.Option("--both-orders", help="Ask each comparison the other way round, too.")
+    ] = False,
 ) -> None:
     """Render small ensembles as MP4 files, with questions in MUSIC-AVQA's format and the truth.
 
@@ -29,5 +35,5 @@ def synth(
     from avqa.datasets._synth.score import check_settings
     from avqa.pipelines.synth import synthesise
 
-    settings = check_settings(videos, seconds, instruments, seed)
+    settings = check_settings(videos, seconds, instruments, seed, questions, both_orders)
     typer.echo("\n".join(synthesise(out, settings, say).lines()))

@@ -17,12 +17,13 @@ import numpy as np
 
 from avqa import datasets
 from avqa.datasets._parts.floors import floors
-from avqa.datasets._synth.balance import choose
+from avqa.datasets._synth.balance import choose, with_both_orders
 from avqa.datasets._synth.facts import Facts
 from avqa.datasets._synth.questions import Question, ask
 from avqa.datasets._synth.render import is_whole, render
 from avqa.datasets._synth.score import Scene, Settings, compose, split_of
 from avqa.datasets._synth.writing import (
+    OF_BEFORE,
     UNFINISHED,
     annotation_rows,
     settings_entry,
@@ -150,7 +151,7 @@ def _refuse_foreign(out: Path, settings: Settings) -> None:
     asked = settings_entry(settings)
     try:
         entry = json.loads((out / TRUTH).read_text(encoding="utf-8"))["settings"]
-        found = {key: entry.get(key) for key in asked}
+        found = {key: entry.get(key, OF_BEFORE.get(key)) for key in asked}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise ConfigError(
             f"folder {str(out)!r} is not empty and has no {TRUTH} of a benchmark; expected a new"
@@ -176,7 +177,10 @@ def _questions(
     chosen = {}
     for number, (split, group) in enumerate(scenes.items()):
         askable = {s.video_id: list(ask(Facts(s), settings.instruments)) for s in group}
-        chosen[split] = choose(askable, np.random.default_rng([settings.seed, number, 4]))
+        rng = np.random.default_rng([settings.seed, number, 4])
+        chosen[split] = choose(askable, rng, settings.questions)
+        if settings.both_orders:
+            chosen[split] = with_both_orders(chosen[split], askable)
     return chosen
 
 

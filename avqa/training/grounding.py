@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avqa.errors import ConfigError
-from avqa.heads import HeadInput, HeadOptions, load, with_time
+from avqa.heads import HeadInput, HeadOptions, load
 from avqa.heads._parts.grounding import GROUNDING_PREFIXES, grounding_state, load_grounding
 from avqa.heads.avst import Head as Avst
 from avqa.machine import choose_device
@@ -71,7 +71,7 @@ def pretrain(
         total, count = 0.0, 0
         for step, batch in enumerate(_batches(video_ids, settings.batch_size, (seed, epoch))):
             torch.manual_seed(_seed(seed, epoch, step))
-            inputs = with_time(_inputs(features, batch).to(device), head.options.time_code)
+            inputs = head.prepared(_inputs(features, batch).to(device))
             loss = head.grounding_loss(inputs)
             assert loss is not None  # `_batches` gives two videos or more
             if not bool(loss.isfinite()):

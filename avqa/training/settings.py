@@ -38,13 +38,14 @@ LATER: dict[str, Any] = {
     "min_word_count": 1,
     "batches": "grouped",
     "exchange": "none",
+    "weight_decay": 0.0,
 }
 """Settings that version 0.1 had not → what it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How a head is trained; the first seven are the paper's `Recipe` by default.
+    """How a head is trained; what the paper's `Recipe` has is as there by default.
 
     Raises:
         ValueError: names every value that cannot be used.
@@ -54,7 +55,7 @@ class TrainSettings:
     batch_size: int
     """Questions per step."""
     learning_rate: float
-    """Of Adam."""
+    """Of Adam, which is AdamW where there is a ``weight_decay``."""
     step_epochs: int
     """The learning rate is multiplied by ``gamma`` after every so many epochs."""
     gamma: float
@@ -83,6 +84,8 @@ class TrainSettings:
     batches: Literal["auto", "shuffled", "grouped", "together"] = "auto"
     """Order of the training questions: shuffled, as in the papers, or so that those about one video
     stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
+    weight_decay: float = 0.0
+    """Of AdamW: after every step each weight loses this times the learning rate of itself."""
     exchange: Literal["none", "yes", "both"] = "none"
     """Comparisons that are trained on the other way round, too, with the answer exchanged: those
     answered with yes; or both, which is right where no two are alike (`avqa synth`)."""
@@ -107,6 +110,8 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 yield f"{name}={value}; expected more than 0"
+        if not 0 <= self.weight_decay < math.inf:
+            yield f"weight_decay={self.weight_decay}; expected 0 or more"
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrainSettings:

@@ -9,12 +9,12 @@ import torch
 from avqa.datasets import Question
 from avqa.datasets._parts.floors import Score
 from avqa.datasets._parts.taxonomy import COLUMNS
+from avqa.demo.truth import asked_patches, asked_seconds, covered_patches, hits
 from avqa.heads import Evidence
 from benchmarks import results
-from benchmarks.results_exact import SCALE, ExactFeatures, Standardised, covered_patches
+from benchmarks.results_exact import SCALE, ExactFeatures, Standardised
 from benchmarks.results_page import page, verdict
 from benchmarks.results_probe import probe
-from benchmarks.results_truth import asked_patches, asked_seconds, hits
 from benchmarks.results_units import Bench, Done, Unit
 
 VIOLIN = {
@@ -77,9 +77,9 @@ def test_exact_rows_say_who_where_and_how_loud():
 
 
 def test_a_patch_is_covered_where_its_middle_is():
-    assert covered_patches([0.05, 0.05, 0.28, 0.28]) == [0, 1, 7, 8]
-    assert covered_patches([0.95, 0.0, 1.0, 1.0]) == []
-    assert covered_patches(None) == []
+    assert covered_patches([0.05, 0.05, 0.28, 0.28], 7) == [0, 1, 7, 8]
+    assert covered_patches([0.95, 0.0, 1.0, 1.0], 7) == []
+    assert covered_patches(None, 7) == []
 
 
 def test_too_many_instruments_do_not_fit():
@@ -105,10 +105,10 @@ def test_scaling_is_measured_on_the_training_videos():
 
 def test_what_is_asked():
     assert asked_seconds(question(), VIDEO).tolist() == [False, True, True, False]
-    assert asked_patches(question(), VIDEO).nonzero().flatten().tolist() == [0, 1, 7, 8]
+    assert asked_patches(question(), VIDEO, 49).nonzero().flatten().tolist() == [0, 1, 7, 8]
     by_answer = question(slots=("first",), answer="piano")
     assert asked_seconds(by_answer, VIDEO).tolist() == [True, False, False, False]
-    assert asked_patches(by_answer, VIDEO) is None  # off screen
+    assert asked_patches(by_answer, VIDEO, 49) is None  # off screen
     always = {**VIDEO, "players": [VIOLIN | {"sounds": [[0, 4]]}]}
     assert asked_seconds(question(), always) is None
     assert asked_seconds(question(slots=(), answer="yes"), VIDEO) is None

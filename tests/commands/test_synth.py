@@ -65,6 +65,8 @@ def test_it_writes_clips_questions_and_truth(made):
         "seconds": 2,
         "instruments": ["violin", "piano", "trumpet", "drum"],
         "seed": 1,
+        "questions": 10,
+        "both_orders": False,
     }
     assert set(known["videos"]) == {"00000001", "00000002", "00000003"}
 
@@ -121,6 +123,27 @@ def test_another_benchmarks_folder_is_refused(made):
     assert contents(out) == files
 
 
+def test_a_folder_of_before_had_ten_questions_a_video(made, tmp_path):
+    """Its truth does not say so."""
+    known = json.loads(made[2]["truth.json"])
+    del known["settings"]["questions"], known["settings"]["both_orders"]
+    (tmp_path / "truth.json").write_text(json.dumps(known), encoding="utf-8")
+    _refuse_foreign(tmp_path, SETTINGS)
+    with pytest.raises(ConfigError, match="questions=10, both_orders=False; expected questions=9"):
+        _refuse_foreign(tmp_path, check_settings(3, 2, "4", 1, 9, both_orders=True))
+
+
+def test_questions_and_both_orders_as_typed(tmp_path, monkeypatch):
+    monkeypatch.setattr("avqa.pipelines.synth.render", lambda *arguments: None)
+    monkeypatch.setattr("avqa.pipelines.synth.num_cores", lambda: 1)
+    code, printed, said = synth(tmp_path, "--videos", 5, "--questions", 20, "--both-orders")
+    assert code == 0, said
+    train = json.loads((tmp_path / "annotations/avqa-train.json").read_text(encoding="utf-8"))
+    comparisons = [row for row in train if "Comparative" in row["type"]]
+    assert len(comparisons) % 2 == 0
+    assert 54 <= len(train) - len(comparisons) / 2 <= 60
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "truth.json"])
 def test_a_folder_of_something_else_is_refused(tmp_path, name):
     (tmp_path / name).write_text("[]", encoding="utf-8")
@@ -153,6 +176,7 @@ def test_a_file_is_refused(tmp_path):
         (("--seconds", 1), "avqa: seconds=1; expected 2 to 300; check --seconds"),
         (("--instruments", 40), "avqa: instruments=40; expected 4 to 22 instruments"),
         (("--instruments", "piano,tuba,flute,kazoo"), "avqa: no instrument 'kazoo'; available:"),
+        (("--questions", 100), "avqa: questions=100; expected 1 to 60 a video; check --questions"),
         (("--seed", -1), "avqa: seed=-1; expected 0 to 2^63 - 1"),
     ],
 )

@@ -5,6 +5,7 @@ Every answer is worked out again here from ``truth.json``'s content alone, by ot
 
 import ast
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from avqa.datasets._synth.questions import TEMPLATES, ask
 from avqa.datasets._synth.score import check_settings, compose, split_of
 from avqa.datasets._synth.writing import annotation_rows, truth
 from avqa.errors import ConfigError, UnknownName
+from avqa.pipelines.synth import rows_of
 
 PLACES = ["left", "middle", "right"]
 COUNT = ["zero", "one", "two", "three", "four", "five"]
@@ -222,6 +224,7 @@ def chosen_rows(asked, scenes):
         split: choose(
             {s.video_id: list(ask(Facts(s), asked.instruments)) for s in group},
             np.random.default_rng(0),
+            asked.questions,
         )
         for split, group in scenes.items()
     }
@@ -311,6 +314,46 @@ def test_no_question_is_asked_twice_of_a_video(two_hundred):
         assert max(asked.values()) == 1
 
 
+def test_more_questions_of_a_video():
+    """All types still, and within a template the answers as even; counting has most to ask."""
+    asked, scenes = benchmark(50, 10, "8", 0)
+    rows = chosen_rows(replace(asked, questions=30), scenes)["train"]
+    assert 0.9 * 30 * 30 < len(rows) <= 30 * 30
+    assert max(Counter(row["video_id"] for row in rows).values()) <= 42
+    types = Counter(tuple(ast.literal_eval(row["type"])) for row in rows)
+    assert set(types) == set(NAMES.values())
+    assert min(types.values()) >= 45
+    counts = defaultdict(Counter)
+    for row in rows:
+        counts[row["question_content"]][row["anser"]] += 1
+    for answers in counts.values():
+        assert max(answers.values()) <= 1.15 * answers.total() / len(answers) + 2
+    keys = [(r["video_id"], r["question_content"], r["templ_values"]) for r in rows]
+    assert len(set(keys)) == len(keys)
+
+
+def test_comparisons_in_both_orders(two_hundred):
+    asked, scenes, rows = two_hundred
+    both = rows_of(replace(asked, both_orders=True), scenes)["test"]
+    facts, pairs = truth(asked, scenes)["videos"], 0
+    for row, following in zip(both, [*both[1:], None], strict=True):
+        values = ast.literal_eval(row["templ_values"])
+        if ast.literal_eval(row["type"])[1] != "Comparative":
+            continue
+        assert Witness(facts[row["video_id"]]).answer(filled(row)) == row["anser"]
+        half = len(values) // 2
+        if following and following["question_content"] == row["question_content"]:
+            swapped = values[half:] + values[:half]
+            if ast.literal_eval(following["templ_values"]) == swapped:
+                assert {row["anser"], following["anser"]} == {"yes", "no"}
+                pairs += 1
+    comparisons = [r for r in both if ast.literal_eval(r["type"])[1] == "Comparative"]
+    assert 2 * pairs == len(comparisons) > 100
+    others = [r for r in both if r not in comparisons]
+    alone = rows_of(asked, scenes)["test"]
+    assert len(others) == sum(ast.literal_eval(r["type"])[1] != "Comparative" for r in alone)
+
+
 def test_ensembles_vary_as_promised(two_hundred):
     scenes = [scene for group in two_hundred[1].values() for scene in group]
     visible = [[p for p in s.players if p.place] for s in scenes]
@@ -373,6 +416,8 @@ def test_instruments_are_the_fields_own():
         ((9, 10, "3", 0), "instruments=3; expected 4 to 22 instruments, each once; give a number"),
         ((9, 10, "23", 0), "instruments=23; expected 4 to 22 instruments"),
         ((9, 10, "piano,piano,tuba,flute", 0), "expected 4 to 22 instruments, each once"),
+        ((9, 10, "8", 0, 0), "questions=0; expected 1 to 60 a video; check --questions"),
+        ((9, 10, "8", 0, 61), "questions=61; expected 1 to 60 a video"),
         ((9, 10, "8", -1), "seed=-1; expected 0 to 2^63 - 1; check --seed"),
     ],
 )

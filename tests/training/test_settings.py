@@ -22,7 +22,15 @@ def complaint(*arguments, **keywords):
 def test_the_papers_recipe_is_the_default(head):
     recipe = heads.load(head).PAPER.recipe
     settings, options = resolve(head)
-    for name in ("epochs", "batch_size", "learning_rate", "step_epochs", "gamma", "visual"):
+    for name in (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "step_epochs",
+        "gamma",
+        "visual",
+        "weight_decay",
+    ):
         assert getattr(settings, name) == getattr(recipe, name)
     assert settings.stride_seconds == recipe.stride_seconds
     assert heads.load(head).Options(**options) == heads.load(head).Options()

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avqa.datasets._synth.questions import Question
+from avqa.datasets._synth.questions import A_COMP, Question
 
-PER_VIDEO = 10
-MOST_PER_VIDEO = 14
-"""A video with much to ask stands in for one with little."""
+COMPARATIVE = A_COMP[1]
+MOST = 1.4
+"""A video with much to ask stands in for one with little: times as many questions."""
 SLACK = 1.15
 """How far an answer may be above the mean of its template's answers."""
 
 
 def choose(
-    askable: Mapping[str, Sequence[Question]], rng: np.random.Generator
+    askable: Mapping[str, Sequence[Question]], rng: np.random.Generator, per_video: int
 ) -> dict[str, list[Question]]:
-    """About ``PER_VIDEO`` questions a video, even over types, templates and their answers.
+    """About ``per_video`` questions a video, even over types, templates and their answers.
 
     Greedy: videos take turns, and each takes the question whose type, template, answer and values
     have been asked least. An answer that has run ahead of the others of its template is not
@@ -29,8 +29,8 @@ def choose(
     chosen: dict[str, list[Question]] = {video: [] for video in askable}
     left = {video: list(questions) for video, questions in askable.items()}
     names = sorted(askable)
-    missing = PER_VIDEO * len(names)
-    for turn in range(MOST_PER_VIDEO):
+    missing = per_video * len(names)
+    for turn in range(round(MOST * per_video)):
         for number in rng.permutation(len(names)):
             video = names[number]
             question = tally.least_asked(left[video], rng) if missing else None
@@ -39,9 +39,29 @@ def choose(
                 chosen[video].append(question)
                 left[video] = [q for q in left[video] if not _alike(q, question)]
                 missing -= 1
-        if not missing and turn >= PER_VIDEO - 1:
+        if not missing and turn >= per_video - 1:
             break
     return chosen
+
+
+def with_both_orders(
+    chosen: Mapping[str, Sequence[Question]], askable: Mapping[str, Sequence[Question]]
+) -> dict[str, list[Question]]:
+    """The questions, each comparison followed by the same one the other way round."""
+    found: dict[str, list[Question]] = {}
+    for video, questions in chosen.items():
+        found[video] = []
+        for question in questions:
+            found[video].append(question)
+            if question.type[1] == COMPARATIVE:
+                found[video] += [q for q in askable[video] if _is_exchanged(q, question)]
+    return found
+
+
+def _is_exchanged(one: Question, other: Question) -> bool:
+    half = len(other.values) // 2
+    exchanged = other.values[half:] + other.values[:half]
+    return one.template == other.template and one.values == exchanged
 
 
 def _alike(one: Question, other: Question) -> bool:

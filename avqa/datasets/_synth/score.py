@@ -22,6 +22,7 @@ STROKES = (1, 2, 4)
 BACKGROUNDS = ("indoor", "outdoor")
 MIN_INSTRUMENTS = 4
 SECONDS = range(2, 301)
+QUESTIONS = range(1, 61)
 MAX_PLAYERS = 4
 MIN_VIDEOS, MAX_VIDEOS = 3, 99_999_999
 
@@ -39,6 +40,10 @@ class Settings:
     seconds: int
     instruments: tuple[str, ...]
     seed: int
+    questions: int = 10
+    """A video, about."""
+    both_orders: bool = False
+    """Whether each comparison is also asked the other way round."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,14 @@ class Scene:
         return f"{self.number:08d}"
 
 
-def check_settings(videos: int, seconds: int, instruments: str, seed: int) -> Settings:
+def check_settings(
+    videos: int,
+    seconds: int,
+    instruments: str,
+    seed: int,
+    questions: int = Settings.questions,
+    both_orders: bool = False,
+) -> Settings:
     """Read ``instruments``, a count or names parted by commas, and check all values.
 
     Raises:
@@ -99,7 +111,12 @@ def check_settings(videos: int, seconds: int, instruments: str, seed: int) -> Se
         )
     if not 0 <= seed < 2**63:
         raise ConfigError(f"seed={seed}; expected 0 to 2^63 - 1; check --seed")
-    return Settings(videos, seconds, _chosen(instruments), seed)
+    if questions not in QUESTIONS:
+        raise ConfigError(
+            f"questions={questions}; expected {QUESTIONS[0]} to {QUESTIONS[-1]} a video; check"
+            " --questions"
+        )
+    return Settings(videos, seconds, _chosen(instruments), seed, questions, both_orders)
 
 
 def _chosen(instruments: str) -> tuple[str, ...]:

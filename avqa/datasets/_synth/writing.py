@@ -14,6 +14,8 @@ from avqa.datasets._synth.sound import LOUDEST_RMS
 
 VERSION = 1
 """Of everything that decides the files' content; another one is another benchmark."""
+OF_BEFORE = {"questions": 10, "both_orders": False}
+"""Settings that benchmarks of before do not name."""
 UNFINISHED = "unfinished-"
 """Begin of the name that a file has while it is written."""
 
@@ -26,6 +28,8 @@ def settings_entry(settings: Settings) -> dict[str, Any]:
         "seconds": settings.seconds,
         "instruments": list(settings.instruments),
         "seed": settings.seed,
+        "questions": settings.questions,
+        "both_orders": settings.both_orders,
     }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.standard import Standard
 from avqa.heads._parts.time_code import coded, plain_width
 
 _BEFORE, _NEW = "before", "new"
@@ -72,6 +73,8 @@ class HeadOptions:
     time_code: Literal["none", "clock", "product"] = later("none", before="none")
     """Beside every row of a video: nothing, as in the papers; which row it is; the row times its
     place. `audio_width` and `visual_width` are those of rows with their code."""
+    standardise: bool = later(False, before=False)
+    """Columns of sound and frames with mean 0 and deviation 1, by the training videos' rows."""
 
     def __post_init__(self) -> None:
         problems = [*_literal_problems(self), *self.problems()]
@@ -284,12 +287,12 @@ def with_time(inputs: HeadInput, code: str) -> HeadInput:
     return replace(inputs, **{n: coded(rows, inputs.valid, code) for n, rows in given.items()})
 
 
-def _add_time(head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Rows come to a head as they are stored, to its layers with their code."""
-    code = cast(Head, head).options.time_code
+def _prepare(head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Rows come to a head as they are stored, to its layers as `Head.prepared` has them."""
+    prepared = cast(Head, head).prepared
     if args:
-        return (with_time(args[0], code), *args[1:]), kwargs
-    return args, {**kwargs, "inputs": with_time(kwargs["inputs"], code)}
+        return (prepared(args[0]), *args[1:]), kwargs
+    return args, {**kwargs, "inputs": prepared(kwargs["inputs"])}
 
 
 class Head(nn.Module):
@@ -313,8 +316,27 @@ class Head(nn.Module):
         super().__init__()
         self.options = options
         self.aux_weights = {}
-        if options.time_code != "none":
-            self.register_forward_pre_hook(_add_time, with_kwargs=True)
+        self.standard = Standard(self._plain_widths) if options.standardise else None
+        if options.time_code != "none" or options.standardise:
+            self.register_forward_pre_hook(_prepare, with_kwargs=True)
+
+    @property
+    def _plain_widths(self) -> dict[str, int]:
+        """Width of each of `FEATURES` as it is stored."""
+        widths = {name: getattr(self.options, _WIDTH[name]) for name in self.FEATURES}
+        return {n: plain_width(width, self.options.time_code) for n, width in widths.items()}
+
+    def prepared(self, inputs: HeadInput) -> HeadInput:
+        """The batch with rows as the layers read them: standardised, with a `coded` place."""
+        if self.standard is not None:
+            read = {name: name for name in self.FEATURES} | {"negative_patch": "patch"}
+            changed = {
+                name: self.standard(read[name], rows)
+                for name in _TIMED
+                if (rows := getattr(inputs, name)) is not None and read.get(name) in self.FEATURES
+            }
+            inputs = replace(inputs, **changed)
+        return with_time(inputs, self.options.time_code)
 
     @property
     def name(self) -> str:

@@ -26,6 +26,8 @@ class Recipe:
     """Every how many seconds a row is taken."""
     visual: Literal["clip_vit_b32", "resnet18"] = "clip_vit_b32"
     """The frames' features: vectors and patches of CLIP, or ResNet-18's vectors and maps."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
     note: str = ""
 
 

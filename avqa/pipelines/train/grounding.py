@@ -19,6 +19,7 @@ from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.names import feature_names
 from avqa.training.data.splits import read_splits
+from avqa.training.data.standard import standardise
 from avqa.training.grounding import FIELDS, STAGE_ONE, pretrain, save_grounding
 from avqa.training.settings import WITHOUT_AUDIO, resolve
 
@@ -87,6 +88,7 @@ def pretrain_grounding(
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         head = Avst(Options(**chosen))
+        standardise(head, features, videos, lambda: None)
         loss = pretrain(head, features, videos, settings, seed=options.seed, say=say)
     recipes = {name: store.made_by(name) for name in names.values()}
     save_grounding(options.out, head, recipes)

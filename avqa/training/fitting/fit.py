@@ -19,6 +19,7 @@ from avqa.store.places.files import storage_errors
 from avqa.training.data.batch import Batch
 from avqa.training.data.batches import make_loader
 from avqa.training.data.questions import QuestionSet
+from avqa.training.data.standard import standardise
 from avqa.training.fitting.checkpoints import Checkpoints, identity
 from avqa.training.fitting.curves import CURVES, NO_MARKS, Marks, draw_curves
 from avqa.training.fitting.history import METRICS, Row, best_epoch, mean_waiting, write_metrics
@@ -101,6 +102,10 @@ def fit(
     try:
         if len(history) < settings.epochs:
             with stop, _random_state_kept(device):
+                if not history:
+                    standardise(
+                        head, train.features, train.video_ids, lambda: task.check_stop(stop)
+                    )
                 _train(task, say, stop)
             task.check_stop(stop)
     finally:

@@ -19,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import Adam
+from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
@@ -78,9 +78,10 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
     batches = TimedBatches(load(task.train, order=settings.order, seed=task.seed, share=share))
     val = load(task.val, order="given")
     head.to(fabric.device).train()
-    adam = Adam(head.parameters(), lr=settings.learning_rate)
+    # Without decay it does what Adam does, to the bit.
+    adam = AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)
-    optimizer = cast(Adam, fabric.setup_optimizers(adam))
+    optimizer = cast(AdamW, fabric.setup_optimizers(adam))
     state = TrainState(head, adam, schedule, fabric.strategy.precision)
     if task.history:
         task.checkpoints.load_last(state)

@@ -17,6 +17,7 @@ from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import Prediction, read_predictions, score
+from avqa.training.table.flips import FLIP, Flips, score_of
 from avqa.training.table.intervals import Interval
 from avqa.training.table.layout import Cell, ResultTable, Row
 from avqa.training.table.notes import Facts, notes, warnings
@@ -65,11 +66,16 @@ def result_table(
     )
     columns = datasets.columns(scope.dataset, [*fit, *scored])
     tables = {path: score(scored, rows, columns) for path, rows in answers.items()}
-    asked = Scored(scored, columns)
+    asked, flips = Scored(scored, columns), Flips(scored)
     right = {path: asked.right(rows) for path, rows in answers.items()}
+    turned = {path: flips.turned(rows) for path, rows in answers.items()}
+    if flips:
+        tables = {path: table | {FLIP: score_of(turned[path])} for path, table in tables.items()}
 
     def between(members: Sequence[Member]) -> dict[str, Interval]:
-        return asked.intervals(np.stack([right[member.path] for member in members]))
+        found = asked.intervals(np.stack([right[member.path] for member in members]))
+        flip = flips.interval(np.stack([turned[member.path] for member in members]))
+        return found | ({} if flip is None else {FLIP: flip})
 
     words = main.config.words
     facts = Facts(
@@ -92,10 +98,10 @@ def result_table(
         dataset=scope.dataset,
         version=scope.version,
         split=scope.split,
-        columns=tuple(columns),
+        columns=(*columns, *([FLIP] if flips else [])),
         rows=rows,
         warnings=tuple(warnings(facts)),
-        notes=tuple(notes(facts, rows)),
+        notes=(*notes(facts, rows), *([flips.note()] if flips else [])),
     )
 
 

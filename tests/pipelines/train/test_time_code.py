@@ -1,12 +1,17 @@
-"""A run with a code of time, as typed: trained, evaluated and pre-trained alike."""
+"""A run with a code of time or standardised rows, as typed: trained and evaluated alike."""
 
 import json
 
+import numpy as np
 from helpers.runs import run_folders
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from avqa import datasets
 from avqa.cli import app
+from avqa.store.reader import FeatureStore
+
+MOMENTS = ("mean", "deviation")
 
 
 def typed(*words):
@@ -35,3 +40,25 @@ def test_a_run_keeps_its_code_and_is_evaluated_with_it(tmp_path):
         assert weights.get_tensor("audio.0.weight").shape == (8, 8)
     assert typed("evaluate", out) == table
     assert "time_code=product" in table
+
+
+def test_a_run_keeps_how_its_rows_are_standardised(tmp_path):
+    run_folders.write_three_videos(tmp_path)
+    asked = [
+        *("--store", tmp_path / "store", "--dataset", "music-avqa"),
+        *("--annotations", tmp_path / "annotations"),
+    ]
+    out = tmp_path / "run"
+    table = typed(
+        *("train-head", "late_fusion", *asked, "--out", out, "--device", "cpu"),
+        *("--set", "epochs=1", "--set", "width=8", "--set", "standardise=true"),
+    )
+    with safe_open(out / "default/seed-0/model.safetensors", "pt") as weights:
+        kept = {name: weights.get_tensor(f"standard.audio_{name}") for name in MOMENTS}
+    store = FeatureStore(tmp_path / "store")
+    videos = {q.video_id for q in datasets.read("music-avqa", tmp_path / "annotations", ("train",))}
+    rows = np.concatenate([store.read(video, "vggish/audio") for video in videos]).astype("f8")
+    np.testing.assert_allclose(kept["mean"], rows.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(kept["deviation"], rows.std(0), rtol=1e-5)
+    assert typed("evaluate", out) == table
+    assert "standardise=True" in table or "standardise=true" in table

@@ -105,6 +105,18 @@ def test_every_step_is_the_one_written_down(fitted):
         assert found == pytest.approx(means, abs=1e-9)
 
 
+def test_decay_takes_its_share_of_every_weight(tmp_path):
+    """Of one step: what is left of a weight is that of the same step without, less its share."""
+    once = {"epochs": 1, "batch_size": 36}
+    plain, decayed = build(), build()
+    before = {name: weight.detach().clone() for name, weight in plain.named_parameters()}
+    tiny_fit(tmp_path / "plain", plain, **once)
+    tiny_fit(tmp_path / "decayed", decayed, weight_decay=0.5, **once)
+    after = dict(plain.named_parameters())
+    for name, weight in decayed.named_parameters():
+        torch.testing.assert_close(weight, after[name] - 0.1 * 0.5 * before[name])
+
+
 def test_a_steps_seed_depends_on_all_three_and_on_nothing_else():
     from avqa.training.fitting.loop import step_seed
 

@@ -8,7 +8,8 @@ patches, that are right: what equal weights score on average.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,6 @@ from torch import Tensor
 from avqa.datasets import Question
 from avqa.datasets._parts.vocabulary import INSTRUMENTS
 from avqa.heads import Evidence
-from benchmarks.results_exact import GRID, covered_patches, sounds_at
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,28 @@ class Hits:
     top: float
     """Whether the largest weight lies inside."""
     chance: float
+
+
+def sounds_at(player: Mapping[str, Any], second: int) -> bool:
+    """Whether a player sounds in a second."""
+    return any(start <= second < end for start, end in player["sounds"])
+
+
+def covered_patches(box: Sequence[float] | None, grid: int) -> list[int]:
+    """Patches whose middle lies in a box of shares of the picture; none off screen.
+
+    They are ``grid`` × ``grid``, row by row.
+    """
+    if box is None:
+        return []
+    left, top, right, bottom = box
+    middles = [(i + 0.5) / grid for i in range(grid)]
+    return [
+        row * grid + column
+        for row, y in enumerate(middles)
+        for column, x in enumerate(middles)
+        if left <= x <= right and top <= y <= bottom
+    ]
 
 
 def asked_players(question: Question, video: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -49,11 +71,11 @@ def asked_seconds(question: Question, video: Mapping[str, Any]) -> Tensor | None
     return inside if bool(inside.any()) and not bool(inside.all()) else None
 
 
-def asked_patches(question: Question, video: Mapping[str, Any]) -> Tensor | None:
+def asked_patches(question: Question, video: Mapping[str, Any], patches: int) -> Tensor | None:
     """[P] bool: where they are seen; None where nowhere, or not asked."""
-    inside = torch.zeros(GRID * GRID, dtype=torch.bool)
+    inside = torch.zeros(patches, dtype=torch.bool)
     for player in asked_players(question, video):
-        inside[covered_patches(player["box"])] = True
+        inside[covered_patches(player["box"], math.isqrt(patches))] = True
     return inside if bool(inside.any()) else None
 
 
@@ -74,13 +96,15 @@ def hits(
     found: dict[str, list[tuple[float, float, float]]] = {}
     for question, evidence, row in looked:
         video = truth["videos"][question.video_id]
-        when, where = asked_seconds(question, video), asked_patches(question, video)
+        when = asked_seconds(question, video)
         for kind in ("seconds", "audio_time", "frame_time"):
             weights = getattr(evidence, kind)
             if weights is not None and when is not None:
                 found.setdefault(kind, []).append(_hit(weights[row], when))
-        if evidence.patches is not None and where is not None:
-            found.setdefault("patches", []).append(_hit(_at_the_top(evidence, row), where))
+        if evidence.patches is not None:
+            where = asked_patches(question, video, evidence.patches.shape[2])
+            if where is not None:
+                found.setdefault("patches", []).append(_hit(_at_the_top(evidence, row), where))
     return {kind: _mean(rows) for kind, rows in found.items()}
 
 
