@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from avqa.pipelines.pages.charts import Scale
 from avqa.training.table.cells import Row
+from avqa.training.table.flips import FLIP
 from avqa.training.table.layout import ResultTable
 
 WIDTH, LINE, LEFT, RIGHT, TOP, BOTTOM = 720, 26, 92, 16, 8, 30
@@ -45,7 +46,8 @@ class Intervals:
 def over_columns(table: ResultTable) -> Intervals | None:
     """A line for each column of the table; None where nothing of ours has a figure."""
     rows = [row for row in table.rows if row.kind in _KINDS and row.comparable]
-    columns = [c for c in table.columns if any(_known(row, c) for row in rows)]
+    known = [column for column in table.columns if column != FLIP]  # that is no accuracy
+    columns = [c for c in known if any(_known(row, c) for row in rows)]
     if not columns or not any(row.kind == "ours" for row in rows):
         return None
     x = Scale(0, 100, LEFT, WIDTH - RIGHT)

@@ -27,6 +27,7 @@ from avqa.training.data.splits import SplitQuestions, read_splits
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
 from avqa.training.scoring import read_predictions
 from avqa.training.table.cells import Cell, Footnotes, Row
+from avqa.training.table.flips import FLIP
 from avqa.training.table.layout import ResultTable
 from avqa.training.table.notes import of_weights
 from avqa.training.table.table import result_table
@@ -193,7 +194,7 @@ def _lines(table: ResultTable) -> list[_Line]:
             row,
             row.name + notes.reference(row),
             tuple(
-                (cell, _is_below(row, cell, highest[column]))
+                (cell, column != FLIP and _is_below(row, cell, highest[column]))
                 for column in table.columns
                 for cell in [row.cells.get(column)]
             ),
@@ -225,7 +226,7 @@ class _Tile:
 
 def _tiles(table: ResultTable) -> list[_Tile]:
     """Ours, the highest floor, the head that never looks, all over all questions."""
-    column = table.columns[-1]
+    column = "All"
     ours = [row for row in table.rows if row.kind == "ours" and column in row.cells]
     floors = [row for row in table.rows if row.kind == "floor" and column in row.cells]
     only = [row for row in table.rows if row.kind == "question-only" and column in row.cells]

@@ -56,6 +56,14 @@ def test_the_table_is_that_of_the_stored_answers(seen):
     assert f"{cell.mean - best:+.2f}" in page.words
 
 
+def test_what_is_below_the_floor_is_red(seen):
+    _, page, _ = seen
+    shown = [cell["class"] for cell in page.of("td") if "class" in cell]
+    # A-Count and A-Avg: 45.83 % beside 50 %; all else of ours is at its floor or above.
+    assert shown.count("bad") == 2 + 1  # and the template
+    assert shown.count("good") == 1
+
+
 def test_questions_come_with_every_seeds_answer(seen):
     folder, page, _ = seen
     found = page.data["questions"]

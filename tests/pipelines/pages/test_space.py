@@ -23,6 +23,14 @@ def test_copies_are_nearly_the_same_and_strangers_stand_apart():
     assert found.apart[20] == max(found.apart) > 2
 
 
+def test_apart_is_the_mean_of_the_nearest_ones(monkeypatch):
+    monkeypatch.setattr("avqa.pipelines.pages.space.NEIGHBOURS", 2)
+    line = np.array([[0], [1], [2], [3], [9]], np.float32)
+    found = space(line)  # distances of pairs: 1 1 1 2 2 3 6 7 8 9, in the middle 2.5
+    assert found.apart == pytest.approx(np.array([1.5, 1, 1, 1.5, 6.5]) / 2.5)
+    assert found.farthest == [4]
+
+
 def test_the_map_has_the_two_widest_directions():
     along = np.linspace(-1, 1, 9, dtype=np.float32)
     means = np.zeros((9, 5), np.float32)
