@@ -82,4 +82,5 @@ def ask(
             if explain is not None:
                 folder = explain if question is not None else explain / f"question-{number:04d}"
                 typer.echo(f"explained  {explaining.explain(answered, folder)[0]}")
+                typer.echo(f"page       {folder / explaining.PAGE}")
             sys.stdout.flush()

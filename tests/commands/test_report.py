@@ -8,7 +8,9 @@ import pytest
 from helpers.extraction.as_typed import avqa
 from helpers.pages import reported
 from helpers.pages.parsed import Page
-from helpers.store import stored
+from helpers.store import s3_server, stored
+
+from avqa.store.places.files import store_path
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +65,16 @@ def test_what_cannot_be_is_one_line_and_a_code(made, tmp_path, monkeypatch):
         assert err.splitlines()[-1].startswith(begins), err
         assert "internal error" not in err
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_store_in_a_bucket_has_the_same_page(s3, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address = f"s3://{s3_server.BUCKET}/pages/S"
+    lengths = {"a": 3, "b": 7, "c": 5}
+    stored.make_store(store_path(address), lengths)
+    stored.make_store(tmp_path / "S", lengths)
+    assert avqa("report", address) == (0, "page: 'S-report.html'\n", "")
+    assert avqa("report", "S", "--out", "local.html")[0] == 0
+    pages = [Page((tmp_path / name).read_bytes()) for name in ("S-report.html", "local.html")]
+    assert pages[0].data == pages[1].data
+    assert address in pages[0].text
