@@ -1,9 +1,9 @@
 """Whether a head looked where the truth says: its `Evidence` against ``truth.json``.
 
-A question is about the instruments that it names, or else about the one that is its answer. Asked
-when: the seconds in which one of them sounds, if those are some and not all. Asked where: the
-patches whose middle lies in the box of one of them. Chance is the share of the seconds, or of the
-patches, that are right: what equal weights score on average.
+A question is about the instruments that it names, or else about the one that is its answer, or that
+stands where its answer says. Asked when: the seconds in which one of them sounds, if those are some
+and not all. Asked where: the patches whose middle lies in the box of one of them. Chance is the
+share of the seconds, or of the patches, that are right: what equal weights score on average.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from avqa.datasets import Question
 from avqa.datasets._parts.vocabulary import INSTRUMENTS
+from avqa.datasets._synth.score import PLACES
 from avqa.heads import Evidence
 
 
@@ -59,6 +60,8 @@ def asked_players(question: Question, video: Mapping[str, Any]) -> list[Mapping[
     """Players of the instruments that a question is about."""
     named = {slot for slot in question.slots if slot in INSTRUMENTS}
     wanted = named or {question.answer} & set(INSTRUMENTS)
+    if not wanted and question.answer in PLACES:
+        return [player for player in video["players"] if player["place"] == question.answer]
     return [player for player in video["players"] if player["instrument"] in wanted]
 
 

@@ -109,6 +109,8 @@ def test_what_is_asked():
     by_answer = question(slots=("first",), answer="piano")
     assert asked_seconds(by_answer, VIDEO).tolist() == [True, False, False, False]
     assert asked_patches(by_answer, VIDEO, 49) is None  # off screen
+    by_place = question(slots=("first",), answer="left")
+    assert asked_patches(by_place, VIDEO, 49).nonzero().flatten().tolist() == [0, 1, 7, 8]
     always = {**VIDEO, "players": [VIOLIN | {"sounds": [[0, 4]]}]}
     assert asked_seconds(question(), always) is None
     assert asked_seconds(question(slots=(), answer="yes"), VIDEO) is None

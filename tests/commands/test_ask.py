@@ -190,7 +190,7 @@ def test_questions_of_a_file_are_answered_one_after_the_other(blind, video, tmp_
     one = avqa("ask", blind, video, "Where is the flute?", "--top", 2)[1]
     assert parts(one)[0][1:] == second[:-3]
     text = parts(avqa("ask", blind, video, *given, tmp_path / "asked.txt")[1])
-    assert text == [[*first[:4], first[5]], second[:-2]]
+    assert text == [[*first[:4], first[5]], second[:-3]]
     typed = "\n".join(["", rows[0]["question"], "Wer?", rows[1]["question"]])
     code, out, err = avqa("ask", blind, video, "--top", 2, typed=typed)
     assert (code, parts(out)) == (2, text)

@@ -5,7 +5,7 @@ import json
 import pytest
 import typer
 
-from avqa.demo import demo
+from avqa.demo import demo, looked
 
 ROW = {
     "video_id": "00000049",
@@ -44,6 +44,14 @@ def calls(tmp_path, monkeypatch, capsys):
             (folder / "explained" / "time.png").write_bytes(b"")
 
     monkeypatch.setattr(demo, "app", app)
+
+    def lines(run, questions, truth, asked):
+        assert (run, truth) == (folder / "avst", folder / "bench" / "truth.json")
+        assert [q.question_id for q in questions] == ["7", "7"]
+        assert asked.answer == "left"
+        return [f"where {run.name} looks: well"]
+
+    monkeypatch.setattr(looked, "lines", lines)
     monkeypatch.setattr(demo, "choose_weights", lambda: "random:0")
     demo.main([str(folder)])
     return made
@@ -51,16 +59,16 @@ def calls(tmp_path, monkeypatch, capsys):
 
 def test_every_step_is_a_command_that_is_shown(calls, tmp_path, capsys):
     assert [words[0] for words in calls] == [
-        *("synth", "extract", "questions", "train-head", "train-head", "ask")
+        *("synth", "extract", "train-head", "train-head", "ask")
     ]
     assert [words[1] for words in calls if words[0] == "train-head"] == list(demo.HEADS)
-    for words in calls[1:3]:
-        assert words[words.index("--weights") + 1] == "random:0"
+    assert calls[1][calls[1].index("--weights") + 1] == "random:0"
     shown = capsys.readouterr().err
-    for words in calls[:5]:
+    for words in calls[:4]:
         assert f"$ avqa {' '.join(words)}" in shown
     assert f"pictures  {tmp_path / 'demo' / 'explained'}: time.png" in shown
-    assert "render 0:00; extract 0:00; questions 0:00; train pstp 0:00" in shown
+    assert "render 0:00; extract 0:00; train late_fusion 0:00; train avst 0:00" in shown
+    assert "answer, which no training saw: left\n\nwhere avst looks: well\n" in shown
 
 
 def test_a_held_back_clip_is_asked_about_and_its_answer_is_told(calls, tmp_path, capsys):
