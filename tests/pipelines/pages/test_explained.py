@@ -5,23 +5,46 @@ import dataclasses
 import io
 import json
 import os
+import pathlib
+import shutil
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
 from helpers.media import clips
 from helpers.pages.parsed import NASTY, Page, outside
-from helpers.runs.answered import EVIDENCE, PATCHES, answer
+from helpers.runs.answered import EVIDENCE, PATCHES, answer, clip
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from avqa.extract.media.types import Limits
+from avqa.extract.settings import Settings
+from avqa.pipelines.ask import explain as explaining
 from avqa.pipelines.ask.explain import explain
+from avqa.pipelines.extraction.frames import write_frames
 from avqa.pipelines.pages.explained import MOST_STILLS, chosen_stills, link_to
 
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..") and len(name.encode("utf-8", "surrogateescape")) < 200
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick(tmp_path_factory):
+    """The clip is decoded once, and the pictures beside the page are not drawn."""
+    folder = tmp_path_factory.mktemp("frames") / "all"
+    report = write_frames(clip(), folder, Settings(), Limits(), 60)
+
+    def copied(video, out, settings, limits, max_rows):
+        shutil.copytree(folder, out)
+        return dataclasses.replace(report, folder=out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explaining, "write_frames", copied)
+        patch.setattr(explaining, "draw_page", lambda page: b"")
+        patch.setattr(explaining, "draw_time", lambda *_, **__: b"")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +95,6 @@ def test_the_link_leads_to_the_video(seen):
 
 @given(NAMES)
 def test_a_link_survives_any_name(name):
-    import pathlib
-
     video = pathlib.Path("/videos") / name
     link = link_to(video, pathlib.Path("/out"))
     assert link.isascii()
