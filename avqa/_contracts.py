@@ -7,7 +7,20 @@ when it is loaded (`avqa.plugins`); here a missing or wrong member is found befo
 from __future__ import annotations
 
 from avqa.datasets import DatasetModule, avqa, music_avqa, music_avqa_r, music_avqa_v2
-from avqa.extract.encoders import EncoderModule, clip_vit_b32, resnet18, vggish
+from avqa.extract.encoders import (
+    EncoderFamily,
+    EncoderModule,
+    ast,
+    clip_vit_b32,
+    clip_vit_l14,
+    clip_vit_l14_336,
+    r2plus1d_18,
+    resnet18,
+    swin_v2_l_192,
+    vggish,
+    vit_l16_384,
+)
+from avqa.extract.encoders._families import open_clip
 from avqa.extract.readers import ReaderModule, decord, ffmpeg, pyav
 from avqa.heads import (
     HeadModule,
@@ -22,7 +35,18 @@ from avqa.heads import (
     tjstg,
 )
 
-ENCODERS: list[EncoderModule] = [clip_vit_b32, resnet18, vggish]
+ENCODERS: list[EncoderModule] = [
+    ast,
+    clip_vit_b32,
+    clip_vit_l14,
+    clip_vit_l14_336,
+    r2plus1d_18,
+    resnet18,
+    swin_v2_l_192,
+    vggish,
+    vit_l16_384,
+]
+FAMILIES: list[EncoderFamily] = [open_clip]
 READERS: list[ReaderModule] = [decord, ffmpeg, pyav]
 DATASETS: list[DatasetModule] = [avqa, music_avqa, music_avqa_r, music_avqa_v2]
 HEADS: list[HeadModule] = [avaf, avst, bilinear, late_fusion, mcd, pstp, question_only, sasr, tjstg]

@@ -175,6 +175,7 @@ def questions(
     annotations: AnyPath,
     store: AnyPath,
     *,
+    features: Sequence[str] | None = None,
     weights: AnyPath | None = None,
     device: str = "auto",
     say: Say = _silent,
@@ -188,8 +189,10 @@ def questions(
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
         store: of the videos' features.
+        features: ``<encoder>/<tap>`` of texts, all of one encoder; by default CLIP ViT-B/32's
+            ``sentence`` and ``word``.
         weights: ``pretrained``, a folder or ``random:SEED``; by default those that the store's
-            CLIP frames were made with.
+            frames of this encoder were made with.
         device: ``auto``, ``cpu`` or ``cuda``.
         say: gets progress lines.
 
@@ -198,9 +201,11 @@ def questions(
         StoreError: the store refuses.
         WeightsUnavailable, StorageFailure: the machine is at fault.
     """
+    from avqa.extract.text import FEATURES
     from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
 
-    settings = text_settings(device=device)
+    chosen = FEATURES if features is None else names_of("features", features)
+    settings = text_settings(device=device, features=chosen)
     options = QuestionOptions(
         text_of("dataset", dataset),
         _path("annotations", annotations),

@@ -85,10 +85,11 @@ WITHOUT_DASK = {
 HEAVY = {"torch", "torchvision", "zarr", "librosa", "av", "open_clip", "numpy", *DASK}
 NETWORKS = """
 import torch
-from avqa.extract.text import TOKENS, tokenise
-from avqa.extract.encoders import _clip_towers, resnet18, vggish
+from avqa.extract.text import tokenise
+from avqa.extract.encoders import ast, clip_vit_b32, resnet18, vggish, vit_l16_384
 with torch.device("meta"):
-    _clip_towers.Visual(), _clip_towers.Text(TOKENS), resnet18._places(), vggish.architecture()
+    clip_vit_b32.CLIP.visual_places(), clip_vit_b32.CLIP.text_places(), ast.AST.places()
+    resnet18._places(), vggish.architecture(), vit_l16_384.VIT.places()
 tokenise(["what is it"])
 """
 STAGES = {

@@ -34,7 +34,8 @@ def extract(
     profile: Annotated[
         str | None,
         typer.Option(
-            help="A whole recipe: default, music-avqa, avst, tjstg, sasr, pstp, mcd, avaf;"
+            help="A whole recipe: default, music-avqa, avst, tjstg, sasr, pstp, mcd, avaf,"
+            " qa-tiger, tspm, mccd, cuespace;"
             " single options replace its choices.",
             show_default="the store's, else default",
         ),

@@ -36,6 +36,13 @@ def import_npy(
     ],
     store: option.Store,
     kind: option.Kind = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--from-layout",
+            help="Repository of the folders, where names do not tell: tspm, qa-tiger, cuespace.",
+        ),
+    ] = None,
     truncate: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
     ] = None,
@@ -56,7 +63,7 @@ def import_npy(
 
     asked = Annotations.given(dataset, annotations)
     for line in import_folders(
-        source, store_path(store), asked, kind=kind, truncate=truncate, say=say
+        source, store_path(store), asked, kind=kind, layout=layout, truncate=truncate, say=say
     ):
         typer.echo(line)
 

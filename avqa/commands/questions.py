@@ -22,6 +22,10 @@ def questions(
     mark: Annotated[
         bool, typer.Option("--mark", help="Put a ? after every question before it is tokenised.")
     ] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(help="ENCODER/TAP of texts, commas between; all of one encoder."),
+    ] = None,
     weights: option.StoreWeights = None,
     precision: option.Precision = "fp32",
     dtype: option.Dtype = "float16",
@@ -40,6 +44,7 @@ def questions(
 
         typer.echo("\n".join(show_lines(dataset, annotations, show)))
         return
+    from avqa.extract.text import FEATURES
     from avqa.pipelines.questions.encode import (
         QuestionOptions,
         encode_questions,
@@ -51,7 +56,13 @@ def questions(
         dataset,
         annotations,
         needed_store(store),
-        text_settings(mark=mark, precision=precision, dtype=dtype, device=device),
+        text_settings(
+            mark=mark,
+            precision=precision,
+            dtype=dtype,
+            device=device,
+            features=FEATURES if features is None else features.split(","),
+        ),
         weights,
         replace,
         steal_lock,

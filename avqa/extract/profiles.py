@@ -17,6 +17,7 @@ from avqa.extract import encoders
 from avqa.extract.settings import Settings
 
 _CLIP_AND_AUDIO = ("clip_vit_b32/frame", "clip_vit_b32/patch", "vggish/audio")
+_LARGE_AND_TOKENS = ("clip_vit_l14_336/frame", "vit_l16_384/tome14", "vggish/audio")
 _MAPS_AND_AUDIO = ("resnet18/map", "vggish/audio")
 
 PROFILES: dict[str, Settings] = {
@@ -44,6 +45,32 @@ PROFILES: dict[str, Settings] = {
         frame_at="music-avqa",
         resample="nearest44k",
     ),
+    # Both read the dumps of MUSIC-AVQA's `ffmpeg -r 1` frames, each prepared in its own way.
+    "qa-tiger": Settings(
+        features=_LARGE_AND_TOKENS,
+        frame_at="ffmpeg-r1",
+        resample="nearest44k",
+    ),
+    "tspm": Settings(
+        features=_LARGE_AND_TOKENS,
+        frame_at="ffmpeg-r1",
+        resample="nearest44k",
+        options={"vit_l16_384.crop": "center", "vit_l16_384.statistics": "half"},
+    ),
+    "mccd": Settings(
+        features=("r2plus1d_18/pool", "vggish/audio"),
+        frame_at="ffmpeg-r1",
+        resample="nearest44k",
+    ),
+    "cuespace": Settings(
+        features=(
+            "clip_vit_l14_336/frame@tome",
+            "clip_vit_l14_336/tome14",
+            "ast/class",
+            "ast/band",
+        ),
+        frame_at="ffmpeg-fps1",
+    ),
 }
 
 WHY = {
@@ -55,6 +82,10 @@ WHY = {
     "pstp": "as `ffmpeg -r 1` writes frames, which PSTP-Net's files match",
     "mcd": "as music-avqa, pooled frames and CLIP",
     "avaf": "as music-avqa, CLIP patches",
+    "qa-tiger": "as `ffmpeg -r 1`; CLIP L/14@336, merged tokens of squashed frames",
+    "tspm": "as qa-tiger, merged tokens of the frames' middle",
+    "mccd": "as `ffmpeg -r 1`; R(2+1)D-18 of single frames",
+    "cuespace": "as `ffmpeg -vf fps=1`; CLIP L/14@336 with merged tokens, AST",
 }
 """Profile → what it is for, in words."""
 

@@ -40,6 +40,8 @@ def default_weights() -> list[str]:
 
 def both_ways(name: str) -> str:
     """The advice to who has no weights."""
+    if not published(name).address:
+        return "nobody has published any: use --weights random:0, or choose another model"
     return (
         f"run `avqa weights fetch {name}`, or download {published(name).address} elsewhere and"
         f" run `avqa weights import {name} FILE`"
@@ -52,6 +54,8 @@ def published(name: str) -> Weights:
     Raises:
         UnknownName: if there are none.
     """
+    if "/" in name:
+        return encoders.load(name).WEIGHTS[name]
     known = registry()
     if name not in known:
         raise UnknownName("weights", name, known)

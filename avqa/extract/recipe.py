@@ -64,7 +64,7 @@ def feature_recipe(
             "device": settings.device,
             "batch": module.BATCH[settings.device],
         },
-        "storage": {"dtype": settings.dtype},
+        "storage": {"dtype": module.TAPS[tap].dtype or settings.dtype},
     }
 
 
@@ -93,7 +93,7 @@ def options_to_set(keys: Collection[str], features: Iterable[str]) -> list[str]:
     """Command-line options that set these keys of the recipes of ``features``."""
     found = [o for begin, o in OPTIONS.items() if any(key.startswith(begin) for key in keys)]
     names = [key.removeprefix("encoder.") for key in keys if key.startswith("encoder.")]
-    own = [f"{feature.partition('/')[0]}.{name}" for feature in features for name in names]
+    own = [f"{feature.rpartition('/')[0]}.{name}" for feature in features for name in names]
     known = set(encoders.all_options())
     return list(dict.fromkeys([*found, *(f"--set {option}" for option in own if option in known)]))
 
@@ -157,14 +157,15 @@ def _choices(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, set[Any]]:
     """Name of a setting, or ``<encoder>.<option>`` → its values in recipes."""
     found: dict[str, set[Any]] = {}
     for feature, recipe in recipes.items():
-        encoder, _ = encoders.split_feature(feature)
+        encoder, tap = encoders.split_feature(feature)
+        own_dtype = encoders.load(encoder).TAPS[tap].dtype is not None
         choices = {
             "frame_at": recipe["grid"]["frame_at"],
             "chunk_seconds": recipe["grid"]["chunk_seconds"],
             "decoder": recipe["decoder"]["name"],
             "precision": recipe["compute"]["precision"],
             "device": recipe["compute"]["device"],
-            "dtype": recipe["storage"]["dtype"],
+            "dtype": None if own_dtype else recipe["storage"]["dtype"],
             "weights": _source(recipe["weights"]),
             **_found_shared(recipe["encoder"]),
             **{

@@ -87,7 +87,8 @@ def check_settings(settings: Settings) -> Settings:
         raise _refusal("features", "", "at least one <encoder>/<tap>")
     if len(set(settings.features)) < len(settings.features):
         raise _refusal("features", ",".join(settings.features), "each feature once")
-    return replace(settings, options=_checked(settings.options))
+    features = tuple(encoders.feature_name(feature) for feature in settings.features)
+    return replace(settings, features=features, options=_checked(settings.options))
 
 
 def _checked(options: Mapping[str, object]) -> dict[str, OptionValue]:

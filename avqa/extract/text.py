@@ -1,9 +1,9 @@
-"""CLIP ViT-B/32's text tower: a vector per text and one per token.
+"""Towers that read texts: a vector per text and one per token.
 
-All 77 positions go through the tower's last layer norm and its projection into the joint space;
-the sentence is the position of the end-of-text token. The tower is causal: position 0 is the same
-vector for every text, and positions after the end hold numbers that mean nothing by themselves.
-Not L2-normalised.
+All 77 positions go through the tower's last layer norm, and for ``word`` through its projection
+into the joint space; the sentence is the word at the end-of-text token. CLIP's towers are causal:
+position 0 is the same vector for every text, and positions after the end hold numbers that mean
+nothing by themselves. Not L2-normalised.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.extract.encoders import clip_vit_b32
-from avqa.extract.encoders._library import module_alone
+from avqa.errors import ConfigError, UnknownName
+from avqa.extract import encoders
+from avqa.extract.encoders import TextTap, TextTower
+from avqa.extract.encoders._parts.library import module_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,15 +30,10 @@ if TYPE_CHECKING:
     from avqa.extract.settings import Dtype
     from avqa.extract.weights import WeightsSource
 
-TOKENS = 77
-WIDTH = 512
 ENCODER = "clip_vit_b32"
-TAPS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "sentence": ((WIDTH,), ("channel",)),
-    "word": ((TOKENS, WIDTH), ("token", "channel")),
-}
-"""Tap → shape and dimension names of one text."""
-FEATURES = tuple(f"{ENCODER}/{tap}" for tap in TAPS)
+"""Whose texts are stored unless others are asked for."""
+FEATURES = (f"{ENCODER}/sentence", f"{ENCODER}/word")
+TOKENS = 77
 BATCH: dict[str, int] = {"cpu": 16, "cuda": 128}
 """Texts per forward, always: part of the recipe."""
 Mark = Literal["", "?"]
@@ -46,6 +43,8 @@ Mark = Literal["", "?"]
 class TextSettings:
     """Everything the user can choose that changes a number of a text's features."""
 
+    features: tuple[str, ...] = FEATURES
+    """``<encoder>/<tap>`` of one encoder."""
     mark: Mark = ""
     """Put after every question before it is tokenised."""
     precision: Precision = "fp32"
@@ -53,25 +52,58 @@ class TextSettings:
     device: Device = "cpu"
 
 
+def check_features(features: Sequence[str]) -> tuple[str, ...]:
+    """These features of texts, if all are of one encoder's.
+
+    Raises:
+        UnknownName: there is no such encoder of texts, or tap.
+        ConfigError: they are of several encoders, or there is none.
+    """
+    features = tuple(dict.fromkeys(map(encoders.full_name, features)))
+    for feature in features:
+        text_tap(feature)
+    if len({encoder_of(feature) for feature in features}) != 1:
+        raise ConfigError(
+            f"features={','.join(features)!r}; expected features of texts, all of one encoder;"
+            " check --features"
+        )
+    return features
+
+
+def encoder_of(feature: str) -> str:
+    """Encoder of a text's feature."""
+    return feature.rpartition("/")[0]
+
+
+def text_tap(feature: str) -> TextTap:
+    """Shape of one ``<encoder>/<tap>`` of texts.
+
+    Raises:
+        UnknownName: there is no such encoder of texts, or tap.
+    """
+    encoder, _, tap = feature.rpartition("/")
+    taps = encoders.text_tower(encoder).taps
+    if tap not in taps:
+        raise UnknownName("feature of texts", feature, [f"{encoder}/{name}" for name in taps])
+    return taps[tap]
+
+
 def text_recipe(feature: str, settings: TextSettings, weights: WeightsSource) -> dict[str, Any]:
-    """The canonical recipe of ``clip_vit_b32/sentence`` or ``clip_vit_b32/word``.
+    """The canonical recipe of a feature of texts, such as ``clip_vit_b32/sentence``.
 
     Raises:
         WeightsUnavailable: if the weights are not there.
     """
-    taps = {"sentence": "end of text", "word": f"all {TOKENS} positions"}
+    tower = encoders.text_tower(encoder_of(feature))
     return {
         "feature": feature,
         "text": {
             "tokeniser": "open_clip SimpleTokenizer, clean=lower, bpe_simple_vocab_16e6",
-            "tokens": TOKENS,
+            "tokens": tower.tokens,
             "mark": settings.mark,
         },
-        "encoder": {
-            "network": f"open_clip {clip_vit_b32.MODEL}, text tower",
-            "tap": f"{taps[feature.partition('/')[2]]}, ln_final, text_projection",
-        },
-        "weights": {ENCODER: weights.describe(ENCODER)},
+        "encoder": {"network": tower.network, "tap": text_tap(feature).what},
+        "weights": {tower.weights: weights.describe(tower.weights)},
         "compute": {
             "precision": settings.precision,
             "device": settings.device,
@@ -97,33 +129,29 @@ def tokenise(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 class TextEncoder:
-    """The frozen text tower; forwards always have the batch shape of its device.
+    """A frozen text tower; forwards always have the batch shape of its device.
 
     Threads may share one encoder.
     """
 
     def __init__(self, settings: TextSettings, state: Mapping[str, Tensor]) -> None:
-        """Build it from `load_state("clip_vit_b32", …)`; the visual tower's part is not needed.
+        """Build it from `load_state` of the encoder; the visual tower's part is not needed.
 
         Raises:
             WeightsUnavailable: if names or shapes are not this architecture's.
             ConfigError: if the device is not there.
         """
-        import torch
-
-        from avqa.extract.encoders import _clip_towers, _frozen
-
-        with torch.device("meta"):
-            tower: Any = _clip_towers.Text(TOKENS)
-        wanted = {k: v for k, v in state.items() if not k.startswith("visual.")}
-        _frozen.fill(tower, wanted, ENCODER)
-        _frozen.freeze(tower, settings.device, settings.precision)
+        self.name = encoder_of(settings.features[0])
+        self.taps = tuple(feature.rpartition("/")[2] for feature in settings.features)
         self.batch = BATCH[settings.device]
-        self._tower = tower
-        with torch.inference_mode():
-            blocks = tower.transformer.resblocks
-            self._blocks = [clip_vit_b32.Block(b, self.batch * TOKENS, causal=True) for b in blocks]
-        tower.transformer = None  # its weights live on in the blocks, in another layout
+        tower: TextTower = encoders.text_tower(self.name)
+        self._tokens = tower.tokens
+        self._network = tower.build(state, settings.device, settings.precision, self.batch)
+
+    @property
+    def rows(self) -> list[str]:
+        """Taps that a forward gives: all but the sentence, which `finished` takes of the words."""
+        return sorted({"word" if tap == "sentence" else tap for tap in self.taps})
 
     def encode(
         self, tokens: NDArray[np.int64], eot: NDArray[np.int64]
@@ -131,30 +159,24 @@ class TextEncoder:
         """One forward of at most ``batch`` texts, as `tokenise` gives them.
 
         Returns:
-            ``sentence`` [n, 512] and ``word`` [n, 77, 512], float32.
+            Tap → ``[n, *shape]``, float32.
         """
         import torch
 
-        padded = np.zeros((self.batch, TOKENS), np.int64)
+        padded = np.zeros((self.batch, self._tokens), np.int64)
         padded[: len(tokens)] = tokens
-        (words,) = self.forward("text", torch.from_numpy(padded), ["word"]).values()
-        return with_sentences(words.numpy()[: len(tokens)], eot)
+        out = self.forward("text", torch.from_numpy(padded), self.rows)
+        return self.finished({tap: x.numpy()[: len(tokens)] for tap, x in out.items()}, eot)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """All rows of tokens ``[B, 77]`` as they are → ``word`` [B, 77, 512], float32."""
-        import torch
+        """All rows of tokens ``[B, 77]`` as they are → `rows`, each [B, 77, width], float32."""
+        return self._network.forward(name, batch, taps)
 
-        with torch.inference_mode():
-            x = self._tower.token_embedding(batch.to(self._tower.positional_embedding.device))
-            x = x + self._tower.positional_embedding  # [B, 77, 512]
-            for block in self._blocks:
-                x = block(x)
-            x = self._tower.ln_final(x) @ self._tower.text_projection
-            return {tap: x.float().cpu() for tap in taps}
-
-
-def with_sentences(
-    words: NDArray[np.float32], eot: NDArray[np.int64]
-) -> dict[str, NDArray[np.float32]]:
-    """``word`` [n, 77, 512], and ``sentence`` [n, 512]: each text's word at its end, [n]."""
-    return {"sentence": words[np.arange(len(words)), eot], "word": words}
+    def finished(
+        self, rows: Mapping[str, NDArray[np.float32]], eot: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The taps asked for, of what a forward gave: a sentence is the word at its end, [n]."""
+        return {
+            tap: rows["word"][np.arange(len(eot)), eot] if tap == "sentence" else rows[tap]
+            for tap in self.taps
+        }

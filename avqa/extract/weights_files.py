@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from avqa.caches import cache_dir, remove_leftovers, unfinished_name
 from avqa.errors import DifferenceFound, StorageFailure, WeightsUnavailable
+from avqa.extract import encoders
 from avqa.extract.published import (
     both_ways,
     expected_shapes,
@@ -29,6 +30,8 @@ from avqa.extract.published import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from avqa.extract.encoders import Weights
+
 
 def list_weights(*, cache: Path | None = None) -> list[str]:
     """One line per known weights: name, whether it is here, digest, licence, address."""
@@ -36,10 +39,14 @@ def list_weights(*, cache: Path | None = None) -> list[str]:
     for name, entry in registry().items():
         here = cached(name, cache).is_file()
         lines.append(
-            f"{name:<13} {'cached' if here else 'absent':<7} sha256 {entry.digest[:8]}…"
+            f"{name:<16} {'cached' if here else 'absent':<7} {_digest(entry)}"
             f"  {entry.licence}  {entry.address}"
         )
     return lines
+
+
+def _digest(entry: Weights) -> str:
+    return f"sha256 {entry.digest[:8]}…" if entry.digest else "sha256 unknown "
 
 
 def ensure(name: str, *, cache: Path | None = None) -> Path:
@@ -48,6 +55,7 @@ def ensure(name: str, *, cache: Path | None = None) -> Path:
     Raises:
         UnknownName, WeightsUnavailable, StorageFailure: as `fetch`.
     """
+    name = encoders.full_name(name)
     published(name)
     path = cached(name, cache)
     return path if path.is_file() else fetch(name, cache=cache)
@@ -61,7 +69,12 @@ def fetch(name: str, *, cache: Path | None = None) -> Path:
         WeightsUnavailable: if it cannot be downloaded, or is not the published file.
         StorageFailure: if the cache cannot be written.
     """
+    name = encoders.full_name(name)
     entry = published(name)
+    if not entry.address:
+        raise WeightsUnavailable(
+            f"weights {name} cannot be downloaded; expected an address; {both_ways(name)}"
+        )
     folder = cache_dir(cache)
     with _temporary(folder, entry.file_name) as download:
         with download.open("wb") as file:
@@ -81,6 +94,7 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    name = encoders.full_name(name)
     entry = published(name)
     digest = hash_file(Path(path))
     if not digest.startswith(entry.digest):
@@ -98,7 +112,7 @@ def import_file(name: str, path: str | Path, *, cache: Path | None = None) -> Pa
         _sort_metadata(unfinished)
         record = _record(unfinished) | {"published_sha256": digest}
         text = json.dumps(record, indent=2) + "\n"
-        with _temporary(target.parent, f"{name}.json") as written:
+        with _temporary(target.parent, target.with_suffix(".json").name) as written:
             written.write_text(text, encoding="utf-8")
             # The record goes first: a file without its record would be believed unchecked.
             written.rename(target.with_suffix(".json"))
@@ -121,7 +135,11 @@ def verify(names: Iterable[str] | None = None, *, cache: Path | None = None) -> 
         WeightsUnavailable: if one is not cached, or none is.
         DifferenceFound: if one is not what it should be.
     """
-    wanted = list(names) if names else [n for n in registry() if cached(n, cache).is_file()]
+    wanted = (
+        [encoders.full_name(n) for n in names]
+        if names
+        else [n for n in registry() if cached(n, cache).is_file()]
+    )
     if not wanted:
         raise WeightsUnavailable(
             f"no weights in {cache_dir(cache)}; expected at least one; run"

@@ -175,7 +175,8 @@ def profile_lines() -> list[str]:
         lines += [
             f"  {name}: {WHY[name]}",
             f"      --features {','.join(settings.features)}",
-            f"      --frame-at {settings.frame_at} --resample {settings.resample}",
+            f"      --frame-at {settings.frame_at} --resample {settings.resample}"
+            + "".join(f" --set {key}={value}" for key, value in settings.options.items()),
         ]
     return [*lines, "", *frame_mode_lines()]
 

@@ -13,24 +13,27 @@ def encoder_lines() -> list[str]:
 
     Then one per option of an encoder.
     """
-    lines = [f"{'feature':<28}{'per second':<18}{'MB/min':>8}  default  what"]
+    lines = [f"{'feature':<32}{'per second':<18}{'MB/min':>8}  default  what"]
     for feature in encoders.all_features():
         tap = encoders.tap_of(feature)
         values = 1
         for axis in tap.shape:
             values *= axis
         shape = "×".join(str(axis) for axis in tap.shape)
+        megabytes = values * (1 if tap.dtype else 2) * 60 / 1e6
         default = "yes" if feature in DEFAULT_FEATURES else "no"
         packed = " (before zstd)" if tap.sparse else ""
         lines.append(
-            f"{feature:<28}{shape:<18}{values * 2 * 60 / 1e6:>8.2f}  {default:<7}"
+            f"{feature:<32}{shape:<18}{megabytes:>8.2f}  {default:<7}"
             f"  {', '.join(tap.dims)}{packed}"
         )
+    for family in map(encoders.FAMILIES.load, encoders.FAMILIES.names()):
+        lines.append(f"{family.HOW:<32}{family.ABOUT}")
     for name in encoders.names():
         try:
             encoders.load(name)
         except (LibraryMissing, PluginError) as error:
-            lines.append(f"{name:<28}not usable: {error}")
+            lines.append(f"{name:<32}not usable: {error}")
     lines += ["", "options, with --set; the first value is the default"]
     for key in encoders.all_options():
         option = encoders.option_of(key)

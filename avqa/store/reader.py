@@ -1,8 +1,7 @@
 """Reading features: `open_store` → `FeatureStore`, a mapping of video ids to videos.
 
-Arrays stay open between reads, which makes a read several times faster than opening the group
-each time. A `FeatureStore` may be pickled and may be used after a fork: every process opens
-arrays of its own.
+Arrays stay open between reads, which makes a read several times faster than opening the group each
+time. A `FeatureStore` may be pickled, and used after a fork: every process opens arrays of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import FeatureMissing, StoreError, UnknownName, UnknownVideo
 from avqa.faults import machine_fault, reading
+from avqa.store import dtypes
 from avqa.store.format import layout, schema
 from avqa.store.format.arrays import impossible
 from avqa.store.format.chunks import FeatureObjects
@@ -269,9 +269,9 @@ class FeatureStore(StoreViews):
                 f"video {video_id!r}: {feature} has rows={len(values)}; expected"
                 f" {length or 'some'}, as its length says; {self._mending('extract')}"
             )
-        # Stored values are finite and missing objects read as NaN: look at one per object.
+        # Stored values are finite and missing objects read as the fill: look at one per object.
         firsts = values[:: self._attrs["chunk_seconds"]]
-        if np.isnan(firsts.reshape(len(firsts), -1)[:, 0]).any():
+        if dtypes.is_fill(firsts.reshape(len(firsts), -1)[:, 0]).any():
             raise FeatureMissing(
                 f"video {video_id!r}: {feature} has status ok but an object of it is gone;"
                 f" expected all; {self._mending('extract')}"
@@ -279,7 +279,7 @@ class FeatureStore(StoreViews):
         return values
 
     def _rows_of(self, feature: str, row: int, length: int) -> NDArray[Any]:
-        """A video's rows, NaN where an object is gone."""
+        """A video's rows, the fill where an object is gone."""
         array = self._array(feature)
         if self.packed or "shard_videos" not in self._entry(feature):
             rows: NDArray[Any] = array[row, :length]
@@ -287,7 +287,7 @@ class FeatureStore(StoreViews):
         if feature not in self._objects:
             self._objects[feature] = FeatureObjects(self._root, feature)
         values = self._objects[feature].values(row, length)
-        return np.full((length, *array.shape[2:]), np.nan) if values is None else values
+        return dtypes.missing((length, *array.shape[2:]), array.dtype) if values is None else values
 
     def require(self, video_id: str, feature: str) -> None:
         """Make sure that a feature of a video is there.

@@ -27,8 +27,10 @@ from avqa.store.format.texts import (
     CONTENT,
     EOT,
     KEY,
+    add_features,
     create_texts,
     damaged_texts,
+    mark_of,
     object_name,
     text_entries,
     text_recipes,
@@ -50,8 +52,17 @@ class NewText:
 class Texts:
     """The texts of a store, opened for the driver."""
 
-    def __init__(self, path: StorePath, lock: Lock, *, heal: bool = False) -> None:
+    def __init__(
+        self,
+        path: StorePath,
+        lock: Lock,
+        features: Iterable[str] | None = None,
+        *,
+        heal: bool = False,
+    ) -> None:
         """Use `open`; ``path`` is the store directory S.
+
+        ``features``: those that are written and may be pending; None: all that there are.
 
         With ``heal``, all texts of a damaged status column are pending, and `damaged` names the
         features.
@@ -66,6 +77,7 @@ class Texts:
         self._columns = {
             name: _column(self._root, name, heal=heal and name not in COLUMNS) for name in names
         }
+        self.features = tuple(self.entries if features is None else features)
         self.damaged = [
             name for name in self.entries if self._columns[schema.status_name(name)].damaged
         ]
@@ -74,6 +86,7 @@ class Texts:
         self._rows = {key.tobytes().hex(): row for row, key in enumerate(values)}
         for column in self._columns.values():
             column.cut(len(values))  # what a crash left half added
+            column.extend(len(values))  # of a feature that is new
         self._show()
 
     @classmethod
@@ -87,18 +100,24 @@ class Texts:
     ) -> Texts:
         """Open the texts of a store, or begin them if there are none.
 
+        Features that it lacks are added, pending for every text; what is written from here on
+        are these features alone.
+
         Raises:
-            RecipeMismatch: those that are there were made by another recipe; names every
-                differing key with both values. Nothing was written.
+            RecipeMismatch: those that are there were made by another recipe, or their texts were
+                tokenised otherwise; names every differing key with both values. Nothing was
+                written.
             StoreError: they are damaged.
             StorageFailure: the disk is full or read-only.
         """
         check_text_recipes(path, recipes)
         lock.check()
         with storage_errors(f"store {str(path)!r}"):
-            if not text_entries(layout.read_attributes(path)):
-                _create(store_path(path) / schema.GROUP, specs, recipes)
-            return cls(path, lock)
+            known = text_entries(layout.read_attributes(path))
+            new = [spec for spec in specs if spec.name not in known]
+            if new:
+                _create(store_path(path) / schema.GROUP, new, recipes)
+            return cls(path, lock, recipes)
 
     def __len__(self) -> int:
         """Texts there are, in whatever state."""
@@ -114,7 +133,7 @@ class Texts:
 
     def num_failed(self) -> int:
         """Texts of which a feature cannot be stored."""
-        return int(np.any([self.status(f) == Status.FAILED for f in self.entries], axis=0).sum())
+        return int(np.any([self.status(f) == Status.FAILED for f in self.features], axis=0).sum())
 
     def _show(self) -> None:
         """Write the columns, and make the texts exist by giving all arrays their number."""
@@ -158,20 +177,20 @@ class Texts:
 
     def num_pending(self, keys: Iterable[str] | None = None) -> int:
         """Texts with a pending feature: all, or those of these keys."""
-        of_features = [self.status(feature) for feature in self.entries]
+        of_features = [self.status(feature) for feature in self.features]
         pending = (np.array(of_features) == Status.PENDING).any(axis=0)
         rows = slice(None) if keys is None else [self._rows[key] for key in keys]
         return int(pending[rows].sum())
 
     def _pending(self, start: int) -> NDArray[np.bool_]:
         chunk = slice(start, start + CHUNK_TEXTS)
-        of_features = [self.status(feature)[chunk] for feature in self.entries]
+        of_features = [self.status(feature)[chunk] for feature in self.features]
         pending: NDArray[np.bool_] = (np.array(of_features) == Status.PENDING).any(axis=0)
         return pending
 
     def _forget_damaged(self, start: int) -> None:
         chunk = slice(start, start + CHUNK_TEXTS)
-        for feature in self.entries:
+        for feature in self.features:
             ok = self.status(feature)[chunk] == Status.OK
             try:
                 fine = not ok.any() or np.isfinite(self._read(feature, start)[ok]).all()
@@ -201,7 +220,7 @@ class Texts:
 
         Args:
             rows: numbers of the texts, as `work` gives them.
-            values: feature → ``[len(rows), *shape]``, for every text feature.
+            values: feature → ``[len(rows), *shape]``, for each of `features`.
 
         Returns:
             Bytes written.
@@ -214,7 +233,7 @@ class Texts:
         with storage_errors("the texts' features"):
             return sum(
                 with_retries(functools.partial(self._write, feature, rows, values[feature]))
-                for feature in self.entries
+                for feature in self.features
             )
 
     def _write(self, feature: str, rows: NDArray[np.int64], values: NDArray[Any]) -> int:
@@ -278,11 +297,19 @@ def check_text_recipes(
 ) -> None:
     """Make sure that a store's texts were made this way, if it has any; else ``advice``.
 
+    Features that are new have to agree on what is tokenised: its end is stored once.
+
     Raises:
         RecipeMismatch: names every differing key with both values, and its features.
     """
     stored = text_recipes(layout.read_attributes(path))
-    differing = diff_features(stored, recipes) if stored else []
+    mark = {"text": {"mark": mark_of(stored)}} if stored else {}
+    new = {name: mark for name in recipes if name not in stored}
+    asked = {
+        name: {"text": {"mark": mark_of({name: recipe})}} if name in new else recipe
+        for name, recipe in recipes.items()
+    }
+    differing = diff_features(new | stored, asked) if stored else []
     require_same(f"texts of store {str(path)!r}", differing, advice)
 
 
@@ -310,11 +337,15 @@ def _create(
     recipes: Mapping[str, Mapping[str, Any]],
 ) -> None:
     attrs = layout.read_attributes(root.parent)
-    layout.check_specs(specs, attrs["features"])
+    known = text_entries(attrs)
+    layout.check_specs(specs, attrs["features"] | known)
     group = schema.open_group(root)
-    create_texts(group, specs)
+    if known:
+        add_features(group, specs, schema.open_array(root, KEY).shape[0])
+    else:
+        create_texts(group, specs)
     entries = {spec.name: layout.feature_entry(spec, recipes[spec.name]) for spec in specs}
-    layout.write_attributes(root, {**attrs, ATTRIBUTE: dict(sorted(entries.items()))})
+    layout.write_attributes(root, {**attrs, ATTRIBUTE: dict(sorted((known | entries).items()))})
 
 
 def _column(root: StorePath, name: str, *, heal: bool) -> Column:

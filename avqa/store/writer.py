@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.errors import MediaError, StoreError
+from avqa.store import dtypes
 from avqa.store.format import schema
 from avqa.store.format.chunks import chunk_path, loose_root, read_record, remove_chunks
 from avqa.store.format.records import ChunkRecord
@@ -101,7 +102,7 @@ class ChunkWriter:
                 " extract with --precision fp32",
                 stage="write",
             )
-        largest, limit = np.abs(values).max(), np.finfo(spec.dtype).max
+        largest, limit = np.abs(values).max(), dtypes.largest(spec.dtype)
         if largest > limit:
             raise MediaError(
                 "overflow",

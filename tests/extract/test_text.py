@@ -115,7 +115,7 @@ def test_the_sentence_is_the_word_at_the_end_and_never_the_first() -> None:
 def test_numbers_do_not_depend_on_company_or_place() -> None:
     others = [f"what is instrument {number}" for number in range(BATCH["cpu"] - 1)]
     shapes = []
-    norm = encoder()._tower.ln_final
+    norm = encoder()._network.tower.ln_final
     hook = norm.register_forward_hook(lambda _m, _i, out: shapes.append(tuple(out.shape)))
     alone = encoder().encode(*tokenise(TEXTS[:1]))
     hook.remove()

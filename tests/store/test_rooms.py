@@ -6,12 +6,13 @@ from pathlib import Path
 STORE = Path(__file__).resolve().parents[2] / "avqa" / "store"
 BELOW = {
     "zarr_library": set(),
+    "dtypes": set(),
     "places": set(),
-    "format": {"places", "zarr_library"},
+    "format": {"dtypes", "places", "zarr_library"},
     "lock": {"format", "places"},
-    "views": {"format", "places"},
-    "reader": {"views", "format", "places"},
-    "writer": {"format", "places"},
+    "views": {"dtypes", "format", "places"},
+    "reader": {"views", "dtypes", "format", "places"},
+    "writer": {"dtypes", "format", "places"},
     "recovery": {"format", "places"},
     "text_writer": {"lock", "format", "places"},
     "sealing": {"format", "places"},

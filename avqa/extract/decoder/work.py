@@ -82,7 +82,7 @@ class Prepared:
         if row.shape != (1, *self.input.shape) or row.dtype != self.input.dtype:
             file = getattr(self.encoder, "__file__", "?")
             raise PluginError(
-                f"encoder {self.full_name.partition('/')[0]!r} ({file}):"
+                f"encoder {self.full_name.rpartition('/')[0]!r} ({file}):"
                 f" input {self.full_name!r} prepared as {row.shape} {row.dtype};"
                 f" expected {(1, *self.input.shape)} {self.input.dtype}; see {PAGE}"
             )
@@ -125,7 +125,7 @@ class Work:
             UnknownName: if there is no such input.
         """
         for full_name in request.get("inputs", []):
-            encoder_name, _, name = full_name.partition("/")
+            encoder_name, _, name = full_name.rpartition("/")
             encoder = encoders.load(encoder_name)
             if name not in encoder.INPUTS:
                 raise UnknownName(f"input of {encoder_name}", name, encoder.INPUTS)

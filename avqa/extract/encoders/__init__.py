@@ -6,12 +6,14 @@ its options, its recipe. `EncoderModule` is the contract; ``docs/plugins.md`` ha
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from avqa.errors import LibraryMissing, PluginError, UnknownName
 from avqa.extract.encoders._contract import (
     SHARED_OPTIONS,
     Device,
+    EncoderFamily,
     EncoderModule,
     Input,
     Network,
@@ -20,6 +22,8 @@ from avqa.extract.encoders._contract import (
     OptionValue,
     Precision,
     Tap,
+    TextTap,
+    TextTower,
     Weights,
     complaints,
 )
@@ -31,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODERS",
     "SHARED_OPTIONS",
+    "FAMILIES",
     "Device",
+    "EncoderFamily",
     "EncoderModule",
     "Input",
     "Network",
@@ -40,36 +46,92 @@ __all__ = [
     "Options",
     "Precision",
     "Tap",
+    "TextTap",
+    "TextTower",
     "Weights",
     "all_features",
     "all_options",
+    "feature_name",
+    "full_name",
+    "is_known",
     "load",
     "names",
     "option_of",
     "renamed",
     "split_feature",
     "tap_of",
+    "text_tower",
     "weights_of",
 ]
 
 ENCODERS: Kind[EncoderModule] = Kind(
     "encoder", __name__, "avqa.encoders", EncoderModule, complaints
 )
+FAMILIES: Kind[EncoderFamily] = Kind(
+    "family of encoders", f"{__name__}._families", "avqa.encoder_families", EncoderFamily
+)
 
 
 def names() -> tuple[str, ...]:
-    """Names of all encoders, without importing them."""
+    """Names of all encoders but the members of families, without importing them."""
     return ENCODERS.names()
 
 
 def load(name: str) -> EncoderModule:
-    """Import one encoder module.
+    """Import one encoder module, or get a family's member ``<family>/<rest>``.
 
     Raises:
         UnknownName: if there is no such encoder.
         PluginError: it breaks the contract.
     """
+    family, _, rest = name.partition("/")
+    if rest and family in FAMILIES.names():
+        return _member(family, rest)
     return ENCODERS.load(name)
+
+
+@functools.cache
+def _member(family: str, rest: str) -> EncoderModule:
+    return FAMILIES.load(family).member(rest)
+
+
+def is_known(name: str) -> bool:
+    """Whether there is an encoder of this name."""
+    family, _, rest = name.partition("/")
+    if not rest or family not in FAMILIES.names():
+        return name in names()
+    try:
+        _member(family, rest)
+    except UnknownName:
+        return False
+    return True
+
+
+def full_name(written: str) -> str:
+    """A feature or an encoder as it is stored: ``open_clip:NAME:TAG`` is ``open_clip/NAME/TAG``.
+
+    What names no family's member is left as it is.
+
+    Raises:
+        UnknownName: there is no such member of the family.
+    """
+    family, colon, rest = written.partition(":")
+    if not colon or family not in FAMILIES.names():
+        return written
+    member, slash, tap = rest.partition("/")
+    return f"{family}/{FAMILIES.load(family).full_name(member)}{slash}{tap}"
+
+
+def feature_name(written: str) -> str:
+    """A feature as it is stored; of a family's member without a tap, the first one.
+
+    Raises:
+        UnknownName: there is no such member of the family.
+    """
+    name = full_name(written)
+    if name == written or "/" in written:
+        return name
+    return f"{name}/{next(iter(load(name).TAPS))}"
 
 
 def split_feature(feature: str) -> tuple[str, str]:
@@ -78,9 +140,12 @@ def split_feature(feature: str) -> tuple[str, str]:
     Raises:
         UnknownName: if the encoder or the tap does not exist.
     """
-    encoder, _, tap = feature.partition("/")
-    if encoder not in names() or tap not in load(encoder).TAPS:
+    encoder, _, tap = feature.rpartition("/")
+    if "/" not in encoder and encoder not in names():
         raise UnknownName("feature", feature, all_features())
+    if tap not in (taps := load(encoder).TAPS):
+        of_family = [f"{encoder}/{name}" for name in taps] if "/" in encoder else []
+        raise UnknownName("feature", feature, of_family or all_features())
     return encoder, tap
 
 
@@ -102,6 +167,19 @@ def tap_of(feature: str) -> Tap:
     """The `Tap` of ``<encoder>/<tap>``."""
     encoder, tap = split_feature(feature)
     return load(encoder).TAPS[tap]
+
+
+def text_tower(encoder: str) -> TextTower:
+    """The tower of an encoder that reads texts.
+
+    Raises:
+        UnknownName: there is no such encoder, or it reads no texts; names those that do.
+    """
+    tower: TextTower | None = getattr(load(encoder), "TEXT", None) if is_known(encoder) else None
+    if tower is None:
+        reading = [name for name, module in _usable() if hasattr(module, "TEXT")]
+        raise UnknownName("encoder of texts", encoder, reading)
+    return tower
 
 
 def weights_of(features: Iterable[str]) -> tuple[str, ...]:
@@ -126,8 +204,8 @@ def option_of(key: str) -> Option:
     Raises:
         UnknownName: if the encoder or the option does not exist.
     """
-    encoder, _, option = key.partition(".")
-    if encoder not in names() or option not in load(encoder).OPTIONS:
+    encoder, _, option = key.rpartition(".")
+    if not is_known(encoder) or option not in load(encoder).OPTIONS:
         raise UnknownName("option", key, all_options())
     return load(encoder).OPTIONS[option]
 

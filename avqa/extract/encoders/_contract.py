@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from numpy.typing import NDArray
 
-from avqa.extract.encoders._weights import read_state_dict
+from avqa.extract.encoders._parts.weights import read_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +51,36 @@ class Tap:
     """Many exact zeros (after a ReLU): stored with zstd; dense ones are not compressed."""
     weights: tuple[str, ...] | None = None
     """Those of ``WEIGHTS`` that it needs; None: all."""
+    dtype: Literal["uint8"] | None = None
+    """How it is stored, of whole numbers, which no head reads; None: as ``--dtype`` says."""
+
+
+@dataclass(frozen=True)
+class TextTap:
+    """One array that a tower gives of a text: its shape and dimension names."""
+
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    what: str
+    """Where in the tower it is from: part of the recipe."""
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """The tower of an encoder that reads texts, into the space of its frames."""
+
+    taps: Mapping[str, TextTap]
+    """``sentence``, which is the row of ``word`` at the end of a text, ``word``, ``word_state``;
+    a feature's name is ``<encoder>/<tap>``."""
+    tokens: int
+    """Of a text."""
+    network: str
+    """What it is, for the recipe."""
+    weights: str
+    """Name of its weights, which are the encoder's."""
+    build: Callable[[Mapping[str, Tensor], Device, Precision, int], Network]
+    """The frozen tower, given its weights as float32 CPU tensors, device, precision and texts per
+    forward. It takes tokens ``[B, tokens]`` and gives ``word`` and ``word_state``."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +117,8 @@ class Weights:
     shapes are those that a published file must have once it is converted."""
     address: str
     digest: str
-    """SHA-256 of the published file, or its first characters where the publisher gives no more."""
+    """SHA-256 of the published file, or its first characters where the publisher gives no more;
+    empty where none is given: then names and shapes of the tensors are all that is checked."""
     licence: str
     convert: Callable[[Path], Mapping[str, Any]] = read_state_dict
     """Tensors of the published file, whose digest matched, named as ``random`` names them; what
@@ -114,7 +145,10 @@ class Network(Protocol):
 
 
 class EncoderModule(Protocol):
-    """The file of an encoder; it imports torch inside its functions only."""
+    """The file of an encoder; it imports torch inside its functions only.
+
+    Where it has a tower that reads texts, ``TEXT`` is its `TextTower`.
+    """
 
     WEIGHTS: Mapping[str, Weights]
     """Name → weights that it can need, ``{}`` for none. A name is that of the cached file."""
@@ -148,6 +182,29 @@ class EncoderModule(Protocol):
         """
 
 
+class EncoderFamily(Protocol):
+    """A file that stands for many encoders; it imports torch inside its functions only."""
+
+    HOW: str
+    """How one is named, for listings: ``open_clip:NAME[:TAG]``."""
+    ABOUT: str
+    """What there is, in a line."""
+
+    def full_name(self, written: str) -> str:
+        """What is written behind ``<file>:`` as what its members are called behind ``<file>/``.
+
+        Raises:
+            UnknownName: there is no such member.
+        """
+
+    def member(self, rest: str) -> EncoderModule:
+        """The encoder ``<file>/<rest>``.
+
+        Raises:
+            UnknownName: there is none.
+        """
+
+
 def complaints(module: EncoderModule) -> Iterator[str]:
     """What is wrong with a module that defines everything."""
     values = {"WEIGHTS": Weights, "INPUTS": Input, "TAPS": Tap, "OPTIONS": Option, "BATCH": int}
@@ -161,6 +218,8 @@ def complaints(module: EncoderModule) -> Iterator[str]:
         yield "TAPS is empty; expected one tap or more"
     if module.BATCH.keys() != {"cpu", "cuda"} or min(module.BATCH.values()) < 1:
         yield f"BATCH={dict(module.BATCH)}; expected rows per forward of cpu and of cuda"
+    if not isinstance(getattr(module, "TEXT", None), TextTower | None):
+        yield f"TEXT is a {type(getattr(module, 'TEXT')).__name__}; expected TextTower"  # noqa: B009
     for key, option in module.OPTIONS.items():
         if option.default not in option.choices:
             yield f"OPTIONS[{key!r}] has default={option.default!r}; expected one of its choices"
@@ -171,6 +230,10 @@ def complaints(module: EncoderModule) -> Iterator[str]:
         problem = _of_tap(tap, module, sizes) or _of_recipe(key, module)
         if problem:
             yield f"TAPS[{key!r}] {problem}"
+    tower = getattr(module, "TEXT", None)
+    for key, text in tower.taps.items() if isinstance(tower, TextTower) else ():
+        if not _are_new(text, module, sizes):
+            yield f"TEXT.taps[{key!r}] has dims={text.dims}; {_NAMES}"
 
 
 def _of_input(spec: Input, module: EncoderModule) -> Iterator[str]:
@@ -191,13 +254,23 @@ def _of_tap(tap: Tap, module: EncoderModule, sizes: dict[str, int]) -> str | Non
         return f"has input={tap.input!r}; expected one of INPUTS: {', '.join(module.INPUTS)}"
     if not tap.shape or len(tap.dims) != len(tap.shape) or len({*tap.dims}) != len(tap.dims):
         return f"has shape={tap.shape} dims={tap.dims}; expected a name for each axis"
-    for name, size in zip(tap.dims, tap.shape, strict=True):
-        if name in module.TAPS or sizes.setdefault(name, size) != size:
-            return f"has dims={tap.dims}; expected names that are no taps, with one size each"
+    if not _are_new(tap, module, sizes):
+        return f"has dims={tap.dims}; {_NAMES}"
     for name in tap.weights or ():
         if name not in module.WEIGHTS:
             return f"has weights={tap.weights}; expected names of WEIGHTS"
     return None
+
+
+_NAMES = "expected names that are no taps, with one size each"
+
+
+def _are_new(tap: Tap | TextTap, module: EncoderModule, sizes: dict[str, int]) -> bool:
+    """Whether each dimension has one size in all features of an encoder, and a name of its own."""
+    return all(
+        name not in module.TAPS and sizes.setdefault(name, size) == size
+        for name, size in zip(tap.dims, tap.shape, strict=True)
+    )
 
 
 def _of_recipe(tap: str, module: EncoderModule) -> str | None:

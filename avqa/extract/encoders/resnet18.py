@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.extract import builds
-from avqa.extract.encoders import Input, Option, Options, Tap, Weights, _images
+from avqa.extract.encoders import Input, Option, Options, Tap, Weights
+from avqa.extract.encoders._parts import images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,9 +65,9 @@ def recipe(tap: str) -> dict[str, Any]:
 def prepare(name: str, seconds: Sequence[NDArray[np.uint8]], options: Options) -> NDArray[np.uint8]:
     """RGB frames [H, W, 3] of any size → uint8 [rows, 224, 224, 3]."""
     if name == "crop":
-        small = [_images.center(frame, SHORT_SIDE, SIZE, "bilinear") for frame in seconds]
+        small = [images.center(frame, SHORT_SIDE, SIZE, "bilinear") for frame in seconds]
     else:
-        small = [_images.squash(frame, SIZE, "bilinear") for frame in seconds]
+        small = [images.squash(frame, SIZE, "bilinear") for frame in seconds]
     return np.stack(small)
 
 
@@ -127,15 +128,15 @@ def build(
     """
     import torch
 
-    from avqa.extract.encoders import _frozen
+    from avqa.extract.encoders._parts import frozen
 
     with torch.device("meta"):
         network: Any = _places()
-    _frozen.fill(network, state, "resnet18")
+    frozen.fill(network, state, "resnet18")
     _fold_batch_norms(network.eval())
-    _frozen.freeze(network, device, precision)
+    frozen.freeze(network, device, precision)
     with torch.inference_mode():
-        return _ResNet(network, _frozen.DTYPES[precision], BATCH[device])
+        return _ResNet(network, frozen.DTYPES[precision], BATCH[device])
 
 
 def _fold_batch_norms(network: Any) -> None:
@@ -155,15 +156,15 @@ class _ResNet:
     """Stages of packed convolutions; the last stage both with and without its stride."""
 
     def __init__(self, network: Any, dtype: torch.dtype, batch: int) -> None:
-        from avqa.extract.encoders import _frozen, _packed
+        from avqa.extract.encoders._parts import frozen, packed
 
         device = network.conv1.weight.device
         self.dtype = dtype
         self.normalise = {
-            "crop": _frozen.Normalise(MEAN, STD).to(device),
-            "squash": _frozen.Normalise(MAP_MEAN, MAP_STD).to(device),
+            "crop": frozen.Normalise(MEAN, STD).to(device),
+            "squash": frozen.Normalise(MAP_MEAN, MAP_STD).to(device),
         }
-        self.first = _packed.Conv(network.conv1, (batch, 224, 224))
+        self.first = packed.Conv(network.conv1, (batch, 224, 224))
         self.trunk = [
             *_stage(network.layer1, (batch, 56, 56)),
             *_stage(network.layer2, (batch, 56, 56)),
@@ -194,15 +195,15 @@ class _Block:
     """Two convolutions and a shortcut."""
 
     def __init__(self, block: Any, size: tuple[int, int, int], stride: int) -> None:
-        from avqa.extract.encoders import _packed
+        from avqa.extract.encoders._parts import packed
 
         batch, height, width = size
         inner = (batch, height // stride, width // stride)
-        self.conv1 = _packed.Conv(block.conv1, size, stride=stride)
-        self.conv2 = _packed.Conv(block.conv2, inner)
+        self.conv1 = packed.Conv(block.conv1, size, stride=stride)
+        self.conv2 = packed.Conv(block.conv2, inner)
         self.shortcut = None
         if block.downsample is not None:
-            self.shortcut = _packed.Conv(block.downsample, size, stride=stride)
+            self.shortcut = packed.Conv(block.downsample, size, stride=stride)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, C, H, W] → [B, C', H / stride, W / stride]."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable
 from avqa.extract.encoders import Input, Option, Options, Tap, Weights
-from avqa.extract.encoders._library import module_alone
-from avqa.extract.encoders._weights import read_state_dict
+from avqa.extract.encoders._parts.library import module_alone
+from avqa.extract.encoders._parts.weights import read_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,13 +194,13 @@ def build(
     """
     import torch
 
-    from avqa.extract.encoders import _frozen
+    from avqa.extract.encoders._parts import frozen
 
     with torch.device("meta"):
         network: Any = architecture()
     own = {name: tensor for name, tensor in state.items() if not name.startswith(PCA)}
-    _frozen.fill(network, own, "vggish")
-    _frozen.freeze(network, device, precision)
+    frozen.fill(network, own, "vggish")
+    frozen.freeze(network, device, precision)
     pca = {name: t.float().to(device) for name, t in state.items() if name not in own}
     with torch.inference_mode():
         return _Vggish(network, pca, BATCH[device])
@@ -212,21 +212,21 @@ class _Vggish:
     def __init__(self, network: Any, pca: Mapping[str, Tensor], batch: int) -> None:
         from torch import nn
 
-        from avqa.extract.encoders import _packed
+        from avqa.extract.encoders._parts import packed
 
         self.pca = pca
         self.device = network.embeddings[0].weight.device
         self.dtype = network.embeddings[0].weight.dtype
-        self.convs: list[_packed.Conv | None] = []  # None is a pooling
+        self.convs: list[packed.Conv | None] = []  # None is a pooling
         height, width = FRAMES, BANDS
         for layer in network.features:
             if isinstance(layer, nn.Conv2d):
-                self.convs.append(_packed.Conv(layer, (batch, height, width)))
+                self.convs.append(packed.Conv(layer, (batch, height, width)))
             elif isinstance(layer, nn.MaxPool2d):
                 self.convs.append(None)
                 height, width = height // 2, width // 2
         linear = [layer for layer in network.embeddings if isinstance(layer, nn.Linear)]
-        self.linears = [_packed.Linear(layer.weight, layer.bias, batch) for layer in linear]
+        self.linears = [packed.Linear(layer.weight, layer.bias, batch) for layer in linear]
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Log-mel [B, 96, 64] → audio, audio_pre_relu, audio_pca8, each [B, 128].

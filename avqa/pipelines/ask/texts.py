@@ -14,12 +14,12 @@ from avqa.datasets._parts.question import Question, text_key
 from avqa.errors import FeatureMissing, StoreError
 from avqa.extract import weights
 from avqa.extract.text import (
-    ENCODER,
     TextEncoder,
     TextSettings,
+    check_features,
+    encoder_of,
     text_recipe,
     tokenise,
-    with_sentences,
 )
 from avqa.machine import give_memory_back
 from avqa.pipelines.ask.cache import AskCache
@@ -126,12 +126,14 @@ class Texts:
     def _compared(self) -> tuple[TextSettings, Recipes, weights.WeightsSource]:
         """Settings of the run, the recipes that they have here, and the weights."""
         if self._recipes is None:
-            first = next(iter(self._run.values()))
-            described = str(first["weights"][ENCODER]["source"])
+            features = check_features(tuple(self._run))
+            first, encoder = self._run[features[0]], encoder_of(features[0])
+            described = str(first["weights"][encoder]["source"])
             source = weights.resolve(
-                described if described.startswith("random:") else "pretrained", [ENCODER]
+                described if described.startswith("random:") else "pretrained", [encoder]
             )
             settings = TextSettings(
+                features,
                 mark=first["text"]["mark"],
                 precision=first["compute"]["precision"],
                 dtype=first["storage"]["dtype"],
@@ -144,7 +146,8 @@ class Texts:
 
     def _network(self, settings: TextSettings, source: weights.WeightsSource) -> TextEncoder:
         if self._encoder is None:
-            self._encoder = TextEncoder(settings, weights.load_state(ENCODER, source))
+            state = weights.load_state(encoder_of(settings.features[0]), source)
+            self._encoder = TextEncoder(settings, state)
             give_memory_back()
         return self._encoder
 
@@ -155,14 +158,16 @@ def _encoded(
     """Text feature → [n, *shape] float32."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as `avqa questions`: numbers do not depend on the cores
+    name = encoder_of(settings.features[0])
     try:
         small = SmallBatches(settings.device, settings.precision)
         parts = []
         for start in range(0, len(tokens), encoder.batch):
             rows = tokens[start : start + encoder.batch]
-            batch = Batch(f"{ENCODER}/text", encoder.batch, [Segment(None, 0, rows)])
-            words = small.forward(encoder, batch, ["word"])["word"].numpy()[: len(rows)]
-            parts.append(with_sentences(words, ends[start : start + len(rows)]))
+            batch = Batch(f"{name}/text", encoder.batch, [Segment(None, 0, rows)])
+            out = small.forward(encoder, batch, encoder.rows)
+            found = {tap: values.numpy()[: len(rows)] for tap, values in out.items()}
+            parts.append(encoder.finished(found, ends[start : start + len(rows)]))
     finally:
         torch.set_num_threads(before)
-    return {f"{ENCODER}/{tap}": np.concatenate([part[tap] for part in parts]) for tap in parts[0]}
+    return {f"{name}/{tap}": np.concatenate([part[tap] for part in parts]) for tap in parts[0]}

@@ -24,7 +24,7 @@ class Ahead:
         self._inputs = inputs_of(settings.features)
         fits = decoder is not None and decoder.reader == settings.decoder
         self.decoder = decoder if decoder and fits else DecoderProcess(settings.decoder)
-        names = [name.partition("/")[0] for name in self._inputs]
+        names = [name.rpartition("/")[0] for name in self._inputs]
         self.networks = Networks(names, settings, source)
         self._thread: threading.Thread | None = None
 

@@ -368,7 +368,7 @@ class Engine:
         torch.set_num_threads(1)
 
     def _encode(self, batch: Batch) -> None:
-        encoder = batch.input.partition("/")[0]
+        encoder = batch.input.rpartition("/")[0]
         network = self._networks.get(encoder)
         clock = time.thread_time if self.config.settings.device == "cpu" else time.perf_counter
         start = clock()
@@ -418,5 +418,5 @@ def _explained(error: BaseException, batch: Batch) -> BaseException:
 
 
 def _batch_size(name: str, config: EngineConfig) -> int:
-    size: int = encoders.load(name.partition("/")[0]).BATCH[config.settings.device]
+    size: int = encoders.load(name.rpartition("/")[0]).BATCH[config.settings.device]
     return size

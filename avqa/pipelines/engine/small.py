@@ -49,7 +49,7 @@ class SmallBatches:
         import torch
 
         def run(size: int) -> dict[str, Tensor]:
-            return network.forward(batch.input.partition("/")[2], rows(size), taps)
+            return network.forward(batch.input.rpartition("/")[2], rows(size), taps)
 
         def rows(size: int) -> Tensor:
             return torch.from_numpy(batch.array(size))

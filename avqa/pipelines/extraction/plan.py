@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from avqa import machine
 from avqa.errors import MediaError
 from avqa.extract import encoders, weights
@@ -220,7 +222,7 @@ def _measure_networks(settings: Settings, source: weights.WeightsSource) -> floa
     try:
         total = 0.0
         for name, taps in inputs_of(settings.features).items():
-            encoder, _, input_name = name.partition("/")
+            encoder, _, input_name = name.rpartition("/")
             module = encoders.load(encoder)
             network = module.build(
                 weights.load_state(encoder, source),
@@ -247,7 +249,7 @@ def _num_rows(seconds: float, settings: Settings) -> float:
 def _video_bytes(feature: str, settings: Settings, lengths: Sequence[float]) -> float:
     """Mean bytes of one video before compression; padding costs where nothing is compressed."""
     tap = encoders.tap_of(feature)
-    row = math.prod(tap.shape) * (2 if settings.dtype == "float16" else 4)
+    row = math.prod(tap.shape) * np.dtype(tap.dtype or settings.dtype).itemsize
     chunk = settings.chunk_seconds
     rows = [s if tap.sparse else math.ceil(max(s, 1) / chunk) * chunk for s in lengths]
     return row * sum(rows) / max(1, len(rows))

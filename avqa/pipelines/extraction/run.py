@@ -149,7 +149,8 @@ def feature_specs(settings: Settings) -> tuple[FeatureSpec, ...]:
     specs = []
     for feature in settings.features:
         tap = encoders.tap_of(feature)
-        specs.append(FeatureSpec(feature, tap.shape, tap.dims, tap.sparse, settings.dtype))
+        dtype = tap.dtype or settings.dtype
+        specs.append(FeatureSpec(feature, tap.shape, tap.dims, tap.sparse, dtype))
     return tuple(specs)
 
 

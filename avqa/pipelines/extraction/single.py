@@ -147,7 +147,9 @@ class VideoExtractor:
                 )
             if record.status == Status.OK:
                 chunks = self._memory.chunks[record.feature]
-                arrays[record.feature] = np.concatenate([chunks[i] for i in sorted(chunks)])
+                values = np.concatenate([chunks[i] for i in sorted(chunks)])
+                dtype = encoders.tap_of(record.feature).dtype
+                arrays[record.feature] = values if dtype is None else values.astype(dtype)
         for text in ticket.footer.report.warnings if ticket.footer else []:
             warnings.warn(f"video {name!r}: {text}", VideoWarning, stacklevel=3)
         assert ticket.header is not None  # a failure was raised above

@@ -39,6 +39,7 @@ def import_npy(
     store: StorePath,
     *,
     kind: str | None = None,
+    layout: str | None = None,
     truncate: int | None = None,
     say: Say = lambda line: None,
 ) -> list[ImportReport]:
@@ -48,12 +49,14 @@ def import_npy(
         ConfigError: no folder of a known kind, or none of its files can be taken.
         RecipeMismatch, StoreLocked, StorageFailure, Stopped: as `import_sources`.
     """
-    folders = [NpyFolder(dump, truncate, say) for dump in find_dumps(source, kind)]
+    folders = [NpyFolder(dump, truncate, say) for dump in find_dumps(source, kind, layout)]
     return import_sources(folders, store, place=str(source), truncate=truncate, say=say)
 
 
-def find_dumps(source: Path, kind: str | None = None) -> list[Dump]:
+def find_dumps(source: Path, kind: str | None = None, layout: str | None = None) -> list[Dump]:
     """The folders to take: ``source`` itself, or those below it that have a published name.
+
+    ``layout``: the repository that they are from, where names alone do not tell.
 
     Raises:
         ConfigError: there is no such folder, no kind is known for it, or no file in it.
@@ -64,12 +67,12 @@ def find_dumps(source: Path, kind: str | None = None) -> list[Dump]:
         )
     if kind is not None:
         return [_dump(source, kind_named(kind).name)]
-    own = kind_of_folder(source.resolve().name)
+    own = kind_of_folder(source.resolve().name, layout)
     if own is not None:
         return [_dump(source, own)]
     found: dict[str, Path] = {}
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-        inner = kind_of_folder(folder.name)
+        inner = kind_of_folder(folder.name, layout)
         if inner is None:
             continue
         if inner in found:

@@ -27,6 +27,7 @@ def import_folders(
     annotations: Annotations | None,
     *,
     kind: str | None,
+    layout: str | None = None,
     truncate: int | None,
     say: Callable[[str], None],
 ) -> Iterator[str]:
@@ -38,8 +39,8 @@ def import_folders(
             `import_questions`.
     """
     reports: list[ImportReport] = []
-    if has_videos(source, kind):
-        reports = import_npy(source, store, kind=kind, truncate=truncate, say=say)
+    if has_videos(source, kind, layout):
+        reports = import_npy(source, store, kind=kind, layout=layout, truncate=truncate, say=say)
         yield from (report.line() for report in reports)
     folders = question_folders(source)
     if annotations is not None:

@@ -124,7 +124,7 @@ def imported_recipe(source: Source, feature: str, truncate: int | None) -> dict[
     return {
         "feature": feature,
         "imported": origin,
-        "weights": {feature.partition("/")[0]: {"source": "imported"}},
+        "weights": {feature.rpartition("/")[0]: {"source": "imported"}},
         "storage": {"dtype": source.dtype},
     }
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import UnknownName
+from avqa.errors import ConfigError, UnknownName
 from avqa.store.format.schema import FeatureSpec
 
 Dtype = Literal["float16", "float32", "float64"]
@@ -102,10 +102,16 @@ KINDS = {
             (Part("clip_vit_l14_336/frame", (768,)),),
         ),
         Kind(
-            "tome14",
-            ("tome14",),
+            "clip_l14_tome14",
+            (),
             (14, 1024),
-            (Part("clip_vit_l14_336/tome14", (14, 1024), ("token", "width")),),
+            (Part("clip_vit_l14_336/tome14", (14, 1024), ("merged", "width")),),
+        ),
+        Kind(
+            "vit_l16_tome14",
+            (),
+            (14, 1024),
+            (Part("vit_l16_384/tome14", (14, 1024), ("merged", "width")),),
         ),
     )
 }
@@ -148,8 +154,37 @@ def kind_named(name: str) -> Kind:
     return KINDS[name]
 
 
-def kind_of_folder(name: str) -> str | None:
-    """Name of the kind that a folder of this name holds in published repositories."""
+AMBIGUOUS = ("visual_tome14", "tome14")
+"""Folders by whose name repositories have files of one shape and of different networks."""
+TOKENS_OF = {
+    "tspm": "vit_l16_tome14",
+    "qa-tiger": "vit_l16_tome14",
+    "cuespace": "clip_l14_tome14",
+}
+"""Repository → kind of what its `AMBIGUOUS` folder holds."""
+
+
+def kind_of_folder(name: str, layout: str | None = None) -> str | None:
+    """Name of the kind that a folder of this name holds in published repositories.
+
+    Args:
+        name: of the folder.
+        layout: repository that it is from; needed for `AMBIGUOUS` names.
+
+    Raises:
+        UnknownName: no such repository is known.
+        ConfigError: the name alone does not tell.
+    """
+    if layout is not None and layout not in TOKENS_OF:
+        raise UnknownName("repository", layout, TOKENS_OF)
+    if name in AMBIGUOUS:
+        if layout is not None:
+            return TOKENS_OF[layout]
+        raise ConfigError(
+            f"folder {name!r} may hold tokens of two networks, both [T,14,1024]; expected which;"
+            " say --kind vit_l16_tome14 (of TSPM and QA-TIGER) or --kind clip_l14_tome14 (of"
+            f" CueSpace), or to `avqa import` --from-layout {'|'.join(TOKENS_OF)}"
+        )
     for kind in KINDS.values():
         if any(fnmatchcase(name, pattern) for pattern in kind.folders):
             return kind.name

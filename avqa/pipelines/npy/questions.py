@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from avqa import datasets
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import AnnotationWarning, ConfigError, FeatureMissing
-from avqa.extract.text import TAPS, tokenise
+from avqa.extract.text import text_tap, tokenise
 from avqa.pipelines.npy.layouts import Dtype, kind_of_folder
 from avqa.pipelines.npy.npy_files import (
     BadFile,
@@ -130,10 +130,9 @@ class _Files:
         return first
 
     def _one(self, path: Path) -> NDArray[Any]:
-        tap = self.feature.partition("/")[2]
         try:
             header = read_header(path)
-            shape = fitted_shape(header, TAPS[tap][0])
+            shape = fitted_shape(header, text_tap(self.feature).shape)
             if shape[0] != 1 or header.dtype.name != self.dtype:
                 raise BadFile(
                     "shape",
@@ -158,11 +157,17 @@ def question_folders(source: Path) -> dict[str, Path]:
     return found
 
 
-def has_videos(source: Path, kind: str | None) -> bool:
-    """Whether ``source`` may hold folders of video files beside folders of question files."""
+def has_videos(source: Path, kind: str | None, layout: str | None = None) -> bool:
+    """Whether ``source`` may hold folders of video files beside folders of question files.
+
+    Raises:
+        UnknownName, ConfigError: as `kind_of_folder`.
+    """
+    if kind is not None:
+        return True
     folders = [source.resolve(), *source.glob("*")]
-    known = any(kind_of_folder(path.name) is not None for path in folders)
-    return kind is not None or known or not question_folders(source)
+    known = any(kind_of_folder(path.name, layout) is not None for path in folders)
+    return known or not question_folders(source)
 
 
 def import_questions(
@@ -223,7 +228,8 @@ def _find(folder: Path, feature: str, by_id: Mapping[str, Question]) -> _Files:
 
 
 def _shape(feature: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    return TAPS[feature.partition("/")[2]]
+    tap = text_tap(feature)
+    return tap.shape, tap.dims
 
 
 def _recipe(files: _Files) -> dict[str, Any]:

@@ -32,12 +32,13 @@ from avqa.extract.encoders import Precision
 from avqa.extract.recipe import OPTIONS
 from avqa.extract.settings import Dtype, Settings, check_settings
 from avqa.extract.text import (
-    ENCODER,
     FEATURES,
-    TAPS,
     TextEncoder,
     TextSettings,
+    check_features,
+    encoder_of,
     text_recipe,
+    text_tap,
     tokenise,
 )
 from avqa.machine import choose_device, give_memory_back, num_cores
@@ -133,12 +134,18 @@ class QuestionReport:
 
 
 def text_settings(
-    *, mark: bool = False, precision: str = "fp32", dtype: str = "float16", device: str = "auto"
+    *,
+    mark: bool = False,
+    precision: str = "fp32",
+    dtype: str = "float16",
+    device: str = "auto",
+    features: Sequence[str] = FEATURES,
 ) -> TextSettings:
     """The user's choices, checked.
 
     Raises:
         ConfigError: a value is not allowed, or there is no such device.
+        UnknownName: there is no such feature of texts.
     """
     checked = check_settings(
         Settings(
@@ -147,7 +154,13 @@ def text_settings(
             device=choose_device(device),
         )
     )
-    return TextSettings("?" if mark else "", checked.precision, checked.dtype, checked.device)
+    return TextSettings(
+        check_features(features),
+        "?" if mark else "",
+        checked.precision,
+        checked.dtype,
+        checked.device,
+    )
 
 
 def needed_store(store: str | None) -> StorePath:
@@ -195,8 +208,9 @@ def encode_questions(
     questions = datasets.read(options.dataset, options.annotations)
     reader = FeatureStore(options.store)
     matches = match_rows(questions, reader.video_ids)
-    source = choose_weights(reader, options.weights, say)
-    recipes = {feature: text_recipe(feature, options.settings, source) for feature in FEATURES}
+    settings = options.settings
+    source = choose_weights(reader, options.weights, say, encoder_of(settings.features[0]))
+    recipes = {feature: text_recipe(feature, settings, source) for feature in settings.features}
     if not options.replace:
         _check_recipes(options.store, recipes)
     contents, num_questions = distinct_texts(questions, options.settings.mark)
@@ -236,7 +250,7 @@ def encode_questions(
 
 
 def choose_weights(
-    store: FeatureStore, asked: str | None, say: Callable[[str], None]
+    store: FeatureStore, asked: str | None, say: Callable[[str], None], encoder: str
 ) -> weights.WeightsSource:
     """The weights of the text tower: those of the store's CLIP frames unless others are asked.
 
@@ -248,7 +262,7 @@ def choose_weights(
     """
     made = {}
     for feature in store.features:
-        of_frames = store.recipe(feature).get("weights", {}).get(ENCODER)
+        of_frames = store.recipe(feature).get("weights", {}).get(encoder)
         if of_frames is not None:
             made[_named(of_frames)] = of_frames["source"]
     frames = " and ".join(sorted(made))
@@ -258,8 +272,8 @@ def choose_weights(
             " choose those of the texts with --weights"
         )
     default = next((source for source in made.values() if source != "file"), "pretrained")
-    source = weights.resolve(asked or default, [ENCODER])
-    mine = _named(source.describe(ENCODER))
+    source = weights.resolve(asked or default, [encoder])
+    mine = _named(source.describe(encoder))
     if source.seed is not None:
         say(f"RANDOM WEIGHTS: the texts' features come from {source.source} and mean nothing")
     if made and set(made) != {mine}:
@@ -292,8 +306,8 @@ def _check_recipes(store: StorePath, recipes: dict[str, dict[str, object]]) -> N
 
 def _specs(settings: TextSettings) -> list[FeatureSpec]:
     return [
-        FeatureSpec(f"{ENCODER}/{tap}", shape, dims, False, settings.dtype)
-        for tap, (shape, dims) in TAPS.items()
+        FeatureSpec(feature, tap.shape, tap.dims, False, settings.dtype)
+        for feature, tap in ((name, text_tap(name)) for name in settings.features)
     ]
 
 
@@ -307,7 +321,11 @@ def _add(texts: Texts, contents: dict[str, str]) -> None:
 
 def _check_space(options: QuestionOptions, num_texts: int) -> None:
     itemsize = np.dtype(options.settings.dtype).itemsize
-    needed = num_texts * itemsize * sum(int(np.prod(shape)) for shape, _ in TAPS.values())
+    needed = (
+        num_texts
+        * itemsize
+        * sum(int(np.prod(text_tap(feature).shape)) for feature in options.settings.features)
+    )
     free = free_bytes(options.store)
     if free is not None and free < needed:
         raise StorageFailure(
@@ -324,7 +342,8 @@ def _encode(
     say: Callable[[str], None],
 ) -> None:
     """Encode all pending texts, chunk by chunk; a signal ends it after the forwards under way."""
-    encoder = TextEncoder(settings, weights.load_state(ENCODER, source))
+    name = encoder_of(settings.features[0])
+    encoder = TextEncoder(settings, weights.load_state(name, source))
     threads = num_cores() if settings.device == "cpu" else 1
     with (
         counting(say, "questions", texts.num_pending(), "texts") as count,
@@ -335,10 +354,10 @@ def _encode(
             outputs = _forwards(encoder, contents, pool, signals)
             if outputs:
                 values = {
-                    f"{ENCODER}/{tap}": np.concatenate([output[tap] for output in outputs])
-                    for tap in TAPS
+                    f"{name}/{tap}": np.concatenate([output[tap] for output in outputs])
+                    for tap in outputs[0]
                 }
-                done = rows[: len(values[FEATURES[0]])]
+                done = rows[: len(values[settings.features[0]])]
                 report.n_bytes += texts.write(done, values)
                 report.encoded += len(done)
                 count.step(len(done))

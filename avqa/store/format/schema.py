@@ -30,6 +30,7 @@ import numpy as np
 
 from avqa.errors import AvqaError, StoreError
 from avqa.faults import machine_fault, reading, require_thread
+from avqa.store import dtypes
 from avqa.store.format.decoding import Described
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.zarr_library import zarr
@@ -90,8 +91,9 @@ class FeatureSpec:
     """Name of each axis of ``shape``."""
     sparse: bool
     """Many exact zeros: stored with zstd; others are not compressed."""
-    dtype: Literal["float16", "float32", "float64"] = "float16"
-    """Extraction gives float16 or float32; imported files keep theirs."""
+    dtype: Literal["float16", "float32", "float64", "uint8"] = "float16"
+    """Extraction gives float16 or float32, and uint8 of whole numbers; imported files keep
+    theirs."""
 
 
 def status_name(feature: str) -> str:
@@ -179,7 +181,7 @@ def create_values(
         chunks=(1, chunk_seconds, *spec.shape),
         shards=shards,
         dtype=spec.dtype,
-        fill_value=np.nan,
+        fill_value=dtypes.fill_value(spec.dtype),
         compressors=[_ZSTD, _CRC] if spec.sparse else [_CRC],
         chunk_key_encoding=_KEYS,
         dimension_names=("video", "second", *spec.dims),
@@ -220,8 +222,9 @@ def check_spec(spec: FeatureSpec) -> None:
         ValueError: if the name is not ``<encoder>/<tap>``, or axes and names do not match, or
             a dimension is named like the tap, ``video`` or ``second``.
     """
-    encoder, _, tap = spec.name.partition("/")
-    if not encoder or not tap or "/" in tap or encoder in {"index", "status", "length", "text"}:
+    encoder, _, tap = spec.name.rpartition("/")
+    first = encoder.partition("/")[0]
+    if not all(spec.name.split("/")) or first in {"", "index", "status", "length", "text"}:
         raise ValueError(f"feature name must be <encoder>/<tap>; got name={spec.name!r}")
     if len(spec.dims) != len(spec.shape):
         raise ValueError(f"{spec.name}: one name per axis; got {spec.dims=}, {spec.shape=}")
@@ -242,7 +245,7 @@ def check_sizes(sizes: Mapping[str, Mapping[str, int]]) -> None:
     """
     known: dict[tuple[str, str], tuple[int, str]] = {}
     for feature, dims in sizes.items():
-        encoder = feature.partition("/")[0]
+        encoder = feature.rpartition("/")[0]
         for name, size in dims.items():
             other, first = known.setdefault((encoder, name), (size, feature))
             if other != size:
@@ -361,7 +364,7 @@ def _check_kind(name: str, array: Any) -> None:
         ValueError: it has others, which are those of another array.
     """
     column = name.partition("/")[0]
-    kind = {"status": "u", "length": "u"}.get(column, "f")
+    kind = {"status": "u", "length": "u"}.get(column, "fu")
     if column in {"index", "text"}:
         kind = _KINDS.get(name, "f")
     axes = 2 if name in {PTS, "text/key"} else 1

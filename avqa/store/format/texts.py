@@ -41,10 +41,15 @@ def create_texts(group: zarr.Group, specs: Sequence[schema.FeatureSpec]) -> None
     """Create the arrays of the texts, without any text, replacing unfinished ones."""
     for name, (dtype, fill, shape, dims) in COLUMNS.items():
         _create(group, name, dtype, fill, (schema.CAPACITY, *shape), dims)
+    add_features(group, specs, 0)
+
+
+def add_features(group: zarr.Group, specs: Sequence[schema.FeatureSpec], texts: int) -> None:
+    """Create the arrays of features of so many ``texts``, all pending, as `create_texts`."""
     for spec in specs:
         status = schema.status_name(spec.name)
-        _create(group, status, "uint8", 0, (schema.CAPACITY,), ())
-        _create(group, spec.name, spec.dtype, np.nan, (CHUNK_TEXTS, *spec.shape), spec.dims)
+        _create(group, status, "uint8", 0, (schema.CAPACITY,), (), texts)
+        _create(group, spec.name, spec.dtype, np.nan, (CHUNK_TEXTS, *spec.shape), spec.dims, texts)
 
 
 def _create(
@@ -54,11 +59,12 @@ def _create(
     fill: Any,
     chunks: tuple[int, ...],
     dims: tuple[str, ...],
+    texts: int = 0,
 ) -> None:
     schema.require_parents(group, name)
     group.create_array(
         name,
-        shape=(0, *chunks[1:]),
+        shape=(texts, *chunks[1:]),
         chunks=chunks,
         dtype=dtype,
         fill_value=fill,

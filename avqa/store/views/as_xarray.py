@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from avqa.store.dtypes import missing
 from avqa.store.format.records import Status
 from avqa.store.views.readable import Readable
 
@@ -35,7 +36,7 @@ def dataset(store: Readable, features: Sequence[str], videos: Sequence[str]) -> 
 def _feature(store: Readable, feature: str, videos: Sequence[str], seconds: int) -> xarray.Variable:
     layout = store.row_layout(feature)
     # Encoders share names of axes, not their sizes.
-    dims = tuple(f"{feature.partition('/')[0]}_{name}" for name in layout.dims)
+    dims = tuple(f"{feature.rpartition('/')[0]}_{name}" for name in layout.dims)
     variable = _lazy(
         videos, seconds, dims, layout.shape, layout.dtype, functools.partial(_rows, store, feature)
     )
@@ -108,7 +109,7 @@ class _Rows(BackendArray):  # type: ignore[misc,unused-ignore]
         return np.stack([self._of_video(number, key[1:]) for number in chosen.tolist()])
 
     def _of_video(self, number: int, key: tuple[Any, ...]) -> NDArray[Any]:
-        padded = np.full(self.shape[1:], np.nan, self.dtype)
+        padded = missing(self.shape[1:], self.dtype)
         rows = self._read(self._videos[number])
         padded[: len(rows)] = rows
         return _outer(padded, key)

@@ -52,9 +52,10 @@ def check_encoders(visual: str, audio: str, store: FeatureStore) -> None:
 
 
 def _check(setting: str, encoder: str, store: FeatureStore | None) -> None:
-    held = dict.fromkeys(name.partition("/")[0] for name in _imported(store))
+    encoder = encoders.full_name(encoder)
+    held = dict.fromkeys(name.rpartition("/")[0] for name in _imported(store))
     known = dict.fromkeys((*encoders.names(), *held))
-    if encoder not in known:
+    if encoder not in known and not encoders.is_known(encoder):
         raise ConfigError(
             f"{setting}={encoder!r}; expected one of {', '.join(known)}; see `avqa encoders`, and"
             " `avqa status` for what was imported into the store"
@@ -68,8 +69,9 @@ def _imported(store: FeatureStore | None) -> Iterator[str]:
 
 def _feature(field: str, setting: str, encoder: str, store: FeatureStore | None) -> str:
     """The encoder's first tap that has the field's shape, or what was imported in its place."""
+    encoder = encoders.full_name(encoder)  # as it is typed
     _check(setting, encoder, store)
-    tap = _tap(field, encoder) if encoder in encoders.names() else None
+    tap = _tap(field, encoder) if encoders.is_known(encoder) else None
     if store is None or tap in store.features:
         found = tap
     else:
@@ -86,6 +88,8 @@ def _tap(field: str, encoder: str) -> str | None:
     module = encoders.load(encoder)
     kind = "audio" if field == "audio" else "frame"
     for name, tap in module.TAPS.items():
+        if tap.dtype is not None:  # whole numbers: places, no features
+            continue
         if module.INPUTS[tap.input].kind == kind and len(tap.shape) in AXES[field]:
             return f"{encoder}/{name}"
     return None
@@ -93,7 +97,7 @@ def _tap(field: str, encoder: str) -> str | None:
 
 def _fitting(field: str, encoder: str, store: FeatureStore) -> Iterator[str]:
     """Imported features of an encoder that the field can be read from, single vectors first."""
-    own = [name for name in _imported(store) if name.partition("/")[0] == encoder]
+    own = [name for name in _imported(store) if name.rpartition("/")[0] == encoder]
     fitting = [
         name
         for name in own
@@ -115,7 +119,7 @@ def is_frames(row: RowLayout) -> bool:
 
 
 def _held(encoder: str, store: FeatureStore | None) -> str:
-    own = [name for name in _imported(store) if name.partition("/")[0] == encoder]
+    own = [name for name in _imported(store) if name.rpartition("/")[0] == encoder]
     return f"; the store has {', '.join(own)}" if own else ""
 
 
@@ -133,5 +137,5 @@ def num_patches(visual: str, store: FeatureStore | None = None) -> int:
 
 def is_ours(feature: str) -> bool:
     """Whether avqa has the network of a feature."""
-    encoder, _, tap = feature.partition("/")
-    return encoder in encoders.names() and tap in encoders.load(encoder).TAPS
+    encoder, _, tap = feature.rpartition("/")
+    return encoders.is_known(encoder) and tap in encoders.load(encoder).TAPS

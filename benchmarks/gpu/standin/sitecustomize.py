@@ -111,7 +111,7 @@ def is_cuda(torch: Any, value: object) -> bool:
 CHANGES: dict[str, Callable[[Any], None]] = {
     "torch": change_torch,
     "avqa.machine": change_machine,
-    "avqa.extract.encoders._packed": change_packed,
+    "avqa.extract.encoders._parts.packed": change_packed,
 }
 
 

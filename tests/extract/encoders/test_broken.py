@@ -118,7 +118,7 @@ def test_the_command_line_ends_in_that_line(tmp_path):
     )
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"avqa: {told}")
     assert listed.exit_code == 0
-    assert f"coarse                      not usable: {told}" in listed.stdout
+    assert f"coarse                          not usable: {told}" in listed.stdout
     assert "vggish/audio " in listed.stdout
 
 

@@ -13,6 +13,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from avqa.extract.encoders import clip_vit_b32
+from avqa.extract.encoders._parts import clip
 
 SHAPES = [(1280, 720), (640, 480), (360, 640), (224, 224), (227, 225), (200, 101), (1921, 1081)]
 
@@ -104,7 +105,7 @@ def test_a_picture_from_file_to_vector_stays_near_open_clip(reference: Any) -> N
     assert float(torch.cosine_similarity(ours, theirs, dim=0)) > 0.99999
 
 
-def test_plain_gelu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_vit_b32, "MODEL", "ViT-B-32")
+def test_plain_gelu_is_refused() -> None:
+    config = clip_vit_b32.CLIP.config() | {"quick_gelu": False}
     with torch.device("meta"), pytest.raises(AssertionError, match="without QuickGELU"):
-        clip_vit_b32.architecture()
+        clip.check_activation(open_clip.CLIP(**config))

@@ -14,18 +14,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.extraction import networks
+from helpers.extraction import networks, small
 from safetensors.torch import save_file
 
 from avqa.errors import ConfigError, UnknownName, WeightsUnavailable
 from avqa.extract import encoders, published, weights
-from avqa.extract.encoders import _clip_towers, _frozen, _packed, clip_vit_b32, resnet18
+from avqa.extract.encoders import resnet18
+from avqa.extract.encoders._parts import frozen, packed
 from avqa.extract.recipe import feature_recipe, settings_from
 from avqa.extract.settings import Settings, check_settings
 
-NAMES = encoders.names()
-INPUTS = [(name, key) for name in NAMES for key in encoders.load(name).INPUTS]
-TAPS = [(name, tap) for name in NAMES for tap in encoders.load(name).TAPS]
+with small.installed():
+    NAMES = encoders.names()
+    INPUTS = [(name, key) for name in NAMES for key in encoders.load(name).INPUTS]
+    TAPS = [(name, tap) for name in NAMES for tap in encoders.load(name).TAPS]
+    RUN = [name for name in NAMES if not small.is_large(name)]
+    """Encoders whose forward is run here; of the large ones, that of their twins."""
+RUN_INPUTS = [(name, key) for name, key in INPUTS if name in RUN]
+RUN_TAPS = [(name, tap) for name, tap in TAPS if name in RUN]
+CHOOSING = ("tome14", "frame@tome")
+"""Taps that rest on choices between tokens: near keys may choose otherwise."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def twins() -> Iterator[None]:
+    with small.installed():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +108,7 @@ def test_a_row_is_prepared_alone_as_among_others(name: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("name", "key"), INPUTS)
+@pytest.mark.parametrize(("name", "key"), RUN_INPUTS)
 def test_outputs_have_the_declared_shape_in_float32_without_gradient(
     name: str, key: str, precision: str
 ) -> None:
@@ -111,7 +125,7 @@ def test_outputs_have_the_declared_shape_in_float32_without_gradient(
         assert torch.isfinite(values).all()
 
 
-@pytest.mark.parametrize(("name", "tap"), TAPS)
+@pytest.mark.parametrize(("name", "tap"), RUN_TAPS)
 def test_a_tap_alone_is_the_tap_among_others(name: str, tap: str) -> None:
     key = encoders.load(name).TAPS[tap].input
     alone = networks.network(name).forward(key, networks.full_batch(name, key), [tap])
@@ -120,7 +134,7 @@ def test_a_tap_alone_is_the_tap_among_others(name: str, tap: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("name", "key"), INPUTS)
+@pytest.mark.parametrize(("name", "key"), RUN_INPUTS)
 def test_a_row_does_not_depend_on_its_neighbours_or_place(
     name: str, key: str, precision: str
 ) -> None:
@@ -143,7 +157,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_place(
             assert torch.equal(alone[tap], among[tap][row]), f"{tap}: row {row} alone"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_a_forward_repeats_bit_for_bit_and_leaves_its_input_alone(name: str) -> None:
     key = next(iter(encoders.load(name).INPUTS))
     batch = networks.full_batch(name, key)
@@ -160,28 +174,28 @@ def tolerance(values: torch.Tensor) -> float:
     return 1.0 if rounded else 1e-5 * float(values.abs().max())
 
 
-@pytest.mark.parametrize(("name", "key"), INPUTS)
+@pytest.mark.parametrize(("name", "key"), RUN_INPUTS)
 def test_bf16_stays_near_fp32(name: str, key: str) -> None:
     exact, fast = networks.output(name, key), networks.output(name, key, "bf16")
     for tap, values in exact.items():
-        if tolerance(values) < 1:  # for quantised ones near is no word
+        if tolerance(values) < 1 and tap not in CHOOSING:  # for quantised ones near is no word
             error = (fast[tap] - values).norm() / values.norm()
             assert 0 <= error < 0.03, f"{tap}: {error:.4f}"
 
 
-@pytest.mark.parametrize(("name", "key"), INPUTS)
+@pytest.mark.parametrize(("name", "key"), RUN_INPUTS)
 def test_without_onednn_the_same_numbers_come(
     name: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch, taps = networks.full_batch(name, key), taps_of(name, key)
-    packed = networks.output(name, key)
-    monkeypatch.setattr(_packed, "can_pack", lambda weight: False)
+    fast = networks.output(name, key)
+    monkeypatch.setattr(packed, "can_pack", lambda weight: False)
     plain = networks.built(name, networks.state(name))
     for tap, values in plain.forward(key, batch, taps).items():
-        assert float((values - packed[tap]).abs().max()) <= tolerance(packed[tap]), tap
+        assert float((values - fast[tap]).abs().max()) <= tolerance(fast[tap]), tap
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_building_leaves_the_given_weights_as_they_were(name: str) -> None:
     given = networks.state(name)
     before = digests(given)
@@ -211,11 +225,11 @@ def test_a_module_is_filled_with_what_fits_it_alone() -> None:
     with torch.device("meta"):
         module = torch.nn.Linear(2, 1)
     with pytest.raises(WeightsUnavailable) as caught:
-        _frozen.fill(module, {"weight": torch.ones(1, 2)}, "linear")
+        frozen.fill(module, {"weight": torch.ones(1, 2)}, "linear")
     assert str(caught.value) == (
         "weights of linear do not fit: bias=None; expected (1,); import the file again"
     )
-    filled = _frozen.fill(module, {"weight": torch.ones(1, 2), "bias": torch.ones(1)}, "linear")
+    filled = frozen.fill(module, {"weight": torch.ones(1, 2), "bias": torch.ones(1)}, "linear")
     assert filled(torch.ones(2)).item() == 3
 
 
@@ -243,7 +257,7 @@ def test_no_two_taps_share_a_recipe(name: str) -> None:
     assert len(set(recipes)) == len(recipes)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_weights_are_all_needed_and_one_set_has_the_shapes_of_its_random_ones(name: str) -> None:
     module = encoders.load(name)
     needed = {n for tap in module.TAPS for n in encoders.weights_of([f"{name}/{tap}"])}
@@ -253,7 +267,7 @@ def test_weights_are_all_needed_and_one_set_has_the_shapes_of_its_random_ones(na
     assert shapes == {key: shape for part in declared for key, shape in part.items()}
     for entry in module.WEIGHTS.values():
         assert entry.address.startswith("https://")
-        assert len(entry.digest) >= 8
+        assert len(entry.digest) in range(8, 65) or not entry.digest
         assert entry.licence
 
 
@@ -265,7 +279,7 @@ def test_settings_travel() -> None:
 
 def test_freeze_means_evaluation_and_no_gradient() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    _frozen.freeze(module, "cpu", "bf16")
+    frozen.freeze(module, "cpu", "bf16")
     assert not any(part.training for part in module.modules())
     assert not any(p.requires_grad for p in module.parameters())
     assert {p.dtype for p in module.parameters()} == {torch.bfloat16}
@@ -274,20 +288,28 @@ def test_freeze_means_evaluation_and_no_gradient() -> None:
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as caught:
-        _frozen.freeze(torch.nn.Linear(1, 1), "cuda", "fp32")
+        frozen.freeze(torch.nn.Linear(1, 1), "cuda", "fp32")
     assert str(caught.value) == (
         "device='cuda' cannot be used: torch finds no CUDA device; expected one; use --device cpu"
     )
 
 
-def test_places_for_weights_are_the_libraries_own() -> None:
-    """Names, shapes and types, as open_clip and torchvision have them."""
+def described(network: torch.nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
 
-    def described(network: torch.nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
-        return {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
 
+@pytest.mark.parametrize("name", ["clip_vit_b32", "clip_vit_l14", "clip_vit_l14_336", "small_clip"])
+def test_places_for_clips_weights_are_open_clips_own(name: str) -> None:
+    clip = encoders.load(name).CLIP  # type: ignore[attr-defined]
     with torch.device("meta"):
-        visual, text = described(_clip_towers.Visual()), described(_clip_towers.Text(77))
-        ours = {f"visual.{name}": value for name, value in visual.items()} | text
-        assert ours == described(clip_vit_b32.architecture())
+        visual, text = described(clip.visual_places()), described(clip.text_places())
+        ours = {f"visual.{key}": value for key, value in visual.items()} | text
+        assert ours == described(clip.architecture())
+
+
+def test_places_for_weights_are_the_libraries_own() -> None:
+    """Names, shapes and types, as timm and torchvision have them."""
+    with torch.device("meta"):
         assert described(resnet18._places()) == described(resnet18.architecture())
+        vit = encoders.load("vit_l16_384").VIT  # type: ignore[attr-defined]
+        assert described(vit.places()) == described(vit.architecture())

@@ -89,10 +89,10 @@ def test_dropped_in_encoders_are_extracted_trained_on_and_asked(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for part in (
-        "coarse/cells                15×8",
-        "other/cells                 15×8",
+        "coarse/cells                    15×8",
+        "other/cells                     15×8",
         "  coarse.colour=red|green|blue",
-        "coarse        absent  sha256 0123abcd…  MIT  https://example.org/coarse",
+        "coarse           absent  sha256 0123abcd…  MIT  https://example.org/coarse",
         "1 video: 1 extracted",
         "level=sample: 1 videos, 4 objects",
         "ours: late_fusion",

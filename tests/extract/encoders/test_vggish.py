@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import WeightsUnavailable
 from avqa.extract.encoders import vggish
-from avqa.extract.encoders._library import module_alone
+from avqa.extract.encoders._parts.library import module_alone
 
 WAV = Path(__file__).parents[4] / "shared" / "media" / "vggish_reference.wav"
 

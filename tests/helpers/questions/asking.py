@@ -74,6 +74,7 @@ class FakeEncoder:
     """In place of the text tower: vectors that follow from a text's tokens alone."""
 
     batch = 16
+    rows = ("word",)
     sizes: list[int] = []
     """Texts of each forward so far."""
     on_forward = staticmethod(lambda: None)
@@ -84,7 +85,10 @@ class FakeEncoder:
     def encode(self, tokens: np.ndarray, eot: np.ndarray) -> dict[str, np.ndarray]:
         self.sizes.append(len(tokens))
         self.on_forward()
-        words = np.stack([self.words(row) for row in tokens])
+        return self.finished({"word": np.stack([self.words(row) for row in tokens])}, eot)
+
+    def finished(self, rows: dict[str, np.ndarray], eot: np.ndarray) -> dict[str, np.ndarray]:
+        words = rows["word"]
         return {"sentence": words[np.arange(len(eot)), eot], "word": words}
 
     def forward(self, name: str, batch: Any, taps: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from avqa.errors import ConfigError
-from avqa.extract.encoders import _images
+from avqa.extract.encoders._parts import images
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.ask import explain, plots
@@ -30,7 +30,7 @@ def test_the_box_of_a_centre_crop_is_what_the_encoder_sees(width, height):
     across = np.broadcast_to(ramp[:width], (height, width))
     down = np.broadcast_to(ramp[:height, None], (height, width))
     picture = np.stack([across, down, down], -1).round().astype(np.uint8)
-    seen = _images.center(picture, 224, 224, "bicubic")
+    seen = images.center(picture, 224, 224, "bicubic")
     box = grid_box("center", width, height)
     left, right = (np.interp(x, np.arange(len(ramp)), ramp) for x in (box.left, box.right - 1))
     top, bottom = (np.interp(y, np.arange(len(ramp)), ramp) for y in (box.top, box.bottom - 1))

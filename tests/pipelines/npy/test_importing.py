@@ -21,6 +21,7 @@ from avqa.errors import (
     RecipeMismatch,
     Stopped,
     StoreLocked,
+    UnknownName,
 )
 from avqa.extract import encoders
 from avqa.extract.profiles import profile
@@ -231,6 +232,36 @@ def test_a_held_store_is_refused(tmp_path):
     folder = write_dump(tmp_path / "vggish", "vggish", {"a": 3})
     with Lock.acquire(tmp_path / "store", "other"), pytest.raises(StoreLocked):
         import_npy(folder, tmp_path / "store")
+
+
+def test_tokens_of_two_networks_are_told_apart(tmp_path):
+    """TSPM's, QA-TIGER's and CueSpace's files have one shape and one folder name."""
+    name = "visual_tome14"
+    with pytest.raises(ConfigError, match="folder 'tome14' may hold"):
+        kind_of_folder("tome14")
+    inner = write_dump(tmp_path / "feats" / name, "clip_l14_tome14", {"a": 10})
+    write_dump(tmp_path / "feats" / "vggish", "vggish", {"a": 10})
+    for source in (inner, tmp_path / "feats"):
+        with pytest.raises(ConfigError) as caught:
+            import_npy(source, tmp_path / "store")
+        assert str(caught.value) == (
+            f"folder {name!r} may hold tokens of two networks, both [T,14,1024]; expected which;"
+            " say --kind vit_l16_tome14 (of TSPM and QA-TIGER) or --kind clip_l14_tome14 (of"
+            " CueSpace), or to `avqa import` --from-layout tspm|qa-tiger|cuespace"
+        )
+    assert not (tmp_path / "store").exists()
+    with pytest.raises(UnknownName, match="no repository 'tspn'; did you mean 'tspm'"):
+        import_npy(inner, tmp_path / "store", layout="tspn")
+    for layout, feature in (
+        ("tspm", "vit_l16_384/tome14"),
+        ("qa-tiger", "vit_l16_384/tome14"),
+        ("cuespace", "clip_vit_l14_336/tome14"),
+    ):
+        reports = import_npy(tmp_path / "feats", tmp_path / layout, layout=layout)
+        assert len(reports) == 2
+        assert avqa.open_store(tmp_path / layout).read("a", feature).shape == (10, 14, 1024)
+    import_npy(inner, tmp_path / "kind", kind="vit_l16_tome14")
+    assert avqa.open_store(tmp_path / "kind").features == ("vit_l16_384/tome14",)
 
 
 class Explosive:

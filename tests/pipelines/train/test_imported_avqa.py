@@ -128,7 +128,7 @@ def test_the_store_is_checked_compared_and_shown(data, tmp_path):
     ("chosen", "head", "code", "told"),
     [
         (ENCODERS, "mcd", 4, "1 of 8 videos lack a needed feature, the first is '-clip3_000030'"),
-        (("visual=resnext",), "mcd", 2, "visual='resnext'; expected one of clip_vit_b32, resnet18"),
+        (("visual=resnext",), "mcd", 2, "visual='resnext'; expected one of ast, clip_vit_b32"),
         (("visual=resnext101",), "mcd", 4, "choose with --set visual and audio from what was imp"),
         (("visual=resnet101", "missing=skip", ENCODERS[1]), "avaf", 2, "no features for patch; e"),
     ],

@@ -29,6 +29,7 @@ from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.columns import Column
 from avqa.store.format.records import Status
+from avqa.store.format.schema import FeatureSpec
 from avqa.store.format.texts import CHUNK_TEXTS
 from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
@@ -207,6 +208,35 @@ def test_a_lost_lock_writes_nothing(base):
         with pytest.raises(StoreLocked, match="lost its lock"):
             texts.add(written.new(["two"]))
     assert store_bytes(base) == before
+
+
+def test_features_of_another_tower_join_texts_that_are_there(full):
+    """Pending from the moment that they are there; what was there is left as it was."""
+    other = FeatureSpec("other/state", (2,), ("width",), False)
+    recipes = {other.name: {"feature": other.name, "text": {"mark": "", "tokens": 77}}}
+    before = FeatureStore(full).read_texts(named(MANY), "clip/word")
+    with Lock.acquire(full, "first") as lock:
+        written.Texts.open(full, [other], recipes, lock=lock)
+    with pytest.raises(FeatureMissing, match="other/state is pending"):
+        FeatureStore(full).read_text(named(1)[0], "other/state")
+    assert verify(full).problems == []
+    with Lock.acquire(full, "second") as lock:
+        texts = written.Texts.open(full, [other], recipes, lock=lock)
+        assert texts.num_pending() == MANY
+        for rows, contents in texts.work():
+            rows_of = np.stack([value(other, content) for content in contents])
+            texts.write(rows, {other.name: rows_of})
+        assert texts.num_pending() == 0
+    store = FeatureStore(full)
+    assert store.text_features == ("clip/sentence", "clip/word", "other/state")
+    for content in (named(MANY)[0], named(MANY)[-1]):
+        np.testing.assert_array_equal(store.read_text(content, other.name), value(other, content))
+    np.testing.assert_array_equal(store.read_texts(named(MANY), "clip/word"), before)
+    assert verify(full).problems == []
+    told = r'text.mark: store="" asked="\?" \(new/state\)'
+    new_marked = {"new/state": {"feature": "new/state", "text": {"mark": "?"}}}
+    with pytest.raises(RecipeMismatch, match=told):
+        check_text_recipes(full, new_marked)
 
 
 class Cut(Exception):

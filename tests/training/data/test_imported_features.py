@@ -28,7 +28,7 @@ def store(tmp_path_factory):
     for name in files.SHAPES:
         files.write(folder / "h5" / f"{name}.h5", name, [b"a", b"b"])
     list(import_hdf5(folder / "h5", folder / "S"))
-    for kind in ("clip_vit_l14", "tome14", "vggish"):
+    for kind in ("clip_vit_l14", "clip_l14_tome14", "vggish"):
         import_npy(write_dump(folder / kind, kind, {"a": 8, "b": 8}), folder / "S", kind=kind)
     import_npy(
         write_dump(folder / "clip_patch", "clip_patch", {"a": 8}), folder / "S", kind="clip_patch"
@@ -59,8 +59,8 @@ def test_names_follow_what_the_store_holds(store):
         ("frame", "panns_cnn14", "vggish", "visual=panns_cnn14 has no features for frame; expec"),
         ("audio", "resnext101", "resnext101", "`avqa encoders`; the store has resnext101/pool"),
         ("patch", "resnet101", "vggish", "shape (P, D) or (y, x, D); see `avqa encoders`; the st"),
-        ("frame", "resnet102", "vggish", "visual='resnet102'; expected one of clip_vit_b32, resn"),
-        ("frame", "resnet18", "panns", "vggish, clip_vit_l14_336, panns_cnn14, resnet101, resnex"),
+        ("frame", "resnet102", "vggish", "visual='resnet102'; expected one of ast, clip_vit_b32,"),
+        ("frame", "resnet18", "panns", "vit_l16_384, panns_cnn14, resnet101, resnext101; see `av"),
     ],
 )
 def test_what_is_not_there_is_refused(store, field, visual, audio, message):

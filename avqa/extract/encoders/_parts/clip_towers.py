@@ -1,7 +1,7 @@
-"""The two towers of CLIP ViT-B/32 as places for its weights, named as open_clip names them.
+"""The two towers of a CLIP as places for its weights, named as open_clip names them.
 
 open_clip and the torchvision that it imports take longer to load than these weights do. They draw
-random ones (`clip_vit_b32.architecture`); what is computed is `clip_vit_b32.Block`'s.
+random ones (`clip.Clip.architecture`); what is computed is the blocks'.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-JOINT = 512
-"""Channels of the space that frames and texts share."""
-
 
 class Visual(nn.Module):
     """The tower of frames without its forward, and how it begins."""
 
-    def __init__(self, width: int = 768, patch: int = 32, tokens: int = 50) -> None:
+    def __init__(
+        self, width: int, joint: int, *, patch: int, tokens: int, heads: int, layers: int
+    ) -> None:
         """``tokens``: the class token and one for every ``patch`` × ``patch``."""
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(tokens, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = _blocks(width, heads=12)
+        self.transformer = _blocks(width, heads, layers)
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Parameter(torch.empty(width, JOINT))
+        self.proj = nn.Parameter(torch.empty(width, joint))
 
     def embed(self, frames: Tensor) -> Tensor:
-        """[B, 3, 224, 224] → [B, tokens, width], what the first block takes."""
+        """[B, 3, size, size] → [B, tokens, width], what the first block takes."""
         patches = self.conv1(frames).flatten(2).permute(0, 2, 1)
         first = self.class_embedding.expand(len(patches), 1, -1)
         x: Tensor = self.ln_pre(torch.cat([first, patches], 1) + self.positional_embedding)
@@ -40,13 +39,22 @@ class Visual(nn.Module):
 class Text(nn.Module):
     """The tower of texts without its forward."""
 
-    def __init__(self, tokens: int, width: int = 512, vocabulary: int = 49408) -> None:
+    def __init__(
+        self,
+        width: int,
+        joint: int,
+        *,
+        tokens: int,
+        heads: int,
+        layers: int,
+        vocabulary: int = 49408,
+    ) -> None:
         """``tokens`` of a text."""
         super().__init__()
         self.positional_embedding = nn.Parameter(torch.empty(tokens, width))
-        self.text_projection = nn.Parameter(torch.empty(width, JOINT))
+        self.text_projection = nn.Parameter(torch.empty(width, joint))
         self.logit_scale = nn.Parameter(torch.empty(()))
-        self.transformer = _blocks(width, heads=8)
+        self.transformer = _blocks(width, heads, layers)
         # Not drawn at random: on the meta device that would load torch's compiler, for seconds.
         table = torch.empty(vocabulary, width)
         self.token_embedding = nn.Embedding(vocabulary, width, _weight=table)
@@ -63,7 +71,7 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(OrderedDict(layers))
 
 
-def _blocks(width: int, heads: int, count: int = 12) -> nn.Module:
+def _blocks(width: int, heads: int, count: int) -> nn.Module:
     transformer = nn.Module()
     transformer.resblocks = nn.ModuleList(_Block(width, heads) for _ in range(count))
     return transformer

@@ -10,7 +10,7 @@ from torch import nn
 from avqa.errors import ConfigError, WeightsUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -39,6 +39,20 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
         )
     module.load_state_dict(state, assign=True)
     return module
+
+
+def filled(make: Callable[[], nn.Module], state: Mapping[str, Tensor], what: str) -> nn.Module:
+    """A library's module with its weights, and with the buffers that it computes for itself.
+
+    Raises:
+        WeightsUnavailable: if names or shapes are not the architecture's.
+    """
+    with torch.device("meta"):
+        module = fill(make(), state, what)
+    if not any(buffer.is_meta for buffer in module.buffers()):
+        return module
+    with torch.random.fork_rng(devices=[]):  # its own weights are drawn, and go
+        return fill(make(), state, what)
 
 
 def freeze(module: nn.Module, device: Device, precision: Precision) -> nn.Module:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-After = Literal["none", "relu", "swish"]
+After = Literal["none", "relu", "swish", "gelu"]
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -34,6 +34,8 @@ def can_pack(weight: Tensor) -> bool:
 def _plain(y: Tensor, after: After) -> Tensor:
     if after == "relu":
         return y.relu_()
+    if after == "gelu":
+        return F.gelu(y)
     return F.silu(y, inplace=True) if after == "swish" else y
 
 
@@ -52,7 +54,8 @@ class Linear:
         """[…, in] → […, out]."""
         if not self.packed:
             return _plain(F.linear(x, self.weight, self.bias), after)
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, after, [], "")
+        how = "none" if after == "gelu" else ""  # of GELU: not by its approximation with tanh
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, after, [], how)
         return y
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:

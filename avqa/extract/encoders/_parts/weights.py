@@ -30,3 +30,26 @@ def read_torchscript(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore", kind)
         state: dict[str, Any] = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
     return state
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file."""
+    from safetensors.torch import load_file
+
+    state: dict[str, Any] = load_file(path)
+    return state
+
+
+def read_any(path: Path) -> dict[str, Any]:
+    """The tensors of a file of any of these kinds, told by how it begins, not by its name."""
+    import zipfile
+
+    with path.open("rb") as file:
+        length, begin = int.from_bytes(file.read(8), "little"), file.read(1)
+    if begin == b"{" and length < path.stat().st_size:
+        return read_safetensors(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                return read_torchscript(path)
+    return read_state_dict(path)

@@ -1,0 +1,152 @@
+"""Narrow twins of the large encoders, and models by name, as typed: one run, one decoding."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.extraction import as_typed, small
+from helpers.media import clips
+from helpers.questions import question_files
+
+import avqa
+
+BY_NAME = "open_clip:ViT-S-32-alt"
+SHAPES = {
+    "small_clip/frame": (32,),
+    "small_clip/class": (64,),
+    "small_clip/token": (64, 64),
+    "small_clip/tome14": (41, 64),
+    "small_clip/tome14_source": (64,),
+    "small_clip/frame@tome": (32,),
+    "small_vit/tome14": (19, 64),
+    "small_vit/tome14_source": (36,),
+    "small_swin/map": (2, 2, 128),
+    "small_ast/band10": (12, 48),
+    "r2plus1d_18/pool": (512,),
+    "open_clip/ViT-S-32-alt/none/frame": (256,),
+}
+
+
+def typed(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "avqa", *map(str, arguments)],
+        env=small.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def here(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """The same in this process, for the sake of time; its decoder process finds them, too."""
+    with small.installed(), pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", small.environment()["PYTHONPATH"])
+        found, out, err = as_typed.avqa(*arguments)
+    assert found == code, out + err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    made = clips.cached_clip("00000001.mp4", seconds=2.0, fps=8, sound_codec="aac")
+    shutil.copy(made, folder / "00000001.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stores") / "S"
+    asked = [BY_NAME if name.startswith("open_clip") else name for name in SHAPES]
+    done = typed(
+        *("extract", "--videos", videos, "--out", path, "--features", ",".join(asked)),
+        *("--weights", "random:0", "--device", "cpu", "--chunk-seconds", 2),
+    )
+    assert "1 video: 1 extracted" in done.stdout
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:store .* random weights")
+def test_one_run_stores_them_all(store: Path, videos: Path) -> None:
+    opened = avqa.open_store(store)
+    for feature, shape in SHAPES.items():
+        rows = opened.read("00000001", feature)
+        assert rows.shape == (2, *shape)
+        assert rows.dtype == ("uint8" if feature.endswith("source") else "float16")
+        assert (rows[0] != rows[1]).any(), feature
+    source = opened.read("00000001", "small_vit/tome14_source")
+    assert (source.min(), source.max()) == (1, 18)  # none goes into the class token
+    assert opened.recipe("small_vit/tome14_source")["storage"] == {"dtype": "uint8"}
+    again, _ = here("extract", "--out", store, "--videos", videos)  # as the store has it
+    assert "0 extracted, 1 already there" in again
+    here("verify", store, "--level", "crc")
+
+
+@pytest.mark.filterwarnings("ignore:store .* random weights")
+def test_a_packed_copy_and_a_dataset_have_them(store: Path, tmp_path: Path) -> None:
+    here("pack", store, tmp_path / "packed")
+    packed, plain = avqa.open_store(tmp_path / "packed"), avqa.open_store(store)
+    for feature in SHAPES:
+        rows = plain.read("00000001", feature)
+        assert (packed.read("00000001", feature) == rows).all(), feature
+    held = plain.to_xarray(["small_vit/tome14_source", "open_clip/ViT-S-32-alt/none/frame"])
+    values = held["small_vit/tome14_source"].values
+    assert (values == plain.read("00000001", "small_vit/tome14_source")).all()
+
+
+def test_the_plan_counts_what_they_cost(videos: Path, tmp_path: Path) -> None:
+    features = "small_swin/map,small_vit/tome14_source,small_ast/class"
+    out, _ = here(
+        *("extract", "--videos", videos, "--out", tmp_path / "S", "--features", features),
+        *("--weights", "random:0", "--device", "cpu", "--chunk-seconds", 2, "--plan"),
+    )
+    assert "networks" in out
+    for name in features.split(","):
+        assert name in out
+    assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.filterwarnings("ignore:store .* random weights")
+def test_texts_of_another_tower_join_a_store(store: Path, tmp_path: Path) -> None:
+    row = question_files.music_row(video_id="00000001")
+    for split in ("train", "val", "test"):
+        question_files.write(tmp_path / f"avqa-{split}.json", [row])
+    asked = ("questions", "--dataset", "music-avqa", "--annotations", tmp_path, "--store", store)
+    taps = "small_clip/sentence,small_clip/word_state"
+    out, _ = here(*asked, "--features", taps)  # weights as the frames' of this tower
+    assert "1 encoded" in out
+    other = "open_clip/ViT-S-32-alt/none/sentence"
+    here(*asked, "--features", f"{BY_NAME}/sentence")
+    opened = avqa.open_store(store)
+    assert set(opened.text_features) == {*taps.split(","), other}
+    _, refused = here(*asked, "--features", "small_clip/word", "--mark", code=4)
+    assert "text.mark" in refused
+    _, unknown = here(*asked, "--features", "small_clip/words", code=2)
+    assert "did you mean" in unknown
+    here("verify", store)
+
+
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        ("open_clip:ViT-B-23:openai", "no model of open_clip 'ViT-B-23'; did you mean"),
+        ("open_clip:ViT-B-32:opnai", "no tag of open_clip:ViT-B-32 'opnai'; did you mean"),
+        ("open_clip:RN50", "open_clip:RN50 has 3 tags; expected one"),
+        ("vit_l16_384/tome41", "no feature 'vit_l16_384/tome41'; did you mean"),
+    ],
+)
+def test_what_there_is_not_is_one_line(
+    videos: Path, tmp_path: Path, feature: str, told: str
+) -> None:
+    place = ("--videos", videos, "--out", tmp_path / "S")
+    code, _, err = as_typed.avqa("extract", *place, "--features", feature)
+    assert code in (2, 5)
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
