@@ -43,6 +43,7 @@ def test_every_option_and_command_has_help():
             "score",
             "predict",
             "reproduce",
+            "report",
         ),
         *("ask", "frames", "status", "verify", "finalize", "remove", "pack", "compare"),
         *(

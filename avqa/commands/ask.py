@@ -82,4 +82,6 @@ def ask(
                 if explain is not None:
                     folder = explain if question is not None else explain / f"question-{number:04d}"
                     told.explained = explaining.explain(answered, folder)[0]
-                    answers.more(f"explained  {told.explained}")
+                    answers.more(
+                        f"explained  {told.explained}", f"page       {folder / explaining.PAGE}"
+                    )

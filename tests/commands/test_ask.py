@@ -120,7 +120,10 @@ def test_a_member_can_be_asked_as_well(blind, video):
 def test_an_explanation_is_written(blind, video, tmp_path):
     code, out, _ = avqa("ask", blind, video, "Where is it?", "--explain", tmp_path / "why")
     assert code == 0
-    assert out.splitlines()[-1] == f"explained  {tmp_path / 'why' / 'explanation.png'}"
+    assert out.splitlines()[-2:] == [
+        f"explained  {tmp_path / 'why' / 'explanation.png'}",
+        f"page       {tmp_path / 'why' / 'explanation.html'}",
+    ]
     numbers = json.loads((tmp_path / "why" / "explanation.json").read_text(encoding="utf-8"))
     assert numbers["shown_seconds"] == [0, 1]
 
@@ -208,12 +211,15 @@ def test_questions_of_a_file_are_answered_one_after_the_other(blind, video, tmp_
     assert first[:2] == [f"video      {video}", "question   Is there a violin sound"]
     assert first[4].startswith("right      yes, number ")
     assert second[0] == "question   Where is the flute"
-    assert second[-1] == f"explained  {why / 'question-0002' / 'it.png'}"
+    assert second[-2:] == [
+        f"explained  {why / 'question-0002' / 'it.png'}",
+        f"page       {why / 'question-0002' / 'explanation.html'}",
+    ]
     assert drawn == [("yes", why / "question-0001"), (None, why / "question-0002")]
     one = avqa("ask", blind, video, "Where is the flute?", "--top", 2)[1]
-    assert parts(one)[0][1:] == second[:-2]
+    assert parts(one)[0][1:] == second[:-3]
     text = parts(avqa("ask", blind, video, *given, tmp_path / "asked.txt")[1])
-    assert text == [[*first[:4], first[5]], second[:-2]]
+    assert text == [[*first[:4], first[5]], second[:-3]]
     typed = "\n".join(["", rows[0]["question"], "Wer?", rows[1]["question"]])
     code, out, err = avqa("ask", blind, video, "--top", 2, typed=typed)
     assert (code, parts(out)) == (2, text)

@@ -1,5 +1,6 @@
 """`avqa ask --explain`: where a head looked for its answer, as pictures and as numbers.
 
+    DIR/explanation.html   the video plays, and below it runs where the head looked
     DIR/explanation.png    question, answers, attention over time, the pictures looked at
     DIR/explanation.json   all numbers
     DIR/time.png           attention over time, with the sound's spectrum
@@ -26,15 +27,29 @@ from PIL import Image
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.pipelines.ask.answer import Answer
-from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of, with_mark
-from avqa.pipelines.ask.plots import Page, TimeView, draw_page, draw_time, spectrum_of
+from avqa.pipelines.ask.heat import draw_heat, grid_box, strength_of, strongest_of, with_mark
+from avqa.pipelines.ask.plots import (
+    Page,
+    Spectrum,
+    TimeView,
+    draw_page,
+    draw_time,
+    spectrum_of,
+)
 from avqa.pipelines.extraction.frames import INDEX_FILE, SCRATCH, remove_scratch, write_frames
+from avqa.pipelines.pages.explained import (
+    Explained,
+    chosen_stills,
+    explanation_page,
+    link_to,
+    still,
+)
 from avqa.store.places.files import storage_errors, write_atomic, write_json
 from avqa.training.fitting.curves import RANDOM_MARK
 
 NUM_PICTURES = 4
 PICTURES = "frames"
-NUMBERS = "explanation.json"
+NUMBERS, PAGE = "explanation.json", "explanation.html"
 _CURVES = {"audio_time": "audio", "frame_time": "frames"}
 
 
@@ -45,6 +60,23 @@ class _Row:
     number: int
     second: int
     picture: Image.Image
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What was decoded of the video once more."""
+
+    index: dict[str, Any]
+    """``frames.json``."""
+    seconds: tuple[int, ...]
+    """Of each row that the head was given."""
+    rows: list[_Row]
+    """Those whose frames are shown large."""
+    stills: dict[int, str]
+    """Row → small frame of the page."""
+    duration: float
+    """Seconds that the head could see."""
+    spectrum: Spectrum | None
 
 
 def prepare_folder(folder: Path) -> None:
@@ -74,30 +106,19 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         StorageFailure: ``folder`` cannot be written.
     """
     prepare_folder(folder)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
-        remove_scratch(folder, Path(scratch))
-        frames = Path(scratch) / "all"
-        most = answer.member.config.settings.max_seconds
-        report = write_frames(answer.video, frames, answer.settings, Limits(), most)
-        index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
-        seconds = _seconds(answer, report.num_frames)
-        rows = [
-            _Row(number, seconds[number], _loaded(frames / index["rows"][seconds[number]]["file"]))
-            for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
-        ]
-        sound = frames / report.audio
-        spectrum = spectrum_of(sound) if sound.is_file() else None
+    looked = _look(answer, folder)
+    seconds, rows, index = looked.seconds, looked.rows, looked.index
     view = TimeView(
         seconds,
-        min(report.duration, most),
+        looked.duration,
         _curves(answer),
         tuple(row.second for row in rows),
-        spectrum,
+        looked.spectrum,
     )
     drawn, strongest = _drawn(answer, rows)
     page = Page(
         question=answer.question.text,
-        subtitle=_subtitle(answer, report.duration),
+        subtitle=_subtitle(answer, index["duration"]),
         answers=answer.answers,
         time=view,
         pictures=[(_caption(answer, row), image) for row, image in zip(rows, drawn, strict=True)],
@@ -118,10 +139,38 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         write_atomic(folder / "time.png", time, durable=False)
         write_atomic(folder / "explanation.png", draw_page(page), durable=False)
         write_json(folder / NUMBERS, numbers, durable=False)
+        told = _explained(answer, numbers, view, index)
+        made = explanation_page(told, looked.stills, link_to(answer.video, folder))
+        write_atomic(folder / PAGE, made, durable=False)
         for name in earlier - set(named):
             (folder / name).unlink(missing_ok=True)
-    written = [folder / name for name in ("explanation.png", NUMBERS, "time.png")]
+    written = [folder / name for name in ("explanation.png", PAGE, NUMBERS, "time.png")]
     return [*written, *files]
+
+
+def _look(answer: Answer, folder: Path) -> _Looked:
+    """Decode the frames that the rows were made from, and the sound."""
+    most = answer.member.config.settings.max_seconds
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        remove_scratch(folder, Path(scratch))
+        frames = Path(scratch) / "all"
+        report = write_frames(answer.video, frames, answer.settings, Limits(), most)
+        index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
+        seconds = _seconds(answer, report.num_frames)
+        files = [frames / index["rows"][second]["file"] for second in seconds]
+        rows = [
+            _Row(number, seconds[number], _loaded(files[number]))
+            for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
+        ]
+        sound = frames / report.audio
+        return _Looked(
+            index,
+            seconds,
+            rows,
+            {row: still(_loaded(files[row])) for row in chosen_stills(len(seconds))},
+            min(report.duration, most),
+            spectrum_of(sound) if sound.is_file() else None,
+        )
 
 
 def chosen_rows(weights: NDArray[np.float64] | None, num_rows: int) -> list[int]:
@@ -164,15 +213,41 @@ def _modality(answer: Answer) -> tuple[float, float] | None:
     return None if found is None else (float(found[0]), float(found[1]))
 
 
+def _maps(answer: Answer) -> NDArray[np.float64] | None:
+    """Weights of the patches [T, P], where it is known how these lie in a frame."""
+    maps = answer.evidence.get("patches")
+    square = maps is not None and math.isqrt(maps.shape[1]) ** 2 == maps.shape[1]
+    return maps if square and answer.crop is not None else None
+
+
 def _drawn(answer: Answer, rows: list[_Row]) -> tuple[list[Image.Image], float | None]:
     """The pictures with the weights of their patches; the strongest one, if there are any."""
-    maps, crop = answer.evidence.get("patches"), answer.crop
-    if maps is None or crop is None or math.isqrt(maps.shape[1]) ** 2 != maps.shape[1]:
+    maps, crop = _maps(answer), answer.crop
+    if maps is None or crop is None:
         return [draw_heat(row.picture, None, "squash", 1.0) for row in rows], None
     strongest = strongest_of(maps[[row.number for row in rows]])
     shown = (maps[row.number] if maps[row.number].any() else None for row in rows)
     pairs = zip(rows, shown, strict=True)
     return [draw_heat(row.picture, weights, crop, strongest) for row, weights in pairs], strongest
+
+
+def _explained(
+    answer: Answer, numbers: dict[str, Any], view: TimeView, index: dict[str, Any]
+) -> Explained:
+    """What ``explanation.html`` shows."""
+    maps, sound = _maps(answer), view.spectrum
+    return Explained(
+        numbers=numbers,
+        subtitle=_subtitle(answer, index["duration"]),
+        looked_at=answer.looked_at(),
+        duration=view.duration,
+        stride=answer.stride,
+        size=(index["width"], index["height"]),
+        strength=None if maps is None else strength_of(maps, strongest_of(maps)),
+        spectrum=None if sound is None else sound.decibels,
+        spectrum_seconds=0.0 if sound is None else sound.seconds,
+        mark=RANDOM_MARK if answer.random_weights else "",
+    )
 
 
 def _subtitle(answer: Answer, duration: float) -> str:

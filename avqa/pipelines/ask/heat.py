@@ -56,6 +56,18 @@ def strongest_of(maps: NDArray[np.float64]) -> float:
     return float(maps.max(initial=0.0) * maps.shape[-1])
 
 
+def strength_of(weights: NDArray[np.float64], strongest: float) -> NDArray[np.float64]:
+    """How much patches are tinted, 0 to 1: by how much more than an even share they weigh.
+
+    Args:
+        weights: [..., P], of each frame; sums to 1.
+        strongest: of the frames shown together, see `strongest_of`: it gets the full colour.
+    """
+    scale = max(LEAST_SCALE, strongest)
+    strength: NDArray[np.float64] = (weights * weights.shape[-1] - 1) / (scale - 1)
+    return strength.clip(0, 1)
+
+
 def draw_heat(
     picture: Image.Image, weights: NDArray[np.float64] | None, crop: str, strongest: float
 ) -> Image.Image:
@@ -71,8 +83,7 @@ def draw_heat(
     if weights is None:
         return picture
     box = grid_box(crop, *picture.size)
-    scale = max(LEAST_SCALE, strongest)
-    strength = ((weights * len(weights) - 1) / (scale - 1)).clip(0, 1)
+    strength = strength_of(weights, strongest)
     heat = _spread(strength, box, picture.size)
     inside = _spread(np.ones_like(strength), box, picture.size)[..., None]
     shown = np.asarray(picture, np.float64)

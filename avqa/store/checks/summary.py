@@ -163,9 +163,10 @@ class Summary:
                 f"lock: run_id={self.holder.run_id} host={self.holder.host}"
                 f" pid={self.holder.pid} heartbeat={self.holder.heartbeat}{gone}"
             )
-        return [*text, *map(self._run_line, self.runs)]
+        return [*text, *map(self.run_line, self.runs)]
 
-    def _run_line(self, run: dict[str, Any]) -> str:
+    def run_line(self, run: dict[str, Any]) -> str:
+        """How a run stands, in a line."""
         told = self._run_data(run)
         reason = told["reason"] or told["state"]
         more = f", {reason}" if reason != told["state"] else ""

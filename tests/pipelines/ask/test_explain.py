@@ -8,30 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.media import clips
-from helpers.runs import run_folders
+from helpers.runs.answered import EVIDENCE, PATCHES, answer, clip, hot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.extract.encoders._parts import images
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.ask import explain, plots
-from avqa.pipelines.ask.answer import Answer
 from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
 from avqa.pipelines.extraction.frames import write_frames
-from avqa.training.run import Member
 
 GREY = Image.new("RGB", (640, 360), (128, 128, 128))
-
-
-def hot(place, count=49, weight=0.9):
-    """Weights [P] with one strong patch."""
-    weights = np.full(count, (1 - weight) / (count - 1))
-    weights[place] = weight
-    return weights
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (333, 222), (50, 50)])
@@ -113,21 +103,6 @@ def test_without_weights_rows_are_spread(count, rows):
     assert explain.chosen_rows(None, count) == rows
 
 
-PATCHES = np.stack([hot(0), hot(8), np.zeros(49), hot(48)])
-EVIDENCE = {
-    "seconds": np.array([0.2, 0.5, 0.0, 0.3]),
-    "audio_time": np.array([0.4, 0.0, 0.0, 0.6]),
-    "frame_time": np.array([0.0, 1.0, 0.0, 0.0]),
-    "patches": PATCHES,
-    "modality": np.array([0.5, 0.5]),
-    "words": np.array([0.25, 0.75]),
-}
-
-
-def clip():
-    return clips.cached_clip("asked.mp4", seconds=4.0, fps=8, sound_codec="aac")
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The clip's frames, and the report on them."""
@@ -148,38 +123,6 @@ def quick_frames(written, monkeypatch):
     monkeypatch.setattr(explain, "write_frames", copied)
 
 
-def answer(tmp_path, evidence, *, stride=1, num_rows=4, crop="center"):
-    config = run_folders.config()
-    chosen = dataclasses.replace(config.settings, stride_seconds=stride)
-    asked = Question(
-        key="0",
-        question_id=None,
-        video_id="asked",
-        split="test",
-        text="Is there a violin sound",
-        words=("Is", "there", "a", "violin", "sound"),
-        modality="",
-        kind="",
-        template="",
-        slots=(),
-        answer=None,
-    )
-    return Answer(
-        video=clip(),
-        question=asked,
-        member=Member(tmp_path / "run", dataclasses.replace(config, settings=chosen)),
-        answers=(("two", 0.7), ("one", 0.3)),
-        evidence=evidence,
-        words=("Is", "there"),
-        num_rows=num_rows,
-        settings=Settings(),
-        crop=crop,
-        notes=("a note",),
-        made=(),
-        wall_seconds=1.0,
-    )
-
-
 def test_an_explanation_is_complete(tmp_path):
     (tmp_path / "out" / ".frames-of-a-killed-run" / "all").mkdir(parents=True)
     asked = answer(tmp_path, EVIDENCE)
@@ -187,13 +130,14 @@ def test_an_explanation_is_complete(tmp_path):
     names = [str(file.relative_to(tmp_path / "out")) for file in files]
     assert names == [
         "explanation.png",
+        "explanation.html",
         "explanation.json",
         "time.png",
         *(f"frames/second-000{k}.png" for k in (0, 1, 3)),
     ]
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
     assert found == set(names)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {*names[:3], "frames"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*names[:4], "frames"}
     for name in ("explanation.png", "time.png"):
         picture = Image.open(tmp_path / "out" / name)
         assert picture.width > 900
@@ -207,7 +151,7 @@ def test_an_explanation_is_complete(tmp_path):
     assert numbers["modality"] == {"pictures": 0.5, "sound": 0.5}
     assert numbers["words"] == [{"word": "Is", "weight": 0.25}, {"word": "there", "weight": 0.75}]
     assert numbers["shown_seconds"] == [0, 1, 3]
-    assert numbers["pictures"] == names[3:]
+    assert numbers["pictures"] == names[4:]
     grid = {"left": 32.0, "top": 0.0, "right": 128.0, "bottom": 96.0}
     assert numbers["patch_grid"] == {"patches": 49, "order": "row by row", **grid}
     assert [row["second"] for row in numbers["rows"]] == [0, 1, 2, 3]
@@ -330,7 +274,8 @@ def test_random_weights_are_marked_on_every_picture(tmp_path, monkeypatch):
     for figure in figures:
         assert any(plots.RANDOM_MARK in text.get_text() for text in figure.findobj(plots_text))
     assert len(figures) == 2
-    for file in files[3:]:
+    assert plots.RANDOM_MARK in files[1].read_text(encoding="utf-8")
+    for file in files[4:]:
         with Image.open(file) as picture:
             assert picture.getpixel((2, 2)) == (0xB3, 0x26, 0x1E)
     numbers = json.loads((tmp_path / "out" / "explanation.json").read_text(encoding="utf-8"))
