@@ -53,6 +53,7 @@ FITTED = {
 }
 """What so few questions of so little variety want of every head; its own below stand over them."""
 LSTM = {"question": "lstm", "pack": "true", "forget_bias": "2"}
+DECAY = {"weight_decay": "0.1"}
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,14 @@ FORMS = {
     "pstp": Form("pstp", LSTM | {"top_k_segments": "2"}),
     "tjstg": Form("tjstg", LSTM | {"ground_score": "cosine", "ground_on": "norm"}),
     "avaf": Form("avaf", LSTM | {"learning_rate": "3e-4", "temp_loss": "fnac"}),
-    "bilinear": Form("bilinear", {"exchange": "both"}, 2.5),
-    "bilinear-no-exchange": Form("bilinear", {}, 2.5),
-    "bilinear-lstm": Form("bilinear", LSTM | {"exchange": "both"}, 2.5),
-    "bilinear-no-product": Form("bilinear", {"exchange": "both", "fusion": "sum"}, 2.5),
-    "bilinear-no-time-code": Form("bilinear", {"exchange": "both", "time_code": "none"}, 2.5),
+    "bilinear": Form("bilinear", DECAY | {"exchange": "both"}, 2.5),
+    "bilinear-no-decay": Form("bilinear", {"weight_decay": "0", "exchange": "both"}, 2.5),
+    "bilinear-no-exchange": Form("bilinear", DECAY, 2.5),
+    "bilinear-lstm": Form("bilinear", DECAY | LSTM | {"exchange": "both"}, 2.5),
+    "bilinear-no-product": Form("bilinear", DECAY | {"exchange": "both", "fusion": "sum"}, 2.5),
+    "bilinear-no-time-code": Form(
+        "bilinear", DECAY | {"exchange": "both", "time_code": "none"}, 2.5
+    ),
     "avst-clock-positions": Form(
         "avst", {"ground_temp": "0.1", "question": "positions", "time_code": "clock"}
     ),
