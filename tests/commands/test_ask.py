@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from helpers.json_page import problems
 from helpers.media import clips
+from helpers.media.damage import without_packets
 from helpers.runs import run_folders
+from PIL import Image
 from typer.testing import CliRunner
 
 from avqa.cli import app
@@ -334,3 +337,20 @@ def test_silent_clips_are_trained_on_and_asked_about(tmp_path, monkeypatch, kept
     assert told(heard) == {False}
     answer = next(line for line in out.splitlines() if line.startswith("answer"))
     assert answer in again
+
+
+def test_frames_that_damage_took_are_left_out_of_an_explanation(blind, tmp_path):
+    """Second 2 is lost: those behind it are still what their rows were made from."""
+    clip = clips.cached_clip("hole.mp4", seconds=6, fps=25, extra=("-g", "25", "-bf", "2"))
+    torn = tmp_path / "torn.mp4"
+    without_packets(clip, torn, (2.2, 2.6), of="video")
+    out = tmp_path / "why"
+    asked = ("ask", blind, torn, "Is there a violin sound", "--explain", out, "--device", "cpu")
+    code, _, err = avqa(*asked)
+    assert code == 0, err
+    numbers = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    assert [row["pts_seconds"] for row in numbers["rows"]] == [0.48, 1.48, None, 3.48, 4.48, 5.48]
+    assert 2 not in numbers["shown_seconds"]
+    for second in numbers["shown_seconds"]:
+        picture = Image.open(out / "frames" / f"second-{second:04d}.png")
+        assert clips.read_number(np.asarray(picture.convert("RGB"))) == 25 * second + 12

@@ -156,18 +156,20 @@ def _look(answer: Answer, folder: Path) -> _Looked:
         frames = Path(scratch) / "all"
         report = write_frames(answer.video, frames, answer.settings, Limits(), most)
         index = json.loads((frames / INDEX_FILE).read_text(encoding="utf-8"))
-        seconds = _seconds(answer, report.num_frames)
-        files = [frames / index["rows"][second]["file"] for second in seconds]
+        seconds = _seconds(answer, index["T"])
+        there = {row["row"]: frames / row["file"] for row in index["rows"]}
+        files = {n: there[second] for n, second in enumerate(seconds) if second in there}
         rows = [
             _Row(number, seconds[number], _loaded(files[number]))
             for number in chosen_rows(answer.evidence.get("seconds"), len(seconds))
+            if number in files  # damage has taken the others
         ]
         sound = frames / report.audio
         return _Looked(
             index,
             seconds,
             rows,
-            {row: still(_loaded(files[row])) for row in chosen_stills(len(seconds))},
+            {n: still(_loaded(files[n])) for n in chosen_stills(len(seconds)) if n in files},
             min(report.duration, most),
             spectrum_of(sound) if sound.is_file() else None,
         )
@@ -182,10 +184,10 @@ def chosen_rows(weights: NDArray[np.float64] | None, num_rows: int) -> list[int]
     return sorted(int(row) for row in best if weights[row] > 0)
 
 
-def _seconds(answer: Answer, num_frames: int) -> tuple[int, ...]:
+def _seconds(answer: Answer, num_rows: int) -> tuple[int, ...]:
     """Second of each row that the head was given, or, if it looks at no video, could be given."""
     settings = answer.member.config.settings
-    every = tuple(range(0, min(num_frames, settings.max_seconds), settings.stride_seconds))
+    every = tuple(range(0, min(num_rows, settings.max_seconds), settings.stride_seconds))
     return every[: answer.num_rows]
 
 
@@ -298,6 +300,8 @@ def _numbers(
     config, found = answer.member.config, answer.evidence
     modality, maps = _modality(answer), found.get("patches")
 
+    times = {row["row"]: row["pts_seconds"] for row in index["rows"]}
+
     def at(name: str, row: int) -> Any:
         return found[name][row].tolist() if name in found else None
 
@@ -319,7 +323,7 @@ def _numbers(
         "rows": [
             {
                 "second": second,
-                "pts_seconds": index["rows"][second]["pts_seconds"],
+                "pts_seconds": times.get(second),
                 "weight": at("seconds", row),
                 "sound": at("audio_time", row),
                 "pictures": at("frame_time", row),

@@ -210,7 +210,7 @@ def _index(
 ) -> dict[str, Any]:
     """Content of ``frames.json``."""
     rows = [
-        {"file": FRAME_FILE.format(k), "index": int(index), "pts_seconds": float(pts)}
+        {"row": k, "file": FRAME_FILE.format(k), "index": int(index), "pts_seconds": float(pts)}
         for k, (index, pts) in enumerate(zip(header.index, header.pts, strict=True))
     ]
     return {

@@ -77,9 +77,9 @@ def as_json(value: object) -> str:
     return text
 
 
-def finite(value: float, digits: int = 4) -> float | None:
-    """A number as JSON has it; None for NaN and infinity."""
-    return round(float(value), digits) if math.isfinite(value) else None
+def finite(value: float | None, digits: int = 4) -> float | None:
+    """A number as JSON has it; None for none, NaN and infinity."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def data_uri(content: bytes, kind: str) -> str:
