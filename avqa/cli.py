@@ -64,6 +64,7 @@ for command in (
     reproduce.reproduce,
     report.report,
     ask.ask,
+    ask.serve,
     extract.frames,
     stores.status,
     stores.verify,

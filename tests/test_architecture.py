@@ -54,6 +54,7 @@ ROOMS = {
     "questions": {*LOWER},
     "ask": {*LOWER, "pages", "questions"},
     "pages": {"extraction", "train"},
+    "serve": {"ask", "extraction"},
     "train": {*LOWER},
     "reproduce": {*LOWER, "questions", "train"},
     "score": {"train"},

@@ -45,7 +45,7 @@ def test_every_option_and_command_has_help():
             "reproduce",
             "report",
         ),
-        *("ask", "frames", "status", "verify", "finalize", "remove", "pack", "compare"),
+        *("ask", "serve", "frames", "status", "verify", "finalize", "remove", "pack", "compare"),
         *(
             "synth",
             "encoders",

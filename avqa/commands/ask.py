@@ -1,4 +1,4 @@
-"""`avqa ask`: questions about a video, answered by a trained head."""
+"""`avqa ask` and `avqa serve`: questions about videos, answered by a trained head."""
 
 from __future__ import annotations
 
@@ -85,3 +85,27 @@ def ask(
                     answers.more(
                         f"explained  {told.explained}", f"page       {folder / explaining.PAGE}"
                     )
+
+
+@reports_errors
+def serve(
+    run: Annotated[Path, typer.Argument(help="Folder of `avqa train-head`, or a member of it.")],
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="A folder whose videos can be picked; without, they are dropped."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0: any free.")] = 7860,
+    device: option.Device = "auto",
+) -> None:
+    """Serve a page on 127.0.0.1 alone: pick a video, type a question, see what it rests on.
+
+    Needs the extra demo (gradio). Ctrl-C ends it.
+
+    Example: avqa serve runs/pstp --videos dir
+    """
+    from avqa.pipelines.engine.early import begun
+
+    with begun(None) as decoder:
+        from avqa.pipelines.serve.serving import ServeOptions, serve
+
+        serve(ServeOptions(run, videos, port, device), say, decoder)

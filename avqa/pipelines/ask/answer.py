@@ -108,7 +108,7 @@ class Answer:
             *([f"right      {self._told_right()}"] if self.right is not None else []),
             f"looked at  {self.looked_at()}",
             *(f"note       {note}" for note in self.notes),
-            f"time       {self.wall_seconds:.1f} s; {self._origin()}",
+            f"time       {self.wall_seconds:.1f} s; {self.origin()}",
         ]
 
     def data(self, top: int) -> objects.Answered:
@@ -174,7 +174,7 @@ class Answer:
         place = names.index(self.right)
         return f"{self.right}, number {place + 1} with {100 * self.answers[place][1]:.1f} %"
 
-    def _origin(self) -> str:
+    def origin(self) -> str:
         """Where the features come from."""
         if not self.member.config.features:
             return "no features needed"

@@ -94,8 +94,13 @@ def prepare_folder(folder: Path) -> None:
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
 
 
-def explain(answer: Answer, folder: Path) -> list[Path]:
+def explain(answer: Answer, folder: Path, link: str | None = None) -> list[Path]:
     """Write pictures and numbers; those of an earlier explanation there are replaced.
+
+    Args:
+        answer: what to explain.
+        folder: where to write.
+        link: address of the video for the page; by default its place seen from ``folder``.
 
     Returns:
         The files, the composite picture first.
@@ -140,7 +145,7 @@ def explain(answer: Answer, folder: Path) -> list[Path]:
         write_atomic(folder / "explanation.png", draw_page(page), durable=False)
         write_json(folder / NUMBERS, numbers, durable=False)
         told = _explained(answer, numbers, view, index)
-        made = explanation_page(told, looked.stills, link_to(answer.video, folder))
+        made = explanation_page(told, looked.stills, link or link_to(answer.video, folder))
         write_atomic(folder / PAGE, made, durable=False)
         for name in earlier - set(named):
             (folder / name).unlink(missing_ok=True)
