@@ -54,7 +54,7 @@ ROOMS = {
     "questions": {*LOWER},
     "ask": {*LOWER, "pages", "questions"},
     "pages": {"extraction", "train"},
-    "serve": {"ask", "extraction"},
+    "serve": {"ask", "engine", "extraction"},
     "train": {*LOWER},
     "reproduce": {*LOWER, "questions", "train"},
     "score": {"train"},

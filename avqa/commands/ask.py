@@ -103,9 +103,7 @@ def serve(
 
     Example: avqa serve runs/pstp --videos dir
     """
-    from avqa.pipelines.engine.early import begun
+    from avqa.pipelines.serve.serving import ServeOptions
+    from avqa.pipelines.serve.serving import serve as work
 
-    with begun(None) as decoder:
-        from avqa.pipelines.serve.serving import ServeOptions, serve
-
-        serve(ServeOptions(run, videos, port, device), say, decoder)
+    work(ServeOptions(run, videos, port, device), say)

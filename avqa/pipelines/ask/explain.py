@@ -49,7 +49,7 @@ from avqa.training.fitting.curves import RANDOM_MARK
 
 NUM_PICTURES = 4
 PICTURES = "frames"
-NUMBERS, PAGE = "explanation.json", "explanation.html"
+NUMBERS, PAGE, PICTURE = "explanation.json", "explanation.html", "explanation.png"
 _CURVES = {"audio_time": "audio", "frame_time": "frames"}
 
 
@@ -142,14 +142,14 @@ def explain(answer: Answer, folder: Path, link: str | None = None) -> list[Path]
         numbers = _numbers(answer, seconds, rows, index) | {"pictures": named}
         time = draw_time(view, page.question, random_weights=page.random_weights)
         write_atomic(folder / "time.png", time, durable=False)
-        write_atomic(folder / "explanation.png", draw_page(page), durable=False)
+        write_atomic(folder / PICTURE, draw_page(page), durable=False)
         write_json(folder / NUMBERS, numbers, durable=False)
         told = _explained(answer, numbers, view, index)
         made = explanation_page(told, looked.stills, link or link_to(answer.video, folder))
         write_atomic(folder / PAGE, made, durable=False)
         for name in earlier - set(named):
             (folder / name).unlink(missing_ok=True)
-    written = [folder / name for name in ("explanation.png", PAGE, NUMBERS, "time.png")]
+    written = [folder / name for name in (PICTURE, PAGE, NUMBERS, "time.png")]
     return [*written, *files]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from avqa.faults import of_machine, traceback_text
 from avqa.pipelines.ask.answer import Answer, Session
 from avqa.pipelines.ask.explain import explain
 from avqa.pipelines.ask.question import Typed
+from avqa.pipelines.engine.early import begun
 from avqa.telling import Say
 
 KEPT = 20
@@ -34,13 +36,12 @@ class Explanation:
 class Desk:
     """Answers and explains; safe to use from several threads, which wait for each other."""
 
-    def __init__(
-        self, run: Path, device: str, room: Path, decoder: DecoderProcess, say: Say
-    ) -> None:
-        """``room`` is a folder of ours for the explanations; ``decoder`` one that was begun."""
-        self._run, self._device, self._room = run, device, room
-        self._decoder, self._say = decoder, say
+    def __init__(self, run: Path, device: str, room: Path, say: Say) -> None:
+        """``room`` is a folder of ours for the explanations."""
+        self._run, self._device, self._room, self._say = run, device, room, say
         self._lock = threading.Lock()
+        self._decoder: DecoderProcess | None = None
+        self._of_session = contextlib.ExitStack()
         self._session: tuple[object, Session] | None = None
         self._explanations: dict[int, Explanation] = {}
         self._number = 0
@@ -53,12 +54,16 @@ class Desk:
             AvqaError: as `Session`; the next question may be asked all the same.
         """
         with self._lock:
-            self._refuse_if_closed()
-            session = self._session_about(video)
-            asked = session.read(Typed(text))
-            kept, self._session = self._session, None  # what has failed half-way is not kept
-            (answer,) = session.answers([asked])
-            self._session = kept
+            try:
+                self._refuse_if_closed()
+                session = self._session_about(video)
+                asked = session.read(Typed(text))
+                kept, self._session = self._session, None  # what has failed half-way is not kept
+                (answer,) = session.answers([asked])
+                self._session = kept
+            except AvqaError:
+                self._refuse_if_closed()  # which is why it failed
+                raise
             return answer
 
     def explain(self, answer: Answer) -> int:
@@ -87,15 +92,23 @@ class Desk:
     def close(self) -> None:
         """Answer no more, and wait a while for what is under way: it writes into the room."""
         self._closed = True
-        self._decoder.kill()
-        if self._lock.acquire(timeout=END_SECONDS):
-            self._lock.release()
+        if self._decoder is not None:
+            self._decoder.kill()
+        if not self._lock.acquire(blocking=False):
+            self._say("a question is under way; it is given a while to end")
+            if not self._lock.acquire(timeout=END_SECONDS):
+                return
+        self._of_session.close()
+        self._lock.release()
 
     def _session_about(self, video: Path) -> Session:
         status = video.stat() if video.is_file() else None
         key = (video, status and (status.st_size, status.st_mtime_ns))
         if self._session is None or self._session[0] != key:
             self._session = None  # its rows and networks go before others come
+            self._of_session.close()
+            # One for each video: an extraction ends the one that it was given.
+            self._decoder = self._of_session.enter_context(begun(None))
             made = Session(self._run, video, self._device, self._say, self._decoder)
             self._session = key, made
         return self._session[1]

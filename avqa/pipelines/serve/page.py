@@ -10,7 +10,7 @@ from typing import Any
 
 from avqa.errors import ConfigError
 from avqa.pipelines.ask.answer import RANDOM, Answer
-from avqa.pipelines.ask.explain import PAGE
+from avqa.pipelines.ask.explain import NUMBERS, PAGE, PICTURE
 from avqa.pipelines.serve.choices import Videos
 from avqa.pipelines.serve.desk import Desk, told
 from avqa.telling import Say
@@ -90,13 +90,12 @@ def lines_of(answer: Answer) -> str:
 
 def frame_of(number: int) -> str:
     """The explanation within the page."""
-    address = f"/explanations/{number}/{PAGE}"
-    picture = f"/explanations/{number}/explanation.png"
-    return (
-        f'<iframe src="{address}" title="explanation"></iframe>'
-        f'<p><a href="{address}" target="_blank">as a page of its own</a> ·'
-        f' <a href="{picture}" target="_blank">as a picture</a></p>'
+    folder = f"/explanations/{number}"
+    links = {"as a page of its own": PAGE, "as a picture": PICTURE, "as numbers": NUMBERS}
+    shown = " · ".join(
+        f'<a href="{folder}/{name}" target="_blank">{words}</a>' for words, name in links.items()
     )
+    return f'<iframe src="{folder}/{PAGE}" title="explanation"></iframe><p>{shown}</p>'
 
 
 def preview_of(number: int | None) -> str:
@@ -166,7 +165,6 @@ def _question(gradio: Any, examples: Sequence[str]) -> tuple[Any, Any]:
     question = gradio.Textbox(
         label="Question",
         placeholder="in the words of the training questions",
-        autofocus=True,
     )
     offered = gradio.Dropdown(
         choices=list(examples),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import tempfile
@@ -13,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from avqa.errors import ConfigError, EnvironmentFailure, Stopped
-from avqa.extract.decoder.process import DecoderProcess
 from avqa.pipelines.ask.answer import chosen_member
 from avqa.pipelines.serve import site
 from avqa.pipelines.serve.choices import Videos, examples
 from avqa.pipelines.serve.desk import Desk
-from avqa.pipelines.serve.guard import HOST
+from avqa.pipelines.serve.guard import HOST, Guard
 from avqa.pipelines.serve.page import Answering, Offered
 from avqa.signals import StopSignals
 from avqa.telling import Say
@@ -40,13 +40,12 @@ class ServeOptions:
     device: str = "auto"
 
 
-def serve(options: ServeOptions, say: Say, decoder: DecoderProcess) -> None:
+def serve(options: ServeOptions, say: Say) -> None:
     """Serve a page on 127.0.0.1 until a signal comes.
 
     Args:
         options: what to serve.
         say: told the address, and what goes wrong.
-        decoder: one that was begun.
 
     Raises:
         Stopped: a signal came: always, in the end.
@@ -54,26 +53,24 @@ def serve(options: ServeOptions, say: Say, decoder: DecoderProcess) -> None:
         ConfigError: run, folder or port cannot be used.
         RunDamaged: a file of the run is damaged, gone or another's.
     """
+    member = chosen_member(options.run, say)
+    videos = Videos(options.videos, say)
     with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(listening(options.port))
         room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH))).resolve()
         uploads = room / "uploads"
         uploads.mkdir()
         gradio = site.load_gradio(uploads)
-        member = chosen_member(options.run, say)
-        opened = stack.enter_context(listening(options.port))
-        port = opened.getsockname()[1]
-        videos = Videos(options.videos, say)
         offered = Offered(member.config, videos, examples(member, say))
-        desk = Desk(options.run, options.device, room, decoder, say)
+        desk = Desk(options.run, options.device, room, say)
         stack.callback(desk.close)
         app = site.site(gradio, offered, desk, Answering(desk, videos, say))
-        guarded = site.guarded(app, port, uploads)
-        with StopSignals("temporary files may be left") as signals:
-            with _running(guarded, opened) as server:
+        port = opened.getsockname()[1]
+        with StopSignals("start it again with the same command") as signals:
+            with _running(Guard(app, port, uploads), opened) as server:
                 say(f"serving on http://{HOST}:{port}, to this machine alone; Ctrl-C ends it")
                 while signals.received is None and server.is_alive():
                     server.join(LOOK_SECONDS)
-            desk.close()
     if signals.received is None:
         raise EnvironmentFailure(
             "the server ended by itself; expected it to go on; the lines above may say why; start"
@@ -123,5 +120,7 @@ def _running(app: Any, opened: socket.socket) -> Iterator[threading.Thread]:
     try:
         yield thread
     finally:
+        # It would tell at length that a page which is open has lost its connection.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         server.should_exit = True
         thread.join()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from avqa.errors import ConfigError, LibraryMissing
-from avqa.pipelines.ask.explain import PAGE
+from avqa.pipelines.ask.explain import NUMBERS, PAGE, PICTURE
 from avqa.pipelines.serve import page
 from avqa.pipelines.serve.desk import VIDEO, Desk
-from avqa.pipelines.serve.guard import HOST, Guard
+from avqa.pipelines.serve.guard import HOST
 
-SHOWN_FILES = (PAGE, "explanation.png")
+SHOWN_FILES = (PAGE, PICTURE, NUMBERS)
 OFF = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -86,11 +86,6 @@ def site(gradio: Any, offered: page.Offered, desk: Desk, answering: page.Answeri
         theme=page.theme(gradio),
         css=page.STYLE,
     )
-
-
-def guarded(app: Any, port: int, uploads: Path) -> Guard:
-    """The application behind what refuses everybody else's requests."""
-    return Guard(app, port, uploads)
 
 
 def _sent(response: Any, file: Path) -> Any:
