@@ -31,6 +31,7 @@ Report = dict[str, dict[str, Fields]]
 LIBRARIES = (
     *("torch", "torchvision", "av", "decord", "librosa", "numpy", "open_clip_torch"),
     *("zarr", "obstore", "h5py", "dask", "distributed", "dask-jobqueue", "lightning-fabric"),
+    "gradio",
 )
 LOAD_SECONDS = 120.0
 DRIVER = Path("/proc/driver/nvidia/version")

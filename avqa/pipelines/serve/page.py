@@ -27,6 +27,8 @@ STYLE = """
 .told p { margin: 0.2rem 0 } .told .wrong, .told .mark { color: #b00020; font-weight: 600 }
 @media (prefers-color-scheme: dark) { .told .wrong, .told .mark { color: #ff8a80 } }
 """
+PREVIEW = '<video controls playsinline preload="metadata" src="/videos/{}"></video>'
+"""A video of the folder, by its number."""
 NO_VIDEO = "no video; expected one; pick or drop one"
 
 
@@ -98,13 +100,6 @@ def frame_of(number: int) -> str:
     return f'<iframe src="{folder}/{PAGE}" title="explanation"></iframe><p>{shown}</p>'
 
 
-def preview_of(number: int | None) -> str:
-    """A video of the folder, to be played."""
-    if number is None:
-        return ""
-    return f'<video controls playsinline preload="metadata" src="/videos/{number}"></video>'
-
-
 def _wrong(line: str) -> str:
     return f'<p class="wrong">{escape(line)}</p>'
 
@@ -151,13 +146,14 @@ def _videos(gradio: Any, names: Sequence[str]) -> tuple[Any, Any]:
         label="A video of the folder",
         visible=bool(names),
     )
-    preview = gradio.HTML(preview_of(0 if names else None), elem_classes="preview")
+    preview = gradio.HTML(PREVIEW.format(0) if names else "", elem_classes="preview")
     dropped = gradio.Video(
         sources=["upload"], label="Or a video of your own" if names else "A video", height=240
     )
-    hidden = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    picked.input(lambda n: (preview_of(n), None), [picked], [preview, dropped], **hidden)
-    dropped.upload(lambda: (None, ""), None, [picked, preview], **hidden)
+    # In the browser: a question that is asked at once must not be about the other one.
+    shown = PREVIEW.format("${number}")
+    picked.input(None, [picked], [preview, dropped], js=f"number => [`{shown}`, null]")
+    dropped.upload(None, None, [picked, preview], js="() => [null, '']")
     return picked, dropped
 
 
@@ -172,5 +168,5 @@ def _question(gradio: Any, examples: Sequence[str]) -> tuple[Any, Any]:
         label="Or a question of the training, to begin with",
         visible=bool(examples),
     )
-    offered.input(lambda text: text, [offered], [question], api_visibility="private", queue=False)
+    offered.input(None, [offered], [question], js="text => text")
     return question, gradio.Button("Ask", variant="primary")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -90,7 +91,7 @@ def listening(port: int) -> Iterator[socket.socket]:
     try:
         opened = socket.create_server((HOST, port))
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(
             f"port={port} cannot be had on {HOST}: {reason}; expected a free one; give another"
             " --port, or 0 for any"
