@@ -36,10 +36,10 @@ BEGINNINGS = (
 FILE = "/gradio_api/file="
 JSON_BODIES = ("/gradio_api/queue/join", "/gradio_api/reset", "/gradio_api/cancel")
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval';"
+    "default-src 'self'; script-src 'self' blob: 'unsafe-inline' 'unsafe-eval';"
     " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:;"
-    " font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self';"
-    " form-action 'none'; frame-ancestors 'self'"
+    " connect-src 'self' blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none';"
+    " base-uri 'self'; form-action 'none'; frame-ancestors 'self'"
 )
 """Nothing of a page comes from elsewhere, whatever its scripts ask for."""
 HEADERS = [

@@ -54,6 +54,7 @@ def serve(options: ServeOptions, say: Say) -> None:
         ConfigError: run, folder or port cannot be used.
         RunDamaged: a file of the run is damaged, gone or another's.
     """
+    site.check_library()
     member = chosen_member(options.run, say)
     videos = Videos(options.videos, say)
     with contextlib.ExitStack() as stack:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -30,24 +31,28 @@ OFF = {
 """What gradio would tell, fetch, start or keep beside the page."""
 
 
+def check_library() -> None:
+    """Refuse before anything is done.
+
+    Raises:
+        LibraryMissing: gradio is not installed.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise LibraryMissing(
+            "avqa serve: gradio is not installed; expected the extra demo; install it with:"
+            " pip install gradio"
+        )
+
+
 def load_gradio(uploads: Path) -> Any:
     """The package ``gradio``, told to keep to itself before it is loaded.
 
     Args:
         uploads: the folder of what is dropped on a page.
-
-    Raises:
-        LibraryMissing: it is not installed.
     """
     os.environ.update(OFF, GRADIO_TEMP_DIR=str(uploads), GRADIO_EXAMPLES_CACHE=str(uploads))
-    try:
-        import gradio
-        import uvicorn  # noqa: F401  # comes with it
-    except ImportError as error:
-        raise LibraryMissing(
-            f"avqa serve: gradio is not installed ({error}); expected the extra demo; install it"
-            " with: pip install gradio"
-        ) from error
+    import gradio
+
     return gradio
 
 
