@@ -48,9 +48,7 @@ Format = Annotated[str, typer.Option("--format", help="text, csv or markdown.")]
 Cells = Annotated[
     bool, typer.Option("--cells", help="All columns of the table, also where they do not fit.")
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object instead, as docs/json.md has it.")
-]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead, for programs.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 
 Kind = Annotated[

@@ -38,7 +38,7 @@ def test_a_run_keeps_its_code_and_is_evaluated_with_it(tmp_path):
     assert (options["audio_width"], options["visual_width"]) == (2 * 4, 2 * 8)
     with safe_open(out / "default/seed-0/model.safetensors", "pt") as weights:
         assert weights.get_tensor("audio.0.weight").shape == (8, 8)
-    assert typed("evaluate", out) == table
+    assert typed("evaluate", out).startswith(table)
     assert "time_code=product" in table
 
 
@@ -60,5 +60,5 @@ def test_a_run_keeps_how_its_rows_are_standardised(tmp_path):
     rows = np.concatenate([store.read(video, "vggish/audio") for video in videos]).astype("f8")
     np.testing.assert_allclose(kept["mean"], rows.mean(0), rtol=1e-5)
     np.testing.assert_allclose(kept["deviation"], rows.std(0), rtol=1e-5)
-    assert typed("evaluate", out) == table
+    assert typed("evaluate", out).startswith(table)
     assert "standardise=True" in table or "standardise=true" in table
