@@ -1,6 +1,7 @@
 """A run that needs no features, a folder of videos beside it, and `avqa serve` as typed."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import shutil
@@ -12,6 +13,10 @@ from pathlib import Path
 
 from helpers.runs import asked_runs, run_folders
 
+from avqa.extract import weights
+from avqa.extract.profiles import profile
+from avqa.pipelines.cluster.environment import build_recipes
+from avqa.store.format.recipe_diff import recipe_hash
 from avqa.store.places.files import write_json
 from avqa.training.run import RUN
 
@@ -34,6 +39,20 @@ def blind_run(root):
     (root / "videos" / "broken.mp4").write_bytes(b"no video at all " * 99)
     shutil.copy(asked_runs.clip(), root / "outside.mp4")
     (root / "videos" / "link.mp4").symlink_to(root / "outside.mp4")
+    return root / "run"
+
+
+def hearing_run(root):
+    """A run that needs audio, by a recipe of this machine with random weights."""
+    settings = profile("default", features=("vggish/audio",), weights="random:0")
+    (recipe,) = build_recipes(settings, weights.resolve("random:0")).values()
+    entry = {"name": "vggish/audio", "recipe": recipe, "recipe_hash": recipe_hash(recipe)}
+    config = run_folders.config("avst", features={"audio": entry}, weights="random:0")
+    options = {"modalities": "aq", "spatial": False, "audio_width": 128}
+    config = dataclasses.replace(config, options={**config.options, **options})
+    run_folders.write_member(root / "run", config)
+    about = {"head": "avst", "variants": ["default"], "seeds": 1}
+    write_json(root / "run" / RUN, about)
     return root / "run"
 
 

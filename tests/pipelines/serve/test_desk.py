@@ -4,7 +4,7 @@ import contextlib
 import threading
 
 import pytest
-from helpers.runs import served
+from helpers.runs import asked_runs, served
 
 from avqa.errors import ConfigError, MediaError
 from avqa.pipelines.serve import desk as desks
@@ -79,6 +79,20 @@ def test_questions_wait_for_each_other(desk, videos, monkeypatch):
     for thread in threads:
         thread.join(120)
     assert together == []
+
+
+def test_one_video_after_the_other_is_extracted(tmp_path, monkeypatch, kept_weights):
+    """With real decoders, which an extraction ends, and a real network."""
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    said = []
+    desk = Desk(served.hearing_run(tmp_path), "cpu", tmp_path, said.append)
+    long, short = asked_runs.clip(), asked_runs.clip(2.0)
+    found = [desk.answer(video, TEXT) for video in (long, short, long)]
+    desk.close()
+    assert [one.num_rows for one in found] == [1, 1, 1]
+    assert [one.made for one in found] == [("vggish/audio",), ("vggish/audio",), ()]
+    assert found[0].answers == found[2].answers
+    assert said.count("extracting vggish/audio") == 2
 
 
 @pytest.fixture
