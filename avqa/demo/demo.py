@@ -23,9 +23,9 @@ from avqa.demo.sample import choose_weights
 from avqa.pipelines.synth import ANNOTATIONS, TRUTH, VIDEOS
 from avqa.units import clock
 
-NUM_VIDEOS, SECONDS = 160, 10
-INSTRUMENTS, QUESTIONS = 4, 20
-"""Few instruments and many questions a video: what 96 training videos can teach."""
+NUM_VIDEOS, SECONDS = 120, 10
+INSTRUMENTS, QUESTIONS = 4, 30
+"""Few instruments and many questions a video: what 72 training videos can teach."""
 DATASET = "music-avqa"
 FEATURES = "clip_vit_b32/frame,clip_vit_b32/patch,vggish/audio"
 """What the heads below read, and no more."""

@@ -23,7 +23,7 @@ PAPER = Paper(
     title="Bilinear late fusion with a code of time (a baseline of avqa's own, of no paper)",
     venue="avqa",
     url="https://arxiv.org/abs/1610.04325",
-    recipe=Recipe(1e-3, batch_size=128, epochs=25, step_epochs=18, gamma=0.1, weight_decay=0.1),
+    recipe=Recipe(1e-3, batch_size=128, epochs=25, step_epochs=18, gamma=0.1),
 )
 ABLATIONS: dict[str, Ablation] = {
     "no_product": Ablation({"fusion": "sum"}, note="FC(tanh[a; v]) alone, as in late fusion"),
