@@ -30,8 +30,8 @@ DATASET = "music-avqa"
 FEATURES = "clip_vit_b32/frame,clip_vit_b32/patch,vggish/audio"
 """What the heads below read, and no more."""
 SETTINGS = (
-    *("batch_size=32", "width=128", "visual=clip_vit_b32", "stride_seconds=1"),
-    *("standardise=true", "pack=true", "forget_bias=2", "exchange=both"),
+    *("batch_size=16", "width=128", "visual=clip_vit_b32", "stride_seconds=1"),
+    *("standardise=true", "question=positions", "exchange=both"),
 )
 """What so few questions, and rows of untrained networks, want of every head."""
 HEADS = {
