@@ -25,9 +25,12 @@ from avqa.pipelines.ask.explain import explain
 from avqa.pipelines.extraction.frames import write_frames
 from avqa.pipelines.pages.explained import MOST_STILLS, chosen_stills, link_to
 
-NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20).filter(
-    lambda name: name not in (".", "..") and len(name.encode("utf-8", "surrogateescape")) < 200
+TEXTS = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), max_size=20)
+BYTES = st.one_of(TEXTS.map(str.encode), st.binary(max_size=20))
+NAMES = BYTES.filter(lambda name: name not in (b"", b".", b"..") and not {0, 47} & {*name}).map(
+    os.fsdecode
 )
+"""Of files: any bytes but a slash and a zero."""
 
 
 @pytest.fixture(scope="module", autouse=True)
