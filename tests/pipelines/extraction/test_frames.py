@@ -94,7 +94,13 @@ def test_pictures_sound_and_times(clip: Path, tmp_path: Path) -> None:
         "restarts": [],
         "warnings": [],
         "rows": [
-            {"file": f"0000{k}.png", "index": 15 + 30 * k, "pts_seconds": k + 0.5, "mode": "mid"}
+            {
+                "row": k,
+                "file": f"0000{k}.png",
+                "index": 15 + 30 * k,
+                "pts_seconds": k + 0.5,
+                "mode": "mid",
+            }
             for k in range(4)
         ],
     }
