@@ -39,8 +39,8 @@ HEADS = {
     "avst": (*SETTINGS, "learning_rate=1e-3", "epochs=15", "step_epochs=11", "ground_temp=0.1"),
 }
 """Head → settings; the last one is asked."""
-TEMPLATE = "Where is the <FL> sounding instrument?"
-"""The question that is asked: a picture of where and when can answer it."""
+TEMPLATE = "What is the instrument on the <LR> of <Object>?"
+"""The question that is asked: of a kind that is learnt from so little, and a picture shows it."""
 
 
 class Demo:

@@ -18,9 +18,9 @@ ROW = {
 }
 ASKED = ROW | {
     "video_id": "00000050",
-    "question_content": "Where is the <FL> sounding instrument?",
-    "templ_values": '["first"]',
-    "anser": "left",
+    "question_content": "What is the instrument on the <LR> of <Object>?",
+    "templ_values": '["left", "piano"]',
+    "anser": "violin",
 }
 
 
@@ -48,7 +48,7 @@ def calls(tmp_path, monkeypatch, capsys):
     def lines(run, questions, truth, asked):
         assert (run, truth) == (folder / "avst", folder / "bench" / "truth.json")
         assert [q.question_id for q in questions] == ["7", "7"]
-        assert asked.answer == "left"
+        assert asked.answer == "violin"
         return [f"where {run.name} looks: well"]
 
     monkeypatch.setattr(looked, "lines", lines)
@@ -68,16 +68,16 @@ def test_every_step_is_a_command_that_is_shown(calls, tmp_path, capsys):
         assert f"$ avqa {' '.join(words)}" in shown
     assert f"pictures  {tmp_path / 'demo' / 'explained'}: time.png" in shown
     assert "render 0:00; extract 0:00; train late_fusion 0:00; train avst 0:00" in shown
-    assert "answer, which no training saw: left\n\nwhere avst looks: well\n" in shown
+    assert "answer, which no training saw: violin\n\nwhere avst looks: well\n" in shown
 
 
 def test_a_held_back_clip_is_asked_about_and_its_answer_is_told(calls, tmp_path, capsys):
     folder = tmp_path / "demo"
     assert calls[-1] == [
         *("ask", str(folder / "avst"), str(folder / "bench" / "videos" / "00000050.mp4")),
-        *("Where is the first sounding instrument?", "--explain", str(folder / "explained")),
+        *("What is the instrument on the left of piano?", "--explain", str(folder / "explained")),
     ]
-    assert "right answer, which no training saw: left" in capsys.readouterr().err
+    assert "right answer, which no training saw: violin" in capsys.readouterr().err
 
 
 def test_a_second_run_goes_on_with_the_same_weights(calls, tmp_path, monkeypatch):
