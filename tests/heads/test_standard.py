@@ -98,6 +98,16 @@ def test_a_head_reads_what_it_would_of_rows_standardised_before(name, code):
     assert torch.equal(head(inputs).logits, expected)
 
 
+def test_frames_of_other_videos_are_standardised_as_the_videos_own():
+    head = small("avst", standardise=True)
+    head.standard.set("patch", torch.arange(8.0), 1 + torch.arange(8.0))
+    inputs = make_inputs(head, dtype=torch.float64)
+    inputs = replace(inputs, negative_patch=inputs.patch.flip(0))
+    prepared = head.prepared(inputs)
+    assert not torch.equal(prepared.patch, inputs.patch)
+    assert torch.equal(prepared.negative_patch, prepared.patch.flip(0))
+
+
 def test_without_it_nothing_is_kept():
     head = heads.build("avst")
     assert head.standard is None

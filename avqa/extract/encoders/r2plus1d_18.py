@@ -84,9 +84,7 @@ def build(
 
     from avqa.extract.encoders._parts import frozen
 
-    with torch.device("meta"):
-        network: Any = architecture()
-    frozen.fill(network, state, "r2plus1d_18")
+    network: Any = frozen.filled(architecture, state, "r2plus1d_18")
     # The folding below computes in float32; what it gives is cast.
     frozen.freeze(network, device, "fp32")
     with torch.inference_mode():

@@ -130,9 +130,7 @@ def build(
 
     from avqa.extract.encoders._parts import frozen
 
-    with torch.device("meta"):
-        network: Any = _places()
-    frozen.fill(network, state, "resnet18")
+    network: Any = frozen.filled(_places, state, "resnet18")
     _fold_batch_norms(network.eval())
     frozen.freeze(network, device, precision)
     with torch.inference_mode():

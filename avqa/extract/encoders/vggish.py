@@ -196,10 +196,8 @@ def build(
 
     from avqa.extract.encoders._parts import frozen
 
-    with torch.device("meta"):
-        network: Any = architecture()
     own = {name: tensor for name, tensor in state.items() if not name.startswith(PCA)}
-    frozen.fill(network, own, "vggish")
+    network: Any = frozen.filled(architecture, own, "vggish")
     frozen.freeze(network, device, precision)
     pca = {name: t.float().to(device) for name, t in state.items() if name not in own}
     with torch.inference_mode():

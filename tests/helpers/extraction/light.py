@@ -50,14 +50,14 @@ def finished(arguments: Sequence[str], **environ: str) -> tuple[int, str, str]:
 
 
 @contextmanager
-def installed() -> Iterator[None]:
-    """Find the encoder in this process and those that it starts."""
-    sys.path.append(str(FOLDER))
+def installed(folder: Path = FOLDER) -> Iterator[None]:
+    """Find the encoders of a folder in this process and those that it starts."""
+    sys.path.append(str(folder))
     _forget()
     try:
         yield
     finally:
-        sys.path.remove(str(FOLDER))
+        sys.path.remove(str(folder))
         _forget()
 
 

@@ -7,12 +7,11 @@ seconds.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from avqa import plugins
+from helpers.extraction import light
+
 from avqa.extract import encoders
 
 FOLDER = Path(__file__).parent / "small_encoders"
@@ -25,21 +24,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"}
 
 
-@contextmanager
-def installed() -> Iterator[None]:
+def installed() -> AbstractContextManager[None]:
     """Find them in this process."""
-    sys.path.append(str(FOLDER))
-    _forget()
-    try:
-        yield
-    finally:
-        sys.path.remove(str(FOLDER))
-        _forget()
-
-
-def _forget() -> None:
-    plugins._entry_points.cache_clear()
-    plugins._load.cache_clear()
+    return light.installed(FOLDER)
 
 
 def is_large(name: str) -> bool:

@@ -208,10 +208,8 @@ class Clip:
 
         from avqa.extract.encoders._parts import frozen
 
-        with torch.device("meta"):
-            tower = self.visual_places()
         visual = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
-        frozen.fill(tower, visual, self.name)
+        tower = frozen.filled(self.visual_places, visual, self.name)
         frozen.freeze(tower, device, precision)
         with torch.inference_mode():
             return _Frames(tower, frozen.DTYPES[precision], self.batch[device], self.merged)
@@ -261,10 +259,8 @@ class Clip:
 
         from avqa.extract.encoders._parts import frozen
 
-        with torch.device("meta"):
-            tower = self.text_places()
         wanted = {k: v for k, v in state.items() if not k.startswith("visual.")}
-        frozen.fill(tower, wanted, self.name)
+        tower = frozen.filled(self.text_places, wanted, self.name)
         frozen.freeze(tower, device, precision)
         with torch.inference_mode():
             return _Words(tower, batch)

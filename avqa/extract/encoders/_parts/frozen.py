@@ -42,7 +42,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
 
 
 def filled(make: Callable[[], nn.Module], state: Mapping[str, Tensor], what: str) -> nn.Module:
-    """A library's module with its weights, and with the buffers that it computes for itself.
+    """A module with its weights, and with the buffers that it computes for itself.
 
     Raises:
         WeightsUnavailable: if names or shapes are not the architecture's.

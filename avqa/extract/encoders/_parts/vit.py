@@ -145,9 +145,7 @@ class Vit:
 
         from avqa.extract.encoders._parts import frozen
 
-        with torch.device("meta"):
-            network = self.places()
-        frozen.fill(network, state, self.name)
+        network = frozen.filled(self.places, state, self.name)
         frozen.freeze(network, device, precision)
         statistics = STATISTICS[str(options["statistics"])]
         with torch.inference_mode():

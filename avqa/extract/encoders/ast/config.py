@@ -115,9 +115,7 @@ class Ast:
         from avqa.extract.encoders._parts import frozen
         from avqa.extract.encoders.ast import network
 
-        with torch.device("meta"):
-            places = self.places()
-        frozen.fill(places, state, self.name)
+        places = frozen.filled(self.places, state, self.name)
         frozen.freeze(places, device, precision)
         with torch.inference_mode():
             return network.Network(
