@@ -106,6 +106,12 @@ def test_all_problems_are_told_at_once():
     assert "\n" not in found
 
 
+def test_weights_do_not_grow_by_decay():
+    assert "weight_decay=-0.1; expected 0 or more" in complaint("pstp", {"weight_decay": "-0.1"})
+    assert resolve("pstp", {"weight_decay": "0.1"})[0].weight_decay == 0.1
+    assert resolve("pstp")[0].weight_decay == 0
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
 def test_numbers_are_finite(value):
     for key in ("learning_rate", "gamma", "dropout"):
