@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from avqa import heads
 from avqa.errors import ConfigError, DatasetError, RecipeMismatch
 from avqa.heads._parts.grounding import grounding_state
+from avqa.heads.avst import Head as Avst
 from avqa.pipelines.train.grounding import GroundingOptions, pretrain_grounding
 from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.training.grounding import Grounding, _batches
@@ -65,6 +66,24 @@ def test_it_learns_from_real_training_videos(trained):
     first = float(lines[1].rpartition(" ")[2])
     assert loss < first
     assert lines[-1] == f"grounding: epoch 20/20 done | match loss {loss:.4f}"
+
+
+def test_it_reads_rows_as_the_head_will(data, tmp_path, monkeypatch):
+    """Standardised by the videos that it learns from, with the code of time."""
+    seen, loss_of = [], Avst.grounding_loss
+
+    def grounding_loss(head, inputs):
+        seen.append(inputs.audio[inputs.valid])
+        return loss_of(head, inputs)
+
+    monkeypatch.setattr(Avst, "grounding_loss", grounding_loss)
+    more = {"standardise": "true", "time_code": "clock"}
+    pretrain(data, tmp_path / "g.safetensors", epochs=1, more=more)
+    rows = torch.cat(seen)
+    plain = rows.shape[1] - 60
+    torch.testing.assert_close(rows[:, :plain].mean(0), torch.zeros(plain), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows[:, :plain].std(0, correction=0), torch.ones(plain))
+    assert torch.equal(rows[:, plain:].sum(1), torch.ones(len(rows)))
 
 
 def test_the_file_holds_the_grounding_alone_and_is_the_same_again(trained, data, tmp_path):
