@@ -24,7 +24,7 @@ from avqa.commands import (
 )
 from avqa.commands.reporting import show_anything
 from avqa.commands.values import Command
-from avqa.signals import end_at_once
+from avqa.signals import command_begins, end_at_once
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,6 +89,7 @@ def main() -> None:
     """Entry point of the console script."""
     surroundings.leave_out()
     show_anything()
+    command_begins()
     try:
         app()
     except SystemExit as ending:

@@ -61,11 +61,39 @@ class Signals(StopSignals):
         return self.received is not None
 
 
+class Ending(StopSignals):
+    """While the last words are written: the first signal changes nothing, the second ends it all.
+
+    An exception raised in the midst of them would leave them half said; a store is safe from a
+    process that ends at any moment.
+    """
+
+    def __init__(self) -> None:
+        """Nothing to advise: there is nothing left to stop."""
+        super().__init__("")
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + signum)
+        self.received = signum
+
+
+_is_command = False
+
+
+def command_begins() -> None:
+    """Say that this process is one command: only such a process is ended by `end_at_once`."""
+    global _is_command
+    _is_command = True
+
+
 def end_at_once(code: int) -> None:
-    """Have a signal that comes while the interpreter ends end it at once, with ``code``.
+    """Have a signal that comes while a command ends end it at once, with ``code``.
 
     Nothing is left to drain then; Python's own handler would show a traceback from within it.
     """
+    if not _is_command:
+        return
 
     def ended(signum: int, frame: FrameType | None) -> None:
         os._exit(code)

@@ -31,7 +31,7 @@ PARTS = {
     "surroundings": set(),
     "telling": {"units", *BASE},
     "extract": {*BASE, "caches", "faults", "machine", "plugins", "programs"},
-    "store": {*BASE, "caches", "faults", "machine", "telling", "units"},
+    "store": {*BASE, "caches", "faults", "machine", "signals", "telling", "units"},
     "datasets": {*BASE, "plugins", "programs"},
     "heads": {*BASE, "plugins"},
 }

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from avqa.errors import Aborted
-from avqa.signals import Signals
+from avqa.signals import Ending, Signals
 
 
 def test_a_signal_drains_and_a_second_aborts():
@@ -22,3 +24,27 @@ def test_a_signal_drains_and_a_second_aborts():
             os.kill(os.getpid(), signal.SIGINT)
         assert caught.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_last_words_are_written_whole_in_spite_of_a_signal():
+    before = signal.getsignal(signal.SIGINT)
+    with Ending() as ending:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ending.received == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_signal_amid_last_words_ends_the_process_without_an_exception():
+    code = """
+import os, signal
+from avqa.signals import Ending
+with Ending():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("whole", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        print("raised", flush=True)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (143, "whole\n", "")

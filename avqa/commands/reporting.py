@@ -24,6 +24,7 @@ from avqa.caches import cache_dir
 from avqa.errors import AnnotationWarning, AvqaError, EnvironmentFailure
 from avqa.faults import of_machine, traceback_of, traceback_text
 from avqa.machine import check_current_folder, check_interpreter, keep_freed_memory
+from avqa.signals import end_at_once
 from avqa.telling.found import Found, to_json
 from avqa.telling.terminal import output_width, wants_colour
 from avqa.telling.terminal import say as say
@@ -52,6 +53,7 @@ def reports_errors(command: F) -> F:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except AvqaError as error:
+            end_at_once(error.exit_code)
             _show(error, str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
@@ -60,6 +62,7 @@ def reports_errors(command: F) -> F:
                 failure = of_machine(RuntimeError("can't start new thread"))
                 _show(error, str(failure))
                 raise typer.Exit(EnvironmentFailure.exit_code) from error
+            end_at_once(130)
             _show(error, "stopped by Ctrl-C")
             raise typer.Exit(130) from error
         except Exception as error:

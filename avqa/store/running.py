@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from avqa.errors import AvqaError, ConfigError, Stopped, StoreError
 from avqa.faults import traceback_kept_in
+from avqa.signals import Ending
 from avqa.store.commit import Store
 from avqa.store.format.runs import DONE, FAILED, INTERRUPTED, REFUSED, RunState
 from avqa.store.lock import Lock
@@ -66,7 +67,9 @@ def told(
         state, reason = _state(error), _why(error)
         raise
     finally:
-        store.finish_run(ended(reason), state)
+        # Work that is done may have shards to seal, which a user may stop.
+        with nullcontext() if state == DONE else Ending():
+            store.finish_run(ended(reason), state)
 
 
 def _why(error: BaseException) -> str:
