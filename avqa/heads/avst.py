@@ -190,6 +190,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "picture"}
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
