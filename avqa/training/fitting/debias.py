@@ -6,15 +6,28 @@ that input before it meets the others. `mccd` says how their answers enter the l
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from avqa.heads import AnswerLayer, Head, HeadInput, HeadOptions, HeadOutput, pooled
+from avqa.addresses import page
+from avqa.errors import ConfigError
+from avqa.heads import (
+    AnswerLayer,
+    Head,
+    HeadInput,
+    HeadOptions,
+    HeadOutput,
+    pooled,
+    projection_problems,
+)
 from avqa.training.fitting import mccd
 from avqa.training.fitting.mccd import Answers
+from avqa.training.run import DEFAULT, QUESTION_ONLY
 from avqa.training.settings import TrainSettings
+from avqa.training.variants import Variant
 
 
 class BiasLearner(nn.Module):
@@ -58,6 +71,12 @@ class BiasLearners(nn.ModuleDict):
         each = ("distance", "bias_accuracy", "bias_norm")
         named = (f"{what}_{kind}" for what in each for kind in self)
         return ("distance_loss", "cycle_loss", "fusion_norm", *named)
+
+    @property
+    def line(self) -> str:
+        """What they are: ``bias learners of q, a, v: 1,640,574 parameters, in training alone``."""
+        number = sum(weight.numel() for weight in self.parameters())
+        return f"bias learners of {', '.join(self)}: {number:,} parameters, in training alone"
 
     def losses(
         self, head: Head, output: HeadOutput, seen: Mapping[str, Tensor], inputs: HeadInput,
@@ -105,6 +124,47 @@ class BiasLearners(nn.ModuleDict):
         ]
         hits = [mccd.mean_of((y.logits.argmax(-1) == right).float(), y.seen) for y in own.values()]
         return [*apart, *hits, *(mccd.mean_of(mccd.norms(y), y.seen) for y in own.values())]
+
+
+def learners_of(
+    head: Head, variant: Variant, settings: TrainSettings, seed: int
+) -> BiasLearners | None:
+    """The learners that are trained beside a variant's head, as they start; None without any.
+
+    The floor has none. An ablation has those of the inputs that it reads.
+
+    Raises:
+        ConfigError: the head does not show an input that one is asked for.
+    """
+    if settings.debias == "none" or variant.name == QUESTION_ONLY:
+        return None
+    full = variant.name == DEFAULT
+    kinds = "".join(kind for kind in settings.bias if full or kind in head.projections)
+    if problems := projection_problems(head, kinds):
+        some = "".join(kind for kind in kinds if kind in head.projections)
+        rather = f", or use --set bias={some}" if full and 0 < len(some) < len(kinds) else ""
+        raise ConfigError(
+            f"--debias {settings.debias} of head {head.name}: {'; '.join(problems)}; expected"
+            f" Head.PROJECTIONS to name the layer of each of {', '.join(kinds)}; name it there"
+            f" (see {page('docs/plugins.md')}){rather}"
+        )
+    if not kinds:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        digest = hashlib.sha256(f"bias learners {seed}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # not the head's numbers again
+        return BiasLearners(head.options, kinds, settings)
+
+
+def debias_note(settings: TrainSettings) -> list[str]:
+    """What is told of them below a table; nothing without."""
+    if settings.debias == "none":
+        return []
+    label = "as released, where no label reaches them" if not settings.bias_ce else "ours"
+    return [
+        f"debias={settings.debias}: bias learners of {', '.join(settings.bias)} beside the head in"
+        f" training alone, distance={settings.distance}, bias_ce={settings.bias_ce:g} ({label})"
+    ]
 
 
 def _wide(logits: Tensor) -> Tensor:

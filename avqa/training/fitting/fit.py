@@ -103,6 +103,8 @@ def fit(
         *(trained, train, val, settings, seed, device, devices, folder, label, checkpoints, history)
     )
     say(f"{label}: {_start(task)}")
+    if bias is not None:
+        say(f"{label}: {bias.line}")
     stop = StopSignals("go on with --resume")
     try:
         if len(history) < settings.epochs:
