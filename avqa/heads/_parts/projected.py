@@ -59,26 +59,20 @@ def pooled(seen: Mapping[str, Tensor], head: Head, inputs: HeadInput) -> dict[st
 def projection_problems(head: Head, kinds: str) -> list[str]:
     """What keeps these of `PROJECTED` from being seen in a head, a line each."""
     there = head.projections
-    problems = [
-        f"{kind} ({PROJECTED[kind]}): no layer is named" for kind in kinds if kind not in there
-    ]
-    if problems:
-        return problems
-    training = head.training
+    if unnamed := [kind for kind in kinds if kind not in there]:
+        return [f"{kind} ({PROJECTED[kind]}): no layer is named" for kind in unnamed]
+    problems = []
+    training, inputs = head.training, random_input(head, batch=2, seconds=3, patches=4)
     with torch.no_grad(), observed(head.eval()) as seen:
-        head(random_input(head, batch=2, seconds=3, patches=4))
+        head(inputs)
     head.train(training)
     width = head.options.width
-    expected = {"q": (2, width), "a": (2, 3, width), "v": (2, 3, width)}
     for kind in kinds:
-        rows = seen.get(kind)
         what = f"{kind} ({PROJECTED[kind]}): layer {there[kind]!r}"
-        if rows is None:
+        if (rows := seen.get(kind)) is None:
             problems.append(f"{what} does not run")
             continue
-        shape = tuple(rows.shape)
-        if kind == "v" and rows.ndim == 4:
-            shape = shape[:2] + shape[3:]
-        if shape != expected[kind]:
-            problems.append(f"{what} gives {tuple(rows.shape)}; expected {expected[kind]}")
+        found, expected = tuple(rows.shape), (2, width) if kind == "q" else (2, 3, width)
+        if found != expected and not (kind == "v" and found == (2, 3, *found[2:3], width)):
+            problems.append(f"{what} gives {found} of 2 videos of 3 seconds; expected {expected}")
     return problems
