@@ -54,7 +54,7 @@ def mean_of(values: Tensor, seen: Tensor | None, empty: float = math.nan) -> Ten
     """Mean over the samples ``seen``, ``empty`` where there is none: [B] → scalar."""
     if seen is None:
         return values.mean()
-    mean = torch.where(seen, values, 0).sum() / seen.sum().clamp(min=1)
+    mean = torch.where(seen, values, 0).sum() / seen.sum()
     return torch.where(seen.any(), mean, empty)
 
 

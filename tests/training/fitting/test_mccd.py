@@ -33,7 +33,7 @@ def one_thread():
 
 @st.composite
 def cases(draw):
-    """Logits of the head and of learners, options that are there, samples with sound, answers."""
+    """Logits of the head and of learners, options that are there, samples each sees, answers."""
     samples, answers = draw(st.integers(1, 4)), draw(st.integers(2, 5))
     kinds = draw(st.sampled_from(KINDS))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -41,27 +41,28 @@ def cases(draw):
     logits = {kind: size * generator.normal(size=(samples, answers)) for kind in ("m", *kinds)}
     there = generator.random((samples, answers)) < draw(st.sampled_from([0.6, 1.0]))
     there[:, 0] = True
-    heard = generator.random(samples) < draw(st.sampled_from([0.0, 0.5, 1.0]))
-    return kinds, logits, there, heard, generator.integers(1, size=samples)
+    shares = st.sampled_from([0.0, 0.5, 1.0])
+    seen = {kind: generator.random(samples) < draw(shares) for kind in kinds}
+    return kinds, logits, there, seen, generator.integers(1, size=samples)
 
 
-def as_tensors(kinds, logits, there, heard):
+def as_tensors(logits, there, seen):
     """Missing options at −∞ as heads have them; masks left out where they hide nothing."""
-    there, heard = torch.from_numpy(there), torch.from_numpy(heard)
-    found = {}
-    for name in ("m", *kinds):
+    there, found = torch.from_numpy(there), {}
+    for name in logits:
         own = torch.from_numpy(logits[name]).masked_fill(~there, -math.inf).requires_grad_()
-        seen = heard if name == "a" and not heard.all() else None
-        found[name] = Answers(own, None if there.all() else there, seen)
+        some = seen.get(name, np.ones(len(own), bool))
+        found[name] = Answers(
+            own, None if there.all() else there, None if some.all() else torch.from_numpy(some)
+        )
     return found.pop("m"), found
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(case=cases(), kind=st.sampled_from(["l2", "kl"]))
 def test_losses_are_those_of_the_equations(case, kind):
-    kinds, logits, there, heard, right = case
-    fusion, own = as_tensors(kinds, logits, there, heard)
-    seen = {name: heard if name == "a" else np.ones(len(heard), bool) for name in kinds}
+    kinds, logits, there, seen, right = case
+    fusion, own = as_tensors(logits, there, seen)
     learners = {name: logits[name] for name in kinds}
     apart = mccd.distance_loss(fusion, own, kind)
     cycle = mccd.cycle_loss(own)
@@ -86,6 +87,15 @@ def test_the_cycle_goes_one_way_round():
     y = {k: Answers(torch.randn(2, 4, generator=generator)) for k in "qav"}
     turned = {"q": y["a"], "a": y["q"], "v": y["v"]}
     assert abs(mccd.cycle_loss(y) - mccd.cycle_loss(turned)) > 1e-3
+
+
+def test_a_pair_counts_where_both_see_something():
+    generator = np.random.default_rng(0)
+    logits = {kind: generator.normal(size=(3, 4)) for kind in "mqa"}
+    seen = {"q": np.array([True, True, False]), "a": np.array([False, True, True])}
+    _, own = as_tensors(logits, np.ones((3, 4), bool), seen)
+    middle = numpy_mccd.divergence(logits["q"][1].tolist(), logits["a"][1].tolist())
+    assert mccd.cycle_loss(own).item() == pytest.approx(0.333 * 0.999 * middle)
 
 
 def learners_of(head, kinds="qav", **changes):
