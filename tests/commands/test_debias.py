@@ -15,7 +15,7 @@ from avqa.cli import app
 
 VIDEOS = {f"{n:08d}": 2 + n % 3 for n in range(1, 9)}
 SMALL = {"width": 8, "epochs": 2, "batch_size": 8, "visual": "clip_vit_b32", "stride_seconds": 1}
-SMALL |= {"learning_rate": 0.01, "missing": "masked"}
+SMALL |= {"learning_rate": 0.1, "missing": "masked"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -90,6 +90,11 @@ def test_a_head_is_trained_beside_learners_that_are_left_behind(data, tmp_path):
     alone = ", ".join(f"{k} {float(last[f'train_bias_accuracy_{k}']):.2%}" for k in "qav")
     assert f" | bias learners {alone} | " in epoch
     assert "question_only seed 0: bias learners" not in said  # the floor stays what it is
+    report = tmp_path / "report.html"
+    code, _, told = avqa("report", out, "--out", report)
+    assert code == 0, told
+    accuracy = f"{100 * float(last['train_bias_accuracy_v']):.4g}"
+    assert f"seed 0, the frames alone, epoch 2: {accuracy} %" in report.read_text(encoding="utf-8")
     assert (
         "debias=mccd: bias learners of q, a, v beside the head in training alone, distance=l2,"
         " bias_ce=1 (ours)"
