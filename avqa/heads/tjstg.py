@@ -28,10 +28,11 @@ from avqa.heads._parts.grounding import (
     picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed, later
+from avqa.heads._parts.head import HeadInput, HeadOutput, changed, later
 from avqa.heads._parts.lstm import run_lstm
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
+from avqa.heads._parts.product import JoiningOptions
 from avqa.heads._parts.sharing import ByVideo
 from avqa.heads.avst import StreamFusion, grounding_problems
 
@@ -99,7 +100,7 @@ ABLATIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
+class Options(JoiningOptions):
     """TJSTG's ablation flags, and the points where paper and code part."""
 
     target_aware: bool = True
@@ -291,6 +292,7 @@ class JointGrounding(nn.Module):
         self.ground = QuestionBlock(width, options.joint_dropout)
         self.ground.attention.dropout = options.dropout  # the other rate is for behind it
         self.fuse = nn.Linear(2 * width, width)
+        self.product = options.product()
 
     def forward(
         self, q: Tensor, a: Tensor, v: Tensor, heard: Tensor, valid: Tensor
@@ -304,8 +306,9 @@ class JointGrounding(nn.Module):
         stream = torch.stack(pair, self.axis).flatten(1, 2)  # Eq. 13, [B, 2T, D]
         mask = torch.stack(masks, self.axis).flatten(1)  # [B, 2T]
         u, w = self.ground(q, stream, mask)  # Eq. 15, [B, D], [B, 2T]
-        means = torch.cat([masked_mean(a, heard), masked_mean(v, valid)], -1)
-        r = u + self.fuse(means.tanh())  # Eq. 16, [B, D]
+        means = masked_mean(a, heard), masked_mean(v, valid)
+        r = u + self.fuse(torch.cat(means, -1).tanh())  # Eq. 16, [B, D]
+        r = r if self.product is None else r + self.product(*means)
         sizes = (-1, 2) if self.axis == 2 else (2, -1)
         parts = w.unflatten(1, sizes).unbind(self.axis)  # Eq. 18–19, 2 × [B, T]
         return r, dict(zip(names, parts, strict=True))
@@ -385,7 +388,8 @@ class Head(BaseHead):
         if options.stream == "single":
             self.joint = JointGrounding(options)
         else:
-            self.fusion = StreamFusion(width, options.dropout, ("audio", "visual"))
+            streams = ("audio", "visual")
+            self.fusion = StreamFusion(width, options.dropout, streams, product=options.product())
         self.answer = AnswerLayer(options)
         self.aux_weights = {"csl": 1.0, "match": 0.5} if options.csl else {"match": 0.5}
 
