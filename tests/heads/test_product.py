@@ -1,4 +1,4 @@
-"""A product of sound and picture beside the layer over both: in every head that has such a layer."""
+"""A product of sound and picture beside the layer over both: in every head with such a layer."""
 
 from dataclasses import replace
 

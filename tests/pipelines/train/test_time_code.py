@@ -1,4 +1,4 @@
-"""A run with a code of time, standardised rows or a product, as typed: trained and evaluated alike."""
+"""A run with a code of time, standardised rows, a product, as typed: evaluated as trained."""
 
 import json
 
