@@ -27,7 +27,7 @@ from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
-from avqa.heads._parts.product import JoiningOptions, LowRankProduct
+from avqa.heads._parts.product import JoiningOptions
 
 _TABLES = printed("avst")
 _COST = printed("pstp")["cost"]["AVST, updated annotation"]
@@ -122,29 +122,22 @@ class StreamFusion(nn.Module):
         f = FC(tanh([u_a + mean_t a_t ; u_v + mean_t v_t]))
 
     Args:
-        width: D.
-        dropout: inside the attention blocks.
+        options: of the head.
         streams: names of the streams, in the order they are concatenated.
         temporal: without it ``u_s`` = 0.
-        product: of the two streams, added to f.
     Shapes:
         q [B, D], each stream [V, T, D] and its mask [V, T] → f [B, D], weights {stream: [B, T]}
     """
 
     def __init__(
-        self,
-        width: int,
-        dropout: float,
-        streams: Collection[str],
-        *,
-        temporal: bool = True,
-        product: LowRankProduct | None = None,
+        self, options: JoiningOptions, streams: Collection[str], *, temporal: bool = True
     ) -> None:
         super().__init__()
+        width, dropout = options.width, options.dropout
         grounded = streams if temporal else ()
         self.ground = nn.ModuleDict({name: QuestionBlock(width, dropout) for name in grounded})
         self.fuse = nn.Linear(len(streams) * width, width)
-        self.product = product
+        self.product = options.product()
 
     def forward(
         self,
@@ -222,13 +215,7 @@ class Head(BaseHead):
             self.aux_weights = {"match": 0.5}
         if self.hears or self.sees:
             streams = [name for name, on in (("audio", self.hears), ("visual", self.sees)) if on]
-            self.fusion = StreamFusion(
-                width,
-                options.dropout,
-                streams,
-                temporal=options.temporal,
-                product=options.product(),
-            )
+            self.fusion = StreamFusion(options, streams, temporal=options.temporal)
         else:
             self.hidden = nn.Linear(width, width)
         self.answer = AnswerLayer(options)
