@@ -201,7 +201,13 @@ def resolve(
     module = heads.load(head)
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
-    hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
+    own, its = get_type_hints(TrainSettings), get_type_hints(module.Options)
+    if twice := sorted(own.keys() & its.keys()):
+        raise ConfigError(
+            f"head {head}: Options has {', '.join(twice)}, which training has a setting of;"
+            " expected other names; rename them in the head"
+        )
+    hints = own | its
     values = of_paper(module) | of_dataset(module, dataset) | dict(then or {})
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []
