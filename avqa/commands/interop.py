@@ -40,7 +40,7 @@ def import_npy(
         str | None,
         typer.Option(
             "--from-layout",
-            help="Repository of the folders, where names do not tell: tspm, qa-tiger, cuespace.",
+            help="Take only the folders of this layout: tspm, qa-tiger, cuespace, av-master, …",
         ),
     ] = None,
     truncate: Annotated[
@@ -53,7 +53,8 @@ def import_npy(
 
     Their dtype and rows are kept.
 
-    Files of questions (clip_qst, clip_word) need --dataset and --annotations.
+    Files of questions (clip_qst, qst_ViT-L14@336px, …) need --dataset and --annotations. Folders
+    that are passed over are named.
 
     Example: avqa import npy --from feats --store official
     """
@@ -100,7 +101,7 @@ def import_hdf5(
 @reports_errors
 def export_npy(
     store: option.Store,
-    layout: Annotated[str, typer.Option(help="pstp, music-avqa, tjstg or avaf.")],
+    layout: Annotated[str, typer.Option(help="tspm, qa-tiger, cuespace, av-master, mccd, pstp, …")],
     out: Annotated[Path, typer.Option(help="Gets the layout's folders.", metavar="DIR")],
     folders: Annotated[
         str, typer.Option(help="Folders of the layout to write, by comma; all by default.")
@@ -117,7 +118,7 @@ def export_npy(
 ) -> None:
     """Write a store as the folders, file names, shapes and dtypes a repository reads.
 
-    Files of questions (clip_qst, clip_word) need --dataset and --annotations.
+    Files of questions (clip_qst, qst_ViT-L14@336px, …) need --dataset and --annotations.
 
     Example: avqa export npy --store features --layout pstp --out feats
     """

@@ -100,7 +100,8 @@ def has_prompt(question: Question) -> bool:
 def prompt_of(question: Question, *, released: bool = False) -> str:
     """TSPM's prompt of a question, with its full stop: the text whose vector the head reads.
 
-    A question of no template, such as a re-phrased one of MUSIC-AVQA-R, is its own prompt.
+    A question of no template, such as a re-phrased one of MUSIC-AVQA-R, is its own prompt, and
+    ``e`` as released.
 
     Args:
         question: of any data set.
@@ -112,7 +113,7 @@ def prompt_of(question: Question, *, released: bool = False) -> str:
     template = normalise(question.template)
     sentence = PROMPTS.get(template)
     if sentence is None:
-        return question.text
+        return LOST if released else question.text
     slots = question.slots
     wanted = len(PLACEHOLDER.findall(template))
     if len(slots) != wanted:

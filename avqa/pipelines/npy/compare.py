@@ -20,7 +20,8 @@ from avqa.errors import ConfigError, DifferenceFound, StoreNotFound
 from avqa.pipelines.npy.conventions import ALIKE, STEP, Facts, Rule, explain
 from avqa.pipelines.npy.dumps import find_dumps
 from avqa.pipelines.npy.exporting import file_names
-from avqa.pipelines.npy.layouts import CLASS_TOKEN, FRAME, Kind, kind_named, kind_of_folder
+from avqa.pipelines.npy.kinds import CLASS_TOKEN, FRAME, Kind, kind_named
+from avqa.pipelines.npy.layouts import folder_at
 from avqa.pipelines.npy.match import Cosines, Traits, best_shift, cosines, norms, overlap
 from avqa.pipelines.npy.npy_files import BadFile, read_header
 from avqa.store.commit import Store
@@ -232,7 +233,8 @@ def _side(path: StorePath, kind: str | None) -> Side:
             f"{str(path)!r} is not there; expected a store, a folder of <video>.npy or an .npy"
             " file; check the path"
         )
-    known = kind or kind_of_folder(file.resolve().parent.name)
+    folder = None if kind else folder_at(file.resolve().parent.name)
+    known = folder.kind if folder else kind
     of = kind_named(known) if known else None
     try:
         _read_file(file, of)

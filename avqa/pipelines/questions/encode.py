@@ -220,7 +220,7 @@ def add_prompts(contents: dict[str, str], questions: Sequence[Question]) -> int:
     for question in questions:
         for released in (False, True):
             prompt = prompt_of(question, released=released)
-            contents.setdefault(text_key(prompt), prompt)
+            contents.setdefault(text_key(prompt), normalise(prompt))
     return len(contents) - before
 
 
