@@ -15,6 +15,15 @@ import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsew
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
 
 
+FromLayout = Annotated[
+    str | None,
+    typer.Option(
+        "--from-layout",
+        help="Take only the folders of this layout: tspm, qa-tiger, cuespace, av-master, …",
+    ),
+]
+
+
 @import_app.callback()
 def _imports() -> None:
     """Take in features made elsewhere."""
@@ -36,13 +45,7 @@ def import_npy(
     ],
     store: option.Store,
     kind: option.Kind = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--from-layout",
-            help="Take only the folders of this layout: tspm, qa-tiger, cuespace, av-master, …",
-        ),
-    ] = None,
+    layout: FromLayout = None,
     truncate: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
     ] = None,
@@ -151,6 +154,9 @@ def compare(
         str | None, typer.Option(help="Compare this feature only; all that both have by default.")
     ] = None,
     kind: option.Kind = None,
+    layout: FromLayout = None,
+    dataset: option.OptionalDataset = None,
+    annotations: option.OptionalAnnotations = None,
     tolerance: Annotated[
         float, typer.Option(min=-1, max=1, help="Smallest cosine of rows that count as equal.")
     ] = 0.999,
@@ -158,12 +164,24 @@ def compare(
 ) -> None:
     """Say whether two sets of features are the same, and if not, how they differ.
 
+    Of files of questions, which need a store, --dataset and --annotations, it says how their texts
+    were read: with a mark, without, or broken.
+
     Example: avqa compare features feats/vggish
     """
     from avqa.pipelines.npy.compare import compare as run
+    from avqa.pipelines.npy.questions import Annotations
     from avqa.store.places.files import store_path
 
     sides = store_path(ours), store_path(theirs)
-    report = run(*sides, feature=feature, kind=kind, tolerance=tolerance)
+    report = run(
+        *sides,
+        feature=feature,
+        kind=kind,
+        layout=layout,
+        annotations=Annotations.given(dataset, annotations),
+        tolerance=tolerance,
+        say=say,
+    )
     show(report, as_json=as_json)
     report.raise_if_different()

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from helpers.questions import asking
+from helpers.store.dumps import write_dump
 from typer.testing import CliRunner
 
 from avqa.cli import app
@@ -100,6 +101,21 @@ def test_prompts_are_stored_with_their_full_stop_and_without_a_mark(tmp_path, st
         assert (got == asking.expected(text)).all()
     code, out, _ = ask(annotations, *options)
     assert "texts: 7 already there, 0 encoded; 0 B in " in out
+
+
+def test_texts_beside_imported_frames_take_the_pretrained_weights(tmp_path, annotations):
+    frames = write_dump(tmp_path / "clip_vit_b32", "clip_vit_b32", {"00000001": 3})
+    assert avqa("import", "npy", "--from", frames, "--store", tmp_path / "I")[0] == 0
+    code, _, err = ask(annotations, "--store", tmp_path / "I", "--device", "cpu")
+    warning = "warning: clip_vit_b32/frame is imported: nobody knows whether texts have its weights"
+    assert code == 5
+    assert err.splitlines()[0] == warning
+    assert "avqa weights fetch clip_vit_b32" in err
+    code, _, err = ask(
+        annotations, "--store", tmp_path / "I", "--device", "cpu", "--weights", "random:0"
+    )
+    assert code == 0
+    assert err.splitlines()[0] == warning
 
 
 def test_show_needs_no_store(annotations):

@@ -6,11 +6,13 @@ are compared feature by feature (*streams*) over the videos that both sides have
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from avqa.errors import DifferenceFound
-from avqa.pipelines.npy.compared.sides import pairs_of, read_side
+from avqa.errors import ConfigError, DifferenceFound
+from avqa.pipelines.npy.compared.sides import Side, pairs_of, read_side
 from avqa.pipelines.npy.compared.stream import StreamReport, compare_stream
+from avqa.pipelines.npy.questions import Annotations
 from avqa.store.places.files import StorePath
 from avqa.telling import objects
 
@@ -77,7 +79,10 @@ def compare(
     *,
     feature: str | None = None,
     kind: str | None = None,
+    layout: str | None = None,
+    annotations: Annotations | None = None,
     tolerance: float = TOLERANCE,
+    say: Callable[[str], None] = lambda line: None,
 ) -> CompareReport:
     """Compare two sides stream by stream.
 
@@ -86,19 +91,56 @@ def compare(
         theirs: store, folder or file.
         feature: compare this one only, ``<encoder>/<tap>``.
         kind: what the files of a folder without a published name, or a file, are.
+        layout: the repository that folders are from, where names alone do not tell.
+        annotations: which question an id belongs to; files of questions need it.
         tolerance: smallest cosine of rows that count as equal.
+        say: gets warnings.
 
     Raises:
         ConfigError: a side cannot be read, or they have nothing in common.
+        UnknownName: there is no such kind or layout.
+        RecipeMismatch, WeightsUnavailable: as `compare_questions`.
     """
-    sides = read_side(ours, kind), read_side(theirs, kind)
+    sides = read_side(ours, kind, layout), read_side(theirs, kind, layout)
     if sides[0].is_file and sides[1].is_file:
         for side in sides:  # two files are compared whatever their names
             for name, videos in side.streams.items():
                 side.streams[name] = dict(zip(("file",), videos.values(), strict=True))
-    pairs, unmatched = pairs_of(sides[0], sides[1], feature)
+    of_questions, told = _questions(sides, ours, feature, annotations, tolerance, say)
+    alone = bool(of_questions) and not sides[1].streams
+    pairs, unmatched = ([], []) if alone else pairs_of(sides[0], sides[1], feature)
     reports = [
         compare_stream(name, sides[0].streams[mine], sides[1].streams[yours], tolerance)
         for name, mine, yours in pairs
     ]
-    return CompareReport(ours, theirs, tolerance, reports, unmatched)
+    return CompareReport(ours, theirs, tolerance, reports + of_questions, unmatched + told)
+
+
+def _questions(
+    sides: tuple[Side, Side],
+    store: StorePath,
+    feature: str | None,
+    annotations: Annotations | None,
+    tolerance: float,
+    say: Callable[[str], None],
+) -> tuple[list[StreamReport], list[str]]:
+    """Files of theirs that are named by question, and a line on each that is not compared.
+
+    Raises:
+        ConfigError: there are no others, and these cannot be compared either.
+    """
+    ours, theirs = sides
+    if annotations is not None and ours.is_store:
+        from avqa.pipelines.npy.compared.readings import compare_questions
+
+        found = [
+            compare_questions(store, folder, path, annotations, tolerance, say)
+            for folder, path in theirs.questions.values()
+            if feature in (None, folder.feature)
+        ]
+        return found, []
+    need = "files of questions need a store as OURS, --dataset and --annotations"
+    told = [f"{name}: not compared; {need}" for name in (*ours.questions, *theirs.questions)]
+    if told and not (ours.streams and theirs.streams):
+        raise ConfigError(f"{told[0]}; expected all three; give them")
+    return [], told

@@ -55,6 +55,8 @@ from avqa.telling import counting
 from avqa.units import clock, size
 
 MOST_SHOWN = 5
+IMPORTED = "imported"
+"""Source of weights that nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,11 @@ def choose_weights(
     made = {}
     for feature in store.features:
         of_frames = store.recipe(feature).get("weights", {}).get(encoder)
-        if of_frames is not None:
+        if of_frames is None:
+            continue
+        if of_frames["source"] == IMPORTED:
+            say(f"warning: {feature} is imported: nobody knows whether texts have its weights")
+        else:
             made[_named(of_frames)] = of_frames["source"]
     frames = " and ".join(sorted(made))
     if asked is None and len(made) > 1:

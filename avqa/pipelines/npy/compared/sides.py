@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from avqa.errors import ConfigError, StoreNotFound
 from avqa.pipelines.npy.dumps import find_dumps
 from avqa.pipelines.npy.exporting import file_names
+from avqa.pipelines.npy.finding import look
 from avqa.pipelines.npy.kinds import CLASS_TOKEN, FRAME, Kind, kind_named
-from avqa.pipelines.npy.layouts import folder_at
+from avqa.pipelines.npy.layouts import QuestionFolder, folder_at
 from avqa.pipelines.npy.npy_files import BadFile, read_header
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
@@ -34,9 +35,12 @@ class Side:
     path: StorePath | Path
     streams: dict[str, dict[str, Load]] = field(default_factory=dict)
     is_file: bool = False
+    is_store: bool = False
+    questions: dict[str, tuple[QuestionFolder, Path]] = field(default_factory=dict)
+    """Folders of files that are named by question."""
 
 
-def read_side(path: StorePath, kind: str | None) -> Side:
+def read_side(path: StorePath, kind: str | None, layout: str | None = None) -> Side:
     """What an argument holds.
 
     Raises:
@@ -49,13 +53,13 @@ def read_side(path: StorePath, kind: str | None) -> Side:
     if file is None:
         raise StoreNotFound(f"no store at {str(path)!r}; expected one; check the address")
     if file.is_dir():
-        return _folder_side(file, kind)
+        return _folder_side(file, kind, layout)
     if not file.is_file():
         raise ConfigError(
             f"{str(path)!r} is not there; expected a store, a folder of <video>.npy or an .npy"
             " file; check the path"
         )
-    folder = None if kind else folder_at(file.resolve().parent.name)
+    folder = None if kind else folder_at(file.resolve().parent.name, layout)
     known = folder.kind if folder else kind
     of = kind_named(known) if known else None
     try:
@@ -68,7 +72,7 @@ def read_side(path: StorePath, kind: str | None) -> Side:
 def _store_side(path: StorePath) -> Side:
     reader = FeatureStore(path)
     names = {i: name.removesuffix(".npy") for i, name in file_names(reader.video_ids).items()}
-    side = Side(path)
+    side = Side(path, is_store=True)
     for feature in reader.features:
         side.streams[feature] = {
             name: partial(reader.read, video_id, feature)
@@ -78,9 +82,12 @@ def _store_side(path: StorePath) -> Side:
     return side
 
 
-def _folder_side(path: Path, kind: str | None) -> Side:
-    side = Side(path)
-    for dump in find_dumps(path, kind):
+def _folder_side(path: Path, kind: str | None, layout: str | None) -> Side:
+    tree = look(path, kind, layout)
+    side = Side(path, questions=tree.questions)
+    if side.questions and not tree.videos:
+        return side
+    for dump in find_dumps(path, kind, layout):
         side.streams |= _streams(dump.paths, dump.kind)
     return side
 

@@ -55,6 +55,8 @@ class StreamReport:
     lowest: str = ""
     """Where the smallest cosine is."""
     likely: Rule | None = None
+    unit: str = "video"
+    """What has rows."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -63,7 +65,9 @@ class StreamReport:
             for count, whose in ((self.ours_only, "ours"), (self.theirs_only, "theirs"))
             if count
         ]
-        lines = [f"{self.name}: {self.videos} videos in both{''.join(f', {o}' for o in only)}"]
+        lines = [
+            f"{self.name}: {self.videos} {self.unit}s in both{''.join(f', {o}' for o in only)}"
+        ]
         for whose, traits in (("ours", self.ours), ("theirs", self.theirs)):
             if traits.rows:
                 dtypes = ", ".join(sorted(traits.dtypes))
@@ -119,7 +123,11 @@ def _side_data(traits: Traits) -> objects.Side:
 
 
 def compare_stream(
-    name: str, ours: dict[str, Load], theirs: dict[str, Load], tolerance: float
+    name: str,
+    ours: dict[str, Load],
+    theirs: dict[str, Load],
+    tolerance: float,
+    unit: str = "video",
 ) -> StreamReport:
     """Compare one feature over the videos that both sides have.
 
@@ -141,6 +149,7 @@ def compare_stream(
         Traits(),
         [],
         [],
+        unit=unit,
     )
     matcher = Matcher(report, tolerance)
     for video in common:
@@ -172,7 +181,7 @@ class Matcher:
         try:
             left, right = ours(), theirs()
         except BadFile as error:
-            self._unreadable.append(f"video={video!r} {error}")
+            self._unreadable.append(f"{self._report.unit}={video!r} {error}")
             return
         self._report.ours.add(left)
         self._report.theirs.add(right)
@@ -213,15 +222,15 @@ class Matcher:
     def judge(self) -> None:
         """Fill in the report."""
         report = self._report
-        report.notes += [f"{note} ({count} videos)" for note, count in self._notes.items()]
+        report.notes += [f"{note} ({count} {report.unit}s)" for note, count in self._notes.items()]
         for many, what in (
             (self._unreadable, "cannot be read"),
             (self._unlike, "have rows of other shapes"),
             (self._unequal, "have other numbers of rows"),
         ):
             if many:
-                report.reasons.append(f"{len(many)} videos {what}")
-                report.notes.append(f"{len(many)} videos {what}; the first: {many[0]}")
+                report.reasons.append(f"{len(many)} {report.unit}s {what}")
+                report.notes.append(f"{len(many)} {report.unit}s {what}; the first: {many[0]}")
         bad = report.ours.bad_rows + report.theirs.bad_rows
         if bad:
             report.reasons.append(f"{bad} rows hold NaN or infinity")
@@ -235,7 +244,7 @@ class Matcher:
                if shift in found]  # fmt: skip
         report.cosine = np.concatenate([values for _, values in met])
         video, values = min(met, key=lambda pair: float(pair[1].min()))
-        report.lowest = f"video={video!r} row={int(values.argmin()) + max(0, -shift)}"
+        report.lowest = f"{report.unit}={video!r} row={int(values.argmin()) + max(0, -shift)}"
         report.scale = self._scale(shift)
         median = float(np.median(report.cosine))
         if shift and median > ALIKE:  # else it is the luck of unrelated numbers
