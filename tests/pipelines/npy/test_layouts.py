@@ -9,6 +9,7 @@ from numpy.lib import format as npy
 from typer.testing import CliRunner
 
 from avqa.cli import app
+from avqa.extract.profiles import PROFILES
 from avqa.pipelines.npy.kinds import KINDS
 from avqa.pipelines.npy.layouts import LAYOUTS, ten_of
 from avqa.store.reader import FeatureStore, open_store
@@ -118,6 +119,11 @@ def test_the_files_hold_the_rows_that_the_scripts_take(tmp_path):
         np.testing.assert_array_equal(written, stored[feature][list(taken)])
 
 
+@pytest.mark.parametrize("name", ["tspm", "qa-tiger", "cuespace", "mccd"])
+def test_a_profile_makes_what_its_layout_holds(name):
+    assert {spec.name for spec in specs_of(name)} == set(PROFILES[name].features)
+
+
 @pytest.mark.parametrize(
     ("count", "taken"),
     [
@@ -194,7 +200,8 @@ def test_ten_rows_say_which_seconds_they_are_and_that_nobody_knows_their_order(t
         tmp_path / "q" / "visual_tome14", "vit_l16_tome14", {"a": 60}))  # fmt: skip
     assert "order" not in open_store(tmp_path / "sixty").recipe("vit_l16_384/tome14")["imported"]
     for name in ("s", "sixty"):
-        out_of(tmp_path / name, "tspm", tmp_path / f"{name}-out", "--folders", "visual_tome14")
+        options = ("--folders", "visual_tome14", "--length", 60)  # of the video, not of the file
+        out_of(tmp_path / name, "tspm", tmp_path / f"{name}-out", *options)
     assert file_bytes(tmp_path / "s-out/visual_tome14") == file_bytes(inner)
     whole = rows(tmp_path / "q/visual_tome14")
     np.testing.assert_array_equal(rows(tmp_path / "sixty-out/visual_tome14"), whole[ten_of(60)])
