@@ -1,5 +1,7 @@
 """The layouts of 2024 to 2026, as typed: out, in and out again; what is refused and passed over."""
 
+import json
+
 import numpy as np
 import pytest
 from helpers.questions import asking
@@ -187,6 +189,30 @@ def test_tspm_comes_out_as_it_was_published(tmp_path, released):
     ) in done.stdout
     assert file_bytes(tmp_path / "out") == file_bytes(tree)
     assert run("verify", tmp_path / "s").stdout.endswith("no problem\n")
+
+
+def test_a_store_is_compared_with_the_tree_that_it_came_from(tmp_path):
+    tree = tspm_tree(tmp_path / "feats", released=True)
+    asked = ("--dataset", "music-avqa", "--annotations", write(tmp_path / "avqa-test.json", ROWS))
+    into(tmp_path / "s", "tspm", tree, *asked)
+    words = ("compare", tmp_path / "s", tree, "--from-layout", "tspm")
+    done = run(*words, *asked)
+    assert done.stdout.splitlines()[-1] == (
+        "verdict: equal: 5 streams, every cosine at least 0.999"
+    )
+    assert run(*words).stdout.splitlines()[-3:-1] == [
+        f"{name}: not compared; files of questions need a store as OURS, --dataset and"
+        " --annotations"
+        for name in ("qaPrompt_ViT-L14@336px", "qst_ViT-L14@336px")
+    ]
+    values = np.load(tree / "qst_ViT-L14@336px/1.npy")
+    np.save(tree / "qst_ViT-L14@336px/1.npy", -values)
+    done = run(*words, *asked, "--json", code=6)
+    (stream,) = (s for s in json.loads(done.stdout)["streams"] if s["reasons"])
+    assert stream["name"] == "clip_vit_l14_336/sentence of qst_ViT-L14@336px"
+    assert stream["notes"][-1].startswith(
+        "how theirs were read was not tried: weights clip_vit_l14_336"
+    )
 
 
 def test_ten_rows_say_which_seconds_they_are_and_that_nobody_knows_their_order(tmp_path):
