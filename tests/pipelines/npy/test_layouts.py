@@ -1,6 +1,7 @@
 """The layouts of 2024 to 2026, as typed: out, in and out again; what is refused and passed over."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -351,15 +352,14 @@ class Wide(asking.FakeEncoder):
         return {"sentence": words.reshape(len(tokens), -1)[:, :768]}
 
 
-def test_questions_and_prompts_that_were_encoded_are_exported_for_tspm(tmp_path, monkeypatch):
+def test_questions_and_prompts_that_were_encoded_are_exported_for_tspm(tmp_path):
     asking.video_store(tmp_path / "s", ids=("00000007",))
     asked = ("--dataset", "music-avqa", "--annotations", write(tmp_path / "avqa-test.json", ROWS))
     sentence = ("--features", "clip_vit_l14_336/sentence", "--weights", "random:0")
     encode = ("questions", "--store", tmp_path / "s", *asked, *sentence, "--device", "cpu")
     export = (tmp_path / "s", "tspm", tmp_path / "out", *asked)
     names = "qst_ViT-L14@336px,qaPrompt_ViT-L14@336px"
-    with asking.fakes():
-        monkeypatch.setattr("avqa.pipelines.questions.encode.TextEncoder", Wide)
+    with asking.fakes(), mock.patch("avqa.pipelines.questions.encode.TextEncoder", Wide):
         run(*encode)
         done = out_of(*export, "--folders", names, code=4)
         assert done.stderr.splitlines()[-1].endswith("; prompts: with --prompts")
