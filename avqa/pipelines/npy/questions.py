@@ -347,9 +347,11 @@ def export_questions(
         lines.append(f"{name}: {written} written, {len(by_id) - written} already there")
         mark = reader.recipe(folder.feature).get("text", {}).get("mark", "")
         if mark != folder.mark and not folder.prompt:
+            how = "with --mark" if folder.mark else "without --mark"
             lines.append(
                 f"{name}: questions were tokenised with mark={mark!r}, published files have"
-                f" mark={folder.mark!r}: the numbers are others; `avqa questions --mark` puts a ?"
+                f" mark={folder.mark!r}: the numbers are others; `avqa questions --replace` {how}"
+                " makes these"
             )
     return lines
 

@@ -367,7 +367,7 @@ def test_questions_and_prompts_that_were_encoded_are_exported_for_tspm(tmp_path)
         assert done.stdout.splitlines() == [
             "qst_ViT-L14@336px: 0 written, 5 already there",
             "qst_ViT-L14@336px: questions were tokenised with mark='', published files have"
-            " mark='?': the numbers are others; `avqa questions --mark` puts a ?",
+            " mark='?': the numbers are others; `avqa questions --replace` with --mark makes these",
         ]
         run(*encode, "--mark", "--prompts", "--replace")
     out_of(*export, "--folders", names, "--overwrite")
