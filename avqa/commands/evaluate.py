@@ -17,6 +17,9 @@ def evaluate(
     split: option.Split = "test",
     store: option.RunStore = None,
     annotations: option.RunAnnotations = None,
+    edition: option.RunEdition = None,
+    group: option.RunGroup = None,
+    subset: option.RunSubset = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +69,7 @@ def evaluate(
         split=split,
         store=place,
         annotations=annotations,
+        choices=option.chosen(edition, group, subset),
         without=without or (),
         swap=swap or (),
         missing_rate=missing_rate,
@@ -148,6 +152,9 @@ def predict(
     split: option.Split = "test",
     store: option.RunStore = None,
     annotations: option.RunAnnotations = None,
+    edition: option.RunEdition = None,
+    group: option.RunGroup = None,
+    subset: option.RunSubset = None,
 ) -> None:
     """Write a run's answers to a file; the questions need no right answers.
 
@@ -160,5 +167,11 @@ def predict(
     from avqa.store.places.files import store_path
 
     place = store_path(store) if store else None
-    options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
+    options = EvaluateOptions(
+        run=run,
+        split=split,
+        store=place,
+        annotations=annotations,
+        choices=option.chosen(edition, group, subset),
+    )
     typer.echo("\n".join(work(options, out, say).lines()))

@@ -6,7 +6,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,8 @@ class QuestionOptions:
     """None: those that the store's CLIP frames were made with."""
     replace: bool = False
     steal_lock: bool = False
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The data set's own, as far as they are given; see `avqa.datasets.chosen`."""
 
 
 @dataclass(repr=False)
@@ -207,7 +209,7 @@ def encode_questions(
         Stopped: a signal came; what was finished is stored.
     """
     started = time.monotonic()
-    questions = datasets.read(options.dataset, options.annotations)
+    questions = datasets.read(options.dataset, options.annotations, **options.choices)
     reader = FeatureStore(options.store)
     matches = match_rows(questions, reader.video_ids)
     settings = options.settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avqa import datasets
 from avqa.datasets._parts.floors import Score, Table, floors, score_table
-from avqa.datasets._parts.question import SPLITS, Question, num_repeated
+from avqa.datasets._parts.question import SPLITS, Question, num_alike, num_repeated
 from avqa.datasets._parts.vocabulary import Vocabulary, build_vocabulary
 from avqa.telling import objects
 from avqa.telling.found import Listing
@@ -61,7 +61,9 @@ def shown(
         "distinct_texts": len({q.text for q in questions}),
         "repeated_ids": num_repeated(questions),
         "missing_ids": sum(q.question_id is None for q in questions),
-        "notes": list(datasets.notes(dataset, annotations)),
+        "repeated_rows": num_alike(questions),
+        "choices": datasets.told(datasets.chosen(dataset, variant)),
+        "notes": datasets.notes(dataset, annotations, **variant),
         "missing_options": None,
         "without_right_option": None,
         "vocabulary_answers": None,
@@ -160,15 +162,20 @@ def _lines(found: objects.Questions) -> list[str]:
         f"{one['split']} {one['questions']} ({one['videos']} videos)" for one in found["splits"]
     ]
     return [
-        f"data set {found['dataset']}, annotation version: {found['version']}",
+        f"data set {', '.join(filter(None, (found['dataset'], found['choices'])))}, annotation"
+        f" version: {found['version']}",
         f"questions: {', '.join(parts) or 'none'}; {found['distinct_texts']} distinct texts",
         f"ids of questions: {found['repeated_ids']} occur more than once,"
-        f" {found['missing_ids']} are missing",
+        f" {found['missing_ids']} are missing{_repeated(found['repeated_rows'])}",
         *found["notes"],
         *_outside_lines(found),
         *_type_lines(found),
         *(["", *map(_sample_line, found["samples"])] if found["samples"] else []),
     ]
+
+
+def _repeated(rows: int) -> str:
+    return f"; {rows} rows repeat another" if rows else ""
 
 
 def _outside_lines(found: objects.Questions) -> Iterator[str]:

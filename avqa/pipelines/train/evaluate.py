@@ -6,7 +6,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +59,8 @@ class EvaluateOptions:
     """By default the one that the run was trained on."""
     annotations: Path | None = None
     """By default those that the run was trained on."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The data set's own, as far as they are given; by default the run's."""
     without: Sequence[str] = ()
     """Streams that are not there, by comma; each of these is a condition under which the same
     questions are answered once more."""
@@ -138,7 +140,11 @@ def evaluate(options: EvaluateOptions, say: Say) -> Evaluation:
         answers=found.plain,
         changed=found.changed,
         version=asked.version,
+        choices=asked.choices,
     )
+    told = run.about.get("notes", ())
+    more = tuple(line for line in asked.notes if line not in told)
+    table = replace(table, notes=(*table.notes, *more))
     return evaluation(run, asked, table, found, conditions, options.out)
 
 
@@ -253,43 +259,62 @@ def _load(options: EvaluateOptions, say: Say) -> Run:
 
 
 def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
-    """The questions of a split, divided as in training."""
+    """The questions of a split, divided as in training.
+
+    Floors are of the training questions of the run's own choices, whatever is asked.
+    """
     path = Path(config.annotations) if options.annotations is None else options.annotations
-    found = asked_of(config.dataset, path, options.split, config.settings.split)
-    return found if found.fit else replace(found, fit=_training_questions(config))
+    choices = datasets.chosen(config.dataset, {**config.choices, **options.choices})
+    found = asked_of(config.dataset, path, options.split, config.settings.split, choices)
+    same = choices == datasets.chosen(config.dataset, config.choices)
+    return found if found.fit and same else replace(found, fit=_training_questions(config))
 
 
 def asked_of(
-    dataset: str, path: Path, split: str, division: Literal["official", "video"] = "official"
+    dataset: str,
+    path: Path,
+    split: str,
+    division: Literal["official", "video"] = "official",
+    choices: Mapping[str, str] | None = None,
 ) -> Asked:
     """The questions of a split of a folder or file, and the training questions beside them.
 
+    Args:
+        dataset: a name of `avqa.datasets.names`.
+        path: the folder or file.
+        split: of the questions.
+        division: how they are divided, as `read_splits` has it.
+        choices: the data set's own, as far as they are given.
+
     Raises:
-        UnknownName: there is no such data set or split.
+        UnknownName: there is no such data set, split or value of a choice.
         DatasetError: a file cannot be used, or the split has no question.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
+    chosen = datasets.chosen(dataset, choices or {})
     if datasets.is_one_split(dataset, path):
         module = datasets.load(dataset)
         # AVQA's test is the val of its files.
         name = split if split in module.FILES else "val"
-        questions = datasets.read(dataset, path, [name])
-        return Asked(questions, (), module.version(questions))
-    parts = read_splits(dataset, path, division)
+        questions = datasets.read(dataset, path, [name], **chosen)
+        notes = tuple(datasets.notes(dataset, path, **chosen))
+        return Asked(questions, (), module.version(questions), chosen, notes)
+    parts = read_splits(dataset, path, division, chosen)
     if not parts.of(split):
         raise DatasetError(
             f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
             " ask for another --split, or check --annotations"
         )
-    return Asked(parts.of(split), parts.train, parts.version)
+    return Asked(parts.of(split), parts.train, parts.version, chosen, parts.notes)
 
 
 def _training_questions(config: MemberConfig) -> Sequence[Question]:
     """Those of the run's own files; none if these are gone."""
     if not Path(config.annotations).exists():
         return ()
-    return read_splits(config.dataset, config.annotations, config.settings.split).train
+    division = config.settings.split
+    return read_splits(config.dataset, config.annotations, division, config.choices).train
 
 
 class _Answering:

@@ -114,6 +114,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         planned.settings,
         fields,
         tokens=any(v.options["question"] != "clip" for v in planned.variants),
+        choices=options.choices,
     )
     settings = material.decided(planned.settings, fields)
     about = _about(options, planned, settings, material, grounding)
@@ -221,6 +222,7 @@ def _about(
         "format": FORMAT,
         "head": options.head,
         "dataset": options.dataset,
+        "choices": material.choices,
         "questions": material.digest,
         "settings": dataclasses.asdict(settings),
         "options": default.options,
@@ -244,19 +246,14 @@ def _about(
 def _say_what_was_found(
     planned: Plan, material: Material, about: Mapping[str, Any], say: Say
 ) -> None:
-    counts = ", ".join(f"{split} {count}" for split, count in material.counts.items())
-    say(f"questions: {counts}; annotation version: {material.questions.version}")
-    for line in about["notes"]:
-        say(line)
+    lines = [material.line, *about["notes"]]
     if planned.settings.batches == "auto" and _order_of(about) == "grouped":
-        say(
+        lines.append(
             "batches: questions about one video stay close, so that it is read once"
             " (batches=grouped); the papers shuffle, as --set batches=shuffled does"
         )
-    for name, why in planned.left_out.items():
-        say(f"ablation {name} is left out: {why}")
-    for name, other in planned.same_as.items():
-        say(f"ablation {name} is the same network as {other}: trained once")
+    for line in (*lines, *planned.lines()):
+        say(line)
 
 
 def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped", "together"]:
@@ -429,6 +426,7 @@ class _Training:
             weights=weights,
             avqa_version=avqa.__version__,
             grounding=grounding,
+            choices=material.choices,
             vocabulary=material.vocabulary.to_json(),
         )
 

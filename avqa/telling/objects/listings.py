@@ -224,10 +224,14 @@ class Questions(TypedDict):
     dataset: str
     version: str
     """Of the annotation."""
+    choices: str
+    """The data set's own that were made, as ``edition=bias``."""
     splits: list[Asked]
     distinct_texts: int
     repeated_ids: int
     missing_ids: int
+    repeated_rows: int
+    """Those that are alike another in everything."""
     notes: list[str]
     missing_options: int | None
     """Of multiple choice; null of open answers, as the next one."""

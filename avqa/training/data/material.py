@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Material:
     """A question's video → its id in the store."""
     vocabulary: Vocabulary
     notes: tuple[str, ...]
+    choices: dict[str, str]
+    """The data set's own, every one; see `avqa.datasets.chosen`."""
 
     @property
     def multiple_choice(self) -> bool:
@@ -51,6 +53,13 @@ class Material:
     def counts(self) -> dict[str, int]:
         """Split → questions in use."""
         return {split: len(self.questions.of(split)) for split in SPLITS}
+
+    @property
+    def line(self) -> str:
+        """For people: how many questions of what are in use."""
+        counts = ", ".join(f"{split} {count}" for split, count in self.counts.items())
+        line = f"questions: {counts}; annotation version: {self.questions.version}"
+        return "; ".join(filter(None, (line, datasets.told(self.choices))))
 
     @property
     def digest(self) -> str:
@@ -101,6 +110,7 @@ def gather(
     fields: Sequence[str],
     *,
     tokens: bool,
+    choices: Mapping[str, str] | None = None,
 ) -> Material:
     """Read the questions and leave out those that cannot be used.
 
@@ -111,9 +121,10 @@ def gather(
         settings: ``split``, ``visual``, ``missing`` and those of the vocabulary count here.
         fields: of `HeadInput`, those of the videos that any head of the run reads.
         tokens: whether any head of the run learns words of its own.
+        choices: the data set's own, as far as they are given.
 
     Raises:
-        UnknownName: there is no such data set.
+        UnknownName: there is no such data set, or no such value of a choice.
         ConfigError: a setting of the vocabulary cannot be, or there is no such encoder.
         DatasetError: a file cannot be used, or a split has no question left, or val none that a
             head can answer.
@@ -123,7 +134,8 @@ def gather(
     check_settings(dataset, settings)
     check_encoders(settings.visual, settings.audio, store)
     fixed = datasets.fixed_vocabulary(dataset)
-    questions = read_splits(dataset, annotations, settings.split)
+    chosen = datasets.chosen(dataset, choices or {})
+    questions = read_splits(dataset, annotations, settings.split, chosen)
     require_answers(questions, dataset)
     require_questions(questions, dataset, annotations)
     everything = [q for split in SPLITS for q in questions.of(split)]
@@ -150,7 +162,7 @@ def gather(
     ]
     taught = tuple(q for q in train if q.choices or vocabulary.teaches(q.answer))
     in_use = dataclasses.replace(in_use, train=taught)
-    return Material(store, in_use, ids, vocabulary, tuple(notes))
+    return Material(store, in_use, ids, vocabulary, tuple(notes), chosen)
 
 
 def _answerable(question: Question, fixed: Vocabulary | None) -> bool:

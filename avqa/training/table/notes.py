@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from avqa import heads
+from avqa import datasets, heads
 from avqa.datasets._parts.floors import Table
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.settings import TrainSettings
@@ -95,9 +95,10 @@ def _questions(facts: Facts) -> str:
     own = "splits as read" if config.words.built else "its own splits"
     how = own if scope.official else "split by video, not its own splits"
     counts = ", ".join(f"{split} {count}" for split, count in config.counts.items())
+    chosen = f", {told}" if (told := datasets.told(config.choices)) else ""
     line = (
-        f"questions: {scope.dataset}, annotation version {scope.version}, {how}; in training"
-        f" {counts}; scored here {facts.scored} of {scope.split}"
+        f"questions: {scope.dataset}{chosen}, annotation version {scope.version}, {how}; in"
+        f" training {counts}; scored here {facts.scored} of {scope.split}"
     )
     if facts.scored < facts.asked:
         line += (
