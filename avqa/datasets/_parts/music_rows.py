@@ -25,6 +25,7 @@ from avqa.datasets._parts.taxonomy import COLUMNS
 
 Texts = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Filled text, its words, slot values."""
+SOUND = "unmatch_audio"
 VIDEO_DIGITS = 8
 """Of the ids that are digits alone: those of real videos."""
 
@@ -57,6 +58,7 @@ def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
             template=template,
             slots=slots,
             answer=_answer(row, mended),
+            sound_id=_sound(row, mended),
         )
 
     questions = parse_file(file, question, split)
@@ -83,6 +85,13 @@ def _pair(value: str | None) -> tuple[str, str]:
             " correct or remove the row"
         )
     return pair[0], pair[1]
+
+
+def _sound(row: Row, mended: Mended) -> str | None:
+    """v2.0 asks of some videos with another's sound whether it is their instrument's."""
+    if given(row, SOUND) in (None, ""):
+        return None
+    return numbered_video(row, SOUND, VIDEO_DIGITS, mended)
 
 
 def _answer(row: Row, mended: Mended) -> str | None:

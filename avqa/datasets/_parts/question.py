@@ -43,6 +43,8 @@ class Question:
     """Multiple choice: the options; a missing one is None."""
     choice: int | None = None
     """Index of the right option; None where the file has none or that option is missing."""
+    sound_id: str | None = None
+    """The video whose sound is heard with this one's pictures; None: its own."""
     group: str = ""
     """Of a test question that its data set puts into ``head`` or ``tail``, by how frequent its
     answer is among questions of its type; else empty."""

@@ -62,6 +62,7 @@ def shown(
         "repeated_ids": num_repeated(questions),
         "missing_ids": sum(q.question_id is None for q in questions),
         "repeated_rows": num_alike(questions),
+        "dubbed_questions": sum(q.sound_id is not None for q in questions),
         "choices": datasets.told(datasets.chosen(dataset, variant)),
         "notes": datasets.notes(dataset, annotations, **variant),
         "missing_options": None,
@@ -167,6 +168,7 @@ def _lines(found: objects.Questions) -> list[str]:
         f"questions: {', '.join(parts) or 'none'}; {found['distinct_texts']} distinct texts",
         f"ids of questions: {found['repeated_ids']} occur more than once,"
         f" {found['missing_ids']} are missing{_repeated(found['repeated_rows'])}",
+        *_dubbed(found["dubbed_questions"]),
         *found["notes"],
         *_outside_lines(found),
         *_type_lines(found),
@@ -176,6 +178,10 @@ def _lines(found: objects.Questions) -> list[str]:
 
 def _repeated(rows: int) -> str:
     return f"; {rows} rows repeat another" if rows else ""
+
+
+def _dubbed(questions: int) -> list[str]:
+    return [f"heard with the sound of another video: {questions} questions"] if questions else []
 
 
 def _outside_lines(found: objects.Questions) -> Iterator[str]:

@@ -12,7 +12,6 @@ from typing import Literal
 
 from avqa import datasets
 from avqa.datasets import Question
-from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
 from avqa.machine import num_cores
@@ -33,6 +32,14 @@ from avqa.training.data.conditions import (
     Swapped,
     Without,
     streams_of,
+)
+from avqa.training.data.dubbing import (
+    as_heard,
+    dub_note,
+    in_store,
+    name_of,
+    picture_of,
+    require_sounds,
 )
 from avqa.training.data.features import FeatureReader, VideoFeatures
 from avqa.training.data.questions import QuestionSet
@@ -325,18 +332,19 @@ class _Answering:
     ) -> None:
         self._features: dict[frozenset[tuple[str, str]], VideoFeatures] = {}
         self._store = _open([member.config for member in members], path)
-        ids = self._store.video_ids
-        rows = match_rows(asked, ids).rows
         # Members of one run read a field from one feature, if they read it at all.
         names = {f: name for member in members for f, name in _names(member.config).items()}
-        found = [ids[row] for row in rows if row is not None]
-        self._missing = members[0].config.settings.missing
-        usable = VideoFeatures(self._store, names).require(found, self._missing)
-        kept = [
-            (question, ids[row])
-            for question, row in zip(asked, rows, strict=True)
-            if row is not None and ids[row] in usable
-        ]
+        settings = members[0].config.settings
+        self._missing = settings.missing
+        for line in dub_note({asked[0].split: asked}, settings.dub) if "audio" in names else ():
+            say(line)
+        heard = as_heard(asked, settings.dub, names)
+        ids = in_store(heard, self._store.video_ids)
+        require_sounds(heard, ids, self._missing)
+        found = [(q, name) for q in heard if (name := name_of(q, ids)) is not None]
+        reader = VideoFeatures(self._store, names)
+        usable = reader.require([name for _, name in found], self._missing)
+        kept = [(question, name) for question, name in found if name in usable]
         if len(kept) < len(asked):
             say(
                 f"{len(asked) - len(kept)} of {len(asked)} questions are left out: their videos are"
@@ -344,7 +352,8 @@ class _Answering:
             )
         self.questions = [question for question, _ in kept]
         self._video_ids = [video for _, video in kept]
-        self.seconds = max((self._store.length(v) for v in set(self._video_ids)), default=None)
+        videos = {*map(picture_of, self._video_ids)}
+        self.seconds = max(map(self._store.length, videos), default=None)
 
     def answers(
         self, member: Member, condition: Condition | None = None

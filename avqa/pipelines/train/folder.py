@@ -127,6 +127,8 @@ def defaults_then(out: Path, head: str) -> dict[str, Any]:
     usual = of_paper(module) | {f.name: f.default for f in fields(kind)}
     then = {name: usual[name] for name in of_dataset(module, about["dataset"])}
     then |= heads.defaults_before(kind)
+    if "dub" not in about["settings"]:
+        then["dub"] = LATER["dub"]
     return {name: old for name, old in then.items() if its[name] == old}
 
 

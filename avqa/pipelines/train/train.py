@@ -37,6 +37,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.telling import Watched
 from avqa.training.data import building
+from avqa.training.data.dubbing import picture_of
 from avqa.training.data.exchange import exchange_note, with_exchanged
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
@@ -188,7 +189,8 @@ def write_table(out: Path, material: Material) -> ResultTable | None:
     if not any((out / name / RESULT).exists() for name in members):
         return None
     test = material.questions.test
-    seconds = max(material.store.length(video) for video in set(material.videos(test)))
+    videos = {*map(picture_of, material.videos(test))}
+    seconds = max(map(material.store.length, videos))
     run = Run.load(out)
     draw_again(run, known_marks(material.questions))
     answers = {member.path: saved_answers(member) for member in run.members}

@@ -232,6 +232,8 @@ class Questions(TypedDict):
     missing_ids: int
     repeated_rows: int
     """Those that are alike another in everything."""
+    dubbed_questions: int
+    """Those heard with the sound of another video."""
     notes: list[str]
     missing_options: int | None
     """Of multiple choice; null of open answers, as the next one."""
