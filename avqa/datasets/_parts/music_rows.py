@@ -7,6 +7,7 @@ mark, spaces at the end, ids that are missing or come twice, and what tables mak
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from avqa.datasets._parts.fields import (
@@ -30,8 +31,16 @@ VIDEO_DIGITS = 8
 """Of the ids that are digits alone: those of real videos."""
 
 
-def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
+def questions_in(
+    dataset: str, file: Path, split: str, group: Callable[[Row], str] = lambda row: ""
+) -> list[Question]:
     """All rows of one file.
+
+    Args:
+        dataset: whose questions they are.
+        file: JSON or JSON lines.
+        split: of the file.
+        group: what a row says of its group.
 
     Raises:
         DatasetError: at the first row that cannot be used, naming file, row and question.
@@ -59,6 +68,7 @@ def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
             slots=slots,
             answer=_answer(row, mended),
             sound_id=_sound(row, mended),
+            group=group(row),
         )
 
     questions = parse_file(file, question, split)

@@ -100,11 +100,12 @@ class QuestionReport:
     def lines(self) -> list[str]:
         """Counts for people; the last line says how the run ended."""
         options = f", {self.options} of options" if self.options else ""
+        clips = f", {self.matches.num_clips} by the id of a clip" * bool(self.matches.num_clips)
         zeros = f", {self.matches.num_zeros} but for leading zeros" * bool(self.matches.num_zeros)
         lines = [
             f"questions: {self.questions}, distinct texts: {self.texts}{options}",
             f"videos: {self.matches.num_full_id} questions matched by full id,"
-            f" {self.matches.num_last_part} by last part of the id{zeros},"
+            f" {self.matches.num_last_part} by last part of the id{zeros}{clips},"
             f" {len(self.matches.unmatched)} unmatched",
         ]
         if self.unmatched_path is not None:

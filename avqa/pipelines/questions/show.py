@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avqa import datasets
-from avqa.datasets._parts.floors import Score, Table, floors, score_table
+from avqa.datasets._parts.floors import Score, Table, chance, floors, score_table
 from avqa.datasets._parts.question import SPLITS, Question, num_alike, num_repeated
 from avqa.datasets._parts.vocabulary import Vocabulary, build_vocabulary
 from avqa.telling import objects
@@ -67,6 +67,7 @@ def shown(
         "notes": datasets.notes(dataset, annotations, **variant),
         "missing_options": None,
         "without_right_option": None,
+        "guessing_percent": None,
         "vocabulary_answers": None,
         "vocabulary_words": None,
         "unknown_words": None,
@@ -98,6 +99,7 @@ def _look_outside(
     if any(q.choices for q in questions):
         found["missing_options"] = sum(choice is None for q in questions for choice in q.choices)
         found["without_right_option"] = sum(q.choice is None for q in questions)
+        found["guessing_percent"] = chance(questions)
         return
     known = vocabulary.is_known
     words = Counter(word for q in questions for word in q.words if not known(word))
@@ -187,9 +189,11 @@ def _dubbed(questions: int) -> list[str]:
 def _outside_lines(found: objects.Questions) -> Iterator[str]:
     words, answers = found["unknown_words"], found["unknown_answers"]
     if words is None or answers is None:
+        guessing = found["guessing_percent"]
+        told = "" if guessing is None else f"; guessing scores {guessing:.2f} %"
         yield (
             f"options: {found['missing_options']} are missing; {found['without_right_option']}"
-            " questions have no right one"
+            f" questions have no right one{told}"
         )
         return
     if found["vocabulary_answers"] is not None:

@@ -149,10 +149,14 @@ def evaluate(options: EvaluateOptions, say: Say) -> Evaluation:
         version=asked.version,
         choices=asked.choices,
     )
-    told = run.about.get("notes", ())
-    more = tuple(line for line in asked.notes if line not in told)
-    table = replace(table, notes=(*table.notes, *more))
+    table = replace(table, notes=tuple(_notes(table.notes, asked.notes, options.split)))
     return evaluation(run, asked, table, found, conditions, options.out)
+
+
+def _notes(of_run: Sequence[str], of_asked: Sequence[str], split: str) -> Iterator[str]:
+    """Those of the run, but of the file that was asked and not of the one it was tested on."""
+    yield from (n for n in of_run if n in of_asked or not n.startswith(f"{split} file: "))
+    yield from (n for n in of_asked if n not in of_run)
 
 
 def _all_answers(

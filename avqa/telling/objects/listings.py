@@ -238,6 +238,8 @@ class Questions(TypedDict):
     missing_options: int | None
     """Of multiple choice; null of open answers, as the next one."""
     without_right_option: int | None
+    guessing_percent: float | None
+    """What guessing among the options that are there scores."""
     vocabulary_answers: int | None
     """Of a vocabulary that is built from the questions; null where it is fixed."""
     vocabulary_words: int | None

@@ -32,6 +32,8 @@ class Facts:
     fitted: int
     """Training questions of the floors."""
     floors: Mapping[str, Table]
+    chance: float | None
+    """Percent that guessing among options scores; None of open answers."""
     seconds: int | None
 
 
@@ -78,7 +80,8 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     yield from _answers(facts)
     if facts.floors:
         percents = ", ".join(f"{n} {t['All'].percent:.2f}" for n, t in facts.floors.items())
-        yield f"floors, All: {percents}; fitted on {facts.fitted} training questions"
+        guessing = "" if facts.chance is None else f", guessing {facts.chance:.2f}"
+        yield f"floors, All: {percents}{guessing}; fitted on {facts.fitted} training questions"
     else:
         yield "no floors: there are no training questions"
     yield _features(facts)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from avqa import datasets, heads
+from avqa.datasets._parts.floors import chance
 from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
@@ -84,6 +85,7 @@ def result_table(
         outside=sum(q.answer is not None and not words.has(q.answer) for q in scored),
         fitted=len(fit),
         floors=floors_of(fit, scored, columns) if fit else {},
+        chance=chance(scored),
         seconds=seconds,
     )
     rows = (

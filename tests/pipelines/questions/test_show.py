@@ -69,9 +69,11 @@ def test_multiple_choice(tmp_path):
     SAMPLES["avqa"](tmp_path)
     write(tmp_path / "data/annotation/val_qa.json", [avqa_row(), avqa_row(answer=2)])
     lines = show_lines("avqa", tmp_path, 9)
-    assert lines[3] == "options: 5 are missing; 1 questions have no right one"
-    assert lines[6].split() == ["type", "train", "val", "position", "option"]
-    assert lines[7].split() == ["Which", "3", "2", "100.00", "100.00"]
+    # Of four questions with a right option, each of three.
+    told = "options: 5 are missing; 1 questions have no right one; guessing scores 33.33 %"
+    assert lines[3] == told
+    assert lines[6].split() == ["type", "train", "val", "position", "option", "longest"]
+    assert lines[7].split() == ["Which", "3", "2", "100.00", "100.00", "0.00"]
     question = "-HG3Omg_89c_000030 [Both, Which] What makes the sound in the video?"
     assert f"train {question} Cat (of dog | Cat | – | 3)" in lines
     assert f"val {question} no answer (of dog | Cat | – | 3)" in lines
