@@ -129,6 +129,9 @@ def score(
     dataset: option.Dataset,
     annotations: option.Annotations,
     split: option.Split = "test",
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
     format: option.Format = "text",
     cells: option.Cells = False,
     as_json: option.Json = False,
@@ -141,7 +144,8 @@ def score(
     from avqa.pipelines.train.evaluate import check_format
 
     form = check_format(format, as_json=as_json)
-    found = score_answers(predictions, dataset, annotations, split)
+    choices = option.chosen(edition, group, subset)
+    found = score_answers(predictions, dataset, annotations, split, choices)
     show_table(found.table, form, cells=cells, more=found, as_json=as_json)
 
 

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 _STORE = "Store of the features: a folder, or s3://bucket/prefix."
-_DATASET = "Data set of the questions: music-avqa, music-avqa-r, music-avqa-v2 or avqa."
+_DATASET = (
+    "Data set of the questions: music-avqa, music-avqa-r, music-avqa-v2, fortisavqa, avqa,"
+    " valor32k, custom, or a plug-in."
+)
 _ANNOTATIONS = "Folder of the question files, or one file."
 _DEVICE = "Of the networks: auto, cpu or cuda."
 _WEIGHTS = "pretrained, a folder, or random:SEED."

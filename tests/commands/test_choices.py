@@ -9,6 +9,7 @@ from helpers.questions.question_files import music_row, write
 from helpers.runs.run_folders import write_store
 from typer.testing import CliRunner
 
+import avqa as python
 from avqa.cli import app
 
 VIDEOS = {f"{n:08d}": 2 for n in range(1, 9)}
@@ -135,6 +136,24 @@ def test_an_edition_is_kept_by_the_run_and_chosen_anew_by_evaluate(folder, tmp_p
     asked = ("predict", run, "--out", tmp_path / "answers.json", "--edition")
     assert avqa(*asked, "balance")[1].startswith("2 answers of question_only")
     assert avqa(*asked, "bias")[1].startswith("4 answers of question_only")
+
+
+def test_python_chooses_as_the_commands_do(folder, tmp_path):
+    run, of = tmp_path / "run", ("music-avqa-v2", folder / "v2")
+    settings = {"epochs": 1, "width": 8, "device": "cpu"}
+    table = python.train(
+        "question_only", folder / "store", *of, run, edition="bias", settings=settings
+    )
+    assert table.choices == "edition=bias"
+    assert python.evaluate(run, edition="balance").choices == "edition=balance"
+    assert [len(python.predict(run, edition=e)) for e in ("bias", "balance")] == [4, 2]
+    for refused in (
+        lambda: python.evaluate(run, subset="real"),
+        lambda: python.predict(run, group="head"),
+        lambda: python.questions(*of, folder / "store", edition="biased"),
+    ):
+        with pytest.raises(python.ConfigError, match="choice of data set|no edition of"):
+            refused()
 
 
 def test_a_run_goes_on_with_its_own_edition_alone(folder, tmp_path):

@@ -162,6 +162,13 @@ def test_the_authors_training_file_is_taken_whole(tmp_path):
 
 def test_an_edition_is_told_by_its_validation_count(tmp_path):
     rows = [validation_row(question_id=float(i)) for i in range(4499)]
-    questions = datasets.read("music-avqa-v2", write(tmp_path / "bias_valid.json", rows))
+    file = write(tmp_path / "bias_valid.json", rows)
+    with pytest.raises(DatasetError) as caught:
+        datasets.read("music-avqa-v2", file)
+    assert str(caught.value) == (
+        f"file={str(file)!r} holds edition 'bias', not 'balance'; expected the file of that"
+        " edition; give its folder, or ask for edition=bias"
+    )
+    questions = datasets.read("music-avqa-v2", file, edition="bias")
     assert {q.split for q in questions} == {"val"}
     assert datasets.load("music-avqa-v2").version(questions) == "bias"

@@ -58,7 +58,11 @@ class Scores:
 
 
 def score_answers(
-    files: Sequence[Path], dataset: str, annotations: Path, split: str = "test"
+    files: Sequence[Path],
+    dataset: str,
+    annotations: Path,
+    split: str = "test",
+    choices: Mapping[str, str] | None = None,
 ) -> Scores:
     """Score files of answers.
 
@@ -67,13 +71,14 @@ def score_answers(
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file; training questions make floors.
         split: of the questions.
+        choices: the data set's own, as far as they are given.
 
     Raises:
-        UnknownName: there is no such data set or split.
+        UnknownName: there is no such data set, split or value of a choice.
         DatasetError: the questions cannot be read, or none has a right answer.
         ConfigError: a file cannot be read, or answers none of the questions.
     """
-    asked = asked_of(dataset, annotations, split)
+    asked = asked_of(dataset, annotations, split, choices=choices)
     known = [q for q in asked.questions if q.answer is not None or q.choice is not None]
     if not known:
         raise DatasetError(
