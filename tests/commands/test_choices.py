@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import avqa as python
 from avqa.cli import app
+from avqa.pipelines.train.options import TrainOptions
+from avqa.store.places.files import store_path
 
 VIDEOS = {f"{n:08d}": 2 for n in range(1, 9)}
 TINY = ("--set", "epochs=1", "--set", "width=8", "--set", "batch_size=4", "--device", "cpu")
@@ -205,3 +207,16 @@ def test_head_tail_and_all_stand_side_by_side_with_the_digest_of_the_file(folder
     assert ",music-avqa-r,unknown,test,group=tail," in tail
     code, _, err = avqa("table", run, "--format", "csv")
     assert code == 0, err
+
+
+def test_tasks_elsewhere_are_given_what_was_chosen(folder):
+    options = TrainOptions(
+        head="avst",
+        store=store_path(folder / "store"),
+        dataset="music-avqa-v2",
+        annotations=folder / "v2",
+        out=folder / "run",
+        choices={"edition": "bias"},
+    )
+    words = options.words()
+    assert words[words.index("--edition") + 1] == "bias"

@@ -81,24 +81,39 @@ def dub_note(questions: Mapping[str, Sequence[Question]], dub: Dub) -> list[str]
     ]
 
 
-def in_store(questions: Sequence[Question], store_ids: Sequence[str]) -> dict[str, str]:
+def in_store(
+    questions: Sequence[Question],
+    store_ids: Sequence[str],
+    *,
+    held: str = "the store",
+    option: str = "--store",
+) -> dict[str, str]:
     """Id of a question's video, or of its sound → the store's id, of those that the store has.
+
+    Args:
+        questions: as heard.
+        store_ids: of the store's videos.
+        held: what holds the videos, for messages.
+        option: which names it.
 
     Raises:
         DatasetError: an id fits two of the store's.
         StoreError: no question's video is in the store.
     """
-    ids = _matched(questions, store_ids)
+    ids = _matched(questions, store_ids, held, option)
     heard = [replace(q, video_id=q.sound_id) for q in questions if q.sound_id is not None]
     try:
-        return ids | _matched(heard, store_ids)
+        return ids | _matched(heard, store_ids, held, option)
     except StoreError:  # the store has none of the sounds
         return ids
 
 
-def _matched(questions: Sequence[Question], store_ids: Sequence[str]) -> dict[str, str]:
-    rows = zip(questions, match_rows(questions, store_ids).rows, strict=True)
-    return {q.video_id: store_ids[row] for q, row in rows if row is not None}
+def _matched(
+    questions: Sequence[Question], store_ids: Sequence[str], held: str, option: str
+) -> dict[str, str]:
+    rows = match_rows(questions, store_ids, held=held, option=option).rows
+    found = zip(questions, rows, strict=True)
+    return {q.video_id: store_ids[row] for q, row in found if row is not None}
 
 
 def name_of(question: Question, ids: Mapping[str, str]) -> str | None:
