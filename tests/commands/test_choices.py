@@ -204,6 +204,7 @@ def test_head_tail_and_all_stand_side_by_side_with_the_digest_of_the_file(folder
     assert [floor[name]["percent"] for name in ("Head", "Tail")] == [100, 0]
     tail = avqa("evaluate", run, "--group", "tail", "--format", "csv")[1]
     assert ",Head" not in tail
+    assert ",Tail" not in tail
     assert ",music-avqa-r,unknown,test,group=tail," in tail
     code, _, err = avqa("table", run, "--format", "csv")
     assert code == 0, err

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from helpers.questions.question_files import music_row, validation_row, write
 from helpers.runs.run_folders import write_store
@@ -74,8 +75,7 @@ def test_another_videos_sound_is_heard_in_training_evaluation_and_predict(folder
     assert code == 0, err
     assert f"{HEARD}test 2" in err.splitlines()
     assert "scored here 4 of test" in out
-    table = (tmp_path / "run/table.csv").read_text(encoding="utf-8")
-    assert avqa("evaluate", tmp_path / "run", "--format", "csv")[1] == table
+    assert same_probabilities(tmp_path / "run", tmp_path / "kept")
     asked = ("predict", tmp_path / "run", "--out", tmp_path / "answers.json")
     code, _, err = avqa(*asked)
     assert f"{HEARD}test 2" in err.splitlines()
@@ -86,6 +86,13 @@ def test_another_videos_sound_is_heard_in_training_evaluation_and_predict(folder
         *("--show", "0"),
     )[1]
     assert "heard with the sound of another video: 5 questions" in shown.splitlines()
+
+
+def same_probabilities(run, kept):
+    """Whether `evaluate` gave the questions' answers the probabilities of training's own test."""
+    one, other = (np.load(folder / "default/seed-0/predictions.npz") for folder in (run, kept))
+    assert [*one["keys"]] == [*other["keys"]]
+    return np.allclose(one["values"], other["values"], rtol=0, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +109,9 @@ def test_it_can_be_ignored_as_published_loaders_do(folder, ignoring, tmp_path):
     assert told in out
     own, other, last, of_last = said(run)
     assert (own, last) == (other, of_last)
-    code, _, err = avqa("evaluate", run)
+    code, _, err = avqa("evaluate", run, "--out", tmp_path / "kept")
     assert "dub=ignore: questions that name another video's sound: test 2" in err
+    assert same_probabilities(run, tmp_path / "kept")
     code, _, err = train(folder, run, "--resume")
     assert code == 2
     assert "dub (run: ignore, now: honour); expected what the run began with" in err

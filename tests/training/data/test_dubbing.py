@@ -9,7 +9,7 @@ import torch
 from helpers.questions.question_files import make_question
 from helpers.store import stored
 from helpers.store.reading import EVERYTHING, NAMES, expected, store_of, store_with
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avqa import heads
@@ -37,6 +37,7 @@ def store(tmp_path_factory):
     return store_of(tmp_path_factory.mktemp("dubbed") / "store", LENGTHS)
 
 
+@example("a", "d", 2, 14, "masked", 0, set())
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([*LENGTHS]),
@@ -124,7 +125,7 @@ def test_dubbed_and_undubbed_questions_of_a_video_share_no_rows(store, order):
 
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory):
-    """Video a has all; b has no sound; c has sound and no pictures; d is longer than a."""
+    """Video a has all; b no sound; c sound and no pictures; d is longer than a; e has nothing."""
 
     def records(writer, rows):
         def without(video, seconds, field, status, lost):
@@ -138,9 +139,10 @@ def partial(tmp_path_factory):
             without("b", 3, "audio", Status.ABSENT, [NAMES["audio"]]),
             without("c", 4, "frame", Status.FAILED, [NAMES["frame"], NAMES["patch"]]),
             stored.extract(writer, "d", rows["d"], 4),
+            stored.failure("e", rows["e"]),
         ]
 
-    return store_with(tmp_path_factory.mktemp("partial") / "store", [*"abcd"], records)
+    return store_with(tmp_path_factory.mktemp("partial") / "store", [*"abcde"], records)
 
 
 def test_each_video_needs_what_is_read_of_it_alone(partial):
@@ -162,7 +164,7 @@ def test_each_video_needs_what_is_read_of_it_alone(partial):
     assert not masked.read(dubbed("a", "b"))["audio"].any()
     # Who hears alone takes pictures that failed for as long as the sound.
     heard = VideoFeatures(partial, {"audio": NAMES["audio"]})
-    assert len(heard.read(dubbed("c", "d"))["audio"]) == 4
+    assert len(heard.read(dubbed("e", "d"))["audio"]) == 4
 
 
 def asked(*pairs):
