@@ -154,6 +154,16 @@ HEAD = [
     ("ABLATIONS =", "ROWS =", "ABLATIONS is missing; expected ABLATIONS: dict[str, Ablation]"),
     ("PAPER = Paper(", "PAPER = dict(", "PAPER is a dict; expected an avqa.heads.Paper"),
     ('("audio",)', '("sound",)', "Head.FEATURES has sound; expected some of audio, frame, patch"),
+    (
+        '"a": "audio"',
+        '"sound": "audio"',
+        "Head.PROJECTIONS has sound; expected some of q, a, v",
+    ),
+    (
+        'PROJECTIONS = {"q": "question", "a": "audio"}',
+        'PROJECTIONS = ("question", "audio")',
+        "Head.PROJECTIONS is no mapping of q, a, v to names; expected {'q': 'question'} or so",
+    ),
     ("Head(BaseHead)", "Head(nn.Module)", "Head has bases Module; expected avqa.heads.Head"),
     (
         "class Head(BaseHead):",

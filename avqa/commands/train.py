@@ -63,6 +63,10 @@ def train_head(
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
     ] = None,
+    debias: Annotated[
+        str | None,
+        typer.Option(help="mccd: train bias learners of question, audio, frames beside the head."),
+    ] = None,
     cells: option.Cells = False,
 ) -> None:
     """Train a paper's head with its recipe, test it once, and print the field's result table.
@@ -81,6 +85,8 @@ def train_head(
     assignments = parse_assignments(assign or [])
     if device is not None:
         assignments["device"] = device
+    if debias is not None:
+        assignments["debias"] = debias
     table = train_head(
         TrainOptions(
             head=name,

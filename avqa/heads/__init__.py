@@ -30,6 +30,7 @@ from avqa.heads._parts.head import (
     with_time,
 )
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
+from avqa.heads._parts.projected import PROJECTED, observed, pooled, projection_problems
 from avqa.heads._parts.time_code import coded_width
 from avqa.plugins import Kind
 
@@ -37,6 +38,7 @@ __all__ = [
     "COLUMNS",
     "VIDEO_FEATURES",
     "HEADS",
+    "PROJECTED",
     "Ablation",
     "AnswerLayer",
     "Evidence",
@@ -60,7 +62,10 @@ __all__ = [
     "masked_mean",
     "masked_softmax",
     "names",
+    "observed",
     "options_before",
+    "pooled",
+    "projection_problems",
     "question_encoder",
     "random_input",
     "total_loss",

@@ -41,8 +41,14 @@ LATER: dict[str, Any] = {
     "exchange": "none",
     "dub": "ignore",
     "weight_decay": 0.0,
+    "debias": "none",
+    "bias": "qav",
+    "distance": "l2",
+    "bias_ce": 0.0,
+    "bias_detach": False,
 }
 """Settings that version 0.1 had not → what it did."""
+_OF_DEBIAS = ("bias", "distance", "bias_ce", "bias_detach")
 CUSTOM = "custom"
 """The data set that is no paper's: the user's own."""
 _OF_CUSTOM = {"pack": True, "forget_bias": 2.0}
@@ -98,6 +104,16 @@ class TrainSettings:
     exchange: Literal["none", "yes", "both"] = "none"
     """Comparisons that are trained on the other way round, too, with the answer exchanged: those
     answered with yes; or both, which is right where no two are alike (`avqa synth`)."""
+    debias: Literal["none", "mccd"] = "none"
+    """``mccd``: bias learners beside the head, in training alone; what follows is theirs."""
+    bias: Literal["qav", "qa", "qv", "av", "q", "a", "v"] = "qav"
+    """Inputs that have one: question, audio, frames."""
+    distance: Literal["l2", "kl"] = "l2"
+    """Of their answers from the head's: of the logits, or of the probabilities."""
+    bias_ce: float = 0.0
+    """Weight of their cross-entropy; 0 as released, where no label reaches them."""
+    bias_detach: bool = False
+    """Whether their gradient ends before what the head makes of its inputs."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
@@ -119,8 +135,19 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 yield f"{name}={value}; expected more than 0"
-        if not 0 <= self.weight_decay < math.inf:
-            yield f"weight_decay={self.weight_decay}; expected 0 or more"
+        for name in ("weight_decay", "bias_ce"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                yield f"{name}={value}; expected 0 or more"
+        idle = [
+            f"{name}={getattr(self, name)}"
+            for name in _OF_DEBIAS
+            if self.debias == "none" and getattr(self, name) != LATER[name]
+        ]
+        if idle:
+            yield (
+                f"{', '.join(idle)} without bias learners; expected debias=mccd beside it; add"
+                " --debias mccd, or leave it out"
+            )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrainSettings:
@@ -179,7 +206,13 @@ def resolve(
     module = heads.load(head)
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
-    hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
+    own, its = get_type_hints(TrainSettings), get_type_hints(module.Options)
+    if twice := sorted(own.keys() & its.keys()):
+        raise ConfigError(
+            f"head {head}: Options has {', '.join(twice)}, which training has a setting of;"
+            " expected other names; rename them in the head"
+        )
+    hints = own | its
     values = of_paper(module) | of_dataset(module, dataset) | dict(then or {})
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []

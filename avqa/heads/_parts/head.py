@@ -7,6 +7,7 @@ O options of a multiple choice, D width, C answers, G instrument classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
 
@@ -308,6 +309,10 @@ class Head(nn.Module):
     """Fields of `HeadInput` that hold the video features this head needs: `VIDEO_FEATURES`."""
     WITHOUT_GRADIENT: ClassVar[tuple[str, ...]] = ()
     """First parts of the names of parameters that no loss reaches, as the paper has it."""
+    PROJECTIONS: ClassVar[Mapping[str, str]] = {}
+    """``q``, ``a``, ``v`` → name of the layer that gives the question ([B, D], or what a
+    `question_encoder` gives), the audio [V, T, D], the frames [V, T, D] or [V, T, P, D] before they
+    meet: what ``--debias`` looks at, which a head that names none is not trained with."""
 
     aux_weights: dict[str, float]
     """Weight of each auxiliary loss in the total; set by the head."""
@@ -342,6 +347,12 @@ class Head(nn.Module):
     def name(self) -> str:
         """Name of the file or folder that defines this head."""
         return type(self).__module__.removesuffix(".head").rpartition(".")[2]
+
+    @property
+    def projections(self) -> dict[str, str]:
+        """Those of `PROJECTIONS` that there are, for these options."""
+        layers = dict(self.named_modules())
+        return {kind: name for kind, name in self.PROJECTIONS.items() if name in layers}
 
     @property
     def needs(self) -> tuple[str, ...]:

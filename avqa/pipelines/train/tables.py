@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avqa import heads
 from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
+from avqa.training.fitting import mccd_paper
 from avqa.training.run import RUN, Run, read_about
 from avqa.training.table.confusions import CONFUSIONS
 from avqa.training.table.layout import ResultTable, Row
@@ -138,11 +139,13 @@ def _with_all_papers(rows: Sequence[Row], table: ResultTable, scope: Scope) -> l
 
 
 def _papers() -> Iterator[heads.Paper]:
+    """Of every head, and of what is trained beside them."""
     for name in heads.names():
         try:
             yield heads.load(name).PAPER
         except (LibraryMissing, PluginError):  # `avqa heads` says why
             continue
+    yield mccd_paper.PAPER
 
 
 def _unique(rows: Iterator[Row]) -> list[Row]:

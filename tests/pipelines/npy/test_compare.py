@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from avqa.errors import ConfigError, DifferenceFound
 from avqa.pipelines.npy.compare import compare
+from avqa.pipelines.npy.compared.match import SHIFTS, Traits, best_shift, cosines, overlap
 from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.exporting import export_npy
-from avqa.pipelines.npy.match import SHIFTS, Traits, best_shift, cosines, overlap
 
 AUDIO = (SPECS["vggish/audio"],)
 SAME = "  likely convention of theirs: the same as ours"
