@@ -19,6 +19,9 @@ def train_head(
     dataset: option.Dataset,
     annotations: option.Annotations,
     out: Annotated[Path, typer.Option(help="Folder of the run: new or empty.")],
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
     assign: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting or head option; repeatable."),
@@ -91,6 +94,7 @@ def train_head(
             dataset=dataset,
             annotations=annotations,
             out=out,
+            choices=option.chosen(edition, group, subset),
             assignments=assignments,
             config=config,
             ablation=ablation,

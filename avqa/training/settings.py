@@ -28,6 +28,7 @@ DERIVED = {
 }
 """Options that nobody chooses → what they follow from."""
 Missing = Literal["error", "skip", "masked", "zeros"]
+Dub = Literal["honour", "ignore"]
 WITHOUT_AUDIO = {"masked": "it is masked", "zeros": "zeros stand for it"}
 """Values of ``missing`` with which videos without audio are read → what is said of it."""
 LATER: dict[str, Any] = {
@@ -38,6 +39,7 @@ LATER: dict[str, Any] = {
     "min_word_count": 1,
     "batches": "grouped",
     "exchange": "none",
+    "dub": "ignore",
     "weight_decay": 0.0,
     "debias": "none",
     "bias": "qav",
@@ -83,6 +85,9 @@ class TrainSettings:
     """Videos without a needed feature: stop, or leave their questions out. Those that lack audio
     alone may be read: ``masked`` hides it from the head, ``zeros`` are read as if they were
     sound; both stop for all others."""
+    dub: Dub = "honour"
+    """Questions that name another video's sound (MUSIC-AVQA-v2.0): hear that, cut or filled with
+    zeros to the length of the pictures, or ``ignore`` it, as all published loaders do."""
     max_answers: int = 1000
     """Most answers of a vocabulary that is built from training questions; the frequent ones."""
     min_answer_count: int = 1

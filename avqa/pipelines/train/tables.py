@@ -91,6 +91,7 @@ def _refuse_other(first: tuple[Path, ResultTable], other: tuple[Path, ResultTabl
             "dataset": table.dataset,
             "version": table.version,
             "split": table.split,
+            "choices": table.choices or "none",
             "questions": max((total or 0 for total in totals), default=0),
             "columns": ",".join(table.columns),
         }

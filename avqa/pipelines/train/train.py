@@ -36,6 +36,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.telling import Watched
 from avqa.training.data import building
+from avqa.training.data.dubbing import picture_of
 from avqa.training.data.exchange import exchange_note, with_exchanged
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
@@ -114,6 +115,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         planned.settings,
         fields,
         tokens=any(v.options["question"] != "clip" for v in planned.variants),
+        choices=options.choices,
     )
     settings = material.decided(planned.settings, fields)
     about = _about(options, planned, settings, material, grounding)
@@ -181,7 +183,8 @@ def write_table(out: Path, material: Material) -> ResultTable | None:
     if not any((out / name / RESULT).exists() for name in members):
         return None
     test = material.questions.test
-    seconds = max(material.store.length(video) for video in set(material.videos(test)))
+    videos = {*map(picture_of, material.videos(test))}
+    seconds = max(map(material.store.length, videos))
     run = Run.load(out)
     draw_again(run, known_marks(material.questions))
     answers = {member.path: saved_answers(member) for member in run.members}
@@ -215,6 +218,7 @@ def _about(
         "format": FORMAT,
         "head": options.head,
         "dataset": options.dataset,
+        "choices": material.choices,
         "questions": material.digest,
         "settings": dataclasses.asdict(settings),
         "options": default.options,
@@ -238,19 +242,14 @@ def _about(
 def _say_what_was_found(
     planned: Plan, material: Material, about: Mapping[str, Any], say: Say
 ) -> None:
-    counts = ", ".join(f"{split} {count}" for split, count in material.counts.items())
-    say(f"questions: {counts}; annotation version: {material.questions.version}")
-    for line in about["notes"]:
-        say(line)
+    lines = [material.line, *about["notes"]]
     if planned.settings.batches == "auto" and _order_of(about) == "grouped":
-        say(
+        lines.append(
             "batches: questions about one video stay close, so that it is read once"
             " (batches=grouped); the papers shuffle, as --set batches=shuffled does"
         )
-    for name, why in planned.left_out.items():
-        say(f"ablation {name} is left out: {why}")
-    for name, other in planned.same_as.items():
-        say(f"ablation {name} is the same network as {other}: trained once")
+    for line in (*lines, *planned.lines()):
+        say(line)
 
 
 def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped", "together"]:
@@ -426,6 +425,7 @@ class _Training:
             weights=weights,
             avqa_version=avqa.__version__,
             grounding=grounding,
+            choices=material.choices,
             vocabulary=material.vocabulary.to_json(),
         )
 
