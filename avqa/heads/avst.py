@@ -24,7 +24,8 @@ from avqa.heads._parts.grounding import (
     picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.head import HeadInput, HeadOutput
+from avqa.heads._parts.options import HeadOptions
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
 

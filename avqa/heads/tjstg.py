@@ -28,8 +28,9 @@ from avqa.heads._parts.grounding import (
     picture_layer,
 )
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed, later
+from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads._parts.lstm import run_lstm
+from avqa.heads._parts.options import HeadOptions, changed, later
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
 from avqa.heads._parts.sharing import ByVideo
@@ -65,8 +66,8 @@ PAPER = Paper(
 )
 
 _JOINT, _TARGETS, _TAUS = _TABLES["joint"], _TABLES["targets"], _TABLES["thresholds"]
-_ORDERS, _DUAL = _TABLES["orders"], {"stream": "dual"}
-_COSINES = {"ground_score": "cosine", "ground_on": "norm"}
+_ORDERS, _COSINES = _TABLES["orders"], {"ground_score": "cosine", "ground_on": "norm"}
+_AVST = {"stream": "dual", **_COSINES}
 ABLATIONS = {
     "full": Ablation.of({}, _TABLES["main"]["TJSTG"]),
     "w/o t-a": Ablation.of({"target_aware": False}, _JOINT["w/o T-A"]),
@@ -86,10 +87,8 @@ ABLATIONS = {
     "cat(v;a)": Ablation.of({"order": "cat_va"}, _ORDERS["Cat(V;A) w/ L_csl"]),
     "il(a;v)": Ablation.of({"order": "il_av"}, _ORDERS["IL(A;V) w/ L_csl"]),
     "il(v;a)": Ablation.of({"order": "il_va"}, _ORDERS["IL(V;A) w/ L_csl"]),
-    "avst + t-a": Ablation.of({**_DUAL, "csl": False, **_COSINES}, _TABLES["avst"]["AVST w/ T-A"]),
-    "avst + csl": Ablation.of(
-        {**_DUAL, "target_aware": False, **_COSINES}, _TABLES["avst"]["AVST w/ L_csl"]
-    ),
+    "avst + t-a": Ablation.of({**_AVST, "csl": False}, _TABLES["avst"]["AVST w/ T-A"]),
+    "avst + csl": Ablation.of({**_AVST, "target_aware": False}, _TABLES["avst"]["AVST w/ L_csl"]),
     "updated code": Ablation.of(
         {"combine": "sum", "target_mlp": True, "ta_query": "cell", **_COSINES},
         _TABLES["code"]["TJSTG, updated code"],

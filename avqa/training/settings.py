@@ -20,6 +20,7 @@ from avqa.errors import ConfigError, UnknownName
 DERIVED = {
     "audio_width": "the store's features",
     "visual_width": "the store's features",
+    "patch_width": "the store's features",
     "text_width": "the store's features",
     "vocabulary": "what the head reads",
     "num_answers": "the data set",
@@ -27,6 +28,8 @@ DERIVED = {
     "num_sources": "the data set",
 }
 """Options that nobody chooses → what they follow from."""
+BETA2 = 0.999
+"""Of Adam: how much of the mean of its squared gradients each step keeps."""
 Missing = Literal["error", "skip", "masked", "zeros"]
 WITHOUT_AUDIO = {"masked": "it is masked", "zeros": "zeros stand for it"}
 """Values of ``missing`` with which videos without audio are read → what is said of it."""
@@ -39,6 +42,9 @@ LATER: dict[str, Any] = {
     "batches": "grouped",
     "exchange": "none",
     "weight_decay": 0.0,
+    "patch": "visual",
+    "text": "clip_vit_b32",
+    "beta1": 0.9,
 }
 """Settings that version 0.1 had not → what it did."""
 
@@ -65,6 +71,10 @@ class TrainSettings:
     """Encoder of the frames' features: of avqa, or one that the store's imported ones are from."""
     audio: str = "vggish"
     """Encoder of the audio's features."""
+    patch: str = "visual"
+    """What patches are read from: the encoder of the frames (``visual``), another, or a feature."""
+    text: str = "clip_vit_b32"
+    """Encoder of the questions' features, for heads that read them so (``question=clip``)."""
     max_seconds: int = 60
     """Seconds of a video that are read; later ones are cut off."""
     split: Literal["official", "video"] = "official"
@@ -86,6 +96,8 @@ class TrainSettings:
     stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
     weight_decay: float = 0.0
     """Of AdamW: after every step each weight loses this times the learning rate of itself."""
+    beta1: float = 0.9
+    """Of Adam: how much of its mean gradient each step keeps."""
     exchange: Literal["none", "yes", "both"] = "none"
     """Comparisons that are trained on the other way round, too, with the answer exchanged: those
     answered with yes; or both, which is right where no two are alike (`avqa synth`)."""
@@ -112,6 +124,8 @@ class TrainSettings:
                 yield f"{name}={value}; expected more than 0"
         if not 0 <= self.weight_decay < math.inf:
             yield f"weight_decay={self.weight_decay}; expected 0 or more"
+        if not 0 <= self.beta1 < 1:
+            yield f"beta1={self.beta1}; expected at least 0 and under 1"
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrainSettings:

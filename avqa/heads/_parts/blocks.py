@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avqa.heads._parts.head import HeadInput, HeadOptions, at_hand
+from avqa.heads._parts.head import HeadInput, at_hand
 from avqa.heads._parts.lstm import run_lstm
+from avqa.heads._parts.options import HeadOptions
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int = 1) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import HeadOptions, later
+from avqa.heads._parts.options import HeadOptions, later
 
 OFFICIAL_SECONDS = 10
 """T of the official variant: the width of a layer that mixes seconds."""

@@ -26,6 +26,7 @@ from avqa.pipelines.ask.features import (
     recorded_recipe,
     video_recipe,
 )
+from avqa.pipelines.ask.merged import over_patches
 from avqa.pipelines.ask.question import Asked, Reading, Typed
 from avqa.pipelines.ask.stored import run_store, stored_video
 from avqa.pipelines.ask.texts import Texts
@@ -280,7 +281,8 @@ class Session:
     def _read_rows(self) -> VideoRows:
         if self._stored is None:
             return self._file.rows()
-        return VideoRows(self._stored.fields, silent=self._stored.silent)
+        stored = self._stored
+        return VideoRows(stored.fields, silent=stored.silent, source=stored.source)
 
     def _answer(
         self, asked: Asked, texts: TextReader | None, rows: VideoRows, made: tuple[str, ...]
@@ -292,9 +294,12 @@ class Session:
             texts,
             self._head,
             vocabulary=self._member.config.words,
+            text=self._member.config.settings.text,
             training=False,
         )
         answers, evidence = _run(self._head, questions, self._recipe.settings.device)
+        if rows.source is not None and "patches" in evidence:
+            evidence["patches"] = over_patches(evidence["patches"], rows.source)
         said = WITHOUT_AUDIO.get(self._member.config.settings.missing)
         silence = (f"no audio: {said}, as in training",) if rows.silent else ()
         return Answer(

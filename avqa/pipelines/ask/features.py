@@ -28,7 +28,7 @@ from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.store.format.recipe_diff import diff_features, is_imported, recipe_hash, require_same
 from avqa.telling import Bar
-from avqa.training.data.names import is_ours
+from avqa.training.data.names import is_ours, source_of
 from avqa.training.run import Member
 from avqa.training.settings import WITHOUT_AUDIO, TrainSettings
 
@@ -51,6 +51,8 @@ class VideoRecipe:
     recipes: Recipes
     """Feature → recipe as it would be made here."""
     settings: Settings
+    source: str | None = None
+    """Feature that says which token each patch of a frame went into, for merged ones."""
 
     @property
     def crop(self) -> str | None:
@@ -104,11 +106,14 @@ def video_recipe(
         settings = replace(settings_from(stored), device=device)
     except ConfigError as error:
         raise RecipeMismatch(f"run {str(member.path)!r}: {error}") from error
+    source_of_patches = source_of(names["patch"]) if "patch" in names else None
+    if source_of_patches is not None:  # to draw what the head looked at; made by the same forward
+        settings = replace(settings, features=(*settings.features, source_of_patches))
     source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
     fits = decoder is not None and decoder.reader == settings.decoder
     recipes = build_recipes(settings, source, decoder if fits else None)
-    compare(stored, recipes, member.path, say)
-    return VideoRecipe(names, recipes, settings)
+    compare(stored, {name: recipes[name] for name in stored}, member.path, say)
+    return VideoRecipe(names, recipes, settings, source_of_patches)
 
 
 def recorded_recipe(member: Member, asked_device: str) -> VideoRecipe:
@@ -158,6 +163,8 @@ class VideoRows:
     """Features that were extracted now, not kept from before."""
     silent: bool = False
     """Whether it has no audio where the head reads it."""
+    source: NDArray[np.uint8] | None = None
+    """[T, P], which merged token each patch of a frame went into; None if that is not known."""
 
     def read(self, video_id: str) -> dict[str, Tensor]:
         """The rows, whatever the video is called."""
@@ -268,7 +275,14 @@ class VideoToExtract:
             fields[field] = rows.flatten(1, -2) if field == "patch" else rows
         if silent and self._settings.missing == "masked":
             fields["audio_valid"] = torch.zeros(len(fields["audio"]), dtype=torch.bool)
-        return VideoRows(fields, missing, silent)
+        return VideoRows(fields, missing, silent, self._source())
+
+    def _source(self) -> NDArray[np.uint8] | None:
+        if self._recipe.source is None:
+            return None
+        values = self._found[self._recipe.source]
+        assert values is not None
+        return values[:: self._settings.stride_seconds].astype(np.uint8)
 
 
 def no_file(video: Path) -> ConfigError:

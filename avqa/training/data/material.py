@@ -18,7 +18,7 @@ from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
-from avqa.training.data.names import check_encoders, feature_names
+from avqa.training.data.names import check_encoders, names_of
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions
 from avqa.training.data.vocabulary import (
     MOST_SHOWN,
@@ -75,7 +75,7 @@ class Material:
         """
         return VideoFeatures(
             self.store,
-            feature_names(fields, settings.visual, settings.audio, self.store),
+            names_of(settings, fields, self.store),
             stride_seconds=settings.stride_seconds,
             max_seconds=settings.max_seconds,
             missing=settings.missing,
@@ -108,7 +108,7 @@ def gather(
         store: of the videos' features.
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
-        settings: ``split``, ``visual``, ``missing`` and those of the vocabulary count here.
+        settings: ``split``, the encoders, ``missing`` and those of the vocabulary count here.
         fields: of `HeadInput`, those of the videos that any head of the run reads.
         tokens: whether any head of the run learns words of its own.
 
@@ -121,7 +121,7 @@ def gather(
         FeatureMissing: a feature is not there; names the command to run.
     """
     check_settings(dataset, settings)
-    check_encoders(settings.visual, settings.audio, store)
+    check_encoders(settings, store)
     fixed = datasets.fixed_vocabulary(dataset)
     questions = read_splits(dataset, annotations, settings.split)
     require_answers(questions, dataset)
@@ -131,8 +131,7 @@ def gather(
     found = zip(everything, rows, strict=True)
     ids = {q.video_id: store.video_ids[row] for q, row in found if row is not None}
     usable = [q for q in everything if q.video_id in ids and _answerable(q, fixed)]
-    names = feature_names(fields, settings.visual, settings.audio, store)
-    reader = VideoFeatures(store, names)
+    reader = VideoFeatures(store, names_of(settings, fields, store))
     complete = reader.require([ids[q.video_id] for q in usable], settings.missing)
     kept = {q.key for q in usable if ids[q.video_id] in complete}
     train, val, test = (tuple(q for q in questions.of(s) if q.key in kept) for s in SPLITS)

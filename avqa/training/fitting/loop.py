@@ -36,6 +36,7 @@ from avqa.training.fitting.history import METRICS, Row, best_epoch, write_metric
 from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 from avqa.training.fitting.task import Task
 from avqa.training.fitting.waiting import awake_while_alone
+from avqa.training.settings import BETA2
 
 LOG_STEPS = 50
 """Every how many steps the loss goes to the logs; progress lines go by time."""
@@ -79,7 +80,12 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
     val = load(task.val, order="given")
     head.to(fabric.device).train()
     # Without decay it does what Adam does, to the bit.
-    adam = AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    adam = AdamW(
+        head.parameters(),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, BETA2),
+        weight_decay=settings.weight_decay,
+    )
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)
     optimizer = cast(AdamW, fabric.setup_optimizers(adam))
     state = TrainState(head, adam, schedule, fabric.strategy.precision)

@@ -25,9 +25,9 @@ def make_inputs(
     The last sample's last second is padding (if there are two), questions have 3 words or more.
     """
     options = head.options
-    audio, visual = (
-        plain_width(width, options.time_code)
-        for width in (options.audio_width, options.visual_width)
+    audio, visual, patch = (
+        plain_width(options.width_of(name), options.time_code)
+        for name in ("audio", "frame", "patch")
     )
     g = torch.Generator().manual_seed(seed)
 
@@ -48,7 +48,7 @@ def make_inputs(
         valid=valid,
         audio=normal(batch, seconds, audio).relu(),
         frame=normal(batch, seconds, visual),
-        patch=normal(batch, seconds, patches, visual),
+        patch=normal(batch, seconds, patches, patch),
         tokens=tokens(3),
         sentence=normal(batch, options.text_width),
         words=normal(batch, 77, options.text_width),
