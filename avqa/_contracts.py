@@ -30,6 +30,7 @@ from avqa.heads import (
     late_fusion,
     mcd,
     pstp,
+    qa_tiger,
     question_only,
     sasr,
     tjstg,
@@ -49,4 +50,15 @@ ENCODERS: list[EncoderModule] = [
 FAMILIES: list[EncoderFamily] = [open_clip]
 READERS: list[ReaderModule] = [decord, ffmpeg, pyav]
 DATASETS: list[DatasetModule] = [avqa, music_avqa, music_avqa_r, music_avqa_v2]
-HEADS: list[HeadModule] = [avaf, avst, bilinear, late_fusion, mcd, pstp, question_only, sasr, tjstg]
+HEADS: list[HeadModule] = [
+    avaf,
+    avst,
+    bilinear,
+    late_fusion,
+    mcd,
+    pstp,
+    qa_tiger,
+    question_only,
+    sasr,
+    tjstg,
+]

@@ -21,6 +21,7 @@ DERIVED = {
     "audio_width": "the store's features",
     "visual_width": "the store's features",
     "patch_width": "the store's features",
+    "word_width": "the store's features",
     "text_width": "the store's features",
     "vocabulary": "what the head reads",
     "num_answers": "the data set",

@@ -35,7 +35,7 @@ def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: in
         patch=normal(seconds, patches, patch),
         tokens=tokens(WORDS),
         sentence=normal(options.text_width),
-        words=normal(TOKENS, options.text_width),
+        words=normal(TOKENS, options.width_of("words")),
         eot=torch.full((batch,), WORDS),
         choices=normal(4, options.text_width),
         video=torch.arange(batch),

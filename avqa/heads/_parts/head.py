@@ -45,7 +45,8 @@ class HeadInput:
     sentence: Tensor | None = None
     """[B, text_width], CLIP's vector at the end-of-text position."""
     words: Tensor | None = None
-    """[B, 77, text_width], CLIP's vectors at all positions, the start token first; `Head.WORDS`."""
+    """[B, 77, text_width or word_width], CLIP's vectors at all positions, the start token first;
+    before or after the projection, see `Head.WORDS`."""
     eot: Tensor | None = None
     """[B] long, end-of-text position in ``words``."""
     choices: Tensor | None = None

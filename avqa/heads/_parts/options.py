@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 WIDTHS = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
 WIDTHS |= {"sentence": "text_width", "words": "text_width", "choices": "text_width"}
 WIDTHS |= {"negative_patch": "visual_width"}
-"""Field of `HeadInput` → the option that is its width, see `width_option`."""
+OWN_WIDTHS = {"patch": "patch_width", "negative_patch": "patch_width", "words": "word_width"}
+"""Field of `HeadInput` → the option that is its width, and that of heads that have it, see
+`width_option`."""
 _BEFORE, _NEW = "before", "new"
 
 
@@ -103,12 +105,12 @@ def width_option(options: Collection[str], name: str) -> str:
     """Which option is the width of a field of `HeadInput`.
 
     Args:
-        options: names of all that a head has; those with a ``patch_width`` read patches that may
-            be as wide as they like, to the others they are as wide as frames.
+        options: names of all that a head has; those with a ``patch_width`` (``word_width``) read
+            patches (words) of any width, to the others they are as wide as frames (sentences).
         name: of the field.
     """
-    of_patches = name in ("patch", "negative_patch") and "patch_width" in options
-    return "patch_width" if of_patches else WIDTHS[name]
+    own = OWN_WIDTHS.get(name, "")
+    return own if own in options else WIDTHS[name]
 
 
 def _literal_problems(options: HeadOptions) -> list[str]:

@@ -32,6 +32,7 @@ from avqa.pipelines.ask.stored import run_store, stored_video
 from avqa.pipelines.ask.texts import Texts
 from avqa.store.reader import TextReader
 from avqa.telling import Say, html, objects, silent
+from avqa.training.data.names import source_of
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
@@ -311,12 +312,18 @@ class Session:
             words=_words(asked.question, self._head),
             num_rows=len(next(iter(rows.fields.values()))) if rows.fields else None,
             settings=self._recipe.settings,
-            crop=self._recipe.crop,
+            crop=self._crop(rows),
             notes=(*silence, *asked.notes),
             made=made,
             wall_seconds=0.0,
             stored=self._stored is not None,
         )
+
+    def _crop(self, rows: VideoRows) -> str | None:
+        """How frames were fitted; None of merged tokens of which nobody knows where they are."""
+        patch = self._recipe.names.get("patch")
+        merged = patch is not None and source_of(patch) is not None
+        return None if merged and rows.source is None else self._recipe.crop
 
 
 def ask(options: AskOptions, say: Say = silent) -> Answer:

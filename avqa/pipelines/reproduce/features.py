@@ -89,7 +89,8 @@ def extractions(asked: ReproduceOptions, trainings: Iterable[Training]) -> list[
     device = device_of_workers(asked.device, "slurm" if asked.slurm else "local", asked.slurm)
     groups: dict[str, tuple[Settings, list[Training]]] = {}
     for training in trainings:
-        name = training.head if training.head in PROFILES else "default"
+        own = training.head.replace("_", "-")
+        name = own if own in PROFILES else "default"
         choices = {"weights": asked.weights, "device": device, **OF_DATASET.get(asked.dataset, {})}
         settings = profile(name, features=tuple(training.features()), **choices)
         key = json.dumps([settings.frame_at, settings.resample, dict(settings.options)])

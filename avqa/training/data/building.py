@@ -74,9 +74,10 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     of_texts = texts(variant, settings, answer=answer)
     require_texts(store, of_texts.values())
     first = material.questions.train[0]
-    for name in dict.fromkeys(of_texts.values()):
+    for field, name in of_texts.items():
         width = store.read_text(first.text, name).shape[-1]
-        _set_width(variant, options, "text_width", width, of_texts.values(), "text")
+        option = heads.width_option(variant.options, field)
+        _set_width(variant, options, option, width, of_texts.values(), "text")
     return options
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import torch
 
-from avqa.heads import Head, HeadInput, build
+from avqa.heads import Head, HeadInput, build, load
 from avqa.heads._parts.time_code import plain_width
 
 
@@ -51,7 +51,7 @@ def make_inputs(
         patch=normal(batch, seconds, patches, patch),
         tokens=tokens(3),
         sentence=normal(batch, options.text_width),
-        words=normal(batch, 77, options.text_width),
+        words=normal(batch, 77, options.width_of("words")),
         eot=torch.randint(3, 12, (batch,), generator=g),
         choices=normal(batch, num_choices, options.text_width),
         choice_valid=choice_valid,
@@ -62,6 +62,12 @@ def make_inputs(
         type_tokens=tokens(1)[:, :2],
         keyword_tokens=tokens(1)[:, :3],
     )
+
+
+def own_patches(name: str, width: int) -> dict[str, int]:
+    """The option for patches of this width, of a head that reads such of a width of their own."""
+    known = load(name).Options.__dataclass_fields__
+    return {"patch_width": width} if "patch_width" in known else {}
 
 
 def partly_silent(inputs: HeadInput) -> HeadInput:
