@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_says_what_it_read_and_is_evaluated_so(folder: Path, tmp_path: Path) -> None:
+def test_a_run_says_what_it_read_and_is_evaluated_so(folder: Path) -> None:
     (member, _) = Run.load(folder / "run").members
     config = member.config
     assert {field: entry["name"] for field, entry in config.features.items()} == {
@@ -80,10 +80,8 @@ def test_a_run_says_what_it_read_and_is_evaluated_so(folder: Path, tmp_path: Pat
     }
     table = (folder / "run" / "table.txt").read_text(encoding="utf-8")
     assert "QA-TIGER" in table
-    before = json.loads((member.path / "predictions.json").read_text(encoding="utf-8"))
-    typed("evaluate", folder / "run", "--out", tmp_path / "evaluated")
-    (again,) = (tmp_path / "evaluated").glob("**/default/**/predictions.json")
-    assert json.loads(again.read_text(encoding="utf-8")) == before
+    # Of the same answers as in training, whatever it prints besides.
+    assert typed("evaluate", folder / "run").startswith(table.rstrip())
 
 
 def explained(folder: Path, video: Path, out: Path) -> dict[str, object]:
