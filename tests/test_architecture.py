@@ -50,7 +50,7 @@ ROOMS = {
     "engine": set(),
     "cluster": {"engine"},
     "extraction": {"cluster", "engine"},
-    "npy": {*LOWER},
+    "npy": {*LOWER, "questions"},
     "questions": {*LOWER},
     "ask": {*LOWER, "pages", "questions"},
     "pages": {"extraction", "train"},

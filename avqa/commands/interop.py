@@ -15,6 +15,15 @@ import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsew
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
 
 
+FromLayout = Annotated[
+    str | None,
+    typer.Option(
+        "--from-layout",
+        help="Take only the folders of this layout: tspm, qa-tiger, cuespace, av-master, …",
+    ),
+]
+
+
 @import_app.callback()
 def _imports() -> None:
     """Take in features made elsewhere."""
@@ -36,13 +45,7 @@ def import_npy(
     ],
     store: option.Store,
     kind: option.Kind = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--from-layout",
-            help="Repository of the folders, where names do not tell: tspm, qa-tiger, cuespace.",
-        ),
-    ] = None,
+    layout: FromLayout = None,
     truncate: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N rows; all by default.", metavar="N")
     ] = None,
@@ -53,7 +56,8 @@ def import_npy(
 
     Their dtype and rows are kept.
 
-    Files of questions (clip_qst, clip_word) need --dataset and --annotations.
+    Files of questions (clip_qst, qst_ViT-L14@336px, …) need --dataset and --annotations. Folders
+    that are passed over are named.
 
     Example: avqa import npy --from feats --store official
     """
@@ -100,7 +104,7 @@ def import_hdf5(
 @reports_errors
 def export_npy(
     store: option.Store,
-    layout: Annotated[str, typer.Option(help="pstp, music-avqa, tjstg or avaf.")],
+    layout: Annotated[str, typer.Option(help="tspm, qa-tiger, cuespace, av-master, mccd, pstp, …")],
     out: Annotated[Path, typer.Option(help="Gets the layout's folders.", metavar="DIR")],
     folders: Annotated[
         str, typer.Option(help="Folders of the layout to write, by comma; all by default.")
@@ -117,7 +121,7 @@ def export_npy(
 ) -> None:
     """Write a store as the folders, file names, shapes and dtypes a repository reads.
 
-    Files of questions (clip_qst, clip_word) need --dataset and --annotations.
+    Files of questions (clip_qst, qst_ViT-L14@336px, …) need --dataset and --annotations.
 
     Example: avqa export npy --store features --layout pstp --out feats
     """
@@ -150,6 +154,9 @@ def compare(
         str | None, typer.Option(help="Compare this feature only; all that both have by default.")
     ] = None,
     kind: option.Kind = None,
+    layout: FromLayout = None,
+    dataset: option.OptionalDataset = None,
+    annotations: option.OptionalAnnotations = None,
     tolerance: Annotated[
         float, typer.Option(min=-1, max=1, help="Smallest cosine of rows that count as equal.")
     ] = 0.999,
@@ -157,12 +164,24 @@ def compare(
 ) -> None:
     """Say whether two sets of features are the same, and if not, how they differ.
 
+    Of files of questions, which need a store, --dataset and --annotations, it says how their texts
+    were read: with a mark, without, or broken.
+
     Example: avqa compare features feats/vggish
     """
     from avqa.pipelines.npy.compare import compare as run
+    from avqa.pipelines.npy.questions import Annotations
     from avqa.store.places.files import store_path
 
     sides = store_path(ours), store_path(theirs)
-    report = run(*sides, feature=feature, kind=kind, tolerance=tolerance)
+    report = run(
+        *sides,
+        feature=feature,
+        kind=kind,
+        layout=layout,
+        annotations=Annotations.given(dataset, annotations),
+        tolerance=tolerance,
+        say=say,
+    )
     show(report, as_json=as_json)
     report.raise_if_different()

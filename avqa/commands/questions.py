@@ -23,6 +23,9 @@ def questions(
     mark: Annotated[
         bool, typer.Option("--mark", help="Put a ? after every question before it is tokenised.")
     ] = False,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Encode the questions' prompts too, which TSPM reads.")
+    ] = False,
     features: Annotated[
         str | None,
         typer.Option(help="ENCODER/TAP of texts, commas between; all of one encoder."),
@@ -66,6 +69,7 @@ def questions(
             features=FEATURES if features is None else features.split(","),
         ),
         weights,
+        prompts,
         replace,
         steal_lock,
     )

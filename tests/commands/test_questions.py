@@ -4,6 +4,7 @@ import re
 
 import pytest
 from helpers.questions import asking
+from helpers.store.dumps import write_dump
 from typer.testing import CliRunner
 
 from avqa.cli import app
@@ -72,6 +73,49 @@ def test_every_option_reaches_the_recipe(annotations, store):
     assert code == 4
     assert 'text.mark: store="?" asked=""' in err
     assert ask(annotations, "--store", store, "--replace")[0] == 0
+
+
+def test_prompts_are_stored_with_their_full_stop_and_without_a_mark(tmp_path, store):
+    side = "What is the <LR> instrument of the <FL> sounding instrument?"
+    rows = [
+        ("00000001", side, ["left", "last"]),
+        ("00000001", "Are there <Object> and <Object> sound? ", ["erhu", "pipa"]),
+        ("00000001", "Who is it?", []),
+    ]
+    annotations = asking.music(tmp_path / "prompts", rows)
+    options = ["--store", store, "--device", "cpu", "--mark", "--prompts"]
+    code, out, _ = ask(annotations, *options)
+    assert code == 0
+    assert out.splitlines()[:2] == [
+        "questions: 3, distinct texts: 3",
+        "prompts: 4 distinct; 1 questions are of no template and are their own prompt",
+    ]
+    assert "texts: 0 already there, 7 encoded; " in out
+    reader = FeatureStore(store)
+    there = "There are musical instruments on the {} that are not being played."
+    others = "There are sounds of instruments other than the erhu or the pipa in the video."
+    prompts = [there.format("left"), there.format("last"), others, "e"]
+    assert [t for t in reader.texts if t in prompts] == prompts
+    words = reader.read_texts([*prompts, "Who is it"], "clip_vit_b32/word")
+    for got, text in zip(words, [*prompts, "Who is it?"], strict=True):
+        assert (got == asking.expected(text)).all()
+    code, out, _ = ask(annotations, *options)
+    assert "texts: 7 already there, 0 encoded; 0 B in " in out
+
+
+def test_texts_beside_imported_frames_take_the_pretrained_weights(tmp_path, annotations):
+    frames = write_dump(tmp_path / "clip_vit_b32", "clip_vit_b32", {"00000001": 3})
+    assert avqa("import", "npy", "--from", frames, "--store", tmp_path / "I")[0] == 0
+    code, _, err = ask(annotations, "--store", tmp_path / "I", "--device", "cpu")
+    warning = "warning: clip_vit_b32/frame is imported: nobody knows whether texts have its weights"
+    assert code == 5
+    assert err.splitlines()[0] == warning
+    assert "avqa weights fetch clip_vit_b32" in err
+    code, _, err = ask(
+        annotations, "--store", tmp_path / "I", "--device", "cpu", "--weights", "random:0"
+    )
+    assert code == 0
+    assert err.splitlines()[0] == warning
 
 
 def test_show_needs_no_store(annotations):

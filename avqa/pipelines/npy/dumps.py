@@ -18,9 +18,11 @@ from avqa.errors import ConfigError
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.collection.sources import printable
 from avqa.pipelines.extraction.work import is_same
+from avqa.pipelines.npy.finding import look, nothing_known
 from avqa.pipelines.npy.importing import ImportReport, Item, Rows, Say, import_sources
-from avqa.pipelines.npy.layouts import KINDS, Dtype, Kind, kind_named, kind_of_folder
-from avqa.pipelines.npy.npy_files import BadFile, fitted_shape, read_header
+from avqa.pipelines.npy.kinds import KINDS, Dtype, Kind
+from avqa.pipelines.npy.layouts import TEN_SECONDS, USUAL_ROWS, Folder, ten_of
+from avqa.pipelines.npy.npy_files import BadFile, Header, fitted_shape, read_header
 from avqa.store.format.records import Fingerprint
 from avqa.store.places.files import StorePath
 
@@ -32,6 +34,34 @@ class Dump:
     kind: Kind
     folder: Path
     paths: tuple[Path, ...]
+    of: Folder
+    """What is known of its files."""
+    layout: str | None = None
+    """Repository that they are said to be from."""
+
+    def shape(self, header: Header) -> tuple[int, ...]:
+        """The shape ``[T, *row]`` of a file, a leading 1 squeezed.
+
+        Raises:
+            BadFile: no array of such rows, or another number of them than the layout has.
+        """
+        shape = fitted_shape(header, self.kind.row)
+        if not self.of.fits(shape[0]):
+            wanted = ",".join(map(str, (self.of.rows, *self.kind.row)))
+            more = " or more rows" * self.of.longer
+            raise BadFile(
+                "shape",
+                f"shape={header.shape}; expected [{wanted}]{more} in layout={self.layout}; check"
+                " --from-layout, or say what the files are with --kind alone",
+            )
+        return shape
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the recipe says of the rows, where they are not those of the videos' seconds."""
+        if self.of.pick is not ten_of:
+            return {}
+        return {"rows": TEN_SECONDS, "seconds": ten_of(USUAL_ROWS), "order": "unknown"}
 
 
 def import_npy(
@@ -54,43 +84,19 @@ def import_npy(
 
 
 def find_dumps(source: Path, kind: str | None = None, layout: str | None = None) -> list[Dump]:
-    """The folders to take: ``source`` itself, or those below it that have a published name.
-
-    ``layout``: the repository that they are from, where names alone do not tell.
+    """The folders of videos' files to take, see `look`.
 
     Raises:
-        ConfigError: there is no such folder, no kind is known for it, or no file in it.
+        ConfigError: as `look`; nothing there is known, or no file is in it.
+        UnknownName: there is no such kind or layout.
     """
-    if not source.is_dir():
-        raise ConfigError(
-            f"no folder {str(source)!r}; expected one that holds <video>.npy files; check --from"
-        )
-    if kind is not None:
-        return [_dump(source, kind_named(kind).name)]
-    own = kind_of_folder(source.resolve().name, layout)
-    if own is not None:
-        return [_dump(source, own)]
-    found: dict[str, Path] = {}
-    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-        inner = kind_of_folder(folder.name, layout)
-        if inner is None:
-            continue
-        if inner in found:
-            raise ConfigError(
-                f"folders {found[inner].name!r} and {folder.name!r} in {str(source)!r} hold the"
-                f" same kind={inner}; expected one; give the one to take with --from"
-            )
-        found[inner] = folder
+    found = look(source, kind, layout).videos
     if not found:
-        raise ConfigError(
-            f"folder {str(source)!r} has no published name and holds none that has; expected"
-            f" {', '.join(name for k in KINDS.values() for name in k.folders)}; say what its files"
-            " are with --kind"
-        )
-    return [_dump(folder, inner) for inner, folder in found.items()]
+        raise nothing_known(source, layout)
+    return [_dump(path, folder, layout) for folder, path in found.values()]
 
 
-def _dump(folder: Path, kind: str) -> Dump:
+def _dump(folder: Path, of: Folder, layout: str | None) -> Dump:
     # A leading dot marks what copying tools leave beside a file.
     names = [path for path in folder.glob("*.npy") if not path.name.startswith(".")]
     paths = tuple(sorted(path for path in names if path.is_file()))
@@ -104,14 +110,13 @@ def _dump(folder: Path, kind: str) -> Dump:
                 f"file {printable(str(path))!r}: its name is no UTF-8; expected <video>.npy;"
                 " rename it"
             )
-    return Dump(KINDS[kind], folder, paths)
+    return Dump(KINDS[of.kind], folder, paths, of, layout)
 
 
 class NpyFolder:
     """A folder of files as a `Source`."""
 
     unit = "files"
-    origin: Mapping[str, Any] = {}
 
     def __init__(self, dump: Dump, truncate: int | None, say: Say) -> None:
         """Read the heads of the files, for what most of them have; a bad one is judged later.
@@ -120,6 +125,8 @@ class NpyFolder:
             ConfigError: none of them can be taken.
         """
         self.kind = dump.kind
+        self.origin: Mapping[str, Any] = dump.origin
+        self._dump = dump
         self._folder = dump.folder.resolve().name
         self._paths = {path.stem: path for path in dump.paths}
         self.video_ids: Sequence[str] = tuple(self._paths)
@@ -130,7 +137,7 @@ class NpyFolder:
         for path in dump.paths:
             try:
                 header = read_header(path)
-                shape = fitted_shape(header, dump.kind.row)
+                shape = dump.shape(header)
             except BadFile as error:
                 bad.append(f"file {str(path)!r}: {error}")
                 continue
@@ -162,7 +169,7 @@ class NpyFolder:
 
     def _read(self, path: Path) -> Rows:
         header = read_header(path)
-        shape = fitted_shape(header, self.kind.row)
+        shape = self._dump.shape(header)
         if header.dtype.name != self.dtype:
             raise BadFile(
                 "dtype",

@@ -7,7 +7,7 @@ file that was imported comes out with the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,22 @@ from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, FeatureMissing, PartialFailure
 from avqa.pipelines.npy.importing import imports
-from avqa.pipelines.npy.layouts import CLASS_TOKEN, FRAME, KINDS, Folder, layout_named
+from avqa.pipelines.npy.kinds import CLASS_TOKEN, FRAME, KINDS
+from avqa.pipelines.npy.layouts import (
+    PLACEHOLDER_SHAPE,
+    TEN_SECONDS,
+    UNREAD,
+    USUAL_ROWS,
+    Folder,
+    layout_named,
+    ten_of,
+)
 from avqa.pipelines.npy.npy_files import file_bytes
 from avqa.store.commit import Store
 from avqa.store.format.records import Status
 from avqa.store.places.files import StorePath, storage_errors, write_atomic
 from avqa.store.reader import FeatureStore, has_random_weights
 
-USUAL_ROWS = 60
-"""Rows that the published loaders count on."""
 ABSENT = Status.ABSENT.name.lower()
 NOT_IMPORTED = "not among the imported files"
 FINISHED = frozenset({ABSENT, NOT_IMPORTED})
@@ -39,24 +46,36 @@ class FolderReport:
     name: str
     written: int = 0
     there_before: int = 0
-    lengths: Counter[int] = field(default_factory=Counter)
-    """Rows of the store's videos → number of videos."""
+    unusual: int = 0
+    """Videos with another number of rows than the loaders count on, written as they are."""
+    length: int | None = None
+    """Rows of every file, where files are padded or cut to it."""
     padded: int = 0
     cut: int = 0
+    unread: bool = False
+    """Whether the files are placeholders."""
+    too_short: list[str] = field(default_factory=list)
+    """Ids of videos with fewer rows than the layout's files have, not written."""
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Reason → ids of videos without this feature."""
 
-    def lines(self, length: int | None) -> list[str]:
+    def lines(self) -> list[str]:
         """Counts and what a reader of the files has to know."""
         text = f"{self.name}: {self.written} written, {self.there_before} already there"
         if self.padded or self.cut:
-            text += f"; length={length}: {self.padded} padded, {self.cut} cut"
+            text += f"; length={self.length}: {self.padded} padded, {self.cut} cut"
+        if self.unread:
+            text += "; placeholders, which the layout's loader opens and nothing reads"
         lines = [text]
-        others = sum(n for rows, n in self.lengths.items() if rows != USUAL_ROWS)
-        if length is None and others:
+        if self.unusual:
             lines.append(
-                f"{self.name}: {others} videos do not have {USUAL_ROWS} rows, which the layout's"
-                f" loaders count on; pad or cut them with --length {USUAL_ROWS}"
+                f"{self.name}: {self.unusual} videos do not have {USUAL_ROWS} rows, which the"
+                f" layout's loaders count on; pad or cut them with --length {USUAL_ROWS}"
+            )
+        if self.too_short:
+            lines.append(
+                f"{self.name}: {len(self.too_short)} videos left out, shorter than {USUAL_ROWS}"
+                f" rows, which the layout's files have; the first is {self.too_short[0]!r}"
             )
         for status, names in self.left_out.items():
             lines.append(
@@ -82,7 +101,7 @@ class ExportReport:
 
     def lines(self) -> list[str]:
         """For people, one fact per line."""
-        lines = [line for folder in self.folders for line in folder.lines(self.length)]
+        lines = [line for folder in self.folders for line in folder.lines()]
         lines += self.without
         if self.length is not None:
             lines.append(
@@ -102,8 +121,15 @@ class ExportReport:
         """Turn videos that should be there and are not into exit code 3.
 
         Raises:
-            PartialFailure: a feature of a video is pending or failed.
+            PartialFailure: a feature of a video is pending or failed, or has too few rows.
         """
+        short = {folder.name: len(folder.too_short) for folder in self.folders if folder.too_short}
+        if short:
+            told = ", ".join(f"{name}={count}" for name, count in short.items())
+            raise PartialFailure(
+                f"files missing in {told}: the videos have fewer rows than files of"
+                f" layout={self.layout}; expected {USUAL_ROWS}; pad them with --length {USUAL_ROWS}"
+            )
         missing = Counter[str]()
         for folder in self.folders:
             for why, names in folder.left_out.items():
@@ -171,19 +197,48 @@ def export_npy(
     heads = _heads(store) if imported else {}
     report.bad_lines = len(Store.open(store).ledger.bad_lines()) if imported else 0
     for folder, features in sources:
+        if not _has_rows(reader, folder, features):
+            raise ConfigError(
+                f"store {str(store)!r} has {features[0]} of ten seconds of a video; expected"
+                f" {folder.rows or 'all'} rows for folder {folder.name!r} of layout={layout};"
+                " they are TSPM's files: use --layout tspm, or leave the folder out with --folders"
+            )
+    for folder, features in sources:
         exporter = _Exporter(reader, out / folder.name, folder, features, length, overwrite)
         report.folders.append(exporter.report)
         say(f"writing {str(out / folder.name)!r} for {len(names)} videos")
         exporter.run(names, heads)
+    unread = UNREAD.get(layout)
+    if unread is not None and (not folders or unread in folders):
+        report.folders.append(_write_unread(out, unread, names, overwrite))
+    return report
+
+
+def _has_rows(reader: FeatureStore, folder: Folder, features: Sequence[str]) -> bool:
+    """Whether the rows are seconds, of which a layout may choose, or those that it wants."""
+    return folder.pick is ten_of or not any(_is_ten(reader, name) for name in features)
+
+
+def _is_ten(reader: FeatureStore, feature: str) -> bool:
+    return bool(reader.recipe(feature).get("imported", {}).get("rows") == TEN_SECONDS)
+
+
+def _write_unread(out: Path, name: str, names: Mapping[str, str], overwrite: bool) -> FolderReport:
+    """Files that a loader opens and nothing reads."""
+    report = FolderReport(name, unread=True)
+    data = file_bytes(np.zeros(PLACEHOLDER_SHAPE, np.float32))
+    for file in names.values():
+        write_file(report, out / name / file, data, overwrite)
     return report
 
 
 def _chosen(layout: str, folders: Sequence[str]) -> list[Folder]:
     known = {folder.name: folder for folder in layout_named(layout)}
-    unknown = [name for name in folders if name not in known]
+    every = [*known, *([UNREAD[layout]] if layout in UNREAD else [])]
+    unknown = [name for name in folders if name not in every]
     if unknown:
         raise ConfigError(
-            f"folders={unknown[0]!r} is none of layout={layout}; expected {', '.join(known)};"
+            f"folders={unknown[0]!r} is none of layout={layout}; expected {', '.join(every)};"
             " check --folders"
         )
     return [folder for name, folder in known.items() if not folders or name in folders]
@@ -239,9 +294,10 @@ class _Exporter:
         self._features = features
         self._length = length
         self._overwrite = overwrite
-        self._is_sound = folder.kind == "vggish"
+        self._is_sound = KINDS[folder.kind].stream == "audio"
         self._keep_dtype = all("imported" in reader.recipe(name) for name in features)
-        self.report = FolderReport(folder.name)
+        self._is_picked = any(_is_ten(reader, name) for name in features)
+        self.report = FolderReport(folder.name, length=self._rows_wanted())
 
     def run(self, names: dict[str, str], heads: dict[tuple[str, str], bytes]) -> None:
         """Write every video's file."""
@@ -256,10 +312,14 @@ class _Exporter:
             rows = KINDS[self._folder.kind].join(parts)
             if not self._keep_dtype:
                 rows = rows.astype(np.float32)
-            written = self._folder.chosen(self._fitted(rows))
+            written = self._chosen(self._fitted(rows))
+            if self._length is None and not self._folder.fits(len(written)):
+                self.report.too_short.append(video_id)
+                continue
             head = heads.get((video_id, self._folder.kind))
             whole = written is rows and head is not None
-            self._write(self._out / name, file_bytes(written, head if whole else None))
+            data = file_bytes(written, head if whole else None)
+            write_file(self.report, self._out / name, data, self._overwrite)
 
     def _why_not(self, video_id: str) -> str:
         """State of a video that has no file to write; empty if it has."""
@@ -270,28 +330,55 @@ class _Exporter:
         never_there = self._keep_dtype and states == {Status.PENDING}
         return NOT_IMPORTED if never_there else min(states).name.lower()
 
+    def _rows_wanted(self) -> int | None:
+        """Rows of every file; None: those of the video, or those picked of them."""
+        folder = self._folder
+        cuts = folder.strict and not folder.longer and folder.pick is None
+        return folder.rows if self._length is None and cuts else self._length
+
+    def _chosen(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The rows of a video that the folder's file holds; ``rows`` itself if it holds all."""
+        if self._folder.pick is None or self._is_picked:
+            return rows
+        picked = self._folder.pick(len(rows))
+        return rows if picked == list(range(len(rows))) else rows[picked]
+
     def _fitted(self, rows: NDArray[Any]) -> NDArray[Any]:
         """``[length, *row]``: cut, or padded with the last row, audio with zeros."""
-        self.report.lengths[len(rows)] += 1
-        if self._length is None or len(rows) == self._length:
+        wanted, folder = self._rows_wanted(), self._folder
+        if self._is_picked:
             return rows
-        if len(rows) > self._length:
+        if wanted is None or len(rows) == wanted:
+            usual = len(rows) == folder.rows or folder.strict or not folder.rows
+            self.report.unusual += wanted is None and not usual
+            return rows
+        if len(rows) > wanted:
             self.report.cut += 1
-            return rows[: self._length]
+            return rows[:wanted]
+        if self._length is None:
+            return rows  # too short, and nobody asked to pad
         self.report.padded += 1
         last = np.zeros_like(rows[-1:]) if self._is_sound else rows[-1:]
         return np.concatenate([rows, np.repeat(last, self._length - len(rows), axis=0)])
 
-    def _write(self, path: Path, data: bytes) -> None:
-        with storage_errors(f"file {str(path)!r}"):
-            if path.exists():
-                if path.stat().st_size == len(data) and path.read_bytes() == data:
-                    self.report.there_before += 1
-                    return
-                if not self._overwrite:
-                    raise ConfigError(
-                        f"file {str(path)!r} is there and holds something else; expected a new"
-                        " folder; give another --out, or replace files with --overwrite"
-                    )
-            write_atomic(path, data, durable=False)
-        self.report.written += 1
+
+def write_file(report: FolderReport, path: Path, data: bytes, overwrite: bool) -> None:
+    """Write one file of a folder, and count it; one with the same bytes is left alone.
+
+    Raises:
+        ConfigError: it is there and holds something else.
+        StorageFailure: it cannot be written.
+    """
+    with storage_errors(f"file {str(path)!r}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
+                report.there_before += 1
+                return
+            if not overwrite:
+                raise ConfigError(
+                    f"file {str(path)!r} is there and holds something else; expected a new"
+                    " folder; give another --out, or replace files with --overwrite"
+                )
+        write_atomic(path, data, durable=False)
+    report.written += 1

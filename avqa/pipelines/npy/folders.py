@@ -7,15 +7,10 @@ from pathlib import Path
 
 from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.exporting import export_npy
+from avqa.pipelines.npy.finding import look
 from avqa.pipelines.npy.importing import ImportReport, raise_if_failed
-from avqa.pipelines.npy.questions import (
-    OF_LAYOUT,
-    Annotations,
-    export_questions,
-    has_videos,
-    import_questions,
-    question_folders,
-)
+from avqa.pipelines.npy.layouts import OF_LAYOUT
+from avqa.pipelines.npy.questions import Annotations, export_questions, import_questions
 from avqa.store.places.files import StorePath
 
 NEED = "files of questions need --dataset and --annotations"
@@ -38,15 +33,17 @@ def import_folders(
         ConfigError, RecipeMismatch, StoreLocked, StorageFailure, Stopped: as `import_npy` and
             `import_questions`.
     """
+    tree = look(source, kind, layout)
+    for line in tree.lines():
+        say(line)
     reports: list[ImportReport] = []
-    if has_videos(source, kind, layout):
+    if tree.videos or not tree.questions:
         reports = import_npy(source, store, kind=kind, layout=layout, truncate=truncate, say=say)
         yield from (report.line() for report in reports)
-    folders = question_folders(source)
-    if annotations is not None:
-        yield from import_questions(source, store, annotations, say)
-    elif folders:
-        say(f"{', '.join(folder.name for folder in folders.values())}: not imported; {NEED}")
+    if annotations is not None and tree.questions:
+        yield from import_questions(tree.questions, source, store, annotations, say)
+    elif tree.questions:
+        say(f"{', '.join(tree.questions)}: not imported; {NEED}")
     raise_if_failed(reports)
 
 

@@ -19,7 +19,7 @@ from avqa.datasets.avqa import video_names
 from avqa.errors import ConfigError
 from avqa.pipelines.npy.hdf5_files import Table, load_library, named, opened, published
 from avqa.pipelines.npy.importing import Item, Rows, Say, import_sources, raise_if_failed
-from avqa.pipelines.npy.layouts import CLIPS, DATASETS, Dtype
+from avqa.pipelines.npy.kinds import CLIPS, DATASETS, Dtype
 from avqa.pipelines.npy.npy_files import BadFile
 from avqa.store.format.records import UNKNOWN_FILE, Fingerprint
 from avqa.store.places.files import StorePath

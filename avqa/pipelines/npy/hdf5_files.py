@@ -15,7 +15,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from avqa.errors import EnvironmentFailure
-from avqa.pipelines.npy.layouts import DATASETS, Dtype, Kind
+from avqa.pipelines.npy.kinds import DATASETS, Dtype, Kind
 from avqa.pipelines.npy.npy_files import FLOATS, BadFile
 
 IDS = "ids"

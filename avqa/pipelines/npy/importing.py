@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import PartialFailure, RecipeMismatch, Stopped
 from avqa.pipelines.extraction.driver import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS
-from avqa.pipelines.npy.layouts import Dtype, Kind
+from avqa.pipelines.npy.kinds import Dtype, Kind
 from avqa.pipelines.npy.npy_files import BadFile, check_finite
 from avqa.signals import Signals
 from avqa.store.commit import Store

@@ -1,215 +1,91 @@
-"""The field's dumps as data: folders of .npy files, datasets of HDF5 files, and what they hold.
+"""Layouts as data: the set of folders that one repository reads, and which rows their files hold.
 
-A *kind* is what one file or dataset holds; a *layout* is the set of folders that one repository
-reads. Shapes and names: specification section 9.4 of the heads, steps: section 9.5.
+Names and shapes: specification of the heads, section 9.4, and of the features of 2025, sections
+2, 3.2 and 10; steps: section 9.5 of the heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avqa.errors import ConfigError, UnknownName
-from avqa.store.format.schema import FeatureSpec
+from avqa.pipelines.npy.kinds import KINDS
 
-Dtype = Literal["float16", "float32", "float64"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One feature of a file: what the store has to know of it."""
-
-    feature: str
-    shape: tuple[int, ...]
-    dims: tuple[str, ...] = ("channel",)
-    sparse: bool = False
-
-    def spec(self, dtype: Dtype) -> FeatureSpec:
-        """The store's description of it."""
-        return FeatureSpec(self.feature, self.shape, self.dims, self.sparse, dtype)
+USUAL_ROWS = 60
+"""Rows that the published loaders count on."""
+TEN_SECONDS = "tspm-10"
+"""Of a recipe: rows are those of `ten_of` 60, in an order that nobody knows."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What one video has in a kind of folder or dataset: ``[T, *row]``."""
-
-    name: str
-    folders: tuple[str, ...]
-    """Names that published repositories give the folder; shell patterns."""
-    row: tuple[int, ...]
-    parts: tuple[Part, ...]
-    form: Literal["as_is", "channel_first", "class_and_patches"] = "as_is"
-    stream: Literal["audio", "visual"] = "visual"
-    """Of the recipe of what HDF5 files hold; folders of .npy are told by their encoder."""
-    whole: bool = False
-    """One vector, ``row``, describes the whole video: T is 1, and the dump has no axis for it."""
-
-    def split(self, rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Rows of a file ``[n, *row]`` → rows of each part, in the order of ``parts``."""
-        if self.form == "channel_first":
-            return (np.moveaxis(rows, 1, -1),)
-        if self.form == "class_and_patches":
-            return rows[:, 0], rows[:, 1:]
-        return (rows,)
-
-    def join(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """The inverse of `split`."""
-        if self.form == "channel_first":
-            return np.moveaxis(parts[0], -1, 1)
-        if self.form == "class_and_patches":
-            return np.concatenate([parts[0][:, None], parts[1]], axis=1)
-        return parts[0]
+def every_sixth(count: int) -> list[int]:
+    """Rows that heads keep of longer maps: every sixth, at most ten; all if there are few."""
+    return list(range(count)) if count <= 10 else list(range(0, count, 6))[:10]
 
 
-CLASS_TOKEN = "clip_vit_b32/class"
-"""Token 0 of an imported token file. It equals ``clip_vit_b32/frame`` in theory; files of the
-two folders may come from different runs, so neither replaces the other."""
-FRAME = "clip_vit_b32/frame"
-
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("vggish", ("vggish",), (128,), (Part("vggish/audio", (128,), sparse=True),)),
-        Kind("res18", ("res18", "resnet18"), (512,), (Part("resnet18/pool", (512,)),)),
-        Kind(
-            "res18_14x14",
-            ("res18_14x14", "visual_14x14"),
-            (512, 14, 14),
-            (Part("resnet18/map", (14, 14, 512), ("y", "x", "channel"), sparse=True),),
-            "channel_first",
-        ),
-        Kind("r2plus1d_18", ("r2plus1d_18",), (512,), (Part("r2plus1d_18/pool", (512,)),)),
-        Kind("clip_vit_b32", ("clip_vit_b32",), (512,), (Part(FRAME, (512,)),)),
-        Kind(
-            "clip_patch",
-            ("clip_patch-level_vit_b32", "clip_patch_vit32"),
-            (50, 512),
-            (
-                Part(CLASS_TOKEN, (512,)),
-                Part("clip_vit_b32/patch", (49, 512), ("position", "channel")),
-            ),
-            "class_and_patches",
-        ),
-        Kind(
-            "clip_vit_l14",
-            ("*frame*ViT-L14@336px",),
-            (768,),
-            (Part("clip_vit_l14_336/frame", (768,)),),
-        ),
-        Kind(
-            "clip_l14_tome14",
-            (),
-            (14, 1024),
-            (Part("clip_vit_l14_336/tome14", (14, 1024), ("merged", "width")),),
-        ),
-        Kind(
-            "vit_l16_tome14",
-            (),
-            (14, 1024),
-            (Part("vit_l16_384/tome14", (14, 1024), ("merged", "width")),),
-        ),
-    )
-}
-"""Kinds whose files are named by video."""
+def ten_of(count: int) -> list[int]:
+    """Frames of which TSPM's script makes tokens: ten, the last frame never; one may come twice."""
+    return [int(k) for k in np.linspace(0, max(count - 2, 0), 10)]
 
 
-DATASETS = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            "resnet_features",
-            (),
-            (16, 2048),
-            (Part("resnet101/pool", (16, 2048), ("frame", "channel")),),
-        ),
-        Kind("resnext_features", (), (2048,), (Part("resnext101/pool", (2048,)),)),
-        Kind(
-            "vlaudio_features",
-            (),
-            (2048,),
-            (Part("panns_cnn14/clip", (2048,), sparse=True),),
-            stream="audio",
-            whole=True,
-        ),
-    )
-}
-"""Kinds that are datasets of the HDF5 files of the data set AVQA, by the dataset's name."""
-CLIPS = 8
-"""Rows of a video in these files, unless one vector describes the whole of it."""
-
-
-def kind_named(name: str) -> Kind:
-    """The kind of this name.
-
-    Raises:
-        UnknownName: if there is none.
-    """
-    if name not in KINDS:
-        raise UnknownName("kind of .npy file", name, KINDS)
-    return KINDS[name]
-
-
-AMBIGUOUS = ("visual_tome14", "tome14")
-"""Folders by whose name repositories have files of one shape and of different networks."""
-TOKENS_OF = {
-    "tspm": "vit_l16_tome14",
-    "qa-tiger": "vit_l16_tome14",
-    "cuespace": "clip_l14_tome14",
-}
-"""Repository → kind of what its `AMBIGUOUS` folder holds."""
-
-
-def kind_of_folder(name: str, layout: str | None = None) -> str | None:
-    """Name of the kind that a folder of this name holds in published repositories.
-
-    Args:
-        name: of the folder.
-        layout: repository that it is from; needed for `AMBIGUOUS` names.
-
-    Raises:
-        UnknownName: no such repository is known.
-        ConfigError: the name alone does not tell.
-    """
-    if layout is not None and layout not in TOKENS_OF:
-        raise UnknownName("repository", layout, TOKENS_OF)
-    if name in AMBIGUOUS:
-        if layout is not None:
-            return TOKENS_OF[layout]
-        raise ConfigError(
-            f"folder {name!r} may hold tokens of two networks, both [T,14,1024]; expected which;"
-            " say --kind vit_l16_tome14 (of TSPM and QA-TIGER) or --kind clip_l14_tome14 (of"
-            f" CueSpace), or to `avqa import` --from-layout {'|'.join(TOKENS_OF)}"
-        )
-    for kind in KINDS.values():
-        if any(fnmatchcase(name, pattern) for pattern in kind.folders):
-            return kind.name
-    return None
+def sixty_of(count: int) -> list[int]:
+    """Frames that CueSpace's script reads: all below 60, else 60 of them spread evenly."""
+    if count < USUAL_ROWS:
+        return list(range(count))
+    return [int(k) for k in np.round(np.linspace(0, count - 1, USUAL_ROWS))]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of a layout."""
+    """A folder of a layout whose files are named by video."""
 
     name: str
+    """Its path below the layout's root; written on export."""
     kind: str
-    step: int = 1
-    """Every step-th row is written …"""
-    most: int | None = None
-    """… and no more than this many."""
     needed: bool = True
     """The repository's own head cannot do without it."""
+    pick: Callable[[int], list[int]] | None = None
+    """Number of a video's rows → those that its file holds; None: all of them."""
+    rows: int = USUAL_ROWS
+    """Rows that the loader counts on; 0: any number."""
+    strict: bool = False
+    """Whether a file of another number of rows is none of the layout's."""
+    longer: bool = False
+    """Whether more rows are fine."""
+    names: tuple[str, ...] = ()
+    """Other paths, on import, beside those of the kind."""
 
-    def chosen(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """The rows of a video that the folder's file holds; as they are if there are few."""
-        if self.most is None or len(rows) <= self.most:
-            return rows
-        return rows[:: self.step][: self.most]
+    def fits(self, count: int) -> bool:
+        """Whether a file of so many rows is one of the layout's."""
+        return not self.strict or count == self.rows or (self.longer and count > self.rows)
 
+    def is_at(self, path: str) -> bool:
+        """Whether a folder at this path, relative to the root, is this one."""
+        return _matches(path, (self.name, *self.names, *KINDS[self.kind].folders))
+
+
+@dataclass(frozen=True)
+class QuestionFolder:
+    """A folder whose files, ``[1, *shape]``, are named by question."""
+
+    name: str
+    feature: str
+    """Of texts, as in the store."""
+    prompt: bool = False
+    """Whether the text is the question's prompt, not the question."""
+    mark: str = ""
+    """After the question's text, when its features were made."""
+    names: tuple[str, ...] = ()
+    """Other paths, on import."""
+
+
+_AUDIO = Folder("vggish", "vggish", strict=True)
+_LARGE = Folder("frame_ViT-L14@336px", "clip_vit_l14", strict=True)
+_TOKENS = ("visual_tome14", "tome14", "ToMe_feat/tome14")
+"""Names under which repositories have tokens of one shape and of different networks."""
 
 LAYOUTS = {
     "pstp": (
@@ -225,14 +101,78 @@ LAYOUTS = {
     ),
     "tjstg": (
         Folder("vggish", "vggish"),
-        Folder("res18_14x14", "res18_14x14", step=6, most=10),
+        Folder("res18_14x14", "res18_14x14", pick=every_sixth),
     ),
     "avaf": (
         Folder("vggish", "vggish"),
         Folder("clip_patch_vit32", "clip_patch"),
     ),
+    "tspm": (
+        _AUDIO,
+        _LARGE,
+        Folder("visual_tome14", "vit_l16_tome14", pick=ten_of, rows=10, strict=True, names=_TOKENS),
+    ),
+    "qa-tiger": (
+        _AUDIO,
+        _LARGE,
+        Folder("visual_tome14", "vit_l16_tome14", strict=True, names=_TOKENS),
+    ),
+    "cuespace": (
+        Folder(
+            "frame_ViT-L14@336px",
+            "clip_l14_frame_tome",
+            pick=sixty_of,
+            rows=0,
+            names=KINDS["clip_vit_l14"].folders,
+        ),
+        Folder("visual_tome14", "clip_l14_tome14", pick=sixty_of, rows=0, names=_TOKENS),
+        Folder("ast/audio_ast_cls", "ast_class", rows=0),
+        Folder("ast/audio_ast_patch_last_pooled", "ast_band", rows=0),
+    ),
+    "av-master": (
+        Folder("vggish_audio", "vggish", strict=True),
+        Folder("clip_vit_l14_336px", "clip_vit_l14", strict=True, longer=True),
+    ),
+    "mccd": (
+        _AUDIO,
+        Folder("r2plus1d_18", "r2plus1d_18", strict=True),
+    ),
 }
 """Layout → folders whose files are named by video."""
+
+UNREAD = {"tspm": "ToMe_feat/audio_tome14"}
+"""Layout → folder that its loader opens for every video, and whose numbers nothing reads."""
+PLACEHOLDER_SHAPE = (1, 1)
+"""Of a file of `UNREAD`, float32."""
+
+_SENTENCE = "clip_vit_l14_336/sentence"
+QUESTIONS = {
+    folder.name: folder
+    for folder in (
+        QuestionFolder("clip_qst", "clip_vit_b32/sentence"),
+        QuestionFolder("clip_word", "clip_vit_b32/word", names=("clip_word_bert",)),
+        QuestionFolder(
+            "qst_ViT-L14@336px", _SENTENCE, mark="?", names=("clip_feats/qst_ViT-L14@336px",)
+        ),
+        QuestionFolder(
+            "qaPrompt_ViT-L14@336px",
+            _SENTENCE,
+            prompt=True,
+            mark="?",
+            names=("clip_feats/qaPrompt_ViT-L14@336px",),
+        ),
+        QuestionFolder("clip_sentence_l14_336px", _SENTENCE),
+        QuestionFolder("clip_word_l14_336px", "clip_vit_l14_336/word"),
+    )
+}
+"""Name → folder whose files are named by question."""
+OF_LAYOUT = {
+    "pstp": ("clip_qst", "clip_word"),
+    "avaf": ("clip_qst", "clip_word"),
+    "tspm": ("qst_ViT-L14@336px", "qaPrompt_ViT-L14@336px"),
+    "av-master": ("clip_sentence_l14_336px", "clip_word_l14_336px"),
+}
+"""Layout → names of the `QUESTIONS` that it reads."""
 
 
 def layout_named(name: str) -> tuple[Folder, ...]:
@@ -244,3 +184,45 @@ def layout_named(name: str) -> tuple[Folder, ...]:
     if name not in LAYOUTS:
         raise UnknownName("layout", name, LAYOUTS)
     return LAYOUTS[name]
+
+
+def folder_at(path: str, layout: str | None = None) -> Folder | None:
+    """What a folder at this path, relative to the root, holds in published repositories.
+
+    Args:
+        path: parts separated by ``/``.
+        layout: repository that it is from; needed for names that several use.
+
+    Raises:
+        UnknownName: no such repository is known.
+        ConfigError: the name alone does not tell.
+    """
+    if layout is not None:
+        return next((folder for folder in layout_named(layout) if folder.is_at(path)), None)
+    if _matches(path, _TOKENS):
+        raise ConfigError(
+            f"folder {path!r} may hold tokens of two networks, both [T,14,1024]; expected which;"
+            " say --kind vit_l16_tome14 (of TSPM and QA-TIGER) or --kind clip_l14_tome14 (of"
+            " CueSpace), or to `avqa import` --from-layout tspm|qa-tiger|cuespace"
+        )
+    for kind in KINDS.values():
+        if _matches(path, kind.folders):
+            return Folder(path, kind.name)
+    return None
+
+
+def questions_at(path: str, layout: str | None = None) -> QuestionFolder | None:
+    """The same of folders whose files are named by question."""
+    known = QUESTIONS if layout is None else OF_LAYOUT.get(layout, ())
+    folders = (QUESTIONS[name] for name in known)
+    return next((f for f in folders if _matches(path, (f.name, *f.names))), None)
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    """Part by part, so that a star never takes in a slash."""
+    parts = path.split("/")
+    return any(
+        len(parts) == len(wanted)
+        and all(fnmatchcase(part, one) for part, one in zip(parts, wanted, strict=True))
+        for wanted in (pattern.split("/") for pattern in patterns)
+    )

@@ -6,6 +6,7 @@ between them: all questions with one text must have the same numbers.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
+from avqa.datasets._parts.prompts import prompt_of
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import AnnotationWarning, ConfigError, FeatureMissing
-from avqa.extract.text import text_tap, tokenise
-from avqa.pipelines.npy.layouts import Dtype, kind_of_folder
+from avqa.extract.text import encoder_of, text_tap, tokenise
+from avqa.pipelines.npy.kinds import Dtype
+from avqa.pipelines.npy.layouts import OF_LAYOUT, QUESTIONS, QuestionFolder
 from avqa.pipelines.npy.npy_files import (
     BadFile,
     check_finite,
@@ -36,14 +39,7 @@ from avqa.store.reader import FeatureStore
 from avqa.store.running import running
 from avqa.store.text_writer import NewText, Texts, check_text_recipes
 
-FOLDERS = {
-    "clip_qst": "clip_vit_b32/sentence",
-    "clip_word": "clip_vit_b32/word",
-    "clip_word_bert": "clip_vit_b32/word",
-}
-"""Folder → text feature its files hold, ``[1, *shape]``."""
-OF_LAYOUT = {"pstp": ("clip_qst", "clip_word"), "avaf": ("clip_qst", "clip_word")}
-"""Layout → folders of question files it reads."""
+READING = {False: "as they are meant", True: "as TSPM's released code made them"}
 
 
 @dataclass(frozen=True)
@@ -107,10 +103,14 @@ class _Files:
     """The files of one text feature, by text."""
 
     feature: str
-    folder: Path
+    folders: Mapping[str, int]
+    """Name of each folder → how many of its files are read."""
     of_text: Mapping[str, tuple[Path, ...]]
-    """Normalised text → files of all its questions."""
+    """What was tokenised → files of all its questions."""
     dtype: Dtype
+    mark: str
+    released: bool | None
+    """Whether prompts are those of TSPM's released code; None: there are no prompts."""
 
     def read(self, text: str) -> NDArray[Any]:
         """``[*shape]``, the same in all files of the text.
@@ -123,7 +123,7 @@ class _Files:
         for path in paths[1:]:
             if not np.array_equal(self._one(path), first):
                 raise ConfigError(
-                    f"files {paths[0].name!r} and {path.name!r} in {str(self.folder)!r} differ, but"
+                    f"files {paths[0].name!r} and {path.name!r} in {str(path.parent)!r} differ, but"
                     f" their questions have one text={text!r}; expected the same numbers; check"
                     " that --annotations belongs to these files"
                 )
@@ -146,31 +146,12 @@ class _Files:
         return only
 
 
-def question_folders(source: Path) -> dict[str, Path]:
-    """Text feature → folder of question files: ``source`` itself, or folders in it."""
-    candidates = [source, *sorted(path for path in source.glob("*") if path.is_dir())]
-    found: dict[str, Path] = {}
-    for folder in candidates:
-        feature = FOLDERS.get(folder.resolve().name)
-        if feature is not None:
-            found.setdefault(feature, folder)
-    return found
-
-
-def has_videos(source: Path, kind: str | None, layout: str | None = None) -> bool:
-    """Whether ``source`` may hold folders of video files beside folders of question files.
-
-    Raises:
-        UnknownName, ConfigError: as `kind_of_folder`.
-    """
-    if kind is not None:
-        return True
-    folders = [source.resolve(), *source.glob("*")]
-    known = any(kind_of_folder(path.name, layout) is not None for path in folders)
-    return known or not question_folders(source)
+Found = Mapping[str, tuple[QuestionFolder, Path]]
+"""Name of a folder → what it holds, and where it is."""
 
 
 def import_questions(
+    found: Found,
     source: Path,
     store: StorePath,
     annotations: Annotations,
@@ -185,8 +166,7 @@ def import_questions(
         RecipeMismatch: the store's texts were encoded, or imported from other folders.
         StoreNotFound, StoreLocked, StorageFailure: the store cannot be written.
     """
-    by_id = annotations.by_id()
-    files = [_find(folder, name, by_id) for name, folder in question_folders(source).items()]
+    files = _find(found, annotations.by_id(), say)
     common = set.intersection(*(set(f.of_text) for f in files))
     recipes = {f.feature: _recipe(f) for f in files}
     check_text_recipes(store, recipes, "give the folders that they came from, or another --store")
@@ -201,30 +181,99 @@ def import_questions(
             texts.write(rows, {f.feature: _stack(f, contents) for f in files})
             say(f"{rows[-1] + 1}/{len(texts)} texts")
     return [
-        f"{f.folder.name}: {sum(map(len, f.of_text.values()))} files, {len(wanted)} distinct texts:"
+        f"{' and '.join(f.folders)}: {sum(f.folders.values())} files, {len(wanted)} distinct texts:"
         f" {new} imported, {len(wanted) - new} already there"
         for f in files
     ]
 
 
-def _find(folder: Path, feature: str, by_id: Mapping[str, Question]) -> _Files:
-    of_text: dict[str, tuple[Path, ...]] = {}
-    for name, question in by_id.items():
-        path = folder / f"{name}.npy"
-        if path.is_file():
-            text = normalise(question.text)
-            of_text[text] = (*of_text.get(text, ()), path)
-    if not of_text:
+def _find(found: Found, by_id: Mapping[str, Question], say: Callable[[str], None]) -> list[_Files]:
+    """The files of every feature, of one folder or several."""
+    marks = {folder.mark for folder, _ in found.values()}
+    if len(marks) > 1:
         raise ConfigError(
-            f"folder {str(folder)!r} holds no file of the {len(by_id)} questions with an id;"
-            " expected <question_id>.npy; check --annotations"
+            f"folders {', '.join(found)} hold questions with and without a mark; expected one kind"
+            " in a store; give one repository's folders with --from-layout"
         )
+    features = dict.fromkeys(folder.feature for folder, _ in found.values())
+    return [
+        _files(feature, [pair for pair in found.values() if pair[0].feature == feature], by_id, say)
+        for feature in features
+    ]
+
+
+def _files(
+    feature: str,
+    folders: Sequence[tuple[QuestionFolder, Path]],
+    by_id: Mapping[str, Question],
+    say: Callable[[str], None],
+) -> _Files:
+    of_text: dict[str, tuple[Path, ...]] = {}
+    counts: dict[str, int] = {}
+    released = None
+    for folder, path in folders:
+        named = {name: path / f"{name}.npy" for name in by_id}
+        there = {name: file for name, file in named.items() if file.is_file()}
+        if not there:
+            raise ConfigError(
+                f"folder {str(path)!r} holds no file of the {len(by_id)} questions with an id;"
+                " expected <question_id>.npy; check --annotations"
+            )
+        if folder.prompt:
+            released = _is_released(folder, there, by_id)
+            say(f"{folder.name}: prompts are read {READING[released]}")
+        for text, files in _by_text(folder, there, by_id, released=bool(released)).items():
+            of_text[text] = (*of_text.get(text, ()), *files)
+        counts[path.resolve().name] = len(there)
     first = next(iter(of_text.values()))[0]
     try:
         dtype = read_header(first).dtype.name
     except BadFile as error:
         raise ConfigError(f"file {str(first)!r}: {error}") from error
-    return _Files(feature, folder, of_text, cast(Dtype, dtype))
+    mark = folders[0][0].mark
+    return _Files(feature, counts, of_text, cast(Dtype, dtype), mark, released)
+
+
+def _by_text(
+    folder: QuestionFolder,
+    there: Mapping[str, Path],
+    by_id: Mapping[str, Question],
+    *,
+    released: bool,
+) -> dict[str, tuple[Path, ...]]:
+    """What was tokenised → files of all its questions."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for name, path in there.items():
+        text = _content(folder, by_id[name], released=released)
+        found[text] = (*found.get(text, ()), path)
+    return found
+
+
+def _content(folder: QuestionFolder, question: Question, *, released: bool) -> str:
+    """What was tokenised for a question's file, with the mark where there is one."""
+    text = _text(folder, question, released=released)
+    return text + folder.mark * (text == normalise(question.text))
+
+
+def _text(folder: QuestionFolder, question: Question, *, released: bool) -> str:
+    """The normal form, by which the store knows it."""
+    return normalise(prompt_of(question, released=released) if folder.prompt else question.text)
+
+
+def _is_released(
+    folder: QuestionFolder, there: Mapping[str, Path], by_id: Mapping[str, Question]
+) -> bool:
+    """Whether prompts were made with the defects of TSPM's code, which the numbers tell.
+
+    Files of one prompt have the same numbers, and those of two prompts have others.
+    """
+    digests = {path: hashlib.sha256(path.read_bytes()).digest() for path in there.values()}
+    for released in (False, True):
+        groups = _by_text(folder, there, by_id, released=released).values()
+        found = [{digests[path] for path in paths} for paths in groups]
+        if all(len(same) == 1 for same in found) and len(set().union(*found)) == len(found):
+            return released
+    return False
 
 
 def _shape(feature: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -233,11 +282,12 @@ def _shape(feature: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 
 def _recipe(files: _Files) -> dict[str, Any]:
+    prompts = {} if files.released is None else {"prompts_as_released": files.released}
     return {
         "feature": files.feature,
-        "imported": {"kind": files.folder.resolve().name, "convention": "unknown"},
-        "text": {"mark": ""},
-        "weights": {"clip_vit_b32": {"source": "imported"}},
+        "imported": {"kind": "+".join(files.folders), "convention": "unknown", **prompts},
+        "text": {"mark": files.mark},
+        "weights": {encoder_of(files.feature): {"source": "imported"}},
         "storage": {"dtype": files.dtype},
     }
 
@@ -255,7 +305,8 @@ def _stack(files: _Files, contents: Sequence[str]) -> NDArray[Any]:
     if missing:
         raise ConfigError(
             f"text {missing[0]!r} of an earlier import is unfinished and has no file in"
-            f" {str(files.folder)!r}; expected its file; give the same folders and annotations"
+            f" {' or '.join(files.folders)}; expected its file; give the same folders and"
+            " annotations"
         )
     return np.stack([files.read(text) for text in contents])
 
@@ -279,33 +330,48 @@ def export_questions(
     """
     by_id = annotations.by_id()
     reader = FeatureStore(store)
-    chosen = [name for name in OF_LAYOUT.get(layout, ()) if not folders or name in folders]
     lines = []
-    for name in chosen:
-        feature = FOLDERS[name]
-        if feature not in reader.text_features:
+    for name in OF_LAYOUT.get(layout, ()):
+        if folders and name not in folders:
+            continue
+        folder = QUESTIONS[name]
+        if folder.feature not in reader.text_features:
             raise FeatureMissing(
-                f"store {str(store)!r} has no {feature}, which folder {name!r} of layout={layout}"
-                " holds; expected it; run `avqa questions` or `avqa import npy` first"
+                f"store {str(store)!r} has no {folder.feature}, which folder {name!r} of"
+                f" layout={layout} holds; expected it; run `avqa questions --features"
+                f" {folder.feature}{' --prompts' * folder.prompt}` or `avqa import npy` first"
             )
         written = 0
-        for path, data in _question_files(reader, feature, out / name, by_id):
+        for path, data in _question_files(reader, folder, out / name, by_id):
             written += _write(path, data, overwrite)
         lines.append(f"{name}: {written} written, {len(by_id) - written} already there")
+        mark = reader.recipe(folder.feature).get("text", {}).get("mark", "")
+        if mark != folder.mark and not folder.prompt:
+            lines.append(
+                f"{name}: questions were tokenised with mark={mark!r}, published files have"
+                f" mark={folder.mark!r}: the numbers are others; `avqa questions --mark` puts a ?"
+            )
     return lines
 
 
 def _question_files(
-    reader: FeatureStore, feature: str, folder: Path, by_id: Mapping[str, Question]
+    reader: FeatureStore, folder: QuestionFolder, out: Path, by_id: Mapping[str, Question]
 ) -> Iterator[tuple[Path, bytes]]:
-    ours = "imported" not in reader.recipe(feature)
-    ids = sorted(by_id, key=lambda name: text_key(by_id[name].text))
+    imported = reader.recipe(folder.feature).get("imported")
+    released = bool((imported or {}).get("prompts_as_released"))
+    texts = {name: _text(folder, q, released=released) for name, q in by_id.items()}
+    ids = sorted(by_id, key=lambda name: text_key(texts[name]))
     for start in range(0, len(ids), 256):
         some = ids[start : start + 256]
-        values = reader.read_texts([by_id[name].text for name in some], feature)
+        try:
+            values = reader.read_texts([texts[name] for name in some], folder.feature)
+        except FeatureMissing as error:
+            if not folder.prompt:
+                raise
+            raise FeatureMissing(f"{error}; prompts: with --prompts") from error
         for name, value in zip(some, values, strict=True):
-            row = value[None].astype(np.float32) if ours else value[None]
-            yield folder / f"{name}.npy", file_bytes(row)
+            row = value[None] if imported else value[None].astype(np.float32)
+            yield out / f"{name}.npy", file_bytes(row)
 
 
 def _write(path: Path, data: bytes, overwrite: bool) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import avqa
 from avqa import datasets
 from avqa.datasets._parts.matching import Matches, match_rows
+from avqa.datasets._parts.prompts import has_prompt, prompt_of
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.errors import (
     ConfigError,
@@ -54,6 +55,8 @@ from avqa.telling import counting
 from avqa.units import clock, size
 
 MOST_SHOWN = 5
+IMPORTED = "imported"
+"""Source of weights that nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class QuestionOptions:
     settings: TextSettings = field(default_factory=TextSettings)
     weights: str | None = None
     """None: those that the store's CLIP frames were made with."""
+    prompts: bool = False
+    """Whether TSPM's prompts of the questions are encoded too, also as released."""
     replace: bool = False
     steal_lock: bool = False
 
@@ -82,6 +87,10 @@ class QuestionReport:
     options: int
     """Distinct texts of multiple choice that are no question's."""
     matches: Matches
+    prompts: int = 0
+    """Distinct prompts that are no question's or option's text."""
+    without_prompt: int | None = None
+    """Questions that are their own prompt; None where prompts were not asked for."""
     unmatched_path: StorePath | None = None
     already: int = 0
     """Texts of these questions that were finished before."""
@@ -101,6 +110,7 @@ class QuestionReport:
         zeros = f", {self.matches.num_zeros} but for leading zeros" * bool(self.matches.num_zeros)
         lines = [
             f"questions: {self.questions}, distinct texts: {self.texts}{options}",
+            *self._prompts(),
             f"videos: {self.matches.num_full_id} questions matched by full id,"
             f" {self.matches.num_last_part} by last part of the id{zeros},"
             f" {len(self.matches.unmatched)} unmatched",
@@ -118,6 +128,14 @@ class QuestionReport:
             f" {size(self.n_bytes)} in {clock(self.wall_seconds)}; done"
         )
         return lines
+
+    def _prompts(self) -> list[str]:
+        if self.without_prompt is None:
+            return []
+        return [
+            f"prompts: {self.prompts} distinct; {self.without_prompt} questions are of no template"
+            " and are their own prompt"
+        ]
 
     def raise_if_failed(self) -> None:
         """Turn texts that cannot be stored into exit code 3.
@@ -192,6 +210,22 @@ def distinct_texts(questions: Sequence[Question], mark: str) -> tuple[dict[str, 
     return found, num_questions
 
 
+def add_prompts(contents: dict[str, str], questions: Sequence[Question]) -> int:
+    """Add the questions' prompts, no mark after them; returns how many are new to ``contents``.
+
+    Those of the released code too: they are four texts more at most.
+
+    Raises:
+        DatasetError: a question has another number of values than its template has slots.
+    """
+    before = len(contents)
+    for question in questions:
+        for released in (False, True):
+            prompt = prompt_of(question, released=released)
+            contents.setdefault(text_key(prompt), normalise(prompt))
+    return len(contents) - before
+
+
 def encode_questions(
     options: QuestionOptions, say: Callable[[str], None] = lambda line: None
 ) -> QuestionReport:
@@ -225,6 +259,9 @@ def encode_questions(
         options=len(contents) - num_questions,
         matches=matches,
     )
+    if options.prompts:
+        report.prompts = add_prompts(contents, questions)
+        report.without_prompt = sum(not has_prompt(question) for question in questions)
     asked = {"argv": sys.argv, "avqa": avqa.__version__, "questions": plain(options)}
     with (
         Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock,
@@ -265,7 +302,11 @@ def choose_weights(
     made = {}
     for feature in store.features:
         of_frames = store.recipe(feature).get("weights", {}).get(encoder)
-        if of_frames is not None:
+        if of_frames is None:
+            continue
+        if of_frames["source"] == IMPORTED:
+            say(f"warning: {feature} is imported: nobody knows whether texts have its weights")
+        else:
             made[_named(of_frames)] = of_frames["source"]
     frames = " and ".join(sorted(made))
     if asked is None and len(made) > 1:

@@ -208,7 +208,7 @@ class Stream(TypedDict):
 
     name: str
     videos: int
-    """In both."""
+    """In both; questions, of files that are named by question."""
     ours_only: int
     theirs_only: int
     ours: Side

@@ -109,8 +109,9 @@ class FakeEncoder:
 
 
 def letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """In place of the tokeniser: a token per letter, counted as its end."""
+    """In place of the tokeniser: a token per letter, the first ones, counted as its end."""
     tokens = np.zeros((len(texts), TOKENS), np.int64)
+    texts = [text[: TOKENS - 1] for text in texts]
     for row, text in enumerate(texts):
         tokens[row, : len(text)] = list(text.encode())
     return tokens, np.array([len(text) for text in texts])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avqa.pipelines.npy.layouts import KINDS
+from avqa.pipelines.npy.kinds import KINDS
 from avqa.store.commit import Store
 from avqa.store.format.records import FeatureRecord, Fingerprint, RowFlag, Status, VideoRecord
 from avqa.store.format.schema import FeatureSpec

@@ -15,15 +15,9 @@ from numpy.lib import format as npy
 from avqa.errors import ConfigError, FeatureMissing, PartialFailure, StorageFailure, UnknownName
 from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.exporting import export_npy
-from avqa.pipelines.npy.layouts import KINDS, LAYOUTS, Folder
+from avqa.pipelines.npy.kinds import KINDS
+from avqa.pipelines.npy.layouts import LAYOUTS, Folder
 from avqa.store.format.schema import FeatureSpec
-
-EVERY = {
-    folder.kind: (layout, folder.name)
-    for layout, folders in LAYOUTS.items()
-    for folder in folders
-    if folder.most is None
-}
 
 
 def there_and_back(tmp_path, folder, kind, monkeypatch):

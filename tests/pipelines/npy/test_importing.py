@@ -30,7 +30,8 @@ from avqa.pipelines.extraction.verify import verify_store
 from avqa.pipelines.npy import importing
 from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.importing import raise_if_failed
-from avqa.pipelines.npy.layouts import KINDS, LAYOUTS, kind_of_folder
+from avqa.pipelines.npy.kinds import KINDS
+from avqa.pipelines.npy.layouts import LAYOUTS, folder_at
 from avqa.pipelines.npy.npy_files import BadFile, fitted_shape, read_header
 from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
@@ -73,9 +74,9 @@ def test_the_kinds_fit_our_own_features():
 
 
 def test_every_folder_of_a_layout_is_known_by_its_name():
-    for folders in LAYOUTS.values():
+    for layout, folders in LAYOUTS.items():
         for folder in folders:
-            assert kind_of_folder(folder.name) == folder.kind
+            assert folder_at(folder.name, layout) is folder
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -238,9 +239,9 @@ def test_tokens_of_two_networks_are_told_apart(tmp_path):
     """TSPM's, QA-TIGER's and CueSpace's files have one shape and one folder name."""
     name = "visual_tome14"
     with pytest.raises(ConfigError, match="folder 'tome14' may hold"):
-        kind_of_folder("tome14")
-    inner = write_dump(tmp_path / "feats" / name, "clip_l14_tome14", {"a": 10})
-    write_dump(tmp_path / "feats" / "vggish", "vggish", {"a": 10})
+        folder_at("tome14")
+    inner = write_dump(tmp_path / "feats" / name, "clip_l14_tome14", {"a": 60})
+    write_dump(tmp_path / "feats" / "vggish", "vggish", {"a": 60})
     for source in (inner, tmp_path / "feats"):
         with pytest.raises(ConfigError) as caught:
             import_npy(source, tmp_path / "store")
@@ -250,16 +251,15 @@ def test_tokens_of_two_networks_are_told_apart(tmp_path):
             " CueSpace), or to `avqa import` --from-layout tspm|qa-tiger|cuespace"
         )
     assert not (tmp_path / "store").exists()
-    with pytest.raises(UnknownName, match="no repository 'tspn'; did you mean 'tspm'"):
+    with pytest.raises(UnknownName, match="no layout 'tspn'; did you mean 'tspm'"):
         import_npy(inner, tmp_path / "store", layout="tspn")
-    for layout, feature in (
-        ("tspm", "vit_l16_384/tome14"),
-        ("qa-tiger", "vit_l16_384/tome14"),
-        ("cuespace", "clip_vit_l14_336/tome14"),
+    for layout, feature, kinds in (
+        ("qa-tiger", "vit_l16_384/tome14", 2),
+        ("cuespace", "clip_vit_l14_336/tome14", 1),
     ):
         reports = import_npy(tmp_path / "feats", tmp_path / layout, layout=layout)
-        assert len(reports) == 2
-        assert avqa.open_store(tmp_path / layout).read("a", feature).shape == (10, 14, 1024)
+        assert len(reports) == kinds
+        assert avqa.open_store(tmp_path / layout).read("a", feature).shape == (60, 14, 1024)
     import_npy(inner, tmp_path / "kind", kind="vit_l16_tome14")
     assert avqa.open_store(tmp_path / "kind").features == ("vit_l16_384/tome14",)
 

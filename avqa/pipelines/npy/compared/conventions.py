@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from avqa.pipelines.npy.match import Traits
+from avqa.pipelines.npy.compared.match import Traits
+from avqa.pipelines.npy.compared.ten import Ten
 
 STEP = 6
 """Some heads keep every sixth second."""
@@ -31,6 +32,10 @@ class Facts:
     """Theirs were compared with every sixth row of ours."""
     median: float
     """Of the cosines at ``shift``."""
+    ten: Ten = ""
+    """What ten rows of theirs are."""
+    behind_norm: str = ""
+    """Whose rows seem to be the others behind a layer norm: ``ours``, ``theirs`` or neither."""
 
     @property
     def extra(self) -> int:
@@ -58,7 +63,38 @@ class Rule:
 
 
 RULES = (
+    Rule(
+        lambda f: f.equal and f.theirs.is_half and not f.ours.half,
+        "ours in half precision, stored in a wider type",
+        "that of ours; a GPU in half precision made the files",
+    ),
     Rule(lambda f: f.equal, "the same as ours", "that of ours"),
+    Rule(
+        lambda f: f.ten == "permuted" and f.median > ALIKE,
+        "TSPM's ten rows in the order of a listing that nobody sorted",
+        "--profile tspm; avqa export npy --layout tspm has them in the order of the seconds",
+    ),
+    Rule(
+        lambda f: f.ten == "others" and f.median > ALIKE,
+        "ten rows of other seconds, as TSPM's rule takes them out of a listing that nobody sorted",
+        "--profile tspm; avqa export npy --layout tspm has ten seconds spread evenly",
+    ),
+    Rule(
+        lambda f: f.ten == "sorted" and f.median > ALIKE,
+        "TSPM's ten rows of the sorted frames",
+        "--profile tspm; avqa export npy --layout tspm",
+    ),
+    Rule(
+        lambda f: f.behind_norm == "theirs",
+        "behind the last layer norm: hidden_states[-1] of transformers 4.56.2 to 4.57.1 and 5.0"
+        " to 5.4",
+        "ast/class and ast/band are before it, as of CueSpace's own version; make the files again",
+    ),
+    Rule(
+        lambda f: f.behind_norm == "ours",
+        "before the last layer norm, and ours behind it",
+        "ast/class and ast/band",
+    ),
     Rule(
         lambda f: f.theirs.is_repeated and not f.ours.is_repeated,
         "a broken patch script: the class token stands in place of every patch",

@@ -91,6 +91,8 @@ class Traits:
     unit_rows: int = 0
     integral: bool = True
     """Only whole numbers from 0 to 255."""
+    half: bool = True
+    """Only numbers that half precision has."""
     largest: float = 0.0
     constant: int = 0
     """Videos of more than one row whose rows are all the same."""
@@ -114,6 +116,7 @@ class Traits:
             self.largest = max(self.largest, float(np.abs(good).max()))
             low, high = good.min() >= 0, good.max() <= 255
             self.integral &= bool(low and high and (good == np.round(good)).all())
+        self.half = self.half and _is_half(good)
         self.constant += len(rows) > 1 and bool((flat == flat[:1]).all())
         # Zero rows have equal positions for another reason.
         if rows.ndim == 3:
@@ -134,6 +137,11 @@ class Traits:
     def is_bytes(self) -> bool:
         """Whole numbers from 0 to 255, and not only 0 and 1."""
         return self.integral and self.largest > 1
+
+    @property
+    def is_half(self) -> bool:
+        """Made in half precision and stored in a wider type."""
+        return self.half and not self.integral and "float16" not in self.dtypes
 
     @property
     def is_normalised(self) -> bool:
@@ -159,6 +167,8 @@ class Traits:
             found.append("all positions of a row are the same vector: the class token repeated")
         if self.is_bytes:
             found.append("whole numbers from 0 to 255: rounded to 8 bits")
+        if self.is_half:
+            found.append("values of half precision in a wider type")
         if self.is_normalised:
             found.append("rows are L2-normalised")
         found.append(
@@ -172,3 +182,57 @@ class Traits:
         """``60 rows``, or the range with the usual number."""
         low, high = min(self.rows), max(self.rows)
         return f"{low} rows" if low == high else f"{low} to {high} rows, mostly {self.usual}"
+
+
+def _is_half(rows: NDArray[Any]) -> bool:
+    """Whether float16 holds these numbers as they are."""
+    with np.errstate(over="ignore"):
+        return bool((rows == rows.astype(np.float16)).all())
+
+
+class AcrossNorm:
+    """Whether one side's rows are the other's behind a layer norm whose weights nobody knows.
+
+    Every channel behind it is a straight line of the standardised row before it; gathered video by
+    video, both ways.
+    """
+
+    _LEAST_ROWS = 20
+    """Fewer rows lie on a line by chance."""
+    _LEAST_PART = 0.9
+    """Of the variance that lines explain: rows that are means of tokens leave a rest."""
+
+    def __init__(self) -> None:
+        """Begin without rows."""
+        self._rows = 0
+        self._sums: dict[str, NDArray[np.float64]] = {}
+
+    def add(self, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
+        """Take in the rows of a video that have numbers on both sides: ``[T, *row]`` each."""
+        count = min(len(ours), len(theirs))
+        left, right = (
+            rows[:count].reshape(-1, rows.shape[-1]).astype(np.float64) for rows in (ours, theirs)
+        )
+        good = np.isfinite(left).all(1) & np.isfinite(right).all(1)
+        left, right = left[good], right[good]
+        self._rows += len(left)
+        for whose, before, behind in (("theirs", left, right), ("ours", right, left)):
+            spread = before.std(1, keepdims=True)
+            x = (before - before.mean(1, keepdims=True)) / np.where(spread == 0, 1, spread)
+            sums = np.stack([(v).sum(0) for v in (x, behind, x * x, behind * behind, x * behind)])
+            self._sums[whose] = self._sums.get(whose, 0) + sums
+
+    def whose(self) -> str:
+        """``theirs`` or ``ours``: which side is behind the norm; empty if neither seems to be."""
+        if self._rows < self._LEAST_ROWS:
+            return ""
+        parts = {whose: self._part(sums) for whose, sums in self._sums.items()}
+        best = max(parts, key=lambda whose: parts[whose])
+        return best if parts[best] > self._LEAST_PART else ""
+
+    def _part(self, sums: NDArray[np.float64]) -> float:
+        """Of the variance of all channels, what a line per channel explains."""
+        x, y, xx, yy, xy = sums / self._rows
+        var_x, var_y, both = xx - x * x, yy - y * y, xy - x * y
+        explained = np.where(var_x > 0, both**2 / np.where(var_x > 0, var_x, 1), 0).sum()
+        return float(explained / var_y.sum()) if var_y.sum() > 0 else 0.0
