@@ -34,6 +34,7 @@ from avqa.heads import (
     question_only,
     sasr,
     tjstg,
+    tspm,
 )
 
 ENCODERS: list[EncoderModule] = [
@@ -61,4 +62,5 @@ HEADS: list[HeadModule] = [
     question_only,
     sasr,
     tjstg,
+    tspm,
 ]

@@ -37,6 +37,7 @@ def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: in
         sentence=normal(options.text_width),
         words=normal(TOKENS, options.width_of("words")),
         eot=torch.full((batch,), WORDS),
+        prompt=normal(options.text_width),
         choices=normal(4, options.text_width),
         video=torch.arange(batch),
         sources=torch.randint(0, 2, (batch, 22), generator=g).float(),

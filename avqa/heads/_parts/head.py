@@ -49,6 +49,8 @@ class HeadInput:
     before or after the projection, see `Head.WORDS`."""
     eot: Tensor | None = None
     """[B] long, end-of-text position in ``words``."""
+    prompt: Tensor | None = None
+    """[B, text_width], the vector of the question's prompt (TSPM), as ``sentence``."""
     choices: Tensor | None = None
     """[B, O, text_width], sentence vectors of the options of a multiple choice."""
     choice_valid: Tensor | None = None
@@ -134,7 +136,7 @@ _TEXT = {"lstm": ("tokens",), "positions": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
-_RANK |= {"audio_valid": 2, "of_video": 1}
+_RANK |= {"audio_valid": 2, "of_video": 1, "prompt": 2}
 _TYPES = {"eot": torch.long, "video": torch.long, "of_video": torch.long}
 _TYPES |= dict.fromkeys(("valid", "audio_valid", "choice_valid"), torch.bool)
 _TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
@@ -255,6 +257,11 @@ class Head(nn.Module):
     @property
     def every_word(self) -> bool:
         """Whether it reads ``words`` behind the end of the text too, which say nothing."""
+        return False
+
+    @property
+    def released_prompts(self) -> bool:
+        """Whether ``prompt`` is as TSPM's code makes it, with its defects."""
         return False
 
     @property

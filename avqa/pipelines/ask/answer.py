@@ -244,7 +244,8 @@ class Session:
         else:
             self._recipe = recorded_recipe(member, device)
         self._head = member.load_head()
-        self._texts = Texts(member, device, cache, store, say)
+        prompts = "prompt" in self._head.needs
+        self._texts = Texts(member, device, cache, store, say, prompts=prompts)
         self._video_id = self._stored.video_id if self._stored else video.stem
         ids = store.video_ids if store and self._stored else ()
         self._reading = Reading(member, self._head, self._video_id, ids)

@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from avqa.datasets import Question, Vocabulary
 from avqa.datasets._parts.labels import InstrumentLabels
+from avqa.datasets._parts.prompts import prompt_of
 from avqa.datasets._parts.vocabulary import MISSING, MUSIC_AVQA
-from avqa.errors import ConfigError, DatasetError
+from avqa.errors import ConfigError, DatasetError, FeatureMissing
 from avqa.heads import Head
 from avqa.store.reader import TextReader
 from avqa.training.data.batch import MEMORY, Batch, one_thread
@@ -192,7 +193,7 @@ def _texts(
     if names := text_names(head, encoder):
         if store is None:
             raise ValueError("texts=None; expected the store of the texts: the head needs them")
-        found |= _encoded(questions, store, names, every=head.every_word)
+        found |= _encoded(questions, store, names, head)
     return found
 
 
@@ -206,7 +207,7 @@ def _check_known(tokens: Tensor, questions: list[Question], known: int) -> None:
 
 
 def _encoded(
-    questions: list[Question], store: TextReader, names: Mapping[str, str], *, every: bool
+    questions: list[Question], store: TextReader, names: Mapping[str, str], head: Head
 ) -> dict[str, _Column]:
     """Features of texts, of the names that `text_names` gives: each distinct text is read once."""
     texts = {text: number for number, text in enumerate(dict.fromkeys(q.text for q in questions))}
@@ -217,12 +218,35 @@ def _encoded(
     if "words" in names:
         eot = torch.tensor([store.eot(text) for text in texts])
         # Positions behind the end of a text say nothing: hardly a head reads them.
-        read = None if every else int(eot.max()) + 1
+        read = None if head.every_word else int(eot.max()) + 1
         words = _read(store, list(texts), names["words"])[:, :read]
         found |= {"words": _Column(words, number), "eot": _Column(eot, number)}
+    if "prompt" in names:
+        found["prompt"] = _prompts(questions, store, names["prompt"], head)
     if "choices" in names:
         found |= _choices(questions, store, names["choices"])
     return found
+
+
+def _prompts(questions: list[Question], store: TextReader, feature: str, head: Head) -> _Column:
+    """The vector of each question's prompt.
+
+    Raises:
+        FeatureMissing: the store lacks one; names the command that makes them.
+    """
+    texts = [prompt_of(question, released=head.released_prompts) for question in questions]
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    for text in distinct:
+        try:
+            store.eot(text)
+        except FeatureMissing as error:
+            raise FeatureMissing(
+                f"no prompt {text!r} among the texts of the store; expected the prompts of all"
+                f" questions, which {head.name} reads; add with: avqa questions --prompts"
+                f" --dataset NAME --annotations PATH --store STORE --features {feature}"
+            ) from error
+    number = torch.tensor([distinct[text] for text in texts])
+    return _Column(_read(store, list(distinct), feature), number)
 
 
 def _choices(questions: list[Question], store: TextReader, feature: str) -> dict[str, _Column]:

@@ -10,7 +10,7 @@ from avqa.extract import encoders
 from avqa.heads import Head
 from avqa.store.reader import FeatureStore
 
-OF_SENTENCE = ("sentence", "choices")
+OF_SENTENCE = ("sentence", "choices", "prompt")
 """Fields of `HeadInput` that hold vectors of whole texts."""
 
 

@@ -54,6 +54,7 @@ def make_inputs(
         words=normal(batch, 77, options.width_of("words")),
         eot=torch.randint(3, 12, (batch,), generator=g),
         choices=normal(batch, num_choices, options.text_width),
+        prompt=normal(batch, options.text_width),
         choice_valid=choice_valid,
         choice_tokens=tokens(3),
         video=torch.arange(batch),
