@@ -34,8 +34,8 @@ class Selector(nn.Module):
         """Weigh the seconds."""
         parts = zip(self.in_proj_weight.chunk(2), self.in_proj_bias.chunk(2), strict=True)
         query, key = (F.linear(y, w, b) for y, (w, b) in zip((prompt, x), parts, strict=True))
-        query = query.unflatten(-1, (HEADS, 1, -1))  # [B, h, 1, D/h]
-        key = key.unflatten(-1, (HEADS, -1)).transpose(1, 2)  # [B, h, T, D/h]
+        query = query.view(len(query), HEADS, 1, -1)  # [B, h, 1, D/h]
+        key = key.view(*x.shape[:2], HEADS, -1).transpose(1, 2)  # [B, h, T, D/h]
         scores = (query @ key.mT).squeeze(2) / math.sqrt(key.shape[-1])
         return masked_softmax(scores, mask.unsqueeze(1)).mean(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ its last digits only."""
 SIDES = ("run", "here")
 CROPS = ("center", "squash", "pad")
 """Ways to fit a frame into a square that `explain` can draw; see `heat.grid_box`."""
+CENTER = re.compile(r"\bcenter (?:\w+ )?(\d+) of (\d+)")
+"""In a recipe's ``resize``: the side of the square, and what the frame's shorter side becomes."""
 Say = Callable[[str], None]
 Recipes = dict[str, dict[str, Any]]
 
@@ -56,9 +59,16 @@ class VideoRecipe:
 
     @property
     def crop(self) -> str | None:
-        """How frames are fitted into the square that the patches divide; None if not known."""
+        """How frames are fitted into the square that the patches divide; None if not known.
+
+        ``center 384 of 438``: the square is 384 wide where the shorter side has 438.
+        """
         name = self.names.get("patch")
-        crop = None if name is None else self.recipes[name].get("encoder", {}).get("crop")
+        how = {} if name is None else self.recipes[name].get("encoder", {})
+        crop = how.get("crop")
+        within = CENTER.search(str(how.get("resize", ""))) if crop == "center" else None
+        if within is not None:
+            return f"center {within[1]} of {within[2]}"
         return crop if crop in CROPS else None
 
 

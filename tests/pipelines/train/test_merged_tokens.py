@@ -1,4 +1,4 @@
-"""QA-TIGER as typed: frames, merged tokens, words and sound of four encoders, and a picture."""
+"""QA-TIGER and TSPM as typed: frames, merged tokens, texts and sound of several encoders."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def typed(*arguments: object, code: int = 0) -> str:
     return out + err
 
 
-def train(folder: Path, out: Path, code: int = 0) -> str:
+def train(folder: Path, out: Path, code: int = 0, head: str = "qa_tiger") -> str:
     chosen = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
     return typed(
-        *("train-head", "qa_tiger", "--store", folder / "store", "--dataset", "music-avqa"),
+        *("train-head", head, "--store", folder / "store", "--dataset", "music-avqa"),
         *("--annotations", folder / "annotations", "--out", out, *chosen),
         code=code,
     )
@@ -113,3 +113,20 @@ def test_without_the_source_nothing_is_drawn(
     told = explained(folder, asked_runs.clip(), tmp_path / "plain")
     assert told["patch_grid"] is None
     assert len(told["rows"][0]["patches"]) == 19
+
+
+def test_prompts_are_read_where_the_store_has_them(folder: Path) -> None:
+    refused = train(folder, folder / "tspm", code=4, head="tspm")
+    command = re.search(r"add with: avqa (questions --prompts .*)", refused)
+    assert command is not None, refused
+    told = command[1].replace("NAME", "music-avqa").replace("STORE", str(folder / "store"))
+    told = told.replace("PATH", str(folder / "annotations"))
+    typed(*shlex.split(told), "--device", "cpu")
+    train(folder, folder / "tspm", head="tspm")
+    (member, _) = Run.load(folder / "tspm").members
+    assert list(member.config.texts) == ["small_clip/sentence"]
+    of_head = typed("ask", folder / "tspm", asked_runs.clip(), "Is there a tuba sound?")
+    assert "prompt: There are sounds of instruments other than the tuba in the video." in of_head
+    # Of another form than the training questions the question is its own prompt.
+    other = typed("ask", folder / "tspm", asked_runs.clip(), "Who plays?", "--device", "cpu")
+    assert "prompt: Who plays" in other

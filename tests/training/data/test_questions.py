@@ -222,6 +222,47 @@ def test_a_store_without_the_texts_of_an_encoder_names_the_command(texts):
         require_texts(texts, ("resnet18/sentence",))
 
 
+def test_prompts_are_those_of_the_questions(texts):
+    reading = heads.build("tspm", width=16, visual_width=2, text_width=512, patch_width=2)
+    asked = [ask(template="Where is the <LL> instrument?", slots=("loudest",))]
+    with pytest.raises(FeatureMissing) as caught:
+        batch_of(asked, reading, texts=texts)
+    assert str(caught.value) == (
+        "no prompt 'The sounds of musical instruments in the video are different.' among the"
+        " texts of the store; expected the prompts of all questions, which tspm reads; add with:"
+        " avqa questions --prompts --dataset NAME --annotations PATH --store STORE --features"
+        " clip_vit_b32/sentence"
+    )
+
+
+class Prompted:
+    """Texts each of which is its number of letters."""
+
+    text_features = ("near/sentence",)
+
+    def eot(self, text):
+        return 5
+
+    def read_texts(self, texts, feature):
+        return np.repeat([[len(text)] for text in texts], 16, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("prompt", ["mended", "released", "question"])
+def test_a_prompt_stands_beside_the_question(prompt):
+    sizes = {"width": 16, "visual_width": 2, "text_width": 16, "patch_width": 2}
+    reading = heads.build("tspm", prompt=prompt, **sizes)
+    asked = [
+        ask("Is there a tuba sound", template="Is there a <Object> sound?", slots=("tuba",)),
+        ask("Who plays", template="Who plays?", slots=()),
+    ]
+    inputs = batch_of(asked, reading, texts=Prompted(), text="near").inputs
+    assert inputs.sentence[:, 0].tolist() == [21, 9]
+    if prompt == "question":
+        assert inputs.prompt is None
+    else:  # what has no template is its own prompt, and the letter e as released
+        assert inputs.prompt[:, 0].tolist() == [65, 9 if prompt == "mended" else 1]
+
+
 class Spoken:
     """Texts of which each feature is filled with a number of its own."""
 
