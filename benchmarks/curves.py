@@ -12,8 +12,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from avqa import heads
 from avqa.datasets import Question
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
+from avqa.demo.truth import hits
 from avqa.heads import coded_width
 from avqa.training.data.exchange import with_exchanged
 from avqa.training.data.questions import QuestionSet
@@ -42,6 +43,8 @@ SEEN = {120: 200_000, 500: 400_000, 2_000: 600_000, 5_000: 1_200_000, 20_000: 2_
 """Training videos → questions that a training sees in all its epochs."""
 VAL, TEST = 300, 1_000
 """Videos to choose the epoch on, which every epoch answers, and to test on."""
+LOOKED = 200
+"""Of those to test on, the ones whose attention is held against the truth."""
 FITTED = {
     "width": "128",
     "batch_size": "128",
@@ -74,7 +77,17 @@ FORMS = {
     "pstp": Form("pstp", LSTM | {"top_k_segments": "2"}),
     "tjstg": Form("tjstg", LSTM | {"ground_score": "cosine", "ground_on": "norm"}),
     "avaf": Form("avaf", LSTM | {"learning_rate": "3e-4", "temp_loss": "fnac"}),
+    **{
+        f"late_fusion-{name}": Form("late_fusion", LSTM | given)
+        for name, given in (
+            ("time-code", {"time_code": "product"}),
+            ("product", {"fusion": "product"}),
+            ("positions", {"question": "positions"}),
+            ("exchange", {"exchange": "both"}),
+        )
+    },
     "bilinear": Form("bilinear", DECAY | {"exchange": "both"}, 2.5),
+    "bilinear-shuffled": Form("bilinear", DECAY | {"exchange": "both", "batches": "shuffled"}, 2.5),
     "bilinear-no-decay": Form("bilinear", {"weight_decay": "0", "exchange": "both"}, 2.5),
     "bilinear-no-exchange": Form("bilinear", DECAY, 2.5),
     "bilinear-lstm": Form("bilinear", DECAY | LSTM | {"exchange": "both"}, 2.5),
@@ -124,6 +137,9 @@ class Done:
     train_accuracy: float
     seconds: float
     parameters: int
+    looked: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
+    """``seconds``, ``patches`` → share of the questions in which the most weight is inside what the
+    question is about, of equal weights, and of how many."""
 
     @classmethod
     def read(cls, path: Path) -> Done:
@@ -190,7 +206,23 @@ class Bench:
             ),
             seconds=time.monotonic() - started,
             parameters=heads.count_parameters(head),
+            looked=self.looked(head),
         )
+
+    def looked(self, head: heads.Head) -> dict[str, tuple[float, float, int]]:
+        """Where it looks for its answers about the first test videos, as `Done.looked` has it."""
+        asked = _set(_first(self.test, LOOKED), self.features, head)
+        rows = (
+            (asked.questions[place], head.evidence(batch.inputs.apart(), output), row)
+            for batch, output in infer(head, asked, batch_size=128, device="cpu", explain=True)
+            for row, place in enumerate(batch.rows.tolist())
+        )
+        found = hits(rows, self.features.truth)
+        return {
+            kind: (hit.top, hit.chance, hit.questions)
+            for kind, hit in found.items()
+            if kind in ("seconds", "patches")
+        }
 
 
 def _first(questions: Sequence[Question], videos: int) -> list[Question]:

@@ -46,6 +46,7 @@ def page(
         _head(about, floor["All"].percent),
         _curves(groups, about, test),
         _types(groups, floor, test),
+        *([_looked(groups)] if any(one.looked for one in done) else []),
         _settings(groups),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
@@ -135,6 +136,33 @@ def _types(groups: Groups, floor: Any, test: Sequence[Question]) -> list[str]:
                 cells = " | ".join(f"{mean:.1f}" for mean in means)
                 lines.append(f"| {form} | {len(seeds)} | {cells} |")
     return lines
+
+
+def _looked(groups: Groups) -> list[str]:
+    lines = [
+        "## Where they look",
+        "",
+        "Share of the questions, about 200 of the test videos, in which a head's most weight is on"
+        " a second in which the instrument that is asked about sounds, or on a patch that shows"
+        " it; in brackets what equal weights score. Mean of the seeds; largest size of each.",
+        "",
+        "| | videos | seconds | patches |",
+        "|---|---|---|---|",
+    ]
+    for form in dict.fromkeys(form for form, _ in groups):
+        videos = max(v for f, v in groups if f == form)
+        seeds = [one.looked for one in groups[form, videos] if one.looked]
+        cells = [_inside([s[kind] for s in seeds if kind in s]) for kind in ("seconds", "patches")]
+        if any(cells):
+            lines.append(f"| {form} | {videos:,} | {' | '.join(cells)} |")
+    return lines
+
+
+def _inside(hits: Sequence[tuple[float, float, int]]) -> str:
+    if not hits:
+        return ""
+    top, chance = (100 * statistics.fmean(column) for column in list(zip(*hits, strict=True))[:2])
+    return f"{top:.0f} % [{chance:.0f}] of {hits[0][2]}"
 
 
 def _settings(groups: Groups) -> list[str]:

@@ -67,6 +67,7 @@ class ExactFeatures:
         """``truth`` as ``truth.json`` holds it; ``narrow``: without columns that are always 0."""
         self._fields = tuple(fields)
         self._made: dict[str, dict[str, Tensor]] = {}
+        self.truth = truth
         self._videos = truth["videos"]
         self._instruments = tuple(truth["settings"]["instruments"])
         self.audio_names = tuple(_audio_names(self._instruments))

@@ -53,7 +53,7 @@ ROOMS = {
     "npy": {*LOWER, "questions"},
     "questions": {*LOWER},
     "ask": {*LOWER, "pages", "questions"},
-    "pages": {"extraction", "train"},
+    "pages": {"engine", "extraction", "train"},
     "serve": {"ask", "engine", "extraction"},
     "train": {*LOWER},
     "reproduce": {*LOWER, "questions", "train"},

@@ -28,7 +28,15 @@ def report(
         ),
     ] = None,
     videos: Annotated[
-        Path | None, typer.Option(help="Of a store: the videos' folder, to show frames.")
+        Path | None,
+        typer.Option(help="The videos' folder, to show frames and the sound's spectra."),
+    ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SENTENCE",
+            help="Of a store: list the seconds that CLIP finds nearest to it; may be repeated.",
+        ),
     ] = None,
 ) -> None:
     """Write a run or a store as one HTML page: to look at, to browse, to send to somebody.
@@ -37,4 +45,4 @@ def report(
     """
     from avqa.pipelines.pages.report import report as work
 
-    typer.echo(f"page: {str(work(path, out, videos, say))!r}")
+    typer.echo(f"page: {str(work(path, out, videos, say, search or ()))!r}")

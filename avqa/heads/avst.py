@@ -25,9 +25,9 @@ from avqa.heads._parts.grounding import (
 )
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
-from avqa.heads._parts.options import HeadOptions
 from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
+from avqa.heads._parts.product import JoiningOptions
 
 _TABLES = printed("avst")
 _COST = printed("pstp")["cost"]["AVST, updated annotation"]
@@ -74,7 +74,7 @@ ABLATIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
+class Options(JoiningOptions):
     """AVST's ablation flags and the temperature of its grounding."""
 
     modalities: Literal["q", "aq", "vq", "avq"] = "avq"
@@ -94,6 +94,8 @@ class Options(HeadOptions):
             found.append(f"modalities={self.modalities} with spatial=true; expected spatial=false")
         if self.temporal and self.modalities == "q":
             found.append("modalities=q with temporal=true; expected temporal=false")
+        if self.fusion == "product" and self.modalities != "avq":
+            found.append(f"modalities={self.modalities} with fusion=product; expected fusion=sum")
         return found
 
 
@@ -120,8 +122,7 @@ class StreamFusion(nn.Module):
         f = FC(tanh([u_a + mean_t a_t ; u_v + mean_t v_t]))
 
     Args:
-        width: D.
-        dropout: inside the attention blocks.
+        options: of the head.
         streams: names of the streams, in the order they are concatenated.
         temporal: without it ``u_s`` = 0.
     Shapes:
@@ -129,12 +130,14 @@ class StreamFusion(nn.Module):
     """
 
     def __init__(
-        self, width: int, dropout: float, streams: Collection[str], *, temporal: bool = True
+        self, options: JoiningOptions, streams: Collection[str], *, temporal: bool = True
     ) -> None:
         super().__init__()
+        width, dropout = options.width, options.dropout
         grounded = streams if temporal else ()
         self.ground = nn.ModuleDict({name: QuestionBlock(width, dropout) for name in grounded})
         self.fuse = nn.Linear(len(streams) * width, width)
+        self.product = options.product()
 
     def forward(
         self,
@@ -153,7 +156,10 @@ class StreamFusion(nn.Module):
             # temporal grounding, [B, D], [B, T]
             u, weights[name] = block(q, each(streams[name]), each(masks[name]))
             parts[name] = parts[name] + u
-        return self.fuse(torch.cat(list(parts.values()), -1).tanh()), weights  # fusion, [B, D]
+        f = self.fuse(torch.cat(list(parts.values()), -1).tanh())  # fusion, [B, D]
+        if self.product is not None:
+            f = f + self.product(*parts.values())
+        return f, weights
 
 
 class Grounded(NamedTuple):
@@ -209,7 +215,7 @@ class Head(BaseHead):
             self.aux_weights = {"match": 0.5}
         if self.hears or self.sees:
             streams = [name for name, on in (("audio", self.hears), ("visual", self.sees)) if on]
-            self.fusion = StreamFusion(width, options.dropout, streams, temporal=options.temporal)
+            self.fusion = StreamFusion(options, streams, temporal=options.temporal)
         else:
             self.hidden = nn.Linear(width, width)
         self.answer = AnswerLayer(options)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from avqa.heads._parts.blocks import AnswerLayer, masked_mean, question_encoder
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
-from avqa.heads._parts.options import HeadOptions
+from avqa.heads._parts.options import HeadOptions, changed
 from avqa.heads._parts.paper import Ablation, Paper, Recipe
+from avqa.heads._parts.product import LowRankProduct
 
 PAPER = Paper(
     title="Bilinear late fusion with a code of time (a baseline of avqa's own, of no paper)",
@@ -29,7 +30,7 @@ PAPER = Paper(
 ABLATIONS: dict[str, Ablation] = {
     "no_product": Ablation({"fusion": "sum"}, note="FC(tanh[a; v]) alone, as in late fusion"),
     "no_time_code": Ablation({"time_code": "none"}, note="blind to the order of seconds"),
-    "lstm": Ablation({"question": "lstm", "pack": True, "forget_bias": 2.0}, note="an LSTM"),
+    "lstm": Ablation({"question": "lstm"}, note="an LSTM"),
 }
 
 
@@ -39,6 +40,8 @@ class Options(HeadOptions):
 
     width: int = 128
     question: Literal["lstm", "positions", "clip"] = "positions"
+    pack: bool = changed(True, before=False)
+    forget_bias: float = changed(2.0, before=0.0)
     time_code: Literal["none", "clock", "product"] = "product"
     fusion: Literal["sum", "product"] = "product"
     """Of sound and picture: a layer over both, or with it a low-rank product."""
@@ -66,7 +69,7 @@ class Head(BaseHead):
         self.audio = nn.Linear(options.audio_width, width)
         self.visual = nn.Linear(options.visual_width, width)
         self.fuse = nn.Linear(2 * width, width)
-        self.product = _Product(width, options.rank) if options.fusion == "product" else None
+        self.product = LowRankProduct(width, options.rank) if options.fusion == "product" else None
         self.answer = AnswerLayer(options)
 
     def encode(self, inputs: HeadInput) -> Tensor:
@@ -82,20 +85,3 @@ class Head(BaseHead):
         """Multiply by the question."""
         e = (inputs.each(encoded) * self.question(inputs).sentence).tanh()
         return HeadOutput(self.answer(e, inputs))
-
-
-class _Product(nn.Module):
-    """P(U a ∘ V v), ``rank`` wide between.
-
-    Shapes:
-        a [..., D], v [..., D] → [..., D]
-    """
-
-    def __init__(self, width: int, rank: int) -> None:
-        super().__init__()
-        self.audio = nn.Linear(width, rank)
-        self.visual = nn.Linear(width, rank)
-        self.out = nn.Linear(rank, width)
-
-    def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
-        return self.out(self.audio(audio) * self.visual(visual))  # type: ignore[no-any-return]

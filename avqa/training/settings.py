@@ -48,6 +48,10 @@ LATER: dict[str, Any] = {
     "beta1": 0.9,
 }
 """Settings that version 0.1 had not → what it did."""
+CUSTOM = "custom"
+"""The data set that is no paper's: the user's own."""
+_OF_CUSTOM = {"pack": True, "forget_bias": 2.0}
+"""What a question's LSTM takes there: the papers' recipes stand for the papers' data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +221,8 @@ def of_paper(module: Any) -> dict[str, Any]:
 def of_dataset(module: heads.HeadModule, dataset: str | None) -> dict[str, Any]:
     """What a head takes otherwise on a data set: setting or option → value."""
     entry = module.PAPER.datasets.get(dataset or "")
-    return dict(entry.values) if entry else {}
+    ours = _OF_CUSTOM if dataset == CUSTOM else {}
+    return {**ours, **(entry.values if entry else {})}
 
 
 def dataset_note(
@@ -227,10 +232,18 @@ def dataset_note(
     module = heads.load(head)
     given = {**vars(settings), **options}
     kept = {key: v for key, v in of_dataset(module, dataset).items() if given[key] == v}
+    if options["question"] != "lstm":
+        kept = {key: v for key, v in kept.items() if key not in _OF_CUSTOM}
     if not kept:
         return None
-    values = ", ".join(f"{key}={value}" for key, value in kept.items())
-    return f"{head} on {dataset}: {values} ({module.PAPER.datasets[dataset].note})"
+    values = ", ".join(f"{key}={_shown(value)}" for key, value in kept.items())
+    entry = module.PAPER.datasets.get(dataset)
+    note = entry.note if entry else "ours: as printed an LSTM forgets a question's first words"
+    return f"{head} on {dataset}: {values} ({note})"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _key_problem(key: str, head: str, hints: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from benchmarks import curves, curves_page
 from benchmarks.curves import FORMS, Done, Unit
 
 
-def done(unit, right):
+def done(unit, right, looked=None):
     return Done(
         unit=unit,
         given=unit.given,
@@ -19,6 +19,7 @@ def done(unit, right):
         train_accuracy=0.75,
         seconds=61.0,
         parameters=1234,
+        looked=looked or {},
     )
 
 
@@ -31,7 +32,7 @@ def test_every_form_is_one_of_its_head(form):
     settings, _ = resolve(FORMS[form].head, Unit(form, 20_000, 0).given)
     seen = FORMS[form].longer * 2_000_000
     assert settings.epochs * 200_000 == pytest.approx(seen, rel=0.1)
-    assert settings.batches == "together"
+    assert settings.batches == ("shuffled" if "shuffled" in form else "together")
 
 
 def test_a_training_is_kept_as_it_was_and_counts_for_its_own_settings_alone(tmp_path, monkeypatch):
@@ -42,6 +43,7 @@ def test_a_training_is_kept_as_it_was_and_counts_for_its_own_settings_alone(tmp_
     found = curves.finished(unit)
     assert found.correct.tolist() == was.correct.tolist()
     assert (found.unit, found.train_accuracy) == (unit, 0.75)
+    assert found.looked == {}
     monkeypatch.setitem(FORMS, "bilinear", curves.Form("bilinear", {"rank": "8"}))
     assert curves.finished(unit) is None
 
@@ -52,6 +54,8 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
         done(Unit("bilinear", 500, 0), [True] * 30 + [False] * 10),
         done(Unit("bilinear", 500, 1), [True] * 20 + [False] * 20),
         done(Unit("late_fusion", 120, 0), [True] * 10 + [False] * 30),
+        done(Unit("avst", 120, 0), [True] * 40, {"seconds": (0.9, 0.5, 30)}),
+        done(Unit("avst", 120, 1), [True] * 40, {"seconds": (0.8, 0.5, 30)}),
     ]
     about = {"machine": "m", "seen": curves.SEEN, "val": 3, "test": 20}
     lines = curves_page.page(about, runs, asked(40), asked(40), picture).splitlines()
@@ -61,4 +65,22 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     (row,) = [line for line in lines if line.startswith("| late_fusion | 1 / – |")]
     assert "| 25.0 (" in row
     assert any("| bilinear | 500 | 1,234 | 3, 3 | 1:01 |" in line for line in lines)
+    assert "| avst | 120 | 85 % [50] of 30 |  |" in lines
+    assert not any(line.startswith("| late_fusion | 120 |  |") for line in lines)
     assert "bilinear" in picture.read_text(encoding="utf-8")
+
+
+def test_a_training_is_held_against_the_truth(monkeypatch):
+    """The real bench, small: a head with attention, and one without."""
+    for name, value in {"VAL": 4, "TEST": 12, "LOOKED": 6}.items():
+        monkeypatch.setattr(curves, name, value)
+    monkeypatch.setattr(curves, "SEEN", {20: 200})
+    bench = curves.Bench(20)
+    found = bench.run(Unit("avst", 20, 0))
+    assert len(found.correct) == 120
+    assert found.looked.keys() == {"seconds", "patches"}
+    for top, chance, count in found.looked.values():
+        assert 0 <= top <= 1
+        assert 0 < chance < 1
+        assert 0 < count <= 60
+    assert bench.run(Unit("late_fusion", 20, 0)).looked == {}

@@ -304,7 +304,8 @@ def test_page_names_equations_options_and_tests_that_exist(name):
     root = Path(__file__).resolve().parents[2]
     page = (root / "docs" / "heads" / f"{name}.md").read_text(encoding="utf-8")
     table = page.split("## Equations")[1].split("## Options")[0]
-    source = (root / "avqa" / "heads" / f"{name}.py").read_text(encoding="utf-8")
+    files = (root / "avqa" / "heads").glob(f"{name}*/*.py" if name == "tjstg" else f"{name}.py")
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     tests = (root / "tests" / "heads" / f"test_{name}.py").read_text(encoding="utf-8")
     assert all(f"{eq} " in source for eq in re.findall(r"Eq\. [\d–]+", table))
     assert all(f"def {test}(" in tests for test in re.findall(r"test_\w+(?=`)", table))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
 from avqa.extract import encoders
-from avqa.training.settings import DERIVED, LATER, TrainSettings, resolve
+from avqa.training.settings import DERIVED, LATER, TrainSettings, dataset_note, resolve
 
 
 def complaint(*arguments, **keywords):
@@ -181,3 +181,21 @@ def test_rows_are_those_that_a_slice_takes(seconds, stride):
     given_values = {"max_seconds": str(seconds), "stride_seconds": str(stride)}
     settings, _ = resolve("late_fusion", given_values)
     assert settings.num_rows == len(range(0, seconds, stride))
+
+
+def test_an_lstm_forgets_no_slot_where_no_paper_says_so():
+    _, printed = resolve("avst", dataset="music-avqa")
+    assert (printed["pack"], printed["forget_bias"]) == (False, 0.0)
+    settings, own = resolve("avst", dataset="custom")
+    assert (own["pack"], own["forget_bias"]) == (True, 2.0)
+    assert dataset_note("avst", "custom", settings, own) == (
+        "avst on custom: pack=true, forget_bias=2.0 (ours: as printed an LSTM forgets a"
+        " question's first words)"
+    )
+    settings, chosen = resolve("avst", {"pack": "false", "forget_bias": "1"}, dataset="custom")
+    assert (chosen["pack"], chosen["forget_bias"]) == (False, 1.0)
+    assert dataset_note("avst", "custom", settings, chosen) is None
+    settings, without = resolve("avst", {"question": "clip"}, dataset="custom")
+    assert dataset_note("avst", "custom", settings, without) is None  # there is no LSTM
+    _, ours = resolve("bilinear", {"question": "lstm"})
+    assert (ours["pack"], ours["forget_bias"]) == (True, 2.0)

@@ -20,7 +20,10 @@ CLIP = clip.Clip(
     text_width=768,
     text_layers=12,
     text_heads=12,
-    taps=("frame", "class", "patch", "token", "tome14", "tome14_source", "frame@tome"),
+    taps=(
+        *("frame", "class", "patch", "token", "token_pre_ln"),
+        *("tome14", "tome14_source", "frame@tome"),
+    ),
     text_taps=("sentence", "word", "word_state"),
     merged=25,
     batch={"cpu": 1, "cuda": 32},

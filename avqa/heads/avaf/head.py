@@ -126,6 +126,7 @@ class ModalityFusion(nn.Module):
         self.visual = CrossLayer(width, dropout, alone=alone)
         self.weigh = nn.Linear(width, 2) if options.qoaf else None
         self.join = nn.Linear(2 * width, width) if options.fuse == "concat" else None
+        self.product = options.product()
 
     def forward(
         self,
@@ -145,6 +146,7 @@ class ModalityFusion(nn.Module):
         weights = self._weights(question.sentence)
         seen, sound = weights[:, :1, None] * seen, weights[:, 1:, None] * sound
         fused = seen + sound if self.join is None else self.join(torch.cat([seen, sound], -1))
+        fused = fused if self.product is None else fused + self.product(sound, seen)
         return fused, weights, (audio_attn, patch_attn)  # Eq. 13, [B, N, D]
 
     def _weights(self, q: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.options import HeadOptions, later
+from avqa.heads._parts.options import later
+from avqa.heads._parts.product import JoiningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
+class Options(JoiningOptions):
     """AVAF-Net's modules and losses; values the paper does not give are marked."""
 
     question: Literal["lstm", "positions", "clip"] = "clip"

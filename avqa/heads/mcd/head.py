@@ -146,6 +146,7 @@ class Head(BaseHead):
         self.fusion = TextFusion(options.lef, width, dropout)
         self.mix = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(3))
         self.combine = nn.Linear(3 * width, width)
+        self.product = options.product()
         self.late = nn.Linear(3 * width, width) if options.late_fusion == "concat" else None
         self._build_losses(options)
 
@@ -208,6 +209,7 @@ class Head(BaseHead):
         found = [(low.vector + high.vector) / 2 for low, high in clues]  # f̂_aq, f̂_vq [B, D]
         parts = zip(self.mix, (guided, found[1], found[0]), strict=True)
         q = self.combine(torch.cat([mix(x) for mix, x in parts], -1))  # f̂_q [B, D]
+        q = q if self.product is None else q + self.product(*found)
         e = self.dropout(self._late_fusion(q, streams, masks)).tanh()
         losses = self._losses(q, streams, inputs) if self.training else {}
         found_out = self._explain(q, streams.means, clues, index, inputs) if explain else {}

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.options import HeadOptions, changed, later
+from avqa.heads._parts.options import changed, later
+from avqa.heads._parts.product import JoiningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
+class Options(JoiningOptions):
     """MCD's choices; values the paper does not give are marked."""
 
     text_objects: bool = True
@@ -57,6 +58,8 @@ class Options(HeadOptions):
         found = super().problems()
         if self.num_frames % 2:
             found.append(f"num_frames={self.num_frames}; expected an even number")
+        if self.fusion == "product" and self.plain != "none":
+            found.append(f"plain={self.plain} with fusion=product; expected fusion=sum")
         if not 0 < self.tau < math.inf:
             found.append(f"tau={self.tau}; expected more than 0")
         if self.text_encoder == "bilstm" and self.width % 2:

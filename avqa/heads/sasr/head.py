@@ -109,6 +109,7 @@ class Head(BaseHead):
             self.aux_weights |= {"source": 0.5, "reg": 0.5}
         self.temporal_audio, self.temporal_visual = (TemporalAttention(options) for _ in range(2))
         self.fuse = nn.Linear(2 * width, width)
+        self.product = options.product()
         self.answer = AnswerLayer(options)
 
     def encode(self, inputs: HeadInput) -> Aware:
@@ -140,7 +141,9 @@ class Head(BaseHead):
         u_v, w_v = self.temporal_visual(q, each(located), each(valid))
         short = seen.features if self.shortcut == "vg" else located
         means = each(masked_mean(heard.features, sound)), each(masked_mean(short, valid))
-        f = self.fuse(torch.cat([u_a + means[0], u_v + means[1]], -1).tanh())  # 6, [B, D]
+        both = u_a + means[0], u_v + means[1]
+        f = self.fuse(torch.cat(both, -1).tanh())  # 6, [B, D]
+        f = f if self.product is None else f + self.product(*both)
         output = HeadOutput(self.answer((f * q).tanh(), inputs))
         if self.training:
             output.aux_losses.update(self._source_losses(inputs, heard, seen))

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.options import HeadOptions, later
+from avqa.heads._parts.options import later
+from avqa.heads._parts.product import JoiningOptions
 
 OFFICIAL_SECONDS = 10
 """T of the official variant: the width of a layer that mixes seconds."""
@@ -17,7 +18,7 @@ _PAPER_ONLY = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
+class Options(JoiningOptions):
     """The paper's switches and what its equations leave open.
 
     ``variant="official"`` is one fixed network: of the options below it has ``ground_temp``

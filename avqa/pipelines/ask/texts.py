@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from avqa.datasets._parts.question import Question, text_key
@@ -24,8 +23,7 @@ from avqa.extract.text import (
 from avqa.machine import give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.features import Recipes, Say, compare, device_for, stored
-from avqa.pipelines.engine.batching import Batch, Segment
-from avqa.pipelines.engine.small import SmallBatches
+from avqa.pipelines.engine.texts import encode_texts
 from avqa.pipelines.questions.encode import add_prompts, distinct_texts
 from avqa.store.format.recipe_diff import recipe_hash
 from avqa.store.reader import FeatureStore, TextReader
@@ -122,7 +120,7 @@ class Texts:
         found = {place: self._cache.read(path) for place, path in paths.items()}
         tokens, ends = tokenise(list(contents.values()))
         if any(values is None for values in found.values()):
-            encoded = _encoded(self._network(settings, source), settings, tokens, ends)
+            encoded = encode_texts(self._network(settings, source), settings, tokens, ends)
             rows = {f: stored(x, settings.dtype, f) for f, x in encoded.items()}
             for place, key in enumerate(contents):
                 for feature in here:
@@ -161,24 +159,3 @@ class Texts:
             self._encoder = TextEncoder(settings, state)
             give_memory_back()
         return self._encoder
-
-
-def _encoded(
-    encoder: TextEncoder, settings: TextSettings, tokens: NDArray[np.int64], ends: NDArray[np.int64]
-) -> dict[str, NDArray[np.float32]]:
-    """Text feature → [n, *shape] float32."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as `avqa questions`: numbers do not depend on the cores
-    name = encoder_of(settings.features[0])
-    try:
-        small = SmallBatches(settings.device, settings.precision)
-        parts = []
-        for start in range(0, len(tokens), encoder.batch):
-            rows = tokens[start : start + encoder.batch]
-            batch = Batch(f"{name}/text", encoder.batch, [Segment(None, 0, rows)])
-            out = small.forward(encoder, batch, encoder.rows)
-            found = {tap: values.numpy()[: len(rows)] for tap, values in out.items()}
-            parts.append(encoder.finished(found, ends[start : start + len(rows)]))
-    finally:
-        torch.set_num_threads(before)
-    return {f"{name}/{tap}": np.concatenate([part[tap] for part in parts]) for tap in parts[0]}

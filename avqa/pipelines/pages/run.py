@@ -20,6 +20,7 @@ from avqa.pipelines.pages import confusions, curves, settings
 from avqa.pipelines.pages.attention import Attention, attention
 from avqa.pipelines.pages.browse import Rows, name, questions
 from avqa.pipelines.pages.intervals import over_columns
+from avqa.pipelines.pages.media.beside import frames_beside
 from avqa.pipelines.pages.page import render
 from avqa.pipelines.train.tables import TABLE, joined_table
 from avqa.telling import Say
@@ -72,8 +73,8 @@ class _Found:
         return {} if self.splits is None else {q.key: q for q in self.splits.test}
 
 
-def run_page(path: Path, say: Say) -> bytes:
-    """The page of a run's folder, or of one member's.
+def run_page(path: Path, say: Say, videos: Path | None = None) -> bytes:
+    """The page of a run's folder, or of one member's; ``videos`` to show frames of.
 
     Raises:
         ConfigError: there is no run, or nothing of it is finished.
@@ -85,6 +86,8 @@ def run_page(path: Path, say: Say) -> bytes:
     _read_answers(found)
     table = _table(found)
     shown = _attention(found)
+    asked = questions(found.answered, found.known, found.columns)
+    frames = _frames(found, shown, asked, videos)
     for line in found.missing:
         say(f"not on the page: {line}")
     answered = list(_answered(found))
@@ -94,7 +97,8 @@ def run_page(path: Path, say: Say) -> bytes:
         "run",
         title=f"{path.resolve().name}: {config.head} on {config.dataset}",
         data={
-            "questions": questions(found.answered, found.known, found.columns),
+            "questions": asked,
+            "posters": frames,
             "attention": None if shown is None else shown.to_json(),
         },
         run=run,
@@ -162,6 +166,20 @@ def _attention(found: _Found) -> Attention | None:
         return shown
     found.missing.append(shown)
     return None
+
+
+def _frames(
+    found: _Found, shown: Attention | None, asked: Mapping[str, Any], videos: Path | None
+) -> dict[str, str]:
+    """Number of a video among the texts → its frames; those with attention come first."""
+    if videos is None:
+        return {}
+    texts, known = asked["texts"], found.known
+    attended = [known[key].video_id for key in (shown.weights if shown else ())]
+    wanted = [*attended, *(texts[number] for number in asked["video"])]
+    frames, lacking = frames_beside(found.main[0], wanted, known.values(), videos)
+    found.missing += [lacking] if lacking else []
+    return {str(texts.index(name)): picture for name, picture in frames.items()}
 
 
 def _answered(found: _Found) -> Iterator[tuple[Question, Sequence[Any]]]:

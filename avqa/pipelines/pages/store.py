@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from avqa.errors import AvqaError
+from avqa.pipelines.pages.media.posters import Videos, evenly
 from avqa.pipelines.pages.page import finite, render
-from avqa.pipelines.pages.posters import posters
+from avqa.pipelines.pages.search import Hits, search
 from avqa.pipelines.pages.space import Space, described, space, strips
 from avqa.store.checks.summary import Summary, summary
 from avqa.store.commit import Store
@@ -49,13 +50,16 @@ class _Map:
     """Number → why a video could not be read."""
 
 
-def store_page(path: StorePath, videos: Path | None, say: Say) -> bytes:
+def store_page(
+    path: StorePath, videos: Path | None, say: Say, sentences: Sequence[str] = ()
+) -> bytes:
     """The page.
 
     Args:
         path: of the store.
         videos: folder of the videos, for frames.
         say: what is missing.
+        sentences: whose nearest seconds the page shows.
 
     Raises:
         StoreNotFound, StoreError: there is no store, or it is damaged.
@@ -68,8 +72,9 @@ def store_page(path: StorePath, videos: Path | None, say: Say) -> bytes:
     ids = reader.video_ids[:MOST_VIDEOS]
     shown = _videos(Store.open(path), reader, ids)
     maps = [_map(reader, feature, ids) for feature in _mapped(reader)]
-    frames = _posters(videos, shown, say)
-    missing = list(_missing(reader, ids, maps, videos, frames))
+    found, lacking = _found(reader, ids, sentences)
+    media = _media(videos, shown, found, say)
+    missing = [*lacking, *_missing(reader, ids, maps, videos, media.frames)]
     for line in missing:
         say(f"not on the page: {line}")
     return render(
@@ -80,12 +85,15 @@ def store_page(path: StorePath, videos: Path | None, say: Say) -> bytes:
             "states": [state.name.lower() for state in Status],
             "features": list(reader.features),
             "maps": [_map_json(one) for one in maps],
-            "posters": {str(number): frames[n] for number, n in enumerate(ids) if n in frames},
+            "posters": _numbered(ids, media.frames),
+            "spectra": _numbered(ids, media.spectra),
         },
         path=str(path),
         told=told,
         hours=clock(sum(video for video in shown["seconds"])),
         marks=_marks(told),
+        found=found,
+        stills=media.stills,
         missing=missing,
         features=[_feature(reader, told, name) for name in reader.features],
         texts=told.texts,
@@ -197,14 +205,46 @@ def _map_json(one: _Map) -> dict[str, Any]:
     }
 
 
-def _posters(videos: Path | None, shown: Mapping[str, Any], say: Say) -> dict[str, str]:
+def _found(
+    reader: FeatureStore, ids: Sequence[str], sentences: Sequence[str]
+) -> tuple[list[Hits], list[str]]:
+    """What was searched for, and why it cannot be."""
+    if not sentences:
+        return [], []
+    try:
+        return search(reader, ids, sentences), []
+    except AvqaError as error:
+        return [], [f"the search: {error}"]
+
+
+@dataclass(frozen=True)
+class _Media:
+    """Pictures of the videos' files."""
+
+    frames: Mapping[str, str]
+    """Video id → frames."""
+    spectra: Mapping[str, str]
+    """Video id → spectrum of its sound."""
+    stills: Mapping[tuple[int, float], str]
+    """Number of a video and a second → the frame there."""
+
+
+def _media(
+    videos: Path | None, shown: Mapping[str, Any], found: Sequence[Hits], say: Say
+) -> _Media:
     if videos is None:
-        return {}
-    pairs = zip(shown["id"], shown["duration"], strict=True)
-    wanted = {name: math.nan if d is None else d for name, d in pairs}
-    first = dict(list(wanted.items())[:MOST_POSTERS])
-    say(f"frames of {len(first)} videos from {str(videos)!r}")
-    return posters(videos, first)
+        return _Media({}, {}, {})
+    files = Videos(videos)
+    pairs = list(zip(shown["id"], shown["duration"], strict=True))[:MOST_POSTERS]
+    say(f"frames of {len(pairs)} videos from {str(videos)!r}")
+    frames = files.frames({name: (name, evenly(duration)) for name, duration in pairs})
+    hits = {(hit.number, hit.second) for one in found for hit in one.hits}
+    stills = files.frames({hit: (shown["id"][hit[0]], [hit[1]]) for hit in sorted(hits)})
+    return _Media(frames, files.spectra(frames), stills)
+
+
+def _numbered(ids: Sequence[str], pictures: Mapping[str, str]) -> dict[str, str]:
+    return {str(number): pictures[name] for number, name in enumerate(ids) if name in pictures}
 
 
 def _missing(

@@ -40,7 +40,7 @@ def test_every_tap_is_where_open_clip_has_it() -> None:
         batch = networks.full_batch("small_clip", "frame")
         out = networks.output("small_clip", "frame")
     tower, kept = reference().visual, []
-    hook = tower.ln_post.register_forward_hook(lambda _m, _i, made: kept.append(made))
+    hook = tower.ln_post.register_forward_hook(lambda _m, i, made: kept.extend([made, i[0]]))
     with torch.no_grad():
         frame = reference().encode_image(normalised(batch))
         hook.remove()
@@ -49,6 +49,7 @@ def test_every_tap_is_where_open_clip_has_it() -> None:
             "class": kept[0][:, 0],
             "patch": kept[0][:, 1:] @ tower.proj,
             "token": kept[0][:, 1:],
+            "token_pre_ln": kept[1][:, 1:],
         }
     for tap, values in expected.items():
         torch.testing.assert_close(out[tap], values, rtol=1e-4, atol=2e-5)
@@ -98,11 +99,12 @@ def test_the_large_one_has_the_published_number_of_parameters() -> None:
 def test_golden_shapes(name: str) -> None:
     module, patches = LARGE[name]
     taps = {tap: spec.shape for tap, spec in module.TAPS.items()}
-    assert {tap: taps[tap] for tap in ("frame", "class", "patch", "token")} == {
+    assert {tap: taps[tap] for tap in ("frame", "class", "patch", "token", "token_pre_ln")} == {
         "frame": (768,),
         "class": (1024,),
         "patch": (patches, 768),
         "token": (patches, 1024),
+        "token_pre_ln": (patches, 1024),
     }
     texts = {tap: spec.shape for tap, spec in module.TEXT.taps.items()}
     assert texts == {"sentence": (768,), "word": (77, 768), "word_state": (77, 768)}

@@ -39,12 +39,12 @@ def test_two_bundles_run_at_a_time_and_submitting_waits_for_none(one):
     for attempt in (1, 2, 3):
         one.submit(Bundle((), attempt))
     extractor = one._extractor
-    assert {extractor.began.get(timeout=10) for _ in range(2)} == {1, 2}
+    assert {extractor.began.get(timeout=60) for _ in range(2)} == {1, 2}
     with pytest.raises(queue.Empty):
         extractor.began.get(timeout=0.1)
     assert one.results.empty()
     extractor.go.set()
-    results = {(found := one.results.get(timeout=10)).bundle.attempt: found for _ in range(3)}
+    results = {(found := one.results.get(timeout=60)).bundle.attempt: found for _ in range(3)}
     assert [results[attempt].records for attempt in (1, 2, 3)] == [["record 1"], ["record 2"], []]
     assert str(results[3].error) == "a defect"
 

@@ -52,7 +52,7 @@ def test_draining_gives_back_the_bundles_that_wait_for_a_worker(lonely):
     with pytest.raises(queue.Empty):
         executor.results.get(timeout=0.2)
     executor.drain()
-    results = [executor.results.get(timeout=10) for _ in bundles]
+    results = [executor.results.get(timeout=60) for _ in bundles]
     assert sorted((r.bundle.attempt, r.records, r.error) for r in results) == [
         (1, [], None), (2, [], None),
     ]  # fmt: skip

@@ -55,7 +55,7 @@ def test_a_partial_batch_waits_while_a_video_is_being_decoded():
     thread.join(timeout=0.2)
     assert thread.is_alive(), "took a partial batch although another video may fill it"
     batcher.remove_producer()
-    thread.join(timeout=5)
+    thread.join(timeout=60)
     assert len(taken[0].segments[0].rows) == 3
 
 
@@ -68,7 +68,7 @@ def test_put_waits_for_room_and_goes_on_after_a_take():
     thread.join(timeout=0.2)
     assert thread.is_alive(), "queued more than batches_ahead"
     assert [s.first_row for s in batcher.take().segments] == [0]
-    thread.join(timeout=5)
+    thread.join(timeout=60)
     assert [s.first_row for s in batcher.take().segments] == [2]
 
 
@@ -108,7 +108,7 @@ def test_a_failure_reaches_waiting_producers_and_takers():
     thread = threading.Thread(target=produce)
     thread.start()
     batcher.fail(OSError("disk on fire"))
-    thread.join(timeout=5)
+    thread.join(timeout=60)
     assert [str(error) for error in errors] == ["disk on fire"]
     assert batcher.take() is None
     with pytest.raises(OSError, match="disk on fire"):

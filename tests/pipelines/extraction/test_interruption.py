@@ -131,7 +131,7 @@ def test_a_signal_drains_and_a_resume_completes(tmp_path, slow_videos, uninterru
     wait_for_chunks(store, 1, run)
     everyone = members(run.pid)
     os.killpg(run.pid, signum)  # a terminal and most batch systems signal the whole group
-    assert run.wait(timeout=60) == code
+    assert run.wait(timeout=SECONDS) == code
     assert_all_gone(everyone)
     assert f"stopped by {signal.Signals(signum).name} after draining" in log.read_text(
         encoding="utf-8"
@@ -156,7 +156,7 @@ def test_a_second_signal_aborts_at_once(tmp_path):
     os.kill(run.pid, signal.SIGINT)
     wait_for_text(log, "once more to abort", run)
     os.kill(run.pid, signal.SIGINT)
-    assert run.wait(timeout=20) == 130
+    assert run.wait(timeout=SECONDS) == 130
     assert "aborted by a second signal" in log.read_text(encoding="utf-8")
     assert_all_gone(everyone)
 
@@ -173,7 +173,7 @@ def test_a_signal_while_the_process_ends_ends_it_at_once(tmp_path, slow_videos):
         if run.poll() is not None:
             break
         time.sleep(0.01)
-    assert run.wait(timeout=20) == 130
+    assert run.wait(timeout=SECONDS) == 130
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
@@ -230,7 +230,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, slow_videos, unin
         run = start(command(slow_videos, store), tmp_path / "log")
         wait_for_chunks(store, 1, run)
         fill(disk / "ballast")
-        assert run.wait(timeout=60) == 5
+        assert run.wait(timeout=SECONDS) == 5
         text = (tmp_path / "log").read_text(encoding="utf-8")
         assert "ENOSPC; disk or quota is full; free space and run the same command again" in text
         (disk / "ballast").unlink()

@@ -6,13 +6,16 @@ Needs playwright (`pip install .[browser]`) and a Chromium on the path (Debian: 
 import shutil
 
 import pytest
+from helpers.media import clips
 from helpers.pages import reported
 from helpers.pages.parsed import NASTY
 from helpers.runs import run_folders
 from helpers.runs.answered import EVIDENCE, answer
 
 from avqa.pipelines.ask.explain import explain
+from avqa.pipelines.pages import store
 from avqa.pipelines.pages.run import run_page
+from avqa.pipelines.pages.search import Hit, Hits
 from avqa.pipelines.pages.store import store_page
 from avqa.store.places.files import store_path
 
@@ -62,10 +65,20 @@ def files(tmp_path_factory):
     """The three pages; texts on them would run if they could."""
     root = tmp_path_factory.mktemp("pages")
     run = reported.reported_run(root, odd=NASTY)
-    (root / "run.html").write_bytes(run_page(run, lambda line: None))
+    videos = root / "videos"
+    videos.mkdir()
+    clip = clips.cached_clip("a.mp4", seconds=9, fps=4, sound_codec="aac")
+    for name in ("00000001", "00000002", "v50"):
+        shutil.copy(clip, videos / f"{name}.mp4")
+    (root / "run.html").write_bytes(run_page(run, lambda line: None, videos))
     odd = NASTY.replace("/", "|")
     run_folders.write_store(root / "S", {odd: 4, **{f"v{n}": 3 + n % 9 for n in range(99)}})
-    (root / "store.html").write_bytes(store_page(store_path(root / "S"), None, print))
+    hits = (Hit(51, 1.5, 0.31), Hit(0, 0.5, 0.2))
+    with pytest.MonkeyPatch.context() as patch:
+        found = [Hits(NASTY, "clip_vit_b32/frame", hits)]
+        patch.setattr(store, "search", lambda reader, ids, sentences: found)
+        page = store_page(store_path(root / "S"), videos, print, [NASTY])
+    (root / "store.html").write_bytes(page)
     explain(answer(root, EVIDENCE), root / "out")
     return root
 
@@ -176,6 +189,34 @@ def test_the_list_of_videos_grows_and_the_map_leads_into_it(browser, files):
     assert page.locator("#count").inner_text() == "100 of 100 videos"
     assert page.evaluate("document.activeElement.dataset.video") == "50"
     assert page.locator("#list li b").first.text_content() == NASTY.replace("/", "|")
+    assert seen.complaints == []
+    seen.close()
+
+
+def test_a_second_that_was_found_leads_to_its_video_and_files_are_seen(browser, files):
+    seen = Seen(browser, files / "store.html")
+    page = seen.page
+    assert page.locator("#search + p + h3").text_content() == NASTY
+    hit = page.locator(".hits button").first
+    assert hit.locator("img").evaluate("image => image.naturalWidth") == 80
+    hit.focus()
+    page.keyboard.press("Enter")
+    chosen = page.locator("#list li.chosen")
+    assert chosen.get_attribute("data-video") == "51"
+    assert chosen.locator("b").text_content() == "v50"
+    sizes = chosen.locator("img").evaluate_all(
+        "images => images.map((one) => [one.naturalWidth, one.naturalHeight])"
+    )
+    assert sizes == [[400, 46], [400, 32]]  # frames, sound
+    assert seen.complaints == []
+    seen.close()
+
+
+def test_frames_stand_beside_questions(browser, files):
+    seen = Seen(browser, files / "run.html")
+    pictures = seen.page.locator("#list img.frames")
+    assert pictures.count() == 12  # of the questions about two of three videos
+    assert pictures.first.evaluate("image => image.decode().then(() => image.naturalHeight)") == 46
     assert seen.complaints == []
     seen.close()
 

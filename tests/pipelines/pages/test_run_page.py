@@ -1,11 +1,19 @@
 """The page of a run: its figures are those of the run's own files."""
 
+import base64
+import io
+import shutil
+
 import pytest
+from helpers.media import clips
 from helpers.pages import reported
 from helpers.pages.parsed import NASTY, Page, outside
+from PIL import Image
 
 from avqa import datasets
 from avqa.errors import ConfigError, RunDamaged
+from avqa.pipelines.pages.media import beside
+from avqa.pipelines.pages.media.posters import FRAMES, HEIGHT, WIDTH
 from avqa.pipelines.pages.run import run_page
 from avqa.training.run import Run
 from avqa.training.scoring import read_predictions, write_predictions
@@ -222,3 +230,36 @@ def test_without_any_answer_there_is_a_page(run):
     page, said = page_of(run)
     assert any("none of 18 questions has a right answer" in line for line in said)
     assert page.data["questions"]["text"] == []
+
+
+def test_frames_stand_beside_the_questions_of_their_videos(seen, tmp_path):
+    folder, _, _ = seen
+    (tmp_path / "deep").mkdir()
+    clip = clips.cached_clip("a.mp4", seconds=7, fps=4)
+    for name in ("deep/00000001", "00000003", "stranger"):  # the ids differ in their last part
+        shutil.copy(clip, tmp_path / f"{name}.mp4")
+    said = []
+    page = Page(run_page(folder, said.append, tmp_path))
+    asked, posters = page.data["questions"], page.data["posters"]
+    assert sorted(asked["texts"][int(number)] for number in posters) == ["00000001", "00000003"]
+    assert {int(number) for number in posters} <= set(asked["video"])
+    # The store says how long they are: five frames side by side.
+    content = base64.b64decode(posters[str(asked["texts"].index("00000001"))].partition(",")[2])
+    assert Image.open(io.BytesIO(content)).size == (FRAMES * WIDTH, HEIGHT)
+    lacking = f"frames of 1 of 3 videos: not in '{tmp_path}', not to be read, or behind the first"
+    assert said == [f"not on the page: {lacking} 1000"]
+    assert outside(page) == []
+
+
+def test_frames_of_a_run_without_store_and_questions_are_the_first_ones(run, tmp_path, monkeypatch):
+    shutil.rmtree(run.parent / "store")
+    shutil.rmtree(run.parent / "annotations")
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clips.cached_clip("a.mp4", seconds=7, fps=4), tmp_path / "videos/00000001.mp4")
+    monkeypatch.setattr(beside, "MOST_VIDEOS", 1)
+    said = []
+    page = Page(run_page(run, said.append, tmp_path / "videos"))
+    (picture,) = page.data["posters"].values()
+    content = base64.b64decode(picture.partition(",")[2])
+    assert Image.open(io.BytesIO(content)).size == (WIDTH, HEIGHT)
+    assert any("frames of 2 of 3 videos: not in " in line for line in said)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from avqa.errors import ConfigError, StoreError
 from avqa.pipelines.pages import store as page_of_store
-from avqa.pipelines.pages.posters import FRAMES, HEIGHT, WIDTH, posters
+from avqa.pipelines.pages.media.posters import FRAMES, HEIGHT, SOUND_HEIGHT, WIDTH, Videos, evenly
 from avqa.pipelines.pages.store import store_page
 from avqa.store.commit import Store
 from avqa.store.lock import Lock
@@ -124,19 +124,22 @@ def test_frames_are_of_the_video_and_its_own(tmp_path):
     shutil.copy(clips.cached_clip("a.mp4", seconds=3, fps=8), tmp_path / "part/a.mp4")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n/etc/passwd\n", encoding="utf-8")
-    wanted = {"part/a": 3.0, "broken": 2.0, "list": float("nan"), "gone": 1.0}
-    found = posters(tmp_path, wanted)
+    lengths = {"part/a": 3.0, "broken": 2.0, "list": float("nan"), "gone": 1.0}
+    wanted = {name: (name, evenly(length)) for name, length in lengths.items()}
+    found = Videos(tmp_path).frames(wanted)
     assert list(found) == ["part/a"]
     content = base64.b64decode(found["part/a"].removeprefix("data:image/jpeg;base64,"))
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
     assert picture.shape == (HEIGHT, FRAMES * WIDTH)
     boxes = np.split(picture, FRAMES, axis=1)
     assert all(abs(a - b).max() > 50 for a, b in itertools.combinations(boxes, 2))
-    unknown = posters(tmp_path, {"part/a": float("nan")})  # the first frame alone
+    for unknown in (float("nan"), None, 0.0, float("inf")):  # the first frame alone
+        assert evenly(unknown) == [0.0]
+    unknown = Videos(tmp_path).frames({"part/a": ("part/a", evenly(None))})
     content = base64.b64decode(unknown["part/a"].removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(content)).size == (WIDTH, HEIGHT)
     with pytest.raises(ConfigError, match="does not exist; expected a folder of videos"):
-        posters(tmp_path / "no", wanted)
+        Videos(tmp_path / "no")
 
 
 def test_frames_that_are_not_there_are_counted(store, tmp_path):
@@ -146,3 +149,16 @@ def test_frames_that_are_not_there_are_counted(store, tmp_path):
     assert list(page.data["posters"]) == ["0"]
     assert said[-1].startswith("not on the page: frames of 3 videos: not in ")
     assert outside(page) == []
+
+
+def test_the_spectrum_is_that_of_the_sound(tmp_path):
+    heard = clips.cached_clip("a.mp4", seconds=3, fps=8, sound_codec="aac")
+    shutil.copy(heard, tmp_path / "a.mp4")
+    shutil.copy(clips.cached_clip("b.mp4", seconds=3, fps=8), tmp_path / "b.mp4")
+    found = Videos(tmp_path).spectra(["a", "b", "gone"])
+    assert list(found) == ["a"]
+    content = base64.b64decode(found["a"].removeprefix("data:image/jpeg;base64,"))
+    picture = np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+    assert picture.shape == (SOUND_HEIGHT, FRAMES * WIDTH)
+    assert picture.max() > 100
+    assert picture.mean() < 100  # a tone is loud in few frequencies

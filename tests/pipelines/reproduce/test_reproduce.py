@@ -45,7 +45,7 @@ def killed_when(is_time, *command):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not is_time() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         assert process.poll() is None

@@ -1,4 +1,4 @@
-"""A run with a code of time or standardised rows, as typed: trained and evaluated alike."""
+"""A run with a code of time, standardised rows, a product, as typed: evaluated as trained."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_a_run_keeps_its_code_and_is_evaluated_with_it(tmp_path):
     assert "time_code=product" in table
 
 
-def test_a_run_keeps_how_its_rows_are_standardised(tmp_path):
+def test_a_run_keeps_its_product_and_how_its_rows_are_standardised(tmp_path):
     run_folders.write_three_videos(tmp_path)
     asked = [
         *("--store", tmp_path / "store", "--dataset", "music-avqa"),
@@ -52,9 +52,11 @@ def test_a_run_keeps_how_its_rows_are_standardised(tmp_path):
     table = typed(
         *("train-head", "late_fusion", *asked, "--out", out, "--device", "cpu"),
         *("--set", "epochs=1", "--set", "width=8", "--set", "standardise=true"),
+        *("--set", "fusion=product"),
     )
     with safe_open(out / "default/seed-0/model.safetensors", "pt") as weights:
         kept = {name: weights.get_tensor(f"standard.audio_{name}") for name in MOMENTS}
+        assert weights.get_tensor("product.out.weight").shape == (8, 16)
     store = FeatureStore(tmp_path / "store")
     videos = {q.video_id for q in datasets.read("music-avqa", tmp_path / "annotations", ("train",))}
     rows = np.concatenate([store.read(video, "vggish/audio") for video in videos]).astype("f8")

@@ -41,7 +41,7 @@ TEXT_TOKENS = 77
 PUBLISHED = "https://openaipublic.azureedge.net/clip/models"
 CROP = Option("center", ("center", "squash", "pad"), "how a frame becomes a square")
 OPTIONS: Mapping[str, Option] = {"crop": CROP}
-PLAIN = frozenset({"frame", "patch", "class", "token"})
+PLAIN = frozenset({"frame", "patch", "class", "token", "token_pre_ln"})
 """Taps of the pass without merging."""
 
 
@@ -99,6 +99,7 @@ class Clip:
             "class": (width,),
             "patch": (patches, joint),
             "token": (patches, width),
+            "token_pre_ln": (patches, width),
             "tome14": ((self.left, "merged"), width),
             "tome14_source": (patches,),
         }[tap]
@@ -116,6 +117,7 @@ class Clip:
                 "class": "class token, ln_post",
                 "patch": f"{self.patches} patch tokens row-major, ln_post, proj",
                 "token": f"{self.patches} patch tokens row-major, ln_post",
+                "token_pre_ln": f"{self.patches} patch tokens row-major, of the last block",
                 "tome14": f"class token and {self.left - 1} merged ones, ln_post",
                 "tome14_source": "merged token that each patch went into, patches row-major",
             }[tap],
@@ -307,9 +309,15 @@ class _Frames:
     def _plain(self, x: Tensor) -> dict[str, Tensor]:
         for block in self.blocks:
             x = block(x)
-        x = self.tower.ln_post(x)
+        last, x = x, self.tower.ln_post(x)
         joint = x @ self.tower.proj
-        return {"frame": joint[:, 0], "patch": joint[:, 1:], "class": x[:, 0], "token": x[:, 1:]}
+        return {
+            "frame": joint[:, 0],
+            "patch": joint[:, 1:],
+            "class": x[:, 0],
+            "token": x[:, 1:],
+            "token_pre_ln": last[:, 1:],
+        }
 
     def _merged(self, x: Tensor) -> dict[str, Tensor]:
         from avqa.extract.encoders._parts import tome

@@ -83,6 +83,11 @@ function item(row) {
   const node = make("li", {},
     make("span", { class: `sign ${colour}`, title: words, "aria-label": words }, sign),
     make("div", {}, text(texts[found.text[row]]), facts), answers, sure);
+  const poster = data.posters[found.video[row]];
+  if (poster) {
+    const alt = `frames of ${texts[found.video[row]]}`;
+    node.append(make("div", { class: "wide-part" }, make("img", { class: "frames", src: poster, alt, loading: "lazy" })));
+  }
   const weights = weightsOf(row);
   if (weights) {
     node.append(make("div", { class: "wide-part" },

@@ -51,6 +51,8 @@ function strip(video) {
   const part = make("div", { class: "strip" });
   const poster = data.posters[video];
   if (poster) part.append(make("img", { src: poster, alt: `frames of ${videos.id[video]}`, loading: "lazy" }));
+  const sound = data.spectra[video];
+  if (sound) part.append(make("img", { class: "sound", src: sound, alt: `spectrum of the sound of ${videos.id[video]}`, loading: "lazy" }));
   const place = placeOf[state.map]?.get(video);
   if (place === undefined) return part;
   const bytes = Uint8Array.from(atob(maps[state.map].strips[place]), (letter) => letter.charCodeAt(0));
@@ -147,6 +149,9 @@ if ($("list")) {
       if (video !== undefined) pick(+video);
     });
     paintMap();
+  }
+  for (const button of document.querySelectorAll("[data-pick]")) {
+    button.addEventListener("click", () => pick(+button.dataset.pick));
   }
   $("find").addEventListener("input", (event) => { state.find = event.target.value.toLowerCase(); choose(); });
   for (const name of ["show", "order"]) {

@@ -14,7 +14,10 @@ CLIP = clip.Clip(
     text_width=48,
     text_layers=2,
     text_heads=4,
-    taps=("frame", "class", "patch", "token", "tome14", "tome14_source", "frame@tome"),
+    taps=(
+        *("frame", "class", "patch", "token", "token_pre_ln"),
+        *("tome14", "tome14_source", "frame@tome"),
+    ),
     text_taps=("sentence", "word", "word_state"),
     merged=8,
     batch={"cpu": 4, "cuda": 4},

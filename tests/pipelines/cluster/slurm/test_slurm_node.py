@@ -10,7 +10,7 @@ def test_a_job_runs_and_leaves_the_queue(slurm, tmp_path):
         ["sbatch", "--cpus-per-task=3", f"--output={tmp_path}/log"],
         input=script, env=slurm.env, text=True, check=True, capture_output=True,
     encoding="utf-8")  # fmt: skip
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while slurm.jobs():
         assert time.monotonic() < deadline, slurm.log()
         time.sleep(0.1)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import (
     AnswerLayer,
-    Attention,
-    Question,
     QuestionBlock,
     masked_mean,
-    masked_softmax,
     question_encoder,
 )
 from avqa.heads._parts.evidence import Evidence
@@ -30,207 +26,10 @@ from avqa.heads._parts.grounding import (
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads._parts.lstm import run_lstm
-from avqa.heads._parts.options import HeadOptions, changed, later
-from avqa.heads._parts.paper import EVERY_SECOND, Ablation, Paper, Recipe
-from avqa.heads._parts.printed import departures, printed, references
 from avqa.heads._parts.sharing import ByVideo
-from avqa.heads.avst import StreamFusion, grounding_problems
-
-_TABLES = printed("tjstg")
-PAPER = Paper(
-    title="Target-Aware Spatio-Temporal Reasoning via Answering Questions in Dynamic Audio-Visual"
-    " Scenarios",
-    venue="Findings of EMNLP 2023",
-    url="https://arxiv.org/abs/2305.12397",
-    recipe=Recipe(
-        learning_rate=2e-4,
-        batch_size=64,
-        epochs=30,
-        step_epochs=10,
-        gamma=0.1,
-        stride_seconds=6,
-        visual="resnet18",
-        note="authors' code: a step every 12 epochs; starts from AVST's grounding pre-training",
-    ),
-    datasets=EVERY_SECOND,
-    figures=(
-        _TABLES["main"]["TJSTG"],
-        _TABLES["code"]["TJSTG, updated code"],
-        _TABLES["streams"]["TJSTG, dual stream"],
-    ),
-    references=references("tjstg"),
-    departures=departures("tjstg"),
-    parameters_millions=_TABLES["streams"]["Single-stream Net"].parameters_millions,
-    parameters_note="11,069,612 with target_mlp, the layers of the authors' code; 10,544,300 as"
-    " the text reads; the authors' module holds 11,792,300",
-)
-
-_JOINT, _TARGETS, _TAUS = _TABLES["joint"], _TABLES["targets"], _TABLES["thresholds"]
-_ORDERS, _COSINES = _TABLES["orders"], {"ground_score": "cosine", "ground_on": "norm"}
-_AVST = {"stream": "dual", **_COSINES}
-ABLATIONS = {
-    "full": Ablation.of({}, _TABLES["main"]["TJSTG"]),
-    "w/o t-a": Ablation.of({"target_aware": False}, _JOINT["w/o T-A"]),
-    "w/o csl": Ablation.of({"csl": False}, _JOINT["w/o L_csl"]),
-    "w/o t-a and csl": Ablation.of(
-        {"target_aware": False, "csl": False}, _JOINT["w/o T-A and L_csl"]
-    ),
-    "target=avg": Ablation.of({"target": "avg"}, _TARGETS["TSG w/ Avg"]),
-    "target=max": Ablation.of({"target": "max"}, _TARGETS["TSG w/ Max"]),
-    "target=hidden": Ablation.of({"target": "hidden"}, _TARGETS["TSG w/ hidden"]),
-    "target=argmax": Ablation.of({"target": "argmax"}, _TARGETS["TSG w/ TA"]),
-    "threshold=0": Ablation.of({"threshold": 0.0}, _TAUS["τ = 0.000"]),
-    "threshold=0.002": Ablation.of({"threshold": 0.002}, _TAUS["τ = 0.002"]),
-    "threshold=0.005": Ablation.of({"threshold": 0.005}, _TAUS["τ = 0.005"]),
-    "threshold=0.01": Ablation.of({"threshold": 0.01}, _TAUS["τ = 0.010"]),
-    "cat(a;v)": Ablation.of({"order": "cat_av"}, _ORDERS["Cat(A;V) w/ L_csl"]),
-    "cat(v;a)": Ablation.of({"order": "cat_va"}, _ORDERS["Cat(V;A) w/ L_csl"]),
-    "il(a;v)": Ablation.of({"order": "il_av"}, _ORDERS["IL(A;V) w/ L_csl"]),
-    "il(v;a)": Ablation.of({"order": "il_va"}, _ORDERS["IL(V;A) w/ L_csl"]),
-    "avst + t-a": Ablation.of({**_AVST, "csl": False}, _TABLES["avst"]["AVST w/ T-A"]),
-    "avst + csl": Ablation.of({**_AVST, "target_aware": False}, _TABLES["avst"]["AVST w/ L_csl"]),
-    "updated code": Ablation.of(
-        {"combine": "sum", "target_mlp": True, "ta_query": "cell", **_COSINES},
-        _TABLES["code"]["TJSTG, updated code"],
-        note="the options nearest to the released code",
-    ),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(HeadOptions):
-    """TJSTG's ablation flags, and the points where paper and code part."""
-
-    target_aware: bool = True
-    """Look by a word of the question too; without it AVST's spatial grounding."""
-    target: Literal["argmax", "avg", "max", "hidden"] = "argmax"
-    """Target vector: the most attended word, mean or maximum of the words, or the question."""
-    ta_query: Literal["question", "cell"] = "question"
-    """What attends to the words: q as printed, or the LSTM's cell state as in the code."""
-    ta_grad: Literal["st", "hard"] = "st"
-    """Gradient of the argmax: straight-through, or none as printed."""
-    target_mlp: bool = False
-    """The code's two layers on the target vector, not in the text."""
-    combine: Literal["renorm", "softmax", "sum"] = "renorm"
-    """How the two maps are joined: product divided by its sum; softmax of the product as printed
-    (flat to four digits); softmax of the sum as in the code."""
-    threshold: float = 0.005
-    """τ for maps of 196 positions; scaled by 196/P."""
-    ground_score: Literal["dot", "cosine"] = later("dot", before="cosine")
-    """Products of a map's rows with sound and target as Eq. 5–6 print them, or, as in the code,
-    their cosines: AVST's grounding, to start from which takes ``cosine`` and ``norm``."""
-    ground_on: Literal["raw", "norm"] = changed("raw", before="norm")
-    """Average a map's rows as they are (Eq. 4), or with length 1 (code, AVST's grounding)."""
-    ground_temp: float = 1.0
-    """Divides the scores before the softmax over positions; 1 as published."""
-    order: Literal["il_va", "il_av", "cat_va", "cat_av"] = "il_va"
-    """Interleaved or concatenated, frames or audio first; Eq. 13 has frames first."""
-    stream: Literal["single", "dual"] = "single"
-    """Joint grounding in time, or AVST's two attentions and fusion (rows "AVST + …")."""
-    csl: bool = True
-    """Cross-modal synchrony loss."""
-    joint_dropout: float = 0.2
-    """Behind the joint attention, as in the code; the paper does not say."""
-
-    def problems(self) -> list[str]:
-        """Complaints about values or combinations, one each."""
-        found = [*super().problems(), *grounding_problems(self.width, self.ground_temp)]
-        if not 0 <= self.threshold < 1:
-            found.append(f"threshold={self.threshold}; expected at least 0 and under 1")
-        if not 0 <= self.joint_dropout < 1:
-            found.append(f"joint_dropout={self.joint_dropout}; expected at least 0 and under 1")
-        if self.ta_query == "cell" and self.question != "lstm":
-            found.append(f"ta_query=cell with question={self.question}; expected question=lstm")
-        return found
-
-
-class Target(NamedTuple):
-    """What the question asks about."""
-
-    vector: Tensor
-    """[B, D]."""
-    weights: Tensor | None
-    """[B, N], attention to the words; None where no word is chosen."""
-    word: Tensor | None
-    """[B] long, number of the chosen word."""
-
-
-class TargetAware(nn.Module):
-    """Take the word that the question attends to most as what to look for (T-A).
-
-        Eq. 1   s = weights of MHA_4(q, H, H) over the real words
-                n* = argmax_n s_n,  target = H_{n*}
-
-    Chosen where the paper is silent: argmax has no gradient, so the attention would never learn;
-    straight-through adds (s − stopgrad(s))ᵀ H, which is zero.
-    Differs from the authors' code: padding is masked; weights are those before dropout, so the
-    code's rate of 0.2 has nothing to act on.
-
-    Shapes:
-        `Question` (q [B, D], H [B, N, D]) → `Target`
-    """
-
-    def __init__(self, options: Options) -> None:
-        super().__init__()
-        width = options.width
-        self.source, self.query, self.grad = options.target, options.ta_query, options.ta_grad
-        if options.target == "argmax":
-            self.attention = Attention(width, 4, options.dropout)
-        if options.target_mlp:
-            self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-
-    def forward(self, question: Question) -> Target:
-        """Find the target vector of every question."""
-        found = self._found(question)
-        return found._replace(vector=self.mlp(found.vector)) if hasattr(self, "mlp") else found
-
-    def _found(self, question: Question) -> Target:
-        words, mask = question.words, question.mask
-        if self.source == "hidden":
-            return Target(question.sentence, None, None)
-        if self.source == "avg":
-            return Target(masked_mean(words, mask), None, None)
-        if self.source == "max":
-            lowest = torch.finfo(words.dtype).min
-            return Target(words.masked_fill(~mask.unsqueeze(-1), lowest).amax(1), None, None)
-        return self._most_attended(question)
-
-    def _most_attended(self, question: Question) -> Target:
-        words, query = question.words, question.sentence
-        if self.query == "cell":
-            assert question.cell is not None  # Options.problems
-            query = question.cell
-        _, weights = self.attention(query.unsqueeze(1), words, question.mask)
-        s: Tensor = weights.squeeze(1)  # Eq. 1, [B, N]
-        word = s.argmax(-1)
-        vector = words[torch.arange(len(words), device=words.device), word]  # [B, D]
-        if self.grad == "st":
-            vector = vector + torch.einsum("bn,bnd->bd", s - s.detach(), words)
-        return Target(vector, s, word)
-
-
-def combine(heard: Tensor, asked: Tensor, how: str, threshold: float) -> Tensor:
-    """Where to look, from what is heard and what is asked about (TSG, Eq. 4).
-
-        s_a = softmax(heard),  s_q = softmax(asked),  ŝ_q = s_q · 1[s_q ≥ τ · 196 / P]
-        renorm    α = s_a ∘ ŝ_q / Σ, or s_a where every position is below the threshold
-        softmax   α = softmax(s_a ∘ ŝ_q)
-        sum       x = s_a + s_q,  α = softmax(x · 1[x ≥ 0.01 · 196 / P])
-
-    Shapes:
-        heard [..., P], asked [..., P], scores over the temperature → α [..., P]
-    """
-    scale = 196 / heard.shape[-1]
-    s_a, s_q = heard.softmax(-1), asked.softmax(-1)
-    if how == "sum":
-        both = s_a + s_q
-        return (both * (both >= 0.01 * scale)).softmax(-1)
-    kept = s_q >= threshold * scale
-    if how == "softmax":
-        return (s_a * s_q * kept).softmax(-1)  # Eq. 4, [..., P]
-    # s_a ∘ s_q is proportional to exp(heard + asked), which cannot underflow in the softmax.
-    product = masked_softmax(heard + asked, kept)
-    return torch.where(kept.any(-1, keepdim=True), product, s_a)
+from avqa.heads.avst import StreamFusion
+from avqa.heads.tjstg.options import Options
+from avqa.heads.tjstg.target import Target, TargetAware, combine
 
 
 class Heard(NamedTuple):
@@ -290,6 +89,7 @@ class JointGrounding(nn.Module):
         self.ground = QuestionBlock(width, options.joint_dropout)
         self.ground.attention.dropout = options.dropout  # the other rate is for behind it
         self.fuse = nn.Linear(2 * width, width)
+        self.product = options.product()
 
     def forward(
         self, q: Tensor, a: Tensor, v: Tensor, heard: Tensor, valid: Tensor
@@ -303,8 +103,9 @@ class JointGrounding(nn.Module):
         stream = torch.stack(pair, self.axis).flatten(1, 2)  # Eq. 13, [B, 2T, D]
         mask = torch.stack(masks, self.axis).flatten(1)  # [B, 2T]
         u, w = self.ground(q, stream, mask)  # Eq. 15, [B, D], [B, 2T]
-        means = torch.cat([masked_mean(a, heard), masked_mean(v, valid)], -1)
-        r = u + self.fuse(means.tanh())  # Eq. 16, [B, D]
+        means = masked_mean(a, heard), masked_mean(v, valid)
+        r = u + self.fuse(torch.cat(means, -1).tanh())  # Eq. 16, [B, D]
+        r = r if self.product is None else r + self.product(*means)
         sizes = (-1, 2) if self.axis == 2 else (2, -1)
         parts = w.unflatten(1, sizes).unbind(self.axis)  # Eq. 18–19, 2 × [B, T]
         return r, dict(zip(names, parts, strict=True))
@@ -384,7 +185,7 @@ class Head(BaseHead):
         if options.stream == "single":
             self.joint = JointGrounding(options)
         else:
-            self.fusion = StreamFusion(width, options.dropout, ("audio", "visual"))
+            self.fusion = StreamFusion(options, ("audio", "visual"))
         self.answer = AnswerLayer(options)
         self.aux_weights = {"csl": 1.0, "match": 0.5} if options.csl else {"match": 0.5}
 
