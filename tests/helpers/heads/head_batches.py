@@ -65,10 +65,10 @@ def make_inputs(
     )
 
 
-def own_patches(name: str, width: int) -> dict[str, int]:
-    """The option for patches of this width, of a head that reads such of a width of their own."""
+def own_widths(name: str, patch: int, words: int = 16) -> dict[str, int]:
+    """Options for patches and words of these widths, of a head that reads such of their own."""
     known = load(name).Options.__dataclass_fields__
-    return {"patch_width": width} if "patch_width" in known else {}
+    return {n: w for n, w in (("patch_width", patch), ("word_width", words)) if n in known}
 
 
 def partly_silent(inputs: HeadInput) -> HeadInput:
