@@ -84,8 +84,8 @@ def test_a_run_says_what_it_read_and_is_evaluated_so(folder: Path) -> None:
     assert typed("evaluate", folder / "run").startswith(table.rstrip())
 
 
-def explained(folder: Path, video: Path, out: Path) -> dict[str, object]:
-    typed("ask", folder / "run", video, ASKED, "--explain", out, "--device", "cpu")
+def explained(folder: Path, video: Path, out: Path, asked: str = ASKED) -> dict[str, object]:
+    typed("ask", folder / "run", video, asked, "--explain", out, "--device", "cpu")
     told: dict[str, object] = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
     return told
 
@@ -101,7 +101,7 @@ def test_tokens_are_drawn_where_their_patches_were(folder: Path, tmp_path: Path)
             assert np.ptp(patches[source[second] == token]) < 1e-12
         assert len(np.unique(patches.round(12))) > 2
     other = asked_runs.clip(seconds=2.0)
-    made = explained(folder, other, tmp_path / "made")
+    made = explained(folder, other, tmp_path / "made", "Who plays the tuba?")
     assert made["patch_grid"]["patches"] == 36
     assert all(sum(row["patches"]) == pytest.approx(1) for row in made["rows"])
 
