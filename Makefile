@@ -78,6 +78,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.questions
+	$(BIN)/python -m benchmarks.networks
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.training

@@ -6,7 +6,15 @@ when it is loaded (`avqa.plugins`); here a missing or wrong member is found befo
 
 from __future__ import annotations
 
-from avqa.datasets import DatasetModule, avqa, music_avqa, music_avqa_r, music_avqa_v2
+from avqa.datasets import (
+    DatasetModule,
+    avqa,
+    fortisavqa,
+    music_avqa,
+    music_avqa_r,
+    music_avqa_v2,
+    valor32k,
+)
 from avqa.extract.encoders import (
     EncoderFamily,
     EncoderModule,
@@ -50,7 +58,14 @@ ENCODERS: list[EncoderModule] = [
 ]
 FAMILIES: list[EncoderFamily] = [open_clip]
 READERS: list[ReaderModule] = [decord, ffmpeg, pyav]
-DATASETS: list[DatasetModule] = [avqa, music_avqa, music_avqa_r, music_avqa_v2]
+DATASETS: list[DatasetModule] = [
+    avqa,
+    fortisavqa,
+    music_avqa,
+    music_avqa_r,
+    music_avqa_v2,
+    valor32k,
+]
 HEADS: list[HeadModule] = [
     avaf,
     avst,

@@ -171,11 +171,19 @@ def _instance(kind: type, argument: str, value: object) -> object:
     return value
 
 
+def _choices(**given: str | None) -> dict[str, str]:
+    """Those of a data set's own choices that are made."""
+    return {name: text_of(name, value) for name, value in given.items() if value is not None}
+
+
 def questions(
     dataset: str,
     annotations: AnyPath,
     store: AnyPath,
     *,
+    edition: str | None = None,
+    group: str | None = None,
+    subset: str | None = None,
     features: Sequence[str] | None = None,
     weights: AnyPath | None = None,
     device: str = "auto",
@@ -190,6 +198,9 @@ def questions(
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
         store: of the videos' features.
+        edition: of music-avqa-v2: ``balance`` or ``bias``.
+        group: of music-avqa-r and fortisavqa: ``head``, ``tail`` or ``all``.
+        subset: of music-avqa: ``real``, ``synthetic``, ``multi`` or ``all``.
         features: ``<encoder>/<tap>`` of texts, all of one encoder; by default CLIP ViT-B/32's
             ``sentence`` and ``word``.
         weights: ``pretrained``, a folder or ``random:SEED``; by default those that the store's
@@ -213,6 +224,7 @@ def questions(
         _place("store", store),
         settings,
         None if weights is None else path_text("weights", weights),
+        choices=_choices(edition=edition, group=group, subset=subset),
     )
     return encode_questions(options, say)
 
@@ -224,6 +236,9 @@ def train(
     annotations: AnyPath,
     out: AnyPath,
     *,
+    edition: str | None = None,
+    group: str | None = None,
+    subset: str | None = None,
     settings: Mapping[str, object] | None = None,
     ablation: str | None = None,
     seeds: int = 1,
@@ -244,6 +259,9 @@ def train(
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
         out: folder of the run: new or empty, or with ``resume`` one to go on with.
+        edition: of music-avqa-v2: ``balance`` or ``bias``.
+        group: of music-avqa-r and fortisavqa: ``head``, ``tail`` or ``all``.
+        subset: of music-avqa: ``real``, ``synthetic``, ``multi`` or ``all``.
         settings: a setting of `avqa.training.settings.TrainSettings` or an option of the head
             → its value.
         ablation: a row of the head's ablations to train too, or ``all``.
@@ -273,6 +291,7 @@ def train(
         dataset=text_of("dataset", dataset),
         annotations=_path("annotations", annotations),
         out=_path("out", out),
+        choices=_choices(edition=edition, group=group, subset=subset),
         assignments={str(key): _as_typed(value) for key, value in (settings or {}).items()},
         ablation=None if ablation is None else text_of("ablation", ablation),
         seeds=whole_number("seeds", seeds),
@@ -300,6 +319,9 @@ def evaluate(
     *,
     store: AnyPath | None = None,
     annotations: AnyPath | None = None,
+    edition: str | None = None,
+    group: str | None = None,
+    subset: str | None = None,
     without: str | Sequence[str] = (),
     swap: str | Sequence[str] = (),
     missing_rate: float | None = None,
@@ -315,6 +337,9 @@ def evaluate(
         split: ``train``, ``val`` or ``test``.
         store: by default the one that the run was trained on.
         annotations: by default those that the run was trained on.
+        edition: of music-avqa-v2: ``balance`` or ``bias``; by default the run's, as the next two.
+        group: of music-avqa-r and fortisavqa: ``head``, ``tail`` or ``all``.
+        subset: of music-avqa: ``real``, ``synthetic``, ``multi`` or ``all``.
         without: ``audio``, ``frames``, ``patches``, or several by comma; each gives more rows.
         swap: likewise, of another video.
         missing_rate: share of the videos whose audio is missing, for more rows.
@@ -329,6 +354,7 @@ def evaluate(
 
     options = replace(
         _evaluation(run, split, store, annotations),
+        choices=_choices(edition=edition, group=group, subset=subset),
         without=names_of("without", without),
         swap=names_of("swap", swap),
         missing_rate=None
@@ -345,6 +371,9 @@ def predict(
     *,
     store: AnyPath | None = None,
     annotations: AnyPath | None = None,
+    edition: str | None = None,
+    group: str | None = None,
+    subset: str | None = None,
     say: Say = _silent,
 ) -> dict[str, str]:
     """Question id → answer of a run's head, for questions with or without a right answer.
@@ -358,7 +387,11 @@ def predict(
     """
     from avqa.pipelines.train import evaluate as evaluation
 
-    return evaluation.answers(_evaluation(run, split, store, annotations), say).answers
+    options = replace(
+        _evaluation(run, split, store, annotations),
+        choices=_choices(edition=edition, group=group, subset=subset),
+    )
+    return evaluation.answers(options, say).answers
 
 
 def _evaluation(

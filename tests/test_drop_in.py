@@ -47,6 +47,7 @@ def used(request, tmp_path_factory):
     questions = ("--dataset", "clips", "--annotations", annotations)
     extract = ("--scheduler", "sync", "--follow-links", "--weights", "random:0", "--device", "cpu")
     train = ("--set", "epochs=1", "--set", "width=16", "--device", "cpu")
+    train += ("--debias", "mccd", "--set", "bias=qa")  # it has no frames
     store, trained = root / "store", root / "run"
     commands = {
         "decoders": ["decoders"],
@@ -89,6 +90,7 @@ def test_a_data_set_gives_questions_and_its_own_table(used):
 def test_a_head_is_trained_evaluated_and_asked(used):
     assert used.train.code == 0, used.train.err
     assert "ours: audio_alone" in used.train.out
+    assert "audio_alone default seed 0: bias learners of q, a: " in used.train.err
     config = json.loads(
         (used.run / "default" / "seed-0" / "config.json").read_text(encoding="utf-8")
     )

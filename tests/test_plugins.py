@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from helpers.media import clips
 from helpers.plugins.dropped import example, write_distribution
+from helpers.questions.question_files import write
 from typer.testing import CliRunner
 
 from avqa import datasets, heads, plugins
@@ -152,6 +154,16 @@ HEAD = [
     ("ABLATIONS =", "ROWS =", "ABLATIONS is missing; expected ABLATIONS: dict[str, Ablation]"),
     ("PAPER = Paper(", "PAPER = dict(", "PAPER is a dict; expected an avqa.heads.Paper"),
     ('("audio",)', '("sound",)', "Head.FEATURES has sound; expected some of audio, frame, patch"),
+    (
+        '"a": "audio"',
+        '"sound": "audio"',
+        "Head.PROJECTIONS has sound; expected some of q, a, v",
+    ),
+    (
+        'PROJECTIONS = {"q": "question", "a": "audio"}',
+        'PROJECTIONS = ("question", "audio")',
+        "Head.PROJECTIONS is no mapping of q, a, v to names; expected {'q': 'question'} or so",
+    ),
     ("Head(BaseHead)", "Head(nn.Module)", "Head has bases Module; expected avqa.heads.Head"),
     (
         "class Head(BaseHead):",
@@ -346,6 +358,32 @@ def test_commands_end_in_that_line_for_questions_too(site, tmp_path):
         2,
         "",
         f"avqa: data set 'clips' ({file}): LICENSE is missing; expected LICENSE: str; see {PAGE}\n",
+    )
+
+
+def test_a_data_sets_choices_are_those_of_the_command_line(site, tmp_path):
+    """Named as an option is, with lines of its own on what is chosen; no list has its name."""
+    text = CLIPS.text.replace("sense", "subset")
+    text += "\n\ndef notes(path, subset):\n    return [f'only {subset}']\n"
+    install(site, replace(CLIPS, text=text))
+    rows = [
+        {"clip": "a", "question": f"Is it {heard}?", "heard": heard, "answer": "yes"}
+        for heard in (1, 0, 1)
+    ]
+    write(tmp_path / "json/test.json", rows)
+    asked = ("questions", "--dataset", "clips", "--annotations", tmp_path / "json", "--show", 0)
+    code, out, _ = avqa(*asked, "--subset", "Audio")
+    assert code == 0
+    assert out.splitlines()[:2] == [
+        "data set clips, subset=Audio, annotation version: 1.0",
+        "questions: test 2 (1 videos); 1 distinct texts",
+    ]
+    assert "only Audio" in out.splitlines()
+    assert "only all" in avqa(*asked)[1].splitlines()
+    assert avqa(*asked, "--edition", "bias")[::2] == (
+        2,
+        "avqa: edition='bias' is no choice of data set 'clips'; its choices: subset (all, Audio,"
+        " Visual); leave it out\n",
     )
 
 

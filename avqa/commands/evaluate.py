@@ -17,6 +17,9 @@ def evaluate(
     split: option.Split = "test",
     store: option.RunStore = None,
     annotations: option.RunAnnotations = None,
+    edition: option.RunEdition = None,
+    group: option.RunGroup = None,
+    subset: option.RunSubset = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +69,7 @@ def evaluate(
         split=split,
         store=place,
         annotations=annotations,
+        choices=option.chosen(edition, group, subset),
         without=without or (),
         swap=swap or (),
         missing_rate=missing_rate,
@@ -125,6 +129,9 @@ def score(
     dataset: option.Dataset,
     annotations: option.Annotations,
     split: option.Split = "test",
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
     format: option.Format = "text",
     cells: option.Cells = False,
     as_json: option.Json = False,
@@ -137,7 +144,8 @@ def score(
     from avqa.pipelines.train.evaluate import check_format
 
     form = check_format(format, as_json=as_json)
-    found = score_answers(predictions, dataset, annotations, split)
+    choices = option.chosen(edition, group, subset)
+    found = score_answers(predictions, dataset, annotations, split, choices)
     show_table(found.table, form, cells=cells, more=found, as_json=as_json)
 
 
@@ -148,6 +156,9 @@ def predict(
     split: option.Split = "test",
     store: option.RunStore = None,
     annotations: option.RunAnnotations = None,
+    edition: option.RunEdition = None,
+    group: option.RunGroup = None,
+    subset: option.RunSubset = None,
 ) -> None:
     """Write a run's answers to a file; the questions need no right answers.
 
@@ -160,5 +171,11 @@ def predict(
     from avqa.store.places.files import store_path
 
     place = store_path(store) if store else None
-    options = EvaluateOptions(run=run, split=split, store=place, annotations=annotations)
+    options = EvaluateOptions(
+        run=run,
+        split=split,
+        store=place,
+        annotations=annotations,
+        choices=option.chosen(edition, group, subset),
+    )
     typer.echo("\n".join(work(options, out, say).lines()))

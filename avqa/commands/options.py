@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 _STORE = "Store of the features: a folder, or s3://bucket/prefix."
-_DATASET = "Data set of the questions: music-avqa, music-avqa-r, music-avqa-v2 or avqa."
+_DATASET = (
+    "Data set of the questions: music-avqa, music-avqa-r, music-avqa-v2, fortisavqa, avqa,"
+    " valor32k, custom, or a plug-in."
+)
 _ANNOTATIONS = "Folder of the question files, or one file."
 _DEVICE = "Of the networks: auto, cpu or cuda."
 _WEIGHTS = "pretrained, a folder, or random:SEED."
@@ -49,6 +52,17 @@ Cells = Annotated[
     bool, typer.Option("--cells", help="All columns of the table, also where they do not fit.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead, for programs.")]
+_EDITION = "Of music-avqa-v2: balance or bias."
+_GROUP = "Test questions with a frequent answer (head), a rare one (tail): -r, fortisavqa; or all."
+_SUBSET = "Of music-avqa: real or synthetic videos; multi: those with several test questions; all."
+Edition = Annotated[str | None, typer.Option("--edition", help=_EDITION, show_default="balance")]
+Group = Annotated[str | None, typer.Option("--group", help=_GROUP, show_default="all")]
+Subset = Annotated[str | None, typer.Option("--subset", help=_SUBSET, show_default="all")]
+RunEdition = Annotated[
+    str | None, typer.Option("--edition", help=_EDITION, show_default="the run's")
+]
+RunGroup = Annotated[str | None, typer.Option("--group", help=_GROUP, show_default="the run's")]
+RunSubset = Annotated[str | None, typer.Option("--subset", help=_SUBSET, show_default="the run's")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 
 Kind = Annotated[
@@ -125,3 +139,9 @@ OptionalPrecision = Annotated[
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help=_DTYPE)]
 OptionalDtype = Annotated[str | None, typer.Option("--dtype", help=_DTYPE, show_default="float16")]
+
+
+def chosen(edition: str | None, group: str | None, subset: str | None) -> dict[str, str]:
+    """Those of the data set's own choices that are typed."""
+    typed = {"edition": edition, "group": group, "subset": subset}
+    return {name: value for name, value in typed.items() if value is not None}

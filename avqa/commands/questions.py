@@ -15,6 +15,9 @@ from avqa.commands.reporting import show as show_found
 def questions(
     dataset: option.Dataset,
     annotations: option.Annotations,
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
     store: option.OptionalStore = None,
     show: Annotated[
         int | None,
@@ -44,10 +47,11 @@ def questions(
 
     Example: avqa questions --dataset music-avqa --annotations data/json_update --store features
     """
+    choices = option.chosen(edition, group, subset)
     if show is not None:
         from avqa.pipelines.questions.show import shown
 
-        show_found(shown(dataset, annotations, show), as_json=as_json)
+        show_found(shown(dataset, annotations, show, **choices), as_json=as_json)
         return
     from avqa.extract.text import FEATURES
     from avqa.pipelines.questions.encode import (
@@ -72,6 +76,7 @@ def questions(
         prompts,
         replace,
         steal_lock,
+        choices,
     )
     report = encode_questions(options, say)
     typer.echo("\n".join(report.lines()))

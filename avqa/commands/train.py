@@ -19,6 +19,9 @@ def train_head(
     dataset: option.Dataset,
     annotations: option.Annotations,
     out: Annotated[Path, typer.Option(help="Folder of the run: new or empty.")],
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
     assign: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting or head option; repeatable."),
@@ -60,6 +63,10 @@ def train_head(
         Path | None,
         typer.Option(help="Start avst, tjstg, sasr from `avqa pretrain-grounding` or a run."),
     ] = None,
+    debias: Annotated[
+        str | None,
+        typer.Option(help="mccd: train bias learners of question, audio, frames beside the head."),
+    ] = None,
     cells: option.Cells = False,
 ) -> None:
     """Train a paper's head with its recipe, test it once, and print the field's result table.
@@ -78,6 +85,8 @@ def train_head(
     assignments = parse_assignments(assign or [])
     if device is not None:
         assignments["device"] = device
+    if debias is not None:
+        assignments["debias"] = debias
     table = train_head(
         TrainOptions(
             head=name,
@@ -85,6 +94,7 @@ def train_head(
             dataset=dataset,
             annotations=annotations,
             out=out,
+            choices=option.chosen(edition, group, subset),
             assignments=assignments,
             config=config,
             ablation=ablation,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ __all__ = [
     "Question",
     "Row",
     "Vocabulary",
+    "chosen",
     "columns",
     "find",
     "fixed_vocabulary",
@@ -37,6 +38,7 @@ __all__ = [
     "parse_file",
     "read",
     "text_field",
+    "told",
     "video_field",
 ]
 
@@ -50,7 +52,8 @@ class DatasetModule(Protocol):
       training questions
     - ``columns(questions) -> dict[str, Pairs]``: in place of ``COLUMNS``, where these follow from
       the questions
-    - ``notes(path) -> list[str]``: what is to be said of how the questions were read, one line each
+    - ``notes(path) -> list[str]``: what is to be said of how the questions were read, one line
+      each; it may have the keywords of ``VARIANTS``, too
     - ``WHOLE_FILES = True``: one file may hold all splits, unless its name is that of a split
     """
 
@@ -61,7 +64,7 @@ class DatasetModule(Protocol):
     FILES: dict[str, tuple[str, ...]]
     """By split (``train``, ``val``, ``test``), the paths tried below a folder, best first."""
     VARIANTS: dict[str, tuple[str, ...]]
-    """Keywords of ``read`` and their values, the default first."""
+    """Keywords of ``read`` and their values, the default first; ``all`` chooses nothing."""
     COLUMNS: dict[str, Pairs]
     """Column of the result table → type pairs it counts, in printing order; ``All`` is last."""
 
@@ -138,10 +141,43 @@ def columns(name: str, questions: Iterable[Question]) -> dict[str, Pairs]:
     return module.COLUMNS if made is None else made(questions)
 
 
-def notes(name: str, path: Path | str) -> list[str]:
-    """What is to be said of how a data set's questions are read from ``path``."""
-    made: Callable[[Path], list[str]] | None = getattr(load(name), "notes", None)
-    return [] if made is None else made(Path(path))
+def chosen(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Every choice that a data set leaves, as given or by default; empty where it leaves none.
+
+    Raises:
+        UnknownName: there is no such data set, or no such value of a choice.
+        DatasetError: the data set does not leave this choice; says which it does.
+    """
+    variants = load(name).VARIANTS
+    for key, value in given.items():
+        if key not in variants:
+            known = "; ".join(f"{k} ({', '.join(values)})" for k, values in variants.items())
+            raise DatasetError(
+                f"{key}={value!r} is no choice of data set {name!r}; its choices:"
+                f" {known or 'none'}; leave it out"
+            )
+        if value not in variants[key]:
+            raise UnknownName(f"{key} of {name}", value, variants[key])
+    return {key: given.get(key, values[0]) for key, values in variants.items()}
+
+
+def told(choices: Mapping[str, str]) -> str:
+    """Choices for people: ``edition=bias``; empty of those that choose nothing."""
+    return ", ".join(f"{key}={value}" for key, value in choices.items() if value != "all")
+
+
+def notes(name: str, path: Path | str, **variant: str) -> list[str]:
+    """What is to be said of how a data set's questions are read from ``path``.
+
+    Raises:
+        As `chosen`, and DatasetError: a file cannot be read.
+    """
+    made: Callable[..., list[str]] | None = getattr(load(name), "notes", None)
+    choices = chosen(name, variant)
+    if made is None:
+        return []
+    read_by = inspect.signature(made).parameters
+    return made(Path(path), **{key: value for key, value in choices.items() if key in read_by})
 
 
 def is_one_split(name: str, path: Path) -> bool:
@@ -169,14 +205,5 @@ def read(
     for split in splits or ():
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
-    for key, value in variant.items():
-        if key not in module.VARIANTS:
-            known = ", ".join(module.VARIANTS) or "none"
-            raise DatasetError(
-                f"{key}={value!r} is no choice of data set {name!r}; its choices: {known};"
-                " leave it out"
-            )
-        if value not in module.VARIANTS[key]:
-            raise UnknownName(key, value, module.VARIANTS[key])
-    chosen: dict[str, Any] = dict(variant)
-    return module.read(Path(path), splits or None, **chosen)
+    choices: dict[str, Any] = chosen(name, variant)
+    return module.read(Path(path), splits or None, **choices)

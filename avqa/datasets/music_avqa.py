@@ -7,6 +7,7 @@ one id and two answers it keeps one. A folder that holds both gives the updated 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,9 +29,17 @@ BIBTEX = """\
 """
 LICENSE = "CC BY-NC 4.0: research only; the annotation is not part of this package"
 VOCABULARY = MUSIC_AVQA
-VARIANTS: dict[str, tuple[str, ...]] = {"subset": ("all", "real", "synthetic")}
-FOLDERS = ("", "json_update/", "data/json_update/", "dataset/split_que_id/", "json/", "data/json/")
-HALVES = {"all": ("",), "real": ("", "_real"), "synthetic": ("", "_fake", "_synthetic")}
+VARIANTS: dict[str, tuple[str, ...]] = {"subset": ("all", "real", "synthetic", "multi")}
+FOLDERS = (
+    *("", "json_update/", "data/json_update/", "dataset/split_que_id/", "json/", "data/json/"),
+    *("data/annots/music_avqa/", "annots/music_avqa/"),
+)
+HALVES = {
+    "all": ("",),
+    "real": ("", "_real"),
+    "synthetic": ("", "_fake", "_synthetic"),
+    "multi": ("", "_multiple_q"),
+}
 
 
 def _names(subset: str) -> dict[str, tuple[str, ...]]:
@@ -51,7 +60,7 @@ COUNTS = {
     "updated": {
         "train": {31927},
         "val": {4568, 3681, 887},
-        "test": {9129, 7365, 1764},
+        "test": {9129, 7365, 1764, 5046},
     },
     "original": {
         "train": {32087, 25854, 6233},
@@ -59,7 +68,7 @@ COUNTS = {
         "test": {9185, 7402, 1783},
     },
 }
-"""Questions of each split: all, of real videos, of synthetic ones."""
+"""Questions of each split: all, of real videos, of synthetic ones; of ``multi`` in the test."""
 _SYNTHETIC = re.compile(r"[a-z]{1,3}[0-9]{8}")
 
 
@@ -69,13 +78,17 @@ def read(path: Path, splits: Sequence[str] | None = None, subset: str = "all") -
     Args:
         path: the repository's root, its ``data/json_update``, a flat folder, or one file.
         splits: those to read; by default those whose file is there.
-        subset: ``synthetic``, ``real`` (the others, see `is_real`), or ``all``.
+        subset: ``synthetic``, ``real`` (the others, see `is_real`), ``multi`` (of the test, the
+            questions about videos of which it asks two or more), or ``all``.
     """
     questions = [
         question
         for split, file in find(path, splits, _names(subset)).items()
         for question in questions_in("music-avqa", file, split)
     ]
+    if subset == "multi":
+        times = Counter(q.video_id for q in questions if q.split == "test")
+        return [q for q in questions if q.split != "test" or times[q.video_id] > 1]
     return [q for q in questions if subset == "all" or is_real(q.video_id) == (subset == "real")]
 
 

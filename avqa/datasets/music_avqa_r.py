@@ -6,12 +6,13 @@ values for slots, and use words outside MUSIC-AVQA's 92.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avqa.datasets import music_avqa
-from avqa.datasets._parts.files import find
+from avqa.datasets._parts.files import digest_note, find, there
 from avqa.datasets._parts.music_rows import questions_in
 from avqa.datasets._parts.question import Question
 from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
@@ -61,17 +62,25 @@ def read(path: Path, splits: Sequence[str] | None = None, group: str = "all") ->
     return questions
 
 
+def notes(path: Path, group: str = "all") -> list[str]:
+    """The digest of the test file, of which there are several versions."""
+    file = there(path, _names(group)).get("test")
+    return [] if file is None else [digest_note("test", file)]
+
+
 def _of_group(questions: list[Question], file: Path, group: str) -> list[Question]:
     held = file.stem.rpartition("-")[2]
-    if group in ("all", held):
-        return questions
-    if held in ("head", "tail"):
+    if held not in ("head", "tail"):
+        group_of = groups(questions)
+        grouped = [dataclasses.replace(q, group=group_of[q.key]) for q in questions]
+    elif group in ("all", held):
+        grouped = [dataclasses.replace(q, group=held) for q in questions]
+    else:
         raise DatasetError(
             f"file={str(file)!r} holds group {held!r}, not {group!r}; expected the file of that"
             f" group or of both; give the folder, or ask for group={held}"
         )
-    group_of = groups(questions)
-    return [q for q in questions if group_of[q.key] == group]
+    return [q for q in grouped if group in ("all", q.group)]
 
 
 def groups(questions: Sequence[Question]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from avqa.datasets._parts.question import SPLITS, Question
 from avqa.datasets._parts.splits import video_position
 from avqa.datasets._parts.taxonomy import COLUMNS as COLUMNS
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
-from avqa.errors import AnnotationWarning
+from avqa.errors import AnnotationWarning, DatasetError
 
 BIBTEX = """\
 @inproceedings{liu2024tackling,
@@ -77,7 +77,11 @@ def read(
         path: the repository's root, its ``data``, the edition's folder, or one file.
         splits: those to read; by default those whose file is there.
         edition: ``balance`` (the full set) or ``bias``.
+
+    Raises:
+        DatasetError: as all data sets; or a file's name is that of the other edition.
     """
+    _refuse_other(path, edition)
     validation = "val" in there(path, _names(edition))
     names = _names(edition, validation)
     wanted = splits
@@ -95,6 +99,16 @@ def read(
     # sorted() keeps the order within a split.
     questions = sorted(questions, key=lambda q: SPLITS.index(q.split))
     return [q for q in questions if splits is None or q.split in splits]
+
+
+def _refuse_other(path: Path, edition: str) -> None:
+    """A file alone says its edition by its name, as far as it has one of the authors' names."""
+    named = [name for name in FOLDERS if name in path.stem.split("_")]
+    if path.is_file() and named and edition not in named:
+        raise DatasetError(
+            f"file={str(path)!r} holds edition {named[0]!r}, not {edition!r}; expected the file of"
+            f" that edition; give its folder, or ask for edition={named[0]}"
+        )
 
 
 def _hold_out(question: Question) -> Question:

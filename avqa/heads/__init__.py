@@ -27,6 +27,7 @@ from avqa.heads._parts.options import (
     width_option,
 )
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
+from avqa.heads._parts.projected import PROJECTED, observed, pooled, projection_problems
 from avqa.heads._parts.time_code import coded_width
 from avqa.plugins import Kind
 
@@ -34,6 +35,7 @@ __all__ = [
     "COLUMNS",
     "VIDEO_FEATURES",
     "HEADS",
+    "PROJECTED",
     "Ablation",
     "AnswerLayer",
     "Evidence",
@@ -57,7 +59,10 @@ __all__ = [
     "masked_mean",
     "masked_softmax",
     "names",
+    "observed",
     "options_before",
+    "pooled",
+    "projection_problems",
     "question_encoder",
     "random_input",
     "total_loss",

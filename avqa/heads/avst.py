@@ -197,6 +197,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "picture"}
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

@@ -61,6 +61,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "visual"}
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

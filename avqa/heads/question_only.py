@@ -29,6 +29,8 @@ class Options(HeadOptions):
 class Head(BaseHead):
     """``e = tanh(FC(q))``, logits ``FC(e)``; the video is not looked at."""
 
+    PROJECTIONS = {"q": "question"}
+
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.question = question_encoder(options, words=False)

@@ -58,7 +58,7 @@ _ABOUT_TYPES = {
     **dict.fromkeys(("head", "dataset", "annotations", "store", "questions"), str),
     **dict.fromkeys(("variants", "members", "notes"), list[str]),
     **dict.fromkeys(("settings", "options"), dict[str, Any]),
-    "same_as": dict[str, str],
+    **dict.fromkeys(("same_as", "choices"), dict[str, str]),
     "seeds": int,
 }
 """Of what `Run.about` holds."""
@@ -234,10 +234,11 @@ class Run:
     members: tuple[Member, ...]
     """Finished ones: by variant in the order in which they were asked for, then by seed."""
     about: dict[str, Any] = field(default_factory=dict)
-    """``run.json``: ``head``, ``dataset``, ``annotations``, ``store``, ``variants``, ``same_as``
-    (ablation → the variant that has its options), ``seeds`` (how many), ``members`` (folders of
-    all that were asked for), ``settings``, ``options``, ``notes`` (what was found about the
-    questions, one line each); empty for a member's folder that was copied elsewhere."""
+    """``run.json``: ``head``, ``dataset``, ``choices`` (the data set's own), ``annotations``,
+    ``store``, ``variants``, ``same_as`` (ablation → the variant that has its options), ``seeds``
+    (how many), ``members`` (folders of all that were asked for), ``settings``, ``options``,
+    ``notes`` (what was found about the questions, one line each); empty for a member's folder
+    that was copied elsewhere."""
     missing: tuple[str, ...] = ()
     """Members that were asked for and are not finished, as ``default/seed-1``."""
 

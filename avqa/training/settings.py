@@ -32,6 +32,7 @@ DERIVED = {
 BETA2 = 0.999
 """Of Adam: how much of the mean of its squared gradients each step keeps."""
 Missing = Literal["error", "skip", "masked", "zeros"]
+Dub = Literal["honour", "ignore"]
 WITHOUT_AUDIO = {"masked": "it is masked", "zeros": "zeros stand for it"}
 """Values of ``missing`` with which videos without audio are read → what is said of it."""
 LATER: dict[str, Any] = {
@@ -42,12 +43,19 @@ LATER: dict[str, Any] = {
     "min_word_count": 1,
     "batches": "grouped",
     "exchange": "none",
+    "dub": "ignore",
     "weight_decay": 0.0,
     "patch": "visual",
     "text": "clip_vit_b32",
     "beta1": 0.9,
+    "debias": "none",
+    "bias": "qav",
+    "distance": "l2",
+    "bias_ce": 0.0,
+    "bias_detach": False,
 }
 """Settings that version 0.1 had not → what it did."""
+_OF_DEBIAS = ("bias", "distance", "bias_ce", "bias_detach")
 CUSTOM = "custom"
 """The data set that is no paper's: the user's own."""
 _OF_CUSTOM = {"pack": True, "forget_bias": 2.0}
@@ -88,6 +96,9 @@ class TrainSettings:
     """Videos without a needed feature: stop, or leave their questions out. Those that lack audio
     alone may be read: ``masked`` hides it from the head, ``zeros`` are read as if they were
     sound; both stop for all others."""
+    dub: Dub = "honour"
+    """Questions that name another video's sound (MUSIC-AVQA-v2.0): hear that, cut or filled with
+    zeros to the length of the pictures, or ``ignore`` it, as all published loaders do."""
     max_answers: int = 1000
     """Most answers of a vocabulary that is built from training questions; the frequent ones."""
     min_answer_count: int = 1
@@ -106,6 +117,16 @@ class TrainSettings:
     exchange: Literal["none", "yes", "both"] = "none"
     """Comparisons that are trained on the other way round, too, with the answer exchanged: those
     answered with yes; or both, which is right where no two are alike (`avqa synth`)."""
+    debias: Literal["none", "mccd"] = "none"
+    """``mccd``: bias learners beside the head, in training alone; what follows is theirs."""
+    bias: Literal["qav", "qa", "qv", "av", "q", "a", "v"] = "qav"
+    """Inputs that have one: question, audio, frames."""
+    distance: Literal["l2", "kl"] = "l2"
+    """Of their answers from the head's: of the logits, or of the probabilities."""
+    bias_ce: float = 0.0
+    """Weight of their cross-entropy; 0 as released, where no label reaches them."""
+    bias_detach: bool = False
+    """Whether their gradient ends before what the head makes of its inputs."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
@@ -127,10 +148,21 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 yield f"{name}={value}; expected more than 0"
-        if not 0 <= self.weight_decay < math.inf:
-            yield f"weight_decay={self.weight_decay}; expected 0 or more"
         if not 0 <= self.beta1 < 1:
             yield f"beta1={self.beta1}; expected at least 0 and under 1"
+        for name in ("weight_decay", "bias_ce"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                yield f"{name}={value}; expected 0 or more"
+        idle = [
+            f"{name}={getattr(self, name)}"
+            for name in _OF_DEBIAS
+            if self.debias == "none" and getattr(self, name) != LATER[name]
+        ]
+        if idle:
+            yield (
+                f"{', '.join(idle)} without bias learners; expected debias=mccd beside it; add"
+                " --debias mccd, or leave it out"
+            )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrainSettings:
@@ -189,7 +221,13 @@ def resolve(
     module = heads.load(head)
     if ablation is not None and ablation not in module.ABLATIONS:
         raise UnknownName(f"ablation of {head}", ablation, module.ABLATIONS)
-    hints = get_type_hints(TrainSettings) | get_type_hints(module.Options)
+    own, its = get_type_hints(TrainSettings), get_type_hints(module.Options)
+    if twice := sorted(own.keys() & its.keys()):
+        raise ConfigError(
+            f"head {head}: Options has {', '.join(twice)}, which training has a setting of;"
+            " expected other names; rename them in the head"
+        )
+    hints = own | its
     values = of_paper(module) | of_dataset(module, dataset) | dict(then or {})
     values |= module.ABLATIONS[ablation].options if ablation is not None else {}
     problems: list[str] = []

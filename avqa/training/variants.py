@@ -36,6 +36,16 @@ class Plan:
     left_out: dict[str, str]
     """Ablation → why this run cannot train it."""
 
+    def lines(self) -> list[str]:
+        """For people: what is trained otherwise than asked."""
+        return [
+            *(f"ablation {name} is left out: {why}" for name, why in self.left_out.items()),
+            *(
+                f"ablation {name} is the same network as {other}: trained once"
+                for name, other in self.same_as.items()
+            ),
+        ]
+
 
 def plan(
     head: str,

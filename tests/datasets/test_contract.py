@@ -103,7 +103,7 @@ def test_a_wrong_name_is_refused(tmp_path):
 
 
 def test_a_wrong_variant_is_refused(tmp_path):
-    with pytest.raises(UnknownName, match="no subset 'reel'; did you mean 'real'"):
+    with pytest.raises(UnknownName, match="no subset of music-avqa 'reel'; did you mean 'real'"):
         datasets.read("music-avqa", tmp_path, subset="reel")
     with pytest.raises(DatasetError) as caught:
         datasets.read("avqa", tmp_path, subset="real")

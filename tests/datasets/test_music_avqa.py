@@ -146,3 +146,27 @@ def test_real_versions_are_recognised():
     assert len({q.key for q in original}) == 6233
     assert version(original + updated) == "train original, val updated, test updated"
     assert version(updated[:-1]) == "val updated, test unknown"
+
+
+@needs_real
+def test_real_questions_about_videos_with_several():
+    # The 5,046 questions and 2,316 videos of music_avqa_test_multiple_q.json: computed, no file.
+    multi = datasets.read("music-avqa", REAL, subset="multi")
+    test = [q for q in multi if q.split == "test"]
+    assert (len(test), len({q.video_id for q in test})) == (5046, 2316)
+    assert len(multi) - len(test) == 4568
+    assert version(test) == "updated"
+
+
+def test_videos_with_several_test_questions(tmp_path):
+    rows = [music_row(video_id=v, question_id=n) for n, v in enumerate("aabccc")]
+    write(tmp_path / "avqa-train.json", rows)
+    own = [rows[n] | {"idx": n} for n in (0, 1, 3, 4, 5)]
+    write(tmp_path / "data/annots/music_avqa/music_avqa_test_multiple_q.json", own)
+    # Of their own file, of the whole one, which comes first, and of a file alone.
+    of_theirs = datasets.read("music-avqa", tmp_path, ["test"], subset="multi")
+    file = write(tmp_path / "avqa-test.json", rows)
+    of_all = datasets.read("music-avqa", tmp_path, subset="multi")
+    assert [q.split for q in of_all] == ["train"] * 6 + ["test"] * 5
+    assert of_all[6:] == of_theirs == datasets.read("music-avqa", file, subset="multi")
+    assert [q.question_id for q in of_theirs] == ["0", "1", "3", "4", "5"]

@@ -1,5 +1,7 @@
 """MUSIC-AVQA-R and MUSIC-AVQA-v2.0."""
 
+import hashlib
+
 import pytest
 from helpers.questions.question_files import SAMPLES, music_row, validation_row, write
 
@@ -30,12 +32,24 @@ def test_a_group_is_cut_from_the_file_of_both(tmp_path):
     rephrased(tmp_path)
     sizes = {g: len(datasets.read("music-avqa-r", tmp_path, group=g)) for g in ("head", "tail")}
     assert sizes == {"head": 6, "tail": 5}
+    everything = datasets.read("music-avqa-r", tmp_path)
+    assert [q.group for q in everything] == ["head"] * 6 + ["tail"] * 5
+    tail = datasets.read("music-avqa-r", tmp_path, group="tail")
+    assert tail == [q for q in everything if q.group == "tail"]
 
 
 def test_a_groups_own_file_is_taken_whole(tmp_path):
     rephrased(tmp_path)
     rephrased(tmp_path, "avqa-test-head.json")
-    assert len(datasets.read("music-avqa-r", tmp_path, group="head")) == 11
+    head = datasets.read("music-avqa-r", tmp_path, group="head")
+    assert [q.group for q in head] == ["head"] * 11
+    file = tmp_path / "avqa-test-head.json"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert datasets.notes("music-avqa-r", tmp_path, group="head") == [
+        f"test file: 'avqa-test-head.json', sha256={digest}"
+    ]
+    (of_both,) = datasets.notes("music-avqa-r", tmp_path)
+    assert of_both.startswith("test file: 'avqa-test-headtail.json', sha256=")
     with pytest.raises(DatasetError) as caught:
         datasets.read("music-avqa-r", tmp_path / "avqa-test-head.json", group="tail")
     assert "holds group 'head', not 'tail'; expected the file of that group" in str(caught.value)
@@ -148,6 +162,13 @@ def test_the_authors_training_file_is_taken_whole(tmp_path):
 
 def test_an_edition_is_told_by_its_validation_count(tmp_path):
     rows = [validation_row(question_id=float(i)) for i in range(4499)]
-    questions = datasets.read("music-avqa-v2", write(tmp_path / "bias_valid.json", rows))
+    file = write(tmp_path / "bias_valid.json", rows)
+    with pytest.raises(DatasetError) as caught:
+        datasets.read("music-avqa-v2", file)
+    assert str(caught.value) == (
+        f"file={str(file)!r} holds edition 'bias', not 'balance'; expected the file of that"
+        " edition; give its folder, or ask for edition=bias"
+    )
+    questions = datasets.read("music-avqa-v2", file, edition="bias")
     assert {q.split for q in questions} == {"val"}
     assert datasets.load("music-avqa-v2").version(questions) == "bias"

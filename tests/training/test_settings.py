@@ -1,5 +1,6 @@
 """Settings: the paper's values, what stands over them, and what is refused."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -199,3 +200,28 @@ def test_an_lstm_forgets_no_slot_where_no_paper_says_so():
     assert dataset_note("avst", "custom", settings, without) is None  # there is no LSTM
     _, ours = resolve("bilinear", {"question": "lstm"})
     assert (ours["pack"], ours["forget_bias"]) == (True, 2.0)
+
+
+def test_an_option_with_the_name_of_a_setting_is_refused(monkeypatch):
+    """A plug-in's, whose value would go to the setting alone."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(heads.HeadOptions):
+        distance: float = 1.0
+
+    monkeypatch.setattr(heads.load("late_fusion"), "Options", Options)
+    with pytest.raises(ConfigError) as caught:
+        resolve("late_fusion")
+    assert str(caught.value) == (
+        "head late_fusion: Options has distance, which training has a setting of; expected other"
+        " names; rename them in the head"
+    )
+
+
+def test_runs_of_before_had_no_bias_learners():
+    now = vars(resolve("avst")[0])
+    old = {name: value for name, value in now.items() if name not in LATER}
+    assert TrainSettings.from_json(old).debias == "none"
+    assert TrainSettings.from_json(old | {"debias": "mccd", "bias_ce": 1.0}).bias == "qav"
+    with pytest.raises(ValueError, match="bias_detach=True without bias learners; expected debias"):
+        TrainSettings.from_json(old | {"bias_detach": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,24 @@ def there(path: Path, names: Mapping[str, Iterable[str]]) -> dict[str, Path]:
     if len(said) != 1 and path.exists():
         said = _splits_in_rows(path) if is_json else []
     return dict.fromkeys(said, path)
+
+
+def digest_note(split: str, file: Path) -> str:
+    """Which file the questions of a split came from: for figures that depend on it.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DatasetError(
+            f"file={str(file)!r} cannot be read: {why}; expected a file of questions; check"
+            " --annotations"
+        ) from error
+    return f"{split} file: {file.name!r}, sha256={found}"
 
 
 def _said(file: Path) -> list[str]:

@@ -102,9 +102,10 @@ def floors(
 ) -> dict[str, Table]:
     """Result table of each prior, fitted on one split and scored on another.
 
-    Open answers: `PRIORS`. Multiple choice: ``position``, the place that is right most often, and
-    ``option``, the option whose lower-cased text was right most often; of equal options the first,
-    and never a missing one. Questions without an answer are not scored.
+    Open answers: `PRIORS`. Multiple choice: ``position``, the place that is right most often,
+    ``option``, the option whose lower-cased text was right most often, and ``longest``, the one of
+    most letters; of equal options the first, and never a missing one. Questions without an answer
+    are not scored.
     """
     if any(question.choices for question in score):
         return _choice_floors(fit, [q for q in score if q.choice is not None], columns)
@@ -114,6 +115,19 @@ def floors(
         prior = AnswerPrior(fit, name)
         tables[name] = score_table(((q, prior.answer(q) == q.answer) for q in answered), columns)
     return tables
+
+
+def chance(questions: Iterable[Question]) -> float | None:
+    """Percent that guessing among the options that are there scores; None without options.
+
+    Questions without an answer are not counted.
+    """
+    shares = [
+        1 / sum(option is not None for option in q.choices)
+        for q in questions
+        if q.choice is not None
+    ]
+    return 100 * sum(shares) / len(shares) if shares else None
 
 
 def _choice_floors(
@@ -126,6 +140,7 @@ def _choice_floors(
     pickers: dict[str, Callable[[Question], int]] = {
         "position": lambda q: _best(q, lambda place: places[place]),
         "option": lambda q: _best(q, lambda place: right[_option(q.choices[place])]),
+        "longest": lambda q: _best(q, lambda place: len(q.choices[place] or "")),
     }
     return {
         name: score_table(((q, pick(q) == q.choice) for q in score), columns)

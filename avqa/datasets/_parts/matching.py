@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avqa.datasets._parts.question import Question
 from avqa.errors import AnnotationWarning, DatasetError, StoreError
+
+CLIP = re.compile(r"(.+)_[0-9]+\.[0-9]{3}_[0-9]+\.[0-9]{3}")
+"""Name of a clip of a video, with the seconds at which it starts and ends."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Matches:
     """Questions whose video id is the last part of one row's id only."""
     num_zeros: int
     """Questions whose video id and a row's, both of digits alone, differ in leading zeros only."""
+    num_clips: int
+    """Questions whose video id is what stands before the seconds of one row's id."""
     unmatched: tuple[Question, ...]
     """Questions without a row, in their order."""
 
@@ -36,7 +42,8 @@ def match_rows(
     """The row of every question's video: by its whole id, else by the last part of one row's id.
 
     An id of digits alone that no row has is that of the row which differs in leading zeros only:
-    tables lose them. An `AnnotationWarning` counts these.
+    tables lose them. An `AnnotationWarning` counts these. An id that no row has either way is that
+    of a clip of the video, ``<id>_<start>_<end>`` with seconds to three decimals.
 
     Args:
         questions: of any data set.
@@ -45,20 +52,23 @@ def match_rows(
         option: which names it.
 
     Raises:
-        DatasetError: if a video id is the last part of two rows' ids and the whole of none, or
-            differs from two in leading zeros only.
+        DatasetError: if a video id is the last part of two rows' ids and the whole of none,
+            differs from two in leading zeros only, or is that of two clips.
         StoreError: if there are questions and none has a row.
     """
     by_id = {store_id: number for number, store_id in enumerate(store_ids)}
     by_last: dict[str, list[int]] = {}
     by_digits: dict[str, list[int]] = {}
+    by_clip: dict[str, list[int]] = {}
     for number, store_id in enumerate(store_ids):
         last = store_id.rpartition("/")[2]
         by_last.setdefault(last, []).append(number)
         if last.isascii() and last.isdecimal():
             by_digits.setdefault(last.lstrip("0"), []).append(number)
+        if clip := CLIP.fullmatch(last):
+            by_clip.setdefault(clip[1], []).append(number)
     rows: list[int | None] = []
-    num_full_id = num_last_part = 0
+    num_full_id = num_last_part = num_clips = 0
     zeros: list[tuple[str, int]] = []
     for question in questions:
         row = by_id.get(question.video_id)
@@ -70,6 +80,9 @@ def match_rows(
         if row is None and digits in by_digits:
             row = _only(by_digits[digits], question, store_ids, held)
             zeros.append((question.video_id, row))
+        if row is None and question.video_id in by_clip:
+            row = _only(by_clip[question.video_id], question, store_ids, held)
+            num_clips += 1
         rows.append(row)
     unmatched = tuple(q for q, row in zip(questions, rows, strict=True) if row is None)
     if questions and len(unmatched) == len(questions):
@@ -89,7 +102,7 @@ def match_rows(
             AnnotationWarning,
             stacklevel=2,
         )
-    return Matches(tuple(rows), num_full_id, num_last_part, len(zeros), unmatched)
+    return Matches(tuple(rows), num_full_id, num_last_part, len(zeros), num_clips, unmatched)
 
 
 def _only(rows: list[int], question: Question, store_ids: Sequence[str], held: str) -> int:

@@ -7,6 +7,7 @@ mark, spaces at the end, ids that are missing or come twice, and what tables mak
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from avqa.datasets._parts.fields import (
@@ -25,12 +26,21 @@ from avqa.datasets._parts.taxonomy import COLUMNS
 
 Texts = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Filled text, its words, slot values."""
+SOUND = "unmatch_audio"
 VIDEO_DIGITS = 8
 """Of the ids that are digits alone: those of real videos."""
 
 
-def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
+def questions_in(
+    dataset: str, file: Path, split: str, group: Callable[[Row], str] = lambda row: ""
+) -> list[Question]:
     """All rows of one file.
+
+    Args:
+        dataset: whose questions they are.
+        file: JSON or JSON lines.
+        split: of the file.
+        group: what a row says of its group.
 
     Raises:
         DatasetError: at the first row that cannot be used, naming file, row and question.
@@ -57,6 +67,8 @@ def questions_in(dataset: str, file: Path, split: str) -> list[Question]:
             template=template,
             slots=slots,
             answer=_answer(row, mended),
+            sound_id=_sound(row, mended),
+            group=group(row),
         )
 
     questions = parse_file(file, question, split)
@@ -83,6 +95,13 @@ def _pair(value: str | None) -> tuple[str, str]:
             " correct or remove the row"
         )
     return pair[0], pair[1]
+
+
+def _sound(row: Row, mended: Mended) -> str | None:
+    """v2.0 asks of some videos with another's sound whether it is their instrument's."""
+    if given(row, SOUND) in (None, ""):
+        return None
+    return numbered_video(row, SOUND, VIDEO_DIGITS, mended)
 
 
 def _answer(row: Row, mended: Mended) -> str | None:

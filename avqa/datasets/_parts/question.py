@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 SPLITS = ("train", "val", "test")
 MARKS = "?\N{FULLWIDTH QUESTION MARK}"
@@ -42,6 +43,11 @@ class Question:
     """Multiple choice: the options; a missing one is None."""
     choice: int | None = None
     """Index of the right option; None where the file has none or that option is missing."""
+    sound_id: str | None = None
+    """The video whose sound is heard with this one's pictures; None: its own."""
+    group: str = ""
+    """Of a test question that its data set puts into ``head`` or ``tail``, by how frequent its
+    answer is among questions of its type; else empty."""
 
 
 def normalise(text: str) -> str:
@@ -73,6 +79,15 @@ class Keys:
         # A JSON list keeps ("ab", "c") and ("a", "bc") apart.
         packed = json.dumps([*self._file, *row, number])
         return hashlib.sha256(packed.encode()).hexdigest()
+
+
+_BUT_KEY = attrgetter(*(f.name for f in fields(Question) if f.name != "key"))
+
+
+def num_alike(questions: Iterable[Question]) -> int:
+    """Number of questions that are alike an earlier one of their split in all but the key."""
+    seen = Counter(map(_BUT_KEY, questions))
+    return seen.total() - len(seen)
 
 
 def num_repeated(questions: Iterable[Question]) -> int:

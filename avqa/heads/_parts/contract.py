@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
@@ -11,6 +11,7 @@ from avqa.heads._parts.head import VIDEO_FEATURES
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.options import HeadOptions
 from avqa.heads._parts.paper import Ablation, OfDataset, Paper, Recipe
+from avqa.heads._parts.projected import PROJECTED
 
 
 class HeadModule(Protocol):
@@ -42,6 +43,7 @@ def complaints(module: HeadModule) -> Iterator[str]:
         yield f"Head has bases {_bases(module.Head)}; expected avqa.heads.Head"
     else:
         yield from _of_features(module.Head.FEATURES)
+        yield from _of_projections(module.Head.PROJECTIONS)
     if not issubclass(module.Options, HeadOptions):
         yield f"Options has bases {_bases(module.Options)}; expected avqa.heads.HeadOptions"
         return
@@ -58,6 +60,15 @@ def _of_features(features: tuple[str, ...]) -> Iterator[str]:
     if unknown:
         known = ", ".join(VIDEO_FEATURES)
         yield f"Head.FEATURES has {', '.join(unknown)}; expected some of {known}"
+
+
+def _of_projections(projections: Any) -> Iterator[str]:
+    is_map = isinstance(projections, Mapping)
+    if not is_map or not all(isinstance(name, str) for name in projections.values()):
+        yield "Head.PROJECTIONS is no mapping of q, a, v to names; expected {'q': 'question'} or so"
+    elif unknown := [str(kind) for kind in projections if kind not in PROJECTED]:
+        known = ", ".join(PROJECTED)
+        yield f"Head.PROJECTIONS has {', '.join(unknown)}; expected some of {known}"
 
 
 def _of_options(options: type[HeadOptions]) -> Iterator[str]:

@@ -7,6 +7,7 @@ O options of a multiple choice, D width, C answers, G instrument classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
@@ -215,6 +216,10 @@ class Head(nn.Module):
     """Fields of `HeadInput` that hold the video features this head needs: `VIDEO_FEATURES`."""
     WITHOUT_GRADIENT: ClassVar[tuple[str, ...]] = ()
     """First parts of the names of parameters that no loss reaches, as the paper has it."""
+    PROJECTIONS: ClassVar[Mapping[str, str]] = {}
+    """``q``, ``a``, ``v`` → name of the layer that gives the question ([B, D], or what a
+    `question_encoder` gives), the audio [V, T, D], the frames [V, T, D] or [V, T, P, D] before they
+    meet: what ``--debias`` looks at, which a head that names none is not trained with."""
 
     WORDS: ClassVar[str] = "word"
     """Tap of the questions' encoder that ``words`` are read from: ``word``, or ``word_state`` of
@@ -263,6 +268,12 @@ class Head(nn.Module):
     def released_prompts(self) -> bool:
         """Whether ``prompt`` is as TSPM's code makes it, with its defects."""
         return False
+
+    @property
+    def projections(self) -> dict[str, str]:
+        """Those of `PROJECTIONS` that there are, for these options."""
+        layers = dict(self.named_modules())
+        return {kind: name for kind, name in self.PROJECTIONS.items() if name in layers}
 
     @property
     def needs(self) -> tuple[str, ...]:

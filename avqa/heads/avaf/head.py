@@ -229,6 +229,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "visual"}
     WITHOUT_GRADIENT = ("pool.score.3.bias",)  # shifts the scores of all words alike
 
     def __init__(self, options: Options) -> None:

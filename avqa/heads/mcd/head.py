@@ -123,6 +123,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "frame")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "visual"}
     # Added to every position alike just before a batch norm, which takes it away again.
     WITHOUT_GRADIENT = tuple(
         f"blocks.{n}.{m}.feed_forward.3.bias" for n in range(2) for m in ("audio", "visual")
@@ -160,6 +161,12 @@ class Head(BaseHead):
             self.project["question"] = nn.Linear(options.width, options.width)
         if options.uses_loss_av:
             self.aux_weights["av"] = 0.1
+
+    @property
+    def projections(self) -> dict[str, str]:
+        """Those of the plain network where it stands for everything."""
+        plain = {"q": "question", "a": "features.audio", "v": "features.frame"}
+        return super().projections or {k: f"plain.{plain[k]}" for k in self.options.plain}
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -113,6 +113,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "frame", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "visual"}
     options: Options
 
     def __init__(self, options: Options) -> None:

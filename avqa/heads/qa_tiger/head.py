@@ -67,6 +67,7 @@ class Head(BaseHead):
 
     FEATURES = ("audio", "frame", "patch")
     WORDS = "word_state"
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "visual"}
     options: Options
 
     def __init__(self, options: Options) -> None:

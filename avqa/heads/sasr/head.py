@@ -73,6 +73,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "picture"}
     # The first are held by the official network and never run. A key's bias shifts all scores of
     # a query alike: a softmax does not see it.
     WITHOUT_GRADIENT = (

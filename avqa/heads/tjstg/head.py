@@ -166,6 +166,7 @@ class Head(BaseHead):
     """
 
     FEATURES = ("audio", "patch")
+    PROJECTIONS = {"q": "question", "a": "audio", "v": "picture"}
     # Of the attention over words only the weights are used; the third of ``in_proj`` that
     # projects the values gets zeros for the same reason.
     WITHOUT_GRADIENT = ("target.attention.out_proj.",)
@@ -180,8 +181,7 @@ class Head(BaseHead):
         self.picture = picture_layer(options)
         if options.target_aware:
             self.target = TargetAware(options)
-        self.visual = nn.Linear(2 * width, width)
-        self.match = MatchClassifier(width)
+        self.visual, self.match = nn.Linear(2 * width, width), MatchClassifier(width)
         if options.stream == "single":
             self.joint = JointGrounding(options)
         else:

@@ -137,8 +137,8 @@ class Reading:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", AnnotationWarning)  # training told them
-                    split = config.settings.split
-                    self._files = read_splits(config.dataset, config.annotations, split)
+                    split, choices = config.settings.split, config.choices
+                    self._files = read_splits(config.dataset, config.annotations, split, choices)
             except AvqaError as error:
                 self._files = error
         return self._files

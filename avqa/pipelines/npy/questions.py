@@ -251,11 +251,11 @@ def _by_text(
 
 def _content(folder: QuestionFolder, question: Question, *, released: bool) -> str:
     """What was tokenised for a question's file, with the mark where there is one."""
-    text = _text(folder, question, released=released)
+    text = text_of(folder, question, released=released)
     return text + folder.mark * (text == normalise(question.text))
 
 
-def _text(folder: QuestionFolder, question: Question, *, released: bool) -> str:
+def text_of(folder: QuestionFolder, question: Question, *, released: bool) -> str:
     """The normal form, by which the store knows it."""
     return normalise(prompt_of(question, released=released) if folder.prompt else question.text)
 
@@ -347,9 +347,11 @@ def export_questions(
         lines.append(f"{name}: {written} written, {len(by_id) - written} already there")
         mark = reader.recipe(folder.feature).get("text", {}).get("mark", "")
         if mark != folder.mark and not folder.prompt:
+            how = "with --mark" if folder.mark else "without --mark"
             lines.append(
                 f"{name}: questions were tokenised with mark={mark!r}, published files have"
-                f" mark={folder.mark!r}: the numbers are others; `avqa questions --mark` puts a ?"
+                f" mark={folder.mark!r}: the numbers are others; `avqa questions --replace` {how}"
+                " makes these"
             )
     return lines
 
@@ -359,7 +361,7 @@ def _question_files(
 ) -> Iterator[tuple[Path, bytes]]:
     imported = reader.recipe(folder.feature).get("imported")
     released = bool((imported or {}).get("prompts_as_released"))
-    texts = {name: _text(folder, q, released=released) for name, q in by_id.items()}
+    texts = {name: text_of(folder, q, released=released) for name, q in by_id.items()}
     ids = sorted(by_id, key=lambda name: text_key(texts[name]))
     for start in range(0, len(ids), 256):
         some = ids[start : start + 256]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from avqa.datasets import Question
-from avqa.datasets._parts.matching import match_rows
 from avqa.errors import AvqaError
 from avqa.pipelines.pages.page import finite
 from avqa.pipelines.train.evaluate import check_recipes
 from avqa.store.places.files import store_path
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
+from avqa.training.data.dubbing import as_heard, in_store, name_of
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
@@ -76,6 +76,7 @@ def _weights(
 ) -> dict[str, list[float | None]]:
     """Key → weights, of the questions whose videos the store holds."""
     settings, names = member.config.settings, member.config.features
+    heard = as_heard(asked, settings.dub, names)
     reader = VideoFeatures(
         store,
         {field: str(entry["name"]) for field, entry in names.items()},
@@ -83,12 +84,8 @@ def _weights(
         max_seconds=settings.max_seconds,
         missing=settings.missing,
     )
-    ids = store.video_ids
-    placed = [
-        (question, ids[row])
-        for question, row in zip(asked, match_rows(asked, ids).rows, strict=True)
-        if row is not None
-    ]
+    ids = in_store(heard, store.video_ids)
+    placed = [(q, name) for q in heard if (name := name_of(q, ids)) is not None]
     missing = settings.missing if settings.missing in WITHOUT_AUDIO else "skip"
     usable = reader.require([video for _, video in placed], missing)
     kept = [(question, video) for question, video in placed if video in usable]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from avqa.heads import PROJECTED
 from avqa.pipelines.pages.charts import Chart, Level, Line, over_epochs
 from avqa.pipelines.train.pictures import known_marks
 from avqa.training.data.splits import SplitQuestions
 from avqa.training.fitting.curves import NO_MARKS
-from avqa.training.fitting.history import METRICS, Row, best_epoch, read_metrics
+from avqa.training.fitting.history import METRICS, Row, best_epoch, bias_accuracies, read_metrics
 from avqa.training.run import QUESTION_ONLY, Member, Run
 
 _SPLITS = {"train": "training", "val": "validation"}
@@ -46,7 +47,11 @@ def _of_variant(variant: str, members: Sequence[Member], levels: Sequence[Level]
         else:
             missing.append(f"seed {member.config.seed}: no {METRICS} as training writes it")
     shown = [] if variant == QUESTION_ONLY else levels
-    charts = (_chart(found, "accuracy", 100, shown, "%"), _chart(found, "loss", 1, (), ""))
+    charts = (
+        _chart(found, "accuracy", 100, shown, "%"),
+        _chart(found, "loss", 1, (), ""),
+        _of_learners(found),
+    )
     return Curves(variant, tuple(c for c in charts if c is not None), tuple(missing))
 
 
@@ -74,6 +79,21 @@ def _chart(
         for split, words in _SPLITS.items()
     ]
     return over_epochs(name, lines, levels, unit)
+
+
+def _of_learners(found: Sequence[tuple[Member, list[Row]]]) -> Chart | None:
+    """Accuracies of bias learners, where there were any."""
+    lines = [
+        Line(
+            f"seed {member.config.seed}, {PROJECTED[kind]} alone",
+            "val",  # drawn through, with dots that say whose they are
+            colour,
+            tuple(100 * bias_accuracies(row)[kind] for row in history),
+        )
+        for member, history in found
+        for colour, kind in enumerate(bias_accuracies(history[0]))
+    ]
+    return over_epochs("accuracy of the bias learners, training", lines, (), "%")
 
 
 def _levels(run: Run, splits: SplitQuestions | None) -> Iterator[Level]:

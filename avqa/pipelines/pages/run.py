@@ -123,7 +123,9 @@ def run_page(path: Path, say: Say, videos: Path | None = None) -> bytes:
 def _read_questions(found: _Found) -> None:
     config = found.main[0].config
     try:
-        found.splits = read_splits(config.dataset, config.annotations, config.settings.split)
+        found.splits = read_splits(
+            config.dataset, config.annotations, config.settings.split, config.choices
+        )
     except AvqaError as error:
         found.missing.append(
             f"types, templates and floors of the questions, which cannot be read: {error}"

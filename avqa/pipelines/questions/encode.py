@@ -6,7 +6,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,8 @@ class QuestionOptions:
     """Whether TSPM's prompts of the questions are encoded too, also as released."""
     replace: bool = False
     steal_lock: bool = False
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The data set's own, as far as they are given; see `avqa.datasets.chosen`."""
 
 
 @dataclass(repr=False)
@@ -107,12 +109,13 @@ class QuestionReport:
     def lines(self) -> list[str]:
         """Counts for people; the last line says how the run ended."""
         options = f", {self.options} of options" if self.options else ""
+        clips = f", {self.matches.num_clips} by the id of a clip" * bool(self.matches.num_clips)
         zeros = f", {self.matches.num_zeros} but for leading zeros" * bool(self.matches.num_zeros)
         lines = [
             f"questions: {self.questions}, distinct texts: {self.texts}{options}",
             *self._prompts(),
             f"videos: {self.matches.num_full_id} questions matched by full id,"
-            f" {self.matches.num_last_part} by last part of the id{zeros},"
+            f" {self.matches.num_last_part} by last part of the id{zeros}{clips},"
             f" {len(self.matches.unmatched)} unmatched",
         ]
         if self.unmatched_path is not None:
@@ -241,7 +244,7 @@ def encode_questions(
         Stopped: a signal came; what was finished is stored.
     """
     started = time.monotonic()
-    questions = datasets.read(options.dataset, options.annotations)
+    questions = datasets.read(options.dataset, options.annotations, **options.choices)
     reader = FeatureStore(options.store)
     matches = match_rows(questions, reader.video_ids)
     settings = options.settings

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avqa import datasets
-from avqa.datasets._parts.floors import Score, Table, floors, score_table
-from avqa.datasets._parts.question import SPLITS, Question, num_repeated
+from avqa.datasets._parts.floors import Score, Table, chance, floors, score_table
+from avqa.datasets._parts.question import SPLITS, Question, num_alike, num_repeated
 from avqa.datasets._parts.vocabulary import Vocabulary, build_vocabulary
 from avqa.telling import objects
 from avqa.telling.found import Listing
@@ -61,9 +61,13 @@ def shown(
         "distinct_texts": len({q.text for q in questions}),
         "repeated_ids": num_repeated(questions),
         "missing_ids": sum(q.question_id is None for q in questions),
-        "notes": list(datasets.notes(dataset, annotations)),
+        "repeated_rows": num_alike(questions),
+        "dubbed_questions": sum(q.sound_id is not None for q in questions),
+        "choices": datasets.told(datasets.chosen(dataset, variant)),
+        "notes": datasets.notes(dataset, annotations, **variant),
         "missing_options": None,
         "without_right_option": None,
+        "guessing_percent": None,
         "vocabulary_answers": None,
         "vocabulary_words": None,
         "unknown_words": None,
@@ -95,6 +99,7 @@ def _look_outside(
     if any(q.choices for q in questions):
         found["missing_options"] = sum(choice is None for q in questions for choice in q.choices)
         found["without_right_option"] = sum(q.choice is None for q in questions)
+        found["guessing_percent"] = chance(questions)
         return
     known = vocabulary.is_known
     words = Counter(word for q in questions for word in q.words if not known(word))
@@ -160,10 +165,12 @@ def _lines(found: objects.Questions) -> list[str]:
         f"{one['split']} {one['questions']} ({one['videos']} videos)" for one in found["splits"]
     ]
     return [
-        f"data set {found['dataset']}, annotation version: {found['version']}",
+        f"data set {', '.join(filter(None, (found['dataset'], found['choices'])))}, annotation"
+        f" version: {found['version']}",
         f"questions: {', '.join(parts) or 'none'}; {found['distinct_texts']} distinct texts",
         f"ids of questions: {found['repeated_ids']} occur more than once,"
-        f" {found['missing_ids']} are missing",
+        f" {found['missing_ids']} are missing{_repeated(found['repeated_rows'])}",
+        *_dubbed(found["dubbed_questions"]),
         *found["notes"],
         *_outside_lines(found),
         *_type_lines(found),
@@ -171,12 +178,22 @@ def _lines(found: objects.Questions) -> list[str]:
     ]
 
 
+def _repeated(rows: int) -> str:
+    return f"; {rows} rows repeat another" if rows else ""
+
+
+def _dubbed(questions: int) -> list[str]:
+    return [f"heard with the sound of another video: {questions} questions"] if questions else []
+
+
 def _outside_lines(found: objects.Questions) -> Iterator[str]:
     words, answers = found["unknown_words"], found["unknown_answers"]
     if words is None or answers is None:
+        guessing = found["guessing_percent"]
+        told = "" if guessing is None else f"; guessing scores {guessing:.2f} %"
         yield (
             f"options: {found['missing_options']} are missing; {found['without_right_option']}"
-            " questions have no right one"
+            f" questions have no right one{told}"
         )
         return
     if found["vocabulary_answers"] is not None:

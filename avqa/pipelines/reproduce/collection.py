@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from avqa.datasets import Question
-from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, StoreError
 from avqa.pipelines.extraction.collection.roots import find
 from avqa.pipelines.reproduce.asked import ReproduceOptions
 from avqa.store.collection import Collection as Remembered
+from avqa.training.data.dubbing import in_store
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions
 
 MOST_SHOWN = 3
@@ -59,7 +59,10 @@ class Collection:
         if not self.absent:
             return None
         gone = set(self.absent)
-        lost = {s: sum(q.video_id in gone for q in self.questions.of(s)) for s in SPLITS}
+        lost = {
+            s: sum(q.video_id in gone or q.sound_id in gone for q in self.questions.of(s))
+            for s in SPLITS
+        }
         counts = ", ".join(
             f"{lost[s]} of {len(self.questions.of(s))} {s} questions" for s in SPLITS if lost[s]
         )
@@ -89,16 +92,15 @@ def collect(options: ReproduceOptions) -> Collection:
     sources = [source.video_id for source in discovery.sources]
     everything = [q for split in SPLITS for q in questions.of(split)]
     try:
-        rows = match_rows(everything, sources, held="the folder", option="--videos").rows
+        ids = in_store(everything, sources, held="the folder", option="--videos")
     except (StoreError, DatasetError) as error:
         raise ConfigError(f"videos {str(options.videos)!r}: {error}") from error
-    found = zip(everything, rows, strict=True)
-    absent = dict.fromkeys(q.video_id for q, row in found if row is None)
-    there = {sources[row] for row in rows if row is not None}
+    asked = dict.fromkeys(v for q in everything for v in (q.video_id, q.sound_id) if v is not None)
+    there = {*ids.values()}
     return Collection(
         questions,
         tuple(sorted(there)),
-        tuple(absent),
+        tuple(video for video in asked if video not in ids),
         len(sources) - len(there),
         tuple(discovery.notes()),
     )

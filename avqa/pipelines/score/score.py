@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avqa import datasets
 from avqa.datasets import Question
-from avqa.datasets._parts.floors import floors, score_table
+from avqa.datasets._parts.floors import score_table
 from avqa.errors import ConfigError, DatasetError
 from avqa.pipelines.score.files import Given, read_answers
 from avqa.pipelines.score.mapping import Answers
@@ -21,9 +21,10 @@ from avqa.pipelines.train.evaluation import Asked
 from avqa.telling import objects
 from avqa.training.table.layout import ResultTable, Row, cells_of
 from avqa.training.table.rows import floor_rows
-from avqa.training.table.scored import Scored
+from avqa.training.table.scored import Scored, floors_of
 
 MOST_SHOWN = 5
+NO_FLOORS = "no training questions beside these: no floors"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class Scores:
 
 
 def score_answers(
-    files: Sequence[Path], dataset: str, annotations: Path, split: str = "test"
+    files: Sequence[Path],
+    dataset: str,
+    annotations: Path,
+    split: str = "test",
+    choices: Mapping[str, str] | None = None,
 ) -> Scores:
     """Score files of answers.
 
@@ -66,13 +71,14 @@ def score_answers(
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file; training questions make floors.
         split: of the questions.
+        choices: the data set's own, as far as they are given.
 
     Raises:
-        UnknownName: there is no such data set or split.
+        UnknownName: there is no such data set, split or value of a choice.
         DatasetError: the questions cannot be read, or none has a right answer.
         ConfigError: a file cannot be read, or answers none of the questions.
     """
-    asked = asked_of(dataset, annotations, split)
+    asked = asked_of(dataset, annotations, split, choices=choices)
     known = [q for q in asked.questions if q.answer is not None or q.choice is not None]
     if not known:
         raise DatasetError(
@@ -87,14 +93,15 @@ def score_answers(
         _row(one, known, columns, scored, name)
         for one, name in zip(found, _names(files), strict=True)
     ]
-    floor = floors(asked.fit, known, columns) if asked.fit else {}
+    floor = floors_of(asked.fit, known, columns) if asked.fit else {}
     table = ResultTable(
         dataset=dataset,
         version=asked.version,
         split=split,
-        columns=tuple(columns),
+        choices=datasets.told(asked.choices),
+        columns=tuple(scored.columns),
         rows=(*floor_rows(floor), *rows),
-        notes=() if asked.fit else ("no training questions beside these: no floors",),
+        notes=(*([] if asked.fit else [NO_FLOORS]), *asked.notes),
     )
     return Scores(table, tuple(_compared(found[0], other, known, scored) for other in found[1:]))
 
@@ -201,6 +208,7 @@ def _row(
     name: str,
 ) -> Row:
     table = score_table(zip(known, found.right.tolist(), strict=True), columns)
+    table |= scored.of_groups(found.right)
     return Row(
         name=name,
         kind="answers",

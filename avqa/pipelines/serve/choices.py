@@ -73,7 +73,8 @@ def examples(member: Member, say: Say) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AnnotationWarning)  # training told them
-            files = read_splits(config.dataset, config.annotations, config.settings.split)
+            division = config.settings.split
+            files = read_splits(config.dataset, config.annotations, division, config.choices)
     except AvqaError as error:
         say(f"note: no questions are offered, the run's question files are gone: {error}")
         return []

@@ -6,13 +6,12 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from avqa import datasets
 from avqa.datasets import Question
-from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
 from avqa.machine import num_cores
@@ -33,6 +32,14 @@ from avqa.training.data.conditions import (
     Swapped,
     Without,
     streams_of,
+)
+from avqa.training.data.dubbing import (
+    as_heard,
+    dub_note,
+    in_store,
+    name_of,
+    picture_of,
+    require_sounds,
 )
 from avqa.training.data.features import FeatureReader, VideoFeatures
 from avqa.training.data.questions import QuestionSet
@@ -59,6 +66,8 @@ class EvaluateOptions:
     """By default the one that the run was trained on."""
     annotations: Path | None = None
     """By default those that the run was trained on."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The data set's own, as far as they are given; by default the run's."""
     without: Sequence[str] = ()
     """Streams that are not there, by comma; each of these is a condition under which the same
     questions are answered once more."""
@@ -138,8 +147,16 @@ def evaluate(options: EvaluateOptions, say: Say) -> Evaluation:
         answers=found.plain,
         changed=found.changed,
         version=asked.version,
+        choices=asked.choices,
     )
+    table = replace(table, notes=tuple(_notes(table.notes, asked.notes, options.split)))
     return evaluation(run, asked, table, found, conditions, options.out)
+
+
+def _notes(of_run: Sequence[str], of_asked: Sequence[str], split: str) -> Iterator[str]:
+    """Those of the run, but of the file that was asked and not of the one it was tested on."""
+    yield from (n for n in of_run if n in of_asked or not n.startswith(f"{split} file: "))
+    yield from (n for n in of_asked if n not in of_run)
 
 
 def _all_answers(
@@ -253,43 +270,62 @@ def _load(options: EvaluateOptions, say: Say) -> Run:
 
 
 def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
-    """The questions of a split, divided as in training."""
+    """The questions of a split, divided as in training.
+
+    Floors are of the training questions of the run's own choices, whatever is asked.
+    """
     path = Path(config.annotations) if options.annotations is None else options.annotations
-    found = asked_of(config.dataset, path, options.split, config.settings.split)
-    return found if found.fit else replace(found, fit=_training_questions(config))
+    choices = datasets.chosen(config.dataset, {**config.choices, **options.choices})
+    found = asked_of(config.dataset, path, options.split, config.settings.split, choices)
+    same = choices == datasets.chosen(config.dataset, config.choices)
+    return found if found.fit and same else replace(found, fit=_training_questions(config))
 
 
 def asked_of(
-    dataset: str, path: Path, split: str, division: Literal["official", "video"] = "official"
+    dataset: str,
+    path: Path,
+    split: str,
+    division: Literal["official", "video"] = "official",
+    choices: Mapping[str, str] | None = None,
 ) -> Asked:
     """The questions of a split of a folder or file, and the training questions beside them.
 
+    Args:
+        dataset: a name of `avqa.datasets.names`.
+        path: the folder or file.
+        split: of the questions.
+        division: how they are divided, as `read_splits` has it.
+        choices: the data set's own, as far as they are given.
+
     Raises:
-        UnknownName: there is no such data set or split.
+        UnknownName: there is no such data set, split or value of a choice.
         DatasetError: a file cannot be used, or the split has no question.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
+    chosen = datasets.chosen(dataset, choices or {})
     if datasets.is_one_split(dataset, path):
         module = datasets.load(dataset)
         # AVQA's test is the val of its files.
         name = split if split in module.FILES else "val"
-        questions = datasets.read(dataset, path, [name])
-        return Asked(questions, (), module.version(questions))
-    parts = read_splits(dataset, path, division)
+        questions = datasets.read(dataset, path, [name], **chosen)
+        notes = tuple(datasets.notes(dataset, path, **chosen))
+        return Asked(questions, (), module.version(questions), chosen, notes)
+    parts = read_splits(dataset, path, division, chosen)
     if not parts.of(split):
         raise DatasetError(
             f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
             " ask for another --split, or check --annotations"
         )
-    return Asked(parts.of(split), parts.train, parts.version)
+    return Asked(parts.of(split), parts.train, parts.version, chosen, parts.notes)
 
 
 def _training_questions(config: MemberConfig) -> Sequence[Question]:
     """Those of the run's own files; none if these are gone."""
     if not Path(config.annotations).exists():
         return ()
-    return read_splits(config.dataset, config.annotations, config.settings.split).train
+    division = config.settings.split
+    return read_splits(config.dataset, config.annotations, division, config.choices).train
 
 
 class _Answering:
@@ -300,18 +336,19 @@ class _Answering:
     ) -> None:
         self._features: dict[frozenset[tuple[str, str]], VideoFeatures] = {}
         self._store = _open([member.config for member in members], path)
-        ids = self._store.video_ids
-        rows = match_rows(asked, ids).rows
         # Members of one run read a field from one feature, if they read it at all.
         names = {f: name for member in members for f, name in _names(member.config).items()}
-        found = [ids[row] for row in rows if row is not None]
-        self._missing = members[0].config.settings.missing
-        usable = VideoFeatures(self._store, names).require(found, self._missing)
-        kept = [
-            (question, ids[row])
-            for question, row in zip(asked, rows, strict=True)
-            if row is not None and ids[row] in usable
-        ]
+        settings = members[0].config.settings
+        self._missing = settings.missing
+        for line in dub_note({asked[0].split: asked}, settings.dub) if "audio" in names else ():
+            say(line)
+        heard = as_heard(asked, settings.dub, names)
+        ids = in_store(heard, self._store.video_ids)
+        require_sounds(heard, ids, self._missing)
+        found = [(q, name) for q in heard if (name := name_of(q, ids)) is not None]
+        reader = VideoFeatures(self._store, names)
+        usable = reader.require([name for _, name in found], self._missing)
+        kept = [(question, name) for question, name in found if name in usable]
         if len(kept) < len(asked):
             say(
                 f"{len(asked) - len(kept)} of {len(asked)} questions are left out: their videos are"
@@ -319,7 +356,8 @@ class _Answering:
             )
         self.questions = [question for question, _ in kept]
         self._video_ids = [video for _, video in kept]
-        self.seconds = max((self._store.length(v) for v in set(self._video_ids)), default=None)
+        videos = {*map(picture_of, self._video_ids)}
+        self.seconds = max(map(self._store.length, videos), default=None)
 
     def answers(
         self, member: Member, condition: Condition | None = None

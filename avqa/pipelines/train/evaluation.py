@@ -35,6 +35,10 @@ class Asked:
     fit: Sequence[Question]
     """Training questions, for the floors."""
     version: str
+    choices: Mapping[str, str]
+    """The data set's own, every one."""
+    notes: Sequence[str]
+    """How they were read."""
 
 
 @dataclass(frozen=True)

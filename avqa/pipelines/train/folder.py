@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
-from avqa import heads
+from avqa import datasets, heads
 from avqa.caches import is_unfinished
 from avqa.errors import ConfigError, StoreLocked
 from avqa.pipelines.extraction.array_job import Partition
@@ -127,6 +127,8 @@ def defaults_then(out: Path, head: str) -> dict[str, Any]:
     usual = of_paper(module) | {f.name: f.default for f in fields(kind)}
     then = {name: usual[name] for name in of_dataset(module, about["dataset"])}
     then |= heads.defaults_before(kind)
+    if "dub" not in about["settings"]:
+        then["dub"] = LATER["dub"]
     return {name: old for name, old in then.items() if its[name] == old}
 
 
@@ -270,7 +272,7 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
     Raises:
         ConfigError: names what differs otherwise.
     """
-    if absent := sorted(now.keys() - before.keys() - {"members", "format"}):
+    if absent := sorted(now.keys() - before.keys() - {"members", "format", "choices"}):
         raise ConfigError(
             f"{str(out / RUN)!r} has no {', '.join(absent)}; expected a file of this version of"
             " avqa; choose another --out"
@@ -296,6 +298,7 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     for part in ("head", "dataset", "grounding"):
         if before[part] != now[part]:
             differ.append(f"{part} (run: {before[part]}, now: {now[part]})")
+    differ += _other_choices(before, now)
     if before["questions"] != now["questions"]:
         differ.append("questions (other files, answers or videos)")
     for part in ("settings", "options"):
@@ -316,6 +319,15 @@ def _require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
             f"--resume {str(out)!r}: {', '.join(differ)}; expected what the run began with; give"
             f" the same settings, or {anew or 'choose another --out'}"
         )
+
+
+def _other_choices(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Of one data set; runs of before had its defaults."""
+    old, new = before.get("choices", {}), now.get("choices", {})
+    if before["dataset"] != now["dataset"] or old == new:
+        return []
+    old = datasets.chosen(now["dataset"], old)
+    return [f"{k} (run: {old[k]}, now: {new[k]})" for k in new if old[k] != new[k]]
 
 
 def require_vocabulary(before: Member, now: MemberConfig) -> None:

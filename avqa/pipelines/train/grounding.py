@@ -56,6 +56,11 @@ def pretrain_grounding(
             f"missing={settings.missing}; expected error or skip: grounding learns which frames go"
             " with audio; use --set missing=skip"
         )
+    if settings.debias != "none":
+        raise ConfigError(
+            f"debias={settings.debias}; expected none: grounding answers no question; leave it for"
+            " `avqa train-head`"
+        )
     if options.out.exists():
         raise ConfigError(
             f"out={str(options.out)!r} is there already; expected a new file; choose another --out"

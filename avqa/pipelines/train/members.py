@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from avqa.errors import AvqaError, StoreError, StoreLocked
+from avqa.pipelines.extraction.array_job import Partition
 from avqa.store.lock import LOCK, STEAL_AFTER_SECONDS, Lock, read_holder
 from avqa.store.places.files import store_path
 from avqa.store.places.path import StorePath
@@ -91,6 +92,13 @@ def _require_whole(path: Path) -> None:
         read_holder(_place(path))
     except StoreLocked as error:
         raise StoreError(f"member {str(path)!r}: {error}") from error
+
+
+def share_line(partition: Partition, members: Sequence[str]) -> str:
+    """Which of a run's members a task of an array job trains."""
+    names = partition.share(members)
+    of = f"task {partition}: {len(names)} of {len(members)} members"
+    return f"{of}: {', '.join(names)}" if names else f"{of}: nothing to do"
 
 
 def is_held(path: Path) -> bool:

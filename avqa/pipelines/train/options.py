@@ -35,6 +35,8 @@ class TrainOptions:
     dataset: str
     annotations: Path
     out: Path
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The data set's own, as far as they are given; see `avqa.datasets.chosen`."""
     assignments: Mapping[str, str] = field(default_factory=dict)
     """Setting or head option → value as text."""
     config: Path | None = None
@@ -94,6 +96,7 @@ class TrainOptions:
         }
         words = [self.head]
         words += [w for name, v in values.items() if v is not None for w in (name, str(v))]
+        words += [w for name, v in self.choices.items() for w in (f"--{name}", v)]
         words += [w for name, v in self.assignments.items() for w in ("--set", f"{name}={v}")]
         return [*words, "--keep-checkpoints"] if self.keep_checkpoints else words
 

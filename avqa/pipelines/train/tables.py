@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avqa import heads
 from avqa.errors import ConfigError, LibraryMissing, PluginError, RunDamaged
+from avqa.training.fitting import mccd_paper
 from avqa.training.run import RUN, Run, read_about
 from avqa.training.table.confusions import CONFUSIONS
 from avqa.training.table.layout import ResultTable, Row
@@ -90,6 +91,7 @@ def _refuse_other(first: tuple[Path, ResultTable], other: tuple[Path, ResultTabl
             "dataset": table.dataset,
             "version": table.version,
             "split": table.split,
+            "choices": table.choices or "none",
             "questions": max((total or 0 for total in totals), default=0),
             "columns": ",".join(table.columns),
         }
@@ -137,11 +139,13 @@ def _with_all_papers(rows: Sequence[Row], table: ResultTable, scope: Scope) -> l
 
 
 def _papers() -> Iterator[heads.Paper]:
+    """Of every head, and of what is trained beside them."""
     for name in heads.names():
         try:
             yield heads.load(name).PAPER
         except (LibraryMissing, PluginError):  # `avqa heads` says why
             continue
+    yield mccd_paper.PAPER
 
 
 def _unique(rows: Iterator[Row]) -> list[Row]:

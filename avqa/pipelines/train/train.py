@@ -18,7 +18,6 @@ from avqa.datasets._parts.labels import InstrumentLabels, instrument_labels
 from avqa.errors import ConfigError, EnvironmentFailure, StoreLocked
 from avqa.faults import in_folder, traceback_kept_in
 from avqa.heads import VIDEO_FEATURES, Head
-from avqa.pipelines.extraction.array_job import Partition
 from avqa.pipelines.train import mending
 from avqa.pipelines.train.environment import environment
 from avqa.pipelines.train.folder import (
@@ -29,7 +28,7 @@ from avqa.pipelines.train.folder import (
     require_still,
     require_vocabulary,
 )
-from avqa.pipelines.train.members import Held, hold_member, take_member
+from avqa.pipelines.train.members import Held, hold_member, share_line, take_member
 from avqa.pipelines.train.on_slurm import Tasks
 from avqa.pipelines.train.options import TrainOptions, read_config
 from avqa.pipelines.train.pictures import draw_again, known_marks, marks_of
@@ -37,11 +36,13 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.store.reader import FeatureStore
 from avqa.telling import Watched
 from avqa.training.data import building
+from avqa.training.data.dubbing import picture_of
 from avqa.training.data.exchange import exchange_note, with_exchanged
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.material import Material, gather
 from avqa.training.data.questions import QuestionSet
 from avqa.training.data.vocabulary import token_notes
+from avqa.training.fitting.debias import debias_note, learners_of
 from avqa.training.fitting.fit import (
     FitResult,
     check_devices,
@@ -114,6 +115,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
         planned.settings,
         fields,
         tokens=any(v.options["question"] != "clip" for v in planned.variants),
+        choices=options.choices,
     )
     settings = material.decided(planned.settings, fields)
     about = _about(options, planned, settings, material, grounding)
@@ -131,7 +133,7 @@ def train_head(options: TrainOptions, say: Say = lambda line: None) -> ResultTab
     training.follow(about)
     _say_what_was_found(planned, material, about, say)
     if options.partition is not None:
-        say(_share(options.partition, members))
+        say(share_line(options.partition, [f"{v.name}/seed-{seed}" for v, seed in members]))
         members = list(options.partition.share(members))
     with traceback_kept_in(*in_folder(options.out)):
         return _trained(options, training, material, members, about, say)
@@ -172,12 +174,6 @@ def _trained(
     return table
 
 
-def _share(partition: Partition, members: Sequence[tuple[Variant, int]]) -> str:
-    names = [f"{variant.name}/seed-{seed}" for variant, seed in partition.share(members)]
-    of = f"task {partition}: {len(names)} of {len(members)} members"
-    return f"{of}: {', '.join(names)}" if names else f"{of}: nothing to do"
-
-
 def write_table(out: Path, material: Material) -> ResultTable | None:
     """Make the table of a run's finished members and publish its files; None without any.
 
@@ -187,7 +183,8 @@ def write_table(out: Path, material: Material) -> ResultTable | None:
     if not any((out / name / RESULT).exists() for name in members):
         return None
     test = material.questions.test
-    seconds = max(material.store.length(video) for video in set(material.videos(test)))
+    videos = {*map(picture_of, material.videos(test))}
+    seconds = max(map(material.store.length, videos))
     run = Run.load(out)
     draw_again(run, known_marks(material.questions))
     answers = {member.path: saved_answers(member) for member in run.members}
@@ -212,7 +209,7 @@ def _about(
     default = planned.variants[0]
     read = {field for variant in planned.variants for field in building.needs(variant)}
     notes = [*material.notes, *token_notes(material.questions, read)]
-    notes += exchange_note(material.questions.train, settings.exchange)
+    notes += exchange_note(material.questions.train, settings.exchange) + debias_note(settings)
     if line := dataset_note(options.head, options.dataset, settings, default.options):
         notes.append(line)
     if grounding is not None:
@@ -221,6 +218,7 @@ def _about(
         "format": FORMAT,
         "head": options.head,
         "dataset": options.dataset,
+        "choices": material.choices,
         "questions": material.digest,
         "settings": dataclasses.asdict(settings),
         "options": default.options,
@@ -244,19 +242,14 @@ def _about(
 def _say_what_was_found(
     planned: Plan, material: Material, about: Mapping[str, Any], say: Say
 ) -> None:
-    counts = ", ".join(f"{split} {count}" for split, count in material.counts.items())
-    say(f"questions: {counts}; annotation version: {material.questions.version}")
-    for line in about["notes"]:
-        say(line)
+    lines = [material.line, *about["notes"]]
     if planned.settings.batches == "auto" and _order_of(about) == "grouped":
-        say(
+        lines.append(
             "batches: questions about one video stay close, so that it is read once"
             " (batches=grouped); the papers shuffle, as --set batches=shuffled does"
         )
-    for name, why in planned.left_out.items():
-        say(f"ablation {name} is left out: {why}")
-    for name, other in planned.same_as.items():
-        say(f"ablation {name} is the same network as {other}: trained once")
+    for line in (*lines, *planned.lines()):
+        say(line)
 
 
 def _order_of(about: Mapping[str, Any]) -> Literal["shuffled", "grouped", "together"]:
@@ -304,7 +297,9 @@ class _Training:
         """
         for variant in variants:
             building.derived(variant, self._material, self._settings)
-        building.check_answers(self._head(variants[0], 0)[0], self._settings, self._material.store)
+        head = self._head(variants[0], 0)[0]
+        building.check_answers(head, self._settings, self._material.store)
+        learners_of(head, variants[0], self._settings, 0)
 
     def _head(self, variant: Variant, seed: int) -> tuple[Head, str]:
         """As training starts, and the digest of its grounding."""
@@ -382,6 +377,7 @@ class _Training:
                 label=label,
                 devices=self._options.devices,
                 marks=marks_of(config, self._marks),
+                bias=learners_of(head, variant, self._settings, seed),
             )
             ours.check()
             member.save_head(head)
@@ -429,6 +425,7 @@ class _Training:
             weights=weights,
             avqa_version=avqa.__version__,
             grounding=grounding,
+            choices=material.choices,
             vocabulary=material.vocabulary.to_json(),
         )
 

@@ -224,14 +224,22 @@ class Questions(TypedDict):
     dataset: str
     version: str
     """Of the annotation."""
+    choices: str
+    """The data set's own that were made, as ``edition=bias``."""
     splits: list[Asked]
     distinct_texts: int
     repeated_ids: int
     missing_ids: int
+    repeated_rows: int
+    """Those that are alike another in everything."""
+    dubbed_questions: int
+    """Those heard with the sound of another video."""
     notes: list[str]
     missing_options: int | None
     """Of multiple choice; null of open answers, as the next one."""
     without_right_option: int | None
+    guessing_percent: float | None
+    """What guessing among the options that are there scores."""
     vocabulary_answers: int | None
     """Of a vocabulary that is built from the questions; null where it is fixed."""
     vocabulary_words: int | None

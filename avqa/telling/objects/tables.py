@@ -116,6 +116,8 @@ class Table(TypedDict):
     version: str
     """Of the annotation."""
     split: str
+    choices: str
+    """The data set's own that were made, as ``edition=bias``."""
     columns: list[str]
     rows: list[Row]
     warnings: list[str]

@@ -25,6 +25,7 @@ from avqa.store.collection import videos_typed
 from avqa.store.format.recipe_diff import is_imported, is_of_whole_video, making_command
 from avqa.store.format.records import Status
 from avqa.store.reader import FeatureStore
+from avqa.training.data.dubbing import is_dubbed, picture_of, shown_name, sound_of
 from avqa.training.data.memory import shared
 from avqa.training.data.names import is_frames
 from avqa.training.settings import WITHOUT_AUDIO, Missing
@@ -36,6 +37,16 @@ PRELOAD_SHARE = 0.25
 PRELOAD_THREADS = 8
 MOST_APART = 1
 """Rows by which imported features of one video may differ: a last second that is not whole."""
+
+
+def _source(video_id: str, field: str) -> str:
+    """The store's video that a field of a name is read from."""
+    return sound_of(video_id) if field == "audio" else picture_of(video_id)
+
+
+def _key(video_id: str, field: str) -> str:
+    """What a field's rows are kept under: pictures once, whatever sound is heard with them."""
+    return video_id if field == "audio" else picture_of(video_id)
 
 
 class FeatureReader(Protocol):
@@ -125,7 +136,7 @@ class VideoFeatures:
         silent = self.silent(wanted) if missing in WITHOUT_AUDIO else ()
         for video in wanted:
             read = {f: n for f, n in self.names.items() if f != "audio" or video not in silent}
-            states = {name: self.store.status(video, name) for name in read.values()}
+            states = {n: self.store.status(_source(video, f), n) for f, n in read.items()}
             bad: dict[str, Status] = {
                 name: state for name, state in states.items() if state != Status.OK
             }
@@ -140,11 +151,14 @@ class VideoFeatures:
         return frozenset(complete).difference(uneven)
 
     def _lengths(self, video_id: str) -> dict[str, int]:
-        """Rows of the features that go row by row, of those that the video has."""
+        """Rows of the features that go row by row, of those that the video has.
+
+        Another video's sound is brought to the length of the pictures.
+        """
         lengths = {
-            name: self.store.length(video_id, name)
+            name: self.store.length(picture_of(video_id), name)
             for field, name in self.names.items()
-            if field not in self._whole
+            if field not in self._whole and not (field == "audio" and is_dubbed(video_id))
         }
         return {name: length for name, length in lengths.items() if length}
 
@@ -157,7 +171,7 @@ class VideoFeatures:
         told = ", ".join(f"{name} {rows} rows" for name, rows in self._lengths(uneven[0]).items())
         return (
             f"{len(uneven)} of {total} videos have features of different lengths, the first is"
-            f" {uneven[0]!r}: {told}; expected rows of the same seconds, so as many, or"
+            f" {shown_name(uneven[0])}: {told}; expected rows of the same seconds, so as many, or"
             f" {MOST_APART} less; choose others with --set visual or audio, cut the longer with"
             " `avqa import npy --truncate` into another store if they begin together, or leave"
             " these videos' questions out with --set missing=skip"
@@ -168,11 +182,13 @@ class VideoFeatures:
         if "audio" not in self.names:
             return frozenset()
         return frozenset(
-            video for video in video_ids if self._is_silent(video) and self.store.length(video)
+            video
+            for video in video_ids
+            if self._is_silent(video) and self.store.length(picture_of(video))
         )
 
     def _is_silent(self, video_id: str) -> bool:
-        return self.store.status(video_id, self.names["audio"]) == Status.ABSENT
+        return self.store.status(sound_of(video_id), self.names["audio"]) == Status.ABSENT
 
     def _require_features(self) -> None:
         there = self.store.features
@@ -198,7 +214,8 @@ class VideoFeatures:
         first = " and ".join(f"{name} is {state.name.lower()}" for name, state in bad.items())
         found = {(name, state) for these in lacking.values() for name, state in these.items()}
         return (
-            f"{len(lacking)} of {total} videos lack a needed feature, the first is {video!r}:"
+            f"{len(lacking)} of {total} videos lack a needed feature, the first is"
+            f" {shown_name(video)}:"
             f" {first}; expected ok; {self._advice(found)} leave these videos' questions out with"
             f" --set missing=skip{self._silent_advice(lacking)}"
         )
@@ -241,9 +258,10 @@ class VideoFeatures:
         samples = {field: self._read_field(videos[0], field)[0] for field in self.names}
         for field, row in sorted(samples.items(), key=lambda item: item[1].nbytes):
             budget = PRELOAD_SHARE * free_memory() if self._budget is None else self._budget
-            counts = [self._count(video, field) for video in videos]
+            once = list(dict.fromkeys(_key(video, field) for video in videos))
+            counts = [self._count(video, field) for video in once]
             if sum(counts) * row.nbytes <= budget:
-                self._loaded[field] = self._load(field, videos, counts, row)
+                self._loaded[field] = self._load(field, once, counts, row)
 
     def fits(self, video_ids: Iterable[str]) -> bool:
         """Whether `preload` would load all arrays of these videos, by the memory that is free now.
@@ -254,7 +272,8 @@ class VideoFeatures:
         videos = dict.fromkeys(video_ids)
         free = free_memory()
         for field in sorted(self.names, key=self._row_bytes):
-            size = sum(self._count(video, field) for video in videos) * self._row_bytes(field)
+            once = {_key(video, field) for video in videos}
+            size = sum(self._count(video, field) for video in once) * self._row_bytes(field)
             if size > (PRELOAD_SHARE * free if self._budget is None else self._budget):
                 return False
             free -= size
@@ -268,9 +287,11 @@ class VideoFeatures:
         return len(range(self._stored_length(video_id, field))[self._rows])
 
     def _stored_length(self, video_id: str, field: str) -> int:
-        if not self._is_silence(video_id, field):
-            return self.store.length(video_id, self.names[field])
-        return 1 if field in self._whole else self.store.length(video_id)
+        of_pictures = field == "audio" and is_dubbed(video_id)
+        own = self.store.length(_source(video_id, field), self.names[field])
+        if not (of_pictures or self._is_silence(video_id, field)):
+            return own
+        return 1 if field in self._whole else self.store.length(picture_of(video_id)) or own
 
     def _is_silence(self, video_id: str, field: str) -> bool:
         """Whether zeros stand for the audio."""
@@ -293,12 +314,16 @@ class VideoFeatures:
         return _Loaded(rows, places)
 
     def _read_field(self, video_id: str, field: str) -> Tensor:
-        """``[T, ...]`` from the store, or zeros."""
+        """``[T, ...]`` from the store, or zeros; they also stand behind another's shorter sound."""
         name = self.names[field]
         if self._is_silence(video_id, field):
             values = self.store.zero_rows(name, self._stored_length(video_id, field))
         else:
-            values = self.store.read(video_id, name)
+            values = self.store.read(_source(video_id, field), name)
+        if field == "audio" and is_dubbed(video_id):
+            length = self._stored_length(video_id, field)
+            behind = self.store.zero_rows(name, max(length - len(values), 0))
+            values = np.concatenate([values[:length], behind])
         return self._as_rows(field, values[self._rows])
 
     def _as_rows(self, field: str, values: NDArray[Any]) -> Tensor:
@@ -316,9 +341,9 @@ class VideoFeatures:
             UnknownName, FeatureMissing, StoreError: as `FeatureStore.read`.
         """
         found = {
-            field: loaded.rows[loaded.places[video_id]]
+            field: loaded.rows[place]
             for field, loaded in self._loaded.items()
-            if video_id in loaded.places
+            if (place := loaded.places.get(_key(video_id, field))) is not None
         }
         if len(found) < len(self.names):
             found |= self._read_kept(video_id)
@@ -326,15 +351,23 @@ class VideoFeatures:
         # Imported features may differ by a second.
         seconds = min(by_second, default=min(map(len, found.values()), default=0))
         if self._missing == "masked" and "audio" in found:
-            silent = self._is_silent(video_id)
-            found["audio_valid"] = torch.full((seconds,), not silent)
-        lost = torch.from_numpy(self.store.lost_rows(video_id))[self._rows][:seconds]
+            found["audio_valid"] = self._heard(video_id, seconds)
+        picture = picture_of(video_id)
+        lost = torch.from_numpy(self.store.lost_rows(picture))[self._rows][:seconds]
         if lost.any() and not lost.all():  # a head needs one row at least
             found["valid"] = ~lost
         return {
             field: rows.expand(seconds, *rows.shape[1:]) if field in self._whole else rows[:seconds]
             for field, rows in found.items()
         }
+
+    def _heard(self, video_id: str, seconds: int) -> Tensor:
+        """``[seconds]``: which rows of the audio are no zeros that stand for it."""
+        rows = 0 if self._is_silent(video_id) else seconds
+        if rows and is_dubbed(video_id) and "audio" not in self._whole:
+            stored = self.store.length(sound_of(video_id), self.names["audio"])
+            rows = len(range(stored)[self._rows])
+        return torch.arange(seconds) < rows
 
     def _read_kept(self, video_id: str) -> dict[str, Tensor]:
         """The fields that are not loaded, from among those kept if they are there."""
@@ -344,7 +377,8 @@ class VideoFeatures:
             self._kept[video_id] = {
                 field: self._read_field(video_id, field)
                 for field in self.names
-                if field not in self._loaded or video_id not in self._loaded[field].places
+                if field not in self._loaded
+                or _key(video_id, field) not in self._loaded[field].places
             }
         self._kept.move_to_end(video_id)
         return self._kept[video_id]

@@ -8,15 +8,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from avqa import datasets
 from avqa.datasets import Question, Vocabulary
-from avqa.datasets._parts.matching import match_rows
 from avqa.datasets._parts.question import SPLITS
 from avqa.store.reader import FeatureStore
+from avqa.training.data.dubbing import (
+    as_heard,
+    dub_note,
+    dubbed,
+    in_store,
+    name_of,
+    require_sounds,
+)
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.names import check_encoders, names_of
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions
@@ -38,9 +45,11 @@ class Material:
     store: FeatureStore
     questions: SplitQuestions
     video_ids: dict[str, str]
-    """A question's video → its id in the store."""
+    """A question's video, or the one whose sound it is asked with → its id in the store."""
     vocabulary: Vocabulary
     notes: tuple[str, ...]
+    choices: dict[str, str]
+    """The data set's own, every one; see `avqa.datasets.chosen`."""
 
     @property
     def multiple_choice(self) -> bool:
@@ -53,6 +62,13 @@ class Material:
         return {split: len(self.questions.of(split)) for split in SPLITS}
 
     @property
+    def line(self) -> str:
+        """For people: how many questions of what are in use."""
+        counts = ", ".join(f"{split} {count}" for split, count in self.counts.items())
+        line = f"questions: {counts}; annotation version: {self.questions.version}"
+        return "; ".join(filter(None, (line, datasets.told(self.choices))))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the questions in use, with splits and answers."""
         rows = [
@@ -63,7 +79,7 @@ class Material:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def every_video(self) -> list[str]:
-        """The store's ids of all videos that are asked about."""
+        """The names of all videos that are asked about."""
         everything = (q for split in SPLITS for q in self.questions.of(split))
         return list(dict.fromkeys(self.videos(everything)))
 
@@ -89,8 +105,9 @@ class Material:
         return dataclasses.replace(settings, batches="shuffled" if fits else "grouped")
 
     def videos(self, questions: Iterable[Question]) -> list[str]:
-        """The store's id of every question's video."""
-        return [self.video_ids[question.video_id] for question in questions]
+        """The name of every question's video; see `avqa.training.data.dubbing`."""
+        of = self.video_ids
+        return [dubbed(of[q.video_id], of[q.sound_id or q.video_id]) for q in questions]
 
 
 def gather(
@@ -101,6 +118,7 @@ def gather(
     fields: Sequence[str],
     *,
     tokens: bool,
+    choices: Mapping[str, str] | None = None,
 ) -> Material:
     """Read the questions and leave out those that cannot be used.
 
@@ -111,9 +129,10 @@ def gather(
         settings: ``split``, the encoders, ``missing`` and those of the vocabulary count here.
         fields: of `HeadInput`, those of the videos that any head of the run reads.
         tokens: whether any head of the run learns words of its own.
+        choices: the data set's own, as far as they are given.
 
     Raises:
-        UnknownName: there is no such data set.
+        UnknownName: there is no such data set, or no such value of a choice.
         ConfigError: a setting of the vocabulary cannot be, or there is no such encoder.
         DatasetError: a file cannot be used, or a split has no question left, or val none that a
             head can answer.
@@ -123,33 +142,48 @@ def gather(
     check_settings(dataset, settings)
     check_encoders(settings, store)
     fixed = datasets.fixed_vocabulary(dataset)
-    questions = read_splits(dataset, annotations, settings.split)
-    require_answers(questions, dataset)
-    require_questions(questions, dataset, annotations)
+    chosen = datasets.chosen(dataset, choices or {})
+    read = read_splits(dataset, annotations, settings.split, chosen)
+    require_answers(read, dataset)
+    require_questions(read, dataset, annotations)
+    questions = _heard(read, settings, fields)
     everything = [q for split in SPLITS for q in questions.of(split)]
-    rows = match_rows(everything, store.video_ids).rows
-    found = zip(everything, rows, strict=True)
-    ids = {q.video_id: store.video_ids[row] for q, row in found if row is not None}
-    usable = [q for q in everything if q.video_id in ids and _answerable(q, fixed)]
+    ids = in_store(everything, store.video_ids)
+    deaf = require_sounds(everything, ids, settings.missing)
+    usable = {
+        q.key: name
+        for q in everything
+        if (name := name_of(q, ids)) is not None and _answerable(q, fixed)
+    }
     reader = VideoFeatures(store, names_of(settings, fields, store))
-    complete = reader.require([ids[q.video_id] for q in usable], settings.missing)
-    kept = {q.key for q in usable if ids[q.video_id] in complete}
+    complete = reader.require(usable.values(), settings.missing)
+    kept = {key for key, name in usable.items() if name in complete}
     train, val, test = (tuple(q for q in questions.of(s) if q.key in kept) for s in SPLITS)
     in_use = dataclasses.replace(questions, train=train, val=val, test=test)
     require_questions(in_use, dataset, annotations)
     vocabulary = choose_vocabulary(dataset, train, settings)
     if fixed is None:
         require_val(in_use, vocabulary)
-    videos = {ids[q.video_id] for q in everything if q.key in kept}
+    videos = {name for key, name in usable.items() if key in kept}
     notes = [
         *questions.notes,
         *_silent(len(reader.silent(videos)), len(videos), settings.missing),
-        *_left_out(everything, ids, fixed, len(usable) - len(kept)),
+        *_left_out(everything, ids, fixed, len(usable) - len(kept), len(deaf)),
         *vocabulary_notes(in_use, vocabulary, tokens=tokens),
     ]
     taught = tuple(q for q in train if q.choices or vocabulary.teaches(q.answer))
     in_use = dataclasses.replace(in_use, train=taught)
-    return Material(store, in_use, ids, vocabulary, tuple(notes))
+    return Material(store, in_use, ids, vocabulary, tuple(notes), chosen)
+
+
+def _heard(
+    questions: SplitQuestions, settings: TrainSettings, fields: Collection[str]
+) -> SplitQuestions:
+    """The questions as heads hear them, with a note on it."""
+    read = {split: questions.of(split) for split in SPLITS}
+    notes = dub_note(read, settings.dub) if "audio" in fields else []
+    train, val, test = (as_heard(these, settings.dub, fields) for these in read.values())
+    return SplitQuestions(train, val, test, questions.version, (*questions.notes, *notes))
 
 
 def _answerable(question: Question, fixed: Vocabulary | None) -> bool:
@@ -170,7 +204,11 @@ def _silent(silent: int, videos: int, missing: str) -> list[str]:
 
 
 def _left_out(
-    everything: Sequence[Question], ids: dict[str, str], fixed: Vocabulary | None, lacking: int
+    everything: Sequence[Question],
+    ids: dict[str, str],
+    fixed: Vocabulary | None,
+    lacking: int,
+    deaf: int,
 ) -> list[str]:
     without = [q for q in everything if q.video_id not in ids]
     videos = list(dict.fromkeys(q.video_id for q in without))
@@ -179,6 +217,7 @@ def _left_out(
     parts = [
         f"{len(without)} of {len(videos)} videos that the store has not ({shown})" * bool(without),
         f"{unanswered} without a right answer to train or test on" * bool(unanswered),
+        f"{deaf} with the sound of a video that the store has not (missing=skip)" * bool(deaf),
         f"{lacking} of videos without a needed feature (missing=skip)" * bool(lacking),
     ]
     line = ", ".join(part for part in parts if part)

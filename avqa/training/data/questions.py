@@ -270,9 +270,18 @@ def _read(store: TextReader, texts: Sequence[str], feature: str) -> Tensor:
 
 
 def _sources(questions: list[Question], labels: InstrumentLabels) -> dict[str, _Column]:
-    """Instruments of the videos, and how much each counts; a video without labels counts 0."""
+    """Instruments of the videos, and how much each counts; a video without labels counts 0.
+
+    So does one that is heard with another's sound, of which its labels say nothing.
+    """
     row_of = {video: row for row, video in enumerate(labels.videos)}
-    number = torch.tensor([row_of.get(q.video_id, len(row_of)) for q in questions])
+    unknown_row = len(row_of)
+    number = torch.tensor(
+        [
+            row_of.get(q.video_id, unknown_row) if q.sound_id is None else unknown_row
+            for q in questions
+        ]
+    )
     positive, unknown = torch.from_numpy(labels.positive), torch.from_numpy(labels.unknown)
     weight = torch.where(unknown, UNKNOWN_WEIGHT, 1.0)
     none = torch.zeros_like(weight[:1])

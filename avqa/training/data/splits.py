@@ -11,6 +11,7 @@ A data set without one of the three gets it from what there is, and a line says 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -44,7 +45,10 @@ class SplitQuestions:
 
 
 def read_splits(
-    dataset: str, annotations: Path | str, split: Literal["official", "video"] = "official"
+    dataset: str,
+    annotations: Path | str,
+    split: Literal["official", "video"] = "official",
+    choices: Mapping[str, str] | None = None,
 ) -> SplitQuestions:
     """Read a data set's questions and divide them as training does; always in the same way.
 
@@ -54,15 +58,17 @@ def read_splits(
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
         split: that of the files, or ``video``: new ones that share no video.
+        choices: the data set's own, see `avqa.datasets.chosen`; by default its defaults.
 
     Raises:
-        UnknownName: there is no such data set.
+        UnknownName: there is no such data set, or no such value of a choice.
         DatasetError: a file is missing or cannot be used.
     """
-    questions = datasets.read(dataset, annotations)
+    chosen = dict(choices or {})
+    questions = datasets.read(dataset, annotations, **chosen)
     module = datasets.load(dataset)
     version = module.version(questions)
-    notes = datasets.notes(dataset, annotations)
+    notes = datasets.notes(dataset, annotations, **chosen)
     if split == "video":
         note = "splits by video: no video is in two of them; not the data set's own splits"
         return _divide(video_disjoint(questions), version, (*notes, note))

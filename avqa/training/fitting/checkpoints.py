@@ -1,10 +1,10 @@
 """Checkpoints of one fit: what is in them, who may go on from them, how they are written and read.
 
-``last.ckpt`` is the state after the last finished epoch (weights, Adam, schedule, under the names
-that Lightning has for them) with the history of all epochs and the identity of the fit;
-``best-N.ckpt`` holds the weights of epoch N. The best one is published before the last one that
-speaks of it, and an older one is removed after: whenever the process is killed, ``last.ckpt`` and
-the file it names are both there.
+``last.ckpt`` is the state after the last finished epoch (weights, those of bias learners too, Adam,
+schedule, under the names that Lightning has for them) with the history of all epochs and the
+identity of the fit; ``best-N.ckpt`` holds the head's weights of epoch N. The best one is published
+before the last one that speaks of it, and an older one is removed after: whenever the process is
+killed, ``last.ckpt`` and the file it names are both there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
@@ -125,7 +125,8 @@ def _anew(path: Path) -> str:
 class TrainState:
     """What the next epoch follows from."""
 
-    head: Head
+    trained: nn.Module
+    """Names of its weights begin with ``head.`` or ``bias.``."""
     adam: Adam
     schedule: StepLR
     precision: Any
@@ -149,7 +150,7 @@ class Checkpoints:
         self._remove("*.ckpt")
         self._remove("*.partial")
 
-    def begin(self, head: Head) -> list[Row]:
+    def begin(self, trained: nn.Module) -> list[Row]:
         """History of the epochs that need not be trained again; empty without a checkpoint.
 
         Raises:
@@ -161,7 +162,7 @@ class Checkpoints:
             return []
         state = load(self.last)
         self._check_identity(self.last, state[KEY])
-        self._check_shapes(state.get("state_dict"), head)
+        self._check_shapes(state.get("state_dict"), trained)
         history = list(state[KEY]["history"])
         self.load_best(history)  # a missing one shows now, not after the last epoch
         return history
@@ -185,8 +186,8 @@ class Checkpoints:
                     f" resume with what it was made with, {_anew(path)}"
                 )
 
-    def _check_shapes(self, weights: Any, head: Head) -> None:
-        expected = {f"head.{name}": tensor.shape for name, tensor in head.state_dict().items()}
+    def _check_shapes(self, weights: Any, trained: nn.Module) -> None:
+        expected = {name: tensor.shape for name, tensor in trained.state_dict().items()}
         if {name: tensor.shape for name, tensor in (weights or {}).items()} != expected:
             raise RunDamaged(
                 f"checkpoint {self.last} has other weights than this head; expected those of"
@@ -203,8 +204,7 @@ class Checkpoints:
             RunDamaged: the checkpoint cannot be read.
         """
         found = load(self.last)
-        weights = found["state_dict"].items()
-        state.head.load_state_dict({name.removeprefix("head."): x for name, x in weights})
+        state.trained.load_state_dict(found["state_dict"])
         state.adam.load_state_dict(found["optimizer_states"][0])
         state.schedule.load_state_dict(found["lr_schedulers"][0])
         state.precision.load_state_dict(found.get(_SCALER, {}))
@@ -215,10 +215,9 @@ class Checkpoints:
         Raises:
             StorageFailure: disk full, read-only.
         """
-        weights = state.head.state_dict().items()
         scaler = state.precision.state_dict()
         found = {
-            "state_dict": {f"head.{name}": tensor for name, tensor in weights},
+            "state_dict": state.trained.state_dict(),
             "optimizer_states": [state.adam.state_dict()],
             "lr_schedulers": [state.schedule.state_dict()],
             KEY: self._note(history),

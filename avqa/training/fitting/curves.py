@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.drawing import plain_style
-from avqa.training.fitting.history import Row, best_epoch
+from avqa.training.fitting.history import Row, best_epoch, bias_accuracies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +65,9 @@ def curves(history: Sequence[Row], title: str, marks: Marks = NO_MARKS) -> Figur
         if name == "accuracy":
             for label, value, style in _levels(marks):
                 axes.axhline(100 * value, color="black", linestyle=style, linewidth=1, label=label)
+            for kind in bias_accuracies(history[0]):
+                alone = [100 * bias_accuracies(row)[kind] for row in history]
+                axes.plot(epochs, alone, linestyle=":", linewidth=1, label=f"bias learner {kind}")
         axes.set(xlabel="epoch", ylabel=name + unit)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize="small")

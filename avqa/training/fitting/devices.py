@@ -23,8 +23,8 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from avqa.heads import Head
 from avqa.training.fitting.task import Task
+from avqa.training.fitting.trained import Trained
 
 _TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -85,20 +85,20 @@ def summed(tensor: Tensor, fabric: Fabric) -> Tensor:
     return cast(Tensor, fabric.all_reduce(tensor, reduce_op="sum"))
 
 
-def sum_gradients(head: Head, fabric: Fabric) -> None:
+def sum_gradients(trained: Trained, fabric: Fabric) -> None:
     """Give every process the sum of all processes' gradients; a missing one counts as 0."""
     if fabric.world_size == 1:
         return
     gradients = []
-    for weight in head.parameters():
+    for weight in trained.parameters():
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
         gradients.append(weight.grad)
     vector_to_parameters(summed(parameters_to_vector(gradients), fabric), gradients)
 
 
-def average_buffers(head: Head, fabric: Fabric) -> None:
+def average_buffers(trained: Trained, fabric: Fabric) -> None:
     """Give every process the mean of what each has counted: statistics of batch norm."""
-    for buffer in head.buffers():
+    for buffer in trained.buffers():
         if buffer.is_floating_point():
             fabric.all_reduce(buffer, reduce_op="mean")

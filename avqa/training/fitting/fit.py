@@ -22,8 +22,10 @@ from avqa.training.data.questions import QuestionSet
 from avqa.training.data.standard import standardise
 from avqa.training.fitting.checkpoints import Checkpoints, identity
 from avqa.training.fitting.curves import CURVES, NO_MARKS, Marks, draw_curves
+from avqa.training.fitting.debias import BiasLearners
 from avqa.training.fitting.history import METRICS, Row, best_epoch, mean_waiting, write_metrics
 from avqa.training.fitting.task import Task
+from avqa.training.fitting.trained import Trained
 from avqa.training.fitting.waiting import awake_while_alone
 from avqa.training.settings import TrainSettings
 
@@ -56,6 +58,7 @@ def fit(
     label: str,
     devices: int = 1,
     marks: Marks = NO_MARKS,
+    bias: BiasLearners | None = None,
 ) -> FitResult:
     """Train a head and leave it, in evaluation mode on the CPU, with its best epoch's weights.
 
@@ -74,6 +77,7 @@ def fit(
         label: begins every line.
         devices: GPUs, or processes on the CPU, that divide every batch among them.
         marks: what the picture of the curves shows beside them.
+        bias: learn beside the head and are left behind; only ``last.ckpt`` keeps them.
 
     Raises:
         DatasetError: no question of ``val`` has an answer that the head can give.
@@ -93,11 +97,14 @@ def fit(
         shutil.rmtree(folder / "logs", ignore_errors=True)
     with storage_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-    history = checkpoints.begin(head)
+    trained = Trained(head, bias)
+    history = checkpoints.begin(trained)
     task = Task(
-        *(head, train, val, settings, seed, device, devices, folder, label, checkpoints, history)
+        *(trained, train, val, settings, seed, device, devices, folder, label, checkpoints, history)
     )
     say(f"{label}: {_start(task)}")
+    if bias is not None:
+        say(f"{label}: {bias.line}")
     stop = StopSignals("go on with --resume")
     try:
         if len(history) < settings.epochs:
@@ -109,7 +116,7 @@ def fit(
                 _train(task, say, stop)
             task.check_stop(stop)
     finally:
-        head.cpu()
+        trained.cpu()
         if history:
             write_metrics(folder / METRICS, history)
             draw_curves(folder / CURVES, history, label, marks)

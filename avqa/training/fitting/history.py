@@ -13,7 +13,19 @@ METRICS = "metrics.csv"
 Row = dict[str, int | float]
 """Column → value: ``epoch`` (from 1), losses (means over questions, auxiliary ones unweighted),
 ``train_accuracy`` and ``val_accuracy`` in [0, 1], ``learning_rate``, ``seconds`` of the epoch with
-its validation, ``waiting``, the share of the training time spent on waiting for data."""
+its validation, ``waiting``, the share of the training time spent on waiting for data; with
+``--debias`` what `avqa.training.fitting.debias.BiasLearners.measured` names, of training."""
+BIAS_ACCURACY = "train_bias_accuracy_"
+"""Columns of bias learners, before the input that each sees."""
+
+
+def bias_accuracies(row: Row) -> dict[str, float]:
+    """Of the bias learners that there are: ``q``, ``a``, ``v`` → accuracy in [0, 1]."""
+    return {
+        column.removeprefix(BIAS_ACCURACY): value
+        for column, value in row.items()
+        if column.startswith(BIAS_ACCURACY)
+    }
 
 
 def best_epoch(history: Sequence[Row]) -> int:

@@ -17,7 +17,6 @@ from typing import cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
@@ -25,7 +24,6 @@ from torch.utils.data import DataLoader
 
 from avqa.datasets._parts.vocabulary import MISSING
 from avqa.errors import ConfigError, EnvironmentFailure
-from avqa.heads import Head, total_loss
 from avqa.signals import StopSignals
 from avqa.store.places.files import storage_errors
 from avqa.training.data.batch import Batch
@@ -35,6 +33,7 @@ from avqa.training.fitting.devices import average_buffers, make_fabric, sum_grad
 from avqa.training.fitting.history import METRICS, Row, best_epoch, write_metrics
 from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 from avqa.training.fitting.task import Task
+from avqa.training.fitting.trained import Trained
 from avqa.training.fitting.waiting import awake_while_alone
 from avqa.training.settings import BETA2
 
@@ -68,7 +67,7 @@ def run(task: Task, say: Callable[[str], None], stop: StopSignals, rank: int = 0
 
 
 def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) -> None:
-    settings, head, rank = task.settings, task.head, fabric.global_rank
+    settings, trained, rank = task.settings, task.trained, fabric.global_rank
     load = functools.partial(
         make_loader,
         batch_size=settings.batch_size,
@@ -78,17 +77,17 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
     share = (rank, task.devices)
     batches = TimedBatches(load(task.train, order=settings.order, seed=task.seed, share=share))
     val = load(task.val, order="given")
-    head.to(fabric.device).train()
+    trained.to(fabric.device).train()
     # Without decay it does what Adam does, to the bit.
     adam = AdamW(
-        head.parameters(),
+        trained.parameters(),
         lr=settings.learning_rate,
         betas=(settings.beta1, BETA2),
         weight_decay=settings.weight_decay,
     )
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)
     optimizer = cast(AdamW, fabric.setup_optimizers(adam))
-    state = TrainState(head, adam, schedule, fabric.strategy.precision)
+    state = TrainState(trained, adam, schedule, fabric.strategy.precision)
     if task.history:
         task.checkpoints.load_last(state)
     for epoch in range(len(task.history), settings.epochs):
@@ -99,35 +98,35 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
             batch = batch.to(fabric.device)
             _seed(step_seed(task.seed, epoch, step, rank), fabric.device)
             with fabric.autocast():
-                loss, measured = _loss(head, batch)
+                loss, measured = trained.loss(batch)
             weight, questions = task.share(step, rank)
             # One read per step: each would wait for the GPU.
             values = summed(weight * measured, fabric).tolist()
             if not math.isfinite(values[0]):
                 raise _diverged(task, values[0], batch, epoch, step)
-            tally.add(_by_name(head, values), questions)
+            tally.add(_by_name(trained, values), questions)
             optimizer.zero_grad()
             fabric.backward(weight * loss)
-            sum_gradients(head, fabric)
+            sum_gradients(trained, fabric)
             optimizer.step()
             progress.batch(step + 1, len(batches), tally, batches.waited)
-            trained = progress.seconds()
+            spent = progress.seconds()
             if (step + 1) % LOG_STEPS == 0:
                 _log(fabric, tally.means(), epoch * len(batches) + step + 1)
             task.check_stop(stop)
         schedule.step()
-        average_buffers(head, fabric)
+        average_buffers(trained, fabric)
         if rank == 0:  # the others wait in their next step
             validated = _validate(task, val, fabric, progress, stop)
-            row = _row(head, epoch, tally.means(), validated) | {
+            row = _row(trained, epoch, tally.means(), validated) | {
                 "learning_rate": rate,
                 "seconds": progress.seconds(),
-                "waiting": batches.waited / trained,
+                "waiting": batches.waited / spent,
             }
             _check_finite(task, row)
             _keep(task, state, row)
             _log(fabric, row, (epoch + 1) * len(batches))
-            progress.end_epoch(tally.questions / trained)
+            progress.end_epoch(tally.questions / spent)
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:
@@ -143,18 +142,8 @@ def _seed(number: int, device: torch.device) -> None:
         torch.cuda.manual_seed(number)
 
 
-def _loss(head: Head, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The loss, and without gradient what `_by_name` names; NaN for a loss that is not there."""
-    output = head(batch.inputs)
-    loss = total_loss(head, output, batch.answers)
-    right = (output.logits.argmax(-1) == batch.answers).float().mean()
-    absent = torch.full_like(right, math.nan)
-    aux = [output.aux_losses.get(name, absent) for name in head.aux_weights]
-    return loss, torch.stack([loss, right, *aux]).detach()
-
-
-def _by_name(head: Head, values: list[float]) -> dict[str, float]:
-    named = zip(("loss", "accuracy", *head.aux_weights), values, strict=True)
+def _by_name(trained: Trained, values: list[float]) -> dict[str, float]:
+    named = zip(("loss", "accuracy", *trained.measured), values, strict=True)
     return {name: value for name, value in named if not math.isnan(value)}
 
 
@@ -195,11 +184,11 @@ def _validate(
     return losses.means() | right.means()
 
 
-def _row(head: Head, epoch: int, train: Mapping[str, float], val: Mapping[str, float]) -> Row:
+def _row(trained: Trained, epoch: int, train: Mapping[str, float], val: Mapping[str, float]) -> Row:
     row: Row = {"epoch": epoch + 1}
     row |= {f"train_{name}": train[name] for name in ("loss", "accuracy")}
     row |= {f"val_{name}": val[name] for name in ("loss", "accuracy")}
-    return row | {f"train_{name}": train.get(name, math.nan) for name in head.aux_weights}
+    return row | {f"train_{name}": train.get(name, math.nan) for name in trained.measured}
 
 
 def _check_finite(task: Task, row: Row) -> None:
@@ -207,8 +196,9 @@ def _check_finite(task: Task, row: Row) -> None:
     where, finished = f"after epoch={row['epoch']}", len(task.history)
     if not math.isfinite(row["val_loss"]):
         raise task.diverged(f"validation loss={row['val_loss']} {where}", finished)
-    for name, weight in task.head.named_parameters():
+    for name, weight in task.trained.named_parameters():
         if not bool(torch.isfinite(weight).all()):
+            name = name.removeprefix("head.")
             raise task.diverged(f"weight {name} is NaN or infinite {where}", finished)
 
 

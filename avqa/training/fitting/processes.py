@@ -191,7 +191,7 @@ class _Child:
             timeout=_PATIENCE,
         )
         # What came from the parent is in memory that all processes share.
-        task = dataclasses.replace(task, head=copy.deepcopy(task.head))
+        task = dataclasses.replace(task, trained=copy.deepcopy(task.trained))
         say = self.pipe.send if self.rank == 0 else lambda line: None
         run(task, say, StopSignals(""), self.rank)
         distributed.barrier()

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from avqa.telling import Bar, Shown
 from avqa.training.data.batch import Batch
 from avqa.training.data.batches import RandomBatches
-from avqa.training.fitting.history import Row, best_epoch
+from avqa.training.fitting.history import Row, best_epoch, bias_accuracies
 from avqa.units import clock
 
 
@@ -138,6 +138,7 @@ class Progress:
             f" | validation loss {row['val_loss']:.4f}"
             f" | validation accuracy {row['val_accuracy']:.2%}"
             f" (best: {self._history[best - 1]['val_accuracy']:.2%} in epoch {best})"
+            f"{_alone(row)}"
             f" | {questions_per_second:.0f} questions/s | waiting {row['waiting']:.0%}"
             f" | {clock((self._epochs - len(self._history)) * seconds)} left"
         )
@@ -153,3 +154,9 @@ class Progress:
         done = self._history
         epoch = sum(row["seconds"] for row in done) / len(done) if done else seconds / share
         return max((self._epochs - len(done)) * epoch - seconds, 0.0)
+
+
+def _alone(row: Row) -> str:
+    """`` | bias learners q 69.80%, a 25.00%``; nothing without any."""
+    found = [f"{kind} {value:.2%}" for kind, value in bias_accuracies(row).items()]
+    return f" | bias learners {', '.join(found)}" if found else ""

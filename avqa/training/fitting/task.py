@@ -13,6 +13,7 @@ from avqa.signals import StopSignals
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.checkpoints import Checkpoints
 from avqa.training.fitting.history import Row
+from avqa.training.fitting.trained import Trained
 from avqa.training.settings import TrainSettings
 
 
@@ -20,7 +21,7 @@ from avqa.training.settings import TrainSettings
 class Task:
     """What one fit works with."""
 
-    head: Head
+    trained: Trained
     train: QuestionSet
     val: QuestionSet
     settings: TrainSettings
@@ -33,6 +34,11 @@ class Task:
     checkpoints: Checkpoints
     history: list[Row]
     """Finished epochs; grows."""
+
+    @property
+    def head(self) -> Head:
+        """The one that is trained."""
+        return self.trained.head
 
     @property
     def steps(self) -> int:

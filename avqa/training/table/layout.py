@@ -58,6 +58,8 @@ class ResultTable:
     version: str
     """Of the annotation."""
     split: str
+    choices: str = ""
+    """The data set's own that were made: ``edition=bias``."""
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
@@ -70,8 +72,9 @@ class ResultTable:
     @property
     def title(self) -> str:
         """One line."""
+        questions = ", ".join(filter(None, (self.dataset, self.choices, self.split)))
         return (
-            f"{self.dataset}, {self.split}, annotation version: {self.version};"
+            f"{questions}, annotation version: {self.version};"
             " accuracy in percent, averages over questions"
         )
 
@@ -124,6 +127,7 @@ class ResultTable:
             "dataset": self.dataset,
             "version": self.version,
             "split": self.split,
+            "choices": self.choices,
             "columns": list(self.columns),
             "rows": [_row_data(row) for row in self.rows],
             "warnings": list(self.warnings),
@@ -140,16 +144,17 @@ class ResultTable:
         writer = csv.writer(file, lineterminator="\n")
         parts = ("", "_sd", "_correct", "_total", "_low", "_high")
         writer.writerow(
-            ["name", "kind", "dataset", "version", "split", "annotation", "consistent"]
+            ["name", "kind", "dataset", "version", "split", "choices", "annotation", "consistent"]
             + ["comparable", "seeds", "parameters", "gflops"]
             + [column + part for column in self.columns for part in parts]
             + ["note"]
         )
         for row in self.rows:
             # A published row is of its paper's questions.
-            ours = () if row.kind in PRINTED else (self.dataset, self.version, self.split)
+            of = (self.dataset, self.version, self.split, self.choices)
+            ours = ("",) * len(of) if row.kind in PRINTED else of
             writer.writerow(
-                [row.name, row.kind, *(ours or ("", "", "")), row.annotation]
+                [row.name, row.kind, *ours, row.annotation]
                 + [_yes(row.consistent), _yes(row.comparable), _joined(row.seeds)]
                 + [_number(row.parameters, 0), _number(row.gflops, 6)]
                 + [text for column in self.columns for text in _parts(row.cells.get(column))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from avqa import heads
+from avqa import datasets, heads
 from avqa.datasets._parts.floors import Table
 from avqa.training.run import Member, MemberConfig, Run
 from avqa.training.settings import TrainSettings
@@ -32,6 +32,8 @@ class Facts:
     fitted: int
     """Training questions of the floors."""
     floors: Mapping[str, Table]
+    chance: float | None
+    """Percent that guessing among options scores; None of open answers."""
     seconds: int | None
 
 
@@ -78,7 +80,8 @@ def notes(facts: Facts, rows: Sequence[Row]) -> Iterator[str]:
     yield from _answers(facts)
     if facts.floors:
         percents = ", ".join(f"{n} {t['All'].percent:.2f}" for n, t in facts.floors.items())
-        yield f"floors, All: {percents}; fitted on {facts.fitted} training questions"
+        guessing = "" if facts.chance is None else f", guessing {facts.chance:.2f}"
+        yield f"floors, All: {percents}{guessing}; fitted on {facts.fitted} training questions"
     else:
         yield "no floors: there are no training questions"
     yield _features(facts)
@@ -95,9 +98,10 @@ def _questions(facts: Facts) -> str:
     own = "splits as read" if config.words.built else "its own splits"
     how = own if scope.official else "split by video, not its own splits"
     counts = ", ".join(f"{split} {count}" for split, count in config.counts.items())
+    chosen = f", {told}" if (told := datasets.told(config.choices)) else ""
     line = (
-        f"questions: {scope.dataset}, annotation version {scope.version}, {how}; in training"
-        f" {counts}; scored here {facts.scored} of {scope.split}"
+        f"questions: {scope.dataset}{chosen}, annotation version {scope.version}, {how}; in"
+        f" training {counts}; scored here {facts.scored} of {scope.split}"
     )
     if facts.scored < facts.asked:
         line += (

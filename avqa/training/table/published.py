@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from avqa import datasets
-from avqa.heads import Ablation, Figures, Paper
+from avqa.heads import COLUMNS, Ablation, Figures, Paper
 from avqa.training.table.cells import Cell, Row
 
 RELEASES = {"music-avqa": {"updated": "u", "original": "o"}, "avqa": {"released": "?"}}
@@ -158,7 +158,7 @@ def _values(values: Mapping[str, float], dataset: str) -> dict[str, Cell]:
         return {"All": Cell(values["AVQA"])} if "AVQA" in values else {}
     if datasets.fixed_vocabulary(dataset) is None:
         return {}
-    return {column: Cell(value) for column, value in values.items() if column != "AVQA"}
+    return {column: Cell(value) for column, value in values.items() if column in COLUMNS}
 
 
 def _short(annotation: str) -> str:

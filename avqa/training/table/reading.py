@@ -28,6 +28,7 @@ def read_csv(text: str) -> ResultTable:
         dataset=ours[0]["dataset"],
         version=ours[0]["version"],
         split=ours[0]["split"],
+        choices=ours[0].get("choices") or "",
         columns=columns,
         rows=tuple(_row(line, columns) for line in lines),
     )

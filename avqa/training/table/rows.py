@@ -24,6 +24,7 @@ PRIORS = {
     "template": "template floor",
     "position": "position floor",
     "option": "option floor",
+    "longest": "longest-option floor",
 }
 """Prior → name of its row; the other priors are told in the notes."""
 

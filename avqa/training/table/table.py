@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from avqa import datasets, heads
-from avqa.datasets._parts.floors import floors
+from avqa.datasets._parts.floors import chance
 from avqa.datasets._parts.question import Question
 from avqa.errors import ConfigError
 from avqa.training.run import DEFAULT, PREDICTIONS, QUESTION_ONLY, Member, Run
@@ -23,7 +23,7 @@ from avqa.training.table.layout import Cell, ResultTable, Row, cells_of
 from avqa.training.table.notes import Facts, notes, warnings
 from avqa.training.table.published import Scope, published_rows
 from avqa.training.table.rows import Cells, condition_rows, floor_rows, our_rows
-from avqa.training.table.scored import Scored
+from avqa.training.table.scored import Scored, floors_of
 
 __all__ = ["Cell", "ResultTable", "Row", "result_table"]
 
@@ -37,6 +37,7 @@ def result_table(
     answers: Mapping[Path, Sequence[Prediction]] | None = None,
     changed: Mapping[str, Mapping[Path, Sequence[Prediction]]] | None = None,
     version: str | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> ResultTable:
     """The table of a run's members.
 
@@ -52,6 +53,7 @@ def result_table(
         changed: condition → likewise, of the members that it concerns; see
             `avqa.training.data.conditions`.
         version: of the questions' annotation; by default the run's.
+        choices: the data set's own; by default the run's.
 
     Raises:
         ConfigError: no question has a right answer.
@@ -82,7 +84,8 @@ def result_table(
         scored=len(scored),
         outside=sum(q.answer is not None and not words.has(q.answer) for q in scored),
         fitted=len(fit),
-        floors=floors(fit, scored, columns) if fit else {},
+        floors=floors_of(fit, scored, columns) if fit else {},
+        chance=chance(scored),
         seconds=seconds,
     )
     rows = (
@@ -99,7 +102,8 @@ def result_table(
         dataset=scope.dataset,
         version=scope.version,
         split=scope.split,
-        columns=(*columns, *([FLIP] if flips else [])),
+        choices=datasets.told(main.config.choices if choices is None else choices),
+        columns=(*asked.columns, *([FLIP] if flips else [])),
         rows=rows,
         warnings=tuple(warnings(facts)),
         notes=(*notes(facts, rows), *([flips.note()] if flips else [])),
@@ -115,8 +119,12 @@ def _cells(
 ) -> dict[str, Cell]:
     """Of the members of one variant."""
     rows = [answers[member.path] for member in members]
-    intervals = asked.intervals(np.stack([asked.right(of) for of in rows]))
-    tables = [score(scored, of, asked.pairs) for of in rows]
+    right = np.stack([asked.right(of) for of in rows])
+    intervals = asked.intervals(right)
+    tables = [
+        score(scored, of, asked.pairs) | asked.of_groups(one)
+        for of, one in zip(rows, right, strict=True)
+    ]
     if flips:
         turned = [flips.turned(of) for of in rows]
         tables = [of | {FLIP: score_of(one)} for of, one in zip(tables, turned, strict=True)]

@@ -18,7 +18,6 @@ from avqa.training.table.cells import (
     half_interval,
     millions,
 )
-from avqa.training.table.flips import FLIP
 
 _LEAST_NAME = 24
 """Characters of a row's name that are not given up for another column."""
@@ -52,7 +51,9 @@ class Table(Protocol):
 
 def render(table: Table, width: int | None = None, *, colour: bool = False) -> str:
     """See `ResultTable.text`."""
-    averages = tuple(c for c in table.columns if c.endswith("-Avg") or c in ("All", FLIP))
+    # Behind the average over all come those of groups, and the flip rate.
+    behind = table.columns[table.columns.index("All") :] if "All" in table.columns else ()
+    averages = tuple(c for c in table.columns if c.endswith("-Avg") or c in behind)
     choices = [(table.columns, True), (table.columns, False)]
     if averages:
         choices += [(averages, True), (averages, False)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avqa import datasets
-from avqa.datasets._parts.floors import AnswerPrior, Score, floors, score_table
+from avqa.datasets._parts.floors import AnswerPrior, Score, chance, floors, score_table
 from avqa.datasets._parts.taxonomy import COLUMNS, NAMES
 
 FIELD_ORDER = (
@@ -106,7 +106,11 @@ def test_floors_of_multiple_choice():
         choose("p", None, None, None, right=None),
     ]
     tables = floors(fit, score, columns)
-    assert list(tables) == ["position", "option"]
+    assert list(tables) == ["position", "option", "longest"]
+    # Of equally long ones the first; of the second question it is as much.
+    assert tables["longest"]["All"] == Score(1, 3)
+    assert chance(score) == pytest.approx(100 * (1 / 4 + 1 / 4 + 1 / 3) / 3)
+    assert chance([make_question()]) is None
     assert tables["position"]["All"] == Score(2, 3)
     assert tables["option"]["Which"] == Score(2, 3)
 

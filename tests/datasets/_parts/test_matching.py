@@ -68,3 +68,14 @@ def test_an_id_whose_zeros_are_lost_is_that_of_the_store():
         match_rows(about("93"), ["0093", "00000093"])
     with pytest.raises(StoreError):
         match_rows(about("\N{SUPERSCRIPT TWO}", "-1"), ["2", "1"])
+
+
+def test_a_clip_is_found_by_the_id_before_its_seconds():
+    clips = ["-uGHAvfqs2I_30.000_40.000", "part/_xdY_I_2rY_130.000_140.000", "a_1_2", "b_1.0_2.0"]
+    found = match_rows(about("_xdY_I_2rY", "-uGHAvfqs2I", "-uGHAvfqs2I_30.000_40.000", "a"), clips)
+    assert found.rows == (1, 0, 0, None)
+    assert (found.num_full_id, found.num_last_part, found.num_clips) == (1, 0, 2)
+    # An id of its own comes first; that of two clips is refused.
+    assert match_rows(about("x"), ["x_0.000_9.000", "x"]).rows == (1,)
+    with pytest.raises(DatasetError, match="fits two rows of the store, 'x_0.000_9.000' and 'x_9"):
+        match_rows(about("x"), ["x_0.000_9.000", "x_9.000_18.000"])

@@ -88,6 +88,45 @@ def _balanced(folder):
     )
 
 
+def fortis_row(**changes):
+    """A test row of FortisAVQA, the first of whose file explains its fields."""
+    plain = {"templ_values": None, "question_deleted": None, "split": "head", "x": 0.75}
+    row = music_row(**plain | {"question_content": "Does a violin play in it?"} | changes)
+    return {**row, "_comment_split": "head or tail split", "_comment_type": ["not", 1]}
+
+
+def valor_row(**changes):
+    """A question of Valor32k-AVQA v2.0, flattened; a value of None removes the key."""
+    row = {
+        "caption": "A dog runs.",
+        "video_id": "-uGHAvfqs2I",
+        "question": "What runs?",
+        "options": ["A dog", "A cat", "A car", "A man with a hat"],
+        "correct_answer_idx": 0,
+        "rephrased_answers": ["It is a dog", "A dog does", "The dog"],
+        "quality_rating": "obvious",
+        "modality": "audio-visual",
+        "category": "action",
+        "source_tags": ["frames", "audio"],
+        "id": 7,
+        "oid": 3,
+        "model": "gpt4o",
+        **changes,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _fortis(folder):
+    _music(folder)
+    write(folder / "FortisAVQA-test.json", [fortis_row(), fortis_row(split="tail", anser="no")])
+
+
+def _valor(folder):
+    for split in ("train", "val", "test"):
+        rows = [valor_row(id=n, question=f"What runs {split} {n}?") for n in range(2)]
+        write(folder / f"combined_dataset_{split}_flattened.json", rows)
+
+
 def _avqa(folder):
     write(folder / "data/annotation/train_qa.json", [avqa_row(id=i) for i in range(3)])
     write(folder / "data/annotation/val_qa.json", [avqa_row(answer=0)])
@@ -105,8 +144,10 @@ def _custom(folder):
 SAMPLES = {
     "avqa": _avqa,
     "custom": _custom,
+    "fortisavqa": _fortis,
     "music-avqa": _music,
     "music-avqa-r": _rephrased,
     "music-avqa-v2": _balanced,
+    "valor32k": _valor,
 }
 """Data set → what writes a small annotation of it into a folder."""

@@ -14,6 +14,7 @@ from helpers.store import stored
 from avqa import heads
 from avqa.datasets import Question
 from avqa.store.commit import Store
+from avqa.store.format.records import FeatureRecord, Status
 from avqa.store.format.schema import FeatureSpec
 from avqa.store.lock import Lock
 from avqa.store.places.files import read_json, write_json
@@ -128,8 +129,12 @@ def write_store(
     made: str = "pretrained",
     missing: Sequence[str] = (),
     specs: tuple[FeatureSpec, ...] = SPECS,
+    silent: Sequence[str] = (),
 ) -> FeatureStore:
-    """Videos of so many seconds with the features of the tiny heads; ``missing`` ones failed."""
+    """Videos of so many seconds with the features of the tiny heads.
+
+    ``missing`` ones failed; ``silent`` ones have no audio.
+    """
     recipes = {
         spec.name: {"grid": {"chunk_seconds": 5}, "weights": {"w": {"source": made}}}
         for spec in specs
@@ -144,6 +149,10 @@ def write_store(
             row = rows[video]
             if video in missing:
                 store.commit([stored.failure(video, row, specs)])
+            elif video in silent:
+                seen = stored.extract(writer, video, row, length, specs[1:])
+                nothing = FeatureRecord(specs[0].name, Status.ABSENT, 0, ())
+                store.commit([dataclasses.replace(seen, features=(nothing, *seen.features))])
             else:
                 store.commit([stored.extract(writer, video, row, length, specs)])
         store.finish_run({"reason": "done"})

@@ -1,6 +1,7 @@
 """Fits of seconds: invented questions, features that follow from the video's id, small heads.
 
-As a program, one fit that kills its own process: ``tiny_fits.py FOLDER reading|writing N``.
+As a program, one fit that kills its own process: ``tiny_fits.py FOLDER reading|writing N``, with
+settings behind it: ``debias=mccd``.
 """
 
 import os
@@ -13,8 +14,11 @@ import torch
 from avqa import heads
 from avqa.datasets._parts.question import Question
 from avqa.training.data.questions import QuestionSet
+from avqa.training.fitting.debias import learners_of
 from avqa.training.fitting.fit import fit
+from avqa.training.run import DEFAULT
 from avqa.training.settings import TrainSettings
+from avqa.training.variants import Variant
 
 WORDS = ("violin", "cello", "flute", "piano", "left", "right", "sound", "there")
 ANSWERS = ("yes", "no", "one", "two")
@@ -89,18 +93,19 @@ def tiny_fit(folder, head=None, *, seed=1, resume=False, said=None, features=Non
     features = features or {split: Features(head.FEATURES) for split in ("train", "val")}
     train = question_set(questions("train", 36), head, features["train"], True)
     val = question_set(questions("val", 16, right=False), head, features["val"], False)
-    devices = changes.pop("devices", 1)
+    devices, chosen = changes.pop("devices", 1), settings(**changes)
     return fit(
         head,
         train,
         val,
-        settings(**changes),
+        chosen,
         seed=seed,
         folder=Path(folder),
         resume=resume,
         say=(lambda line: None) if said is None else said.append,
         label="tiny",
         devices=devices,
+        bias=learners_of(head, Variant(DEFAULT, head.name, {}), chosen, seed),
     )
 
 
@@ -142,4 +147,5 @@ if __name__ == "__main__":
         features["train"].at[int(sys.argv[3])] = die
     else:
         die_while_writing(int(sys.argv[3]))
-    tiny_fit(sys.argv[1], head, features=features)
+    more = dict(word.split("=") for word in sys.argv[4:])
+    tiny_fit(sys.argv[1], head, features=features, **more)

@@ -1,5 +1,8 @@
 """The layouts of 2024 to 2026, as typed: out, in and out again; what is refused and passed over."""
 
+import json
+from unittest import mock
+
 import numpy as np
 import pytest
 from helpers.questions import asking
@@ -9,6 +12,7 @@ from numpy.lib import format as npy
 from typer.testing import CliRunner
 
 from avqa.cli import app
+from avqa.extract.profiles import PROFILES
 from avqa.pipelines.npy.kinds import KINDS
 from avqa.pipelines.npy.layouts import LAYOUTS, ten_of
 from avqa.store.reader import FeatureStore, open_store
@@ -118,6 +122,11 @@ def test_the_files_hold_the_rows_that_the_scripts_take(tmp_path):
         np.testing.assert_array_equal(written, stored[feature][list(taken)])
 
 
+@pytest.mark.parametrize("name", ["tspm", "qa-tiger", "cuespace", "mccd"])
+def test_a_profile_makes_what_its_layout_holds(name):
+    assert {spec.name for spec in specs_of(name)} == set(PROFILES[name].features)
+
+
 @pytest.mark.parametrize(
     ("count", "taken"),
     [
@@ -183,6 +192,30 @@ def test_tspm_comes_out_as_it_was_published(tmp_path, released):
     assert run("verify", tmp_path / "s").stdout.endswith("no problem\n")
 
 
+def test_a_store_is_compared_with_the_tree_that_it_came_from(tmp_path):
+    tree = tspm_tree(tmp_path / "feats", released=True)
+    asked = ("--dataset", "music-avqa", "--annotations", write(tmp_path / "avqa-test.json", ROWS))
+    into(tmp_path / "s", "tspm", tree, *asked)
+    words = ("compare", tmp_path / "s", tree, "--from-layout", "tspm")
+    done = run(*words, *asked)
+    assert done.stdout.splitlines()[-1] == (
+        "verdict: equal: 5 streams, every cosine at least 0.999"
+    )
+    assert run(*words).stdout.splitlines()[-3:-1] == [
+        f"{name}: not compared; files of questions need a store as OURS, --dataset and"
+        " --annotations"
+        for name in ("qaPrompt_ViT-L14@336px", "qst_ViT-L14@336px")
+    ]
+    values = np.load(tree / "qst_ViT-L14@336px/1.npy")
+    np.save(tree / "qst_ViT-L14@336px/1.npy", -values)
+    done = run(*words, *asked, "--json", code=6)
+    (stream,) = (s for s in json.loads(done.stdout)["streams"] if s["reasons"])
+    assert stream["name"] == "clip_vit_l14_336/sentence of qst_ViT-L14@336px"
+    assert stream["notes"][-1].startswith(
+        "how theirs were read was not tried: weights clip_vit_l14_336"
+    )
+
+
 def test_ten_rows_say_which_seconds_they_are_and_that_nobody_knows_their_order(tmp_path):
     inner = write_dump(tmp_path / "ToMe_feat" / "tome14", "vit_l16_tome14", {"a": 10})
     into(tmp_path / "s", "tspm", tmp_path)
@@ -194,7 +227,8 @@ def test_ten_rows_say_which_seconds_they_are_and_that_nobody_knows_their_order(t
         tmp_path / "q" / "visual_tome14", "vit_l16_tome14", {"a": 60}))  # fmt: skip
     assert "order" not in open_store(tmp_path / "sixty").recipe("vit_l16_384/tome14")["imported"]
     for name in ("s", "sixty"):
-        out_of(tmp_path / name, "tspm", tmp_path / f"{name}-out", "--folders", "visual_tome14")
+        options = ("--folders", "visual_tome14", "--length", 60)  # of the video, not of the file
+        out_of(tmp_path / name, "tspm", tmp_path / f"{name}-out", *options)
     assert file_bytes(tmp_path / "s-out/visual_tome14") == file_bytes(inner)
     whole = rows(tmp_path / "q/visual_tome14")
     np.testing.assert_array_equal(rows(tmp_path / "sixty-out/visual_tome14"), whole[ten_of(60)])
@@ -318,15 +352,14 @@ class Wide(asking.FakeEncoder):
         return {"sentence": words.reshape(len(tokens), -1)[:, :768]}
 
 
-def test_questions_and_prompts_that_were_encoded_are_exported_for_tspm(tmp_path, monkeypatch):
+def test_questions_and_prompts_that_were_encoded_are_exported_for_tspm(tmp_path):
     asking.video_store(tmp_path / "s", ids=("00000007",))
     asked = ("--dataset", "music-avqa", "--annotations", write(tmp_path / "avqa-test.json", ROWS))
     sentence = ("--features", "clip_vit_l14_336/sentence", "--weights", "random:0")
     encode = ("questions", "--store", tmp_path / "s", *asked, *sentence, "--device", "cpu")
     export = (tmp_path / "s", "tspm", tmp_path / "out", *asked)
     names = "qst_ViT-L14@336px,qaPrompt_ViT-L14@336px"
-    with asking.fakes():
-        monkeypatch.setattr("avqa.pipelines.questions.encode.TextEncoder", Wide)
+    with asking.fakes(), mock.patch("avqa.pipelines.questions.encode.TextEncoder", Wide):
         run(*encode)
         done = out_of(*export, "--folders", names, code=4)
         assert done.stderr.splitlines()[-1].endswith("; prompts: with --prompts")
@@ -334,7 +367,7 @@ def test_questions_and_prompts_that_were_encoded_are_exported_for_tspm(tmp_path,
         assert done.stdout.splitlines() == [
             "qst_ViT-L14@336px: 0 written, 5 already there",
             "qst_ViT-L14@336px: questions were tokenised with mark='', published files have"
-            " mark='?': the numbers are others; `avqa questions --mark` puts a ?",
+            " mark='?': the numbers are others; `avqa questions --replace` with --mark makes these",
         ]
         run(*encode, "--mark", "--prompts", "--replace")
     out_of(*export, "--folders", names, "--overwrite")

@@ -24,6 +24,7 @@ ROWS = [
     music_row(question_id=1, question_content=SIDE, templ_values='["left", "first"]'),
     music_row(question_id=2, question_content=SOUND, templ_values='["erhu", "pipa"]'),
     music_row(question_id=3, question_content=SOUND, templ_values='["tuba", "pipa"]'),
+    music_row(question_id=5),
     music_row(question_id=4, question_content="Is there a voiceover?", templ_values="[]"),
 ]
 
@@ -75,9 +76,9 @@ def save(folder, text_of, annotations):
 def test_the_reading_of_questions_is_named(tmp_path, asked, text_of, convention):
     done = compare(asked, save(tmp_path / "clip_qst", text_of, asked[1]), code=0)
     lines = done.stdout.splitlines()
-    assert lines[0] == "clip_vit_b32/sentence of clip_qst: 3 questions in both"
+    assert lines[0] == "clip_vit_b32/sentence of clip_qst: 4 questions in both"
     assert lines[-3].startswith(f"  likely convention of theirs: {convention}")
-    assert sum(": fits 3 of 3 files best, cosine median=1.000000" in line for line in lines) == 1
+    assert sum(": fits 4 of 4 files best, cosine median=1.000000" in line for line in lines) == 1
     assert done.stderr == (
         "RANDOM WEIGHTS: the texts' features come from random:0 and mean nothing\n"
     )

@@ -222,6 +222,21 @@ def test_a_plan_alone_does_not_stand_in_the_way(here):
     assert begin(options(here), ("avst",), "ab" * 32)["heads"] == ["avst"]
 
 
+def test_a_video_is_needed_for_its_sound_alone(here):
+    """MUSIC-AVQA-v2.0 asks of some videos with another's sound."""
+    sounds = (("00000001", "00000105"), ("00000002", "00000999"))
+    rows = [music_row(video_id=v, question_id=None, unmatch_audio=s) for v, s in sounds]
+    for split in ("train", "valid", "test"):
+        write(here / f"v2/balance_{split}.json", rows)
+    found = collect(options(here, annotations=here / "v2", dataset="music-avqa-v2"))
+    assert found.ids == ("00000001", "00000002", "00000105")
+    assert found.absent == ("00000999",)
+    assert found.lack() == (
+        "1 of 4 videos are missing (00000999), which costs 1 of 2 train questions, 1 of 2 val"
+        " questions, 1 of 2 test questions"
+    )
+
+
 def test_types_and_videos_of_questions_are_in_their_digest(here):
     before = collect(options(here)).digest
     rows = json.loads((here / "annotations/avqa-test.json").read_text(encoding="utf-8"))

@@ -349,6 +349,10 @@ def test_instruments_of_the_training_videos():
     assert weight[0, [violin, flute, tuba]].tolist() == pytest.approx([1, 1, 0.1])
     assert weight[1].tolist() == pytest.approx([0.1] * 22)  # a video that nothing is told of
     assert weight[2].tolist() == [0] * 22  # a video that is not in training
+    # What is heard with another's sound is not what is known of the video.
+    dubbed = [dataclasses.replace(asked[2], sound_id="b")]
+    inputs = QuestionSet(dubbed, ["3"], Rows(), None, head(), labels).__getitems__([0]).inputs
+    assert inputs.source_weight.tolist() == [[0] * 22]
 
 
 def test_without_labels_no_sources_are_given():

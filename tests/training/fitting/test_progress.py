@@ -1,5 +1,7 @@
 """What a fit says, draws and measures about itself."""
 
+import math
+
 import pytest
 
 from avqa.training.fitting import progress as _progress
@@ -134,3 +136,20 @@ def test_metrics_are_read_as_they_were_written(tmp_path):
     assert read_metrics(tmp_path / "m.csv") == []
     write_metrics(tmp_path / "m.csv", table)
     assert read_metrics(tmp_path / "m.csv") == table
+
+
+def test_bias_learners_are_drawn_and_told_where_there_are_any(clock):
+    def row(epoch, q, a):
+        shares = {"train_bias_accuracy_q": q, "train_bias_accuracy_a": a}
+        return epoch_row(epoch, 10.0, 0.5) | shares
+
+    said, history = [], [row(1, 0.25, math.nan), row(2, 0.625, 0.125)]
+    Progress(said.append, "pstp seed 0", 2, history).end_epoch(100.0)
+    assert "(best: 50.00% in epoch 1) | bias learners q 62.50%, a 12.50% | 100 questions" in said[0]
+    _, axes = curves(history, "pstp").axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert list(lines["bias learner q"]) == [25.0, 62.5]
+    assert math.isnan(lines["bias learner a"][0])
+    assert not any(
+        "bias" in line.get_label() for line in curves([epoch_row(1, 1, 0.5)], "").axes[1].lines
+    )

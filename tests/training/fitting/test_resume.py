@@ -86,6 +86,30 @@ def test_a_killed_fit_ends_with_the_same_bits(tmp_path, whole, kind, number, fin
     assert not any(tmp_path.rglob("*.partial"))
 
 
+def test_bias_learners_are_kept_for_the_next_epoch_and_in_no_best_weights(tmp_path):
+    """A killed fit goes on with the learners that it had, and ends with the same bits."""
+    folder, head = tmp_path / "whole", build("avst")
+    tiny_fit(folder, head, debias="mccd")
+    script = [sys.executable, tiny_fits.__file__, str(tmp_path), "reading", "40", "debias=mccd"]
+    done = subprocess.run(script, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    half = weights(tmp_path / "checkpoints" / "last.ckpt")
+
+    again = build("avst", seed=7)
+    tiny_fit(tmp_path, again, resume=True, debias="mccd")
+    kept = weights(tmp_path / "checkpoints" / "last.ckpt")
+    assert same(kept, weights(folder / "checkpoints" / "last.ckpt"))
+    learners = {name for name in kept if name.startswith("bias.")}
+    assert len(learners) == 3 * 6
+    assert not any(torch.equal(kept[name], half[name]) for name in learners)
+    assert same(again.state_dict(), head.state_dict())
+    assert metrics(tmp_path) == metrics(folder)
+    (best,) = (tmp_path / "checkpoints").glob("best-*.ckpt")
+    assert same(weights(best), again.state_dict())
+    with pytest.raises(ConfigError, match="was made with debias=mccd; expected debias=none"):
+        tiny_fit(tmp_path, build("avst"), resume=True)
+
+
 def test_a_finished_fit_does_nothing_more(whole):
     folder, head, result = whole
     before = (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns

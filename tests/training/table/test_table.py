@@ -324,6 +324,7 @@ def test_figures_on_avqa(tmp_path):
         ("MCD on AVQA", "90.78", "?"),
         ("position floor", "100.00", ""),
         ("option floor", "100.00", ""),
+        ("longest-option floor", "0.00", ""),
         ("ours: no_loss_qv", "100.00", ""),
         ("paper: no_loss_qv", "90.14", "?"),
     ]

@@ -6,6 +6,7 @@ have, and the files tell which one they are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ from numpy.typing import NDArray
 from avqa.datasets._parts.fields import fill
 from avqa.datasets._parts.prompts import prompt_of
 from avqa.datasets._parts.question import Question, text_key
-from avqa.errors import ConfigError
+from avqa.errors import (
+    ConfigError,
+    FeatureMissing,
+    RecipeMismatch,
+    UnknownName,
+    WeightsUnavailable,
+)
 from avqa.extract import weights
 from avqa.extract.text import TextEncoder, TextSettings, encoder_of, text_tap, tokenise
 from avqa.machine import choose_device
@@ -28,7 +35,7 @@ from avqa.pipelines.npy.compared.sides import Load
 from avqa.pipelines.npy.compared.stream import StreamReport, compare_stream
 from avqa.pipelines.npy.layouts import QuestionFolder
 from avqa.pipelines.npy.npy_files import BadFile, fitted_shape, read_header
-from avqa.pipelines.npy.questions import Annotations
+from avqa.pipelines.npy.questions import Annotations, text_of
 from avqa.pipelines.questions.encode import choose_weights
 from avqa.store.places.files import StorePath
 from avqa.store.reader import FeatureStore
@@ -95,10 +102,13 @@ def compare_questions(
     tolerance: float,
     say: Callable[[str], None],
 ) -> StreamReport:
-    """Compare a folder of questions' files with what the store's text tower makes of them.
+    """Compare a folder of questions' files with the store's texts, and say how theirs were read.
+
+    Where the store has no such texts, its text tower makes them; where they differ, it makes
+    all readings, and the one that fits is named.
 
     Args:
-        store: whose frames' weights the text tower has.
+        store: with these texts, or frames whose weights the text tower has.
         folder: what the files are.
         path: where they are.
         annotations: which question an id belongs to.
@@ -107,34 +117,116 @@ def compare_questions(
 
     Raises:
         ConfigError: no file is of a known question, or one cannot be read.
-        RecipeMismatch, WeightsUnavailable: there are no weights for the text tower.
+        RecipeMismatch, WeightsUnavailable: there are no such texts, and no weights either.
     """
     asked = _some(path, annotations.by_id())
     files = {name: _read(path / f"{name}.npy", folder.feature) for name in asked}
     reader = FeatureStore(store)
-    source = choose_weights(reader, None, say, encoder_of(folder.feature))
-    readings = OF_PROMPTS if folder.prompt else OF_QUESTIONS
-    made = [
-        _encode(folder.feature, [reading.text(q) for q in asked.values()], source)
-        for reading in readings
-    ]
-    table = np.array([_cosines(values, list(files.values())) for values in made])
-    fits = (table >= table.max(0) - SLACK).sum(1)
-    found = int(fits.argmax())  # of equal ones the first
-    ours: dict[str, Load] = {
-        name: partial(np.asarray, made[found][row][None]) for row, name in enumerate(asked)
-    }
-    theirs: dict[str, Load] = {name: partial(np.asarray, v[None]) for name, v in files.items()}
-    name = f"{folder.feature} of {path.resolve().name}"
-    report = compare_stream(name, ours, theirs, tolerance, unit="question")
-    for reading, count, row in zip(readings, fits.tolist(), table, strict=True):
-        report.notes.append(
-            f"read as {reading.name}: fits {count} of {len(files)} files best, cosine"
-            f" median={np.median(row):.6f}"
-        )
-    if np.median(table[found]) > ALIKE:
-        _name(report, readings[found], len(files) - int(fits[found]), _mark(reader, folder))
+    theirs = list(files.values())
+    ours, tried, why = _ours(reader, folder, list(asked.values()), theirs, tolerance, say)
+    report = compare_stream(
+        f"{folder.feature} of {path.resolve().name}",
+        _loads(dict(zip(asked, ours, strict=True))),
+        _loads(files),
+        tolerance,
+        unit="question",
+    )
+    report.notes += [why] * bool(why)
+    if tried is not None:
+        tried.tell(report, _mark(reader, folder))
     return report
+
+
+def _ours(
+    reader: FeatureStore,
+    folder: QuestionFolder,
+    questions: Sequence[Question],
+    theirs: Sequence[NDArray[Any]],
+    tolerance: float,
+    say: Callable[[str], None],
+) -> tuple[NDArray[Any], _Tried | None, str]:
+    """Our vectors, ``[n, *shape]``; the readings, where they were tried; why not, where not.
+
+    Raises:
+        RecipeMismatch, WeightsUnavailable: as `compare_questions`.
+    """
+    stored = _stored(reader, folder, questions, theirs)
+    if stored is None:
+        tried = _make(reader, folder, questions, theirs, say)
+        return tried.values, tried, ""
+    if _cosines(stored, theirs).min() >= tolerance:
+        return stored, None, ""
+    try:
+        return stored, _make(reader, folder, questions, theirs, say), ""
+    except (RecipeMismatch, WeightsUnavailable) as error:
+        return stored, None, f"how theirs were read was not tried: {error}"
+
+
+def _loads(values: Mapping[str, NDArray[Any]]) -> dict[str, Load]:
+    return {name: partial(np.asarray, value[None]) for name, value in values.items()}
+
+
+def _stored(
+    reader: FeatureStore,
+    folder: QuestionFolder,
+    questions: Sequence[Question],
+    theirs: Sequence[NDArray[Any]],
+) -> NDArray[Any] | None:
+    """What the store has of these texts, ``[n, *shape]``; None if one is missing.
+
+    Of the two readings of prompts it is the one that theirs are more like.
+    """
+    found = []
+    for released in (False, True)[: 1 + folder.prompt]:
+        texts = [text_of(folder, question, released=released) for question in questions]
+        with contextlib.suppress(FeatureMissing, UnknownName):
+            found.append(reader.read_texts(texts, folder.feature))
+    return max(found, key=lambda values: float(_cosines(values, theirs).mean()), default=None)
+
+
+def _make(
+    reader: FeatureStore,
+    folder: QuestionFolder,
+    questions: Sequence[Question],
+    theirs: Sequence[NDArray[Any]],
+    say: Callable[[str], None],
+) -> _Tried:
+    """The texts' vectors in every reading, ``[n, *shape]`` each, beside theirs."""
+    source = choose_weights(reader, None, say, encoder_of(folder.feature))
+    made = [
+        (reading, _encode(folder.feature, [reading.text(q) for q in questions], source))
+        for reading in (OF_PROMPTS if folder.prompt else OF_QUESTIONS)
+    ]
+    return _Tried(made, theirs)
+
+
+class _Tried:
+    """Readings, and how well each fits the files."""
+
+    def __init__(
+        self,
+        made: Sequence[tuple[Reading, NDArray[np.float32]]],
+        theirs: Sequence[NDArray[Any]],
+    ) -> None:
+        self._readings = [reading for reading, _ in made]
+        self._table = np.array([_cosines(values, theirs) for _, values in made])
+        self._fits = (self._table >= self._table.max(0) - SLACK).sum(1)
+        self._best = int(self._fits.argmax())  # of equal ones the first
+        self.values = made[self._best][1]
+
+    def tell(self, report: StreamReport, mark: str | None) -> None:
+        """Add what each reading fits, and name the one that fits best."""
+        count = self._table.shape[1]
+        for reading, fits, row in zip(
+            self._readings, self._fits.tolist(), self._table, strict=True
+        ):
+            report.notes.append(
+                f"read as {reading.name}: fits {fits} of {count} files best, cosine"
+                f" median={np.median(row):.6f}"
+            )
+        if np.median(self._table[self._best]) > ALIKE:
+            others = count - int(self._fits[self._best])
+            _name(report, self._readings[self._best], others, mark)
 
 
 def _name(report: StreamReport, reading: Reading, others: int, mark: str | None) -> None:
