@@ -38,9 +38,11 @@ from avqa.heads import (
     late_fusion,
     mcd,
     pstp,
+    qa_tiger,
     question_only,
     sasr,
     tjstg,
+    tspm,
 )
 
 ENCODERS: list[EncoderModule] = [
@@ -64,4 +66,16 @@ DATASETS: list[DatasetModule] = [
     music_avqa_v2,
     valor32k,
 ]
-HEADS: list[HeadModule] = [avaf, avst, bilinear, late_fusion, mcd, pstp, question_only, sasr, tjstg]
+HEADS: list[HeadModule] = [
+    avaf,
+    avst,
+    bilinear,
+    late_fusion,
+    mcd,
+    pstp,
+    qa_tiger,
+    question_only,
+    sasr,
+    tjstg,
+    tspm,
+]

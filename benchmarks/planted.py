@@ -85,7 +85,8 @@ def train(number: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     codes, g = Codes(seed), torch.Generator().manual_seed(seed + 1)
-    sizes = {"width": WIDTH, "audio_width": WIDTH, "visual_width": WIDTH, "text_width": WIDTH}
+    known = heads.load(case.head).Options.__dataclass_fields__
+    sizes = {name: WIDTH for name in known if name == "width" or name.endswith("_width")}
     head = heads.build(
         case.head, **sizes, vocabulary=VOCABULARY, num_answers=ANSWERS, **dict(case.options)
     )

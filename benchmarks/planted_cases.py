@@ -48,6 +48,11 @@ def peak_patch(name: str) -> Measure:
     return lambda told, planted: (told[name].argmax(2) == planted.place).float().mean()
 
 
+def of_frame(name: str) -> Measure:
+    """As `peak_patch`, of what the frame asks: [B, T, 2, P], frame first."""
+    return lambda told, planted: (told[name][:, :, 0].argmax(2) == planted.place).float().mean()
+
+
 def kept(name: str) -> Measure:
     """Recall@k: share of planted places among those kept, [B, k] or [B, T, k]."""
     return lambda told, planted: (told[name] == planted.place.unsqueeze(-1)).any(-1).float().mean()
@@ -313,4 +318,36 @@ CASES: list[Case] = [
             *cases("avaf", task, {"tacl=false, qoaf=false": {"tacl": False, "qoaf": False}}),
         )
     ),
+    *cases(
+        "qa_tiger",
+        "second",
+        {
+            "default": {},
+            "gaussian=false": {"gaussian": False},
+            "routing=uniform": {"routing": "uniform"},
+            "gaussian=false, routing=uniform": {"gaussian": False, "routing": "uniform"},
+        },
+        second=peak_second("second_weight_visual"),
+    ),
+    *cases(
+        "qa_tiger",
+        "modality",
+        {"default": {}, "question_fusion=false": {"question_fusion": False}},
+    ),
+    *cases("qa_tiger", "patch", {"default": {}}, patch=of_frame("patch_attn")),
+    *cases("qa_tiger", "patch", {"patches=false": {"patches": False}}),
+    *cases(
+        "tspm",
+        "second",
+        {
+            "default": {},
+            "selector_grad=none": {"selector_grad": "none"},
+            "prompt=question": {"prompt": "question"},
+        },
+        base={"topk": 2},
+        kept=kept("second_index"),
+    ),
+    *cases("tspm", "second", {"temporal=false": {"temporal": False}}, base={"topk": 2}),
+    *cases("tspm", "sounding", {"default": {}}, patch=peak_patch("token_attn")),
+    *cases("tspm", "sounding", {"spatial=false": {"spatial": False}}),
 ]

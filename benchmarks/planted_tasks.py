@@ -139,7 +139,8 @@ def _question(
     return _worded(codes, tokens, g) | {
         "type_tokens": tokens[:, -2:-1],
         "keyword_tokens": tokens[:, -1:],
-        "sentence": _noisy(sentence, g),
+        "sentence": (said := _noisy(sentence, g)),
+        "prompt": said,
         "eot": torch.full((batch,), NUM_WORDS),
     }
 

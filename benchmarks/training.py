@@ -130,7 +130,7 @@ def question_set(
         ]
     videos = [question.video_id for question in questions]
     store = FeatureStore(folder / "store")
-    names = feature_names(head.FEATURES, recipe.visual)
+    names = feature_names(head.FEATURES, recipe.visual, patch=recipe.patch)
     features = VideoFeatures(
         store, names, stride_seconds=recipe.stride_seconds, budget_bytes=budget
     )

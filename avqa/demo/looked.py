@@ -40,6 +40,7 @@ def looked(run: Path, questions: Sequence[Question]) -> Iterator[tuple[Question,
         store if config.texts else None,
         head,
         vocabulary=config.words,
+        text=config.settings.text,
     )
     size = config.settings.batch_size
     for batch, output in infer(head, asked, batch_size=size, device="cpu", explain=True):

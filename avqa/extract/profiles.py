@@ -17,7 +17,12 @@ from avqa.extract import encoders
 from avqa.extract.settings import Settings
 
 _CLIP_AND_AUDIO = ("clip_vit_b32/frame", "clip_vit_b32/patch", "vggish/audio")
-_LARGE_AND_TOKENS = ("clip_vit_l14_336/frame", "vit_l16_384/tome14", "vggish/audio")
+_LARGE_AND_TOKENS = (
+    "clip_vit_l14_336/frame",
+    "vit_l16_384/tome14",
+    "vit_l16_384/tome14_source",  # to draw what heads looked at; for nothing: of the same forward
+    "vggish/audio",
+)
 _MAPS_AND_AUDIO = ("resnet18/map", "vggish/audio")
 
 PROFILES: dict[str, Settings] = {
@@ -66,6 +71,7 @@ PROFILES: dict[str, Settings] = {
         features=(
             "clip_vit_l14_336/frame@tome",
             "clip_vit_l14_336/tome14",
+            "clip_vit_l14_336/tome14_source",
             "ast/class",
             "ast/band",
         ),

@@ -17,17 +17,14 @@ from avqa.heads._parts.blocks import AnswerLayer, masked_mean, masked_softmax, q
 from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
-from avqa.heads._parts.head import (
-    VIDEO_FEATURES,
-    Head,
-    HeadInput,
+from avqa.heads._parts.head import VIDEO_FEATURES, Head, HeadInput, HeadOutput, with_time
+from avqa.heads._parts.options import (
     HeadOptions,
-    HeadOutput,
     changed,
     defaults_before,
     later,
     options_before,
-    with_time,
+    width_option,
 )
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
 from avqa.heads._parts.projected import PROJECTED, observed, pooled, projection_problems
@@ -69,6 +66,8 @@ __all__ = [
     "question_encoder",
     "random_input",
     "total_loss",
+    "width_option",
+    "width_option",
     "with_time",
 ]
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import AnswerLayer, masked_mean, question_encoder
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput, changed
+from avqa.heads._parts.head import HeadInput, HeadOutput
+from avqa.heads._parts.options import HeadOptions, changed
 from avqa.heads._parts.paper import Ablation, Paper, Recipe
 from avqa.heads._parts.product import LowRankProduct
 

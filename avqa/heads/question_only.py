@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from avqa.heads._parts.blocks import AnswerLayer, question_encoder
 from avqa.heads._parts.head import Head as BaseHead
-from avqa.heads._parts.head import HeadInput, HeadOptions, HeadOutput
+from avqa.heads._parts.head import HeadInput, HeadOutput
+from avqa.heads._parts.options import HeadOptions
 from avqa.heads._parts.paper import Ablation, Paper, Recipe
 
 PAPER = Paper(

@@ -28,7 +28,7 @@ from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.data.features import FeatureReader
 from avqa.training.fitting.waiting import awake_while_alone
 from avqa.training.run import CONFIG, MODEL, Run, read_weights
-from avqa.training.settings import TrainSettings
+from avqa.training.settings import BETA2, TrainSettings
 from avqa.training.tensor_files import read_tensors
 
 STAGE_ONE: dict[str, Any] = {"step_epochs": 8, "stride_seconds": 1, "max_seconds": 10}
@@ -64,7 +64,8 @@ def pretrain(
     """
     device = choose_device(settings.device, gpus=torch.cuda.device_count())
     head.to(device).train()
-    adam = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
+    betas = (settings.beta1, BETA2)
+    adam = torch.optim.Adam(head.parameters(), lr=settings.learning_rate, betas=betas)
     steps = torch.optim.lr_scheduler.StepLR(adam, settings.step_epochs, settings.gamma)
     mean = 0.0
     for epoch in range(settings.epochs):

@@ -20,6 +20,8 @@ from avqa.errors import ConfigError, UnknownName
 DERIVED = {
     "audio_width": "the store's features",
     "visual_width": "the store's features",
+    "patch_width": "the store's features",
+    "word_width": "the store's features",
     "text_width": "the store's features",
     "vocabulary": "what the head reads",
     "num_answers": "the data set",
@@ -27,6 +29,8 @@ DERIVED = {
     "num_sources": "the data set",
 }
 """Options that nobody chooses → what they follow from."""
+BETA2 = 0.999
+"""Of Adam: how much of the mean of its squared gradients each step keeps."""
 Missing = Literal["error", "skip", "masked", "zeros"]
 Dub = Literal["honour", "ignore"]
 WITHOUT_AUDIO = {"masked": "it is masked", "zeros": "zeros stand for it"}
@@ -41,6 +45,9 @@ LATER: dict[str, Any] = {
     "exchange": "none",
     "dub": "ignore",
     "weight_decay": 0.0,
+    "patch": "visual",
+    "text": "clip_vit_b32",
+    "beta1": 0.9,
     "debias": "none",
     "bias": "qav",
     "distance": "l2",
@@ -77,6 +84,10 @@ class TrainSettings:
     """Encoder of the frames' features: of avqa, or one that the store's imported ones are from."""
     audio: str = "vggish"
     """Encoder of the audio's features."""
+    patch: str = "visual"
+    """What patches are read from: the encoder of the frames (``visual``), another, or a feature."""
+    text: str = "clip_vit_b32"
+    """Encoder of the questions' features, for heads that read them so (``question=clip``)."""
     max_seconds: int = 60
     """Seconds of a video that are read; later ones are cut off."""
     split: Literal["official", "video"] = "official"
@@ -101,6 +112,8 @@ class TrainSettings:
     stay close and it is read once; ``auto``: shuffled where all features fit into memory."""
     weight_decay: float = 0.0
     """Of AdamW: after every step each weight loses this times the learning rate of itself."""
+    beta1: float = 0.9
+    """Of Adam: how much of its mean gradient each step keeps."""
     exchange: Literal["none", "yes", "both"] = "none"
     """Comparisons that are trained on the other way round, too, with the answer exchanged: those
     answered with yes; or both, which is right where no two are alike (`avqa synth`)."""
@@ -135,6 +148,8 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 yield f"{name}={value}; expected more than 0"
+        if not 0 <= self.beta1 < 1:
+            yield f"beta1={self.beta1}; expected at least 0 and under 1"
         for name in ("weight_decay", "bias_ce"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
                 yield f"{name}={value}; expected 0 or more"

@@ -91,7 +91,7 @@ def test_which_heads_know_the_order_of_seconds(name):
     logits = head(inputs).logits
     backwards = head(in_order(inputs, [5, 4, 3, 2, 1, 0])).logits
     shuffled = head(in_order(inputs, [2, 0, 5, 1, 3, 4])).logits
-    knows = ("avaf", "bilinear", "tjstg")
+    knows = ("avaf", "bilinear", "qa_tiger", "tjstg")
     assert torch.allclose(backwards, logits, atol=1e-9) == (name not in knows)
     assert torch.allclose(shuffled, logits, atol=1e-9) == (name not in (*knows, "pstp"))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.heads.head_batches import make_inputs
+from helpers.heads.head_batches import make_inputs, own_widths
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ def small(name, **options):
     torch.manual_seed(0)
     width = coded_width(8, options.get("time_code", "none"))
     sizes = {"width": 16, "audio_width": width, "visual_width": width, "text_width": 16}
+    sizes |= own_widths(name, width)
     return heads.build(name, **sizes, **options).double().eval()
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.heads.head_batches import make_inputs, pad_seconds
+from helpers.heads.head_batches import make_inputs, own_widths, pad_seconds
 
 from avqa import heads
 from avqa.heads import HeadInput, coded_width, with_time
@@ -18,6 +18,7 @@ def small(name, code, **options):
     torch.manual_seed(0)
     width = coded_width(8, code)
     sizes = {"width": 16, "audio_width": width, "visual_width": width, "text_width": 16}
+    sizes |= own_widths(name, width)
     return heads.build(name, time_code=code, **sizes, **options).double().eval()
 
 

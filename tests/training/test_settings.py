@@ -30,6 +30,9 @@ def test_the_papers_recipe_is_the_default(head):
         "step_epochs",
         "gamma",
         "visual",
+        "patch",
+        "text",
+        "beta1",
         "weight_decay",
     ):
         assert getattr(settings, name) == getattr(recipe, name)
@@ -111,6 +114,7 @@ def test_weights_do_not_grow_by_decay():
     assert "weight_decay=-0.1; expected 0 or more" in complaint("pstp", {"weight_decay": "-0.1"})
     assert resolve("pstp", {"weight_decay": "0.1"})[0].weight_decay == 0.1
     assert resolve("pstp")[0].weight_decay == 0
+    assert "beta1=1.0; expected at least 0 and under 1" in complaint("pstp", {"beta1": "1"})
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
@@ -132,10 +136,12 @@ def test_every_encoder_is_a_choice():
 
 def test_what_follows_from_the_store_is_not_asked():
     for name, source in DERIVED.items():
-        if name != "num_sources":
+        if name not in ("num_sources", "patch_width", "word_width"):
             expected = f"{name} follows from {source}; expected no value; leave it out"
             assert expected in complaint("avst", {name: "4"})
     assert "num_sources follows from" in complaint("sasr", {"num_sources": "4"})
+    assert "patch_width follows from" in complaint("qa_tiger", {"patch_width": "4"})
+    assert "word_width follows from" in complaint("qa_tiger", {"word_width": "4"})
     assert "no setting 'num_sources'" in complaint("avst", {"num_sources": "4"})
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avqa.heads._parts.head import HeadInput, HeadOptions, at_hand
+from avqa.heads._parts.head import HeadInput, at_hand
 from avqa.heads._parts.lstm import run_lstm
+from avqa.heads._parts.options import HeadOptions
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
@@ -285,28 +286,40 @@ class LstmQuestion(nn.Module):
 class ClipQuestion(nn.Module):
     """CLIP's frozen sentence and word features, each through a layer of its own.
 
-    The start token is dropped: CLIP's text tower is causal, so its vector is the same for every
-    question. Words are positions 1 to the end-of-text position inclusive.
+    The start token is dropped unless ``start``: CLIP's text tower is causal, so its vector is the
+    same for every question. Words are positions 1 (0) to the end-of-text position inclusive.
 
     Args:
-        text_width: width of the features.
+        text_width: width of the sentence's features.
+        word_width: width of those of the words; None: the same.
         width: D.
         words: also give words (else ``Question.words`` is empty and there is no layer for them).
         raw: pass features through as they are where the widths agree.
+        start: the start token is a word, too.
 
     Shapes:
-        sentence [B, text_width], words [B, 77, text_width], eot [B] → `Question`, N = 76
+        sentence [B, text_width], words [B, 77, text_width], eot [B] → `Question`, N = 76 or 77
     """
 
-    def __init__(self, text_width: int, width: int, *, words: bool, raw: bool = False) -> None:
+    def __init__(
+        self,
+        text_width: int,
+        width: int,
+        *,
+        words: bool,
+        raw: bool = False,
+        start: bool = False,
+        word_width: int | None = None,
+    ) -> None:
         super().__init__()
         self.has_words = words
+        self.first = 0 if start else 1
 
-        def layer() -> nn.Module:
-            return nn.Identity() if raw and text_width == width else nn.Linear(text_width, width)
+        def layer(wide: int) -> nn.Module:
+            return nn.Identity() if raw and wide == width else nn.Linear(wide, width)
 
-        self.sentence = layer()
-        self.words = layer() if words else None
+        self.sentence = layer(text_width)
+        self.words = layer(word_width or text_width) if words else None
 
     def forward(self, inputs: HeadInput) -> Question:
         """Project the features in ``inputs``.
@@ -324,9 +337,9 @@ class ClipQuestion(nn.Module):
         last = inputs.words.shape[1] - 1
         if at_hand(inputs.eot) and bool(((inputs.eot < 1) | (inputs.eot > last)).any()):
             raise ValueError(f"eot={inputs.eot.tolist()}; expected positions 1 to {last} of words")
-        position = torch.arange(1, last + 1, device=inputs.eot.device)
+        position = torch.arange(self.first, last + 1, device=inputs.eot.device)
         mask = position <= inputs.eot[:, None]
-        return Question(sentence, self.words(inputs.words[:, 1:]), mask, None)
+        return Question(sentence, self.words(inputs.words[:, self.first :]), mask, None)
 
 
 class PositionsQuestion(nn.Module):
@@ -368,7 +381,12 @@ QuestionEncoder = LstmQuestion | PositionsQuestion | ClipQuestion
 
 
 def question_encoder(
-    options: HeadOptions, *, words: bool, raw: bool = False, join_cell: bool = True
+    options: HeadOptions,
+    *,
+    words: bool,
+    raw: bool = False,
+    join_cell: bool = True,
+    start: bool = False,
 ) -> QuestionEncoder:
     """The encoder that ``options.question`` names."""
     if options.question == "positions":
@@ -381,7 +399,13 @@ def question_encoder(
             forget_bias=options.forget_bias,
             join_cell=join_cell,
         )
-    return ClipQuestion(options.text_width, options.width, words=words, raw=raw)
+    return ClipQuestion(
+        *(options.text_width, options.width),
+        words=words,
+        raw=raw,
+        start=start,
+        word_width=options.width_of("words"),
+    )
 
 
 class AnswerLayer(nn.Module):

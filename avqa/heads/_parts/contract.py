@@ -7,8 +7,9 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from avqa.heads._parts.head import VIDEO_FEATURES, HeadOptions
+from avqa.heads._parts.head import VIDEO_FEATURES
 from avqa.heads._parts.head import Head as BaseHead
+from avqa.heads._parts.options import HeadOptions
 from avqa.heads._parts.paper import Ablation, OfDataset, Paper, Recipe
 from avqa.heads._parts.projected import PROJECTED
 

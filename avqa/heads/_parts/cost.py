@@ -16,9 +16,9 @@ TOKENS = 77
 def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: int = 0) -> HeadInput:
     """A batch of seeded noise with everything any head may need; nothing is padded."""
     options = head.options
-    sound, picture = (
-        plain_width(width, options.time_code)
-        for width in (options.audio_width, options.visual_width)
+    sound, picture, patch = (
+        plain_width(options.width_of(name), options.time_code)
+        for name in ("audio", "frame", "patch")
     )
     g = torch.Generator().manual_seed(seed)
 
@@ -32,11 +32,12 @@ def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: in
         valid=torch.ones(batch, seconds, dtype=torch.bool),
         audio=normal(seconds, sound).relu_(),
         frame=normal(seconds, picture),
-        patch=normal(seconds, patches, picture),
+        patch=normal(seconds, patches, patch),
         tokens=tokens(WORDS),
         sentence=normal(options.text_width),
-        words=normal(TOKENS, options.text_width),
+        words=normal(TOKENS, options.width_of("words")),
         eot=torch.full((batch,), WORDS),
+        prompt=normal(options.text_width),
         choices=normal(4, options.text_width),
         video=torch.arange(batch),
         sources=torch.randint(0, 2, (batch, 22), generator=g).float(),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avqa.heads._parts.head import Head, HeadInput, HeadOptions, at_hand
+from avqa.heads._parts.head import Head, HeadInput, at_hand
+from avqa.heads._parts.options import HeadOptions
 
 GROUNDING_PREFIXES = ("audio.", "picture.", "visual.", "match.")
 """Parameters that AVST's grounding pre-training (stage I) trains, by the names they have in every

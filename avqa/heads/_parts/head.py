@@ -1,4 +1,4 @@
-"""What every head takes and gives: `HeadOptions`, `HeadInput`, `HeadOutput`, `Head`.
+"""What every head takes and gives: `HeadInput`, `HeadOutput`, `Head`.
 
 Shape letters, the same in every head: B questions of a batch, V videos that they are about (B
 where each question has rows of its own), T seconds, P patches of a frame, N words of a question,
@@ -9,110 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
+from avqa.heads._parts.options import WIDTHS, HeadOptions, width_option
 from avqa.heads._parts.standard import Standard
 from avqa.heads._parts.time_code import coded, plain_width
-
-_BEFORE, _NEW = "before", "new"
-
-
-def later(default: Any, before: Any) -> Any:
-    """An option that earlier versions had not; ``before``: the value that does what they did."""
-    return field(default=default, metadata={_BEFORE: before, _NEW: True})
-
-
-def changed(default: Any, before: Any) -> Any:
-    """An option whose default was ``before`` in earlier versions."""
-    return field(default=default, metadata={_BEFORE: before})
-
-
-def options_before(options: type[HeadOptions]) -> dict[str, Any]:
-    """Options that earlier versions had not → what stands for them in what those wrote."""
-    return {f.name: f.metadata[_BEFORE] for f in fields(options) if _NEW in f.metadata}
-
-
-def defaults_before(options: type[HeadOptions]) -> dict[str, Any]:
-    """Options that are by default no longer what they were → what they were."""
-    known = {f.name: f.metadata[_BEFORE] for f in fields(options) if _BEFORE in f.metadata}
-    defaults = {f.name: f.default for f in fields(options)}
-    return {name: value for name, value in known.items() if value != defaults[name]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadOptions:
-    """Options that every head has; a head's own `Options` add its paper's choices.
-
-    Raises:
-        ValueError: names every option whose value is not one of those it may have.
-    """
-
-    width: int = 512
-    """D, width of everything inside the head."""
-    audio_width: int = 128
-    visual_width: int = 512
-    text_width: int = 512
-    """Width of CLIP sentence and word features."""
-    vocabulary: int = 93
-    """Words of the LSTM question encoder, `<pad>` = 0 among them."""
-    num_answers: int = 42
-    """C, for ``answer="vocabulary"``."""
-    answer: Literal["vocabulary", "choices"] = "vocabulary"
-    """Closed vocabulary (MUSIC-AVQA), or scored option texts (AVQA)."""
-    question: Literal["lstm", "positions", "clip"] = "lstm"
-    """Question encoder: learnt words through an LSTM, a learnt vector for each word at each place,
-    or CLIP's frozen text features."""
-    pack: bool = False
-    """LSTM only: stop at the last real word instead of running through the padding."""
-    forget_bias: float = 0.0
-    """LSTM only: added to the forget gates' bias at the start; 2 lets early words through to q."""
-    dropout: float = 0.1
-    time_code: Literal["none", "clock", "product"] = later("none", before="none")
-    """Beside every row of a video: nothing, as in the papers; which row it is; the row times its
-    place. `audio_width` and `visual_width` are those of rows with their code."""
-    standardise: bool = later(False, before=False)
-    """Columns of sound and frames with mean 0 and deviation 1, by the training videos' rows."""
-
-    def __post_init__(self) -> None:
-        problems = [*_literal_problems(self), *self.problems()]
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    @property
-    def most_rows(self) -> int | None:
-        """Most rows of a video that the head can be given; None: any number."""
-        return getattr(self, "num_seconds", None)
-
-    def problems(self) -> list[str]:
-        """Complaints about values or combinations, one each; heads add their own."""
-        sizes = [name for name, hint in get_type_hints(type(self)).items() if hint is int]
-        found = [
-            f"{name}={getattr(self, name)}; expected 1 or more"
-            for name in sizes
-            if getattr(self, name) < 1
-        ]
-        if not 0 <= self.dropout < 1:
-            found.append(f"dropout={self.dropout}; expected at least 0 and under 1")
-        if not 0 <= self.forget_bias <= 10:
-            found.append(f"forget_bias={self.forget_bias}; expected 0 to 10")
-        return found
-
-
-def _literal_problems(options: HeadOptions) -> list[str]:
-    hints = get_type_hints(type(options))
-    problems = []
-    for name, hint in hints.items():
-        value = getattr(options, name)
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            known = ", ".join(map(str, get_args(hint)))
-            problems.append(f"{name}={value!r}; expected one of {known}")
-        if hint is bool and not isinstance(value, bool):
-            problems.append(f"{name}={value!r}; expected true or false")
-    return problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,15 +40,18 @@ class HeadInput:
     frame: Tensor | None = None
     """[B, T, visual_width], one vector per frame."""
     patch: Tensor | None = None
-    """[B, T, P, visual_width], patches or map positions, row-major."""
+    """[B, T, P, visual_width or patch_width], patches or map positions, row-major."""
     tokens: Tensor | None = None
     """[B, N] long, word numbers, right-padded with 0."""
     sentence: Tensor | None = None
     """[B, text_width], CLIP's vector at the end-of-text position."""
     words: Tensor | None = None
-    """[B, 77, text_width], CLIP's vectors at all positions, the start token first."""
+    """[B, 77, text_width or word_width], CLIP's vectors at all positions, the start token first;
+    before or after the projection, see `Head.WORDS`."""
     eot: Tensor | None = None
     """[B] long, end-of-text position in ``words``."""
+    prompt: Tensor | None = None
+    """[B, text_width], the vector of the question's prompt (TSPM), as ``sentence``."""
     choices: Tensor | None = None
     """[B, O, text_width], sentence vectors of the options of a multiple choice."""
     choice_valid: Tensor | None = None
@@ -229,10 +137,7 @@ _TEXT = {"lstm": ("tokens",), "positions": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
-_RANK |= {"audio_valid": 2, "of_video": 1}
-_WIDTH = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
-_WIDTH |= {"sentence": "text_width", "words": "text_width", "choices": "text_width"}
-_WIDTH |= {"negative_patch": "visual_width"}
+_RANK |= {"audio_valid": 2, "of_video": 1, "prompt": 2}
 _TYPES = {"eot": torch.long, "video": torch.long, "of_video": torch.long}
 _TYPES |= dict.fromkeys(("valid", "audio_valid", "choice_valid"), torch.bool)
 _TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
@@ -249,7 +154,9 @@ def at_hand(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _without_hidden(inputs: HeadInput, needs: tuple[str, ...]) -> HeadInput:
+def _without_hidden(
+    inputs: HeadInput, needs: tuple[str, ...], *, every_word: bool = False
+) -> HeadInput:
     """Zeros in padded seconds, words behind the end of text, missing options, sound not there."""
     read = (*needs, "negative_patch")
     masks = {name: inputs.valid for name in _TIMED if name in read}
@@ -258,7 +165,7 @@ def _without_hidden(inputs: HeadInput, needs: tuple[str, ...]) -> HeadInput:
         shown["audio_valid"] = inputs.heard
         if "audio" in masks:
             masks["audio"] = inputs.heard
-    if inputs.words is not None and inputs.eot is not None:
+    if inputs.words is not None and inputs.eot is not None and not every_word:
         position = torch.arange(inputs.words.shape[1], device=inputs.eot.device)
         masks["words"] = position <= inputs.eot.unsqueeze(1)
     if inputs.choice_valid is not None:
@@ -314,6 +221,10 @@ class Head(nn.Module):
     `question_encoder` gives), the audio [V, T, D], the frames [V, T, D] or [V, T, P, D] before they
     meet: what ``--debias`` looks at, which a head that names none is not trained with."""
 
+    WORDS: ClassVar[str] = "word"
+    """Tap of the questions' encoder that ``words`` are read from: ``word``, or ``word_state`` of
+    before the projection into the joint space."""
+
     aux_weights: dict[str, float]
     """Weight of each auxiliary loss in the total; set by the head."""
 
@@ -328,7 +239,7 @@ class Head(nn.Module):
     @property
     def _plain_widths(self) -> dict[str, int]:
         """Width of each of `FEATURES` as it is stored."""
-        widths = {name: getattr(self.options, _WIDTH[name]) for name in self.FEATURES}
+        widths = {name: self.options.width_of(name) for name in self.FEATURES}
         return {n: plain_width(width, self.options.time_code) for n, width in widths.items()}
 
     def prepared(self, inputs: HeadInput) -> HeadInput:
@@ -347,6 +258,16 @@ class Head(nn.Module):
     def name(self) -> str:
         """Name of the file or folder that defines this head."""
         return type(self).__module__.removesuffix(".head").rpartition(".")[2]
+
+    @property
+    def every_word(self) -> bool:
+        """Whether it reads ``words`` behind the end of the text too, which say nothing."""
+        return False
+
+    @property
+    def released_prompts(self) -> bool:
+        """Whether ``prompt`` is as TSPM's code makes it, with its defects."""
+        return False
 
     @property
     def projections(self) -> dict[str, str]:
@@ -380,7 +301,7 @@ class Head(nn.Module):
         if not self.shares_videos:
             inputs = inputs.apart()
         if torch.compiler.is_compiling():
-            return _without_hidden(inputs, _TIMED)
+            return _without_hidden(inputs, _TIMED, every_word=self.every_word)
         self._check_types(inputs)
         if inputs.valid.ndim != 2 or inputs.valid.dtype != torch.bool:
             raise ValueError(
@@ -398,7 +319,7 @@ class Head(nn.Module):
                 self._check_shape(name, tensor, rank, inputs)
         if at_hand(inputs.valid):
             self._check_masks(inputs)
-        return _without_hidden(inputs, needs)
+        return _without_hidden(inputs, needs, every_word=self.every_word)
 
     def _check_types(self, inputs: HeadInput) -> None:
         """Features are of the weights' type: of another, torch complains of a layer deep inside."""
@@ -433,8 +354,9 @@ class Head(nn.Module):
             raise ValueError(f"{name} has T={shape[1]}; expected that of valid, {valid.shape[1]}")
         if 0 in shape:
             raise ValueError(f"{name} has shape {shape}; expected no empty axis")
-        if name in _WIDTH and shape[-1] != (width := getattr(self.options, _WIDTH[name])):
-            code, expected = "none", f"{_WIDTH[name]}={width}"
+        if name in WIDTHS and shape[-1] != (width := self.options.width_of(name)):
+            code = "none"
+            expected = f"{width_option(vars(self.options), name)}={width}"
             if name in _TIMED and self.options.time_code != "none":
                 code = self.options.time_code
                 expected = f"{plain_width(width, code)}: {expected} with time_code={code}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 COLUMNS = (
     *("A-Count", "A-Comp", "A-Avg", "V-Count", "V-Local", "V-Avg"),
@@ -24,10 +24,16 @@ class Recipe:
     gamma: float
     stride_seconds: int = 1
     """Every how many seconds a row is taken."""
-    visual: Literal["clip_vit_b32", "resnet18"] = "clip_vit_b32"
-    """The frames' features: vectors and patches of CLIP, or ResNet-18's vectors and maps."""
+    visual: str = "clip_vit_b32"
+    """Encoder of the frames' features, such as CLIP's vectors or ResNet-18's maps."""
+    patch: str = "visual"
+    """What patches are read from: ``visual``'s encoder, another, or one feature."""
+    text: str = "clip_vit_b32"
+    """Encoder of the questions' features, where the head reads such."""
     weight_decay: float = 0.0
     """Of AdamW."""
+    beta1: float = 0.9
+    """Of Adam: how much of its mean gradient each step keeps."""
     note: str = ""
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from avqa.heads._parts.head import HeadOptions, later
+from avqa.heads._parts.options import HeadOptions, later
 
 
 @dataclass(frozen=True, kw_only=True)

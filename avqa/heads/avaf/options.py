@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import later
+from avqa.heads._parts.options import later
 from avqa.heads._parts.product import JoiningOptions
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import changed, later
+from avqa.heads._parts.options import changed, later
 from avqa.heads._parts.product import JoiningOptions
 
 

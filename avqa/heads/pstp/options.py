@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import HeadOptions, later
+from avqa.heads._parts.options import HeadOptions, later
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from avqa.heads._parts.head import changed, later
+from avqa.heads._parts.options import changed, later
 from avqa.heads._parts.product import JoiningOptions
 from avqa.heads.avst import grounding_problems
 

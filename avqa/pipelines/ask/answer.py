@@ -26,11 +26,13 @@ from avqa.pipelines.ask.features import (
     recorded_recipe,
     video_recipe,
 )
+from avqa.pipelines.ask.merged import over_patches
 from avqa.pipelines.ask.question import Asked, Reading, Typed
 from avqa.pipelines.ask.stored import run_store, stored_video
 from avqa.pipelines.ask.texts import Texts
 from avqa.store.reader import TextReader
 from avqa.telling import Say, html, objects, silent
+from avqa.training.data.names import source_of
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
 from avqa.training.run import DEFAULT, Member, Run
@@ -242,7 +244,8 @@ class Session:
         else:
             self._recipe = recorded_recipe(member, device)
         self._head = member.load_head()
-        self._texts = Texts(member, device, cache, store, say)
+        prompts = "prompt" in self._head.needs
+        self._texts = Texts(member, device, cache, store, say, prompts=prompts)
         self._video_id = self._stored.video_id if self._stored else video.stem
         ids = store.video_ids if store and self._stored else ()
         self._reading = Reading(member, self._head, self._video_id, ids)
@@ -280,7 +283,8 @@ class Session:
     def _read_rows(self) -> VideoRows:
         if self._stored is None:
             return self._file.rows()
-        return VideoRows(self._stored.fields, silent=self._stored.silent)
+        stored = self._stored
+        return VideoRows(stored.fields, silent=stored.silent, source=stored.source)
 
     def _answer(
         self, asked: Asked, texts: TextReader | None, rows: VideoRows, made: tuple[str, ...]
@@ -292,9 +296,12 @@ class Session:
             texts,
             self._head,
             vocabulary=self._member.config.words,
+            text=self._member.config.settings.text,
             training=False,
         )
         answers, evidence = _run(self._head, questions, self._recipe.settings.device)
+        if rows.source is not None and "patches" in evidence:
+            evidence["patches"] = over_patches(evidence["patches"], rows.source)
         said = WITHOUT_AUDIO.get(self._member.config.settings.missing)
         silence = (f"no audio: {said}, as in training",) if rows.silent else ()
         return Answer(
@@ -306,12 +313,18 @@ class Session:
             words=_words(asked.question, self._head),
             num_rows=len(next(iter(rows.fields.values()))) if rows.fields else None,
             settings=self._recipe.settings,
-            crop=self._recipe.crop,
+            crop=self._crop(rows),
             notes=(*silence, *asked.notes),
             made=made,
             wall_seconds=0.0,
             stored=self._stored is not None,
         )
+
+    def _crop(self, rows: VideoRows) -> str | None:
+        """How frames were fitted; None of merged tokens of which nobody knows where they are."""
+        patch = self._recipe.names.get("patch")
+        merged = patch is not None and source_of(patch) is not None
+        return None if merged and rows.source is None else self._recipe.crop
 
 
 def ask(options: AskOptions, say: Say = silent) -> Answer:

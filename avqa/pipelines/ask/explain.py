@@ -27,7 +27,14 @@ from PIL import Image
 from avqa.errors import ConfigError
 from avqa.extract.media.types import Limits
 from avqa.pipelines.ask.answer import Answer
-from avqa.pipelines.ask.heat import draw_heat, grid_box, strength_of, strongest_of, with_mark
+from avqa.pipelines.ask.heat import (
+    draw_heat,
+    grid_box,
+    is_center,
+    strength_of,
+    strongest_of,
+    with_mark,
+)
 from avqa.pipelines.ask.plots import (
     Page,
     Spectrum,
@@ -275,7 +282,7 @@ def _footer(answer: Answer, rows: list[_Row], strongest: float | None) -> str:
         return looked
     tint = f"tint: patches over an even share, the strongest has {strongest:.1f} times it"
     width, height = rows[0].picture.size
-    cut = answer.crop == "center" and width != height
+    cut = is_center(answer.crop) and (width != height or answer.crop != "center")
     return f"{looked}      {tint}{'; dark: outside what the encoder sees' if cut else ''}"
 
 

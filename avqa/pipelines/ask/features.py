@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.single import VideoExtractor, VideoWarning
 from avqa.store.format.recipe_diff import diff_features, is_imported, recipe_hash, require_same
 from avqa.telling import Bar
-from avqa.training.data.names import is_ours
+from avqa.training.data.names import is_ours, source_of
 from avqa.training.run import Member
 from avqa.training.settings import WITHOUT_AUDIO, TrainSettings
 
@@ -38,6 +39,8 @@ its last digits only."""
 SIDES = ("run", "here")
 CROPS = ("center", "squash", "pad")
 """Ways to fit a frame into a square that `explain` can draw; see `heat.grid_box`."""
+CENTER = re.compile(r"\bcenter (?:\w+ )?(\d+) of (\d+)")
+"""In a recipe's ``resize``: the side of the square, and what the frame's shorter side becomes."""
 Say = Callable[[str], None]
 Recipes = dict[str, dict[str, Any]]
 
@@ -51,12 +54,21 @@ class VideoRecipe:
     recipes: Recipes
     """Feature → recipe as it would be made here."""
     settings: Settings
+    source: str | None = None
+    """Feature that says which token each patch of a frame went into, for merged ones."""
 
     @property
     def crop(self) -> str | None:
-        """How frames are fitted into the square that the patches divide; None if not known."""
+        """How frames are fitted into the square that the patches divide; None if not known.
+
+        ``center 384 of 438``: the square is 384 wide where the shorter side has 438.
+        """
         name = self.names.get("patch")
-        crop = None if name is None else self.recipes[name].get("encoder", {}).get("crop")
+        how = {} if name is None else self.recipes[name].get("encoder", {})
+        crop = how.get("crop")
+        within = CENTER.search(str(how.get("resize", ""))) if crop == "center" else None
+        if within is not None:
+            return f"center {within[1]} of {within[2]}"
         return crop if crop in CROPS else None
 
 
@@ -104,11 +116,14 @@ def video_recipe(
         settings = replace(settings_from(stored), device=device)
     except ConfigError as error:
         raise RecipeMismatch(f"run {str(member.path)!r}: {error}") from error
+    source_of_patches = source_of(names["patch"]) if "patch" in names else None
+    if source_of_patches is not None:  # to draw what the head looked at; made by the same forward
+        settings = replace(settings, features=(*settings.features, source_of_patches))
     source = weights.resolve(settings.weights, encoders.weights_of(settings.features))
     fits = decoder is not None and decoder.reader == settings.decoder
     recipes = build_recipes(settings, source, decoder if fits else None)
-    compare(stored, recipes, member.path, say)
-    return VideoRecipe(names, recipes, settings)
+    compare(stored, {name: recipes[name] for name in stored}, member.path, say)
+    return VideoRecipe(names, recipes, settings, source_of_patches)
 
 
 def recorded_recipe(member: Member, asked_device: str) -> VideoRecipe:
@@ -158,6 +173,8 @@ class VideoRows:
     """Features that were extracted now, not kept from before."""
     silent: bool = False
     """Whether it has no audio where the head reads it."""
+    source: NDArray[np.uint8] | None = None
+    """[T, P], which merged token each patch of a frame went into; None if that is not known."""
 
     def read(self, video_id: str) -> dict[str, Tensor]:
         """The rows, whatever the video is called."""
@@ -268,7 +285,14 @@ class VideoToExtract:
             fields[field] = rows.flatten(1, -2) if field == "patch" else rows
         if silent and self._settings.missing == "masked":
             fields["audio_valid"] = torch.zeros(len(fields["audio"]), dtype=torch.bool)
-        return VideoRows(fields, missing, silent)
+        return VideoRows(fields, missing, silent, self._source())
+
+    def _source(self) -> NDArray[np.uint8] | None:
+        if self._recipe.source is None:
+            return None
+        values = self._found[self._recipe.source]
+        assert values is not None
+        return values[:: self._settings.stride_seconds].astype(np.uint8)
 
 
 def no_file(video: Path) -> ConfigError:

@@ -34,20 +34,31 @@ class Box(NamedTuple):
     bottom: float
 
 
+def is_center(crop: str | None) -> bool:
+    """Whether something of a frame's long side, or of both, is not seen."""
+    return crop is not None and crop.startswith("center")
+
+
+def _center(crop: str) -> float:
+    """Side of the square as share of the frame's shorter side."""
+    side, _, short = crop.removeprefix("center").partition(" of ")
+    return int(side) / int(short) if short else 1.0
+
+
 def grid_box(crop: str, width: int, height: int) -> Box:
     """Where the patches lie in a picture of ``width`` × ``height``.
 
     Args:
-        crop: of the feature's recipe: ``center`` (the middle square), ``squash`` (everything) or
-            ``pad`` (everything, and black bars up to a square).
+        crop: of the feature's recipe: ``center`` (the middle square), ``center 384 of 438`` (that
+            share of it), ``squash`` (everything) or ``pad`` (everything, and black bars up to a
+            square).
         width: of the picture as the video shows it.
         height: likewise.
     """
     if crop == "squash":
         return Box(0.0, 0.0, width, height)
     # The same for center and pad: a square around the middle.
-    side = min(width, height) if crop == "center" else max(width, height)
-    half = side / 2
+    half = _center(crop) * min(width, height) / 2 if is_center(crop) else max(width, height) / 2
     return Box(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
 
 
@@ -91,7 +102,7 @@ def draw_heat(
     opacity = STRONGEST * heat[..., None]
     drawn = (1 - opacity) * shown + opacity * _colours(heat)
     image = Image.fromarray(drawn.round().astype(np.uint8))
-    if crop == "center":
+    if is_center(crop):
         edges = [box.left, box.top, box.right - 1, box.bottom - 1]
         ImageDraw.Draw(image).rectangle(edges, outline="white", width=2)
     return image

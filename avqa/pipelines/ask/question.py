@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from avqa.datasets import Vocabulary
 from avqa.datasets._parts.matching import match_rows
+from avqa.datasets._parts.prompts import prompt_of
 from avqa.datasets._parts.question import SPLITS, Keys, Question, normalise
 from avqa.datasets.custom import normal_answer
 from avqa.errors import AnnotationWarning, AvqaError, ConfigError, DatasetError, StoreError
@@ -76,9 +77,10 @@ class Reading:
         words = tuple(text.split(" "))
         notes = _word_notes(words, self._member.config.words) if "tokens" in head.needs else []
         found = Kind()
-        if "type_tokens" in head.needs:
+        if {"type_tokens", "prompt"} & {*head.needs}:
             found, note = _kind(text, self._questions())
-            notes.append(note)
+            if "type_tokens" in head.needs:
+                notes.append(note)
         right = self._right(text, typed)
         choice = None if right is None or not typed.choices else _place(right, typed.choices)
         question = Question(
@@ -96,6 +98,9 @@ class Reading:
             choices=typed.choices,
             choice=choice,
         )
+        if "prompt" in head.needs:
+            prompt = prompt_of(question, released=head.released_prompts)
+            notes.append(f"prompt: {prompt}")
         return Asked(question, notes)
 
     def _parted(self, typed: Typed) -> Typed:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avqa.errors import AvqaError, StoreNotFound
@@ -17,6 +19,7 @@ from avqa.store.format.records import Status
 from avqa.store.places.files import store_path
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
+from avqa.training.data.names import source_of
 from avqa.training.run import Member
 from avqa.training.settings import WITHOUT_AUDIO
 
@@ -32,6 +35,8 @@ class StoredVideo:
     """Rows as training had them, see `avqa.training.data.features.FeatureReader`."""
     silent: bool
     """Whether it has no audio where the head reads it."""
+    source: NDArray[np.uint8] | None = None
+    """See `avqa.pipelines.ask.features.VideoRows`."""
 
 
 def run_store(member: Member, say: Say) -> FeatureStore | None:
@@ -73,10 +78,24 @@ def stored_video(video: Path, member: Member, store: FeatureStore, say: Say) -> 
             if silent and settings.missing in WITHOUT_AUDIO:
                 del states["audio"]
             if all(state == Status.OK for state in states.values()):
-                return StoredVideo(video_id, reader.read(video_id), silent)
+                source = _source(video_id, names.get("patch"), store)
+                if source is not None:
+                    source = source[: settings.max_seconds : settings.stride_seconds]
+                return StoredVideo(video_id, reader.read(video_id), silent, source)
     except AvqaError as error:
         say(f"warning: the store's features are not used: {error}")
     return None
+
+
+def _source(video_id: str, patch: str | None, store: FeatureStore) -> NDArray[np.uint8] | None:
+    """Which token each patch went into, if the store has it of the tokens that are read."""
+    source = None if patch is None else source_of(patch)
+    if patch is None or source not in store.features:
+        return None
+    tokens, places = ({**store.recipe(name)["encoder"], "tap": ""} for name in (patch, source))
+    if tokens != places or store.status(video_id, source) != Status.OK:
+        return None
+    return store.read(video_id, source)
 
 
 def _equals(video: Path, store: FeatureStore) -> list[str]:

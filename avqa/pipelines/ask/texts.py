@@ -24,7 +24,7 @@ from avqa.machine import give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.features import Recipes, Say, compare, device_for, stored
 from avqa.pipelines.engine.texts import encode_texts
-from avqa.pipelines.questions.encode import distinct_texts
+from avqa.pipelines.questions.encode import add_prompts, distinct_texts
 from avqa.store.format.recipe_diff import recipe_hash
 from avqa.store.reader import FeatureStore, TextReader
 from avqa.training.run import Member
@@ -66,8 +66,14 @@ class Texts:
         cache: AskCache,
         store: FeatureStore | None,
         say: Say,
+        *,
+        prompts: bool = False,
     ) -> None:
-        """Load nothing yet; ``store`` is the run's, with the run's recipes, if it is there."""
+        """Load nothing yet; ``store`` is the run's, with the run's recipes, if it is there.
+
+        ``prompts``: the questions' prompts are read too.
+        """
+        self._prompts = prompts
         self._run: Recipes = {n: dict(e["recipe"]) for n, e in member.config.texts.items()}
         self._member, self._device = member, asked_device
         self._cache, self._store, self._say = cache, store, say
@@ -90,7 +96,10 @@ class Texts:
 
     def _held(self, store: FeatureStore, questions: Sequence[Question]) -> bool:
         """Whether the store has all these texts."""
-        keys = list(distinct_texts(questions, "")[0])
+        contents, _ = distinct_texts(questions, "")
+        if self._prompts:
+            add_prompts(contents, questions)
+        keys = list(contents)
         try:
             for feature in self._run:
                 store.read_texts(keys, feature)
@@ -101,6 +110,8 @@ class Texts:
     def _made(self, questions: Sequence[Question]) -> AskedTexts:
         settings, here, source = self._compared()
         contents, _ = distinct_texts(questions, settings.mark)
+        if self._prompts:
+            add_prompts(contents, questions)
         paths = {
             (feature, key): self._cache.path("text", content, recipe_hash(recipe))
             for feature, recipe in here.items()

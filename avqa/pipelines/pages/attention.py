@@ -99,6 +99,7 @@ def _weights(
         store if member.config.texts else None,
         head,
         vocabulary=member.config.words,
+        text=settings.text,
         training=False,
     )
     found: dict[str, list[float | None]] = {}

@@ -12,6 +12,7 @@ from typing import Any
 from avqa.errors import PartialFailure, StoreLocked
 from avqa.extract.profiles import PROFILES, profile
 from avqa.extract.settings import Settings
+from avqa.extract.text import FEATURES, encoder_of
 from avqa.pipelines.cluster.connect import device_of_workers
 from avqa.pipelines.extraction.array_job import (
     END,
@@ -61,6 +62,14 @@ class Extraction:
         """Where it is."""
         return store_path(out / FOLDER / self.name)
 
+    def texts(self) -> list[tuple[str, ...]]:
+        """Features of the questions that any training reads, those of one encoder together."""
+        found: dict[str, dict[str, None]] = {}
+        for name in (name for training in self.trainings for name in training.texts()):
+            of_encoder = found.setdefault(encoder_of(name), {})
+            of_encoder |= dict.fromkeys((*FEATURES, name) if name in FEATURES else (name,))
+        return [tuple(names) for names in found.values()]
+
     def options(self, asked: ReproduceOptions, ids: Sequence[str]) -> ExtractOptions:
         """As `extract_folder` takes them."""
         return ExtractOptions(
@@ -80,7 +89,8 @@ def extractions(asked: ReproduceOptions, trainings: Iterable[Training]) -> list[
     device = device_of_workers(asked.device, "slurm" if asked.slurm else "local", asked.slurm)
     groups: dict[str, tuple[Settings, list[Training]]] = {}
     for training in trainings:
-        name = training.head if training.head in PROFILES else "default"
+        own = training.head.replace("_", "-")
+        name = own if own in PROFILES else "default"
         choices = {"weights": asked.weights, "device": device, **OF_DATASET.get(asked.dataset, {})}
         settings = profile(name, features=tuple(training.features()), **choices)
         key = json.dumps([settings.frame_at, settings.resample, dict(settings.options)])
@@ -112,8 +122,9 @@ def extract(
         if asked.partition is not None and (left := _merge(path, asked, say)):
             return left
     _refuse_failed(path, extraction.settings.features, ids, done)
-    if any(training.reads_texts() for training in extraction.trainings):
-        settings = text_settings(device="auto" if asked.slurm else asked.device)
+    for features in extraction.texts():
+        device = "auto" if asked.slurm else asked.device
+        settings = text_settings(device=device, features=features)
         options = QuestionOptions(
             asked.dataset,
             asked.annotations,

@@ -12,7 +12,7 @@ import torch
 from avqa import heads
 from avqa.errors import WeightsUnavailable
 from avqa.extract import encoders, weights
-from avqa.extract.text import ENCODER
+from avqa.extract.text import encoder_of
 from avqa.heads import HeadInput
 from avqa.machine import choose_device
 from avqa.pipelines.extraction.plan import plan_folder
@@ -22,7 +22,7 @@ from avqa.pipelines.reproduce.features import Extraction
 from avqa.pipelines.reproduce.training import Training
 from avqa.store.places.files import free_bytes, read_json, storage_errors, write_json
 from avqa.training.data import building
-from avqa.training.data.names import feature_names, num_patches
+from avqa.training.data.names import names_of, num_patches
 from avqa.training.fitting.fit import use_cores
 from avqa.training.run import QUESTION_ONLY
 from avqa.training.settings import TrainSettings
@@ -66,8 +66,8 @@ def missing_weights(extractions: Iterable[Extraction], asked: ReproduceOptions) 
     needed = dict.fromkeys(
         name for e in extractions for name in encoders.weights_of(e.settings.features)
     )
-    if any(t.reads_texts() for e in extractions for t in e.trainings):
-        needed |= dict.fromkeys(encoders.load(ENCODER).WEIGHTS)
+    for features in (names for e in extractions for names in e.texts()):
+        needed |= dict.fromkeys(encoders.load(encoder_of(features[0])).WEIGHTS)
     lines = []
     for name in needed:
         try:
@@ -157,9 +157,9 @@ def questions_per_second(
     """
     use_cores()
     place = choose_device(device)
-    names = feature_names(building.video_fields([variant]), settings.visual, settings.audio)
+    names = names_of(settings, building.video_fields([variant]))
     widths = {
-        "audio_width" if field == "audio" else "visual_width": heads.coded_width(
+        heads.width_option(variant.options, field): heads.coded_width(
             encoders.tap_of(name).shape[-1], variant.options["time_code"]
         )
         for field, name in names.items()
@@ -170,7 +170,7 @@ def questions_per_second(
         head,
         batch=settings.batch_size,
         seconds=min(settings.num_rows, max(1, -(-seconds // settings.stride_seconds))),
-        patches=num_patches(settings.visual),
+        patches=num_patches(settings),
     ).to(place)
     first = _step_seconds(head, optimizer, inputs)
     later: list[float] = []

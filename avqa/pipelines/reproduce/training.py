@@ -11,7 +11,7 @@ from avqa.pipelines.reproduce.asked import ReproduceOptions
 from avqa.pipelines.train.options import TrainOptions
 from avqa.store.places.files import StorePath
 from avqa.training.data import building
-from avqa.training.data.names import feature_names
+from avqa.training.data.names import names_of
 from avqa.training.run import RUN
 from avqa.training.variants import ALL, Plan, plan
 
@@ -41,16 +41,13 @@ class Training:
         """Features of the videos that any of its variants reads."""
         planned = self.plan()
         fields = building.video_fields(planned.variants)
-        settings = planned.settings
-        return list(feature_names(fields, settings.visual, settings.audio).values())
+        return list(names_of(planned.settings, fields).values())
 
-    def reads_texts(self) -> bool:
-        """Whether any of its variants reads CLIP's features of the questions."""
-        return any(
-            field in building.TEXTS
-            for variant in self.plan().variants
-            for field in building.needs(variant)
-        )
+    def texts(self) -> list[str]:
+        """Features of the questions that any of its variants reads."""
+        planned = self.plan()
+        read = (building.texts(variant, planned.settings) for variant in planned.variants)
+        return list(dict.fromkeys(name for names in read for name in names.values()))
 
     def folder(self, out: Path) -> Path:
         """Of the run."""

@@ -375,6 +375,7 @@ class _Answering:
             self._store if member.config.texts else None,
             head,
             vocabulary=member.config.words,
+            text=settings.text,
             training=False,
         )
         # The batches of training's own test, so that the answers are the same.

@@ -17,7 +17,7 @@ from avqa.heads.avst import Options
 from avqa.store.places.files import StorePath
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
-from avqa.training.data.names import feature_names
+from avqa.training.data.names import names_of
 from avqa.training.data.splits import read_splits
 from avqa.training.data.standard import standardise
 from avqa.training.grounding import FIELDS, STAGE_ONE, pretrain, save_grounding
@@ -69,7 +69,7 @@ def pretrain_grounding(
     train = read_splits(options.dataset, options.annotations, settings.split).train
     real = [q for q in train if is_real(q.video_id)]
     rows = [row for row in match_rows(real, store.video_ids).rows if row is not None]
-    names = feature_names(FIELDS, settings.visual, settings.audio, store)
+    names = names_of(settings, FIELDS, store)
     features = VideoFeatures(
         store,
         names,

@@ -449,10 +449,11 @@ class _Training:
             questions,
             self._material.videos(questions),
             self._features_for(head),
-            self._material.store if any(f in building.TEXTS for f in head.needs) else None,
+            self._material.store,
             head,
             self._labels if split == "train" else None,
             vocabulary=self._material.vocabulary,
+            text=self._settings.text,
             training=split == "train",
         )
 

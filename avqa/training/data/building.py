@@ -13,13 +13,10 @@ from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
 from avqa.training.data.material import Material
-from avqa.training.data.names import feature_names, num_patches
-from avqa.training.data.questions import SENTENCE, WORD
+from avqa.training.data.names import names_of, num_patches
+from avqa.training.data.texts import require_texts, text_names
 from avqa.training.settings import TrainSettings
 from avqa.training.variants import Variant
-
-TEXTS = {"sentence": SENTENCE, "choices": SENTENCE, "words": WORD}
-"""Field of `HeadInput` → the texts' feature that it comes from."""
 
 
 def needs(variant: Variant, **options: Any) -> tuple[str, ...]:
@@ -28,8 +25,21 @@ def needs(variant: Variant, **options: Any) -> tuple[str, ...]:
     Raises:
         ConfigError: the head refuses its options.
     """
+    return _weightless(variant, **options).needs
+
+
+def texts(variant: Variant, settings: TrainSettings, **options: Any) -> dict[str, str]:
+    """Field of `HeadInput` → feature of texts that a variant reads it from.
+
+    Raises:
+        ConfigError: the head refuses its options.
+    """
+    return text_names(_weightless(variant, **options), settings.text)
+
+
+def _weightless(variant: Variant, **options: Any) -> Head:
     with torch.device("meta"):
-        return _build(variant.head, variant.options | options).needs
+        return _build(variant.head, variant.options | options)
 
 
 def video_fields(variants: Iterable[Variant]) -> list[str]:
@@ -42,7 +52,7 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     """The options that nobody chooses: they follow from the data set, the head and the store.
 
     Raises:
-        ConfigError: the head refuses them, or would need two widths of frames' features.
+        ConfigError: the head refuses them, or would need two widths of one kind of features.
         FeatureMissing: the store lacks a text; names the command to run.
     """
     answer = "choices" if material.multiple_choice else "vocabulary"
@@ -56,19 +66,34 @@ def derived(variant: Variant, material: Material, settings: TrainSettings) -> di
     }
     store = material.store
     videos = [field for field in fields if field in VIDEO_FEATURES]
-    names = feature_names(videos, settings.visual, settings.audio, store)
+    names = names_of(settings, videos, store)
     for field, name in names.items():
         width = heads.coded_width(store.zero_rows(name, 1).shape[-1], variant.options["time_code"])
-        option = "audio_width" if field == "audio" else "visual_width"
-        if options.setdefault(option, width) != width:
-            raise ConfigError(
-                f"head {variant.head}: {' and '.join(names.values())} have {option}="
-                f"{options[option]} and {width}; expected one width; choose another --set visual"
-            )
-    if text := next((TEXTS[field] for field in fields if field in TEXTS), None):
-        first = material.questions.train[0]
-        options["text_width"] = store.read_text(first.text, text).shape[-1]
+        option = heads.width_option(variant.options, field)
+        _set_width(variant, options, option, width, names.values(), "visual or patch")
+    of_texts = texts(variant, settings, answer=answer)
+    require_texts(store, of_texts.values())
+    first = material.questions.train[0]
+    for field, name in of_texts.items():
+        width = store.read_text(first.text, name).shape[-1]
+        option = heads.width_option(variant.options, field)
+        _set_width(variant, options, option, width, of_texts.values(), "text")
     return options
+
+
+def _set_width(
+    variant: Variant,
+    options: dict[str, Any],
+    option: str,
+    width: int,
+    names: Iterable[str],
+    setting: str,
+) -> None:
+    if options.setdefault(option, width) != width:
+        raise ConfigError(
+            f"head {variant.head}: {' and '.join(dict.fromkeys(names))} have {option}="
+            f"{options[option]} and {width}; expected one width; choose another --set {setting}"
+        )
 
 
 def build(variant: Variant, options: dict[str, Any], seed: int) -> Head:
@@ -97,7 +122,7 @@ def check_answers(head: Head, settings: TrainSettings, store: FeatureStore | Non
     """
     expected = head.options.num_answers
     if head.options.answer == "vocabulary" and expected != len(MUSIC_AVQA.answers):
-        patches = num_patches(settings.visual, store)
+        patches = num_patches(settings, store)
         inputs = heads.random_input(head, batch=1, seconds=1, patches=patches)
         with torch.no_grad():
             found = head.eval()(inputs).logits.shape[1]
@@ -119,11 +144,11 @@ def described(
     videos = [field for field in head.needs if field in VIDEO_FEATURES]
     features = {
         field: {"name": name, **store.made_by(name)}
-        for field, name in feature_names(videos, settings.visual, settings.audio, store).items()
+        for field, name in names_of(settings, videos, store).items()
     }
     if "patch" in features:
-        features["patch"]["patches"] = num_patches(settings.visual, store)
-    names = dict.fromkeys(TEXTS[field] for field in head.needs if field in TEXTS)
+        features["patch"]["patches"] = num_patches(settings, store)
+    names = dict.fromkeys(text_names(head, settings.text).values())
     texts = {name: store.made_by(name) for name in names}
     return features, texts, _weights([*features.values(), *texts.values()])
 

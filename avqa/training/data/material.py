@@ -25,7 +25,7 @@ from avqa.training.data.dubbing import (
     require_sounds,
 )
 from avqa.training.data.features import VideoFeatures
-from avqa.training.data.names import check_encoders, feature_names
+from avqa.training.data.names import check_encoders, names_of
 from avqa.training.data.splits import SplitQuestions, read_splits, require_questions
 from avqa.training.data.vocabulary import (
     MOST_SHOWN,
@@ -91,7 +91,7 @@ class Material:
         """
         return VideoFeatures(
             self.store,
-            feature_names(fields, settings.visual, settings.audio, self.store),
+            names_of(settings, fields, self.store),
             stride_seconds=settings.stride_seconds,
             max_seconds=settings.max_seconds,
             missing=settings.missing,
@@ -126,7 +126,7 @@ def gather(
         store: of the videos' features.
         dataset: a name of `avqa.datasets.names`.
         annotations: folder of the question files, or one file.
-        settings: ``split``, ``visual``, ``missing`` and those of the vocabulary count here.
+        settings: ``split``, the encoders, ``missing`` and those of the vocabulary count here.
         fields: of `HeadInput`, those of the videos that any head of the run reads.
         tokens: whether any head of the run learns words of its own.
         choices: the data set's own, as far as they are given.
@@ -140,7 +140,7 @@ def gather(
         FeatureMissing: a feature is not there; names the command to run.
     """
     check_settings(dataset, settings)
-    check_encoders(settings.visual, settings.audio, store)
+    check_encoders(settings, store)
     fixed = datasets.fixed_vocabulary(dataset)
     chosen = datasets.chosen(dataset, choices or {})
     read = read_splits(dataset, annotations, settings.split, chosen)
@@ -155,8 +155,7 @@ def gather(
         for q in everything
         if (name := name_of(q, ids)) is not None and _answerable(q, fixed)
     }
-    names = feature_names(fields, settings.visual, settings.audio, store)
-    reader = VideoFeatures(store, names)
+    reader = VideoFeatures(store, names_of(settings, fields, store))
     complete = reader.require(usable.values(), settings.missing)
     kept = {key for key, name in usable.items() if name in complete}
     train, val, test = (tuple(q for q in questions.of(s) if q.key in kept) for s in SPLITS)

@@ -14,17 +14,24 @@ from avqa.extract import encoders
 from avqa.store.format.recipe_diff import is_audio, is_imported
 from avqa.store.reader import FeatureStore
 from avqa.store.views.readable import RowLayout
+from avqa.training.settings import TrainSettings
 
 AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
 """Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
 SHAPES = {"audio": "(D,) of audio", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
+AS_VISUAL = "visual"
+"""Value of ``patch``: patches are of the encoder that the frames are of."""
 FRAMES = "frame"
 """First axis of imported rows that hold some frames each, ``(frames, D)``: ``frame`` is read from
 them as their mean, and they have no patches."""
 
 
 def feature_names(
-    fields: Iterable[str], visual: str, audio: str = "vggish", store: FeatureStore | None = None
+    fields: Iterable[str],
+    visual: str,
+    audio: str = "vggish",
+    store: FeatureStore | None = None,
+    patch: str = AS_VISUAL,
 ) -> dict[str, str]:
     """Field of `HeadInput` → feature of a store: ``{"audio": "vggish/audio", ...}``.
 
@@ -33,22 +40,42 @@ def feature_names(
         visual: encoder of the frames.
         audio: encoder of the audio.
         store: its imported features count, too.
+        patch: encoder of the patches, or the feature itself; ``visual``: that of the frames.
 
     Raises:
         ConfigError: there is no such encoder, or it has no tap of the field's shape.
     """
-    of = {field: ("audio", audio) if field == "audio" else ("visual", visual) for field in AXES}
+    of = {"audio": ("audio", audio), "frame": ("visual", visual), "patch": ("patch", patch)}
+    if patch == AS_VISUAL:
+        of["patch"] = of["frame"]
     return {field: _feature(field, *of[field], store) for field in fields if field in AXES}
 
 
-def check_encoders(visual: str, audio: str, store: FeatureStore) -> None:
+def names_of(
+    settings: TrainSettings, fields: Iterable[str], store: FeatureStore | None = None
+) -> dict[str, str]:
+    """The `feature_names` that a run's settings name."""
+    return feature_names(fields, settings.visual, settings.audio, store, settings.patch)
+
+
+def source_of(feature: str) -> str | None:
+    """The tap that says which token of ``feature`` each patch of a frame went into, if any."""
+    encoder, _, tap = feature.rpartition("/")
+    source = f"{tap}_source"
+    known = encoders.is_known(encoder) and source in encoders.load(encoder).TAPS
+    return f"{encoder}/{source}" if known else None
+
+
+def check_encoders(settings: TrainSettings, store: FeatureStore) -> None:
     """Refuse encoders that neither avqa has nor the store's imported features come from.
 
     Raises:
         ConfigError: names the setting and what there is.
     """
-    for setting, encoder in (("visual", visual), ("audio", audio)):
+    for setting, encoder in (("visual", settings.visual), ("audio", settings.audio)):
         _check(setting, encoder, store)
+    if settings.patch != AS_VISUAL and _named_feature("patch", settings.patch, store) is None:
+        _check("patch", settings.patch, store)
 
 
 def _check(setting: str, encoder: str, store: FeatureStore | None) -> None:
@@ -70,6 +97,8 @@ def _imported(store: FeatureStore | None) -> Iterator[str]:
 def _feature(field: str, setting: str, encoder: str, store: FeatureStore | None) -> str:
     """The encoder's first tap that has the field's shape, or what was imported in its place."""
     encoder = encoders.full_name(encoder)  # as it is typed
+    if setting == "patch" and (named := _named_feature(field, encoder, store)) is not None:
+        return named
     _check(setting, encoder, store)
     tap = _tap(field, encoder) if encoders.is_known(encoder) else None
     if store is None or tap in store.features:
@@ -93,6 +122,16 @@ def _tap(field: str, encoder: str) -> str | None:
         if module.INPUTS[tap.input].kind == kind and len(tap.shape) in AXES[field]:
             return f"{encoder}/{name}"
     return None
+
+
+def _named_feature(field: str, written: str, store: FeatureStore | None) -> str | None:
+    """What is written, where it is a feature that the field can be read from, no encoder."""
+    encoder, _, tap = encoders.full_name(written).rpartition("/")
+    if encoders.is_known(encoder) and tap in (taps := encoders.load(encoder).TAPS):
+        fits = len(taps[tap].shape) in AXES[field] and taps[tap].dtype is None
+        return f"{encoder}/{tap}" if fits else None
+    found = () if store is None else _fitting(field, encoder, store)
+    return next((name for name in found if name == written), None)
 
 
 def _fitting(field: str, encoder: str, store: FeatureStore) -> Iterator[str]:
@@ -123,10 +162,10 @@ def _held(encoder: str, store: FeatureStore | None) -> str:
     return f"; the store has {', '.join(own)}" if own else ""
 
 
-def num_patches(visual: str, store: FeatureStore | None = None) -> int:
-    """P: patches of a frame by this encoder; 1 where it has none."""
+def num_patches(settings: TrainSettings, store: FeatureStore | None = None) -> int:
+    """P: patches of a frame as a run reads them; 1 where there are none."""
     try:
-        feature = feature_names(["patch"], visual, store=store)["patch"]
+        feature = names_of(settings, ["patch"], store)["patch"]
     except ConfigError:
         return 1
     if is_ours(feature):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,14 +11,15 @@ from torch.utils.data import Dataset
 
 from avqa.datasets import Question, Vocabulary
 from avqa.datasets._parts.labels import InstrumentLabels
+from avqa.datasets._parts.prompts import prompt_of
 from avqa.datasets._parts.vocabulary import MISSING, MUSIC_AVQA
-from avqa.errors import ConfigError, DatasetError
+from avqa.errors import ConfigError, DatasetError, FeatureMissing
 from avqa.heads import Head
 from avqa.store.reader import TextReader
 from avqa.training.data.batch import MEMORY, Batch, one_thread
 from avqa.training.data.features import FeatureReader
+from avqa.training.data.texts import text_names
 
-SENTENCE, WORD = "clip_vit_b32/sentence", "clip_vit_b32/word"
 MAX_SLOTS = 4
 MAX_TYPE_WORDS = 2
 MAX_CHOICE_WORDS = 32
@@ -42,6 +43,7 @@ class QuestionSet(Dataset[Batch]):
         labels: InstrumentLabels | None = None,
         *,
         vocabulary: Vocabulary = MUSIC_AVQA,
+        text: str = "clip_vit_b32",
         training: bool = False,
     ) -> None:
         """Make the tensors that ``head`` needs.
@@ -50,10 +52,11 @@ class QuestionSet(Dataset[Batch]):
             questions: at least one.
             video_ids: for each question, its video as ``features`` names it.
             features: rows of the videos; read when a batch is made.
-            texts: CLIP's features of the texts; None if ``head`` needs none.
+            texts: features of the texts; None if ``head`` needs none.
             head: decides which fields of `HeadInput` are made, and what an answer is.
             labels: instruments of the training videos, for heads that learn them.
             vocabulary: answers and words of ``head``.
+            text: encoder of the texts.
             training: every question must have an answer that the head can give. Without, the
                 target of an answer that is missing is −1, of one that the head cannot give −2.
 
@@ -73,7 +76,7 @@ class QuestionSet(Dataset[Batch]):
         self.features = features
         self.vocabulary = vocabulary
         self.answers = torch.tensor([_target(q, head, vocabulary, training) for q in questions])
-        self._texts = _texts(self.questions, texts, head, vocabulary)
+        self._texts = _texts(self.questions, texts, head, vocabulary, text)
         if labels is not None:
             self._texts |= _sources(self.questions, labels)
 
@@ -156,7 +159,11 @@ def _target(question: Question, head: Head, vocabulary: Vocabulary, training: bo
 
 
 def _texts(
-    questions: list[Question], store: TextReader | None, head: Head, vocabulary: Vocabulary
+    questions: list[Question],
+    store: TextReader | None,
+    head: Head,
+    vocabulary: Vocabulary,
+    encoder: str,
 ) -> dict[str, _Column]:
     """The fields of texts that ``head`` needs."""
     rows, known = head.options.vocabulary, vocabulary.num_words()
@@ -183,10 +190,10 @@ def _texts(
         found["choice_tokens"] = encode(
             lambda q: " ".join(filter(None, q.choices)).split(), MAX_CHOICE_WORDS
         )
-    if {"sentence", "words", "choices"} & set(needs):
+    if names := text_names(head, encoder):
         if store is None:
             raise ValueError("texts=None; expected the store of the texts: the head needs them")
-        found |= _clip(questions, store, needs)
+        found |= _encoded(questions, store, names, head)
     return found
 
 
@@ -199,22 +206,50 @@ def _check_known(tokens: Tensor, questions: list[Question], known: int) -> None:
         )
 
 
-def _clip(questions: list[Question], store: TextReader, needs: Sequence[str]) -> dict[str, _Column]:
-    """CLIP's features: every distinct text is read once."""
+def _encoded(
+    questions: list[Question], store: TextReader, names: Mapping[str, str], head: Head
+) -> dict[str, _Column]:
+    """Features of texts, of the names that `text_names` gives: each distinct text is read once."""
     texts = {text: number for number, text in enumerate(dict.fromkeys(q.text for q in questions))}
     number = torch.tensor([texts[q.text] for q in questions])
     found = {}
-    if "sentence" in needs:
-        found["sentence"] = _Column(_read(store, list(texts), SENTENCE), number)
-    if "words" in needs:
+    if "sentence" in names:
+        found["sentence"] = _Column(_read(store, list(texts), names["sentence"]), number)
+    if "words" in names:
         eot = torch.tensor([store.eot(text) for text in texts])
-        # Positions behind the end of a text say nothing: no head reads them.
-        words = _read(store, list(texts), WORD)[:, : int(eot.max()) + 1]
+        # Positions behind the end of a text say nothing: hardly a head reads them.
+        read = None if head.every_word else int(eot.max()) + 1
+        words = _read(store, list(texts), names["words"])[:, :read]
         found |= {"words": _Column(words, number), "eot": _Column(eot, number)}
-    return found | (_choices(questions, store) if "choices" in needs else {})
+    if "prompt" in names:
+        found["prompt"] = _prompts(questions, store, names["prompt"], head)
+    if "choices" in names:
+        found |= _choices(questions, store, names["choices"])
+    return found
 
 
-def _choices(questions: list[Question], store: TextReader) -> dict[str, _Column]:
+def _prompts(questions: list[Question], store: TextReader, feature: str, head: Head) -> _Column:
+    """The vector of each question's prompt.
+
+    Raises:
+        FeatureMissing: the store lacks one; names the command that makes them.
+    """
+    texts = [prompt_of(question, released=head.released_prompts) for question in questions]
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    for text in distinct:
+        try:
+            store.eot(text)
+        except FeatureMissing as error:
+            raise FeatureMissing(
+                f"no prompt {text!r} among the texts of the store; expected the prompts of all"
+                f" questions, which {head.name} reads; add with: avqa questions --prompts"
+                f" --dataset NAME --annotations PATH --store STORE --features {feature}"
+            ) from error
+    number = torch.tensor([distinct[text] for text in texts])
+    return _Column(_read(store, list(distinct), feature), number)
+
+
+def _choices(questions: list[Question], store: TextReader, feature: str) -> dict[str, _Column]:
     options = list(dict.fromkeys(c for q in questions for c in q.choices if c is not None))
     number_of: dict[str | None, int] = {text: number for number, text in enumerate(options)}
     most = max(len(q.choices) for q in questions)
@@ -224,7 +259,7 @@ def _choices(questions: list[Question], store: TextReader) -> dict[str, _Column]
             for q in questions
         ]
     )
-    values = _read(store, options, SENTENCE)
+    values = _read(store, options, feature)
     # A missing option (-1) reads the last row, which is 0.
     values = torch.cat([values, torch.zeros_like(values[:1])])
     return {"choices": _Column(values, number), "choice_valid": _Column(number >= 0)}

@@ -35,6 +35,7 @@ from avqa.training.fitting.progress import Progress, Tally, TimedBatches
 from avqa.training.fitting.task import Task
 from avqa.training.fitting.trained import Trained
 from avqa.training.fitting.waiting import awake_while_alone
+from avqa.training.settings import BETA2
 
 LOG_STEPS = 50
 """Every how many steps the loss goes to the logs; progress lines go by time."""
@@ -79,7 +80,10 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
     trained.to(fabric.device).train()
     # Without decay it does what Adam does, to the bit.
     adam = AdamW(
-        trained.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        trained.parameters(),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, BETA2),
+        weight_decay=settings.weight_decay,
     )
     schedule = StepLR(adam, settings.step_epochs, settings.gamma)
     optimizer = cast(AdamW, fabric.setup_optimizers(adam))

@@ -117,7 +117,7 @@ def num_rows(member: Member, seconds: int | None) -> int:
 def patches_of(config: MemberConfig) -> int:
     """P: patches of a frame that the head is given; those of its encoder if it is given none."""
     found = config.features.get("patch", {}).get("patches")
-    return num_patches(config.settings.visual) if found is None else int(found)
+    return num_patches(config.settings) if found is None else int(found)
 
 
 def cost(member: Member, seconds: int | None) -> tuple[int, float]:

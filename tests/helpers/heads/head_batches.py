@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import torch
 
-from avqa.heads import Head, HeadInput, build
+from avqa.heads import Head, HeadInput, build, load
 from avqa.heads._parts.time_code import plain_width
 
 
@@ -25,9 +25,9 @@ def make_inputs(
     The last sample's last second is padding (if there are two), questions have 3 words or more.
     """
     options = head.options
-    audio, visual = (
-        plain_width(width, options.time_code)
-        for width in (options.audio_width, options.visual_width)
+    audio, visual, patch = (
+        plain_width(options.width_of(name), options.time_code)
+        for name in ("audio", "frame", "patch")
     )
     g = torch.Generator().manual_seed(seed)
 
@@ -48,12 +48,13 @@ def make_inputs(
         valid=valid,
         audio=normal(batch, seconds, audio).relu(),
         frame=normal(batch, seconds, visual),
-        patch=normal(batch, seconds, patches, visual),
+        patch=normal(batch, seconds, patches, patch),
         tokens=tokens(3),
         sentence=normal(batch, options.text_width),
-        words=normal(batch, 77, options.text_width),
+        words=normal(batch, 77, options.width_of("words")),
         eot=torch.randint(3, 12, (batch,), generator=g),
         choices=normal(batch, num_choices, options.text_width),
+        prompt=normal(batch, options.text_width),
         choice_valid=choice_valid,
         choice_tokens=tokens(3),
         video=torch.arange(batch),
@@ -62,6 +63,12 @@ def make_inputs(
         type_tokens=tokens(1)[:, :2],
         keyword_tokens=tokens(1)[:, :3],
     )
+
+
+def own_widths(name: str, patch: int, words: int = 16) -> dict[str, int]:
+    """Options for patches and words of these widths, of a head that reads such of their own."""
+    known = load(name).Options.__dataclass_fields__
+    return {n: w for n, w in (("patch_width", patch), ("word_width", words)) if n in known}
 
 
 def partly_silent(inputs: HeadInput) -> HeadInput:

@@ -16,6 +16,7 @@ from avqa.store.text_writer import Texts
 TEXT_SPECS = (
     FeatureSpec("clip_vit_b32/sentence", (8,), ("channel",), False),
     FeatureSpec("clip_vit_b32/word", (77, 8), ("token", "channel"), False),
+    FeatureSpec("clip_vit_b32/word_state", (77, 8), ("token", "channel"), False),
 )
 
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from avqa.errors import ConfigError
+from avqa.extract import encoders
 from avqa.extract.encoders._parts import images
 from avqa.extract.media.types import Limits
 from avqa.extract.settings import Settings
 from avqa.pipelines.ask import explain, plots
+from avqa.pipelines.ask.features import VideoRecipe
 from avqa.pipelines.ask.heat import draw_heat, grid_box, strongest_of
 from avqa.pipelines.extraction.frames import write_frames
 
@@ -42,6 +44,25 @@ def test_boxes_of_other_crops():
     assert grid_box("squash", 640, 360) == (0, 0, 640, 360)
     assert grid_box("pad", 640, 360) == (0, -140, 640, 500)
     assert grid_box("center", 640, 360) == (140, 0, 500, 360)
+    assert grid_box("center 192 of 256", 640, 360) == (185, 45, 455, 315)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "crop"),
+    [
+        ("vit_l16_384", {"crop": "center"}, "center 384 of 438"),
+        ("vit_l16_384", {"crop": "squash"}, "squash"),
+        ("swin_v2_l_192", {"crop": "center"}, "center 192 of 213"),
+        ("clip_vit_b32", {"crop": "center"}, "center"),
+    ],
+)
+def test_the_recipe_tells_which_square_the_patches_divide(encoder, options, crop):
+    feature = f"{encoder}/patch"
+    tap = next(iter(encoders.load(encoder).TAPS))
+    recipe = {"encoder": {**encoders.load(encoder).recipe(tap), **options}}
+    found = VideoRecipe({"patch": feature}, {feature: recipe}, Settings())
+    assert found.crop == crop
+    assert grid_box(crop, 512, 512).left >= 0
 
 
 @settings(deadline=None, max_examples=40)

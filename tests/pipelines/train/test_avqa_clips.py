@@ -21,6 +21,7 @@ QUESTIONS = ("What makes the sound in the video?", "Why does the dog bark?")
 KINDS = ("Which", "Why")
 OPTIONS = ["dog", "Cat", None, "3"]
 TINY = ("width=8", "epochs=1", "batch_size=4", "visual=clip_vit_b32", "device=cpu")
+TINY += ("patch=visual", "text=clip_vit_b32")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from helpers.heads.head_batches import own_widths
 from helpers.store import s3_server
 from helpers.store.reading import EVERYTHING, NAMES, ask, expected, question_set, store_of
 from hypothesis import given, settings
@@ -303,7 +304,7 @@ class Texts:
     """In place of a store of texts."""
 
     def read_texts(self, texts, feature):
-        shape = (77, 10) if feature.endswith("/word") else (10,)
+        shape = (77, 10) if "/word" in feature else (10,)
         return np.random.default_rng(0).standard_normal((len(texts), *shape), np.float32)
 
     def eot(self, text):
@@ -319,6 +320,7 @@ def test_every_head_learns_from_a_batch(store, name):
         "audio_width": heads.coded_width(6, code),
         "visual_width": heads.coded_width(8, code),
     }
+    widths |= own_widths(name, heads.coded_width(8, code), words=10)
     words = MUSIC_AVQA.num_words(type_words="type_tokens" in heads.build(name, **widths).needs)
     head = heads.build(name, **widths, vocabulary=words).train()
     features = VideoFeatures(store, {field: NAMES[field] for field in module.Head.FEATURES})

@@ -25,8 +25,9 @@ from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.training.data import features
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.handover import Parcel
-from avqa.training.data.names import feature_names, num_patches
+from avqa.training.data.names import feature_names, names_of, num_patches, source_of
 from avqa.training.grounding import _inputs
+from avqa.training.settings import resolve
 
 LENGTHS = {"a": 7, "b": 12, "c": 1}
 
@@ -40,6 +41,10 @@ def loaded(store, budget, names=NAMES, **choices):
     reader = VideoFeatures(store, names, budget_bytes=budget, **choices)
     reader.preload(LENGTHS)
     return reader
+
+
+def chosen(**values):
+    return dataclasses.replace(resolve("late_fusion")[0], **values)
 
 
 def test_names_follow_the_fields_and_the_encoder_of_the_pictures():
@@ -61,8 +66,48 @@ def test_the_first_tap_of_the_shape_serves_whatever_encoder_it_is(tmp_path):
             "frame": "coarse/mean",
             "patch": "coarse/cells",
         }
-        assert num_patches("coarse") == 15
-    assert [num_patches(name) for name in ("clip_vit_b32", "resnet18", "vggish")] == [49, 196, 1]
+        assert num_patches(chosen(visual="coarse")) == 15
+    wanted = ("clip_vit_b32", "resnet18", "vggish")
+    assert [num_patches(chosen(visual=name)) for name in wanted] == [49, 196, 1]
+
+
+@pytest.mark.parametrize(
+    ("patch", "found"),
+    [
+        ("visual", "clip_vit_l14_336/patch"),
+        ("vit_l16_384", "vit_l16_384/tome14"),
+        ("clip_vit_l14_336/tome14", "clip_vit_l14_336/tome14"),
+        ("resnet18", "resnet18/map"),
+    ],
+)
+def test_patches_may_be_of_another_encoder_than_frames(patch, found):
+    settings = chosen(visual="clip_vit_l14_336", patch=patch)
+    assert names_of(settings, ["audio", "frame", "patch"]) == {
+        "audio": "vggish/audio",
+        "frame": "clip_vit_l14_336/frame",
+        "patch": found,
+    }
+    assert num_patches(settings) == {"patch": 576, "tome14": 14, "map": 196}[found.split("/")[1]]
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ("vggish", "patch=vggish has no features for patch; expected an encoder with a tap of sh"),
+        ("vit_l16_384/tome14_source", "patch='vit_l16_384/tome14_source'; expected one of ast, cl"),
+        ("vit_l16", "patch='vit_l16'; expected one of ast, clip_vit_b32, "),
+    ],
+)
+def test_what_patches_cannot_be_read_from_is_refused(patch, message):
+    with pytest.raises(ConfigError) as caught:
+        names_of(chosen(patch=patch), ["patch"])
+    assert message in str(caught.value)
+
+
+def test_merged_tokens_come_with_where_each_patch_went():
+    assert source_of("vit_l16_384/tome14") == "vit_l16_384/tome14_source"
+    assert source_of("clip_vit_b32/patch") is None
+    assert source_of("resnext101/pool") is None
 
 
 @pytest.mark.parametrize(

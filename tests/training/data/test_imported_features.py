@@ -1,5 +1,7 @@
 """Features that were imported and that avqa has no networks of: by name, and their lengths."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,9 @@ from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.hdf5 import import_hdf5
 from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
-from avqa.training.data.names import check_encoders, feature_names, num_patches
+from avqa.training.data.names import check_encoders, feature_names, names_of, num_patches
 from avqa.training.data.questions import _padded
+from avqa.training.settings import resolve
 
 EVERYTHING = 2**40
 LENGTHS = {"a": 7, "b": 12, "c": 1}
@@ -36,6 +39,10 @@ def store(tmp_path_factory):
     return FeatureStore(folder / "S")
 
 
+def chosen(**values):
+    return dataclasses.replace(resolve("late_fusion")[0], **values)
+
+
 def test_names_follow_what_the_store_holds(store):
     def names(fields, *encoders):
         return list(feature_names(fields, *encoders, store).values())
@@ -50,7 +57,13 @@ def test_names_follow_what_the_store_holds(store):
     assert names(["frame", "patch"], "clip_vit_b32", "vggish") == own
     assert names(["frame"], "resnet18", "vggish") == ["resnet18/pool"]
     wanted = ("clip_vit_l14_336", "resnext101", "clip_vit_b32", "resnet18")
-    assert [num_patches(name, store) for name in wanted] == [14, 1, 49, 196]
+    assert [num_patches(chosen(visual=n), store) for n in wanted] == [14, 1, 49, 196]
+    of_tokens = chosen(visual="resnext101", patch="clip_vit_l14_336/tome14")
+    check_encoders(of_tokens, store)
+    assert list(names_of(of_tokens, ["frame", "patch"], store).values()) == [
+        "resnext101/pool",
+        "clip_vit_l14_336/tome14",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,12 +77,13 @@ def test_names_follow_what_the_store_holds(store):
     ],
 )
 def test_what_is_not_there_is_refused(store, field, visual, audio, message):
-    def chosen():
-        check_encoders(visual, audio, store)
-        return feature_names([field], visual, audio, store)
+    def named():
+        settings = chosen(visual=visual, audio=audio)
+        check_encoders(settings, store)
+        return names_of(settings, [field], store)
 
     with pytest.raises(ConfigError) as caught:
-        chosen()
+        named()
     assert message in str(caught.value)
 
 

@@ -16,10 +16,11 @@ from avqa.datasets._parts.vocabulary import (
     TYPE_WORDS,
     WORDS,
 )
-from avqa.errors import ConfigError, DatasetError, FeatureMissing
+from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
 from avqa.pipelines.questions.encode import QuestionOptions, encode_questions
 from avqa.store.reader import FeatureStore
 from avqa.training.data.questions import MAX_SLOTS, QuestionSet
+from avqa.training.data.texts import require_texts
 
 VOCABULARY = (*WORDS, *TYPE_WORDS)
 
@@ -205,6 +206,88 @@ def test_a_store_without_texts_says_what_to_run(tmp_path):
     store = FeatureStore(asking.video_store(tmp_path / "store"))
     with pytest.raises(FeatureMissing, match="^no text 'What is it' .* avqa questions --dataset"):
         batch_of([ask("What is it")], head(question="clip"), texts=store)
+
+
+def test_a_store_without_the_texts_of_an_encoder_names_the_command(texts):
+    wanted = ("clip_vit_l14_336/sentence", "clip_vit_l14_336/word_state")
+    require_texts(texts, ("clip_vit_b32/word",))
+    with pytest.raises(FeatureMissing) as caught:
+        require_texts(texts, wanted)
+    assert str(caught.value).endswith(
+        f"has no {', '.join(wanted)}; expected {', '.join(wanted)}, the features of the questions;"
+        f" add with: avqa questions --dataset NAME --annotations PATH --store {texts.path}"
+        f" --features {','.join(wanted)}"
+    )
+    with pytest.raises(UnknownName, match="no encoder of texts 'resnet18'"):
+        require_texts(texts, ("resnet18/sentence",))
+
+
+def test_prompts_are_those_of_the_questions(texts):
+    reading = heads.build("tspm", width=16, visual_width=2, text_width=512, patch_width=2)
+    asked = [ask(template="Where is the <LL> instrument?", slots=("loudest",))]
+    with pytest.raises(FeatureMissing) as caught:
+        batch_of(asked, reading, texts=texts)
+    assert str(caught.value) == (
+        "no prompt 'The sounds of musical instruments in the video are different.' among the"
+        " texts of the store; expected the prompts of all questions, which tspm reads; add with:"
+        " avqa questions --prompts --dataset NAME --annotations PATH --store STORE --features"
+        " clip_vit_b32/sentence"
+    )
+
+
+class Prompted:
+    """Texts each of which is its number of letters."""
+
+    text_features = ("near/sentence",)
+
+    def eot(self, text):
+        return 5
+
+    def read_texts(self, texts, feature):
+        return np.repeat([[len(text)] for text in texts], 16, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("prompt", ["mended", "released", "question"])
+def test_a_prompt_stands_beside_the_question(prompt):
+    sizes = {"width": 16, "visual_width": 2, "text_width": 16, "patch_width": 2}
+    reading = heads.build("tspm", prompt=prompt, **sizes)
+    asked = [
+        ask("Is there a tuba sound", template="Is there a <Object> sound?", slots=("tuba",)),
+        ask("Who plays", template="Who plays?", slots=()),
+    ]
+    inputs = batch_of(asked, reading, texts=Prompted(), text="near").inputs
+    assert inputs.sentence[:, 0].tolist() == [21, 9]
+    if prompt == "question":
+        assert inputs.prompt is None
+    else:  # what has no template is its own prompt, and the letter e as released
+        assert inputs.prompt[:, 0].tolist() == [65, 9 if prompt == "mended" else 1]
+
+
+class Spoken:
+    """Texts of which each feature is filled with a number of its own."""
+
+    text_features = ("near/sentence", "near/word", "near/word_state")
+
+    def eot(self, text):
+        return len(text.split())
+
+    def read_texts(self, texts, feature):
+        shape = (16,) if feature.endswith("sentence") else (77, 16)
+        number = self.text_features.index(feature)
+        return np.full((len(texts), *shape), number, np.float16)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_head_says_which_words_it_reads_and_how_far(every):
+    reading = head("avaf", text_width=16)
+    kind = type("Head", (type(reading),), {"WORDS": "word_state", "every_word": every})
+    reading.__class__ = kind
+    inputs = batch_of([ask()], reading, texts=Spoken(), text="near").inputs
+    assert inputs.words.unique().tolist() == [2]
+    assert inputs.sentence.unique().tolist() == [0]
+    assert inputs.words.shape[1] == (77 if every else 5)
+    reading.__class__ = kind.__base__
+    assert batch_of([ask()], reading, texts=Spoken(), text="near").inputs.words[0, 0, 0] == 1
 
 
 def test_options_of_multiple_choice(texts):

@@ -117,6 +117,13 @@ def test_decay_takes_its_share_of_every_weight(tmp_path):
         torch.testing.assert_close(weight, after[name] - 0.1 * 0.5 * before[name])
 
 
+def test_adam_keeps_as_much_as_it_is_told(tmp_path):
+    head = build()
+    tiny_fit(tmp_path / "kept", head, beta1=0.5, epochs=1)
+    state = torch.load(tmp_path / "kept" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["betas"] == (0.5, 0.999)
+
+
 def test_a_steps_seed_depends_on_all_three_and_on_nothing_else():
     from avqa.training.fitting.loop import step_seed
 

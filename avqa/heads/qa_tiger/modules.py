@@ -1,0 +1,114 @@
+"""The modules of QA-TIGER around its experts: fusion, patches, reasoning."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avqa.heads._parts.blocks import Attention, FeedForward, masked_mean
+
+HEADS = 8
+
+
+def half(width: int) -> nn.Sequential:
+    """``FC(D/2→D) ReLU FC(D→D/2)``."""
+    return nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, width))
+
+
+class QuestionFusion(nn.Module):
+    """One stream with itself, the other stream and the words of the question.
+
+        x' = LN1(x + drop(MHA(x, x, x)) + drop(MHA(x, y, y)) + drop(MHA(x, W, W)))
+        out = LN2(x' + drop(FC(drop(ReLU(FC(x'))))))
+
+    Shapes:
+        x [B, T, D], W [B, N, D] → [B, T, D]
+    """
+
+    def __init__(self, width: int, dropout: float, *, words: bool) -> None:
+        super().__init__()
+        self.own = Attention(width, HEADS, dropout)
+        self.cross = Attention(width, HEADS, dropout)
+        self.words = Attention(width, HEADS, dropout) if words else None
+        self.feed_forward = FeedForward(width, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def of_video(self, x: Tensor, y: Tensor, mask: Tensor, other: Tensor) -> Tensor:
+        """The terms of LN1 that no question is in: x [V, T, D], masks of x and y [V, T]."""
+        own, _ = self.own(x, x, mask, want_weights=False)
+        cross, _ = self.cross(x, y, other, want_weights=False)
+        return x + self.dropout(own) + self.dropout(cross)  # type: ignore[no-any-return]
+
+    def forward(
+        self, terms: Tensor, x: Tensor, words: Tensor, mask: Tensor | None, *, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The rest, with the terms that `of_video` gives; also the weights of words [B, T, N]."""
+        weights = None
+        if self.words is not None:
+            found, weights = self.words(x, words, mask, want_weights=want_weights)
+            terms = terms + self.dropout(found)
+        x = self.norm1(terms)
+        return self.norm2(x + self.dropout(self.feed_forward(x))), weights
+
+
+class Looked(NamedTuple):
+    """What the two streams find in the patches of each second."""
+
+    visual: Tensor
+    """p_v [B, T, D], asked by the frame; so is ``audio``, p_a, asked by the sound."""
+    audio: Tensor
+    weights: Tensor
+    """[B, T, 2, P], asked by frame and sound."""
+
+
+class PatchBranch(nn.Module):
+    """Patches of a second, asked by its frame and by its sound.
+
+    Z' = Z + MHA(Z, Z, Z),  o = MLP½(drop(MHA([v; a], Z', Z')))
+    p_v = LN_v(o_1),  p_a = LN_a(o_2)
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.own = Attention(width, HEADS, dropout)
+        self.cross = Attention(width, HEADS, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.mlp = half(width)
+        self.norm_visual, self.norm_audio = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def of_video(self, patches: Tensor) -> Tensor:
+        """Z' of Z: [V, T, P, D] → [V, T, P, D]."""
+        own, _ = self.own(patches, patches, want_weights=False)
+        return patches + own  # type: ignore[no-any-return]
+
+    def forward(self, visual: Tensor, audio: Tensor, patches: Tensor) -> Looked:
+        """Ask: visual and audio [B, T, D], patches Z' [B, T, P, D]."""
+        queries = torch.stack([visual, audio], 2).unsqueeze(-2)  # [B, T, 2, 1, D]
+        found, weights = self.cross(queries, patches.unsqueeze(2))
+        out = self.mlp(self.dropout(found.squeeze(-2)))  # [B, T, 2, D]
+        seen, heard = out.unbind(2)
+        return Looked(self.norm_visual(seen), self.norm_audio(heard), weights.squeeze(-2))
+
+
+class Reasoning(nn.Module):
+    """What a question makes of a few vectors: ``LN(mean_i X_i + drop(MLP½(MHA(q, X, X))))``.
+
+    Shapes:
+        question [B, D], x [B, n, D], mask [B, n] → [B, D]
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = Attention(width, HEADS, dropout)
+        self.mlp = half(width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, question: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """Reason over the vectors that are there."""
+        found, _ = self.attention(question.unsqueeze(1), x, mask)
+        mean = masked_mean(x, mask)
+        return self.norm(mean + self.dropout(self.mlp(found.squeeze(1))))  # type: ignore[no-any-return]

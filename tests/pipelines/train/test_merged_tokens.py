@@ -1,0 +1,132 @@
+"""QA-TIGER and TSPM as typed: frames, merged tokens, texts and sound of several encoders."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.extraction import as_typed, small
+from helpers.runs import asked_runs
+
+from avqa.store.reader import FeatureStore
+from avqa.training.run import Run
+
+FEATURES = "small_clip/frame,small_vit/tome14,small_vit/tome14_source,small_ast/class"
+ENCODERS = {"visual": "small_clip", "patch": "small_vit", "text": "small_clip"}
+SETTINGS = {**ENCODERS, "audio": "small_ast", "width": "16", "epochs": "1", "device": "cpu"}
+ASKED = "Where is the loudest instrument?"
+
+
+def typed(*arguments: object, code: int = 0) -> str:
+    with small.installed(), pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", small.environment()["PYTHONPATH"])
+        found, out, err = as_typed.avqa(*arguments)
+    assert found == code, out + err
+    return out + err
+
+
+def train(folder: Path, out: Path, code: int = 0, head: str = "qa_tiger") -> str:
+    chosen = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    return typed(
+        *("train-head", head, "--store", folder / "store", "--dataset", "music-avqa"),
+        *("--annotations", folder / "annotations", "--out", out, *chosen),
+        code=code,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of one clip, the questions' texts by the command that the refusal names, a run."""
+    folder = tmp_path_factory.mktemp("tiger")
+    (folder / "videos").mkdir()
+    (folder / "videos" / f"{asked_runs.VIDEO}.mp4").symlink_to(asked_runs.clip())
+    typed(
+        *("extract", "--videos", folder / "videos", "--out", folder / "store"),
+        *("--features", FEATURES, "--weights", "random:0", "--device", "cpu"),
+        *("--scheduler", "sync", "--follow-links"),
+    )
+    annotations = asked_runs.annotation(folder / "annotations")
+    refused = train(folder, folder / "run", code=4)
+    command = re.search(r"add with: avqa (questions .*)", refused)
+    assert command is not None, refused
+    told = command[1].replace("NAME", "music-avqa").replace("PATH", str(annotations))
+    assert told.endswith("--features small_clip/sentence,small_clip/word_state")
+    typed(*shlex.split(told), "--device", "cpu")
+    train(folder, folder / "run")
+    return folder
+
+
+def test_a_run_says_what_it_read_and_is_evaluated_so(folder: Path) -> None:
+    (member, _) = Run.load(folder / "run").members
+    config = member.config
+    assert {field: entry["name"] for field, entry in config.features.items()} == {
+        "audio": "small_ast/class",
+        "frame": "small_clip/frame",
+        "patch": "small_vit/tome14",
+    }
+    assert list(config.texts) == ["small_clip/sentence", "small_clip/word_state"]
+    assert config.features["patch"]["patches"] == 19
+    widths = {name: size for name, size in config.options.items() if name.endswith("_width")}
+    assert widths == {
+        "audio_width": 48,
+        "visual_width": 32,
+        "patch_width": 64,
+        "text_width": 32,
+        "word_width": 48,
+    }
+    table = (folder / "run" / "table.txt").read_text(encoding="utf-8")
+    assert "QA-TIGER" in table
+    # Of the same answers as in training, whatever it prints besides.
+    assert typed("evaluate", folder / "run").startswith(table.rstrip())
+
+
+def explained(folder: Path, video: Path, out: Path, asked: str = ASKED) -> dict[str, object]:
+    typed("ask", folder / "run", video, asked, "--explain", out, "--device", "cpu")
+    told: dict[str, object] = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    return told
+
+
+def test_tokens_are_drawn_where_their_patches_were(folder: Path, tmp_path: Path) -> None:
+    of_store = explained(folder, asked_runs.clip(), tmp_path / "stored")
+    source = FeatureStore(folder / "store").read(asked_runs.VIDEO, "small_vit/tome14_source")
+    assert of_store["patch_grid"]["patches"] == 36
+    for second, row in enumerate(of_store["rows"]):
+        patches = np.array(row["patches"])
+        assert patches.sum() == pytest.approx(1)
+        for token in np.unique(source[second]):  # those of one token weigh the same
+            assert np.ptp(patches[source[second] == token]) < 1e-12
+        assert len(np.unique(patches.round(12))) > 2
+    other = asked_runs.clip(seconds=2.0)
+    made = explained(folder, other, tmp_path / "made", "Who plays the tuba?")
+    assert made["patch_grid"]["patches"] == 36
+    assert all(sum(row["patches"]) == pytest.approx(1) for row in made["rows"])
+
+
+def test_without_the_source_nothing_is_drawn(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avqa.pipelines.ask.stored.source_of", lambda feature: "small_vit/none")
+    told = explained(folder, asked_runs.clip(), tmp_path / "plain")
+    assert told["patch_grid"] is None
+    assert len(told["rows"][0]["patches"]) == 19
+
+
+def test_prompts_are_read_where_the_store_has_them(folder: Path) -> None:
+    refused = train(folder, folder / "tspm", code=4, head="tspm")
+    command = re.search(r"add with: avqa (questions --prompts .*)", refused)
+    assert command is not None, refused
+    told = command[1].replace("NAME", "music-avqa").replace("STORE", str(folder / "store"))
+    told = told.replace("PATH", str(folder / "annotations"))
+    typed(*shlex.split(told), "--device", "cpu")
+    train(folder, folder / "tspm", head="tspm")
+    (member, _) = Run.load(folder / "tspm").members
+    assert list(member.config.texts) == ["small_clip/sentence"]
+    of_head = typed("ask", folder / "tspm", asked_runs.clip(), "Is there a tuba sound?")
+    assert "prompt: There are sounds of instruments other than the tuba in the video." in of_head
+    # Of another form than the training questions the question is its own prompt.
+    other = typed("ask", folder / "tspm", asked_runs.clip(), "Who plays?", "--device", "cpu")
+    assert "prompt: Who plays" in other
