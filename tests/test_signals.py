@@ -46,5 +46,7 @@ with Ending():
     finally:
         print("raised", flush=True)
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert (run.returncode, run.stdout, run.stderr) == (143, "whole\n", "")

@@ -177,32 +177,12 @@ def export_npy(
     chosen = _chosen(layout, folders)
     names = file_names(reader.video_ids)
     report = ExportReport(layout, out, length)
-    sources: list[tuple[Folder, tuple[str, ...]]] = []
-    for folder in chosen:
-        features = _features(reader, folder.kind)
-        missing = [name for name in features if name not in reader.features]
-        if not missing:
-            sources.append((folder, features))
-        elif folder.needed or folders:
-            raise FeatureMissing(
-                f"store {str(store)!r} has no {missing[0]}, which folder {folder.name!r} of"
-                f" layout={layout} holds; expected it; extract or import it, or name other folders"
-                " with --folders"
-            )
-        else:
-            report.without.append(f"{folder.name}: not written, the store has no {missing[0]}")
+    sources = _sources(reader, chosen, report, asked=bool(folders))
     used = {name for _, features in sources for name in features}
     report.random_weights = any(has_random_weights(reader.recipe(name)) for name in used)
     imported = any("imported" in reader.recipe(name) for name in used)
     heads = _heads(store) if imported else {}
     report.bad_lines = len(Store.open(store).ledger.bad_lines()) if imported else 0
-    for folder, features in sources:
-        if not _has_rows(reader, folder, features):
-            raise ConfigError(
-                f"store {str(store)!r} has {features[0]} of ten seconds of a video; expected"
-                f" {folder.rows or 'all'} rows for folder {folder.name!r} of layout={layout};"
-                " they are TSPM's files: use --layout tspm, or leave the folder out with --folders"
-            )
     for folder, features in sources:
         exporter = _Exporter(reader, out / folder.name, folder, features, length, overwrite)
         report.folders.append(exporter.report)
@@ -214,9 +194,43 @@ def export_npy(
     return report
 
 
-def _has_rows(reader: FeatureStore, folder: Folder, features: Sequence[str]) -> bool:
-    """Whether the rows are seconds, of which a layout may choose, or those that it wants."""
-    return folder.pick is ten_of or not any(_is_ten(reader, name) for name in features)
+def _sources(
+    reader: FeatureStore, chosen: Sequence[Folder], report: ExportReport, *, asked: bool
+) -> list[tuple[Folder, tuple[str, ...]]]:
+    """Folders and the features that their files hold; what is not needed may be missing.
+
+    Args:
+        reader: of the store.
+        chosen: folders of the layout.
+        report: gets a line on each folder that is left out.
+        asked: whether the user named the folders, so that none may be missing.
+
+    Raises:
+        FeatureMissing: the store lacks a feature that the layout cannot do without.
+        ConfigError: rows of ten seconds cannot be what the layout has.
+    """
+    sources: list[tuple[Folder, tuple[str, ...]]] = []
+    for folder in chosen:
+        features = _features(reader, folder.kind)
+        missing = [name for name in features if name not in reader.features]
+        if missing and not (folder.needed or asked):
+            report.without.append(f"{folder.name}: not written, the store has no {missing[0]}")
+            continue
+        if missing:
+            raise FeatureMissing(
+                f"store {str(reader.path)!r} has no {missing[0]}, which folder {folder.name!r} of"
+                f" layout={report.layout} holds; expected it; extract or import it, or name other"
+                " folders with --folders"
+            )
+        if folder.pick is not ten_of and any(_is_ten(reader, name) for name in features):
+            raise ConfigError(
+                f"store {str(reader.path)!r} has {features[0]} of ten seconds of a video; expected"
+                f" {folder.rows or 'all'} rows for folder {folder.name!r} of"
+                f" layout={report.layout}; they are TSPM's files: use --layout tspm, or leave the"
+                " folder out with --folders"
+            )
+        sources.append((folder, features))
+    return sources
 
 
 def _is_ten(reader: FeatureStore, feature: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avqa.heads import Paper, Recipe
-from avqa.heads._parts.printed import printed, references
+from avqa.heads._parts.printed import departures, printed, references
 
 PAPER = Paper(
     title="Look, Listen, and Answer: Overcoming Biases for Audio-Visual Question Answering",
@@ -15,4 +15,5 @@ PAPER = Paper(
     ),
     figures=(printed("mccd")["main"]["MCCD"],),
     references=references("maven"),
+    departures=departures("mccd"),
 )

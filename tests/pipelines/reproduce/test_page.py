@@ -153,7 +153,8 @@ def test_random_weights_mark_every_page(tmp_path, annotations):
 
 
 def test_every_head_with_a_paper_says_in_what_it_departs():
-    named = {path.stem for path in FOLDER.glob("*.toml")}
+    beside = {"mccd", "maven"}  # of --debias, which is no head
+    named = {path.stem for path in FOLDER.glob("*.toml")} - beside
     papers = {name: heads.load(name).PAPER for name in heads.names()}
     assert {name for name, paper in papers.items() if paper.departures} == named
     assert {name for name, paper in papers.items() if paper.references} <= named
