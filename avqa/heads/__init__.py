@@ -17,7 +17,14 @@ from avqa.heads._parts.blocks import AnswerLayer, masked_mean, masked_softmax, q
 from avqa.heads._parts.contract import HeadModule, complaints
 from avqa.heads._parts.cost import count_flops, count_parameters, random_input
 from avqa.heads._parts.evidence import Evidence
-from avqa.heads._parts.head import VIDEO_FEATURES, Head, HeadInput, HeadOutput, with_time
+from avqa.heads._parts.head import (
+    OF_SOUND,
+    VIDEO_FEATURES,
+    Head,
+    HeadInput,
+    HeadOutput,
+    with_time,
+)
 from avqa.heads._parts.options import (
     HeadOptions,
     changed,
@@ -33,6 +40,7 @@ from avqa.plugins import Kind
 
 __all__ = [
     "COLUMNS",
+    "OF_SOUND",
     "VIDEO_FEATURES",
     "HEADS",
     "PROJECTED",

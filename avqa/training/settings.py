@@ -22,6 +22,7 @@ DERIVED = {
     "visual_width": "the store's features",
     "patch_width": "the store's features",
     "word_width": "the store's features",
+    "band_width": "the store's features",
     "text_width": "the store's features",
     "vocabulary": "what the head reads",
     "num_answers": "the data set",
@@ -81,7 +82,8 @@ class TrainSettings:
     stride_seconds: int
     """Every how many seconds a row of a video is taken."""
     visual: str
-    """Encoder of the frames' features: of avqa, or one that the store's imported ones are from."""
+    """Encoder of the frames' features: of avqa, or one that the store's imported ones are from; or
+    one feature, such as ``clip_vit_l14_336/frame@tome``."""
     audio: str = "vggish"
     """Encoder of the audio's features."""
     patch: str = "visual"

@@ -77,7 +77,7 @@ def test_padded_seconds_change_no_logit(head):
 
 def in_order(inputs, order):
     """The same seconds, one after the other as ``order`` has them."""
-    by_second = ("valid", "audio", "frame", "patch")
+    by_second = ("valid", *heads.VIDEO_FEATURES)
     return replace(inputs, **{name: getattr(inputs, name)[:, order] for name in by_second})
 
 
@@ -100,7 +100,7 @@ def test_what_lies_behind_the_end_does_not_matter(head):
     inputs = inputs_of(head)
     hidden = ~inputs.valid
     noisy = {}
-    for name in ("audio", "frame", "patch"):
+    for name in heads.VIDEO_FEATURES:
         noisy[name] = getattr(inputs, name).clone()
         noisy[name][hidden] = 50.0
     same(head(replace(inputs, **noisy)).logits, head(inputs).logits)

@@ -6,19 +6,19 @@ import copy
 
 import torch
 
-from avqa.heads._parts.head import Head, HeadInput
+from avqa.heads._parts.head import VIDEO_FEATURES, Head, HeadInput
 from avqa.heads._parts.time_code import plain_width
 
 WORDS = 14
 TOKENS = 77
+BANDS = 12
 
 
 def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: int = 0) -> HeadInput:
     """A batch of seeded noise with everything any head may need; nothing is padded."""
     options = head.options
-    sound, picture, patch = (
-        plain_width(options.width_of(name), options.time_code)
-        for name in ("audio", "frame", "patch")
+    sound, picture, patch, band = (
+        plain_width(options.width_of(name), options.time_code) for name in VIDEO_FEATURES
     )
     g = torch.Generator().manual_seed(seed)
 
@@ -44,6 +44,7 @@ def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: in
         type_tokens=tokens(2),
         keyword_tokens=tokens(2),
         choice_tokens=tokens(8),
+        bands=normal(seconds, BANDS, band),
     )
 
 

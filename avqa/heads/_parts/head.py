@@ -37,6 +37,8 @@ class HeadInput:
     """[B, T] bool: true for seconds with sound; None: all real ones. A sample may have none."""
     audio: Tensor | None = None
     """[B, T, audio_width], VGGish rows."""
+    bands: Tensor | None = None
+    """[B, T, F, audio_width or band_width], one vector for each band of the audio's frequencies."""
     frame: Tensor | None = None
     """[B, T, visual_width], one vector per frame."""
     patch: Tensor | None = None
@@ -131,18 +133,20 @@ class HeadOutput:
     """Name → tensor; on request only."""
 
 
-VIDEO_FEATURES = ("audio", "frame", "patch")
+VIDEO_FEATURES = ("audio", "frame", "patch", "bands")
 """Fields of `HeadInput` that are read from the store, a row a second."""
+OF_SOUND = ("audio", "bands")
+"""Those that are of the audio, and there where it is."""
 _TEXT = {"lstm": ("tokens",), "positions": ("tokens",), "clip": ("sentence",)}
 _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words": 3, "eot": 1}
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
-_RANK |= {"audio_valid": 2, "of_video": 1, "prompt": 2}
+_RANK |= {"audio_valid": 2, "of_video": 1, "prompt": 2, "bands": 4}
 _TYPES = {"eot": torch.long, "video": torch.long, "of_video": torch.long}
 _TYPES |= dict.fromkeys(("valid", "audio_valid", "choice_valid"), torch.bool)
 _TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
 _LABELS = ("sources", "source_weight")
-_TIMED = ("audio", "frame", "patch", "negative_patch")
+_TIMED = (*VIDEO_FEATURES, "negative_patch")
 
 
 def at_hand(tensor: Tensor) -> bool:
@@ -163,8 +167,7 @@ def _without_hidden(
     shown: dict[str, Tensor] = {}
     if inputs.audio_valid is not None:
         shown["audio_valid"] = inputs.heard
-        if "audio" in masks:
-            masks["audio"] = inputs.heard
+        masks |= {name: inputs.heard for name in OF_SOUND if name in masks}
     if inputs.words is not None and inputs.eot is not None and not every_word:
         position = torch.arange(inputs.words.shape[1], device=inputs.eot.device)
         masks["words"] = position <= inputs.eot.unsqueeze(1)

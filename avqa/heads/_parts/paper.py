@@ -26,6 +26,8 @@ class Recipe:
     """Every how many seconds a row is taken."""
     visual: str = "clip_vit_b32"
     """Encoder of the frames' features, such as CLIP's vectors or ResNet-18's maps."""
+    audio: str = "vggish"
+    """Encoder of the audio's features."""
     patch: str = "visual"
     """What patches are read from: ``visual``'s encoder, another, or one feature."""
     text: str = "clip_vit_b32"

@@ -148,15 +148,24 @@ class GaussianExperts(nn.Module):
         over_time = torch.einsum("bet,bteh->beh", asked.weight, hidden)
         routed = asked.route.unsqueeze(-1) * over_time
         share = asked.route * asked.weight.sum(-1)  # [B, E], of the second layer's bias
-        layers = cast(Sequence[nn.Linear], self.outer)
-        said = torch.stack(
-            [
-                F.linear(routed[:, e], layer.weight) + share[:, e : e + 1] * layer.bias
-                for e, layer in enumerate(layers)
-            ]
-        ).sum(0)
+        said = weighed(self.outer, routed, share)
         heard = asked.mask.any(1, keepdim=True)
         return torch.where(heard, self.norms[norm](said), 0)
+
+
+def weighed(outer: nn.ModuleList, routed: Tensor, share: Tensor) -> Tensor:
+    """The experts' second layers of what was weighed before, summed: Σ_e W_e x_e + s_e b_e.
+
+    Shapes:
+        routed x [..., E, D/2], share s [..., E] → [..., D]
+    """
+    layers = cast(Sequence[nn.Linear], outer)
+    return torch.stack(
+        [
+            F.linear(routed[..., e, :], layer.weight) + share[..., e, None] * layer.bias
+            for e, layer in enumerate(layers)
+        ]
+    ).sum(0)
 
 
 def kept(weights: Tensor, topk: int) -> Tensor:

@@ -23,14 +23,16 @@ class QuestionFusion(nn.Module):
         x' = LN1(x + drop(MHA(x, x, x)) + drop(MHA(x, y, y)) + drop(MHA(x, W, W)))
         out = LN2(x' + drop(FC(drop(ReLU(FC(x'))))))
 
+    Without ``cross`` (CueSpace) there is no term of y, without ``words`` none of W.
+
     Shapes:
         x [B, T, D], W [B, N, D] → [B, T, D]
     """
 
-    def __init__(self, width: int, dropout: float, *, words: bool) -> None:
+    def __init__(self, width: int, dropout: float, *, words: bool, cross: bool = True) -> None:
         super().__init__()
         self.own = Attention(width, HEADS, dropout)
-        self.cross = Attention(width, HEADS, dropout)
+        self.cross = Attention(width, HEADS, dropout) if cross else None
         self.words = Attention(width, HEADS, dropout) if words else None
         self.feed_forward = FeedForward(width, dropout)
         self.dropout = nn.Dropout(dropout)
@@ -39,8 +41,11 @@ class QuestionFusion(nn.Module):
     def of_video(self, x: Tensor, y: Tensor, mask: Tensor, other: Tensor) -> Tensor:
         """The terms of LN1 that no question is in: x [V, T, D], masks of x and y [V, T]."""
         own, _ = self.own(x, x, mask, want_weights=False)
-        cross, _ = self.cross(x, y, other, want_weights=False)
-        return x + self.dropout(own) + self.dropout(cross)  # type: ignore[no-any-return]
+        terms: Tensor = x + self.dropout(own)
+        if self.cross is not None:
+            cross, _ = self.cross(x, y, other, want_weights=False)
+            terms = terms + self.dropout(cross)
+        return terms
 
     def forward(
         self, terms: Tensor, x: Tensor, words: Tensor, mask: Tensor | None, *, want_weights: bool
@@ -86,11 +91,19 @@ class PatchBranch(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor, patches: Tensor) -> Looked:
         """Ask: visual and audio [B, T, D], patches Z' [B, T, P, D]."""
-        queries = torch.stack([visual, audio], 2).unsqueeze(-2)  # [B, T, 2, 1, D]
-        found, weights = self.cross(queries, patches.unsqueeze(2))
-        out = self.mlp(self.dropout(found.squeeze(-2)))  # [B, T, 2, D]
+        out, weights = self.ask(torch.stack([visual, audio], 2), patches)
         seen, heard = out.unbind(2)
-        return Looked(self.norm_visual(seen), self.norm_audio(heard), weights.squeeze(-2))
+        return Looked(self.norm_visual(seen), self.norm_audio(heard), weights)
+
+    def ask(self, queries: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """What M queries a second find in Z', before the norm.
+
+        Shapes:
+            queries [B, T, M, D], patches [B, T, P, D] → o [B, T, M, D], weights [B, T, M, P]
+        """
+        found, weights = self.cross(queries.unsqueeze(-2), patches.unsqueeze(2))
+        assert weights is not None
+        return self.mlp(self.dropout(found.squeeze(-2))), weights.squeeze(-2)
 
 
 class Reasoning(nn.Module):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avqa.errors import AvqaError, StoreNotFound
+from avqa.heads import OF_SOUND
 from avqa.pipelines.engine.files import fingerprint
 from avqa.pipelines.extraction.work import is_equal
 from avqa.store.commit import Store
@@ -76,7 +77,7 @@ def stored_video(video: Path, member: Member, store: FeatureStore, say: Say) -> 
             silent = video_id in reader.silent([video_id])
             states = {f: store.status(video_id, name) for f, name in names.items()}
             if silent and settings.missing in WITHOUT_AUDIO:
-                del states["audio"]
+                states = {f: state for f, state in states.items() if f not in OF_SOUND}
             if all(state == Status.OK for state in states.values()):
                 source = _source(video_id, names.get("patch"), store)
                 if source is not None:

@@ -10,7 +10,7 @@ from avqa import heads
 from avqa.errors import AvqaError
 from avqa.store.format.recipe_diff import flat
 from avqa.training.run import Member, Run, read_environment
-from avqa.training.settings import DERIVED, TrainSettings
+from avqa.training.settings import DERIVED
 from avqa.units import clock
 
 
@@ -63,7 +63,7 @@ def of_run(run: Run, main: Member) -> Settings:
     """Those of ``main``, and how every member ended."""
     config = main.config
     module = heads.load(config.head)
-    usual = {"audio": TrainSettings.audio, **asdict(module.PAPER.recipe)}
+    usual = asdict(module.PAPER.recipe)
     default = asdict(module.Options())
     entries = [(entry["name"], entry) for entry in config.features.values()]
     return Settings(

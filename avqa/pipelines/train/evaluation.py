@@ -95,11 +95,13 @@ def readers_of(condition: Condition, run: Run) -> list[Member]:
     Raises:
         ConfigError: none does.
     """
-    fields = {STREAMS[name] for name in condition.streams}
+    fields = {field for name in condition.streams for field in STREAMS[name]}
     found = [member for member in run.members if fields & member.config.features.keys()]
     if not found:
         read = {field for member in run.members for field in member.config.features}
-        names = [name for name, field in STREAMS.items() if field in read] or ["no video"]
+        names = [name for name, those in STREAMS.items() if read.intersection(those)] or [
+            "no video"
+        ]
         raise ConfigError(
             f"{condition.name}: no head of run {str(run.path)!r} reads"
             f" {' or '.join(condition.streams)}; expected some of {', '.join(names)}, which they"

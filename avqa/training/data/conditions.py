@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from avqa.errors import ConfigError, UnknownName
+from avqa.heads import OF_SOUND
 from avqa.training.data.features import FeatureReader
 from avqa.training.settings import Missing
 
-STREAMS = {"audio": "audio", "frames": "frame", "patches": "patch"}
-"""Name of a stream → field of `HeadInput`."""
+STREAMS = {"audio": OF_SOUND, "frames": ("frame",), "patches": ("patch",)}
+"""Name of a stream → fields of `HeadInput`."""
 
 
 class Condition(Protocol):
@@ -215,4 +216,4 @@ class _Exchanged:
 
 def _read_of(streams: Sequence[str], rows: Mapping[str, Tensor]) -> list[str]:
     """Fields of the streams that a head reads."""
-    return [STREAMS[name] for name in streams if STREAMS[name] in rows]
+    return [field for name in streams for field in STREAMS[name] if field in rows]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avqa.errors import ConfigError, FeatureMissing
+from avqa.heads import OF_SOUND
 from avqa.machine import free_memory
 from avqa.store.collection import videos_typed
 from avqa.store.format.recipe_diff import is_imported, is_of_whole_video, making_command
@@ -41,12 +42,12 @@ MOST_APART = 1
 
 def _source(video_id: str, field: str) -> str:
     """The store's video that a field of a name is read from."""
-    return sound_of(video_id) if field == "audio" else picture_of(video_id)
+    return sound_of(video_id) if field in OF_SOUND else picture_of(video_id)
 
 
 def _key(video_id: str, field: str) -> str:
     """What a field's rows are kept under: pictures once, whatever sound is heard with them."""
-    return video_id if field == "audio" else picture_of(video_id)
+    return video_id if field in OF_SOUND else picture_of(video_id)
 
 
 class FeatureReader(Protocol):
@@ -135,7 +136,7 @@ class VideoFeatures:
         wanted = list(dict.fromkeys(video_ids))
         silent = self.silent(wanted) if missing in WITHOUT_AUDIO else ()
         for video in wanted:
-            read = {f: n for f, n in self.names.items() if f != "audio" or video not in silent}
+            read = {f: n for f, n in self.names.items() if f not in OF_SOUND or video not in silent}
             states = {n: self.store.status(_source(video, f), n) for f, n in read.items()}
             bad: dict[str, Status] = {
                 name: state for name, state in states.items() if state != Status.OK
@@ -158,7 +159,7 @@ class VideoFeatures:
         lengths = {
             name: self.store.length(picture_of(video_id), name)
             for field, name in self.names.items()
-            if field not in self._whole and not (field == "audio" and is_dubbed(video_id))
+            if field not in self._whole and not (field in OF_SOUND and is_dubbed(video_id))
         }
         return {name: length for name, length in lengths.items() if length}
 
@@ -287,7 +288,7 @@ class VideoFeatures:
         return len(range(self._stored_length(video_id, field))[self._rows])
 
     def _stored_length(self, video_id: str, field: str) -> int:
-        of_pictures = field == "audio" and is_dubbed(video_id)
+        of_pictures = field in OF_SOUND and is_dubbed(video_id)
         own = self.store.length(_source(video_id, field), self.names[field])
         if not (of_pictures or self._is_silence(video_id, field)):
             return own
@@ -295,7 +296,7 @@ class VideoFeatures:
 
     def _is_silence(self, video_id: str, field: str) -> bool:
         """Whether zeros stand for the audio."""
-        return field == "audio" and self._missing in WITHOUT_AUDIO and self._is_silent(video_id)
+        return field in OF_SOUND and self._missing in WITHOUT_AUDIO and self._is_silent(video_id)
 
     def _load(
         self, field: str, videos: Sequence[str], counts: Sequence[int], row: Tensor
@@ -320,7 +321,7 @@ class VideoFeatures:
             values = self.store.zero_rows(name, self._stored_length(video_id, field))
         else:
             values = self.store.read(_source(video_id, field), name)
-        if field == "audio" and is_dubbed(video_id):
+        if field in OF_SOUND and is_dubbed(video_id):
             length = self._stored_length(video_id, field)
             behind = self.store.zero_rows(name, max(length - len(values), 0))
             values = np.concatenate([values[:length], behind])

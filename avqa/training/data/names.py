@@ -11,14 +11,18 @@ from collections.abc import Iterable, Iterator
 
 from avqa.errors import ConfigError
 from avqa.extract import encoders
+from avqa.heads import OF_SOUND
 from avqa.store.format.recipe_diff import is_audio, is_imported
 from avqa.store.reader import FeatureStore
 from avqa.store.views.readable import RowLayout
 from avqa.training.settings import TrainSettings
 
-AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
+AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3), "bands": (2,)}
 """Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
 SHAPES = {"audio": "(D,) of audio", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
+SHAPES |= {"bands": "(F, D) of audio"}
+NAMING = ("visual", "patch")
+"""Settings whose value may be a feature instead of an encoder."""
 AS_VISUAL = "visual"
 """Value of ``patch``: patches are of the encoder that the frames are of."""
 FRAMES = "frame"
@@ -37,17 +41,19 @@ def feature_names(
 
     Args:
         fields: `Head.FEATURES`, or `Head.needs`, of which texts are left out.
-        visual: encoder of the frames.
-        audio: encoder of the audio.
+        visual: encoder of the frames, or the feature itself.
+        audio: encoder of the audio and of its bands.
         store: its imported features count, too.
         patch: encoder of the patches, or the feature itself; ``visual``: that of the frames.
 
     Raises:
         ConfigError: there is no such encoder, or it has no tap of the field's shape.
     """
-    of = {"audio": ("audio", audio), "frame": ("visual", visual), "patch": ("patch", patch)}
+    of = {"frame": ("visual", visual), "patch": ("patch", patch)}
+    of |= dict.fromkeys(OF_SOUND, ("audio", audio))
     if patch == AS_VISUAL:
-        of["patch"] = of["frame"]
+        named = _named_feature("frame", visual, store)
+        of["patch"] = ("visual", visual if named is None else named.rpartition("/")[0])
     return {field: _feature(field, *of[field], store) for field in fields if field in AXES}
 
 
@@ -72,8 +78,9 @@ def check_encoders(settings: TrainSettings, store: FeatureStore) -> None:
     Raises:
         ConfigError: names the setting and what there is.
     """
-    for setting, encoder in (("visual", settings.visual), ("audio", settings.audio)):
-        _check(setting, encoder, store)
+    _check("audio", settings.audio, store)
+    if _named_feature("frame", settings.visual, store) is None:
+        _check("visual", settings.visual, store)
     if settings.patch != AS_VISUAL and _named_feature("patch", settings.patch, store) is None:
         _check("patch", settings.patch, store)
 
@@ -97,7 +104,7 @@ def _imported(store: FeatureStore | None) -> Iterator[str]:
 def _feature(field: str, setting: str, encoder: str, store: FeatureStore | None) -> str:
     """The encoder's first tap that has the field's shape, or what was imported in its place."""
     encoder = encoders.full_name(encoder)  # as it is typed
-    if setting == "patch" and (named := _named_feature(field, encoder, store)) is not None:
+    if setting in NAMING and (named := _named_feature(field, encoder, store)) is not None:
         return named
     _check(setting, encoder, store)
     tap = _tap(field, encoder) if encoders.is_known(encoder) else None
@@ -115,7 +122,7 @@ def _feature(field: str, setting: str, encoder: str, store: FeatureStore | None)
 
 def _tap(field: str, encoder: str) -> str | None:
     module = encoders.load(encoder)
-    kind = "audio" if field == "audio" else "frame"
+    kind = "audio" if field in OF_SOUND else "frame"
     for name, tap in module.TAPS.items():
         if tap.dtype is not None:  # whole numbers: places, no features
             continue
@@ -140,7 +147,7 @@ def _fitting(field: str, encoder: str, store: FeatureStore) -> Iterator[str]:
     fitting = [
         name
         for name in own
-        if is_audio(store.recipe(name)) == (field == "audio")
+        if is_audio(store.recipe(name)) == (field in OF_SOUND)
         and _fits(field, store.row_layout(name))
     ]
     yield from sorted(fitting, key=lambda name: is_frames(store.row_layout(name)))

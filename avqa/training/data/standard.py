@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avqa.heads import Head
+from avqa.heads import OF_SOUND, Head
 from avqa.training.data.features import FeatureReader
 
 
@@ -74,7 +74,7 @@ def standardise(
 def _real(rows: dict[str, Tensor], field: str) -> Tensor:
     """Rows of seconds that are there."""
     values = rows[field]
-    masks = ("valid", "audio_valid") if field == "audio" else ("valid",)
+    masks = ("valid", "audio_valid") if field in OF_SOUND else ("valid",)
     keep = torch.ones(len(values), dtype=torch.bool)
     for mask in masks:
         if mask in rows:

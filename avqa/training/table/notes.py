@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from avqa import datasets, heads
 from avqa.datasets._parts.floors import Table
 from avqa.training.run import Member, MemberConfig, Run
-from avqa.training.settings import TrainSettings
 from avqa.training.table.layout import Row
 from avqa.training.table.published import Scope
 from avqa.training.table.rows import num_rows, patches_of, thop_parameters
@@ -157,7 +156,7 @@ def _training(facts: Facts) -> str:
 
 def _changed_recipe(config: MemberConfig) -> str:
     """Settings that are not the paper's: ``epochs=15 (paper: 30)``."""
-    recipe = {"audio": TrainSettings.audio, **asdict(heads.load(config.head).PAPER.recipe)}
+    recipe = asdict(heads.load(config.head).PAPER.recipe)
     changed = [
         f"{name}={value} (paper: {recipe[name]})"
         for name, value in asdict(config.settings).items()

@@ -8,6 +8,8 @@ import torch
 from avqa.heads import Head, HeadInput, build, load
 from avqa.heads._parts.time_code import plain_width
 
+BANDS = 5
+
 
 def make_inputs(
     head: Head,
@@ -25,9 +27,9 @@ def make_inputs(
     The last sample's last second is padding (if there are two), questions have 3 words or more.
     """
     options = head.options
-    audio, visual, patch = (
+    audio, visual, patch, band = (
         plain_width(options.width_of(name), options.time_code)
-        for name in ("audio", "frame", "patch")
+        for name in ("audio", "frame", "patch", "bands")
     )
     g = torch.Generator().manual_seed(seed)
 
@@ -62,6 +64,7 @@ def make_inputs(
         source_weight=torch.ones(batch, 22, dtype=dtype),
         type_tokens=tokens(1)[:, :2],
         keyword_tokens=tokens(1)[:, :3],
+        bands=normal(batch, seconds, BANDS, band),
     )
 
 
@@ -105,6 +108,7 @@ def pad_seconds(inputs: HeadInput, extra: int, seed: int = 9) -> HeadInput:
         audio=longer(inputs.audio),
         frame=longer(inputs.frame),
         patch=longer(inputs.patch),
+        bands=longer(inputs.bands),
         negative_patch=longer(inputs.negative_patch),
     )
 
