@@ -336,6 +336,12 @@ CASES: list[Case] = [
     ),
     *cases("qa_tiger", "patch", {"default": {}}, patch=of_frame("patch_attn")),
     *cases("qa_tiger", "patch", {"patches=false": {"patches": False}}),
+    *cases("cuespace", "second", {"default": {}}, second=peak_second("second_weight_visual")),
+    *cases(
+        "cuespace", "modality", {"default": {}, "collaborative=false": {"collaborative": False}}
+    ),
+    *cases("cuespace", "patch", {"default": {}}, patch=peak_patch("patch_attn")),
+    *cases("cuespace", "patch", {"patches=false": {"patches": False}}),
     *cases(
         "tspm",
         "second",

@@ -167,6 +167,7 @@ def _pack(
         audio=audio,
         patch=patch,
         frame=patch.mean(2),
+        bands=audio.unsqueeze(2),
         video=torch.arange(batch),
         **question,
     )

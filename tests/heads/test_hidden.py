@@ -67,7 +67,7 @@ def test_what_is_hidden_reaches_no_logit_loss_or_gradient(name, question, mask, 
     inputs = replace(make_inputs(head, **SIZES), valid=torch.tensor(mask))
     position = torch.arange(77)
     hidden = {
-        **dict.fromkeys(("audio", "frame", "patch"), ~inputs.valid),
+        **dict.fromkeys(heads.VIDEO_FEATURES, ~inputs.valid),
         "words": position > inputs.eot[:, None],
     }
     dirty = {n: getattr(inputs, n).clone() for n in hidden}

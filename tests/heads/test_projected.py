@@ -90,7 +90,7 @@ def test_questions_about_one_video_share_what_is_seen_of_it(name):
     head = small(name, dropout=0.0).train()
     inputs = make_inputs(head, dtype=torch.float64)
     of_video = torch.tensor([1, 0, 1])
-    rows = {n: getattr(inputs, n)[:2] for n in ("valid", "audio", "frame", "patch")}
+    rows = {n: getattr(inputs, n)[:2] for n in ("valid", *heads.VIDEO_FEATURES)}
     shared = replace(inputs, of_video=of_video, video=of_video, **rows)
     together, _ = seen_by(head, shared)
     apart, _ = seen_by(head, shared.apart())
@@ -132,7 +132,7 @@ def test_a_head_of_one_piece_shows_rows_of_questions():
     head = Plain().double()
     inputs = make_inputs(head, dtype=torch.float64)
     of_video = torch.tensor([1, 0, 1])
-    rows = {n: getattr(inputs, n)[:2] for n in ("valid", "audio", "frame", "patch")}
+    rows = {n: getattr(inputs, n)[:2] for n in ("valid", *heads.VIDEO_FEATURES)}
     vectors, _ = seen_by(head, replace(inputs, of_video=of_video, **rows))
     expected = masked_mean(head.audio(inputs.audio[:2]), inputs.valid[:2])[of_video]
     torch.testing.assert_close(vectors["a"], expected)

@@ -25,7 +25,7 @@ def small(name, code, **options):
 def inputs_of(head, **sizes):
     """Rows as they are stored."""
     made = make_inputs(head, dtype=torch.float64, **sizes)
-    rows = ("audio", "frame", "patch")
+    rows = heads.VIDEO_FEATURES
     return replace(made, **{name: getattr(made, name)[..., :8] for name in rows})
 
 
@@ -62,7 +62,7 @@ def test_every_head_with_a_code_tells_a_video_from_itself_backwards(name, code):
     inputs = inputs_of(head, seconds=6)
     inputs = replace(inputs, valid=torch.ones_like(inputs.valid))
     logits = head(inputs).logits
-    backwards = {name: getattr(inputs, name).flip(1) for name in ("audio", "frame", "patch")}
+    backwards = {name: getattr(inputs, name).flip(1) for name in heads.VIDEO_FEATURES}
     alike = torch.allclose(head(replace(inputs, **backwards)).logits, logits, atol=1e-6)
     # The mean of rows with a clock beside them does not say which row had which time.
     assert alike == (name in ("late_fusion", "bilinear") and code == "clock")

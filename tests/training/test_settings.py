@@ -30,6 +30,7 @@ def test_the_papers_recipe_is_the_default(head):
         "step_epochs",
         "gamma",
         "visual",
+        "audio",
         "patch",
         "text",
         "beta1",
@@ -136,12 +137,13 @@ def test_every_encoder_is_a_choice():
 
 def test_what_follows_from_the_store_is_not_asked():
     for name, source in DERIVED.items():
-        if name not in ("num_sources", "patch_width", "word_width"):
+        if name not in ("num_sources", "patch_width", "word_width", "band_width"):
             expected = f"{name} follows from {source}; expected no value; leave it out"
             assert expected in complaint("avst", {name: "4"})
     assert "num_sources follows from" in complaint("sasr", {"num_sources": "4"})
     assert "patch_width follows from" in complaint("qa_tiger", {"patch_width": "4"})
     assert "word_width follows from" in complaint("qa_tiger", {"word_width": "4"})
+    assert "band_width follows from" in complaint("cuespace", {"band_width": "4"})
     assert "no setting 'num_sources'" in complaint("avst", {"num_sources": "4"})
 
 

@@ -1,4 +1,4 @@
-"""QA-TIGER and TSPM as typed: frames, merged tokens, texts and sound of several encoders."""
+"""QA-TIGER, TSPM and CueSpace as typed: features of several encoders, merged tokens, bands."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from avqa.store.reader import FeatureStore
 from avqa.training.run import Run
 
 FEATURES = "small_clip/frame,small_vit/tome14,small_vit/tome14_source,small_ast/class"
+OF_CUESPACE = "small_clip/frame@tome,small_clip/tome14,small_clip/tome14_source,small_ast/band"
 ENCODERS = {"visual": "small_clip", "patch": "small_vit", "text": "small_clip"}
 SETTINGS = {**ENCODERS, "audio": "small_ast", "width": "16", "epochs": "1", "device": "cpu"}
+CUESPACE = {"visual": "small_clip/frame@tome", "patch": "small_clip/tome14", "missing": "masked"}
 ASKED = "Where is the loudest instrument?"
 
 
@@ -29,8 +31,12 @@ def typed(*arguments: object, code: int = 0) -> str:
     return out + err
 
 
-def train(folder: Path, out: Path, code: int = 0, head: str = "qa_tiger") -> str:
-    chosen = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+def train(folder: Path, out: Path, code: int = 0, head: str = "qa_tiger", **settings: str) -> str:
+    chosen = [
+        word
+        for name, value in (SETTINGS | settings).items()
+        for word in ("--set", f"{name}={value}")
+    ]
     return typed(
         *("train-head", head, "--store", folder / "store", "--dataset", "music-avqa"),
         *("--annotations", folder / "annotations", "--out", out, *chosen),
@@ -46,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "videos" / f"{asked_runs.VIDEO}.mp4").symlink_to(asked_runs.clip())
     typed(
         *("extract", "--videos", folder / "videos", "--out", folder / "store"),
-        *("--features", FEATURES, "--weights", "random:0", "--device", "cpu"),
+        *("--features", f"{FEATURES},{OF_CUESPACE}", "--weights", "random:0", "--device", "cpu"),
         *("--scheduler", "sync", "--follow-links"),
     )
     annotations = asked_runs.annotation(folder / "annotations")
@@ -84,8 +90,10 @@ def test_a_run_says_what_it_read_and_is_evaluated_so(folder: Path) -> None:
     assert typed("evaluate", folder / "run").startswith(table.rstrip())
 
 
-def explained(folder: Path, video: Path, out: Path, asked: str = ASKED) -> dict[str, object]:
-    typed("ask", folder / "run", video, asked, "--explain", out, "--device", "cpu")
+def explained(
+    folder: Path, video: Path, out: Path, asked: str = ASKED, run: str = "run"
+) -> dict[str, object]:
+    typed("ask", folder / run, video, asked, "--explain", out, "--device", "cpu")
     told: dict[str, object] = json.loads((out / "explanation.json").read_text(encoding="utf-8"))
     return told
 
@@ -130,3 +138,35 @@ def test_prompts_are_read_where_the_store_has_them(folder: Path) -> None:
     # Of another form than the training questions the question is its own prompt.
     other = typed("ask", folder / "tspm", asked_runs.clip(), "Who plays?", "--device", "cpu")
     assert "prompt: Who plays" in other
+
+
+def test_cuespace_reads_bands_beside_the_class_and_goes_without_both(
+    folder: Path, tmp_path: Path
+) -> None:
+    without = {name: value for name, value in CUESPACE.items() if name != "missing"}
+    refused = train(folder, folder / "never", 2, "cuespace", **without, audio="vggish")
+    assert (
+        "audio=vggish has no features for bands; expected an encoder with a tap of shape (F, D) of"
+        " audio; see `avqa encoders`"
+    ) in refused
+    train(folder, folder / "cuespace", head="cuespace", **CUESPACE)
+    (member, _) = Run.load(folder / "cuespace").members
+    assert {field: entry["name"] for field, entry in member.config.features.items()} == {
+        "audio": "small_ast/class",
+        "frame": "small_clip/frame@tome",
+        "patch": "small_clip/tome14",
+        "bands": "small_ast/band",
+    }
+    assert member.config.options["band_width"] == 48
+    table = (folder / "cuespace" / "table.txt").read_text(encoding="utf-8")
+    assert "CueSpace" in table
+    assert "79.22" in table
+    assert typed("evaluate", folder / "cuespace").startswith(table.rstrip())
+    typed("evaluate", folder / "cuespace", "--without", "audio")
+    told = explained(folder, asked_runs.clip(), tmp_path / "told", run="cuespace")
+    assert told["patch_grid"]["patches"] == 64
+    assert all(sum(row["patches"]) == pytest.approx(1) for row in told["rows"])
+    silent = asked_runs.clip(seconds=2.0, sound_codec=None)
+    of_silent = explained(folder, silent, tmp_path / "silent", "Who plays the tuba?", "cuespace")
+    assert len(of_silent["rows"]) == 2
+    assert not any(row["audio"] for row in of_silent["rows"])
