@@ -169,4 +169,4 @@ def test_cuespace_reads_bands_beside_the_class_and_goes_without_both(
     silent = asked_runs.clip(seconds=2.0, sound_codec=None)
     of_silent = explained(folder, silent, tmp_path / "silent", "Who plays the tuba?", "cuespace")
     assert len(of_silent["rows"]) == 2
-    assert not any(row["audio"] for row in of_silent["rows"])
+    assert [row["sound"] for row in of_silent["rows"]] == [0, 0]

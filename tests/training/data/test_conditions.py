@@ -40,6 +40,18 @@ def test_audio_that_is_not_there_is_hidden():
     assert torch.equal(found["frame"], Rows().read("a")["frame"])
 
 
+def test_bands_go_with_the_audio():
+    class WithBands(Rows):
+        def read(self, video):
+            found = super().read(video)
+            return {**found, "bands": found["audio"][:, None]}
+
+    for condition in (Without(("audio",)), Swapped(("audio",), 0), MissingAudio(1.0, 0)):
+        found = condition.of(WithBands(), VIDEOS, "masked").read("a")
+        assert torch.equal(found["bands"][:, 0], found["audio"])
+        assert not torch.equal(found["audio"], Rows().read("a")["audio"])
+
+
 def test_audio_is_zeros_to_a_run_that_hears_them():
     found = read(Without(("audio",)), "a", missing="zeros")
     assert found["audio"].tolist() == [[0.0]] * 4

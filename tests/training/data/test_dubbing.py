@@ -145,6 +145,21 @@ def partial(tmp_path_factory):
     return store_with(tmp_path_factory.mktemp("partial") / "store", [*"abcde"], records)
 
 
+@pytest.mark.parametrize("budget", [0, 2**40])
+def test_bands_are_heard_wherever_the_audio_is(partial, budget):
+    """Here both are of one feature, so that they are equal: silence, and another's sound."""
+    names = {**NAMES, "bands": NAMES["audio"]}
+    reader = VideoFeatures(partial, names, missing="masked", budget_bytes=budget)
+    videos = ["a", "b", dubbed("b", "c"), dubbed("d", "a")]
+    assert reader.require(videos, "masked") == {*videos}
+    reader.preload(videos)
+    for video in videos:
+        found = reader.read(video)
+        assert len(found["bands"]) == len(found["frame"])
+        assert torch.equal(found["bands"], found["audio"])
+        assert found["bands"].any() == (video != "b")
+
+
 def test_each_video_needs_what_is_read_of_it_alone(partial):
     reader = VideoFeatures(partial, NAMES)
     # Of b the pictures, of c the sound.

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from avqa import heads
 from avqa.errors import ConfigError, FeatureMissing, StoreError
+from avqa.extract.profiles import profile
 from avqa.store.format.chunks import chunk_path
 from avqa.store.format.records import FeatureRecord, RowFlag, Status
 from avqa.training.data import features
@@ -71,6 +72,30 @@ def test_the_first_tap_of_the_shape_serves_whatever_encoder_it_is(tmp_path):
     assert [num_patches(chosen(visual=name)) for name in wanted] == [49, 196, 1]
 
 
+def test_bands_are_of_the_audios_encoder_and_frames_may_be_one_feature():
+    assert feature_names(["bands", "audio"], "resnet18", "ast") == {
+        "bands": "ast/band",
+        "audio": "ast/class",
+    }
+    named = "clip_vit_l14_336/frame@tome"
+    assert names_of(chosen(visual=named), ["frame", "patch"]) == {
+        "frame": named,
+        "patch": "clip_vit_l14_336/patch",
+    }
+    with pytest.raises(ConfigError, match="visual='clip_vit_l14_336/tome14'; expected one of ast"):
+        names_of(chosen(visual="clip_vit_l14_336/tome14"), ["frame"])
+
+
+@pytest.mark.parametrize("head", ["cuespace", "qa_tiger", "tspm"])
+def test_the_profile_of_a_head_stores_what_it_reads(head):
+    needs = heads.build(head, width=8).needs
+    read = names_of(resolve(head)[0], needs)
+    assert {*read} == {*needs} & {*heads.VIDEO_FEATURES}
+    stored_there = profile(head.replace("_", "-")).features
+    assert {*read.values()} <= {*stored_there}
+    assert source_of(read["patch"]) in stored_there
+
+
 @pytest.mark.parametrize(
     ("patch", "found"),
     [
@@ -115,6 +140,7 @@ def test_merged_tokens_come_with_where_each_patch_went():
     [
         ("patch", "vggish", "vggish", "visual=vggish has no features for patch; expected an"),
         ("frame", "vggish", "vggish", "expected an encoder with a tap of shape (D,); see `avqa"),
+        ("bands", "resnet18", "vggish", "audio=vggish has no features for bands; expected an"),
         ("audio", "resnet18", "resnet18", "audio=resnet18 has no features for audio; expected an"),
     ],
 )
