@@ -251,7 +251,7 @@ class Head(BaseHead):
         there = torch.ones_like(of_slots[..., 0], dtype=torch.bool)
         if self.options.answer == "choices" and inputs.choice_valid is not None:
             there = inputs.choice_valid
-        weight = masked_mean(of_slots, there).unflatten(1, (3, -1))  # [B, 3, N]
+        weight = masked_mean(of_slots, there).view(len(of_slots), 3, -1)  # [B, 3, N]
         told = {"word_attn": weight.sum(1)}
         for number, weights in enumerate(reads):
             for name, each in zip(self._read(number), weights, strict=True):
