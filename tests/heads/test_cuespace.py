@@ -215,3 +215,44 @@ def test_the_published_row_is_of_the_updated_annotation():
     assert "ours" in PAPER.recipe.note
     assert PAPER.recipe.audio == "ast"
     assert ABLATIONS["full"].values == row.values
+
+
+def planted(head, batch, g):
+    """One band or one patch of one second holds the answer; the question says which of the two."""
+    seconds, answers = 4, 4
+    second = torch.randint(seconds, (batch,), generator=g)
+    of_sound = torch.rand(batch, generator=g) < 0.5
+    answer = torch.randint(answers, (batch,), generator=g)
+    inputs = make_inputs(head, batch=batch, seconds=seconds, patches=3, seed=int(second.sum()))
+    bands, patch = 0.3 * inputs.bands, 0.3 * inputs.patch
+    row = torch.arange(batch)
+    for cues, here in ((bands, of_sound), (patch, ~of_sound)):
+        place = torch.randint(3, (batch,), generator=g)
+        decoy = torch.randint(answers, (batch,), generator=g)
+        cues[row, second, place] = 0
+        cues[row, second, place, torch.where(here, answer, decoy)] = 4
+    sentence = torch.where(of_sound.unsqueeze(1), 1.0, -1.0) * torch.ones(8)
+    words = sentence.unsqueeze(1).expand(-1, 3, -1)
+    valid = torch.ones(batch, seconds, dtype=torch.bool)
+    given = {"bands": bands, "patch": patch, "sentence": sentence, "words": words}
+    given["eot"] = torch.full((batch,), 2)
+    return replace(inputs, valid=valid, audio_valid=None, **given), answer
+
+
+def test_it_learns_which_cue_of_which_stream_holds_the_answer():
+    torch.manual_seed(0)
+    names = ("audio", "visual", "patch", "band", "text", "word")
+    sizes = {"width": 64} | {f"{name}_width": 8 for name in names}
+    head = heads.build("cuespace", **sizes, num_answers=4, dropout=0.0).train()
+    adam = torch.optim.Adam(head.parameters(), 1e-3, betas=(0.95, 0.999))
+    g = torch.Generator().manual_seed(1)
+    for _ in range(140):
+        inputs, answers = planted(head, 24, g)
+        loss = heads.total_loss(head, head(inputs), answers)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    with torch.no_grad():
+        inputs, answers = planted(head.eval(), 400, g)
+        found = head(inputs).logits.argmax(1) == answers
+    assert found.double().mean() > 0.9  # a decoy in the other stream: 62 % by one stream alone
