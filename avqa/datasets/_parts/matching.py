@@ -95,14 +95,18 @@ def match_rows(
         )
     if zeros:
         video, row = zeros[0]
-        warnings.warn(
-            f"{len(zeros)} of {len(questions)} questions have a video_id that {held} has with"
-            f" other leading zeros, the first {video!r} for {store_ids[row]!r}; expected equal ids;"
-            " keep the zeros with dtype=str where pandas reads the questions",
-            AnnotationWarning,
-            stacklevel=2,
-        )
+        _tell_zeros(f"{len(zeros)} of {len(questions)}", video, store_ids[row], held)
     return Matches(tuple(rows), num_full_id, num_last_part, len(zeros), num_clips, unmatched)
+
+
+def _tell_zeros(how_many: str, video: str, store_id: str, held: str) -> None:
+    warnings.warn(
+        f"{how_many} questions have a video_id that {held} has with other leading zeros, the first"
+        f" {video!r} for {store_id!r}; expected equal ids; keep the zeros with dtype=str where"
+        " pandas reads the questions",
+        AnnotationWarning,
+        stacklevel=3,
+    )
 
 
 def _only(rows: list[int], question: Question, store_ids: Sequence[str], held: str) -> int:
