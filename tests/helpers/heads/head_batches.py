@@ -69,9 +69,10 @@ def make_inputs(
 
 
 def own_widths(name: str, patch: int, words: int = 16) -> dict[str, int]:
-    """Options for patches and words of these widths, of a head that reads such of their own."""
+    """Options for patches (and bands) and words of these widths, of a head that has such."""
     known = load(name).Options.__dataclass_fields__
-    return {n: w for n, w in (("patch_width", patch), ("word_width", words)) if n in known}
+    own = {"patch_width": patch, "band_width": patch, "word_width": words}
+    return {name: width for name, width in own.items() if name in known}
 
 
 def partly_silent(inputs: HeadInput) -> HeadInput:

@@ -323,7 +323,8 @@ def test_every_head_learns_from_a_batch(store, name):
     widths |= own_widths(name, heads.coded_width(8, code), words=10)
     words = MUSIC_AVQA.num_words(type_words="type_tokens" in heads.build(name, **widths).needs)
     head = heads.build(name, **widths, vocabulary=words).train()
-    features = VideoFeatures(store, {field: NAMES[field] for field in module.Head.FEATURES})
+    names = NAMES | {"bands": NAMES["patch"]}  # of which the store has none
+    features = VideoFeatures(store, {field: names[field] for field in module.Head.FEATURES})
     asked = ask(VIDEOS)
     questions = QuestionSet(
         asked, VIDEOS, features, Texts(), head, instrument_labels(asked), training=True
