@@ -17,6 +17,10 @@ from avqa.training.run import Member, Run
 
 VIDEOS = {f"clip{n}_000030": 10 for n in range(8)}
 SPECS = (*run_folders.SPECS, FeatureSpec("clip_vit_b32/frame", (8,), ("channel",), False))
+SPECS += (
+    FeatureSpec("ast/class", (4,), ("channel",), False),
+    FeatureSpec("ast/band", (2, 4), ("frequency", "channel"), False),
+)
 QUESTIONS = ("What makes the sound in the video?", "Why does the dog bark?")
 KINDS = ("Which", "Why")
 OPTIONS = ["dog", "Cat", None, "3"]

@@ -32,6 +32,10 @@ VIDEOS = {
 }
 """Five of train, two of val, two of test, by their hashes."""
 SPECS = (*run_folders.SPECS, FeatureSpec("clip_vit_b32/frame", (8,), ("channel",), False))
+SPECS += (
+    FeatureSpec("ast/class", (4,), ("channel",), False),
+    FeatureSpec("ast/band", (2, 4), ("frequency", "channel"), False),
+)
 TINY = {"width": "8", "epochs": "2", "batch_size": "8", "visual": "clip_vit_b32"}
 TINY |= {"patch": "visual", "text": "clip_vit_b32"}
 TINY |= {"stride_seconds": "1", "device": "cpu", "learning_rate": "0.01", "question": "lstm"}
