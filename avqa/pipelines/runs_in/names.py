@@ -143,7 +143,7 @@ def _nearest(given: Mapping[str, Tensor], asked: str) -> str:
     others = [name for name in _with_one() if name != asked and fits(name)]
     if not others:
         return "take the published checkpoint of this head"
-    return f"most of its names are those of --head {max(others, key=fits)}"
+    return f"it has names of {max(others, key=fits)}: give that as --head"
 
 
 def _require_shapes(

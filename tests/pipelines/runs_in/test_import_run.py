@@ -1,5 +1,6 @@
 """`avqa import run`: QA-TIGER's names and answers, what is refused, and the run, as typed."""
 
+import dataclasses
 import json
 import pickle
 import zipfile
@@ -16,6 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from avqa import datasets, heads
 from avqa.datasets._parts.vocabulary import ANSWERS
+from avqa.errors import ConfigError
+from avqa.heads import Released
 from avqa.pipelines.runs_in.names import convert
 from avqa.store.format.schema import FeatureSpec
 from avqa.training.run import Run
@@ -245,6 +248,17 @@ def test_another_network_is_refused_by_the_first_difference(data, published, tmp
     assert (code, len(err.splitlines())) == (2, 1), err
     assert told in err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_head_whose_names_these_are_is_named(head, monkeypatch):
+    other = Released(
+        modules={"audio": "fc_a", "rows": "parts.*.fc"}, counted="width", answer="x", answers={}
+    )
+    paper = dataclasses.replace(heads.load("tspm").PAPER, released=other)
+    monkeypatch.setattr(heads.load("tspm"), "PAPER", paper)
+    with pytest.raises(ConfigError) as refused:
+        convert("f", {"parts.11.fc.bias": torch.ones(1)}, head, "music-avqa", ANSWERS)
+    assert str(refused.value).endswith("; it has names of tspm: give that as --head")
 
 
 def test_other_options_are_refused(data, published, tmp_path):
