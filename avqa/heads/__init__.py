@@ -28,7 +28,7 @@ from avqa.heads._parts.options import (
 )
 from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe, Released
 from avqa.heads._parts.projected import PROJECTED, observed, pooled, projection_problems
-from avqa.heads._parts.time_code import coded_width
+from avqa.heads._parts.rows import coded_width
 from avqa.plugins import Kind
 
 __all__ = [

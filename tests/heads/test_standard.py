@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avqa import heads
 from avqa.heads import coded_width
-from avqa.heads._parts.standard import Standard
+from avqa.heads._parts.rows import Standard
 from avqa.training.data.standard import Moments, standardise
 
 LOOKING = [name for name in heads.names() if heads.load(name).Head.FEATURES]

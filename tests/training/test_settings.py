@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from avqa import heads
 from avqa.errors import ConfigError, UnknownName
 from avqa.extract import encoders
-from avqa.training.settings import DERIVED, LATER, TrainSettings, dataset_note, resolve
+from avqa.training.settings import DERIVED, LATER, TrainSettings, dataset_note, of_dataset, resolve
 
 
 def complaint(*arguments, **keywords):
@@ -225,3 +225,12 @@ def test_runs_of_before_had_no_bias_learners():
     assert TrainSettings.from_json(old | {"debias": "mccd", "bias_ce": 1.0}).bias == "qav"
     with pytest.raises(ValueError, match="bias_detach=True without bias learners; expected debias"):
         TrainSettings.from_json(old | {"bias_detach": True})
+
+
+@pytest.mark.parametrize("head", heads.names())
+def test_all_clips_of_ten_seconds_are_read_alike(head):
+    module = heads.load(head)
+    assert of_dataset(module, "valor32k") == of_dataset(module, "avqa")
+    assert (of_dataset(module, "avqa") == {"stride_seconds": 1}) == (
+        head in ("avst", "tjstg", "sasr")
+    )

@@ -7,7 +7,7 @@ import copy
 import torch
 
 from avqa.heads._parts.head import Head, HeadInput
-from avqa.heads._parts.time_code import plain_width
+from avqa.heads._parts.rows import plain_width
 
 WORDS = 14
 TOKENS = 77

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.options import WIDTHS, HeadOptions, width_option
-from avqa.heads._parts.standard import Standard
-from avqa.heads._parts.time_code import coded, plain_width
+from avqa.heads._parts.rows import Standard, coded, plain_width
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, Figures, OfDataset, Paper, Recipe
+from avqa.heads._parts.paper import CLIPS, Ablation, Figures, OfDataset, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("mcd")
@@ -19,9 +19,9 @@ PAPER = Paper(
         gamma=0.1,
         note="MUSIC-AVQA and AVQA alike; the frames are drawn anew at every step",
     ),
-    datasets={
-        "avqa": OfDataset({"num_frames": 10}, "k is not printed: all rows of a clip of 10 s")
-    },
+    datasets=dict.fromkeys(
+        CLIPS, OfDataset({"num_frames": 10}, "k is not printed: all rows of a clip of 10 s")
+    ),
     figures=(
         _TABLES["main"]["MCD [Swin-V2-L]"],
         *(row for name, row in _TABLES["encoders"].items() if name.startswith("MCD")),

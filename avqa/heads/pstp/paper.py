@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avqa.heads._parts.paper import Ablation, OfDataset, Paper, Recipe
+from avqa.heads._parts.paper import CLIPS, Ablation, OfDataset, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
 
 _TABLES = printed("pstp")
@@ -19,12 +19,13 @@ PAPER = Paper(
         gamma=0.1,
         note="the released script steps every 8 epochs",
     ),
-    datasets={
-        "avqa": OfDataset(
+    datasets=dict.fromkeys(
+        CLIPS,
+        OfDataset(
             {"num_segments": 5, "top_k_segments": 3, "top_k_patches": 2},
             "the paper's, for clips of 10 s",
-        )
-    },
+        ),
+    ),
     figures=(
         _TABLES["main"][_OWN],
         printed("avaf")["main"]["PSTP-Net, run again"],

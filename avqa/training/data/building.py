@@ -13,8 +13,7 @@ from avqa.errors import ConfigError
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
 from avqa.training.data.material import Material
-from avqa.training.data.names import names_of, num_patches
-from avqa.training.data.texts import require_texts, text_names
+from avqa.training.data.names import names_of, num_patches, require_texts, text_names
 from avqa.training.settings import TrainSettings
 from avqa.training.variants import Variant
 

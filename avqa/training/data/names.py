@@ -7,10 +7,12 @@ of the store's imported features.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Iterator
 
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, FeatureMissing
 from avqa.extract import encoders
+from avqa.heads import Head
 from avqa.store.format.recipe_diff import is_audio, is_imported
 from avqa.store.reader import FeatureStore
 from avqa.store.views.readable import RowLayout
@@ -19,6 +21,8 @@ from avqa.training.settings import TrainSettings
 AXES = {"audio": (1,), "frame": (1,), "patch": (2, 3)}
 """Field of `HeadInput` → axes of a tap that can be it: ``(D,)``, ``(P, D)`` or ``(y, x, D)``."""
 SHAPES = {"audio": "(D,) of audio", "frame": "(D,)", "patch": "(P, D) or (y, x, D)"}
+OF_SENTENCE = ("sentence", "choices", "prompt")
+"""Fields of `HeadInput` that hold vectors of whole texts."""
 AS_VISUAL = "visual"
 """Value of ``patch``: patches are of the encoder that the frames are of."""
 FRAMES = "frame"
@@ -178,3 +182,38 @@ def is_ours(feature: str) -> bool:
     """Whether avqa has the network of a feature."""
     encoder, _, tap = feature.rpartition("/")
     return encoders.is_known(encoder) and tap in encoders.load(encoder).TAPS
+
+
+def text_names(head: Head, encoder: str) -> dict[str, str]:
+    """Field of `HeadInput` that a head needs → feature of texts: ``{"words": "…/word", ...}``.
+
+    Args:
+        head: says which words it reads (`Head.WORDS`).
+        encoder: of the texts.
+    """
+    encoder = encoders.full_name(encoder)
+    taps = dict.fromkeys(OF_SENTENCE, "sentence") | {"words": head.WORDS}
+    return {field: f"{encoder}/{taps[field]}" for field in head.needs if field in taps}
+
+
+def require_texts(store: FeatureStore, names: Iterable[str]) -> None:
+    """Refuse a store without these features of texts.
+
+    Raises:
+        UnknownName: no encoder of avqa makes them.
+        FeatureMissing: names the command that makes them.
+    """
+    wanted = list(dict.fromkeys(names))
+    absent = [name for name in wanted if name not in store.text_features]
+    if not absent:
+        return
+    from avqa.extract.text import text_tap
+
+    for name in absent:
+        text_tap(name)
+    place = shlex.quote(str(store.path))
+    raise FeatureMissing(
+        f"store {str(store.path)!r} has no {', '.join(absent)}; expected {', '.join(wanted)}, the"
+        " features of the questions; add with: avqa questions --dataset NAME --annotations PATH"
+        f" --store {place} --features {','.join(wanted)}"
+    )

@@ -18,7 +18,7 @@ from avqa.heads import Head
 from avqa.store.reader import TextReader
 from avqa.training.data.batch import MEMORY, Batch, one_thread
 from avqa.training.data.features import FeatureReader
-from avqa.training.data.texts import text_names
+from avqa.training.data.names import text_names
 
 MAX_SLOTS = 4
 MAX_TYPE_WORDS = 2

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from avqa.heads import Head, HeadInput, build, load
-from avqa.heads._parts.time_code import plain_width
+from avqa.heads._parts.rows import plain_width
 
 
 def make_inputs(

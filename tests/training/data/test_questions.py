@@ -19,8 +19,8 @@ from avqa.datasets._parts.vocabulary import (
 from avqa.errors import ConfigError, DatasetError, FeatureMissing, UnknownName
 from avqa.pipelines.questions.encode import QuestionOptions, encode_questions
 from avqa.store.reader import FeatureStore
+from avqa.training.data.names import require_texts
 from avqa.training.data.questions import MAX_SLOTS, QuestionSet
-from avqa.training.data.texts import require_texts
 
 VOCABULARY = (*WORDS, *TYPE_WORDS)
 
