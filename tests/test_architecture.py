@@ -56,6 +56,7 @@ ROOMS = {
     "pages": {"engine", "extraction", "train"},
     "serve": {"ask", "engine", "extraction"},
     "train": {*LOWER},
+    "runs_in": {"train"},
     "reproduce": {*LOWER, "questions", "train"},
     "score": {"train"},
     "synth": set(),

@@ -1,4 +1,4 @@
-"""`avqa import npy`, `avqa import hdf5`, `avqa export npy`, `avqa compare`."""
+"""`avqa import npy`, `import hdf5`, `import run`, `avqa export npy`, `avqa compare`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avqa.commands import options as option
 from avqa.commands.reporting import reports_errors, say, show
 from avqa.commands.values import Command
 
-import_app = typer.Typer(no_args_is_help=True, help="Take in features made elsewhere.")
+import_app = typer.Typer(no_args_is_help=True, help="Take in features and heads made elsewhere.")
 export_app = typer.Typer(no_args_is_help=True, help="Write features in other layouts.")
 
 
@@ -26,7 +26,7 @@ FromLayout = Annotated[
 
 @import_app.callback()
 def _imports() -> None:
-    """Take in features made elsewhere."""
+    """Take in features and heads made elsewhere."""
 
 
 @export_app.callback()
@@ -97,6 +97,59 @@ def import_hdf5(
     from avqa.store.places.files import store_path
 
     for line in run(source, store_path(store), annotations=annotations, say=say):
+        typer.echo(line)
+
+
+@import_app.command("run", cls=Command)
+@reports_errors
+def import_run(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Published checkpoint: safetensors, or a torch file of tensors alone.",
+            metavar="FILE",
+        ),
+    ],
+    head: Annotated[str, typer.Option(help="Whose checkpoint it is, such as qa_tiger.")],
+    store: option.Store,
+    dataset: option.Dataset,
+    annotations: option.Annotations,
+    out: Annotated[Path, typer.Option(help="Folder of the run: new or empty.")],
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting or head option with which it was trained; repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Take a published checkpoint as a run, to be measured again by `avqa evaluate`.
+
+    Nothing is unpickled. Names, the order of the answers and options are those of its release.
+
+    Example: avqa import run qa-tiger.pth --head qa_tiger --store features --dataset music-avqa
+    --annotations json --out run
+    """
+    from avqa.pipelines.runs_in.importing import RunImport
+    from avqa.pipelines.runs_in.importing import import_run as run
+    from avqa.store.places.files import store_path
+    from avqa.units import parse_assignments
+
+    asked = RunImport(
+        file=file,
+        head=head,
+        store=store_path(store),
+        dataset=dataset,
+        annotations=annotations,
+        out=out,
+        choices=option.chosen(edition, group, subset),
+        assignments=parse_assignments(assign or []),
+    )
+    for line in run(asked, say):
         typer.echo(line)
 
 

@@ -33,7 +33,7 @@ from avqa.heads._parts.options import (
     options_before,
     width_option,
 )
-from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe
+from avqa.heads._parts.paper import COLUMNS, Ablation, Figures, OfDataset, Paper, Recipe, Released
 from avqa.heads._parts.projected import PROJECTED, observed, pooled, projection_problems
 from avqa.heads._parts.rows import coded_width
 from avqa.plugins import Kind
@@ -56,6 +56,7 @@ __all__ = [
     "OfDataset",
     "Paper",
     "Recipe",
+    "Released",
     "build",
     "changed",
     "coded_width",

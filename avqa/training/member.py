@@ -47,6 +47,8 @@ class MemberConfig:
     avqa_version: str
     grounding: str = ""
     """SHA-256 of the file that the grounding started from; empty: from seeded weights."""
+    imported: str = ""
+    """SHA-256 of the published checkpoint that the weights are from; empty: trained by avqa."""
     choices: dict[str, str] = field(default_factory=dict)
     """The data set's own, see `avqa.datasets.chosen`; empty in runs of before: its defaults."""
     vocabulary: dict[str, Any] = field(default_factory=dict)

@@ -128,6 +128,7 @@ class Member:
 
         Raises:
             RunDamaged: one is not, or is gone; names both digests.
+            ConfigError: it is an imported one, which has no answers of its own.
         """
         result = self.result
         found = digests.of_json(read_object(self.path / CONFIG, "a finished member"))
@@ -136,6 +137,12 @@ class Member:
         for name in names:
             path, expected = self.path / name, result.files.get(name)
             if not path.is_file():
+                if self.config.imported and name not in result.files:
+                    raise ConfigError(
+                        f"no {name} in {str(self.path)!r}; expected that of a member that was"
+                        " tested when it was trained; this one is of `avqa import run`: let it"
+                        " answer by `avqa evaluate`"
+                    )
                 raise RunDamaged(
                     f"no {name} in {str(self.path)!r}; expected that of a finished member;"
                     f" {_GIVE_BACK}"

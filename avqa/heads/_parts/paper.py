@@ -129,6 +129,31 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class Released:
+    """How the checkpoint that the authors published names what our head holds.
+
+    A name is that of a module; its tensors (``weight``, …) are called alike on both sides. ``*`` is
+    a number on both sides; where only theirs has one, our tensor is theirs of 0, 1, … one below
+    the other.
+    """
+
+    modules: Mapping[str, str]
+    """Our name → theirs."""
+    counted: str
+    """Option that says how many they are where only theirs has a ``*``."""
+    answer: str
+    """Our name of the last layer, whose rows are the answers."""
+    answers: Mapping[str, tuple[str, ...]]
+    """Data set → its answers in the order of their rows: as their training file has them first."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options with which it is the published network → values, where ours have other defaults."""
+    left_out: tuple[str, ...] = ()
+    """Their modules that are no part of our head, such as a frozen text tower."""
+    note: str = ""
+    """In what our head with its weights is not the published network."""
+
+
+@dataclass(frozen=True)
 class Paper:
     """One paper."""
 
@@ -149,3 +174,5 @@ class Paper:
     departures: tuple[str, ...] = ()
     """In what our head with its default options is not, or may not be, what the paper ran: what it
     prints otherwise, what it leaves open and how we read it; a line each."""
+    released: Released | None = None
+    """Of its published checkpoint, for `avqa import run`."""

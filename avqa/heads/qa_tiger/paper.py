@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from avqa.heads._parts.paper import Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
+from avqa.heads.qa_tiger.released import RELEASED
 
 _MAIN = printed("qa_tiger")["main"]["QA-TIGER"]
 PAPER = Paper(
@@ -27,6 +28,7 @@ PAPER = Paper(
     departures=departures("qa_tiger"),
     parameters_note="14,960,212 trainable, without the text tower, which the release runs and"
     " holds beside them: 138,610,517",
+    released=RELEASED,
 )
 
 _UNREAD = "no figure: the paper's ablations were not read"

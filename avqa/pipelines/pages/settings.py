@@ -55,6 +55,7 @@ class Settings:
     options: tuple[Setting, ...]
     features: tuple[Made, ...]
     members: tuple[Trained, ...]
+    """Those that were trained here."""
     environment: tuple[tuple[str, str], ...]
     """Of the first member; empty where nothing tells it."""
 
@@ -73,7 +74,7 @@ def of_run(run: Run, main: Member) -> Settings:
             Made(made, entry["recipe_hash"], tuple(sorted(flat(entry["recipe"]).items())))
             for made, entry in dict([*entries, *config.texts.items()]).items()
         ),
-        members=tuple(_trained(member) for member in run.members),
+        members=tuple(_trained(member) for member in run.members if not member.config.imported),
         environment=tuple(_environment(main)),
     )
 

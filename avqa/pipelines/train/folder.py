@@ -277,6 +277,7 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
             f"{str(out / RUN)!r} has no {', '.join(absent)}; expected a file of this version of"
             " avqa; choose another --out"
         )
+    _refuse_imported(out, before)
     _require_same(out, before, now)
     return {
         **now,
@@ -286,6 +287,14 @@ def continued(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> d
         # Runs of before do not tell.
         "members": [*dict.fromkeys([*before.get("members", ()), *now["members"]])],
     }
+
+
+def _refuse_imported(out: Path, before: Mapping[str, Any]) -> None:
+    if before.get("imported"):
+        raise ConfigError(
+            f"{str(out)!r} is a run of `avqa import run`; expected one that was begun by training;"
+            " choose another --out"
+        )
 
 
 def _in_order(variants: Sequence[str]) -> list[str]:

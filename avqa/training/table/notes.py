@@ -141,6 +141,8 @@ def _features(facts: Facts) -> str:
 
 def _training(facts: Facts) -> str:
     main, run = facts.main.config, facts.run
+    if main.imported:
+        return f"weights: of a published checkpoint, SHA-256 {main.imported}; not trained here"
     variants = dict.fromkeys(member.config.variant for member in run.members)
     seeds = {v: ", ".join(str(m.config.seed) for m in run.of_variant(v)) for v in variants}
     others = "; ".join(

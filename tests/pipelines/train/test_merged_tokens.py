@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.extraction import as_typed, small
+from helpers.heads import tiger_release
 from helpers.runs import asked_runs
 
+from avqa.datasets._parts.vocabulary import ANSWERS
+from avqa.heads import qa_tiger
 from avqa.store.reader import FeatureStore
 from avqa.training.run import Run
 
@@ -121,6 +125,33 @@ def test_without_the_source_nothing_is_drawn(
     told = explained(folder, asked_runs.clip(), tmp_path / "plain")
     assert told["patch_grid"] is None
     assert len(told["rows"][0]["patches"]) == 19
+
+
+def test_an_imported_run_answers_as_the_one_whose_weights_it_took(
+    folder: Path, tmp_path: Path
+) -> None:
+    file, order = tmp_path / "tiger.pth", qa_tiger.PAPER.released.answers["music-avqa"]
+    head = Run.load(folder / "run").of_variant("default")[0].load_head()
+    torch.save(tiger_release.exported(head, ANSWERS, order), file)
+    chosen = {name: value for name, value in SETTINGS.items() if name != "epochs"}
+    chosen |= {"mask_words": "true"}  # as it was trained here, and not as released
+    typed(
+        *("import", "run", file, "--head", "qa_tiger", "--store", folder / "store"),
+        *("--dataset", "music-avqa", "--annotations", folder / "annotations"),
+        *("--out", tmp_path / "run"),
+        *(word for name, value in chosen.items() for word in ("--set", f"{name}={value}")),
+    )
+    asked = (asked_runs.clip(), ASKED, "--device", "cpu", "--json")
+    read = json.JSONDecoder().raw_decode  # a warning follows
+    ours, theirs = (
+        read(typed("ask", run, *asked))[0]["answers"][0]["answers"]
+        for run in (folder / "run", tmp_path / "run")
+    )
+    assert len(ours) > 2
+    assert [one["answer"] for one in ours] == [one["answer"] for one in theirs]
+    assert [one["probability"] for one in ours] == pytest.approx(
+        [one["probability"] for one in theirs]
+    )
 
 
 def test_prompts_are_read_where_the_store_has_them(folder: Path) -> None:
