@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from avqa.heads._parts.paper import Ablation, Paper, Recipe
 from avqa.heads._parts.printed import departures, printed, references
+from avqa.heads.cuespace.released import RELEASED
 
 _MAIN = printed("cuespace")["main"]["CueSpace"]
 PAPER = Paper(
@@ -26,6 +27,7 @@ PAPER = Paper(
     figures=(_MAIN,),
     references=references("cuespace"),
     departures=departures("cuespace"),
+    released=RELEASED,
     parameters_note="38,548,295 held, of which 36,442,438 are used: of each pair of norms behind"
     " cues one, no attention of mixtures without a question, no layer of scores",
 )

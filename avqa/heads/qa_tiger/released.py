@@ -18,6 +18,14 @@ _MUSIC_AVQA_V2 = (
 )
 
 _ORDER, _ORDER_V2 = (tuple(text.split(", ")) for text in (_MUSIC_AVQA, _MUSIC_AVQA_V2))
+ANSWERS = {
+    "music-avqa": _ORDER,
+    # Trained on MUSIC-AVQA's file.
+    "music-avqa-r": _ORDER,
+    "fortisavqa": _ORDER,
+    "music-avqa-v2": _ORDER_V2,
+}
+"""Data set → its answers in the order of their training file."""
 
 RELEASED = Released(
     modules={
@@ -58,13 +66,7 @@ RELEASED = Released(
     },
     counted="experts",
     answer="answer.layer",
-    answers={
-        "music-avqa": _ORDER,
-        # Trained on MUSIC-AVQA's file.
-        "music-avqa-r": _ORDER,
-        "fortisavqa": _ORDER,
-        "music-avqa-v2": _ORDER_V2,
-    },
+    answers=ANSWERS,
     options={"mask_words": False},
     left_out=("quest_encoder",),
     note="each question is routed by itself; the released network mixes the samples of a batch,"

@@ -277,7 +277,7 @@ def test_other_options_are_refused(data, published, tmp_path):
     assert "question.embedding.weight with these options" in err
     code, _, err = imported(data, file, tmp_path / "run", head="avst")
     assert code == 2
-    assert "no head with a published checkpoint 'avst'; available: qa_tiger" in err
+    assert "no head with a published checkpoint 'avst'; available: cuespace, qa_tiger" in err
     code, _, err = imported(data, file, tmp_path / "run", dataset="avqa")
     assert code == 2
     assert "is not known of dataset='avqa'; expected one of music-avqa" in err

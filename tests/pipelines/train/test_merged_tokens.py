@@ -6,12 +6,13 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from helpers.extraction import as_typed, small
-from helpers.heads import tiger_release
+from helpers.heads import cue_release, tiger_release
 from helpers.runs import asked_runs
 
 from avqa.datasets._parts.vocabulary import ANSWERS
@@ -127,25 +128,33 @@ def test_without_the_source_nothing_is_drawn(
     assert len(told["rows"][0]["patches"]) == 19
 
 
+@pytest.mark.parametrize(
+    ("name", "release", "settings"),
+    [("qa_tiger", tiger_release, SETTINGS), ("cuespace", cue_release, SETTINGS | CUESPACE)],
+)
 def test_an_imported_run_answers_as_the_one_whose_weights_it_took(
-    folder: Path, tmp_path: Path
+    name: str, release: ModuleType, settings: dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
-    file, order = tmp_path / "tiger.pth", qa_tiger.PAPER.released.answers["music-avqa"]
-    head = Run.load(folder / "run").of_variant("default")[0].load_head()
-    torch.save(tiger_release.exported(head, ANSWERS, order), file)
-    chosen = {name: value for name, value in SETTINGS.items() if name != "epochs"}
+    trained = folder / "run"
+    if name != "qa_tiger":
+        trained = tmp_path / "trained"
+        train(folder, trained, head=name, **settings)
+    file, order = tmp_path / "published.pth", qa_tiger.PAPER.released.answers["music-avqa"]
+    head = Run.load(trained).of_variant("default")[0].load_head()
+    torch.save(release.exported(head, ANSWERS, order), file)
+    chosen = {option: value for option, value in settings.items() if option != "epochs"}
     chosen |= {"mask_words": "true"}  # as it was trained here, and not as released
     typed(
-        *("import", "run", file, "--head", "qa_tiger", "--store", folder / "store"),
+        *("import", "run", file, "--head", name, "--store", folder / "store"),
         *("--dataset", "music-avqa", "--annotations", folder / "annotations"),
         *("--out", tmp_path / "run"),
-        *(word for name, value in chosen.items() for word in ("--set", f"{name}={value}")),
+        *(word for option, value in chosen.items() for word in ("--set", f"{option}={value}")),
     )
     asked = (asked_runs.clip(), ASKED, "--device", "cpu", "--json")
     read = json.JSONDecoder().raw_decode  # a warning follows
     ours, theirs = (
         read(typed("ask", run, *asked))[0]["answers"][0]["answers"]
-        for run in (folder / "run", tmp_path / "run")
+        for run in (trained, tmp_path / "run")
     )
     assert len(ours) > 2
     assert [one["answer"] for one in ours] == [one["answer"] for one in theirs]
