@@ -153,7 +153,11 @@ DATASET = [
 HEAD = [
     ("ABLATIONS =", "ROWS =", "ABLATIONS is missing; expected ABLATIONS: dict[str, Ablation]"),
     ("PAPER = Paper(", "PAPER = dict(", "PAPER is a dict; expected an avqa.heads.Paper"),
-    ('("audio",)', '("sound",)', "Head.FEATURES has sound; expected some of audio, frame, patch"),
+    (
+        '("audio",)',
+        '("sound",)',
+        "Head.FEATURES has sound; expected some of audio, frame, patch, bands",
+    ),
     (
         '"a": "audio"',
         '"sound": "audio"',

@@ -42,7 +42,8 @@ def test_training_leaves_validation_rows_out_and_says_so(made):
     said = (made / "said").read_text(encoding="utf-8")
     note = "2 of 3 rows are validation rows of 'balance_valid.json' and left out of training; 0"
     assert said.count(note) == 1
-    assert "questions: train 1, val 2, test 1; annotation version: unknown\n" in said
+    told = "questions: train 1, val 2, test 1; annotation version: unknown; edition=balance\n"
+    assert told in said
 
 
 def test_the_validation_file_is_evaluated_answered_and_shown(made, tmp_path):

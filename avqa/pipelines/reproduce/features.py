@@ -87,21 +87,23 @@ class Extraction:
 def extractions(asked: ReproduceOptions, trainings: Iterable[Training]) -> list[Extraction]:
     """Stores with exactly the features that the trainings read, each head's by its own profile."""
     device = device_of_workers(asked.device, "slurm" if asked.slurm else "local", asked.slurm)
-    groups: dict[str, tuple[Settings, list[Training]]] = {}
+    groups: dict[str, tuple[str, Settings, list[Training]]] = {}
     for training in trainings:
         own = training.head.replace("_", "-")
         name = own if own in PROFILES else "default"
         choices = {"weights": asked.weights, "device": device, **OF_DATASET.get(asked.dataset, {})}
         settings = profile(name, features=tuple(training.features()), **choices)
         key = json.dumps([settings.frame_at, settings.resample, dict(settings.options)])
-        known, those = groups.get(key, (settings, []))
+        first, known, those = groups.get(key, (_name(settings, name), settings, []))
         features = tuple(dict.fromkeys((*known.features, *settings.features)))
-        groups[key] = replace(known, features=features), [*those, training]
-    return [Extraction(_name(settings), settings, tuple(t)) for settings, t in groups.values()]
+        groups[key] = first, replace(known, features=features), [*those, training]
+    return [Extraction(name, settings, tuple(t)) for name, settings, t in groups.values()]
 
 
-def _name(settings: Settings) -> str:
-    return f"{settings.frame_at}-{settings.resample}".replace("_", "-")
+def _name(settings: Settings, of_profile: str) -> str:
+    """Of a store: the grid and, where its encoders are told more, whose profile says so."""
+    grid = f"{settings.frame_at}-{settings.resample}".replace("_", "-")
+    return f"{grid}-{of_profile}" if settings.options else grid
 
 
 def extract(

@@ -124,7 +124,9 @@ def test_the_files_hold_the_rows_that_the_scripts_take(tmp_path):
 
 @pytest.mark.parametrize("name", ["tspm", "qa-tiger", "cuespace", "mccd"])
 def test_a_profile_makes_what_its_layout_holds(name):
-    assert {spec.name for spec in specs_of(name)} == set(PROFILES[name].features)
+    made = set(PROFILES[name].features)
+    held = {feature for feature in made if not feature.endswith("tome14_source")}  # to draw with
+    assert {spec.name for spec in specs_of(name)} == held
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,9 @@ def test_what_is_not_given_is_named(here):
 
 
 def test_papers_are_those_with_figures_on_the_data_set(here):
-    assert with_figures("music-avqa") == ("avaf", "avst", "mcd", "pstp", "sasr", "tjstg")
+    old = ("avaf", "avst", "mcd", "pstp", "sasr", "tjstg")
+    new = ("cuespace", "qa_tiger", "tspm")
+    assert with_figures("music-avqa") == tuple(sorted(old + new))
     assert set(with_figures("avqa")) == {"mcd", "pstp", "sasr"}
     assert with_figures("music-avqa-r") == with_figures("music-avqa")
     assert chosen(options(here, heads=("mcd", "avst", "mcd"))) == ("mcd", "avst")
@@ -262,12 +264,19 @@ def test_heads_of_one_grid_share_a_store_and_each_has_its_profiles(here):
     asked = options(here)
     every = [t for name in chosen(asked) for t in trainings(name, asked)]
     found = {e.name: e for e in extractions(asked, every)}
-    assert found.keys() == {"music-avqa-nearest44k", "ffmpeg-r1-nearest44k"}
-    shared, pstp = found["music-avqa-nearest44k"], found["ffmpeg-r1-nearest44k"]
-    assert {t.name for t in shared.trainings} == {"avaf", "avst", "mcd", "sasr", "tjstg"}
-    assert set(pstp.settings.features) == {
-        *("clip_vit_b32/frame", "clip_vit_b32/patch", "vggish/audio")
+    grids = {name: {t.name for t in one.trainings} for name, one in found.items()}
+    assert grids == {
+        "music-avqa-nearest44k": {"avaf", "avst", "mcd", "sasr", "tjstg"},
+        "ffmpeg-r1-nearest44k": {"pstp", "qa_tiger"},
+        "ffmpeg-r1-nearest44k-tspm": {"tspm"},  # its encoder crops otherwise than QA-TIGER's
+        "ffmpeg-fps1-soxr-hq": {"cuespace"},
     }
+    shared, pstp = found["music-avqa-nearest44k"], found["ffmpeg-r1-nearest44k"]
+    assert set(pstp.settings.features) == {
+        *("clip_vit_b32/frame", "clip_vit_b32/patch", "vggish/audio"),
+        *("clip_vit_l14_336/frame", "vit_l16_384/tome14"),
+    }
+    assert len({str(one.store(here)) for one in found.values()}) == len(found) == 4
     assert (pstp.settings.frame_at, shared.settings.frame_at) == ("ffmpeg-r1", "music-avqa")
     assert shared.settings.weights == "random:0"
 
