@@ -29,6 +29,17 @@ def _memory_is_given_back():
     machine.give_memory_back()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Networks this small lose ten times more to sharing out work than they win by it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def ffmpeg():
     """The bundled program works; else who needs it is skipped, and `test_clips.py` says why."""

@@ -15,6 +15,7 @@ from avqa.datasets._parts.fields import (
     id_field,
     literal,
     normal_text,
+    one_of,
     question_field,
     shown,
     text_field,
@@ -120,8 +121,8 @@ def _questions_in(file: Path, split: str) -> list[Question]:
             split=split,
             text=text,
             words=tuple(text.split(" ")),
-            modality=_one_of(row, "question_relation", RELATIONS),
-            kind=_one_of(row, "question_type", KINDS),
+            modality=one_of(row, "question_relation", {name: name for name in RELATIONS}),
+            kind=one_of(row, "question_type", {name: name for name in KINDS}),
             template=template,
             slots=(),
             answer=None,
@@ -166,17 +167,6 @@ def _choice(row: Row, choices: tuple[str | None, ...]) -> int | None:
             " correct or remove the row"
         )
     return index if choices[index] is not None else None
-
-
-def _one_of(row: Row, name: str, known: tuple[str, ...]) -> str:
-    """The known spelling of a value, whatever its case."""
-    value = text_field(row, name)
-    for spelling in known:
-        if value.strip().casefold() == spelling.casefold():
-            return spelling
-    raise BadField(
-        f"{name}={shown(value)}; expected one of {', '.join(known)}; correct or remove the row"
-    )
 
 
 def version(questions: Iterable[Question]) -> str:

@@ -17,6 +17,7 @@ from avqa.datasets._parts.fields import (
     given,
     id_field,
     normal_text,
+    one_of,
     question_field,
     shown,
     text_field,
@@ -118,8 +119,8 @@ def _questions_in(file: Path, split: str) -> list[Question]:
             split=split,
             text=text,
             words=tuple(text.split(" ")),
-            modality=_one_of(row, "modality", MODALITIES),
-            kind=_one_of(row, "category", CATEGORIES),
+            modality=one_of(row, "modality", MODALITIES),
+            kind=one_of(row, "category", CATEGORIES),
             template=template,
             slots=(),
             answer=None,
@@ -154,15 +155,6 @@ def _choice(row: Row) -> int | None:
             f" {NUM_OPTIONS - 1}; correct or remove the row"
         )
     return index
-
-
-def _one_of(row: Row, name: str, known: dict[str, str]) -> str:
-    value = text_field(row, name)
-    if value.strip().lower() not in known:
-        raise BadField(
-            f"{name}={shown(value)}; expected one of {', '.join(known)}; correct or remove the row"
-        )
-    return known[value.strip().lower()]
 
 
 def version(questions: Iterable[Question]) -> str:

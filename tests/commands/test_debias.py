@@ -13,17 +13,11 @@ from typer.testing import CliRunner
 
 from avqa.cli import app
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VIDEOS = {f"{n:08d}": 2 + n % 3 for n in range(1, 9)}
 SMALL = {"width": 8, "epochs": 2, "batch_size": 8, "visual": "clip_vit_b32", "stride_seconds": 1}
 SMALL |= {"learning_rate": 0.1, "missing": "masked"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

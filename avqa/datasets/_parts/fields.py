@@ -60,6 +60,23 @@ def text_field(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def one_of(row: Mapping[str, Any], name: str, known: Mapping[str, str]) -> str:
+    """What stands for a text of the row, whatever its case.
+
+    Args:
+        row: of a file.
+        name: of the field.
+        known: text as the files have it → what stands for it.
+    """
+    value = text_field(row, name)
+    for spelling, ours in known.items():
+        if value.strip().casefold() == spelling.casefold():
+            return ours
+    raise BadField(
+        f"{name}={shown(value)}; expected one of {', '.join(known)}; correct or remove the row"
+    )
+
+
 def _said_field(row: Mapping[str, Any], name: str) -> str:
     """A text that is more than another word for a missing value."""
     value = text_field(row, name)

@@ -26,7 +26,7 @@ from avqa.heads.cuespace.modules import (
     aligned,
 )
 from avqa.heads.cuespace.options import Options
-from avqa.heads.qa_tiger.modules import QuestionFusion
+from avqa.heads.qa_tiger.modules import QuestionFusion, start
 
 CHAINS = (("audio", "both"), ("both", "visual"), ("audio", "visual", "both"))
 """What each chain of slots reads, in its order."""
@@ -101,7 +101,10 @@ class Head(BaseHead):
         if options.answer == "choices" and options.question != "clip":
             self.option = nn.Linear(options.text_width, width)
         self.WITHOUT_GRADIENT = self._without_gradient()  # type: ignore[misc]
-        self._start()
+        # As released, attention of fusion, chains and readout starts as other layers do.
+        own = ("fusion.", "chains.", "readout.")
+        named = ((n, m) for n, m in self.named_modules() if isinstance(m, Attention))
+        start(self, (module for name, module in named if not name.startswith(own)))
 
     def _cues(self) -> nn.ModuleDict:
         width, dropout = self.options.width, self.options.dropout
@@ -129,19 +132,6 @@ class Head(BaseHead):
         ]
         unused = "answer." if self.options.answer == "choices" else "score."
         return (*norms, *crossed, unused)
-
-    def _start(self) -> None:
-        """Kaiming's normal weights and zero biases, in fusion and readout in attention as well."""
-        inside = {
-            m
-            for name, a in self.named_modules()
-            if isinstance(a, Attention) and not name.startswith(("fusion.", "chains.", "readout."))
-            for m in a.modules()
-        }
-        for module in self.modules():
-            if isinstance(module, nn.Linear) and module not in inside:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
 
     @property
     def needs(self) -> tuple[str, ...]:

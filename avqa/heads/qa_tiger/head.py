@@ -17,7 +17,7 @@ from avqa.heads._parts.evidence import Evidence
 from avqa.heads._parts.head import Head as BaseHead
 from avqa.heads._parts.head import HeadInput, HeadOutput
 from avqa.heads.qa_tiger.experts import Asked, GaussianExperts, Gaussians, places
-from avqa.heads.qa_tiger.modules import Looked, PatchBranch, QuestionFusion, Reasoning
+from avqa.heads.qa_tiger.modules import Looked, PatchBranch, QuestionFusion, Reasoning, start
 from avqa.heads.qa_tiger.options import Options
 
 
@@ -86,7 +86,7 @@ class Head(BaseHead):
         self.visual_experts = self._experts(norms=norms, predicts=options.gaussian)
         self.reasoning = Reasoning(width, dropout)
         self.answer = AnswerLayer(options)
-        self._start()
+        start(self, (module for module in self.modules() if isinstance(module, Attention)))
 
     def _experts(self, *, norms: int, predicts: bool) -> GaussianExperts:
         options = self.options
@@ -96,14 +96,6 @@ class Head(BaseHead):
             routes=options.routing == "softmax",
             predicts=predicts,
         )
-
-    def _start(self) -> None:
-        """Kaiming's normal weights and zero biases in every layer that is in no attention."""
-        inside = {m for a in self.modules() if isinstance(a, Attention) for m in a.modules()}
-        for module in self.modules():
-            if isinstance(module, nn.Linear) and module not in inside:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,15 @@ from torch import Tensor, nn
 from avqa.heads._parts.blocks import Attention, FeedForward, masked_mean
 
 HEADS = 8
+
+
+def start(head: nn.Module, apart: Iterable[nn.Module]) -> None:
+    """Kaiming's normal weights and zero biases in every layer that is in none ``apart``."""
+    inside = {layer for module in apart for layer in module.modules()}
+    for module in head.modules():
+        if isinstance(module, nn.Linear) and module not in inside:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
 
 
 def half(width: int) -> nn.Sequential:

@@ -15,16 +15,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from avqa.errors import ConfigError
+from avqa.faults import of_machine
 from avqa.training.tensor_files import read_tensors
 
 _EXPECTED = "expected a safetensors file, or a torch file of tensors alone"
 _ZIP, _PICKLE = b"PK", b"\x80"
 """What torch files begin with."""
-_BROKEN = (
-    *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
-    *(ArithmeticError, AssertionError, ImportError, MemoryError, NotImplementedError, struct.error),
-)
-"""What torch raises of a damaged file, besides that it would have to be unpickled."""
 _PARALLEL = "module."
 """Begins every name that a network within ``DataParallel`` saves."""
 
@@ -81,7 +77,9 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
         raise ConfigError(
             f"checkpoint {str(path)!r} cannot be read: {_first_line(error)}; {_EXPECTED}; check it"
         ) from error
-    except _BROKEN as error:
+    except Exception as error:  # of a damaged file torch raises nearly anything
+        if of_machine(error):
+            raise
         raise ConfigError(
             f"checkpoint {str(path)!r} is damaged or no torch file of tensors:"
             f" {_first_line(error)}; {_EXPECTED}; load it anew"

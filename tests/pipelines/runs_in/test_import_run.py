@@ -24,6 +24,8 @@ from avqa.pipelines.runs_in.names import convert
 from avqa.store.format.schema import FeatureSpec
 from avqa.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VIDEOS = {"00000001": 3, "00000002": 2, "00000003": 4}
 SPECS = (
     FeatureSpec("vggish/audio", (4,), ("channel",), False),
@@ -36,14 +38,6 @@ SET = {"width": 16, "experts": 3, "topk": 2, "visual": "clip_vit_b32"}
 SET |= {"patch": "clip_vit_b32", "text": "clip_vit_b32", "device": "cpu"}
 RELEASED = heads.load("qa_tiger").PAPER.released
 ORDER = RELEASED.answers["music-avqa"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,11 @@ from avqa.pipelines.train.train import TrainOptions, train_head
 from avqa.training.grounding import Grounding, _batches
 from avqa.training.run import Member
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VIDEOS = {"00000001": 12, "00000002": 3, "00000003": 11, "va00000004": 4, "00000005": 3}
 TINY = {"width": "8", "visual": "clip_vit_b32", "batch_size": "2", "device": "cpu"}
 TINY |= {"learning_rate": "0.01"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

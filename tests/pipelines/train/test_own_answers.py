@@ -23,6 +23,8 @@ from avqa.training.run import Member, Run
 from avqa.training.scoring import read_predictions
 from avqa.training.settings import TrainSettings, resolve
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VIDEOS = {
     **{name: 2 + n % 3 for n, name in enumerate(("birds", "street", "cafe", "garden", "washing"))},
     "choir": 2,
@@ -39,14 +41,6 @@ SPECS += (
 TINY = {"width": "8", "epochs": "2", "batch_size": "8", "visual": "clip_vit_b32"}
 TINY |= {"patch": "visual", "text": "clip_vit_b32"}
 TINY |= {"stride_seconds": "1", "device": "cpu", "learning_rate": "0.01", "question": "lstm"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows(kinds=True):

@@ -28,17 +28,11 @@ from avqa.training.scoring import predictions, read_predictions
 from avqa.training.settings import resolve
 from avqa.training.variants import Variant
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VIDEOS = {f"{n:08d}": 2 + n % 3 for n in range(1, 9)}
 TINY = {"width": "8", "epochs": "2", "batch_size": "8", "visual": "clip_vit_b32"}
 TINY |= {"stride_seconds": "1", "device": "cpu", "learning_rate": "0.01"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write_questions(folder, **changes_of_split):

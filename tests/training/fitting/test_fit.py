@@ -34,13 +34,7 @@ from avqa.signals import StopSignals
 from avqa.training.data.batches import make_loader
 from avqa.training.fitting.fit import fit, infer
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sets(head):

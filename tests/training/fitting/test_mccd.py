@@ -20,15 +20,9 @@ from avqa.training.fitting.debias import BiasLearners
 from avqa.training.fitting.mccd import Answers
 from avqa.training.fitting.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = ("qav", "qa", "qv", "av", "q", "a", "v")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @st.composite

@@ -18,13 +18,7 @@ from avqa.training.fitting import processes
 from avqa.training.fitting.checkpoints import Checkpoints
 from avqa.training.fitting.task import Task
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rows(folder):

@@ -21,13 +21,7 @@ from avqa.training.fitting import checkpoints
 from avqa.training.fitting.checkpoints import identity
 from avqa.training.fitting.history import best_epoch
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def weights(path):
