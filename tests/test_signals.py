@@ -50,3 +50,20 @@ with Ending():
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
     )
     assert (run.returncode, run.stdout, run.stderr) == (143, "whole\n", "")
+
+
+def test_only_a_process_that_is_a_command_ends_at_once():
+    code = """
+import os, signal, sys
+from avqa.signals import command_begins, end_at_once
+if sys.argv[1] == "command":
+    command_begins()
+end_at_once(3)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    sys.exit(4)
+"""
+    for kind, expected in (("command", 3), ("library", 4)):
+        run = subprocess.run([sys.executable, "-c", code, kind], check=False)
+        assert run.returncode == expected
