@@ -1,6 +1,8 @@
 """The skeleton of every run: healed first, and how it ended is written down."""
 
 import json
+import os
+import signal
 
 import pytest
 from helpers.store.stored import make_store, new_store
@@ -50,6 +52,40 @@ def test_what_ended_it_is_its_state_and_reason(tmp_path, error, state, reason):
     run = Store.open(path).runs.all()[-1]
     assert (run["state"], run["summary"]) == (state, {"reason": reason})
     assert f"run second: {state}, {reason}" in summary(path).lines()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "state"),
+    [
+        (Stopped(2, "stopped by SIGINT"), Stopped, "interrupted"),
+        (StorageFailure("disk full"), StorageFailure, "failed"),
+        (None, KeyboardInterrupt, "running"),  # shards to seal may take long: they can be stopped
+    ],
+    ids=["stopped", "failed", "done"],
+)
+def test_a_signal_amid_its_last_words_leaves_them_whole(
+    tmp_path, monkeypatch, error, raised, state
+):
+    path, finish = tmp_path / "S", Store.finish_run
+    make_store(path, {"a": 1})
+
+    def signalled(store, *words):
+        os.kill(os.getpid(), signal.SIGINT)
+        finish(store, *words)
+
+    monkeypatch.setattr(Store, "finish_run", signalled)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with (
+            pytest.raises(raised),
+            Lock.acquire(path, "second") as lock,
+            running(path, lock, {}),
+        ):
+            if error is not None:
+                raise error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert json.loads((path / "runs/second.json").read_text(encoding="utf-8"))["state"] == state
 
 
 def test_a_run_that_ends_as_it_heals_is_not_left_running(tmp_path, monkeypatch):
