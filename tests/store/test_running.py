@@ -73,18 +73,19 @@ def test_a_signal_amid_its_last_words_leaves_them_whole(
         os.kill(os.getpid(), signal.SIGINT)
         finish(store, *words)
 
+    def run():
+        with Lock.acquire(path, "second") as lock, running(path, lock, {}):
+            if error is not None:
+                raise error
+
     monkeypatch.setattr(Store, "finish_run", signalled)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with (
-            pytest.raises(raised),
-            Lock.acquire(path, "second") as lock,
-            running(path, lock, {}),
-        ):
-            if error is not None:
-                raise error
+        with pytest.raises((raised, KeyboardInterrupt)) as caught:
+            run()
     finally:
         signal.signal(signal.SIGINT, before)
+    assert caught.type is raised
     assert json.loads((path / "runs/second.json").read_text(encoding="utf-8"))["state"] == state
 
 
