@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from helpers.questions.question_files import make_question
 
+from avqa import heads
+from avqa.datasets._parts.vocabulary import MUSIC_AVQA
+from avqa.demo.truth import Hits
 from avqa.training.settings import resolve
 from benchmarks import curves, curves_page
 from benchmarks.curves import FORMS, Done, Unit
+
+NARROW = {"width": 8, "vocabulary": MUSIC_AVQA.num_words()}
 
 
 def done(unit, right, looked=None):
@@ -84,3 +89,9 @@ def test_a_training_is_held_against_the_truth(monkeypatch):
         assert 0 < chance < 1
         assert 0 < count <= 60
     assert bench.run(Unit("late_fusion", 20, 0)).looked == {}
+    counted = {
+        "seconds": Hits(questions=30, mass=0.5, top=0.9, chance=0.4),
+        "audio_time": Hits(questions=30, mass=0.5, top=0.8, chance=0.4),
+    }
+    monkeypatch.setattr(curves, "hits", lambda rows, truth: counted)
+    assert bench.looked(heads.build("late_fusion", **NARROW)) == {"seconds": (0.9, 0.4, 30)}

@@ -329,3 +329,22 @@ def test_it_has_no_answers_of_its_own(data, published, tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Weights of a published checkpoint: trained elsewhere." in page
     assert "default, seed 0</td><td>0 of 0" not in page
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (MemoryError("no room"), 5, "out of memory"),
+        (KeyError("storage"), 2, "is damaged or no torch"),
+    ],
+)
+def test_want_of_memory_is_no_damage(data, published, tmp_path, monkeypatch, raised, code, told):
+    file = saved(published, tmp_path / "tiger.pth")
+
+    def broken(*arguments, **more):
+        raise raised
+
+    monkeypatch.setattr(torch, "load", broken)
+    found, _, err = imported(data, file, tmp_path / "run")
+    assert found == code, err
+    assert told in err
