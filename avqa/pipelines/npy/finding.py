@@ -12,6 +12,7 @@ from pathlib import Path
 from avqa.errors import ConfigError
 from avqa.pipelines.npy.kinds import KINDS, kind_named
 from avqa.pipelines.npy.layouts import (
+    CHOICES,
     UNREAD,
     Folder,
     QuestionFolder,
@@ -29,6 +30,8 @@ class Tree:
     """Kind → the folder of its files."""
     questions: dict[str, tuple[QuestionFolder, Path]] = field(default_factory=dict)
     """Name of the folder → where it is."""
+    choices: Path | None = None
+    """The folder of CueSpace's files of multiple choice."""
     passed: list[tuple[str, str]] = field(default_factory=list)
     """(path below the source, why it is not taken)."""
 
@@ -95,6 +98,9 @@ def _take(tree: Tree, folder: Path, path: str, layout: str | None) -> bool:
     of_videos = folder_at(path, layout)
     if of_videos is not None:
         _keep_videos(tree, of_videos, folder)
+        return True
+    if path == (CHOICES["cuespace"] if layout is None else CHOICES.get(layout)):
+        tree.choices = folder
         return True
     of_questions = questions_at(path, layout)
     if of_questions is not None:

@@ -173,6 +173,8 @@ OF_LAYOUT = {
     "av-master": ("clip_sentence_l14_336px", "clip_word_l14_336px"),
 }
 """Layout → names of the `QUESTIONS` that it reads."""
+CHOICES = {"cuespace": "mcq_text_clip"}
+"""Layout → its folder of .npz files named by question, of texts of multiple choice."""
 
 
 def layout_named(name: str) -> tuple[Folder, ...]:
