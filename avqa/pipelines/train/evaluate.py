@@ -48,6 +48,7 @@ from avqa.training.fitting.fit import infer
 from avqa.training.probabilities import Probabilities
 from avqa.training.run import DEFAULT, Member, MemberConfig, Run
 from avqa.training.scoring import Prediction, answered
+from avqa.training.settings import Dub
 from avqa.training.table.table import result_table
 
 Say = Callable[[str], None]
@@ -276,7 +277,8 @@ def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
     """
     path = Path(config.annotations) if options.annotations is None else options.annotations
     choices = datasets.chosen(config.dataset, {**config.choices, **options.choices})
-    found = asked_of(config.dataset, path, options.split, config.settings.split, choices)
+    how = config.settings
+    found = asked_of(config.dataset, path, options.split, how.split, choices, how.dub)
     same = choices == datasets.chosen(config.dataset, config.choices)
     return found if found.fit and same else replace(found, fit=_training_questions(config))
 
@@ -287,6 +289,7 @@ def asked_of(
     split: str,
     division: Literal["official", "video"] = "official",
     choices: Mapping[str, str] | None = None,
+    dub: Dub = "honour",
 ) -> Asked:
     """The questions of a split of a folder or file, and the training questions beside them.
 
@@ -296,6 +299,7 @@ def asked_of(
         split: of the questions.
         division: how they are divided, as `read_splits` has it.
         choices: the data set's own, as far as they are given.
+        dub: of `read_splits`, too.
 
     Raises:
         UnknownName: there is no such data set, split or value of a choice.
@@ -311,7 +315,7 @@ def asked_of(
         questions = datasets.read(dataset, path, [name], **chosen)
         notes = tuple(datasets.notes(dataset, path, **chosen))
         return Asked(questions, (), module.version(questions), chosen, notes)
-    parts = read_splits(dataset, path, division, chosen)
+    parts = read_splits(dataset, path, division, chosen, dub)
     if not parts.of(split):
         raise DatasetError(
             f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
@@ -324,8 +328,9 @@ def _training_questions(config: MemberConfig) -> Sequence[Question]:
     """Those of the run's own files; none if these are gone."""
     if not Path(config.annotations).exists():
         return ()
-    division = config.settings.split
-    return read_splits(config.dataset, config.annotations, division, config.choices).train
+    how = config.settings
+    read = read_splits(config.dataset, config.annotations, how.split, config.choices, how.dub)
+    return read.train
 
 
 class _Answering:
