@@ -246,6 +246,16 @@ def answers(options: EvaluateOptions, say: Say) -> Answers:
     return Answers(member, found, len(asked.questions), len(rows), by_key)
 
 
+def answers_of(member: Member, options: EvaluateOptions, say: Say) -> list[Prediction]:
+    """What a member answers now to the questions of a split, in their order.
+
+    Raises:
+        As `evaluate`.
+    """
+    asked = questions_of(member.config, options)
+    return _Answering([member], asked.questions, options.store, say).answers(member)[0]
+
+
 def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
     """Write `answers` as a JSON object; replaces ``out``.
 
