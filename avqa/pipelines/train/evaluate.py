@@ -24,6 +24,7 @@ from avqa.pipelines.train.evaluation import (
     readers_of,
 )
 from avqa.store.format.recipe_diff import diff_recorded, making_command, require_same
+from avqa.store.format.texts import questions_command
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
 from avqa.training.data.conditions import (
@@ -450,8 +451,11 @@ def check_recipes(config: MemberConfig, store: FeatureStore) -> None:
     there = {*store.features, *store.text_features}
     missing = [name for name in trained if name not in there]
     if missing:
+        texts = [name for name in missing if name in config.texts]
         commands = dict.fromkeys(
-            "avqa questions" if name in config.texts else making_command(trained[name]["recipe"])
+            questions_command(store.path, texts)
+            if name in config.texts
+            else making_command(trained[name]["recipe"])
             for name in missing
         )
         raise FeatureMissing(
