@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from avqa.errors import ConfigError, FeatureMissing
+from avqa.errors import ConfigError, FeatureMissing, nearest
 from avqa.extract import encoders
 from avqa.heads import OF_SOUND, Head
 from avqa.store.format.recipe_diff import is_audio, is_imported
@@ -96,8 +96,8 @@ def _check(setting: str, encoder: str, store: FeatureStore | None) -> None:
     known = dict.fromkeys((*encoders.names(), *held))
     if encoder not in known and not encoders.is_known(encoder):
         raise ConfigError(
-            f"{setting}={encoder!r}; expected one of {', '.join(known)}; see `avqa encoders`, and"
-            " `avqa status` for what was imported into the store"
+            f"{setting}={encoder!r}; expected one of {', '.join(known)};{nearest(encoder, known)}"
+            " see `avqa encoders`, and `avqa status` for what was imported into the store"
         )
 
 
