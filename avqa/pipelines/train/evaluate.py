@@ -27,6 +27,7 @@ from avqa.store.format.recipe_diff import diff_recorded, making_command, require
 from avqa.store.format.texts import questions_command
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
+from avqa.training.data.building import require_shapes
 from avqa.training.data.conditions import (
     Condition,
     MissingAudio,
@@ -437,6 +438,7 @@ def _open(configs: Sequence[MemberConfig], path: StorePath | None) -> FeatureSto
         store = open_store(store_path(configs[0].store) if path is None else path)
     for config in configs:
         check_recipes(config, store)
+        require_shapes(config.features, config.options, store)
     return store
 
 

@@ -180,10 +180,9 @@ def num_patches(settings: TrainSettings, store: FeatureStore | None = None) -> i
         feature = names_of(settings, ["patch"], store)["patch"]
     except ConfigError:
         return 1
-    if is_ours(feature):
-        return math.prod(encoders.tap_of(feature).shape[:-1])
-    assert store is not None
-    return math.prod(store.row_layout(feature).shape[:-1])
+    if store is not None and feature in store.features:
+        return math.prod(store.row_layout(feature).shape[:-1])
+    return math.prod(encoders.tap_of(feature).shape[:-1])
 
 
 def is_ours(feature: str) -> bool:
