@@ -1,9 +1,9 @@
 """``python -m benchmarks.curves``: what heads learn from how many questions; docs/curves.md.
 
 Composes the synthetic benchmark without rendering it and trains on exact rows
-(`benchmarks.results_exact`), so that heads alone are judged. Every training is kept in
-build/curves and the page is written anew after it: run it again to go on, with ``--only NAME`` or
-``--sizes`` for some, ``--seeds`` for more. One core, hours for all.
+(`benchmarks.results_exact`), so that heads alone are judged. Every training becomes a line of
+docs/curves.jsonl and the page is written anew after it: run it again to go on, here or elsewhere,
+with ``--only NAME`` or ``--sizes`` for some, ``--seeds`` for more. One core, hours for all.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from benchmarks.curves_page import page
 from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "build" / "curves"
 PAGE = ROOT / "docs" / "curves.md"
+KEPT = PAGE.with_suffix(".jsonl")
+"""What was trained, a line each; of the same unit the last one counts."""
 SEEN = {120: 200_000, 500: 400_000, 2_000: 600_000, 5_000: 1_200_000, 20_000: 2_000_000}
 """Training videos → questions that a training sees in all its epochs."""
 VAL, TEST = 300, 1_000
@@ -111,7 +112,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """What it is called where it is told of."""
         return f"{self.form}-{self.videos}-seed-{self.seed}"
 
     @property
@@ -142,21 +143,19 @@ class Done:
     question is about, of equal weights, and of how many."""
 
     @classmethod
-    def read(cls, path: Path) -> Done:
-        """What `write` wrote."""
-        value = json.loads(path.read_text(encoding="utf-8"))
+    def of_line(cls, line: str) -> Done:
+        """What `line` wrote."""
+        value = json.loads(line)
         value["unit"] = Unit(**value["unit"])
         packed = np.frombuffer(bytes.fromhex(value["correct"]), np.uint8)
         value["correct"] = np.unpackbits(packed, count=value.pop("total")).astype(bool)
         return cls(**value)
 
-    def write(self, path: Path) -> None:
-        """As JSON."""
+    def line(self) -> str:
+        """As JSON, its end included."""
         value = {**vars(self), "unit": vars(self.unit), "total": len(self.correct)}
         value["correct"] = np.packbits(self.correct).tobytes().hex()
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(value), encoding="utf-8")
-        unfinished.replace(path)
+        return json.dumps(value) + "\n"
 
 
 class Bench:
@@ -254,11 +253,17 @@ def units(forms: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Un
                 yield Unit(form, videos, seed)
 
 
-def finished(unit: Unit) -> Done | None:
-    """The unit's result, if it was trained in just this way."""
-    path = FOLDER / f"{unit.name}.json"
-    done = Done.read(path) if path.exists() else None
-    return done if done and done.given == unit.given else None
+def finished() -> dict[Unit, Done]:
+    """What was trained in just the way that is now wanted."""
+    if not KEPT.exists():
+        return {}
+    lines = KEPT.read_text(encoding="utf-8").splitlines()
+    found = [Done.of_line(line) for line in lines]
+    return {
+        done.unit: done
+        for done in found
+        if done.unit.form in FORMS and done.given == done.unit.given
+    }
 
 
 def main() -> None:
@@ -269,23 +274,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    FOLDER.mkdir(parents=True, exist_ok=True)
     forms = asked.only.split(",")
     sizes = sorted(map(int, asked.sizes.split(",")))
-    waiting = [unit for unit in units(forms, sizes, asked.seeds) if not finished(unit)]
+    done = finished()
+    waiting = [unit for unit in units(forms, sizes, asked.seeds) if unit not in done]
     bench = Bench(sizes[-1])
     for unit in waiting:
-        done = bench.run(unit)
-        done.write(FOLDER / f"{unit.name}.json")
-        print(f"{unit.name}: {100 * done.correct.mean():.1f} %, {done.seconds:.0f} s", flush=True)
+        found = bench.run(unit)
+        with KEPT.open("a", encoding="utf-8") as kept:
+            kept.write(found.line())
+        percent = 100 * found.correct.mean()
+        print(f"{unit.name}: {percent:.1f} %, {found.seconds:.0f} s", flush=True)
         write(bench)
     write(bench)
 
 
 def write(bench: Bench) -> None:
     """The page of all that is done."""
-    everything = [*units([*FORMS], [*SEEN], 10)]
-    done = [found for unit in everything if (found := finished(unit))]
+    found = finished()
+    done = [found[unit] for unit in units([*FORMS], [*SEEN], 10) if unit in found]
     about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "val": VAL, "test": TEST}
     text = page(about, done, bench.train, bench.test)
     unfinished = PAGE.with_name(f"unfinished-{PAGE.name}")

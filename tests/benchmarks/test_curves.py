@@ -1,5 +1,7 @@
 """What the page of learning curves says of trainings that are done, and which are wanted."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers.questions.question_files import make_question
@@ -41,16 +43,19 @@ def test_every_form_is_one_of_its_head(form):
 
 
 def test_a_training_is_kept_as_it_was_and_counts_for_its_own_settings_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(curves, "FOLDER", tmp_path)
+    monkeypatch.setattr(curves, "KEPT", tmp_path / "kept.jsonl")
+    assert curves.finished() == {}
     unit = Unit("bilinear", 500, 1)
     was = done(unit, [True, False, True] * 7)
-    was.write(tmp_path / f"{unit.name}.json")
-    found = curves.finished(unit)
+    before, gone = done(unit, [False] * 21), done(Unit("bilinear", 120, 0), [True])
+    gone = dataclasses.replace(gone, unit=Unit("of-before", 120, 0))
+    curves.KEPT.write_text(before.line() + was.line() + gone.line(), encoding="utf-8")
+    (found,) = curves.finished().values()
     assert found.correct.tolist() == was.correct.tolist()
     assert (found.unit, found.train_accuracy) == (unit, 0.75)
     assert found.looked == {}
     monkeypatch.setitem(FORMS, "bilinear", curves.Form("bilinear", {"rank": "8"}))
-    assert curves.finished(unit) is None
+    assert curves.finished() == {}
 
 
 def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
