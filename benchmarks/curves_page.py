@@ -14,6 +14,7 @@ from avqa.datasets._parts.floors import floors, score_table
 from avqa.datasets._parts.taxonomy import COLUMNS
 from avqa.training.drawing import plain_style
 from avqa.training.table.intervals import interval
+from avqa.training.table.paired import difference
 from avqa.units import clock
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def page(
 
     Args:
         about: ``machine``, ``seen`` (questions that a training sees, by its videos), ``val`` and
-            ``test`` (videos).
+            ``test`` (videos), ``made_for`` (form → types of question, and why), ``against`` (form).
         done: finished trainings.
         train: all training questions, for the floors.
         test: those that every training was tested on.
@@ -46,6 +47,7 @@ def page(
         _head(about, floor["All"].percent),
         _curves(groups, about, test),
         _types(groups, floor, test),
+        _made_for(groups, about, test),
         *([_looked(groups)] if any(one.looked for one in done) else []),
         _settings(groups),
     ]
@@ -136,6 +138,46 @@ def _types(groups: Groups, floor: Any, test: Sequence[Question]) -> list[str]:
                 cells = " | ".join(f"{mean:.1f}" for mean in means)
                 lines.append(f"| {form} | {len(seeds)} | {cells} |")
     return lines
+
+
+def _made_for(groups: Groups, about: Mapping[str, Any], test: Sequence[Question]) -> list[str]:
+    against, sizes = about["against"], [videos for _, videos in groups]
+    largest = max(sizes)
+    lines = [
+        "## What each is made for",
+        "",
+        f"Said before the trainings: in which types a head should be better than `{against}`, and"
+        f" why. Points more than it with {largest:,} training videos, with their 95 % interval over"
+        " videos drawn again and, where there are several, seeds.",
+        "",
+        "| | because it | type | more |  |",
+        "|---|---|---|---|---|",
+    ]
+    for form, (columns, why) in about["made_for"].items():
+        for column in columns:
+            more = _more(groups, (form, largest), (against, largest), column, test)
+            lines.append(f"| {form} | {why} | {column} | {more} |")
+    return lines
+
+
+def _more(
+    groups: Groups,
+    of: tuple[str, int],
+    over: tuple[str, int],
+    column: str,
+    test: Sequence[Question],
+) -> str:
+    """Difference, interval and what they say; "not done" without both."""
+    if of not in groups or over not in groups:
+        return "not done | "
+    inside = np.array([(q.modality, q.kind) in COLUMNS[column] for q in test])
+    first, second = (np.stack([one.correct[inside] for one in groups[key]]) for key in (of, over))
+    videos = [q.video_id for q, here in zip(test, inside, strict=True) if here]
+    found = difference(first, second, videos)
+    if found is None:
+        return "not done | "
+    verdict = "yes" if found.low > 0 else "no" if found.high < 0 else "not shown"
+    return f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f}) | {verdict}"
 
 
 def _looked(groups: Groups) -> list[str]:

@@ -68,6 +68,10 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
         done(Unit("avst", 120, 1), [True] * 40, {"seconds": (0.8, 0.5, 30)}),
     ]
     about = {"machine": "m", "seen": curves.SEEN, "val": 3, "test": 20}
+    about |= {"made_for": {"bilinear": (("All",), "w"), "pstp": (("All",), "p")}}
+    about |= {"against": "avst-500"}
+    better = dataclasses.replace(runs[1], unit=Unit("avst-500", 500, 0))
+    runs.append(better)
     lines = curves_page.page(about, runs, asked(40), asked(40), picture).splitlines()
     (row,) = [line for line in lines if line.startswith("| bilinear | – / 2 |")]
     assert "| 62.5 (" in row
@@ -77,6 +81,9 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     assert any("| bilinear | 500 | 1,234 | 3, 3 | 1:01 |" in line for line in lines)
     assert "| avst | 120 | 85 % [50] of 30 |  |" in lines
     assert not any(line.startswith("| late_fusion | 120 |  |") for line in lines)
+    assert "| pstp | p | All | not done |  |" in lines
+    (row,) = [line for line in lines if line.startswith("| bilinear | w | All | ")]
+    assert row.startswith("| bilinear | w | All | +12.5 (")  # 62.5 by both seeds, over 50
     assert "bilinear" in picture.read_text(encoding="utf-8")
 
 
