@@ -9,11 +9,9 @@ with ``--only NAME`` or ``--sizes`` for some, ``--seeds`` for more. One core, ho
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +33,12 @@ from benchmarks.__main__ import machine
 from benchmarks.batches import composed
 from benchmarks.curves_page import page
 from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
+from benchmarks.trained import Done, Form, Unit, finished, keep, looks, replace_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "curves.md"
 KEPT = PAGE.with_suffix(".jsonl")
-"""What was trained, a line each; of the same unit the last one counts."""
+"""What was trained, a line each."""
 SEEN = {120: 200_000, 500: 400_000, 2_000: 600_000, 5_000: 1_200_000, 20_000: 2_000_000}
 """Training videos → questions that a training sees in all its epochs."""
 VAL, TEST = 300, 1_000
@@ -58,16 +57,6 @@ FITTED = {
 """What so few questions of so little variety want of every head; its own below stand over them."""
 LSTM = {"question": "lstm", "pack": "true", "forget_bias": "2"}
 DECAY = {"weight_decay": "0.1"}
-
-
-@dataclass(frozen=True)
-class Form:
-    """A head and what is set of it."""
-
-    head: str
-    given: dict[str, str]
-    longer: float = 1.0
-    """Times as many questions seen as other heads."""
 
 
 FORMS = {
@@ -116,76 +105,31 @@ before any of these was trained on so many videos, but for `bilinear`, which was
 AGAINST = "late_fusion"
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One training."""
-
-    form: str
-    videos: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """What it is called where it is told of."""
-        return f"{self.form}-{self.videos}-seed-{self.seed}"
-
-    @property
-    def given(self) -> dict[str, str]:
-        """Settings and options that differ from the head's."""
-        form = FORMS[self.form]
-        per_epoch = self.videos * 10
-        epochs = max(1, round(form.longer * SEEN[self.videos] / per_epoch))
-        schedule = {"epochs": str(epochs), "step_epochs": str(max(1, round(0.7 * epochs)))}
-        return FITTED | schedule | form.given
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a unit ended."""
-
-    unit: Unit
-    given: dict[str, str]
-    correct: NDArray[np.bool_]
-    """[N], of the test questions."""
-    best_epoch: int
-    val_accuracy: float
-    train_accuracy: float
-    seconds: float
-    parameters: int
-    looked: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
-    """``seconds``, ``patches`` → share of the questions in which the most weight is inside what the
-    question is about, of equal weights, and of how many."""
-
-    @classmethod
-    def of_line(cls, line: str) -> Done:
-        """What `line` wrote."""
-        value = json.loads(line)
-        value["unit"] = Unit(**value["unit"])
-        packed = np.frombuffer(bytes.fromhex(value["correct"]), np.uint8)
-        value["correct"] = np.unpackbits(packed, count=value.pop("total")).astype(bool)
-        return cls(**value)
-
-    def line(self) -> str:
-        """As JSON, its end included."""
-        value = {**vars(self), "unit": vars(self.unit), "total": len(self.correct)}
-        value["correct"] = np.packbits(self.correct).tobytes().hex()
-        return json.dumps(value) + "\n"
+def given(unit: Unit) -> dict[str, str] | None:
+    """Settings and options that differ from the head's; None of a form that is not wanted."""
+    form = FORMS.get(unit.form)
+    if form is None or unit.videos not in SEEN:
+        return None
+    epochs = max(1, round(form.longer * SEEN[unit.videos] / (unit.videos * 10)))
+    schedule = {"epochs": str(epochs), "step_epochs": str(max(1, round(0.7 * epochs)))}
+    return FITTED | schedule | form.given
 
 
 class Bench:
-    """Questions and rows of all sizes: the first training videos, the same held-out ones."""
+    """Questions and rows of all sizes: more and more training videos, the same held-out ones."""
 
     def __init__(self, videos: int) -> None:
         # A fifth of all videos each is for val and test.
         everything, self.features = composed(max(5 * TEST, -(-5 * videos // 3)))
         self.train = everything["train"]
-        self.val, self.test = _first(everything["val"], VAL), _first(everything["test"], TEST)
+        self.val, self.test = _some(everything["val"], VAL), _some(everything["test"], TEST)
 
     def run(self, unit: Unit) -> Done:
         """Train and test."""
         started = time.monotonic()
-        form = FORMS[unit.form]
-        settings, options = resolve(form.head, unit.given)
+        form, wanted = FORMS[unit.form], given(unit)
+        assert wanted is not None
+        settings, options = resolve(form.head, wanted)
         code = options["time_code"]
         options |= {
             "vocabulary": MUSIC_AVQA.num_words(type_words=form.head == "mcd"),
@@ -194,7 +138,7 @@ class Bench:
         }
         torch.manual_seed(unit.seed)
         head = heads.build(form.head, **options)
-        train = _first(self.train, unit.videos)
+        train = _some(self.train, unit.videos)
         taught = _set(with_exchanged(train, settings.exchange), self.features, head, training=True)
         with tempfile.TemporaryDirectory() as folder:
             fitted = fit(
@@ -210,7 +154,7 @@ class Bench:
             )
         return Done(
             unit=unit,
-            given=unit.given,
+            given=wanted,
             correct=_right(head, _set(self.test, self.features, head)),
             best_epoch=fitted.best_epoch,
             val_accuracy=fitted.val_accuracy,
@@ -224,23 +168,23 @@ class Bench:
 
     def looked(self, head: heads.Head) -> dict[str, tuple[float, float, int]]:
         """Where it looks for its answers about the first test videos, as `Done.looked` has it."""
-        asked = _set(_first(self.test, LOOKED), self.features, head)
+        asked = _set(_some(self.test, LOOKED), self.features, head)
         rows = (
             (asked.questions[place], head.evidence(batch.inputs.apart(), output), row)
             for batch, output in infer(head, asked, batch_size=128, device="cpu", explain=True)
             for row, place in enumerate(batch.rows.tolist())
         )
-        found = hits(rows, self.features.truth)
-        return {
-            kind: (hit.top, hit.chance, hit.questions)
-            for kind, hit in found.items()
-            if kind in ("seconds", "patches")
-        }
+        return looks(hits(rows, self.features.truth))
 
 
-def _first(questions: Sequence[Question], videos: int) -> list[Question]:
-    chosen = set(list(dict.fromkeys(q.video_id for q in questions))[:videos])
-    return [q for q in questions if q.video_id in chosen]
+def _some(questions: Sequence[Question], videos: int) -> list[Question]:
+    """Those about so many videos, drawn with a fixed seed; fewer are among more.
+
+    The first questions of a file are no fair draw: it has them by type.
+    """
+    ids = sorted({question.video_id for question in questions})
+    chosen = {ids[i] for i in np.random.default_rng(0).permutation(len(ids))[:videos]}
+    return [question for question in questions if question.video_id in chosen]
 
 
 def _set(
@@ -267,19 +211,6 @@ def units(forms: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Un
                 yield Unit(form, videos, seed)
 
 
-def finished() -> dict[Unit, Done]:
-    """What was trained in just the way that is now wanted."""
-    if not KEPT.exists():
-        return {}
-    lines = KEPT.read_text(encoding="utf-8").splitlines()
-    found = [Done.of_line(line) for line in lines]
-    return {
-        done.unit: done
-        for done in found
-        if done.unit.form in FORMS and done.given == done.unit.given
-    }
-
-
 def main() -> None:
     """Compose, train what is missing, write the page."""
     parser = argparse.ArgumentParser()
@@ -290,13 +221,12 @@ def main() -> None:
     torch.set_num_threads(1)
     forms = asked.only.split(",")
     sizes = sorted(map(int, asked.sizes.split(",")))
-    done = finished()
+    done = finished(KEPT, given)
     waiting = [unit for unit in units(forms, sizes, asked.seeds) if unit not in done]
     bench = Bench(sizes[-1])
     for unit in waiting:
         found = bench.run(unit)
-        with KEPT.open("a", encoding="utf-8") as kept:
-            kept.write(found.line())
+        keep(KEPT, found)
         percent = 100 * found.correct.mean()
         print(f"{unit.name}: {percent:.1f} %, {found.seconds:.0f} s", flush=True)
         write(bench)
@@ -305,14 +235,11 @@ def main() -> None:
 
 def write(bench: Bench) -> None:
     """The page of all that is done."""
-    found = finished()
+    found = finished(KEPT, given)
     done = [found[unit] for unit in units([*FORMS], [*SEEN], 10) if unit in found]
     about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "val": VAL, "test": TEST}
     about |= {"made_for": MADE_FOR, "against": AGAINST}
-    text = page(about, done, bench.train, bench.test)
-    unfinished = PAGE.with_name(f"unfinished-{PAGE.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(PAGE)
+    replace_page(PAGE, page(about, done, bench.train, bench.test))
 
 
 if __name__ == "__main__":

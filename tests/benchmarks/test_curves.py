@@ -10,8 +10,9 @@ from avqa import heads
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.demo.truth import Hits
 from avqa.training.settings import resolve
-from benchmarks import curves, curves_page
-from benchmarks.curves import FORMS, Done, Unit
+from benchmarks import curves, curves_page, trained
+from benchmarks.curves import FORMS
+from benchmarks.trained import Done, Unit
 
 NARROW = {"width": 8, "vocabulary": MUSIC_AVQA.num_words()}
 
@@ -19,7 +20,7 @@ NARROW = {"width": 8, "vocabulary": MUSIC_AVQA.num_words()}
 def done(unit, right, looked=None):
     return Done(
         unit=unit,
-        given=unit.given,
+        given=curves.given(unit) or {},
         correct=np.array(right),
         best_epoch=3,
         val_accuracy=0.5,
@@ -36,26 +37,25 @@ def asked(count):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_one_of_its_head(form):
-    settings, _ = resolve(FORMS[form].head, Unit(form, 20_000, 0).given)
+    settings, _ = resolve(FORMS[form].head, curves.given(Unit(form, 20_000, 0)))
     seen = FORMS[form].longer * 2_000_000
     assert settings.epochs * 200_000 == pytest.approx(seen, rel=0.1)
     assert settings.batches == ("shuffled" if "shuffled" in form else "together")
 
 
 def test_a_training_is_kept_as_it_was_and_counts_for_its_own_settings_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(curves, "KEPT", tmp_path / "kept.jsonl")
-    assert curves.finished() == {}
+    kept = tmp_path / "kept.jsonl"
+    assert trained.finished(kept, curves.given) == {}
     unit = Unit("bilinear", 500, 1)
     was = done(unit, [True, False, True] * 7)
-    before, gone = done(unit, [False] * 21), done(Unit("bilinear", 120, 0), [True])
-    gone = dataclasses.replace(gone, unit=Unit("of-before", 120, 0))
-    curves.KEPT.write_text(before.line() + was.line() + gone.line(), encoding="utf-8")
-    (found,) = curves.finished().values()
+    for one in (done(unit, [False] * 21), was, done(Unit("of-before", 120, 0), [True])):
+        trained.keep(kept, one)
+    (found,) = trained.finished(kept, curves.given).values()
     assert found.correct.tolist() == was.correct.tolist()
     assert (found.unit, found.train_accuracy) == (unit, 0.75)
     assert found.looked == {}
-    monkeypatch.setitem(FORMS, "bilinear", curves.Form("bilinear", {"rank": "8"}))
-    assert curves.finished() == {}
+    monkeypatch.setitem(FORMS, "bilinear", trained.Form("bilinear", {"rank": "8"}))
+    assert trained.finished(kept, curves.given) == {}
 
 
 def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
@@ -72,7 +72,7 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     about |= {"against": "avst-500"}
     better = dataclasses.replace(runs[1], unit=Unit("avst-500", 500, 0))
     runs.append(better)
-    lines = curves_page.page(about, runs, asked(40), asked(40), picture).splitlines()
+    lines = curves_page.page(about, runs, asked(40), asked(40), picture)
     (row,) = [line for line in lines if line.startswith("| bilinear | – / 2 |")]
     assert "| 62.5 (" in row
     assert row.endswith("[75] |")
@@ -85,6 +85,16 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     (row,) = [line for line in lines if line.startswith("| bilinear | w | All | ")]
     assert row.startswith("| bilinear | w | All | +12.5 (")  # 62.5 by both seeds, over 50
     assert "bilinear" in picture.read_text(encoding="utf-8")
+
+
+def test_videos_are_drawn_whatever_the_order_of_their_questions():
+    questions = asked(400)  # of 200 videos
+    few, more = curves._some(questions, 20), curves._some(questions, 50)
+    assert len(few) == 40
+    assert {q.video_id for q in few} < {q.video_id for q in more}
+    backwards = curves._some(questions[::-1], 20)
+    assert backwards[::-1] == few
+    assert {q.video_id for q in few} != {q.video_id for q in questions[:40]}
 
 
 def test_a_training_is_held_against_the_truth(monkeypatch):
