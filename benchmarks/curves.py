@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from avqa import heads
 from avqa.datasets import Question
+from avqa.datasets._parts.floors import floors, score_table
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.demo.truth import hits
 from avqa.heads import coded_width
@@ -32,6 +33,7 @@ from avqa.training.settings import resolve
 from benchmarks.__main__ import machine
 from benchmarks.batches import composed
 from benchmarks.curves_page import page
+from benchmarks.oracle import Oracle
 from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
 from benchmarks.trained import Done, Form, Unit, finished, keep, looks, replace_page
 
@@ -239,7 +241,12 @@ def write(bench: Bench) -> None:
     done = [found[unit] for unit in units([*FORMS], [*SEEN], 10) if unit in found]
     about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "val": VAL, "test": TEST}
     about |= {"made_for": MADE_FOR, "against": AGAINST}
-    replace_page(PAGE, page(about, done, bench.train, bench.test))
+    right = Oracle(bench.features).right(bench.test)
+    rows = {
+        "template floor": floors(bench.train, bench.test)["template"],
+        "oracle": score_table(zip(bench.test, right.tolist(), strict=True)),
+    }
+    replace_page(PAGE, page(about, done, rows, bench.test))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,21 @@ import pytest
 from helpers.questions.question_files import make_question
 
 from avqa import heads
+from avqa.datasets._parts.floors import floors
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.demo.truth import Hits
 from avqa.training.settings import resolve
 from benchmarks import curves, curves_page, trained
+from benchmarks.batches import composed
 from benchmarks.curves import FORMS
+from benchmarks.oracle import Oracle
 from benchmarks.trained import Done, Unit
 
+LOUDER = {
+    "Where is the <LL> instrument?",
+    "Is the <Object> on the <LR> louder than the <Object> on the <LR>?",
+    "Is the instrument on the <LR> louder than the instrument on the <LR>?",
+}
 NARROW = {"width": 8, "vocabulary": MUSIC_AVQA.num_words()}
 
 
@@ -67,12 +75,13 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
         done(Unit("avst", 120, 0), [True] * 40, {"seconds": (0.9, 0.5, 30)}),
         done(Unit("avst", 120, 1), [True] * 40, {"seconds": (0.8, 0.5, 30)}),
     ]
+    rows = {"template floor": floors(asked(40), asked(40))["template"]}
     about = {"machine": "m", "seen": curves.SEEN, "val": 3, "test": 20}
     about |= {"made_for": {"bilinear": (("All",), "w"), "pstp": (("All",), "p")}}
     about |= {"against": "avst-500"}
     better = dataclasses.replace(runs[1], unit=Unit("avst-500", 500, 0))
     runs.append(better)
-    lines = curves_page.page(about, runs, asked(40), asked(40), picture)
+    lines = curves_page.page(about, runs, rows, asked(40), picture)
     (row,) = [line for line in lines if line.startswith("| bilinear | – / 2 |")]
     assert "| 62.5 (" in row
     assert row.endswith("[75] |")
@@ -95,6 +104,21 @@ def test_videos_are_drawn_whatever_the_order_of_their_questions():
     backwards = curves._some(questions[::-1], 20)
     assert backwards[::-1] == few
     assert {q.video_id for q in few} != {q.video_id for q in questions[:40]}
+
+
+def test_the_oracle_answers_from_rows_alone():
+    """All but who of two of a kind, that sound together, is the louder."""
+    questions, features = composed(60)
+    oracle = Oracle(features)
+    right = oracle.right(questions["train"])
+    assert 0.96 < right.mean() <= 1
+    assert {q.template for q, r in zip(questions["train"], right, strict=True) if not r} <= LOUDER
+    flipped = [q for q in questions["train"] if q.answer in ("yes", "no")]
+    flipped = [dataclasses.replace(q, answer="yes" if q.answer == "no" else "no") for q in flipped]
+    assert oracle.right(flipped).mean() < 0.04
+    features._made.clear()
+    features._videos = dict(zip(features._videos, reversed(features._videos.values()), strict=True))
+    assert Oracle(features).right(questions["train"]).mean() < 0.6  # of other videos
 
 
 def test_a_training_is_held_against_the_truth(monkeypatch):
