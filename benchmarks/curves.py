@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from avqa import heads
 from avqa.datasets import Question
@@ -28,8 +27,9 @@ from avqa.heads import coded_width
 from avqa.training.data.exchange import with_exchanged
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import fit, infer
-from avqa.training.scoring import predictions
+from avqa.training.scoring import Prediction, predictions
 from avqa.training.settings import resolve
+from avqa.training.table.flips import Flips
 from benchmarks.__main__ import machine
 from benchmarks.batches import composed
 from benchmarks.curves_page import page
@@ -154,19 +154,26 @@ class Bench:
                 say=lambda line: None,
                 label=unit.name,
             )
+        asked = with_exchanged(self.test, "both")
+        answered = self.answers(head, asked)
+        taught_of = self.answers(head, train[: len(self.test)])
         return Done(
             unit=unit,
             given=wanted,
-            correct=_right(head, _set(self.test, self.features, head)),
+            correct=np.array([bool(row.correct) for row in answered[: len(self.test)]]),
             best_epoch=fitted.best_epoch,
             val_accuracy=fitted.val_accuracy,
-            train_accuracy=float(
-                _right(head, _set(train[: len(self.test)], self.features, head)).mean()
-            ),
+            train_accuracy=float(np.mean([bool(row.correct) for row in taught_of])),
             seconds=time.monotonic() - started,
             parameters=heads.count_parameters(head),
             looked=self.looked(head),
+            flips=float(Flips(asked).turned(answered).mean()),
         )
+
+    def answers(self, head: heads.Head, questions: Sequence[Question]) -> list[Prediction]:
+        """What it answers, in their order."""
+        asked = _set(questions, self.features, head)
+        return predictions(asked, infer(head, asked, batch_size=128, device="cpu"))
 
     def looked(self, head: heads.Head) -> dict[str, tuple[float, float, int]]:
         """Where it looks for its answers about the first test videos, as `Done.looked` has it."""
@@ -198,11 +205,6 @@ def _set(
 ) -> QuestionSet:
     videos = [q.video_id for q in questions]
     return QuestionSet(questions, videos, features, None, head, training=training)
-
-
-def _right(head: heads.Head, questions: QuestionSet) -> NDArray[np.bool_]:
-    outputs = infer(head, questions, batch_size=128, device="cpu")
-    return np.array([bool(row.correct) for row in predictions(questions, outputs)])
 
 
 def units(forms: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Unit]:

@@ -59,6 +59,10 @@ class Done:
     """One of `KINDS` → share of the questions in which the most weight is inside what the question
     is about, of equal weights, and of how many."""
 
+    flips: float | None = None
+    """Share of the comparisons whose answer turns when they are asked the other way round; None
+    where they were not."""
+
     @classmethod
     def of_line(cls, line: str) -> Done:
         """What `line` wrote."""

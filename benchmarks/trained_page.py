@@ -10,6 +10,7 @@ import numpy as np
 from avqa.datasets import Question
 from avqa.datasets._parts.floors import Table, score_table
 from avqa.datasets._parts.taxonomy import COLUMNS
+from avqa.training.table.flips import FLIP
 from avqa.training.table.intervals import interval
 from avqa.units import clock
 from benchmarks.trained import KINDS, Done
@@ -54,16 +55,19 @@ def of_types(groups: Groups, rows: Mapping[str, Table], test: Sequence[Question]
         lines += [
             f"{videos:,} training videos; mean of the seeds.",
             "",
-            f"| | seeds | {' | '.join(COLUMNS)} |",
-            "|---|---|" + "---|" * len(COLUMNS),
+            f"| | seeds | {' | '.join(COLUMNS)} | {FLIP} |",
+            "|---|---|" + "---|" * (len(COLUMNS) + 1),
         ]
-        lines += [f"| {name} | | {_means([table])} |" for name, table in rows.items()]
+        lines += [f"| {name} | | {_means([table])} | |" for name, table in rows.items()]
         for (form, of), seeds in groups.items():
             if of == videos:
                 tables = [score_table(zip(test, one.correct, strict=True)) for one in seeds]
-                lines.append(f"| {form} | {len(seeds)} | {_means(tables)} |")
+                flips = [100 * one.flips for one in seeds if one.flips is not None]
+                flip = f"{statistics.fmean(flips):.1f}" if flips else ""
+                lines.append(f"| {form} | {len(seeds)} | {_means(tables)} | {flip} |")
         lines.append("")
-    return lines
+    told = f"{FLIP}: of the comparisons asked both ways round, those that are answered differently,"
+    return [*lines, f"{told} as all should be.", ""]
 
 
 def _means(tables: Sequence[Table]) -> str:

@@ -10,6 +10,7 @@ from avqa import heads
 from avqa.datasets._parts.floors import floors
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.demo.truth import Hits
+from avqa.training.scoring import Prediction
 from avqa.training.settings import resolve
 from benchmarks import curves, curves_page, trained
 from benchmarks.batches import composed
@@ -36,7 +37,15 @@ def done(unit, right, looked=None):
         seconds=61.0,
         parameters=1234,
         looked=looked or {},
+        flips=0.25,
     )
+
+
+def right_answers(head, questions):
+    return [
+        Prediction(q.key, "", q.video_id, "test", q.text, q.answer, q.answer, 1.0, True)
+        for q in questions
+    ]
 
 
 def asked(count):
@@ -90,6 +99,8 @@ def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     assert any("| bilinear | 500 | 1,234 | 3, 3 | 1:01 |" in line for line in lines)
     assert "| avst | 120 | 85 % [50] of 30 |  |" in lines
     assert not any(line.startswith("| late_fusion | 120 |  |") for line in lines)
+    (row,) = [line for line in lines if line.startswith("| avst | 2 | ")]
+    assert row.endswith(" | 100.0 | 25.0 |")
     assert "| pstp | p | All | not done |  |" in lines
     (row,) = [line for line in lines if line.startswith("| bilinear | w | All | ")]
     assert row.startswith("| bilinear | w | All | +12.5 (")  # 62.5 by both seeds, over 50
@@ -134,7 +145,11 @@ def test_a_training_is_held_against_the_truth(monkeypatch):
         assert 0 <= top <= 1
         assert 0 < chance < 1
         assert 0 < count <= 60
-    assert bench.run(Unit("late_fusion", 20, 0)).looked == {}
+    assert 0 <= found.flips <= 1
+    monkeypatch.setattr(bench, "answers", right_answers)
+    perfect = bench.run(Unit("late_fusion", 20, 0))
+    assert (perfect.looked, perfect.flips, len(perfect.correct)) == ({}, 1.0, 120)
+    assert perfect.correct.all()
     counted = {
         "seconds": Hits(questions=30, mass=0.5, top=0.9, chance=0.4),
         "audio_time": Hits(questions=30, mass=0.5, top=0.8, chance=0.4),
