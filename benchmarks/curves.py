@@ -58,7 +58,7 @@ FITTED = {
 }
 """What so few questions of so little variety want of every head; its own below stand over them."""
 LSTM = {"question": "lstm", "pack": "true", "forget_bias": "2"}
-DECAY = {"weight_decay": "0.1"}
+BOTH = {"exchange": "both"}
 
 
 FORMS = {
@@ -75,18 +75,24 @@ FORMS = {
             ("time-code", {"time_code": "product"}),
             ("product", {"fusion": "product"}),
             ("positions", {"question": "positions"}),
-            ("exchange", {"exchange": "both"}),
+            ("exchange", BOTH),
         )
     },
-    "bilinear": Form("bilinear", DECAY | {"exchange": "both"}, 2.5),
-    "bilinear-shuffled": Form("bilinear", DECAY | {"exchange": "both", "batches": "shuffled"}, 2.5),
-    "bilinear-no-decay": Form("bilinear", {"weight_decay": "0", "exchange": "both"}, 2.5),
-    "bilinear-no-exchange": Form("bilinear", DECAY, 2.5),
-    "bilinear-lstm": Form("bilinear", DECAY | LSTM | {"exchange": "both"}, 2.5),
-    "bilinear-no-product": Form("bilinear", DECAY | {"exchange": "both", "fusion": "sum"}, 2.5),
-    "bilinear-no-time-code": Form(
-        "bilinear", DECAY | {"exchange": "both", "time_code": "none"}, 2.5
-    ),
+    "bilinear": Form("bilinear", BOTH, 2.5),
+    **{
+        f"bilinear-{name}": Form("bilinear", BOTH | given, 2.5)
+        for name, given in (
+            ("shuffled", {"batches": "shuffled"}),
+            ("plain-rows", {"standardise": "false"}),
+            ("steps", {"decay": "step"}),
+            ("no-weight-decay", {"weight_decay": "0"}),
+            ("no-exchange", {"exchange": "none"}),
+            ("lstm", LSTM),
+            ("plain-product", {"fusion": "product"}),
+            ("no-product", {"fusion": "sum"}),
+            ("no-time-code", {"time_code": "none"}),
+        )
+    },
     "avst-clock-positions": Form(
         "avst", {"ground_temp": "0.1", "question": "positions", "time_code": "clock"}
     ),
