@@ -207,8 +207,7 @@ def questions(
         with_options: each question with each of its options behind it, too, as CueSpace reads.
         features: ``<encoder>/<tap>`` of texts, all of one encoder; by default CLIP ViT-B/32's
             ``sentence`` and ``word``.
-        weights: ``pretrained``, a folder or ``random:SEED``; by default those that the store's
-            frames of this encoder were made with.
+        weights: ``pretrained``, a folder or ``random:SEED``; by default those of the frames.
         device: ``auto``, ``cpu`` or ``cuda``.
         say: gets progress lines.
 
@@ -221,12 +220,11 @@ def questions(
     from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
 
     chosen = FEATURES if features is None else names_of("features", features)
-    settings = text_settings(device=device, features=chosen)
     options = QuestionOptions(
         text_of("dataset", dataset),
         _path("annotations", annotations),
         _place("store", store),
-        settings,
+        text_settings(device=device, features=chosen),
         None if weights is None else path_text("weights", weights),
         _flag("prompts", prompts),
         _flag("with_options", with_options),
