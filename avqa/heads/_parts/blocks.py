@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._parts.head import HeadInput, at_hand
-from avqa.heads._parts.lstm import run_lstm
+from avqa.heads._parts.lstm import Beginnings, run_lstm, run_once
 from avqa.heads._parts.options import HeadOptions
+
+WORTH_FINDING = 4e8
+"""Multiplications of an LSTM that must be spared before the beginnings of questions are of use."""
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
@@ -294,12 +297,27 @@ class LstmQuestion(nn.Module):
     def encode(self, tokens: Tensor) -> Question:
         """Encode word numbers ``[B, N]``, right-padded with 0."""
         mask = tokens != 0
-        x = self.embedding(tokens).tanh()
-        words, hidden, cell = run_lstm(self.lstm, x, self._real(mask) if self.pack else None)
+        real = self._real(mask) if self.pack else None
+        if (found := self._beginnings(tokens, real)) is None:
+            words, hidden, cell = run_lstm(self.lstm, self._embed(tokens), real)
+        else:
+            words, hidden, cell = run_once(self.lstm, self._embed, tokens, found)
+            words = words if real is None else torch.where(real.unsqueeze(-1), words, 0)
         sentence = hidden
         if self.project is not None:
             sentence = self.project(torch.cat([hidden, cell], -1).tanh())
         return Question(sentence, words, mask, cell)
+
+    def _beginnings(self, tokens: Tensor, real: Tensor | None) -> Beginnings | None:
+        """Those of the questions, where it is worth while to run once over each."""
+        if self.lstm.bidirectional or not at_hand(tokens) or torch.is_autocast_enabled("cpu"):
+            return None
+        found = Beginnings.find(tokens, real)
+        spared = (2 * tokens.numel() - len(found.word)) * 4 * self.lstm.hidden_size**2
+        return found if self.pack or spared > WORTH_FINDING else None  # torch packs slowly
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self.embedding(tokens).tanh()  # type: ignore[no-any-return]
 
     def _real(self, mask: Tensor) -> Tensor:
         """Up to the last word, an unknown one between them included; one entry at least."""
