@@ -59,6 +59,8 @@ def test_questions_that_begin_alike_share_it():
     assert through.starts == (0, 2, 4, 7, 10)
     assert through.whole.tolist() == [7, 8, 7, 9]
     assert through.of[0].tolist() == through.of[2].tolist() == [0, 2, 4, 7]
+    assert through.words.tolist() == [1, 3, 2, 0, 4]
+    assert through.words[through.last].tolist() == [1, 3, 2, 0, 3, 4, 0, 0, 0, 0]
     packed = Beginnings.find(tokens, tokens != 0)
     assert packed.starts == (0, 2, 3, 5)
     assert packed.whole.tolist() == [3, 4, 3, 1]
@@ -79,7 +81,7 @@ def test_what_repeats_is_not_computed_again(monkeypatch):
     tokens = torch.randint(1, WORDS, (2, 14)).repeat(32, 1)
     module.encode(tokens)
     (found,) = seen
-    assert len(found.word) <= 2 * 14
+    assert len(found.last) <= 2 * 14
     tokens = tokens[:2]  # nothing to spare
     module.encode(tokens)
     assert len(seen) == 1

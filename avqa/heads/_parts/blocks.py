@@ -80,6 +80,7 @@ class Attention(nn.Module):
             mask = mask.unsqueeze(-2)  # [..., 1, N]
         rows, columns = query.shape[-2], keys.shape[-2]
         assert layer is None or (rows == 1 and values is None)
+        weights: Tensor | None
         if values is None and (rows == 1 or self._folds(rows, columns)):
             out, weights = self._few_queries(query, keys, mask, layer)
         else:
@@ -134,10 +135,10 @@ class Attention(nn.Module):
             w_k, w_v, b_v = w_k @ layer.weight, w_v @ layer.weight, b_v + w_v @ layer.bias
         q = self._by_head(F.linear(query, w_q, b_q))  # [..., M, h, d]
         folded = torch.einsum("...hd,hde->...he", q, w_k).flatten(-3, -2)  # [..., M·h, D]
-        scores = (folded @ keys.mT / math.sqrt(size)).unflatten(-2, (-1, self.heads))
+        scores = torch.unflatten(folded @ keys.mT / math.sqrt(size), -2, (-1, self.heads))
         weights = masked_softmax(scores, None if mask is None else mask.unsqueeze(-2))
         kept = F.dropout(weights, self.dropout, self.training)  # [..., M, h, N]
-        found = (kept.flatten(-3, -2) @ keys).unflatten(-2, (-1, self.heads))
+        found = torch.unflatten(kept.flatten(-3, -2) @ keys, -2, (-1, self.heads))
         mixed = torch.einsum("...he,hde->...hd", found, w_v)
         mixed = mixed + kept.sum(-1, keepdim=True) * b_v
         return self.out_proj(mixed.flatten(-2)), weights.mean(-2)
@@ -154,7 +155,8 @@ class Attention(nn.Module):
         folded = torch.einsum("...nhd,hde->...hne", k, w_q).flatten(-3, -2)  # [..., h·N, D]
         shift = torch.einsum("...nhd,hd->...hn", k, self._by_head(b_q)).flatten(-2)
         ready = torch.einsum("...nhd,ehd->...hne", v, w_o).flatten(-3, -2)
-        scores = (query @ folded.mT + shift.unsqueeze(-2)).unflatten(-1, (self.heads, -1))
+        scores = query @ folded.mT + shift.unsqueeze(-2)
+        scores = torch.unflatten(scores, -1, (self.heads, -1))  # [..., M, h, N]
         weights = masked_softmax(scores, None if mask is None else mask.unsqueeze(-2))
         kept = F.dropout(weights, self.dropout, self.training)  # [..., M, h, N]
         out = kept.flatten(-2) @ ready + self.out_proj.bias
@@ -313,7 +315,7 @@ class LstmQuestion(nn.Module):
         if self.lstm.bidirectional or not at_hand(tokens) or torch.is_autocast_enabled("cpu"):
             return None
         found = Beginnings.find(tokens, real)
-        spared = (2 * tokens.numel() - len(found.word)) * 4 * self.lstm.hidden_size**2
+        spared = (2 * tokens.numel() - len(found.last)) * 4 * self.lstm.hidden_size**2
         return found if self.pack or spared > WORTH_FINDING else None  # torch packs slowly
 
     def _embed(self, tokens: Tensor) -> Tensor:

@@ -109,8 +109,10 @@ def _entry_after_entry(lstm: nn.LSTM, x: Tensor, mask: Tensor | None) -> Run:
 class Beginnings(NamedTuple):
     """The distinct beginnings of the questions of a batch: K of them, shorter ones first."""
 
-    word: Tensor
-    """[K] long, the last word of each."""
+    words: Tensor
+    """[W] long, the distinct words."""
+    last: Tensor
+    """[K] long, which of them each ends with."""
     before: Tensor
     """[K] long, the beginning without that word; 0 for those of one word."""
     starts: tuple[int, ...]
@@ -135,8 +137,10 @@ class Beginnings(NamedTuple):
                     whole[b] = of[b][n] = new.setdefault((whole[b], row[n]), starts[-1] + len(new))
             known += new
             starts.append(len(known))
-        before, word = torch.tensor(known).unbind(1)
-        return cls(word, before, tuple(starts), torch.tensor(of), torch.tensor(whole))
+        places = {word: place for place, word in enumerate(dict.fromkeys(w for _, w in known))}
+        before, last = torch.tensor([(start, places[word]) for start, word in known]).unbind(1)
+        words = torch.tensor(list(places))
+        return cls(words, last, before, tuple(starts), torch.tensor(of), torch.tensor(whole))
 
 
 class _RunOnce(torch.autograd.Function):
@@ -170,7 +174,7 @@ class _RunOnce(torch.autograd.Function):
         return h, c
 
     @staticmethod
-    def backward(ctx: Any, *of_both: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *of_both: Tensor) -> tuple[Tensor, Tensor, None]:
         (gates, u, h, c), found = ctx.saved_tensors, ctx.found
         of_h, of_c = (x.clone() for x in of_both)
         i, f, g, o = gates.chunk(4, -1)
@@ -190,7 +194,7 @@ class _RunOnce(torch.autograd.Function):
             if level:
                 before, last = found.before[here], slice(*levels[level - 1])
                 carried.index_add_(0, before, of_gates[here])
-                of_h[last].addmm_(carried[last], u)
+                of_h[last] += carried[last] @ u
                 of_c.index_add_(0, before, d_c * f[here])
         return of_gates, carried.T @ h, None
 
@@ -203,8 +207,10 @@ def run_once(
     Shapes:
         embed: words [W] → [W, width]; tokens [B, N] → `Run`
     """
-    words, number = found.word.unique(return_inverse=True)
-    of_words = F.linear(embed(words), lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
-    h, c = _RunOnce.apply(of_words.index_select(0, number), lstm.weight_hh_l0, found)
-    out = h.index_select(0, found.of.flatten()).unflatten(0, tokens.shape)
+    w, u, b, b_hidden = (
+        getattr(lstm, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    of_words = F.linear(embed(found.words), w, b + b_hidden)  # [W, 4D]
+    h, c = _RunOnce.apply(of_words.index_select(0, found.last), u, found)
+    out = h.index_select(0, found.of.flatten()).view(*tokens.shape, -1)
     return Run(out, h.index_select(0, found.whole), c.index_select(0, found.whole))
