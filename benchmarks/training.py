@@ -41,8 +41,8 @@ GAINS = {"avst": 3, "sasr": 3, "mcd": 3, "tjstg": 1.5, "pstp": 1.5, "avaf": 1.5,
 """How much less processor time a step should take than one of version 0.1."""
 SHARE = 0.6
 """Of GEMM's rate."""
-FEW = {"avaf": 8, "cuespace": 8, "qa_tiger": 8}
-"""Questions a batch where the papers' would take minutes."""
+FEW = {"avaf": (8, 5), "cuespace": (8, 1), "qa_tiger": (8, 1)}
+"""Questions a batch, and every how many seconds a row, where the papers' would take minutes."""
 KEPT = "training.json"
 
 
@@ -151,7 +151,7 @@ def question_set(
     store = FeatureStore(folder / "store")
     names = feature_names(head.FEATURES, recipe.visual, recipe.audio, patch=recipe.patch)
     features = VideoFeatures(
-        store, names, stride_seconds=recipe.stride_seconds, budget_bytes=budget
+        store, names, stride_seconds=_stride(name, recipe), budget_bytes=budget
     )
     features.require(videos, "error")
     features.preload(videos)
@@ -160,6 +160,11 @@ def question_set(
         *(questions, videos, features, store, head, labels), text=recipe.text, training=True
     )
     return head, recipe, given
+
+
+def _stride(name: str, recipe: Any) -> int:
+    """Every how many seconds a row is taken."""
+    return FEW[name][1] if name in FEW else int(recipe.stride_seconds)
 
 
 def read(case: Case, folder: Path) -> tuple[float, float]:
@@ -202,11 +207,12 @@ def train(name: str, folder: Path, *, speeds: bool) -> dict[str, Any]:
         waiting, learning = (sum(part) for part in zip(*timed, strict=True))
         figures[f"waiting_{workers}"] = waiting / (waiting + learning)
         figures |= {f"rate_{workers}": steps.rate(timed), "rate_batch": steps.batch_size}
+        figures["rate_rows"] = steps.rows
         if figures["waiting_0"] <= 0.05:
             break
     for per_video in (QUESTIONS_PER_VIDEO, *MORE_QUESTIONS):
         steps = Steps(name, folder, per_video, 0)
-        figures |= {"batch": steps.batch_size, "rows": steps.rows}
+        figures["batch"] = steps.batch_size
         pairs = [(steps.learning(True), steps.learning(False)) for _ in range(ROUNDS + 1)][1:]
         figures[f"gain_{per_video}"] = statistics.median(own / once for own, once in pairs)
     return figures | counted(steps) | profile(steps)
@@ -222,8 +228,8 @@ class Steps:
 
         torch.manual_seed(0)
         self.head, recipe, questions = question_set(name, folder, SMALL_ARRAYS, per_video)
-        self.batch_size = FEW.get(name, recipe.batch_size)
-        self.rows = -(-60 // recipe.stride_seconds)
+        self.batch_size = FEW.get(name, (recipe.batch_size,))[0]
+        self.rows = -(-60 // _stride(name, recipe))
         loader = make_loader(questions, self.batch_size, order="together", workers=workers)
         self._batches = itertools.chain.from_iterable(itertools.repeat(loader))
         self._optimizer = torch.optim.Adam(self.head.parameters(), recipe.learning_rate)
@@ -280,7 +286,9 @@ def page(kept: dict[str, Any]) -> str:
         "",
         "Written by `python -m benchmarks.training`; do not edit. Random features of videos of"
         f" 60 s, 3.5 questions a video, {VIDEOS} videos, files in the page cache; every head with"
-        " its paper's stride and frames, and its batch but where another is named.",
+        " its paper's stride, frames and batch, but for "
+        + "; ".join(f"`{n}`: {b} questions and every {s} s" for n, (b, s) in FEW.items())
+        + ", since theirs would take minutes.",
         "",
         f"Machine: {kept['machine']}; {kept['busy']:.1f} other programs were running when the"
         " reading was measured.",
@@ -328,7 +336,7 @@ def training(learning: dict[str, dict[str, Any]]) -> Iterator[str]:
         rate = max(f["rate_0"], f.get("rate_1", 0.0))
         with_one = f"{f['waiting_1']:.1%}" if "waiting_1" in f else "–"
         yield (
-            f"| {name} | {f['rows']} | {f['rate_batch']} | {rate:.1f} | {f['waiting_0']:.1%}"
+            f"| {name} | {f['rate_rows']} | {f['rate_batch']} | {rate:.1f} | {f['waiting_0']:.1%}"
             f" | {with_one} | {EPOCH / rate / 60:.0f} |"
         )
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -174,6 +175,7 @@ class _RunOnce(torch.autograd.Function):
         return h, c
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *of_both: Tensor) -> tuple[Tensor, Tensor, None]:
         (gates, u, h, c), found = ctx.saved_tensors, ctx.found
         of_h, of_c = (x.clone() for x in of_both)
