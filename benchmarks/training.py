@@ -361,6 +361,7 @@ def gains(learning: dict[str, dict[str, Any]]) -> Iterator[str]:
         " multiplications of a step of version 0.1 over those of a step now. Time follows them in"
         " a head that mostly multiplies (`avaf`, `pstp`), for which they are bounds; a head that"
         " mostly moves maps gains more, since rows of its own for every question are copies, too."
+        " Without them (–): measured when only a video was met once."
     )
     yield ""
     yield (
@@ -369,15 +370,18 @@ def gains(learning: dict[str, dict[str, Any]]) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|---|"
     for name, f in learning.items():
-        if "fewer" not in f:
+        if f"gain_{QUESTIONS_PER_VIDEO}" not in f:
             continue
         at_three, at_eight = (f[f"gain_{n}"] for n in (QUESTIONS_PER_VIDEO, *MORE_QUESTIONS))
         target = GAINS.get(name)
         missed = " (missed)" if target and at_eight < target else ""
-        own = f["of_video"]
-        sharing = 1 / (1 - own + own / MORE_QUESTIONS[0])
+        at_most = "– | – | –"  # a figure of before they were counted
+        if "fewer" in f:
+            own = f["of_video"]
+            sharing = 1 / (1 - own + own / MORE_QUESTIONS[0])
+            at_most = f"{own:.0%} | {sharing:.2f} | {f['fewer']:.2f}"
         yield (
-            f"| {name} | {f['batch']} | {own:.0%} | {sharing:.2f} | {f['fewer']:.2f}"
+            f"| {name} | {f.get('batch', f.get('rate_batch'))} | {at_most}"
             f" | {at_three:.2f} | {at_eight:.2f}{missed} | {target or '–'} |"
         )
 
