@@ -55,7 +55,7 @@ def test_every_feature_that_a_paper_reads_is_there(tmp_path):
     for name in heads.names():
         head, recipe, given = training.question_set(name, tmp_path, 0)
         rows = -(-60 // training.FEW.get(name, (0, recipe.stride_seconds))[1])
-        assert given[0].inputs.valid.shape[1] == rows, name
+        assert not head.FEATURES or given[0].inputs.valid.shape[1] == rows, name
         assert all(getattr(given[0].inputs, need) is not None for need in head.needs), name
 
 
