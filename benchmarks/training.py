@@ -1,13 +1,15 @@
 """``python -m benchmarks.training``: how fast questions reach a head, and how fast heads learn.
 
 On a store of its own with random features. Each head's steps are measured in turn with rows of its
-own for every question and with the rows of a video once for all that is asked about it, as training
-has them. Writes docs/benchmarks_training.md.
+own for every question, as version 0.1 computed them, and as they are now. What is found is kept in
+the folder, ``training.json``, and docs/benchmarks_training.md is written from it: with ``--heads``
+only those are measured anew, with ``--loaded`` only what other programs do not change much.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -36,7 +38,12 @@ QUESTIONS_PER_VIDEO, MORE_QUESTIONS = 3.5, (8.0,)
 STEPS, SECONDS, ROUNDS = 8, 20.0, 3
 """A head is measured for so many steps or so long, after a step that does not count."""
 GAINS = {"avst": 3, "sasr": 3, "mcd": 3, "tjstg": 1.5, "pstp": 1.5, "avaf": 1.5, "late_fusion": 1.5}
-"""How much less processor time a step should take that meets each video once."""
+"""How much less processor time a step should take than one of version 0.1."""
+SHARE = 0.6
+"""Of GEMM's rate."""
+FEW = {"avaf": (8, 5), "cuespace": (8, 1), "qa_tiger": (8, 1)}
+"""Questions a batch, and every how many seconds a row, where the papers' would take minutes."""
+KEPT = "training.json"
 
 
 @dataclass(frozen=True)
@@ -65,47 +72,59 @@ CASES = (
 
 
 def main() -> None:
-    """Measure everything, or with ``--only NAME`` print one head's figures as JSON."""
+    """Measure and write the page, or with ``--only NAME`` print one head's figures as JSON."""
+    from avqa import heads
+
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=ROOT / "build", help="for the store")
+    parser.add_argument("--heads", default=",".join(heads.names()))
+    parser.add_argument("--loaded", action="store_true", help="processor time and counts alone")
     parser.add_argument("--only")
-    arguments = parser.parse_args()
-    if arguments.only:
-        print(json.dumps(train(arguments.only, arguments.folder)))
+    asked = parser.parse_args()
+    if asked.only:
+        print(json.dumps(train(asked.only, asked.folder, speeds=not asked.loaded)))
         return
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    file = asked.folder / KEPT
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"heads": {}}
+    for found in measured(asked, kept):
+        file.write_text(json.dumps(found), encoding="utf-8")
+        PAGE.write_text(page(found), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
 
-    from avqa import heads
+
+def measured(asked: argparse.Namespace, kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Everything that is asked for, head by head, over what was kept."""
     from benchmarks import training_store
     from benchmarks.__main__ import machine
 
-    busy = os.getloadavg()[0]
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
         folder = Path(scratch)
         questions = training_store.write(folder / "store", VIDEOS)
         (folder / "questions").write_bytes(pickle.dumps(questions))
-        reading: list[tuple[float, ...]] = []
-        for case in CASES:
-            found = zip(*(read(case, folder) for _ in range(arguments.rounds)), strict=True)
-            reading.append(tuple(map(statistics.median, found)))
-            print(
-                f"{case.what}, {case.workers} workers: {reading[-1][0]:.0f} questions/s", flush=True
-            )
-        learning = {}
-        for name in heads.names():
+        if not asked.loaded:
+            kept |= {"machine": machine(), "busy": os.getloadavg()[0], "rounds": asked.rounds}
+            kept["reading"] = [medians(case, folder, asked.rounds) for case in CASES]
+            yield kept
+        for name in asked.heads.split(","):
             command = [sys.executable, "-m", "benchmarks.training", "--only", name]
+            command += ["--folder", scratch, *(["--loaded"] if asked.loaded else [])]
             done = subprocess.run(
-                [*command, "--folder", scratch],
-                check=True,
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
+                command, check=True, capture_output=True, text=True, encoding="utf-8"
             )
-            learning[name] = json.loads(done.stdout)
-            print(name, learning[name], flush=True)
-    PAGE.write_text(page(reading, learning, machine(), busy, arguments.rounds), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+            found = json.loads(done.stdout)
+            kept["heads"][name] = kept["heads"].get(name, {}) | found
+            print(name, found, flush=True)
+            yield kept
+
+
+def medians(case: Case, folder: Path, rounds: int) -> list[float]:
+    """Of `read`."""
+    found = zip(*(read(case, folder) for _ in range(rounds)), strict=True)
+    figures = [statistics.median(values) for values in found]
+    print(f"{case.what}, {case.workers} workers: {figures[0]:.0f} questions/s", flush=True)
+    return figures
 
 
 def question_set(
@@ -130,18 +149,22 @@ def question_set(
         ]
     videos = [question.video_id for question in questions]
     store = FeatureStore(folder / "store")
-    names = feature_names(head.FEATURES, recipe.visual, patch=recipe.patch)
+    names = feature_names(head.FEATURES, recipe.visual, recipe.audio, patch=recipe.patch)
     features = VideoFeatures(
-        store, names, stride_seconds=recipe.stride_seconds, budget_bytes=budget
+        store, names, stride_seconds=_stride(name, recipe), budget_bytes=budget
     )
     features.require(videos, "error")
     features.preload(videos)
     labels = instrument_labels(questions)
-    return (
-        head,
-        recipe,
-        QuestionSet(questions, videos, features, store, head, labels, training=True),
+    given = QuestionSet(
+        *(questions, videos, features, store, head, labels), text=recipe.text, training=True
     )
+    return head, recipe, given
+
+
+def _stride(name: str, recipe: Any) -> int:
+    """Every how many seconds a row is taken."""
+    return FEW[name][1] if name in FEW else int(recipe.stride_seconds)
 
 
 def read(case: Case, folder: Path) -> tuple[float, float]:
@@ -167,28 +190,32 @@ def cpu_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def train(name: str, folder: Path) -> dict[str, Any]:
-    """Speed of a head's training by questions a video, and the share of it that waits for data.
+def train(name: str, folder: Path, *, speeds: bool) -> dict[str, Any]:
+    """Where a head's time goes, what is spared of it, and with ``speeds`` how fast it learns.
 
-    If that is over 5 %, again with one worker.
+    Speed is by questions a video, with the share of it that waits for data; if that is over 5 %,
+    again with one worker.
     """
-    from benchmarks.training_profile import profile
+    from avqa.machine import keep_freed_memory
+    from benchmarks.training_profile import counted, profile
 
+    keep_freed_memory()  # as in every command
     figures: dict[str, Any] = {}
-    for workers in (0, 1):
+    for workers in (0, 1) if speeds else ():
         steps = Steps(name, folder, QUESTIONS_PER_VIDEO, workers)
-        shared = list(steps.measured(apart=False))
-        waiting, learning = (sum(part) for part in zip(*shared, strict=True))
-        figures |= {"batch": steps.batch_size, "rows": steps.rows}
+        timed = list(steps.timed())
+        waiting, learning = (sum(part) for part in zip(*timed, strict=True))
         figures[f"waiting_{workers}"] = waiting / (waiting + learning)
-        figures[f"rate_{workers}"] = steps.rate(shared)
+        figures |= {f"rate_{workers}": steps.rate(timed), "rate_batch": steps.batch_size}
+        figures["rate_rows"] = steps.rows
         if figures["waiting_0"] <= 0.05:
             break
     for per_video in (QUESTIONS_PER_VIDEO, *MORE_QUESTIONS):
         steps = Steps(name, folder, per_video, 0)
+        figures["batch"] = steps.batch_size
         pairs = [(steps.learning(True), steps.learning(False)) for _ in range(ROUNDS + 1)][1:]
         figures[f"gain_{per_video}"] = statistics.median(own / once for own, once in pairs)
-    return figures | profile(Steps(name, folder, MORE_QUESTIONS[0], 0))
+    return figures | counted(steps) | profile(steps)
 
 
 class Steps:
@@ -201,20 +228,21 @@ class Steps:
 
         torch.manual_seed(0)
         self.head, recipe, questions = question_set(name, folder, SMALL_ARRAYS, per_video)
-        self.batch_size, self.rows = recipe.batch_size, -(-60 // recipe.stride_seconds)
-        loader = make_loader(questions, recipe.batch_size, order="together", workers=workers)
+        self.batch_size = FEW.get(name, (recipe.batch_size,))[0]
+        self.rows = -(-60 // _stride(name, recipe))
+        loader = make_loader(questions, self.batch_size, order="together", workers=workers)
         self._batches = itertools.chain.from_iterable(itertools.repeat(loader))
         self._optimizer = torch.optim.Adam(self.head.parameters(), recipe.learning_rate)
         self.head.train()
 
-    def measured(self, *, apart: bool) -> Iterator[tuple[float, float]]:
+    def timed(self) -> Iterator[tuple[float, float]]:
         """Seconds of waiting for a batch and of learning, after a step that does not count."""
         begin = time.perf_counter()
         for number in range(1 + STEPS):
             start = time.perf_counter()
             batch = next(self._batches)
             there = time.perf_counter()
-            self.step(batch, apart)
+            self.step(batch)
             end = time.perf_counter()
             if number == 0:
                 begin = end
@@ -224,11 +252,14 @@ class Steps:
                 return
 
     def learning(self, apart: bool) -> float:
-        """Processor seconds of one step."""
+        """Processor seconds of one step on one core; ``apart``: as in version 0.1."""
+        from benchmarks.training_profile import as_before, one_core
+
         batch = next(self._batches)
-        before = time.process_time()
-        self.step(batch, apart)
-        return time.process_time() - before
+        with one_core(), as_before() if apart else contextlib.nullcontext():
+            before = time.process_time()
+            self.step(batch, apart)
+            return time.process_time() - before
 
     def step(self, batch: Any, apart: bool = False) -> None:
         """Learn from a batch; ``apart``: with rows of its own for every question."""
@@ -248,72 +279,110 @@ class Steps:
         return self.batch_size * len(measured) / sum(map(sum, measured))
 
 
-def page(
-    reading: list[tuple[float, ...]],
-    learning: dict[str, dict[str, Any]],
-    machine: str,
-    busy: float,
-    rounds: int,
-) -> str:
+def page(kept: dict[str, Any]) -> str:
     """The page in Markdown."""
     lines = [
         "# Speed of training",
         "",
         "Written by `python -m benchmarks.training`; do not edit. Random features of videos of"
         f" 60 s, 3.5 questions a video, {VIDEOS} videos, files in the page cache; every head with"
-        " its paper's batch, stride and frames.",
+        " its paper's stride, frames and batch, but for "
+        + "; ".join(f"`{n}`: {b} questions and every {s} s" for n, (b, s) in FEW.items())
+        + ", since theirs would take minutes.",
         "",
-        f"Machine: {machine}; {busy:.1f} other programs were running when it began.",
+        f"Machine: {kept['machine']}; {kept['busy']:.1f} other programs were running when the"
+        " reading was measured.",
         "",
         "## Reading alone",
         "",
         "One epoch, from the start of the workers to the tensors that a head is given; medians of"
-        f" {rounds} rounds. *Loaded*: the array is in memory; *per video*: read from the store when"
-        " its questions come. All cases but the map read 60 rows a video; the map every sixth"
-        " second, but the whole of it is decompressed.",
+        f" {kept['rounds']} rounds. *Loaded*: the array is in memory; *per video*: read from the"
+        " store when its questions come. All cases but the map read 60 rows a video; the map every"
+        " sixth second, but the whole of it is decompressed.",
         "",
         "| features | workers | questions/s | target | processor ms per question |",
         "|---|---|---|---|---|",
     ]
-    for case, (rate, cost) in zip(CASES, reading, strict=True):
+    for case, (rate, cost) in zip(CASES, kept["reading"], strict=True):
         target = case.target or "–"
         missed = " (missed)" if case.target and rate < case.target else ""
         lines.append(
             f"| {case.what} | {case.workers} | {rate:.0f}{missed} | {target} | {cost:.2f} |"
         )
-    lines += ["", *training(learning), "", *profiles(learning)]
+    heads = dict(sorted(kept["heads"].items()))
+    lines += ["", *training(heads), "", *gains(heads), "", *profiles(heads)]
     return "\n".join(lines) + "\n"
 
 
 def training(learning: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """How fast heads learn, and what it is worth that a video is met once."""
+    """How fast heads learn."""
     yield "## Training"
     yield ""
     yield (
         "Frames and audio are loaded, patches and maps are read per video, as it is with all 9,288"
         " videos of MUSIC-AVQA in ordinary memory; `batches=together`. Waiting is the share of the"
         " time until the loader gives a batch; where it is over 5 % without workers it was measured"
-        f" with one too. An epoch is {EPOCH:,} questions. The last columns: processor time of a"
-        " step with rows of its own for every question, as version 0.1 had it, over that of a step"
-        f" that meets each video once, medians of {ROUNDS} pairs in turn, by questions a video;"
-        " 3.5 are those of MUSIC-AVQA's training split, 8 about those of the synthetic benchmark."
+        f" with one too. An epoch is {EPOCH:,} questions."
     )
     yield ""
     yield (
         "| head | rows | batch | questions/s | waiting, 0 workers | waiting, 1 worker"
-        " | minutes an epoch | gain at 3.5 | gain at 8 | target |"
+        " | minutes an epoch |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|"
     for name, f in learning.items():
+        if "rate_0" not in f:
+            continue
         rate = max(f["rate_0"], f.get("rate_1", 0.0))
         with_one = f"{f['waiting_1']:.1%}" if "waiting_1" in f else "–"
-        gains = [f[f"gain_{n}"] for n in (QUESTIONS_PER_VIDEO, *MORE_QUESTIONS)]
-        target = GAINS.get(name)
-        missed = " (missed)" if target and gains[-1] < target else ""
         yield (
-            f"| {name} | {f['rows']} | {f['batch']} | {rate:.1f} | {f['waiting_0']:.1%}"
-            f" | {with_one} | {EPOCH / rate / 60:.0f} | {gains[0]:.2f} | {gains[1]:.2f}{missed}"
-            f" | {target or '–'} |"
+            f"| {name} | {f['rate_rows']} | {f['rate_batch']} | {rate:.1f} | {f['waiting_0']:.1%}"
+            f" | {with_one} | {EPOCH / rate / 60:.0f} |"
+        )
+
+
+def gains(learning: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What is spared of a step, and how much could be."""
+    yield "## What is spared"
+    yield ""
+    yield (
+        "Processor time of a step as version 0.1 computed it, with rows of its own for every"
+        " question, over that of a step now, on one core, medians of"
+        f" {ROUNDS} pairs in turn, by questions a video: 3.5 are those of MUSIC-AVQA's training"
+        " split, 8 about those of the synthetic benchmark. A step now meets each video once,"
+        " runs the LSTM once over what questions begin with alike, and folds the projections of"
+        " attention where few rows meet many."
+    )
+    yield ""
+    yield (
+        "*Of the video*: share of the multiplications of an answer, as version 0.1 computed it,"
+        " that no word of the question enters. *Sharing, at most*: 1 ÷ (1 − share + share ÷ 8), by"
+        " which 8 questions multiply less if nothing but that is done once a video. *All, at most*:"
+        " multiplications of a step of version 0.1 over those of a step now. Time follows them in"
+        " a head that mostly multiplies (`avaf`, `pstp`), for which they are bounds; a head that"
+        " mostly moves maps gains more, since rows of its own for every question are copies, too."
+        " Without them (–): measured when only a video was met once."
+    )
+    yield ""
+    yield (
+        "| head | batch | of the video | sharing, at most | all, at most | gain at 3.5"
+        " | gain at 8 | target |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, f in learning.items():
+        if f"gain_{QUESTIONS_PER_VIDEO}" not in f:
+            continue
+        at_three, at_eight = (f[f"gain_{n}"] for n in (QUESTIONS_PER_VIDEO, *MORE_QUESTIONS))
+        target = GAINS.get(name)
+        missed = " (missed)" if target and at_eight < target else ""
+        at_most = "– | – | –"  # a figure of before they were counted
+        if "fewer" in f:
+            own = f["of_video"]
+            sharing = 1 / (1 - own + own / MORE_QUESTIONS[0])
+            at_most = f"{own:.0%} | {sharing:.2f} | {f['fewer']:.2f}"
+        yield (
+            f"| {name} | {f.get('batch', f.get('rate_batch'))} | {at_most}"
+            f" | {at_three:.2f} | {at_eight:.2f}{missed} | {target or '–'} |"
         )
 
 
@@ -322,16 +391,20 @@ def profiles(learning: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "## Where the time goes"
     yield ""
     yield (
-        "One step (forward, backward, Adam) with 8 questions a video, on one core. Rate: what"
-        " torch counts of multiplications and additions, LSTMs left out, over the time; its share"
-        " of what a product of two matrices of 1024 × 1024 reaches in the same minute."
+        "One step (forward, backward, Adam) with 8 questions a video, on one core. Rate:"
+        " multiplications and additions of products, LSTMs included, over the time; its share of"
+        " what a product of two matrices of 1024 × 1024 reaches in the same minute, of which"
+        f" {SHARE:.0%} are wanted."
     )
     yield ""
     yield "| head | GFLOP/s | share of GEMM's | most processor time |"
     yield "|---|---|---|---|"
     for name, f in learning.items():
+        if "fewer" not in f:  # of before LSTMs were counted
+            continue
         most = ", ".join(f"{op} {share:.0%}" for op, share in f["most"])
-        yield f"| {name} | {f['gflops']:.1f} | {f['share']:.0%} | {most} |"
+        missed = " (missed)" if f["share"] < SHARE else ""
+        yield f"| {name} | {f['gflops']:.1f} | {f['share']:.0%}{missed} | {most} |"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa import datasets
+from avqa.datasets._parts.prompts import prompt_of
 from avqa.datasets._parts.question import Question, normalise, text_key
 from avqa.store.commit import Store
 from avqa.store.format.chunks import chunk_path
@@ -33,10 +34,19 @@ SPECS = (
     FeatureSpec("clip_vit_b32/patch", (49, 512), ("position", "channel"), False),
     FeatureSpec("resnet18/map", (14, 14, 512), ("y", "x", "channel"), True),
     FeatureSpec("vggish/audio", (128,), ("channel",), True),
+    FeatureSpec("clip_vit_l14_336/frame", (768,), ("channel",), False),
+    FeatureSpec("clip_vit_l14_336/frame@tome", (768,), ("channel",), False),
+    FeatureSpec("clip_vit_l14_336/tome14", (14, 1024), ("merged", "width"), False),
+    FeatureSpec("vit_l16_384/tome14", (14, 1024), ("merged", "width"), False),
+    FeatureSpec("ast/class", (768,), ("channel",), False),
+    FeatureSpec("ast/band", (12, 768), ("frequency", "channel"), False),
 )
+"""What the papers' heads read."""
 TEXT_SPECS = (
     FeatureSpec("clip_vit_b32/sentence", (512,), ("channel",), False),
     FeatureSpec("clip_vit_b32/word", (77, 512), ("token", "channel"), False),
+    FeatureSpec("clip_vit_l14_336/sentence", (768,), ("channel",), False),
+    FeatureSpec("clip_vit_l14_336/word_state", (77, 768), ("token", "channel"), False),
 )
 
 
@@ -114,6 +124,8 @@ def _write_texts(
     recipes = {spec.name: {"text": {"mark": ""}} for spec in TEXT_SPECS}
     texts = Texts.open(folder, TEXT_SPECS, recipes, lock=lock)
     contents = {normalise(question.text): len(question.words) for question in questions}
+    prompts = {prompt_of(question) for question in questions}
+    contents |= {normalise(prompt): len(prompt.split()) for prompt in prompts}
     texts.add([NewText(text_key(text), text, words + 2) for text, words in contents.items()])
     for rows, of_chunk in texts.work():
         values = {

@@ -15,6 +15,7 @@ from helpers.heads.numpy_blocks import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from avqa.heads import build
 from avqa.heads._parts.blocks import (
@@ -43,12 +44,16 @@ def normal(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("queries", [1, 3], ids=["folded", "full"])
+@pytest.mark.parametrize(
+    ("queries", "columns"),
+    [(1, 5), (2, 30), (3, 5), (30, 2)],
+    ids=["one", "few queries", "full", "few keys"],
+)
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_equals_the_loop(queries, heads):
+def test_attention_equals_the_loop(queries, columns, heads):
     module = double(Attention(D, heads, 0.1))
-    query, keys = normal(2, queries, D), normal(2, 5, D, seed=2)
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0]]).bool()
+    query, keys = normal(2, queries, D), normal(2, columns, D, seed=2)
+    mask = torch.tensor([[1] * columns, [1] + [0] * (columns - 2) + [1]]).bool()
     out, weights = module(query, keys, mask)
     for b in range(2):
         expected = attention(
@@ -58,10 +63,11 @@ def test_attention_equals_the_loop(queries, heads):
         np.testing.assert_allclose(weights[b].detach(), expected[1], atol=1e-9)
 
 
-def test_fast_path_without_weights_is_the_same():
+@pytest.mark.parametrize(("queries", "columns"), [(3, 5), (30, 2)], ids=["full", "few keys"])
+def test_fast_path_without_weights_is_the_same(queries, columns):
     module = double(Attention(D, 4, 0.1))
-    query, keys = normal(2, 3, D), normal(2, 5, D, seed=2)
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0]]).bool()
+    query, keys = normal(2, queries, D), normal(2, columns, D, seed=2)
+    mask = torch.tensor([[1] * columns, [1] + [0] * (columns - 1)]).bool()
     slow, _ = module(query, keys, mask)
     fast, weights = module(query, keys, mask, want_weights=False)
     assert weights is None
@@ -77,7 +83,7 @@ def test_a_question_that_finds_nothing_is_zeros():
     assert (out[0] != 0).all()
 
 
-@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("queries", [1, 3, 60])
 @pytest.mark.parametrize("want", [True, False])
 def test_a_query_with_nothing_to_attend_to_gives_zeros(queries, want):
     module = double(Attention(D, 4, 0.1))
@@ -95,6 +101,53 @@ def test_weights_are_those_before_dropout(queries):
     module = double(Attention(D, 4, 0.5)).train()
     _, weights = module(normal(2, queries, D), normal(2, 5, D, seed=2))
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, queries, dtype=torch.float64))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([1, 2, 4]),
+    st.booleans(),
+    st.integers(0, 9),
+)
+def test_folded_or_not_it_is_the_stock_function_and_its_gradient(rows, columns, heads, own, seed):
+    module = double(Attention(D, heads, 0.0), seed)
+    x, y = normal(2, rows, D, seed=seed), normal(2, columns, D, seed=seed + 50)
+    z = normal(2, columns, D, seed=seed + 100) if own else None
+    mask = torch.rand(2, columns, generator=torch.Generator().manual_seed(seed)) < 0.7
+    mask[:, 0] = True
+    given = [t.requires_grad_() for t in (x, y, z) if t is not None]
+    out, weights = module(x, y, mask, values=z)
+    expected, averaged = torch.nn.functional.multi_head_attention_forward(
+        *(t.transpose(0, 1) for t in (x, y, y if z is None else z)),
+        *(D, heads, module.in_proj_weight, module.in_proj_bias, None, None, False, 0.0),
+        *(module.out_proj.weight, module.out_proj.bias),
+        key_padding_mask=~mask,
+    )
+    expected = expected.transpose(0, 1)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(weights, averaged)
+    wanted = normal(*out.shape, seed=seed + 7)
+    inputs = [*given, *module.parameters()]
+    found, right = (torch.autograd.grad((o * wanted).sum(), inputs) for o in (out, expected))
+    for one, other in zip(found, right, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_projections_of_the_many_are_folded_into_those_of_the_few():
+    attention = Attention(64, 4, 0.0)
+    many, few = torch.zeros(1, 1000, 64), torch.zeros(1, 3, 64)
+
+    def spent(*given):
+        with FlopCounterMode(display=False) as counter:
+            attention(*given, want_weights=False)
+        return counter.get_total_flops()
+
+    whole = 2 * 64 * 64 * 2 * 1003 + 2 * 2 * 64 * 3 * 1000
+    assert spent(many, few) < whole / 4
+    assert spent(few, many) < whole / 4
+    assert spent(many, many) == 2 * 64 * 64 * 4 * 1000 + 2 * 2 * 64 * 1000 * 1000
 
 
 def test_attention_starts_and_counts_like_the_stock_module():

@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avqa.heads._parts.head import HeadInput, at_hand
-from avqa.heads._parts.lstm import run_lstm
+from avqa.heads._parts.lstm import Beginnings, run_lstm, run_once
 from avqa.heads._parts.options import HeadOptions
+
+WORTH_FINDING = 4e8
+"""Multiplications of an LSTM that must be spared before the beginnings of questions are of use."""
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
@@ -33,17 +36,14 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return weights.masked_fill(~mask, 0.0)
 
 
-_Mixed = tuple[Tensor, Tensor | None]
-
-
 class Attention(nn.Module):
     """Multi-head attention with biases, whose weights are returned before dropout.
 
         weights = softmax(Q Kᵀ / √(D/h)),  out = FC(weights V)
 
-    Parameters and initialisation are those of `torch.nn.MultiheadAttention`. With one query per
-    set of keys the query is folded through the key projection and the values are projected
-    after the weighted sum: the same numbers for a fraction of the work.
+    Parameters and initialisation are those of `torch.nn.MultiheadAttention`. Where few queries
+    meet many keys, or many queries few keys, the projections of the many are folded into those of
+    the few, head by head: the same numbers for a fraction of the work.
 
     Shapes:
         query [..., M, D], keys [..., N, D], mask [..., N] or [..., M, N]
@@ -78,29 +78,38 @@ class Attention(nn.Module):
         """
         if mask is not None and mask.ndim < query.ndim:
             mask = mask.unsqueeze(-2)  # [..., 1, N]
-        if query.shape[-2] == 1 and values is None:
-            found = self._folded(query, keys, mask, layer)
+        rows, columns = query.shape[-2], keys.shape[-2]
+        assert layer is None or (rows == 1 and values is None)
+        weights: Tensor | None
+        if values is None and (rows == 1 or self._folds(rows, columns)):
+            out, weights = self._few_queries(query, keys, mask, layer)
         else:
-            assert layer is None
-            found = self._full(query, keys, keys if values is None else values, mask, want_weights)
-        mixed, weights = found
-        out = self.out_proj(mixed)
+            several = self._few_keys if self._folds(columns, rows) else self._full
+            values = keys if values is None else values
+            out, weights = several(query, keys, values, mask, want_weights)
         if mask is not None:
             out = out * mask.any(-1, keepdim=True)
         return out, weights
 
+    def _folds(self, few: int, many: int) -> bool:
+        """Whether folding takes fewer multiplications.
+
+        2D²(few + many) + 2D few many > 4D² few + 2Dh few many, over 2D.
+        """
+        width = self.out_proj.in_features
+        return many * (width + few - self.heads * few) > few * width
+
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.heads, -1)
 
+    def _projections(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Weights and biases of queries, keys and values."""
+        return self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+
     def _full(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, want: bool
-    ) -> _Mixed:
-        parts = zip(
-            (query, keys, values),
-            self.in_proj_weight.chunk(3),
-            self.in_proj_bias.chunk(3),
-            strict=True,
-        )
+    ) -> tuple[Tensor, Tensor | None]:
+        parts = zip((query, keys, values), *self._projections(), strict=True)
         q, k, v = (self._by_head(F.linear(x, w, b)) for x, w, b in parts)
         q, k, v = (x.transpose(-3, -2) for x in (q, k, v))  # [..., h, M or N, D/h]
         by_head = None if mask is None else mask.unsqueeze(-3)
@@ -109,29 +118,49 @@ class Attention(nn.Module):
             if by_head is not None:  # rows without any key would give NaN; `forward` hides them
                 by_head = by_head | ~by_head.any(-1, keepdim=True)
             mixed = F.scaled_dot_product_attention(q, k, v, by_head, rate)
-            return mixed.transpose(-3, -2).flatten(-2), None
+            return self.out_proj(mixed.transpose(-3, -2).flatten(-2)), None
         weights = masked_softmax(q @ k.mT / math.sqrt(q.shape[-1]), by_head)
         mixed = F.dropout(weights, rate) @ v
-        return mixed.transpose(-3, -2).flatten(-2), weights.mean(-3)
+        return self.out_proj(mixed.transpose(-3, -2).flatten(-2)), weights.mean(-3)
 
-    def _folded(
+    def _few_queries(
         self, query: Tensor, keys: Tensor, mask: Tensor | None, layer: nn.Linear | None
-    ) -> _Mixed:
-        """One query: h folded queries [h, D] meet the raw keys, the values come last."""
+    ) -> tuple[Tensor, Tensor]:
+        """Each query, folded by head to [h, D], meets the raw keys; the values come last."""
         width, size = query.shape[-1], query.shape[-1] // self.heads
-        w_q, w_k, w_v = self.in_proj_weight.chunk(3)
-        b_q, _, b_v = self.in_proj_bias.chunk(3)  # the key's bias shifts all scores alike
+        (w_q, w_k, w_v), (b_q, _, b_v) = self._projections()  # b_k shifts all scores alike
         w_k, w_v = (w.view(self.heads, size, width) for w in (w_k, w_v))
         b_v = self._by_head(b_v)
         if layer is not None:
             w_k, w_v, b_v = w_k @ layer.weight, w_v @ layer.weight, b_v + w_v @ layer.bias
-        q = self._by_head(F.linear(query, w_q, b_q)).squeeze(-3)  # [..., h, d]
-        folded = torch.einsum("...hd,hde->...he", q, w_k)
-        weights = masked_softmax(folded @ keys.mT / math.sqrt(size), mask)  # [..., h, N]
-        kept = F.dropout(weights, self.dropout, self.training)
-        mixed = torch.einsum("...he,hde->...hd", kept @ keys, w_v)
+        q = self._by_head(F.linear(query, w_q, b_q))  # [..., M, h, d]
+        folded = torch.einsum("...hd,hde->...he", q, w_k).flatten(-3, -2)  # [..., M·h, D]
+        scores = torch.unflatten(folded @ keys.mT / math.sqrt(size), -2, (-1, self.heads))
+        weights = masked_softmax(scores, None if mask is None else mask.unsqueeze(-2))
+        kept = F.dropout(weights, self.dropout, self.training)  # [..., M, h, N]
+        found = torch.unflatten(kept.flatten(-3, -2) @ keys, -2, (-1, self.heads))
+        mixed = torch.einsum("...he,hde->...hd", found, w_v)
         mixed = mixed + kept.sum(-1, keepdim=True) * b_v
-        return mixed.flatten(-2).unsqueeze(-2), weights.mean(-2, keepdim=True)
+        return self.out_proj(mixed.flatten(-2)), weights.mean(-2)
+
+    def _few_keys(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, want: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The raw queries meet each key, folded by head to [h, D], and find values behind FC."""
+        width, size = query.shape[-1], query.shape[-1] // self.heads
+        (w_q, w_k, w_v), (b_q, _, b_v) = self._projections()
+        w_q, w_o = w_q.view(self.heads, size, width), self.out_proj.weight.view(width, -1, size)
+        k = self._by_head(F.linear(keys, w_k)) / math.sqrt(size)  # [..., N, h, d]
+        v = self._by_head(F.linear(values, w_v, b_v))
+        folded = torch.einsum("...nhd,hde->...hne", k, w_q).flatten(-3, -2)  # [..., h·N, D]
+        shift = torch.einsum("...nhd,hd->...hn", k, self._by_head(b_q)).flatten(-2)
+        ready = torch.einsum("...nhd,ehd->...hne", v, w_o).flatten(-3, -2)
+        scores = query @ folded.mT + shift.unsqueeze(-2)
+        scores = torch.unflatten(scores, -1, (self.heads, -1))  # [..., M, h, N]
+        weights = masked_softmax(scores, None if mask is None else mask.unsqueeze(-2))
+        kept = F.dropout(weights, self.dropout, self.training)  # [..., M, h, N]
+        out = kept.flatten(-2) @ ready + self.out_proj.bias
+        return out, weights.mean(-2) if want else None
 
 
 class FeedForward(nn.Sequential):
@@ -270,12 +299,27 @@ class LstmQuestion(nn.Module):
     def encode(self, tokens: Tensor) -> Question:
         """Encode word numbers ``[B, N]``, right-padded with 0."""
         mask = tokens != 0
-        x = self.embedding(tokens).tanh()
-        words, hidden, cell = run_lstm(self.lstm, x, self._real(mask) if self.pack else None)
+        real = self._real(mask) if self.pack else None
+        if (found := self._beginnings(tokens, real)) is None:
+            words, hidden, cell = run_lstm(self.lstm, self._embed(tokens), real)
+        else:
+            words, hidden, cell = run_once(self.lstm, self._embed, tokens, found)
+            words = words if real is None else torch.where(real.unsqueeze(-1), words, 0)
         sentence = hidden
         if self.project is not None:
             sentence = self.project(torch.cat([hidden, cell], -1).tanh())
         return Question(sentence, words, mask, cell)
+
+    def _beginnings(self, tokens: Tensor, real: Tensor | None) -> Beginnings | None:
+        """Those of the questions, where it is worth while to run once over each."""
+        if self.lstm.bidirectional or not at_hand(tokens) or torch.is_autocast_enabled("cpu"):
+            return None
+        found = Beginnings.find(tokens, real)
+        spared = (2 * tokens.numel() - len(found.last)) * 4 * self.lstm.hidden_size**2
+        return found if self.pack or spared > WORTH_FINDING else None  # torch packs slowly
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self.embedding(tokens).tanh()  # type: ignore[no-any-return]
 
     def _real(self, mask: Tensor) -> Tensor:
         """Up to the last word, an unknown one between them included; one entry at least."""

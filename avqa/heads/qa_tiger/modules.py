@@ -111,9 +111,9 @@ class PatchBranch(nn.Module):
         Shapes:
             queries [B, T, M, D], patches [B, T, P, D] → o [B, T, M, D], weights [B, T, M, P]
         """
-        found, weights = self.cross(queries.unsqueeze(-2), patches.unsqueeze(2))
+        found, weights = self.cross(queries, patches)
         assert weights is not None
-        return self.mlp(self.dropout(found.squeeze(-2))), weights.squeeze(-2)
+        return self.mlp(self.dropout(found)), weights
 
 
 class Reasoning(nn.Module):
