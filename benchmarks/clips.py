@@ -32,7 +32,8 @@ def natural_texture(rng: np.random.Generator, height: int, width: int) -> NDArra
         plane = np.fft.irfft2(amplitude * phase, (height, width))
         planes.append(plane / plane.std())
     mixed = np.stack([planes[0] + 0.4 * planes[i] for i in range(3)], axis=-1)
-    return np.clip(128 + 42 * mixed, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(128 + 42 * mixed, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def frames(seed: int) -> Iterator[NDArray[np.uint8]]:

@@ -28,6 +28,8 @@ ENTRANCES = {
 }
 """Start → modules that the command's own process imports for it."""
 MOST_PACKAGES = 5
+FIRST_BATCH = "epoch 1/1 done"
+"""What `avqa train-head` says behind the only batch of an epoch, trained, validated and kept."""
 
 
 def cached_weights(cache: Path) -> None:
@@ -80,13 +82,14 @@ def _round(clip: Path, cache: Path, out: Path, found: dict[str, list[Typed]]) ->
     on = ("--dataset", "music-avqa", "--annotations", annotations, "--store", store)
     ask = ("ask", run, out / "other" / clip.name, "Is there a violin sound?", "--device", "cpu")
 
-    def take(name: str, *words: str | Path) -> None:
-        found.setdefault(name, []).append(typed(*words, environ=environ))
+    def take(name: str, *words: str | Path, sign: str = "") -> None:
+        found.setdefault(name, []).append(typed(*words, environ=environ, sign=sign))
 
     take("extract", *extract)
     take("nothing to do", *extract)
     typed("questions", *on, "--device", "cpu", environ=environ)
-    take("train-head", "train-head", "avst", *on, "--out", run, "--set", "epochs=1")
+    train = ("train-head", "avst", *on, "--out", run, "--set", "epochs=1")
+    take("train-head", *train, sign=FIRST_BATCH)
     # Another file than the store has, else nothing would have to be made of it.
     short_clip(out / "other" / clip.name).write_bytes(clip.read_bytes() + b"\0")
     shutil.rmtree(cache / "asked", ignore_errors=True)

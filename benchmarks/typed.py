@@ -30,18 +30,20 @@ class Typed:
     """Bytes of the largest process."""
     processes: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Role → processor seconds, user and system, of all processes of that role together."""
+    sign: float | None = None
+    """Seconds until it said what was listened for; None: nothing was."""
 
 
-def typed(*words: str | Path, environ: Mapping[str, str] | None = None) -> Typed:
-    """Run ``avqa`` with these words.
+def typed(*words: str | Path, environ: Mapping[str, str] | None = None, sign: str = "") -> Typed:
+    """Run ``avqa`` with these words; ``sign``: what it is to say, and when is noted.
 
     Raises:
-        RuntimeError: it failed; with the end of what it said.
+        RuntimeError: it failed, or never said so; with the end of what it said.
     """
-    return run([sys.executable, "-m", "avqa", *map(str, words)], environ)
+    return run([sys.executable, "-m", "avqa", *map(str, words)], environ, sign)
 
 
-def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Typed:
+def run(command: Sequence[str], environ: Mapping[str, str] | None = None, sign: str = "") -> Typed:
     """Run a command; see `typed`."""
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -53,8 +55,12 @@ def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Typ
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     said, peak, seen = b"", 0.0, dict[int, tuple[str, float, float]]()
+    came: float | None = None
     while True:
-        said = (said + (process.stdout.read() or b""))[-2000:]
+        said += process.stdout.read() or b""
+        if sign and came is None and sign.encode() in said:
+            came = time.perf_counter() - start
+        said = said[-2000:]
         peak = max(peak, _look(process.pid, seen))
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
@@ -64,14 +70,14 @@ def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Typ
     process.returncode = os.waitstatus_to_exitcode(status)
     said += process.stdout.read() or b""
     process.stdout.close()
-    if process.returncode:
+    if process.returncode or (sign and came is None):
         raise RuntimeError(f"{command} exited with {process.returncode}: {said.decode()}")
     shares = dict[str, tuple[float, float]]()
     for role, user, system in seen.values():
         before = shares.get(role, (0.0, 0.0))
         shares[role] = (before[0] + user, before[1] + system)
     # What it waited for is in its own usage.
-    return Typed(wall, usage.ru_utime, usage.ru_stime, usage.ru_minflt, peak, shares)
+    return Typed(wall, usage.ru_utime, usage.ru_stime, usage.ru_minflt, peak, shares, came)
 
 
 def _environment() -> dict[str, str]:

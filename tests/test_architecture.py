@@ -84,7 +84,20 @@ WITHOUT_DASK = {
 }
 """Command or function → the modules that it enters by."""
 
-HEAVY = {"torch", "torchvision", "zarr", "librosa", "av", "open_clip", "numpy", *DASK}
+HEAVY = {"torch", "torchvision", "zarr", "soxr", "av", "open_clip", "numpy", *DASK}
+SLOW = {"librosa", "numba", "scipy", "packaging", "urllib.request", "http.client", "matplotlib"}
+STARTS = {
+    "extract": (
+        "avqa.cli, avqa.pipelines.cluster.connect, avqa.pipelines.extraction.run, avqa.store.reader"
+        ", avqa.extract.decoder.work",  # in the decoder's process
+        SLOW,
+    ),
+    "train-head": (
+        "avqa.cli, avqa.pipelines.cluster.slurm_config, avqa.pipelines.train.options",
+        {*SLOW, "avqa.pipelines.cluster.worker", "avqa.extract.decoder.process"},
+    ),
+}
+"""Command → what it loads before it has begun its work, and what it does without until then."""
 NETWORKS = """
 import torch
 from avqa.extract.text import tokenise
@@ -237,8 +250,20 @@ def test_where_nothing_is_scheduled_dask_is_not_loaded(loaded):
     assert not loaded["train-head"] & DASK  # its SLURM jobs do, in a function
 
 
+@pytest.mark.parametrize("name", STARTS)
+def test_a_start_does_not_wait_for_what_it_may_not_need(name):
+    entered, slow = STARTS[name]
+    code = f"import sys, json, {entered}; print(json.dumps([*sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, encoding="utf-8"
+    )
+    found = set(json.loads(done.stdout))
+    assert {*entered.split(", ")} <= found
+    assert found & slow == set()
+
+
 def test_networks_are_loaded_without_the_libraries_that_define_them(loaded):
-    assert not loaded["networks"] & {"open_clip", "torchvision", "librosa"}
+    assert not loaded["networks"] & {"open_clip", "torchvision"}
 
 
 def test_only_the_demo_imports_the_command_line():

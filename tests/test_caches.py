@@ -167,7 +167,6 @@ def stranger():
 
 
 def test_a_user_without_a_name_and_a_home_reads_audio(clip, stranger):
-    """Its import of librosa fails where numba finds no place for its cache."""
     place, run = stranger
     shutil.copy(clip, place / "clip.mp4")
     (place / "clip.mp4").chmod(0o644)

@@ -229,7 +229,7 @@ def test_a_store_without_warnings_says_so(store):
 
 
 @pytest.mark.parametrize(
-    ("librosa", "message"),
+    ("soxr", "message"),
     [
         (
             "raise RuntimeError('no locator available')",
@@ -247,10 +247,10 @@ def test_a_store_without_warnings_says_so(store):
     ids=["broken", "slow"],
 )
 def test_a_library_that_does_not_load_exits_5_and_no_video_failed(
-    tmp_path, videos, monkeypatch, librosa, message
+    tmp_path, videos, monkeypatch, soxr, message
 ):
     (tmp_path / "libraries").mkdir()
-    (tmp_path / "libraries" / "librosa.py").write_text(librosa, encoding="utf-8")
+    (tmp_path / "libraries" / "soxr.py").write_text(soxr, encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr("avqa.extract.decoder.process.LOAD_SECONDS", 3.0)
         patch.syspath_prepend(tmp_path / "libraries")  # the decoder process looks where we do

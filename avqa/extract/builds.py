@@ -6,12 +6,15 @@ another it cannot be imported, in words that name neither: the commonest broken 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from importlib import metadata
-
-from packaging.requirements import Requirement
 
 from avqa.addresses import page
 from avqa.errors import EnvironmentFailure
+
+_PIN = re.compile(r"torch ?\(?(==|>=)([\w.]+)\)?")
+"""torchvision's requirement. It is not read with `packaging`, which takes long to load."""
 
 
 def check() -> None:
@@ -25,10 +28,21 @@ def check() -> None:
         needed = metadata.requires("torchvision") or []
     except metadata.PackageNotFoundError:
         return  # built by hand: `load` says what is wrong with it
-    pins = [pin for pin in map(Requirement, needed) if pin.name == "torch"]
-    of_release = all(pin.specifier.contains(torch, prereleases=True) for pin in pins)
-    if not of_release or torch.endswith("+cpu") != torchvision.endswith("+cpu"):
+    if not _fits(needed, torch) or torch.endswith("+cpu") != torchvision.endswith("+cpu"):
         load()
+
+
+def _fits(needed: Iterable[str], torch: str) -> bool:
+    """Whether a version of torch is among those that requirements name, as releases name them."""
+    own = _numbers(torch.partition("+")[0])
+    pins = [pin for line in needed if (pin := _PIN.fullmatch(line))]
+    return all(
+        own == _numbers(pin[2]) if pin[1] == "==" else own >= _numbers(pin[2]) for pin in pins
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def load() -> None:

@@ -89,7 +89,7 @@ def hash_file(path: Path) -> str:
 
 
 def read_tensors(name: str, path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
+    """All tensors of a safetensors file, which stays mapped as long as a matrix of it is in use.
 
     Raises:
         WeightsUnavailable: if it cannot be read as one.
@@ -99,7 +99,9 @@ def read_tensors(name: str, path: Path) -> dict[str, Tensor]:
 
     try:
         try:
-            return load_file(path)
+            tensors = load_file(path)
+            # A bias that a network keeps would keep all of the file in memory.
+            return {key: t.clone() if t.ndim < 2 else t for key, t in tensors.items()}
         except (SafetensorError, OSError, ValueError):  # one that cannot be mapped, for one
             return load(path.read_bytes())
     except (SafetensorError, OSError) as error:

@@ -5,10 +5,7 @@ Public names are those that `avqa.extract.weights` repeats.
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -247,6 +244,11 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _download(name: str, address: str) -> Iterator[bytes]:
+    # Loaded where something is fetched: every command that extracts comes by this module.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(address, timeout=30) as response:
             while block := response.read(1 << 20):

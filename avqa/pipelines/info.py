@@ -29,7 +29,7 @@ Report = dict[str, dict[str, Fields]]
 """Section → thing → what is known of it."""
 
 LIBRARIES = (
-    *("torch", "torchvision", "av", "decord", "librosa", "numpy", "open_clip_torch"),
+    *("torch", "torchvision", "av", "decord", "soxr", "numpy", "open_clip_torch"),
     *("zarr", "obstore", "h5py", "dask", "distributed", "dask-jobqueue", "lightning-fabric"),
     "gradio",
 )

@@ -435,7 +435,7 @@ class Store:
         ]
         segments = self.ledger.segments(0 if rebuild else self.runs.checkpoint())
         if segments:
-            self.arrays.replay(newest_only(segments))
+            self.arrays.replay([*newest_only(segments)])
             found.replayed = len(segments)
         if lock.took_over or interrupted or segments or rebuild:
             self.arrays.show_rows()

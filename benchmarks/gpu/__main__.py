@@ -29,7 +29,7 @@ from benchmarks.gpu.running import ROOT, run_part
 MATERIAL = ROOT / "build" / "gpu-bundle" / "material"
 OUT = ROOT / "build" / "gpu"
 LISTS = ("features", "heads", "settings", "precisions", "batches", "decoders")
-TINY = {
+TINY: dict[str, Any] = {
     "precisions": ("fp32", "bf16"),
     "batches": (2, 4),
     "decoders": (1, 2),
@@ -103,7 +103,8 @@ def setup_of(asked: argparse.Namespace, work: str) -> Setup:
     for name in LISTS:
         if text := getattr(asked, name):
             kind = int if name in ("batches", "decoders") else str
-            setup = replace(setup, **{name: tuple(map(kind, text.split(",")))})
+            given: dict[str, Any] = {name: tuple(map(kind, text.split(",")))}
+            setup = replace(setup, **given)
     return setup
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from avqa.extract.weights_files import _record
 from benchmarks.gpu import material, typed
 from benchmarks.gpu.device import CUDA
 from benchmarks.gpu.part import Run
@@ -26,13 +28,12 @@ def measure(run: Run) -> None:
     video = clips / material.CLIPS / f"{material.heights(clips)[0]}.mp4"
     said = {}
     # A cache of its own each: what one kind of device made is not to serve the other.
-    begun = {
-        device: typed.begin(
-            *("ask", out, video, QUESTION, "--device", device),
-            AVQA_CACHE=str(run.work / f"cache-{device}"),
-        )
-        for device in ("cpu", CUDA)
-    }
+    begun = {}
+    for device in ("cpu", CUDA):
+        cache = run.work / f"cache-{device}"
+        give_weights(run, cache)
+        asked = ("ask", out, video, QUESTION, "--device", device)
+        begun[device] = typed.begin(*asked, AVQA_CACHE=str(cache))
     for device, each in begun.items():
         done = each.end()
         made = "extracted" in done.out
@@ -52,6 +53,16 @@ def measure(run: Run) -> None:
         f"at most {CLOSE:g} %",
         bool(one) and apart <= CLOSE,
     )
+
+
+def give_weights(run: Run, cache: Path) -> None:
+    """Put the files that the part `machine` drew into a cache: `avqa ask` looks there alone."""
+    for file in (run.work / "weights").glob("*.safetensors"):
+        cache.mkdir(exist_ok=True)
+        path = cache / file.name
+        path.unlink(missing_ok=True)
+        path.hardlink_to(file)
+        path.with_suffix(".json").write_text(json.dumps(_record(path)), encoding="utf-8")
 
 
 def answers(said: str) -> dict[str, float]:

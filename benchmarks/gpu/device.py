@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -15,10 +16,11 @@ SPARE = 2**24
 def describe() -> dict[str, str]:
     """What it is, for the page."""
     gpu = torch.cuda.get_device_properties(0)
+    cudnn: Any = torch.backends.cudnn  # untyped
     return {
         "GPU": f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB,"
         f" {gpu.multi_processor_count} multiprocessors",
-        "CUDA": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
+        "CUDA": f"{torch.version.cuda}, cuDNN {cudnn.version()}",
     }
 
 

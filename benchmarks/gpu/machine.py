@@ -6,7 +6,6 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-import librosa
 import torch
 from safetensors.torch import save_file
 
@@ -14,7 +13,6 @@ from avqa import machine
 from avqa.extract import encoders, weights
 from benchmarks.gpu.device import describe
 from benchmarks.gpu.part import Run
-from benchmarks.gpu.prepare import RESAMPLER
 
 PACKAGES = ("torch", "av", "soxr", "numpy", "open_clip_torch", "torchvision", "zarr")
 
@@ -28,8 +26,6 @@ def measure(run: Run) -> None:
         memory=f"{machine.free_memory() / 1e9:.0f} GB free",
         Python=f"{platform.python_version()}, {versions}",
     )
-    if Path(librosa.__file__).is_relative_to(RESAMPLER):
-        run.note("Resampling, which librosa leaves to soxr, is done by soxr directly here.")
     seen, there = machine.num_gpus(), torch.cuda.device_count()
     run.check("GPUs that avqa sees", seen, f"{there}, as torch does", seen == there)
     draw(run)

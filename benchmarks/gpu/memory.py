@@ -10,7 +10,7 @@ from benchmarks.gpu.device import full, peak
 from benchmarks.gpu.part import Run
 from benchmarks.gpu.whole import extractor
 
-EXPECTED = "GPU out of memory in a forward of "
+EXPECTED = "GPU out of memory "
 
 
 def measure(run: Run) -> None:

@@ -57,8 +57,9 @@ class Setup:
     @classmethod
     def read(cls, text: str) -> Setup:
         """From `text`."""
-        found = json.loads(text)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+        found: dict[str, Any] = json.loads(text)
+        lists = {k: tuple(v) for k, v in found.items() if isinstance(v, list)}
+        return cls(**found | lists)
 
 
 class Run:

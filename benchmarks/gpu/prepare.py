@@ -18,7 +18,6 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RESAMPLER = Path(__file__).resolve().parent / "resampler"
 
 
 def main() -> int:
@@ -49,7 +48,6 @@ def make(folder: Path, wheels: list[Path]) -> str:
     python = str(folder / "bin" / "python")
     packages = site_packages(python)
     (packages / "zz-around.pth").write_text(f"{paths_here()}\n", encoding="utf-8")
-    put_resampler(packages)
     for wheel in wheels:
         unpack(wheel, packages)
     return python
@@ -81,16 +79,6 @@ def site_packages(python: str) -> Path:
         [python, "-c", code], capture_output=True, check=True, text=True, encoding="utf-8"
     )
     return Path(done.stdout.strip())
-
-
-def put_resampler(packages: Path) -> None:
-    """Have librosa's resampling, which is soxr's, done by soxr directly.
-
-    Librosa itself compiles functions for most of a minute when it is first loaded from a new
-    environment, and needs packages that are too large to carry.
-    """
-    first = f"import sys; sys.path.insert(0, {str(RESAMPLER)!r})\n"
-    (packages / "aa-resampler.pth").write_text(first, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -19,9 +19,9 @@ from avqa.extract.profiles import profile
 from avqa.extract.settings import Settings
 from avqa.pipelines.cluster.environment import build_recipes
 from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
-from avqa.pipelines.engine import engine
 from avqa.pipelines.engine.engine import EngineConfig
 from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.engine.networks import Networks
 from avqa.pipelines.extraction.run import feature_specs
 from avqa.store.commit import Store
 from avqa.store.lock import Lock
@@ -30,6 +30,7 @@ from benchmarks.gpu import material
 from benchmarks.gpu.device import CUDA, used
 from benchmarks.gpu.part import Run
 
+T = TypeVar("T")
 TABLE = "Seconds of video per second"
 COSTS = {360: 0.015, 720: 0.05}
 """Height → core seconds that a second of video is taken to cost, until one was measured."""
@@ -93,20 +94,20 @@ def measure(run: Run) -> None:
 @contextlib.contextmanager
 def kept_networks() -> Iterator[None]:
     """While entered, every network is built once, whatever engine asks for it."""
-    built: dict[tuple[str, str], Any] = {}
-    real = engine._Networks.get
+    built: dict[tuple[str, str], encoders.Network] = {}
+    real = Networks.get
 
-    def kept(self: Any, encoder: str) -> Any:
-        key = (encoder, self._config.settings.precision)
+    def kept(self: Networks, encoder: str) -> encoders.Network:
+        key = (encoder, self._settings.precision)
         if key not in built:
             built[key] = real(self, encoder)
         return built[key]
 
-    engine._Networks.get = kept  # type: ignore[method-assign]
+    Networks.get = kept  # type: ignore[method-assign]
     try:
         yield
     finally:
-        engine._Networks.get = real  # type: ignore[method-assign]
+        Networks.get = real  # type: ignore[method-assign]
 
 
 def settings_of(run: Run, precision: str) -> Settings:
@@ -233,10 +234,10 @@ class Watched:
                 return
 
     def _processor(self) -> float:
-        return sum(self._all(lambda p: sum(p.cpu_times()[:2])))
+        return sum(self._all(lambda p: float(sum(p.cpu_times()[:2]))))
 
     @staticmethod
-    def _all(ask: Any) -> list[Any]:
+    def _all(ask: Callable[[psutil.Process], T]) -> list[T]:
         found = []
         own = psutil.Process()
         for process in [own, *own.children(recursive=True)]:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import zipfile
 
-import librosa
 import numpy as np
 import pytest
 
@@ -83,22 +82,6 @@ def test_an_environment_is_made_of_wheels_and_of_what_is_around(wheel, tmp_path)
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
     expected = f"20000 8 {np.__version__} 1.0 {tmp_path / 'venv'}"
     assert done.stdout.strip() == expected, done.stderr
-    code = "import librosa; print(librosa.__file__)"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, encoding="utf-8")
-    assert done.stdout.strip() == str(prepare.RESAMPLER / "librosa" / "__init__.py")
-
-
-def test_the_resampler_is_librosas(monkeypatch):
-    samples = np.random.default_rng(0).normal(0, 0.1, 44_111).astype(np.float32)
-    known = librosa.resample(samples, orig_sr=44_100, target_sr=16_000, res_type="soxr_hq")
-    source = (prepare.RESAMPLER / "librosa" / "__init__.py").read_text(encoding="utf-8")
-    scope = {"__name__": "resampler"}
-    exec(source, scope)
-    found = scope["resample"](samples, orig_sr=44_100, target_sr=16_000, res_type="soxr_hq")
-    assert found.dtype == known.dtype
-    assert np.array_equal(found, known)
-    with pytest.raises(ValueError, match="expected soxr_hq of one"):
-        scope["resample"](samples, orig_sr=1, target_sr=2, res_type="fft")
 
 
 def test_without_wheels_the_command_that_makes_them_is_named(tmp_path):

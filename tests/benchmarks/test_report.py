@@ -21,7 +21,7 @@ noise
 def typed(wall, **more):
     return {
         "wall": wall, "user": 1.0, "system": 0.5, "faults": 1000, "peak": 1e9,
-        "processes": {"command": (3.0, 0.5), "decoder": (1.0, 0.25)}, **more,
+        "processes": {"command": (3.0, 0.5), "decoder": (1.0, 0.25)}, "sign": None, **more,
     }  # fmt: skip
 
 
@@ -74,6 +74,22 @@ def test_the_ratios_beside_other_programs_stand_on_the_page(figures):
     rows = [line for line in report.BESIDE.read_text("utf-8").splitlines() if line[:2] == "| "]
     assert len(rows) > 1
     assert [line for line in lines if line in rows] == rows
+
+
+def test_training_counts_to_its_first_batch(figures):
+    figures["starts"]["train-head"] = typed(7.0, sign=4.5, imports={"torch": 2.0})
+    lines = report.page(figures).splitlines()
+    assert "| `avqa train-head` to its first batch, seconds | 4.50 | at most 5 | met |" in lines
+    assert "| train-head | 7.00 | 1.00 | 0.50 | 1,000 | torch 2.00 |" in lines
+
+
+def test_when_a_command_says_something_is_noted():
+    code = "print('begun'); print('over')"
+    found = run([sys.executable, "-c", code], sign="begun")
+    assert 0 < found.sign <= found.wall
+    assert run([sys.executable, "-c", code]).sign is None
+    with pytest.raises(RuntimeError, match="over"):
+        run([sys.executable, "-c", code], sign="never said")
 
 
 def test_imports_are_summed_by_package():

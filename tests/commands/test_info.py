@@ -54,7 +54,7 @@ def test_versions_are_those_that_are_used(text):
     assert line_of(text, "Python") == f"{python}, path={sys.executable}"
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     assert line_of(text, "torch") == f"{torch.__version__}, built_for={built}"
-    for name in ("torchvision", "librosa", "zarr", "dask", "distributed", "lightning-fabric"):
+    for name in ("torchvision", "soxr", "zarr", "dask", "distributed", "lightning-fabric"):
         assert line_of(text, name) == metadata.version(name)
     import av
 

@@ -24,8 +24,7 @@ from avqa.store.lock import read_holder
 from avqa.store.places.files import StorePath
 
 PACKAGES = (
-    *("av", "librosa", "numpy", "open_clip_torch", "soxr", "torch", "torchvggish"),
-    *("torchvision", "zarr"),
+    *("av", "numpy", "open_clip_torch", "soxr", "torch", "torchvggish", "torchvision", "zarr"),
 )
 """Distributions whose version may change a number or how it is stored."""
 

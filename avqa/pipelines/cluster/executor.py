@@ -12,11 +12,9 @@ from typing import Protocol
 
 from avqa.pipelines.cluster.worker import Extractor, WorkerConfig
 from avqa.pipelines.engine.ahead import Ahead
-from avqa.pipelines.engine.job import VideoJob
+from avqa.pipelines.engine.job import THREADS_PER_WORKER, VideoJob
 from avqa.store.format.records import VideoRecord
 
-THREADS_PER_WORKER = 2
-"""Two bundles in progress per worker: one is decoded while the other is encoded."""
 WAIT_WORKERS = 60.0
 """Seconds in which a Dask scheduler at an address, and a worker of it, have to be there."""
 

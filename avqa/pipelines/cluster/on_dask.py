@@ -20,14 +20,9 @@ from typing import Any, Protocol
 import avqa
 from avqa.errors import ConfigError, EnvironmentFailure
 from avqa.pipelines.cluster.dask_library import configure, distributed
-from avqa.pipelines.cluster.executor import (
-    THREADS_PER_WORKER,
-    WAIT_WORKERS,
-    Bundle,
-    Result,
-    WorkerLost,
-)
+from avqa.pipelines.cluster.executor import WAIT_WORKERS, Bundle, Result, WorkerLost
 from avqa.pipelines.cluster.worker import WorkerConfig, drain_worker, end_run
+from avqa.pipelines.engine.job import THREADS_PER_WORKER
 
 CONNECT_SECONDS = 20
 METRICS_SECONDS = 2.0

@@ -16,7 +16,7 @@ from typing import Any
 import avqa
 from avqa.addresses import page
 from avqa.errors import ConfigError, UnknownName
-from avqa.pipelines.cluster.executor import THREADS_PER_WORKER
+from avqa.pipelines.engine.job import THREADS_PER_WORKER
 
 WORKER_TIMEOUT = "12:00:00"
 _EXAMPLE = page("examples/slurm/cluster.yaml")

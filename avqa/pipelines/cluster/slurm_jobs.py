@@ -25,11 +25,11 @@ from avqa.pipelines.cluster.dask_library import (
     own_defaults,
     variable,
 )
-from avqa.pipelines.cluster.executor import THREADS_PER_WORKER
 from avqa.pipelines.cluster.on_dask import DASK_CONFIG, OnDask
 from avqa.pipelines.cluster.slurm_commands import ask_slurm, reason_of
 from avqa.pipelines.cluster.slurm_config import ClusterConfig
 from avqa.pipelines.cluster.worker import WorkerConfig
+from avqa.pipelines.engine.job import THREADS_PER_WORKER
 from avqa.units import clock
 
 LOOK_SECONDS = 1.0

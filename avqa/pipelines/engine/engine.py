@@ -348,13 +348,15 @@ class Engine:
             if not self._draining.is_set():
                 self._networks.build_ahead()
         except BaseException as error:  # without this thread the run would wait for ever
-            self._fatal(error)
+            self._fatal(_explained(error, "as networks were put on it"))
             return
         while (batch := self._batcher.take()) is not None:
             try:
                 self._encode(batch)
             except BaseException as error:
-                self._fatal(_explained(error, batch))
+                self._fatal(
+                    _explained(error, f"in a forward of {batch.input} with batch={batch.size}")
+                )
                 for segment in batch.segments:
                     segment.owner.release(len(segment.rows))
                 return
@@ -408,11 +410,11 @@ class Engine:
             ticket.release(1)
 
 
-def _explained(error: BaseException, batch: Batch) -> BaseException:
+def _explained(error: BaseException, when: str) -> BaseException:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU
         return EnvironmentFailure(
-            f"GPU out of memory in a forward of {batch.input} with batch={batch.size}; expected a"
-            " GPU that holds it; free the GPU, or use --precision bf16 or --device cpu"
+            f"GPU out of memory {when}; expected a GPU that holds it; free the GPU, or use"
+            " --precision bf16 or --device cpu"
         )
     return error
 

@@ -1,8 +1,11 @@
-"""One video to extract."""
+"""One video to extract, and how many bundles of them are under way at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+THREADS_PER_WORKER = 2
+"""Two bundles in progress per worker: one is decoded while the other is encoded."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avqa.errors import ConfigError, StoreError, StoreLocked
 from avqa.pipelines.extraction.collection.sources import Source, printable
 from avqa.store.commit import Store
-from avqa.store.format.records import Status
+from avqa.store.format.records import FINISHED
 from avqa.store.format.runs import DONE
 from avqa.store.format.schema import FeatureSpec, bytes_needed
 from avqa.store.format.shards import MOST_VIDEOS, videos_per_shard
@@ -98,15 +101,19 @@ class Videos:
 
     def share(self, task: Partition) -> list[tuple[str, str]]:
         """(video id, path) of a task's videos, in the order of its rows."""
-        videos = self._listed
+        return [(name, self.relpaths[name]) for name in self.names_of(task)]
+
+    def names_of(self, task: Partition) -> list[str]:
+        """Ids of a task's videos, in the order of its rows."""
+        names = self._names
         if not self.block:
-            return list(task.share(videos))
-        starts = task.share(range(0, len(videos), self.block))
-        return [video for start in starts for video in videos[start : start + self.block]]
+            return [*task.share(names)]
+        starts = task.share(range(0, len(names), self.block))
+        return [name for start in starts for name in names[start : start + self.block]]
 
     @cached_property
-    def _listed(self) -> list[tuple[str, str]]:
-        return [*self.relpaths.items()]
+    def _names(self) -> list[str]:
+        return [*self.relpaths]
 
     def tasks(self) -> Iterator[Partition]:
         """All of them."""
@@ -330,26 +337,34 @@ def _lacks(store: StorePath, whole: Store | None, videos: Videos, task: Partitio
     if not Store.exists(folder):
         return "not begun"
     part = Store.open(folder, tolerant=True)
-    names = [name for name, _ in videos.share(task)]
-    left = set(names) - part.rows().keys()
+    names = videos.names_of(task)
+    mine = _rows_of(part, names)
+    theirs = None if whole is None else _rows_of(whole, names)
+    left = mine < 0
     for feature in part.features():
-        done = _with_status(part, feature)
-        if whole is not None and feature in whole.features():
-            done |= _with_status(whole, feature)
-        left |= set(names) - done
-    if left:
-        return f"{len(left)} of {len(names)} videos left"
+        done = _are_finished(part, feature, mine)
+        if whole is not None and theirs is not None and feature in whole.features():
+            done |= _are_finished(whole, feature, theirs)
+        left |= ~done
+    if left.any():
+        return f"{left.sum()} of {len(names)} videos left"
     runs = [run for run in part.runs.all() if run.get("partition")]
     if runs and runs[-1]["state"] == DONE:
         return ""
     return "its last run did not come to its end"
 
 
-def _with_status(store: Store, feature: str) -> set[str]:
-    """Ids of the videos of which a feature is ok, failed or absent."""
-    final = {Status.OK, Status.FAILED, Status.ABSENT}
-    status = store.status(feature).tolist()
-    return {name for name, row in store.rows().items() if status[row] in final}
+def _rows_of(store: Store, names: Sequence[str]) -> NDArray[np.int64]:
+    """Row of each video; -1 where there is none."""
+    rows = store.rows()
+    return np.fromiter((rows.get(name, -1) for name in names), np.int64, len(names))
+
+
+def _are_finished(store: Store, feature: str, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a feature of the video of each row is ok, failed or absent."""
+    found = rows >= 0
+    found[found] = np.isin(store.status(feature)[rows[found]], FINISHED)
+    return found
 
 
 def in_words(lacks: Mapping[Partition, str]) -> str:
@@ -373,7 +388,7 @@ class Progress:
         count = self.videos.count
         line = (
             f"parts of {str(self.store)!r}: {count - len(self.lacks)} of {count} tasks are"
-            f" finished; {len(self.videos.ids)} videos in all"
+            f" finished; {len(self.videos.relpaths)} videos in all"
         )
         if self.lacks:
             return [line, f"not finished: {in_words(self.lacks)}"]
@@ -383,7 +398,7 @@ class Progress:
         """For programs."""
         return {
             "tasks": self.videos.count,
-            "videos": len(self.videos.ids),
+            "videos": len(self.videos.relpaths),
             "unfinished": [
                 {"partition": str(task), "lacks": lack} for task, lack in self.lacks.items()
             ],

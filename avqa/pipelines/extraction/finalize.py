@@ -56,6 +56,8 @@ from avqa.telling import counting
 from avqa.units import clock, size
 
 BATCH = 500
+ROWS = 65_536
+"""Rows that are added at a time: what is told of them is in memory until they are."""
 THREADS = 8
 """Moves at a time: on network mounts each of them mostly waits."""
 
@@ -211,7 +213,7 @@ class _Merger:
         self._lock = lock
         self._signals = signals
         self._say = say
-        self._report = FinalizeReport(lock.run_id, path, len(videos.ids), parts=videos.count)
+        self._report = FinalizeReport(lock.run_id, path, len(videos.relpaths), parts=videos.count)
 
     def run(self) -> FinalizeReport:
         """Everything but the removal of the parts."""
@@ -257,7 +259,9 @@ class _Merger:
             specs, added = [_spec(first, f) for f in new], {f: recipes[f] for f in new}
             store.add_features(specs, added, first.shard_videos)
         known = store.rows()
-        store.add_rows([name for name in self._videos.ids if name not in known])
+        new_names = (name for name in self._videos.relpaths if name not in known)
+        while names := [*itertools.islice(new_names, ROWS)]:
+            store.add_rows(names)
         rows, there = store.rows(), _committed(store)
         # In two passes, so that the records of one part at a time are in memory.
         for_store = (item.record for item in self._items(parts, rows))
@@ -271,7 +275,7 @@ class _Merger:
 
     def _items(self, parts: Sequence[StorePath], rows: Mapping[str, int]) -> Iterator[Item]:
         for task, part in zip(self._videos.tasks(), map(Store.open, parts), strict=True):
-            for made in _records(part, [name for name, _ in self._videos.share(task)]):
+            for made in _records(part, self._videos.names_of(task)):
                 yield Item(part, made, replace(made, row=rows[made.video_id]))
 
     def _move(
@@ -386,6 +390,8 @@ def _outdated(store: Store, records: Iterable[VideoRecord]) -> Iterator[tuple[in
     """(row, feature) pairs of a store that these records replace, or whose file was another."""
     known = store.fingerprints()
     columns = {feature: store.status(feature) for feature in store.features()}
+    if not any((status != Status.PENDING).any() for status in columns.values()):
+        return  # a new store: the records need not be read for it
     for record in records:
         old, new = known.get(record.row), record.fingerprint
         # A file that could not be read has no hash: nothing says that it is another one.

@@ -91,6 +91,24 @@ class Segment:
                 continue
             yield plain
 
+    def placed(
+        self, rows: Collection[int] | None = None
+    ) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+        """Where each of its sound records is, and its plain JSON values, one at a time.
+
+        ``rows``: of these alone.
+        """
+        for number, line in enumerate(self.lines()):
+            if rows is not None and _row_in(line) not in rows:
+                continue
+            if self.part is not None and not self.part.has(_row_in(line)):
+                continue
+            try:
+                plain = from_line(line)
+            except ValueError:
+                continue
+            yield (self.number, number), plain
+
     def bad_lines(self) -> list[BadLine]:
         """What of it cannot be used: each line is judged alone."""
         return [line for line in self._judged() if isinstance(line, BadLine)]
@@ -151,20 +169,40 @@ def lost_rows_in(reports: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     return tuple(sorted({row for told in reports for row in told.get("lost_rows", ())}))
 
 
-def newest_only(segments: Sequence[Segment]) -> list[VideoRecord]:
+def newest_only(segments: Sequence[Segment]) -> Iterator[VideoRecord]:
     """Records in the order of their commits, without features that a later one replaced.
 
-    Replaying an old failure would delete the chunk objects of a later success.
+    Replaying an old failure would delete the chunk objects of a later success. One record is in
+    memory at a time: a store may have millions.
     """
-    seen: set[tuple[int, str]] = set()
-    kept: list[VideoRecord] = []
-    for segment in reversed(segments):
-        for record in reversed(segment.records()):
-            features = tuple(f for f in record.features if (record.row, f.feature) not in seen)
-            seen |= {(record.row, f.feature) for f in features}
+    repeated = _repeated_rows(segments)
+    newest: dict[tuple[int, str], tuple[int, int]] = {}
+    """Of rows with several records: (row, feature) → place of the one that counts."""
+    for segment in segments if repeated is None or repeated else ():
+        for place, plain in segment.placed(repeated):
+            newest |= {(plain["row"], f["feature"]): place for f in plain["features"]}
+    for segment in segments:
+        for place, plain in segment.placed():
+            row, told = plain["row"], plain["features"]
+            features = [f for f in told if newest.get((row, f["feature"]), place) == place]
             if features:
-                kept.append(replace(record, features=features))
-    return kept[::-1]
+                yield video_from({**plain, "features": features})
+
+
+def _repeated_rows(segments: Sequence[Segment]) -> set[int] | None:
+    """Rows that more than one line speaks of; None if a line does not tell in the usual place."""
+    seen, repeated = bytearray(), set[int]()
+    for segment in segments:
+        for line in segment.lines():
+            row = _row_in(line)
+            if row is None:
+                return None
+            if row >= len(seen):
+                seen.extend(bytes(row + 1 - len(seen) + len(seen) // 2))
+            if seen[row]:
+                repeated.add(row)
+            seen[row] = 1
+    return repeated
 
 
 def failed_alone(records: Sequence[VideoRecord]) -> dict[tuple[int, str], VideoRecord]:

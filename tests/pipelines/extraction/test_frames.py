@@ -361,7 +361,7 @@ def test_torch_is_not_imported_here(clip: Path, tmp_path: Path) -> None:
         from avqa.extract.settings import Settings
         from avqa.pipelines.extraction.frames import write_frames
         write_frames(Path({str(clip)!r}), Path({str(tmp_path)!r}), Settings(), Limits())
-        print(sorted({{"torch", "dask", "av", "librosa"}} & set(sys.modules)))
+        print(sorted({{"torch", "dask", "av", "soxr"}} & set(sys.modules)))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],

@@ -12,7 +12,13 @@ from helpers.media import fake_reader
 from helpers.store.stores import store_bytes
 
 import avqa
-from avqa.errors import ConfigError, PartialFailure, RecipeMismatch, StoreLocked
+from avqa.errors import (
+    ConfigError,
+    EnvironmentFailure,
+    PartialFailure,
+    RecipeMismatch,
+    StoreLocked,
+)
 from avqa.extract import encoders
 from avqa.extract.media.types import Limits
 from avqa.pipelines.engine import networks
@@ -396,3 +402,19 @@ def test_a_warning_about_one_video_is_one_of_python(tmp_path, reused_children, m
     path = tmp_path / "videos/v.mp4"
     with pytest.warns(VideoWarning, match=f"^video '{path}': sound is lost$"):
         avqa.extract_video(path, [POOL], decoder=fake_reader.DECODER, weights="random:0")
+
+
+def test_a_gpu_without_room_for_the_networks_is_a_line(tmp_path, reused_children, monkeypatch):
+    def full(self, encoder):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(networks.Networks, "get", full)
+    write(tmp_path, "v", seconds=1)
+    path = tmp_path / "videos/v.mp4"
+    options = {"decoder": fake_reader.DECODER, "weights": "random:0"}
+    with pytest.raises(EnvironmentFailure) as caught:
+        avqa.extract_video(path, ["resnet18/pool"], **options)
+    assert str(caught.value) == (
+        "GPU out of memory as networks were put on it; expected a GPU that holds it; free the GPU,"
+        " or use --precision bf16 or --device cpu"
+    )

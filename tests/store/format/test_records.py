@@ -4,13 +4,14 @@ import hashlib
 import json
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avqa.errors import RecipeMismatch
-from avqa.store.format.ledger import _SOURCE, Ledger
+from avqa.store.format.ledger import _SOURCE, Ledger, newest_only
 from avqa.store.format.recipe_diff import (
     Difference,
     canonical_json,
@@ -130,6 +131,46 @@ def test_ledger_fingerprints_equal_those_of_whole_records(tmp_path_factory, made
     assert files == {r.row: r.fingerprint for r in made}
     assert {row: files.relpath(row) for row in files} == {r.row: r.relpath for r in made}
     assert [r for s in ledger.segments() for r in s.records()] == made
+
+
+few = st.builds(FeatureRecord, st.sampled_from("xyz"), st.sampled_from(Status), st.just(1))
+attempts = st.builds(
+    VideoRecord,
+    video_id=names,
+    row=st.integers(0, 3) | st.integers(0, 400),
+    relpath=st.just("a"),
+    fingerprint=st.just(Fingerprint(1, 2, "0")),
+    duration=seconds,
+    pts=st.just(()),
+    audio_start=st.none(),
+    audio_end=st.none(),
+    row_flags=st.just(0),
+    features=st.lists(few, max_size=3, unique_by=lambda of: of.feature).map(tuple),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(attempts, st.sampled_from(["good", "good", "bad", "odd"])), max_size=12))
+def test_the_newest_record_of_a_feature_counts(tmp_path_factory, made):
+    """Bad lines do not, whatever row they name; odd ones, by another program, do."""
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    for start in range(0, len(made), 4):
+        number = ledger.append("run", [record for record, _ in made[start : start + 4]])
+        (segment,) = ledger.segments(number - 1)
+        lines = segment.lines()
+        for place, (record, kind) in enumerate(made[start : start + 4]):
+            if kind == "bad":
+                lines[place] = lines[place].replace(b'"duration":', b'"dur":')
+            elif kind == "odd":
+                lines[place] = json.dumps(json.loads(record.to_json())).encode()
+        segment.path.write(b"\n".join(lines) + b"\n")
+    seen, expected = set(), []
+    for record in reversed([record for record, kind in made if kind != "bad"]):
+        left = tuple(of for of in record.features if (record.row, of.feature) not in seen)
+        seen |= {(record.row, of.feature) for of in left}
+        if left:
+            expected.insert(0, replace(record, features=left))
+    assert list(newest_only(ledger.segments())) == expected
 
 
 keys = st.text('."a', max_size=3) | st.text()

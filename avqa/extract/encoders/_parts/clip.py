@@ -292,6 +292,7 @@ class _Frames:
         rows = batch * tower.positional_embedding.shape[0]
         self.blocks = [blocks.of_clip(block, rows) for block in tower.transformer.resblocks]
         tower.transformer = None  # its weights live on in the blocks, in another layout
+        frozen.leave_file(tower)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Frames uint8 [B, size, size, 3] → the taps asked for, each [B, *shape]."""
@@ -335,7 +336,7 @@ class _Words:
     """The text tower: all positions of a text."""
 
     def __init__(self, tower: Any, batch: int) -> None:
-        from avqa.extract.encoders._parts import blocks
+        from avqa.extract.encoders._parts import blocks, frozen
 
         self.tower = tower
         self.blocks = [
@@ -343,6 +344,7 @@ class _Words:
             for block in tower.transformer.resblocks
         ]
         tower.transformer = None  # its weights live on in the blocks, in another layout
+        frozen.leave_file(tower)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Tokens [B, 77] → ``word`` and ``word_state``, of those asked for, [B, 77, …] float32."""

@@ -72,6 +72,15 @@ def freeze(module: nn.Module, device: Device, precision: Precision) -> nn.Module
     return module.eval().requires_grad_(False).to(device, DTYPES[precision])
 
 
+def leave_file(module: nn.Module) -> None:
+    """Copy what a module has of the file that its weights are mapped from.
+
+    Where packed layers have the others in a layout of their own, the file is in memory for nothing.
+    """
+    for parameter in module.parameters():
+        parameter.data = parameter.data.clone()
+
+
 class Normalise(nn.Module):
     """uint8 frames [B, H, W, 3] → normalised [B, 3, H, W], channels last in memory."""
 

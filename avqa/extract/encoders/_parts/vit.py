@@ -178,6 +178,7 @@ class _Merging:
         rows = vit.batch[device] * (1 + vit.patches)
         self.blocks = [blocks.of_timm(block, vit.heads, rows) for block in network.blocks]
         network.blocks = None  # its weights live on in the blocks, in another layout
+        frozen.leave_file(network)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Frames uint8 [B, size, size, 3] → tome14 [B, 14, width], tome14_source [B, patches]."""

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avqa.extract.encoders._parts import frozen
 from avqa.extract.encoders._parts.blocks import Block
 
 EPSILON = 1e-12
@@ -102,6 +103,7 @@ class Network:
         rows = batch * (2 + self.grid[0] * self.grid[1])
         self.blocks = [_block(layer, heads, rows) for layer in places.encoder.layer]
         places.encoder = None  # its weights live on in the blocks, in another layout
+        frozen.leave_file(places)
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Log-mel [B, frames of the second, bands] → class [B, width], bands [B, 12, width]."""

@@ -1,5 +1,7 @@
 """Audio on the frame's clock, against whole-file references made in the plainest way."""
 
+import subprocess
+import sys
 import tracemalloc
 import wave
 from collections.abc import Iterator
@@ -9,8 +11,11 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from avqa.errors import MediaError
+from avqa.extract.media.audio import frame_clock
 from avqa.extract.media.audio.frame_clock import (
     Extent,
     FrameClockAudio,
@@ -254,6 +259,32 @@ def test_nearest44k_takes_the_nearest_sample_in_16_bits() -> None:
     index = [round(Fraction(n * 441, 160)) for n in range(65 * SAMPLE_RATE)]
     expected = np.clip(np.round(samples[index].astype(np.float64) * 32768), -32768, 32767) / 32768
     np.testing.assert_array_equal(waveform, expected.astype(np.float32))
+
+
+@given(
+    rate=st.sampled_from([8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000]),
+    target=st.sampled_from([SAMPLE_RATE, 44_100]),
+    size=st.integers(0, 30_000),
+)
+@example(rate=1_159, target=SAMPLE_RATE, size=62 * 1_159)  # whose length librosa rounds up
+@example(rate=48_000, target=SAMPLE_RATE, size=0)
+def test_resampling_is_librosas_to_the_bit(rate: int, target: int, size: int) -> None:
+    samples = noise(size / rate, rate)
+    assume(rate != target)
+    known = librosa.resample(samples, orig_sr=rate, target_sr=target, res_type="soxr_hq")
+    found = frame_clock._soxr_hq(samples, rate, target)
+    assert found.dtype == known.dtype
+    np.testing.assert_array_equal(found, known)
+
+
+def test_resampling_loads_soxr_alone() -> None:
+    """Librosa takes seconds to import, which every first video with audio waited for."""
+    code = (
+        "import sys; from avqa.extract.media.audio import frame_clock as f; f.load_resampler();"
+        "print(sorted({'librosa', 'numba', 'scipy', 'soxr'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "['soxr']\n", done.stderr
 
 
 def test_nearest44k_goes_by_way_of_44100() -> None:

@@ -1,7 +1,7 @@
 """Encoder of tests of what is around the networks: its rows follow from what was read.
 
 Shapes and batches are those of ``resnet18/pool`` and ``vggish/audio``, but a row is made in no
-time, and its decoder process needs neither torch nor librosa.
+time, and its decoder process needs neither torch nor soxr.
 """
 
 from __future__ import annotations
