@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Device = Literal["cpu", "cuda"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "openai-fp16"]
+USUAL_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+"""Those that every encoder has."""
 Kind = Literal["frame", "audio"]
 Dtype = Literal["uint8", "float32"]
 OptionValue = str | float
@@ -147,7 +149,8 @@ class Network(Protocol):
 class EncoderModule(Protocol):
     """The file of an encoder; it imports torch inside its functions only.
 
-    Where it has a tower that reads texts, ``TEXT`` is its `TextTower`.
+    Where it has a tower that reads texts, ``TEXT`` is its `TextTower`; where it computes in more
+    ways than `USUAL_PRECISIONS`, ``PRECISIONS`` are the others.
     """
 
     WEIGHTS: Mapping[str, Weights]

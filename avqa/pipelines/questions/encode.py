@@ -168,15 +168,17 @@ def text_settings(
         ConfigError: a value is not allowed, or there is no such device.
         UnknownName: there is no such feature of texts.
     """
+    chosen = check_features(features)
     checked = check_settings(
         Settings(
+            chosen,
             precision=cast(Precision, precision),
             dtype=cast(Dtype, dtype),
             device=choose_device(device),
         )
     )
     return TextSettings(
-        check_features(features),
+        chosen,
         "?" if mark else "",
         checked.precision,
         checked.dtype,

@@ -133,6 +133,25 @@ def test_texts_of_another_tower_join_a_store(store: Path, tmp_path: Path) -> Non
     here("verify", store)
 
 
+@pytest.mark.filterwarnings("ignore:store .* random weights")
+def test_a_store_in_openais_half_precision(videos: Path, tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        question_files.write(
+            tmp_path / f"avqa-{split}.json", [question_files.music_row(video_id="00000001")]
+        )
+    made = ("--weights", "random:0", "--device", "cpu")
+    asked = ("extract", "--videos", videos, "--out", tmp_path / "S", "--features")
+    half = ("--precision", "openai-fp16")
+    _, refused = here(*asked, "small_clip/frame,small_swin/pool", *made, *half, code=2)
+    assert "precision='openai-fp16' with small_swin; expected encoders that have it:" in refused
+    here(*asked, "small_clip/frame", *made, *half)
+    texts = ("questions", "--dataset", "music-avqa", "--annotations", tmp_path, "--store")
+    here(*texts, tmp_path / "S", "--features", "small_clip/sentence", *half, "--dtype", "float32")
+    opened = avqa.open_store(tmp_path / "S")
+    for feature in ("small_clip/frame", "small_clip/sentence"):
+        assert opened.recipe(feature)["compute"]["precision"] == "openai-fp16"
+
+
 @pytest.mark.parametrize(
     ("feature", "told"),
     [
