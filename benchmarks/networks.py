@@ -3,7 +3,7 @@
 Bare: open_clip's, timm's, torchvision's and transformers' own modules with weights of their own on
 rows that are ready, at the better of two batch sizes; ours: what `avqa extract` runs, on uint8
 frames and spectrograms, with its batch of a CPU. Both on one thread, in turn, in processor seconds
-a row. Writes docs/benchmarks_networks.md; with ``--only`` the rows of the features named alone.
+a row. Writes docs/benchmarks_networks.md; with ``--only`` only those features' rows.
 """
 
 from __future__ import annotations
@@ -90,13 +90,14 @@ BARE: Mapping[str, Bare] = {
 }
 """Feature → what it is of."""
 TRIED = """
-What Swin-V2-L's rows in fp32 took, when timm's own forward made them, one frame at a time: 77 % the
-products of its linear layers with few rows, which the bare network at four rows a forward shares; 7 %
-those of attention; 4 % the bias of places and the mask, which are the same for every frame; the rest
-copies, norms and activations. Tried in turn with the bare network, six rounds, ours ÷ bare in fp32
-and in bf16: timm's forward 1.11 and 1.23; bias and mask computed once, the same bits, 1.06 and 1.10;
-layers packed for their shape as well, GELU on the way out, 0.81 and 0.95; attention in one operation
-as well 0.78 and 0.98. The last is what is there; its rows differ from timm's by 6e-6 of 0.8.
+Where Swin-V2-L's time went in fp32, when timm's own forward made its rows, frame by frame: 77 %
+into the products of its linear layers, of few rows, whose weights the bare network reads once for
+four frames; 7 % into those of attention; 4 % into the bias of places and the mask, the same for
+every frame; the rest into copies, norms and activations. Tried in turn with the bare network, six
+rounds, ours ÷ bare in fp32 and bf16: timm's forward 1.11 and 1.23; bias and mask computed once,
+the same bits, 1.06 and 1.10; layers packed for their shape as well, GELU on the way out, 0.81 and
+0.95; attention in one operation as well 0.78 and 0.98. The last is what is there; its rows differ
+from timm's by 6e-6 of 0.8.
 """
 
 

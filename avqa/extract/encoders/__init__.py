@@ -176,8 +176,12 @@ def text_tower(encoder: str) -> TextTower:
 
     Raises:
         UnknownName: there is no such encoder, or it reads no texts; names those that do.
+        ConfigError: its texts cannot be had here; says why.
     """
-    tower: TextTower | None = getattr(load(encoder), "TEXT", None) if is_known(encoder) else None
+    module = load(encoder) if is_known(encoder) else None
+    tower: TextTower | None = getattr(module, "TEXT", None)
+    if tower is None and (why := getattr(module, "NO_TEXT", "")):
+        raise ConfigError(f"{encoder}: {why}")
     if tower is None:
         reading = [name for name, module in _usable() if hasattr(module, "TEXT")]
         raise UnknownName("encoder of texts", encoder, reading)

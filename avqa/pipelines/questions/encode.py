@@ -429,7 +429,7 @@ def _forwards(
     encoder: TextEncoder, contents: list[str], pool: ThreadPoolExecutor, signals: Signals
 ) -> list[dict[str, NDArray[np.float32]]]:
     """Outputs of the batches of these texts, in order; of the first ones only after a signal."""
-    tokens, eot = tokenise(contents)
+    tokens, eot = encoder.tokenise(contents)
     futures = [
         pool.submit(
             encoder.encode,
