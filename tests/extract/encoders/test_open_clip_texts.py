@@ -148,7 +148,9 @@ def test_without_the_library_it_is_asked_for(place: Path, monkeypatch: Any) -> N
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (place / file).write_text("{}", encoding="utf-8")
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
-    with pytest.raises(LibraryMissing, match="tokenizers is not installed; expected it"):
+    with pytest.raises(
+        LibraryMissing, match="tokenizers is not installed; expected the extra texts"
+    ):
         encoded("siglip")
 
 

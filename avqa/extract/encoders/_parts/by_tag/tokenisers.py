@@ -128,8 +128,8 @@ def _loaded(tokeniser: bytes, config: bytes, length: int) -> tuple[Any, int | No
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
         raise LibraryMissing(
-            "tokenizers is not installed; expected it, to read a hub's tokeniser; run"
-            " `pip install 'tokenizers>=0.20'`"
+            "tokenizers is not installed; expected the extra texts, to read a hub's tokeniser;"
+            " install it with: pip install tokenizers"
         ) from error
     how = json.loads(config)
     made = Tokenizer.from_str(tokeniser.decode())
