@@ -1,44 +1,46 @@
 """``python -m benchmarks.curves``: what heads learn from how many questions; docs/curves.md.
 
 Composes the synthetic benchmark without rendering it and trains on exact rows
-(`benchmarks.results_exact`), so that heads alone are judged. Every training is kept in
-build/curves and the page is written anew after it: run it again to go on, with ``--only NAME`` or
-``--sizes`` for some, ``--seeds`` for more. One core, hours for all.
+(`benchmarks.results_exact`), so that heads alone are judged. Every training becomes a line of
+docs/curves.jsonl and the page is written anew after it: run it again to go on, here or elsewhere,
+with ``--only NAME`` or ``--sizes`` for some, ``--seeds`` for more. One core, hours for all.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from avqa import heads
 from avqa.datasets import Question
+from avqa.datasets._parts.floors import floors, score_table
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.demo.truth import hits
 from avqa.heads import coded_width
 from avqa.training.data.exchange import with_exchanged
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import fit, infer
-from avqa.training.scoring import predictions
+from avqa.training.scoring import Prediction, predictions
 from avqa.training.settings import resolve
+from avqa.training.table.flips import Flips
 from benchmarks.__main__ import machine
 from benchmarks.batches import composed
 from benchmarks.curves_page import page
+from benchmarks.oracle import Oracle
 from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
+from benchmarks.trained import Done, Form, Unit, finished, keep, looks, replace_page
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "build" / "curves"
 PAGE = ROOT / "docs" / "curves.md"
+KEPT = PAGE.with_suffix(".jsonl")
+"""What was trained, a line each."""
 SEEN = {120: 200_000, 500: 400_000, 2_000: 600_000, 5_000: 1_200_000, 20_000: 2_000_000}
 """Training videos → questions that a training sees in all its epochs."""
 VAL, TEST = 300, 1_000
@@ -56,17 +58,7 @@ FITTED = {
 }
 """What so few questions of so little variety want of every head; its own below stand over them."""
 LSTM = {"question": "lstm", "pack": "true", "forget_bias": "2"}
-DECAY = {"weight_decay": "0.1"}
-
-
-@dataclass(frozen=True)
-class Form:
-    """A head and what is set of it."""
-
-    head: str
-    given: dict[str, str]
-    longer: float = 1.0
-    """Times as many questions seen as other heads."""
+BOTH = {"exchange": "both"}
 
 
 FORMS = {
@@ -83,96 +75,69 @@ FORMS = {
             ("time-code", {"time_code": "product"}),
             ("product", {"fusion": "product"}),
             ("positions", {"question": "positions"}),
-            ("exchange", {"exchange": "both"}),
+            ("exchange", BOTH),
         )
     },
-    "bilinear": Form("bilinear", DECAY | {"exchange": "both"}, 2.5),
-    "bilinear-shuffled": Form("bilinear", DECAY | {"exchange": "both", "batches": "shuffled"}, 2.5),
-    "bilinear-no-decay": Form("bilinear", {"weight_decay": "0", "exchange": "both"}, 2.5),
-    "bilinear-no-exchange": Form("bilinear", DECAY, 2.5),
-    "bilinear-lstm": Form("bilinear", DECAY | LSTM | {"exchange": "both"}, 2.5),
-    "bilinear-no-product": Form("bilinear", DECAY | {"exchange": "both", "fusion": "sum"}, 2.5),
-    "bilinear-no-time-code": Form(
-        "bilinear", DECAY | {"exchange": "both", "time_code": "none"}, 2.5
-    ),
+    "bilinear": Form("bilinear", BOTH, 2.5),
+    **{
+        f"bilinear-{name}": Form("bilinear", BOTH | given, 2.5)
+        for name, given in (
+            ("shuffled", {"batches": "shuffled"}),
+            ("plain-rows", {"standardise": "false"}),
+            ("steps", {"decay": "step"}),
+            ("no-weight-decay", {"weight_decay": "0"}),
+            ("no-exchange", {"exchange": "none"}),
+            ("lstm", LSTM),
+            ("plain-product", {"fusion": "product"}),
+            ("no-product", {"fusion": "sum"}),
+            ("no-time-code", {"time_code": "none"}),
+        )
+    },
     "avst-clock-positions": Form(
         "avst", {"ground_temp": "0.1", "question": "positions", "time_code": "clock"}
     ),
 }
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One training."""
-
-    form: str
-    videos: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Of its file."""
-        return f"{self.form}-{self.videos}-seed-{self.seed}"
-
-    @property
-    def given(self) -> dict[str, str]:
-        """Settings and options that differ from the head's."""
-        form = FORMS[self.form]
-        per_epoch = self.videos * 10
-        epochs = max(1, round(form.longer * SEEN[self.videos] / per_epoch))
-        schedule = {"epochs": str(epochs), "step_epochs": str(max(1, round(0.7 * epochs)))}
-        return FITTED | schedule | form.given
+MADE_FOR = {
+    "avst": (("AV-Count", "AV-Local"), "searches each second's picture for its sound"),
+    "sasr": (("A-Count", "AV-Exist", "AV-Count"), "gathers sound and picture by instrument"),
+    "mcd": (("A-Comp", "AV-Comp"), "reads what a question names beside its words"),
+    "pstp": (("V-Local", "AV-Local"), "lets the question pick seconds, then patches of them"),
+    "tjstg": (("V-Local", "AV-Local"), "searches the picture for a word of the question, too"),
+    "avaf": (("V-Local", "AV-Local"), "lets each word gather from the sound and all patches"),
+    "bilinear": (("AV-Local", "AV-Comp", "AV-Temp"), "has the product of the senses and a time"),
+}
+"""Form → types of question in which its modules should be better than late fusion, and why; written
+before any of these was trained on so many videos, but for `bilinear`, which was made for them."""
+AGAINST = "late_fusion"
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a unit ended."""
-
-    unit: Unit
-    given: dict[str, str]
-    correct: NDArray[np.bool_]
-    """[N], of the test questions."""
-    best_epoch: int
-    val_accuracy: float
-    train_accuracy: float
-    seconds: float
-    parameters: int
-    looked: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
-    """``seconds``, ``patches`` → share of the questions in which the most weight is inside what the
-    question is about, of equal weights, and of how many."""
-
-    @classmethod
-    def read(cls, path: Path) -> Done:
-        """What `write` wrote."""
-        value = json.loads(path.read_text(encoding="utf-8"))
-        value["unit"] = Unit(**value["unit"])
-        packed = np.frombuffer(bytes.fromhex(value["correct"]), np.uint8)
-        value["correct"] = np.unpackbits(packed, count=value.pop("total")).astype(bool)
-        return cls(**value)
-
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        value = {**vars(self), "unit": vars(self.unit), "total": len(self.correct)}
-        value["correct"] = np.packbits(self.correct).tobytes().hex()
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(value), encoding="utf-8")
-        unfinished.replace(path)
+def given(unit: Unit) -> dict[str, str] | None:
+    """Settings and options that differ from the head's; None of a form that is not wanted."""
+    form = FORMS.get(unit.form)
+    if form is None or unit.videos not in SEEN:
+        return None
+    epochs = max(1, round(form.longer * SEEN[unit.videos] / (unit.videos * 10)))
+    schedule = {"epochs": str(epochs), "step_epochs": str(max(1, round(0.7 * epochs)))}
+    return FITTED | schedule | form.given
 
 
 class Bench:
-    """Questions and rows of all sizes: the first training videos, the same held-out ones."""
+    """Questions and rows of all sizes: more and more training videos, the same held-out ones."""
 
     def __init__(self, videos: int) -> None:
         # A fifth of all videos each is for val and test.
         everything, self.features = composed(max(5 * TEST, -(-5 * videos // 3)))
         self.train = everything["train"]
-        self.val, self.test = _first(everything["val"], VAL), _first(everything["test"], TEST)
+        self.val, self.test = _some(everything["val"], VAL), _some(everything["test"], TEST)
 
     def run(self, unit: Unit) -> Done:
         """Train and test."""
         started = time.monotonic()
-        form = FORMS[unit.form]
-        settings, options = resolve(form.head, unit.given)
+        form, wanted = FORMS[unit.form], given(unit)
+        assert wanted is not None
+        settings, options = resolve(form.head, wanted)
         code = options["time_code"]
         options |= {
             "vocabulary": MUSIC_AVQA.num_words(type_words=form.head == "mcd"),
@@ -181,7 +146,7 @@ class Bench:
         }
         torch.manual_seed(unit.seed)
         head = heads.build(form.head, **options)
-        train = _first(self.train, unit.videos)
+        train = _some(self.train, unit.videos)
         taught = _set(with_exchanged(train, settings.exchange), self.features, head, training=True)
         with tempfile.TemporaryDirectory() as folder:
             fitted = fit(
@@ -195,39 +160,46 @@ class Bench:
                 say=lambda line: None,
                 label=unit.name,
             )
+        asked = with_exchanged(self.test, "both")
+        answered = self.answers(head, asked)
+        taught_of = self.answers(head, train[: len(self.test)])
         return Done(
             unit=unit,
-            given=unit.given,
-            correct=_right(head, _set(self.test, self.features, head)),
+            given=wanted,
+            correct=np.array([bool(row.correct) for row in answered[: len(self.test)]]),
             best_epoch=fitted.best_epoch,
             val_accuracy=fitted.val_accuracy,
-            train_accuracy=float(
-                _right(head, _set(train[: len(self.test)], self.features, head)).mean()
-            ),
+            train_accuracy=float(np.mean([bool(row.correct) for row in taught_of])),
             seconds=time.monotonic() - started,
             parameters=heads.count_parameters(head),
             looked=self.looked(head),
+            flips=float(Flips(asked).turned(answered).mean()),
         )
+
+    def answers(self, head: heads.Head, questions: Sequence[Question]) -> list[Prediction]:
+        """What it answers, in their order."""
+        asked = _set(questions, self.features, head)
+        return predictions(asked, infer(head, asked, batch_size=128, device="cpu"))
 
     def looked(self, head: heads.Head) -> dict[str, tuple[float, float, int]]:
         """Where it looks for its answers about the first test videos, as `Done.looked` has it."""
-        asked = _set(_first(self.test, LOOKED), self.features, head)
+        asked = _set(_some(self.test, LOOKED), self.features, head)
         rows = (
             (asked.questions[place], head.evidence(batch.inputs.apart(), output), row)
             for batch, output in infer(head, asked, batch_size=128, device="cpu", explain=True)
             for row, place in enumerate(batch.rows.tolist())
         )
-        found = hits(rows, self.features.truth)
-        return {
-            kind: (hit.top, hit.chance, hit.questions)
-            for kind, hit in found.items()
-            if kind in ("seconds", "patches")
-        }
+        return looks(hits(rows, self.features.truth))
 
 
-def _first(questions: Sequence[Question], videos: int) -> list[Question]:
-    chosen = set(list(dict.fromkeys(q.video_id for q in questions))[:videos])
-    return [q for q in questions if q.video_id in chosen]
+def _some(questions: Sequence[Question], videos: int) -> list[Question]:
+    """Those about so many videos, drawn with a fixed seed; fewer are among more.
+
+    The first questions of a file are no fair draw: it has them by type.
+    """
+    ids = sorted({question.video_id for question in questions})
+    chosen = {ids[i] for i in np.random.default_rng(0).permutation(len(ids))[:videos]}
+    return [question for question in questions if question.video_id in chosen]
 
 
 def _set(
@@ -241,24 +213,12 @@ def _set(
     return QuestionSet(questions, videos, features, None, head, training=training)
 
 
-def _right(head: heads.Head, questions: QuestionSet) -> NDArray[np.bool_]:
-    outputs = infer(head, questions, batch_size=128, device="cpu")
-    return np.array([bool(row.correct) for row in predictions(questions, outputs)])
-
-
 def units(forms: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Unit]:
     """All that are asked for, small ones first."""
     for videos in sizes:
         for seed in range(seeds):
             for form in forms:
                 yield Unit(form, videos, seed)
-
-
-def finished(unit: Unit) -> Done | None:
-    """The unit's result, if it was trained in just this way."""
-    path = FOLDER / f"{unit.name}.json"
-    done = Done.read(path) if path.exists() else None
-    return done if done and done.given == unit.given else None
 
 
 def main() -> None:
@@ -269,28 +229,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    FOLDER.mkdir(parents=True, exist_ok=True)
     forms = asked.only.split(",")
     sizes = sorted(map(int, asked.sizes.split(",")))
-    waiting = [unit for unit in units(forms, sizes, asked.seeds) if not finished(unit)]
+    done = finished(KEPT, given)
+    waiting = [unit for unit in units(forms, sizes, asked.seeds) if unit not in done]
     bench = Bench(sizes[-1])
     for unit in waiting:
-        done = bench.run(unit)
-        done.write(FOLDER / f"{unit.name}.json")
-        print(f"{unit.name}: {100 * done.correct.mean():.1f} %, {done.seconds:.0f} s", flush=True)
+        found = bench.run(unit)
+        keep(KEPT, found)
+        percent = 100 * found.correct.mean()
+        print(f"{unit.name}: {percent:.1f} %, {found.seconds:.0f} s", flush=True)
         write(bench)
     write(bench)
 
 
 def write(bench: Bench) -> None:
     """The page of all that is done."""
-    everything = [*units([*FORMS], [*SEEN], 10)]
-    done = [found for unit in everything if (found := finished(unit))]
+    found = finished(KEPT, given)
+    done = [found[unit] for unit in units([*FORMS], [*SEEN], 10) if unit in found]
     about: dict[str, Any] = {"machine": machine(), "seen": SEEN, "val": VAL, "test": TEST}
-    text = page(about, done, bench.train, bench.test)
-    unfinished = PAGE.with_name(f"unfinished-{PAGE.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(PAGE)
+    about |= {"made_for": MADE_FOR, "against": AGAINST}
+    right = Oracle(bench.features).right(bench.test)
+    rows = {
+        "template floor": floors(bench.train, bench.test)["template"],
+        "oracle": score_table(zip(bench.test, right.tolist(), strict=True)),
+    }
+    replace_page(PAGE, page(about, done, rows, bench.test))
 
 
 if __name__ == "__main__":

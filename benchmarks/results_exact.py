@@ -1,8 +1,4 @@
-"""Features that tell what is at fault: `ExactFeatures` from the truth, `Standardised` ones.
-
-A head that fails on the store's features and not on exact ones is not at fault; if it succeeds on
-the store's after scaling, what they tell is not at fault either, but how large they are.
-"""
+"""Rows that say all there is to know of a clip, from the truth: a head alone is judged by them."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ from torch import Tensor
 
 from avqa.datasets._synth.score import BACKGROUNDS, LEVELS, PLACES, STROKES
 from avqa.demo.truth import covered_patches, sounds_at
-from avqa.training.data.features import FeatureReader
 
 GRID = 7
 """Patches are GRID × GRID, row-major."""
@@ -22,31 +17,6 @@ AUDIO_WIDTH, VISUAL_WIDTH = 128, 512
 FIELDS = ("audio", "frame", "patch")
 SCALE = 4.0
 """Value of a one: rows are then about as long as the encoders'."""
-
-
-class Standardised:
-    """Another reader's rows with mean 0 and standard deviation 1 per column.
-
-    Both over all rows of the training videos. With random weights most of a row is the same in
-    every video, many times larger than what differs.
-    """
-
-    def __init__(
-        self, features: FeatureReader, videos: Iterable[str], train: Iterable[str]
-    ) -> None:
-        """Read every video once; ``train`` are those to measure."""
-        rows = {video: features.read(video) for video in videos}
-        train = list(train)
-        self._rows: dict[str, dict[str, Tensor]] = {video: {} for video in rows}
-        for field in rows[train[0]]:
-            flat = torch.cat([rows[video][field].float().flatten(0, -2) for video in train])
-            mean, scale = flat.mean(0), flat.std(0).clamp(min=1e-3)
-            for video, of_video in rows.items():
-                self._rows[video][field] = ((of_video[field].float() - mean) / scale).half()
-
-    def read(self, video_id: str) -> dict[str, Tensor]:
-        """See `FeatureReader.read`; float16."""
-        return self._rows[video_id]
 
 
 class ExactFeatures:

@@ -127,8 +127,9 @@ class Demo:
     def looked(self, run: Path, question: Question) -> list[str]:
         """Whether the head looked where the truth says."""
         from avqa.demo.looked import lines
+        from avqa.training.run import Run
 
-        return lines(run, self.tested(), self.bench / TRUTH, question)
+        return lines(Run.load(run).members[0], self.tested(), self.bench / TRUTH, question)
 
     def tell(self, explained: Path) -> None:
         """The time of every step, and where the results are."""

@@ -14,7 +14,7 @@ from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
-from avqa.training.run import Run
+from avqa.training.run import Member
 
 TOLD = {
     "seconds": "a second in which the instrument that is asked about sounds",
@@ -23,9 +23,10 @@ TOLD = {
 """Kind of evidence → where its largest weight should be."""
 
 
-def looked(run: Path, questions: Sequence[Question]) -> Iterator[tuple[Question, Evidence, int]]:
-    """Each question, the evidence of its batch, and its row in it; of a run's first member."""
-    member = Run.load(run).members[0]
+def looked(
+    member: Member, questions: Sequence[Question]
+) -> Iterator[tuple[Question, Evidence, int]]:
+    """Each question, the evidence of its batch, and its row in it."""
     head = member.load_head()
     config, store = member.config, FeatureStore(store_path(member.config.store))
     asked = QuestionSet(
@@ -49,13 +50,13 @@ def looked(run: Path, questions: Sequence[Question]) -> Iterator[tuple[Question,
             yield questions[place], evidence, row
 
 
-def lines(run: Path, questions: Sequence[Question], truth: Path, asked: Question) -> list[str]:
+def lines(member: Member, questions: Sequence[Question], truth: Path, asked: Question) -> list[str]:
     """What is told of it: over all questions, and of the one that was explained."""
     known = json.loads(truth.read_text(encoding="utf-8"))
-    rows = list(looked(run, questions))
+    rows = list(looked(member, questions))
     everywhere = hits(rows, known)
     here = hits([row for row in rows if row[0].key == asked.key], known)
-    found = [f"where {run.name} looks, by the truth of the held-out clips:"]
+    found = [f"where {member.label} looks, by the truth of the held-out clips:"]
     for kind, what in TOLD.items():
         if kind in everywhere:
             found.append(f"  {_told(everywhere[kind])} most weight is on {what}{_of(here, kind)}")

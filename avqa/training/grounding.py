@@ -26,6 +26,7 @@ from avqa.machine import choose_device
 from avqa.store.format.recipe_diff import diff_recorded, require_same
 from avqa.store.places.files import storage_errors, write_atomic
 from avqa.training.data.features import FeatureReader
+from avqa.training.fitting.rate import schedule_of
 from avqa.training.fitting.waiting import awake_while_alone
 from avqa.training.run import CONFIG, MODEL, Run, read_weights
 from avqa.training.settings import BETA2, TrainSettings
@@ -66,7 +67,7 @@ def pretrain(
     head.to(device).train()
     betas = (settings.beta1, BETA2)
     adam = torch.optim.Adam(head.parameters(), lr=settings.learning_rate, betas=betas)
-    steps = torch.optim.lr_scheduler.StepLR(adam, settings.step_epochs, settings.gamma)
+    steps = schedule_of(adam, settings)
     mean = 0.0
     for epoch in range(settings.epochs):
         total, count = 0.0, 0

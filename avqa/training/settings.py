@@ -49,6 +49,7 @@ LATER: dict[str, Any] = {
     "patch": "visual",
     "text": "clip_vit_b32",
     "beta1": 0.9,
+    "decay": "step",
     "debias": "none",
     "bias": "qav",
     "distance": "l2",
@@ -79,6 +80,7 @@ class TrainSettings:
     step_epochs: int
     """The learning rate is multiplied by ``gamma`` after every so many epochs."""
     gamma: float
+    """Not used with ``decay=linear``."""
     stride_seconds: int
     """Every how many seconds a row of a video is taken."""
     visual: str
@@ -116,6 +118,9 @@ class TrainSettings:
     """Of AdamW: after every step each weight loses this times the learning rate of itself."""
     beta1: float = 0.9
     """Of Adam: how much of its mean gradient each step keeps."""
+    decay: Literal["step", "linear"] = "step"
+    """How the learning rate falls: in steps, or after ``step_epochs`` in a straight line, which
+    would meet zero after the last epoch."""
     exchange: Literal["none", "yes", "both"] = "none"
     """Comparisons that are trained on the other way round, too, with the answer exchanged: those
     answered with yes; or both, which is right where no two are alike (`avqa synth`)."""

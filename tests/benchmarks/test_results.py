@@ -1,22 +1,31 @@
-"""What the results are judged by: exact rows, scaling, the probe, hits, the verdict, the page."""
+"""What the results are judged by: exact rows, the probe, hits; a real training, and the page."""
 
 import dataclasses
-import json
 
+import numpy as np
 import pytest
 import torch
 
+from avqa import heads
 from avqa.datasets import Question
 from avqa.datasets._parts.floors import Score
 from avqa.datasets._parts.taxonomy import COLUMNS
 from avqa.demo.truth import asked_patches, asked_seconds, covered_patches, hits
 from avqa.heads import Evidence
-from benchmarks import results
-from benchmarks.results_exact import SCALE, ExactFeatures, Standardised
-from benchmarks.results_page import page, verdict
+from avqa.training.run import Member
+from avqa.training.settings import resolve
+from benchmarks import results, results_page
+from benchmarks.results import FORMS
+from benchmarks.results_exact import SCALE, ExactFeatures
 from benchmarks.results_probe import probe
-from benchmarks.results_units import Bench, Done, Unit
+from benchmarks.trained import Done, Form, Unit
 
+SMALL = {"epochs": "1", "width": "8", "visual": "clip_vit_b32", "stride_seconds": "1"}
+PREPARED = {
+    "bench": "avqa synth {bench} --videos 10 --seconds 2 --instruments 4",
+    "features": results.PREPARED["features"],
+    "texts": results.PREPARED["texts"],
+}
 VIOLIN = {
     "instrument": "violin",
     "place": "left",
@@ -88,21 +97,6 @@ def test_too_many_instruments_do_not_fit():
         ExactFeatures(truth)
 
 
-class Fixed:
-    """Two videos of one column that is large and differs little."""
-
-    def read(self, video):
-        return {"audio": torch.tensor([[100.0], [102.0]]) + (10 if video == "test" else 0)}
-
-
-def test_scaling_is_measured_on_the_training_videos():
-    scaled = Standardised(Fixed(), ["train", "test"], ["train"])
-    half = 2**-0.5
-    measured = scaled.read("train")["audio"].float().flatten().tolist()
-    assert measured == pytest.approx([-half, half], abs=1e-3)
-    assert scaled.read("test")["audio"][0, 0] == pytest.approx(9 * half, abs=1e-2)
-
-
 def test_what_is_asked():
     assert asked_seconds(question(), VIDEO).tolist() == [False, True, True, False]
     assert asked_patches(question(), VIDEO, 49).nonzero().flatten().tolist() == [0, 1, 7, 8]
@@ -157,49 +151,57 @@ def test_the_probe_reads_the_video_by_the_question():
     assert probe(sets, OneColumn())["All"] == Score(20, 20)
 
 
-def done(kind, correct, head="pstp", seed=0):
-    scores = {column: Score(correct, 100) for column in COLUMNS}
-    unit = Unit(head, kind, seed, 3)
-    return Done(unit, scores, 2, 0.5, 60.0, 1000, unit.assignments, {})
+def trained(form, *right, seed=0):
+    unit = Unit(form, results.TRAIN, seed)
+    return Done(unit, FORMS[form].given, np.array(right), 2, 0.5, 0.75, 60.0, 1000)
 
 
-def test_the_first_way_that_clears_the_floor_is_the_verdict():
-    ways = {"paper": [done("paper", 41)], "exact": [done("exact", 60)]}
-    assert verdict({"paper": ways["paper"]}, 40.0) == ""
-    assert verdict(ways, 40.0) == "recipe or features"
-    ways |= {"scaled": [done("scaled", 50)]}
-    assert verdict(ways, 40.0) == "recipe or the features' scale"
-    assert verdict(ways, 41.0) == "features: what they tell"
-    assert verdict(ways, 55.0) == "the head, or the budget"
-    assert verdict({"paper": [done("paper", 60)]}, 40.0) == "nothing"
+def test_the_page_has_what_is_done_beside_the_floors():
+    """Two heads, one of them over the template floor by ten points."""
+    asked = [question(n, video_id=str(n // 2)) for n in range(20)]
+    rows = {"template floor": {column: Score(10, 20) for column in COLUMNS}}
+    done = [
+        trained("pstp-paper", *[True] * 11, *[False] * 9),
+        trained("avst", *[True] * 12, *[False] * 8),
+        trained("avst", *[True] * 13, *[False] * 7, seed=1),
+    ]
+    about = {"machine": "m", "store": "s", "commands": {"bench": "avqa synth {bench}"}, "forms": 9}
+    everything = {"train": asked, "val": asked, "test": asked}
+    lines = results_page.page(about, done, rows, everything)
+    (low,) = [line for line in lines if line.startswith("| pstp-paper | 1 | 55.0 (")]
+    (high,) = [line for line in lines if line.startswith("| avst | 2 | **62.5 (")]
+    assert low.endswith(") [75] |")
+    assert high.endswith(") [75]** |")
+    assert (
+        "- 2 of 9 forms are trained. What is not there is not done yet: the same command goes on."
+        in lines
+    )
+    assert "avqa synth bench" in lines
+    assert any("standardise=true" in line for line in lines if line.startswith("| avst | 600 |"))
 
 
-def test_the_page_has_every_way_and_the_mean_of_seeds():
-    about = {"machine": "m", "store": "s", "progress": "p"}
-    rows = {"template floor": {column: Score(40, 100) for column in COLUMNS}}
-    text = page(about, [done("paper", 41), done("exact", 50), done("exact", 60, seed=1)], rows)
-    assert "| pstp | exact | 2 | 55.0 |" in text
-    assert "| pstp | 41.0 |  | **55.0 ± 7.1** | recipe or features |" in text
-    assert "| pstp | paper | 0.00 | 0.0001 | 64 | 3 | 2 | 50.0 % | 1:00 |" in text
+def test_every_form_is_one_of_its_head():
+    for form, wanted in FORMS.items():
+        settings, options = resolve(wanted.head, wanted.given)
+        assert settings.stride_seconds == 1, form
+        paper = form.endswith("-paper")
+        assert options["standardise"] is (not paper and form != "question_only"), form
+        recipe = heads.load(wanted.head).PAPER.recipe
+        assert (settings.learning_rate == recipe.learning_rate) or not paper, form
 
 
-def test_a_training_is_done_if_it_was_of_these_settings(tmp_path, monkeypatch):
-    bench, result = Bench(tmp_path), done("paper", 41)
-    path = bench.result_path(result.unit)
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
-    assert results.finished(bench, result.unit) == result
-    monkeypatch.setitem(results.SLOW, "pstp", {"precision": "bf16"})
-    assert results.finished(bench, result.unit) is None
-
-
-def test_every_head_has_every_way():
-    units = results.units(2, 15)
-    assert len(units) == len({unit.name for unit in units}) == 2 * (8 * 3 - 1)
-    assert {unit.epochs for unit in units if unit.head == "pstp"} == {15}
-    scaled = next(unit for unit in units if (unit.head, unit.kind) == ("avst", "scaled"))
-    assert scaled.assignments["batch_size"] == "16"
-    assert scaled.assignments["pack"] == "true"
-    assert scaled.assignments["ground_temp"] == "0.1"
-    paper = next(unit for unit in units if (unit.head, unit.kind) == ("avst", "paper"))
-    assert not {"batch_size", "pack", "ground_temp", "learning_rate"} & set(paper.assignments)
+def test_a_training_is_as_typed_and_goes_on(tmp_path, monkeypatch):
+    """Clips, store and heads are real, and small; the second time adds a seed."""
+    monkeypatch.setattr(results, "FORMS", {"small": Form("late_fusion", SMALL)})
+    monkeypatch.setattr(results, "PREPARED", PREPARED)
+    bench = results.Bench(tmp_path)
+    bench.prepare()
+    first = bench.run(Unit("small", results.TRAIN, 0))
+    second = bench.run(Unit("small", results.TRAIN, 1))
+    test = bench.questions["test"]
+    assert len(first.correct) == len(second.correct) == len(test) > 0
+    assert first.best_epoch == 1
+    assert first.looked == {}
+    member = Member.load(tmp_path / "runs" / "small" / "default" / "seed-1")
+    assert second.correct.sum() == member.result.scores["All"].correct
+    assert bench.rows.keys() == {"template floor", "template and slots floor", "linear probe"}

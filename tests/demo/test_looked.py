@@ -10,6 +10,7 @@ from helpers.runs.run_folders import config, of_store, write_member, write_store
 from avqa.demo import looked
 from avqa.heads import Evidence
 from avqa.store.format.schema import FeatureSpec
+from avqa.training.run import Member
 
 SPECS = (
     FeatureSpec("vggish/audio", (4,), ("channel",), False),
@@ -40,14 +41,11 @@ def test_each_question_gets_the_evidence_of_its_video(tmp_path):
     }
     member = write_member(tmp_path / "run", config(settings=settings, **of_store(store)))
     questions = [asked(n, video) for n, video in enumerate("abbab")]
-    (tmp_path / "run" / "run.json").write_text(
-        json.dumps({"variants": ["default"], "seeds": 1, "notes": []}), encoding="utf-8"
-    )
-    found = list(looked.looked(tmp_path / "run", questions))
+    found = list(looked.looked(member, questions))
     assert [question.key for question, _, _ in found] == list("01234")
     head = member.load_head()
     for question, evidence, row in found:
-        [(_, alone, _)] = looked.looked(tmp_path / "run", [question])
+        [(_, alone, _)] = looked.looked(member, [question])
         torch.testing.assert_close(evidence.seconds[row], alone.seconds[0])
         assert evidence.patches.shape[1:] == (4, 4)
     by_video = {question.video_id: evidence.seconds[row] for question, evidence, row in found}
@@ -67,8 +65,9 @@ def told(monkeypatch, tmp_path):
         )
         questions = [asked(0, "a"), asked(1, "b")]
         rows = [(question, evidence, row) for row, question in enumerate(questions)]
-        monkeypatch.setattr(looked, "looked", lambda run, these: iter(rows))
-        return looked.lines(tmp_path / "avst", questions, tmp_path / "truth.json", questions[1])
+        monkeypatch.setattr(looked, "looked", lambda member, these: iter(rows))
+        member = Member(tmp_path, config(head="avst"))
+        return looked.lines(member, questions, tmp_path / "truth.json", questions[1])
 
     return lines
 

@@ -47,18 +47,24 @@ def expected(p, inputs, b, options):
         0,
     )
     f = linear(at(p, "fuse."), np.tanh(np.concatenate([a, v])))
-    if options.fusion == "product":
-        both = linear(at(p, "product.audio."), a) * linear(at(p, "product.visual."), v)
-        f = f + linear(at(p, "product.out."), both)
     q = np.zeros(options.width)
     for n, word in enumerate(inputs.tokens[b].tolist()):
         if word:
             q += p["question.embedding.weight"][n * options.vocabulary + word]
-    return linear(at(p, "answer.layer."), np.tanh(f * q))
+    e = f * q
+    if options.fusion != "sum":
+        both = linear(at(p, "product.audio."), a) * linear(at(p, "product.visual."), v)
+        if options.fusion == "asked":
+            e = e + linear(at(p, "product.out."), both * linear(at(p, "asked."), q))
+        else:
+            e = (f + linear(at(p, "product.out."), both)) * q
+    return linear(at(p, "answer.layer."), np.tanh(e))
 
 
 @pytest.mark.parametrize("silence", [False, True], ids=["sound", "silence"])
-@pytest.mark.parametrize("options", [{}, {"fusion": "sum"}, {"time_code": "none"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"fusion": "sum"}, {"fusion": "product"}, {"time_code": "none"}], ids=str
+)
 def test_head_equals_the_loop(options, silence):
     head = small(**options).eval()
     inputs = make_inputs(head, dtype=torch.float64)
@@ -98,19 +104,27 @@ def test_only_a_product_tells_which_sound_goes_with_which_picture():
         tokens = inputs.tokens[:1].expand(4, -1)
         valid = torch.ones_like(inputs.valid)
         given = replace(inputs, audio=audio, patch=patch, tokens=tokens, valid=valid)
-        return head.encode(head.check(given))
+        read = []
+        head.answer.register_forward_pre_hook(lambda layer, given: read.append(given[0]))
+        head(given)
+        return read[0].atanh()
 
     pairs = [(0, 0), (1, 1), (0, 1), (1, 0)]
-    for fusion in ("sum", "product"):
+    for fusion in ("sum", "product", "asked"):
         head = small(time_code="none", fusion=fusion).eval()
         with torch.no_grad():
             torch.nn.init.zeros_(head.fuse.weight)  # the layer of both has its tanh between
             first, second, third, fourth = answers(head, pairs)
         mixed = (first + second - third - fourth).abs().max()
-        assert (mixed > 1e-3) == (fusion == "product")
+        assert (mixed > 1e-3) == (fusion != "sum")
 
 
 def test_every_part_may_be_left_out():
-    assert heads.load("bilinear").ABLATIONS.keys() == {"no_product", "no_time_code", "lstm"}
-    whole, without = (heads.count_parameters(small(fusion=f)) for f in ("product", "sum"))
-    assert whole - without == 2 * (8 * 4 + 4) + 4 * 8 + 8
+    assert heads.load("bilinear").ABLATIONS.keys() == {
+        *("no_product", "plain_product", "no_time_code", "lstm", "plain_rows"),
+    }
+    asked, plain, without = (
+        heads.count_parameters(small(fusion=f)) for f in ("asked", "product", "sum")
+    )
+    assert plain - without == 2 * (8 * 4 + 4) + 4 * 8 + 8
+    assert asked - plain == 8 * 4 + 4

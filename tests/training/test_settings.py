@@ -34,6 +34,7 @@ def test_the_papers_recipe_is_the_default(head):
         "patch",
         "text",
         "beta1",
+        "decay",
         "weight_decay",
     ):
         assert getattr(settings, name) == getattr(recipe, name)

@@ -36,6 +36,8 @@ class Recipe:
     """Of AdamW."""
     beta1: float = 0.9
     """Of Adam: how much of its mean gradient each step keeps."""
+    decay: str = "step"
+    """How the learning rate falls: so, or ``linear``, from after ``step_epochs`` to nothing."""
     note: str = ""
 
 

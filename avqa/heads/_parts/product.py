@@ -45,4 +45,8 @@ class LowRankProduct(nn.Module):
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """Multiply."""
-        return self.out(self.audio(audio) * self.visual(visual))  # type: ignore[no-any-return]
+        return self.out(self.both(audio, visual))  # type: ignore[no-any-return]
+
+    def both(self, audio: Tensor, visual: Tensor) -> Tensor:
+        """U a ∘ V v, [..., rank]."""
+        return self.audio(audio) * self.visual(visual)  # type: ignore[no-any-return]

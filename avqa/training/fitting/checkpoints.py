@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from avqa.errors import RunDamaged
 from avqa.heads import Head, HeadOptions, options_before
@@ -128,7 +128,7 @@ class TrainState:
     trained: nn.Module
     """Names of its weights begin with ``head.`` or ``bias.``."""
     adam: Adam
-    schedule: StepLR
+    schedule: LRScheduler
     precision: Any
     """Fabric's; has a state in fp16 only, the scale of the loss."""
 

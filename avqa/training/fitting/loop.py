@@ -19,7 +19,6 @@ import torch
 from lightning_fabric import Fabric
 from torch.nn import functional as F
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
 from avqa.datasets._parts.vocabulary import MISSING
@@ -32,6 +31,7 @@ from avqa.training.fitting.checkpoints import TrainState
 from avqa.training.fitting.devices import average_buffers, make_fabric, sum_gradients, summed
 from avqa.training.fitting.history import METRICS, Row, best_epoch, write_metrics
 from avqa.training.fitting.progress import Progress, Tally, TimedBatches
+from avqa.training.fitting.rate import schedule_of
 from avqa.training.fitting.task import Task
 from avqa.training.fitting.trained import Trained
 from avqa.training.fitting.waiting import awake_while_alone
@@ -85,7 +85,7 @@ def _train(task: Task, fabric: Fabric, progress: Progress, stop: StopSignals) ->
         betas=(settings.beta1, BETA2),
         weight_decay=settings.weight_decay,
     )
-    schedule = StepLR(adam, settings.step_epochs, settings.gamma)
+    schedule = schedule_of(adam, settings)
     optimizer = cast(AdamW, fabric.setup_optimizers(adam))
     state = TrainState(trained, adam, schedule, fabric.strategy.precision)
     if task.history:
