@@ -184,6 +184,8 @@ def questions(
     edition: str | None = None,
     group: str | None = None,
     subset: str | None = None,
+    prompts: bool = False,
+    with_options: bool = False,
     features: Sequence[str] | None = None,
     weights: AnyPath | None = None,
     device: str = "auto",
@@ -201,10 +203,11 @@ def questions(
         edition: of music-avqa-v2: ``balance`` or ``bias``.
         group: of music-avqa-r and fortisavqa: ``head``, ``tail`` or ``all``.
         subset: of music-avqa: ``real``, ``synthetic``, ``multi`` or ``all``.
+        prompts: the questions' prompts too, which TSPM reads.
+        with_options: each question with each of its options behind it, too, as CueSpace reads.
         features: ``<encoder>/<tap>`` of texts, all of one encoder; by default CLIP ViT-B/32's
             ``sentence`` and ``word``.
-        weights: ``pretrained``, a folder or ``random:SEED``; by default those that the store's
-            frames of this encoder were made with.
+        weights: ``pretrained``, a folder or ``random:SEED``; by default those of the frames.
         device: ``auto``, ``cpu`` or ``cuda``.
         say: gets progress lines.
 
@@ -217,13 +220,14 @@ def questions(
     from avqa.pipelines.questions.encode import QuestionOptions, encode_questions, text_settings
 
     chosen = FEATURES if features is None else names_of("features", features)
-    settings = text_settings(device=device, features=chosen)
     options = QuestionOptions(
         text_of("dataset", dataset),
         _path("annotations", annotations),
         _place("store", store),
-        settings,
+        text_settings(device=device, features=chosen),
         None if weights is None else path_text("weights", weights),
+        _flag("prompts", prompts),
+        _flag("with_options", with_options),
         choices=_choices(edition=edition, group=group, subset=subset),
     )
     return encode_questions(options, say)

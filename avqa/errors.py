@@ -69,6 +69,10 @@ class ConfigError(AvqaError):
     exit_code = 2
 
 
+MOST_NAMED, MOST_NEAR = 60, 8
+"""Of names that there are: beyond so many only so many of the nearest are told."""
+
+
 class UnknownName(ConfigError, LookupError):
     """A name (encoder, reader, profile, feature, …) that does not exist."""
 
@@ -76,6 +80,12 @@ class UnknownName(ConfigError, LookupError):
         """Build the message, with the nearest known name where there is one."""
         names = sorted(available)
         hint = nearest(name, names)
+        if len(names) > MOST_NAMED:  # 144 of open_clip's models hide the nearest
+            near = difflib.get_close_matches(name, names, n=MOST_NEAR, cutoff=0.0)
+            super().__init__(
+                f"no {kind} {name!r};{hint} nearest of {len(names)}: {', '.join(near)}"
+            )
+            return
         super().__init__(f"no {kind} {name!r};{hint} available: {', '.join(names)}")
 
 

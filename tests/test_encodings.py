@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("avqa", "benchmarks", "examples", "portability", "tests")
-OTHERS = ("os", "av", "wave", "tarfile")
+OTHERS = ("os", "av", "wave", "tarfile", "archive")
 """Whose ``open`` opens something else; so does every class's."""
 
 

@@ -108,17 +108,21 @@ def compare_runs(
     first: Annotated[Path, typer.Argument(metavar="A", help="A run, or a member's folder.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another, likewise.")],
     annotations: option.RunAnnotations = None,
+    store: option.RunStore = None,
     as_json: option.Json = False,
 ) -> None:
     """Say by how much two runs differ on the same test questions, and what may be chance.
 
-    Of a run its heads without ablation are compared, all seeds together.
+    Of a run its heads without ablation are compared, all seeds together. A run of avqa import run
+    is asked its test questions first, which needs its store.
 
     Example: avqa compare-runs runs/pstp runs/mcd
     """
     from avqa.pipelines.train.paired import compare_runs
+    from avqa.store.places.files import store_path
 
-    show(compare_runs(first, second, annotations, say), as_json=as_json)
+    place = None if store is None else store_path(store)
+    show(compare_runs(first, second, annotations, place, say), as_json=as_json)
 
 
 @reports_errors

@@ -29,6 +29,13 @@ def questions(
     prompts: Annotated[
         bool, typer.Option("--prompts", help="Encode the questions' prompts too, which TSPM reads.")
     ] = False,
+    with_options: Annotated[
+        bool,
+        typer.Option(
+            "--with-options",
+            help="Encode each question with each of its options behind it, too, as cuespace reads.",
+        ),
+    ] = False,
     features: Annotated[
         str | None,
         typer.Option(help="ENCODER/TAP of texts, commas between; all of one encoder."),
@@ -74,6 +81,7 @@ def questions(
         ),
         weights,
         prompts,
+        with_options,
         replace,
         steal_lock,
         choices,

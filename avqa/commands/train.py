@@ -126,6 +126,9 @@ def pretrain_grounding(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting or option of avst."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of first weights, order and negatives.")] = 0,
+    edition: option.Edition = None,
+    group: option.Group = None,
+    subset: option.Subset = None,
 ) -> None:
     """Teach AVST's grounding which frames go with some audio, before `avqa train-head`.
 
@@ -144,6 +147,7 @@ def pretrain_grounding(
         out=out,
         assignments=parse_assignments(assign or []),
         seed=seed,
+        choices=option.chosen(edition, group, subset),
     )
     loss = pretrain_grounding(options, say)
     typer.echo(f"{out}: match loss {loss:.4f}; use it with --init-grounding {out}")

@@ -5,6 +5,7 @@ There is no public test file: papers report ``val``.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from avqa.datasets._parts.fields import (
 from avqa.datasets._parts.files import Row, find, parse_file
 from avqa.datasets._parts.question import Keys, Question
 from avqa.datasets._parts.taxonomy import Pairs
-from avqa.errors import DatasetError
+from avqa.errors import AnnotationWarning, DatasetError
 
 BIBTEX = """\
 @inproceedings{yang2022avqa,
@@ -130,7 +131,21 @@ def _questions_in(file: Path, split: str) -> list[Question]:
             choice=_choice(row, choices),
         )
 
-    return parse_file(file, question, split)
+    found = parse_file(file, question, split)
+    _tell_repeated(found, file)
+    return found
+
+
+def _tell_repeated(questions: Sequence[Question], file: Path) -> None:
+    twice = [q for q in questions if len(there := [*filter(None, q.choices)]) > len({*there})]
+    if twice:
+        warnings.warn(
+            f"file={str(file)!r}: {len(twice)} questions have an option twice, the first is"
+            f" question_id={twice[0].question_id!r} with {list(twice[0].choices)}; expected four"
+            " different ones; they are kept: heads score both alike, and answer the first",
+            AnnotationWarning,
+            stacklevel=2,
+        )
 
 
 def _choices(row: Row) -> tuple[str | None, ...]:

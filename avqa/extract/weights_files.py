@@ -210,7 +210,8 @@ def check_shapes(name: str, tensors: Mapping[str, Tensor]) -> None:
     for key in sorted(wanted.keys() | given.keys()):
         if given.get(key) != wanted.get(key):
             raise WeightsUnavailable(
-                f"weights {name} do not fit: {key}={given.get(key)}; expected {wanted.get(key)};"
+                f"weights {name} do not fit: {key}={given.get(key, 'nothing')}; expected"
+                f" {wanted.get(key, 'no such name')};"
                 f" {both_ways(name)}"
             )
 

@@ -27,7 +27,14 @@ from avqa.store.format.recipe_diff import has_random_weights as has_random_weigh
 from avqa.store.format.recipe_diff import is_imported, making_command
 from avqa.store.format.records import Status, removed
 from avqa.store.format.schema import length_name, status_name
-from avqa.store.format.texts import TextIndex, read_rows, text_entries, text_recipes
+from avqa.store.format.texts import (
+    TextIndex,
+    missing_text,
+    read_rows,
+    text_entries,
+    text_recipes,
+    unfinished_text,
+)
 from avqa.store.places.files import StorePath, store_path
 from avqa.store.views.mapping import StoreViews
 from avqa.store.views.readable import RowLayout
@@ -355,11 +362,7 @@ class FeatureStore(StoreViews):
             raise UnknownName("text feature", feature, self.text_features)
         status = self._text_index().status[feature][rows]
         for number in np.flatnonzero(status != Status.OK).tolist():
-            raise FeatureMissing(
-                f"text {texts[number]!r}: {feature} is {Status(status[number]).name.lower()};"
-                f" expected ok; see `avqa status {shlex.quote(str(self.path))}`, finish pending"
-                " ones with `avqa questions`"
-            )
+            raise unfinished_text(texts[number], self.path, feature, Status(status[number]))
         values = self._values(feature, "questions", lambda: read_rows(self._array(feature), rows))
         if np.isnan(values[..., 0]).any():
             raise FeatureMissing(
@@ -386,11 +389,7 @@ class FeatureStore(StoreViews):
     def _text_row(self, text: str) -> int:
         row = self._text_index().row(text) if self.text_features else None
         if row is None:
-            raise FeatureMissing(
-                f"no text {text!r} in store {str(self.path)!r}; expected one of its texts; add it"
-                " with: avqa questions --dataset NAME --annotations PATH --store"
-                f" {shlex.quote(str(self.path))}"
-            )
+            raise missing_text(text, self.path, self.text_features)
         return row
 
     def _text_index(self) -> TextIndex:

@@ -120,6 +120,31 @@ def test_it_can_be_ignored_as_published_loaders_do(folder, ignoring, tmp_path):
     assert "dub='loud'; expected one of honour, ignore" in err
 
 
+def test_splits_by_video_keep_a_sound_with_those_that_hear_it(folder, tmp_path):
+    """All six are joined by who hears whom; with their own sounds they are six."""
+    code, _, err = train(folder, tmp_path / "run", "--set", "split=video")
+    assert code == 2
+    assert "no question left in val and test of music-avqa-v2 (train 10, val 0, test 0);" in err
+    code, _, err = train(folder, tmp_path / "own", "--set", "split=video", "--set", "dub=ignore")
+    assert code == 0, err
+    assert "splits by video: no video is in two of them; not the data set's own splits" in err
+    write(
+        tmp_path / "v2/balance_train.json",
+        [row for n in range(1, 7) for row in dubbed(f"0000000{n}", f"0000000{(n + 1) // 2 * 2}")],
+    )
+    for split in ("valid", "test"):
+        write(tmp_path / f"v2/balance_{split}.json", [music_row(video_id="00000001", **ASKED)])
+    code, _, err = train(
+        folder, tmp_path / "pairs", "--set", "split=video", annotations=tmp_path / "v2"
+    )
+    assert code == 0, err
+    told = "splits by video: no video, seen or heard, is in two of them; not the data set's own"
+    assert told in err
+    code, out, err = avqa("evaluate", tmp_path / "pairs")
+    assert code == 0, err
+    assert out.startswith((tmp_path / "pairs/table.txt").read_text(encoding="utf-8").rstrip())
+
+
 def test_a_run_of_before_goes_on_as_it_was(folder, ignoring, tmp_path):
     """It has no such setting, and heard every video's own sound."""
     run = tmp_path / "run"

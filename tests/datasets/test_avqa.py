@@ -2,7 +2,7 @@ import pytest
 from helpers.questions.question_files import avqa_row, write
 
 from avqa import datasets
-from avqa.errors import DatasetError
+from avqa.errors import AnnotationWarning, DatasetError
 
 
 def read_row(tmp_path, **changes):
@@ -22,6 +22,19 @@ def test_a_row_becomes_a_question(tmp_path):
 def test_missing_options_are_none(tmp_path):
     assert read_row(tmp_path, multi_choice=[" a ", ""]).choices == ("a", None, None, None)
     assert read_row(tmp_path, multi_choice=["One", 3, None, "x"]).choices == ("One", "3", None, "x")
+
+
+def test_an_option_that_comes_twice_is_counted(tmp_path):
+    rows = [avqa_row(multi_choice=["dog", "a", "dog ", None]), avqa_row(), avqa_row()]
+    file = write(tmp_path / "val_qa.json", rows)
+    with pytest.warns(AnnotationWarning) as caught:
+        read = datasets.read("avqa", file)
+    assert read[0].choices == ("dog", "a", "dog", None)
+    assert str(caught[0].message) == (
+        f"file={str(file)!r}: 1 questions have an option twice, the first is question_id='5' with"
+        " ['dog', 'a', 'dog', None]; expected four different ones; they are kept: heads score both"
+        " alike, and answer the first"
+    )
 
 
 def test_a_right_option_that_is_missing_is_no_answer(tmp_path):

@@ -320,7 +320,7 @@ def test_a_file_of_another_network_is_refused(
     path = tmp_path / "resnet18-f37072fd.pth"
     torch.save(state_without("vggish", "pca."), path)
     publish("resnet18", path)
-    with pytest.raises(WeightsUnavailable, match=r"do not fit: bn1.bias=None; expected \(64,\)"):
+    with pytest.raises(WeightsUnavailable, match=r"do not fit: bn1.bias=nothing; expected \(64,\)"):
         weights.import_file("resnet18", path)
 
 

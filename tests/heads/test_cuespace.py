@@ -24,13 +24,16 @@ OPTIONS = [
     {"question": "lstm"},
     {"answer": "choices"},
     {"answer": "choices", "question": "lstm"},
+    {"answer": "choices", "options": "per_option"},
+    {"answer": "choices", "options": "per_option", "mask_words": False},
 ]
 
 
 def uneven(head):
     """5 seconds, a hole in the second sample, one second in the third; 14 positions of words."""
     inputs = make_inputs(head, seconds=5, patches=4, dtype=torch.float64)
-    inputs = replace(inputs, words=inputs.words[:, :14])
+    cut = {"words": inputs.words[:, :14], "choice_words": inputs.choice_words[:, :, :14]}
+    inputs = replace(inputs, **cut)
     valid = torch.ones(3, 5).bool()
     valid[1, 3] = False
     valid[2, 1:] = False
@@ -140,6 +143,49 @@ def test_questions_about_one_video_share_its_rows():
     rows = {name: getattr(inputs, name)[:2] for name in names}
     shared = replace(inputs, of_video=of_video, video=of_video, **rows)
     torch.testing.assert_close(head(shared).logits, head(shared.apart()).logits)
+
+
+@pytest.mark.parametrize("form", ["shared", "per_option"])
+def test_options_are_scored_in_whatever_order_and_for_one_video_together(form):
+    torch.manual_seed(0)
+    head = heads.build("cuespace", **SMALL, answer="choices", options=form).double().eval()
+    inputs = make_inputs(head, dtype=torch.float64)
+    logits = head(inputs).logits
+    order, of_options = [2, 0, 3, 1], ("choices", "choice_words", "choice_eot", "choice_valid")
+    swapped = {name: getattr(inputs, name)[:, order] for name in of_options}
+    torch.testing.assert_close(head(replace(inputs, **swapped)).logits, logits[:, order])
+    of_video = torch.tensor([1, 0, 1])
+    rows = {name: getattr(inputs, name)[:2] for name in ("valid", *heads.VIDEO_FEATURES)}
+    shared = replace(inputs, of_video=of_video, video=of_video, **rows)
+    torch.testing.assert_close(head(shared).logits, head(shared.apart()).logits)
+
+
+@pytest.mark.parametrize("form", ["shared", "per_option"])
+def test_an_option_in_the_question_s_place_leaves_nothing_of_it(form):
+    torch.manual_seed(0)
+    head = heads.build("cuespace", **SMALL, answer="choices", options=form).double().eval()
+    inputs = make_inputs(head, dtype=torch.float64)
+    logits = head(inputs).logits
+    unasked = replace(inputs, sentence=-inputs.sentence, words=-inputs.words)
+    assert torch.equal(head(unasked).logits, logits) == (form == "per_option")
+    other = replace(inputs, choice_words=inputs.choice_words.clone())
+    other.choice_words[1, 2] *= -1
+    changed = head(other).logits != logits
+    assert changed.nonzero().tolist() == ([[1, 2]] if form == "per_option" else [])
+    assert {"sentence", "words", "eot"} <= {*head.needs} or form == "per_option"
+    for name in ("sentence", "words", "eot") if form == "per_option" else ():
+        inputs = replace(inputs, **{name: None})
+    assert torch.equal(head(inputs).logits, logits)
+
+
+def test_a_pass_for_each_option_needs_words_of_its_text():
+    message = "^options=per_option with question=lstm; expected question=clip, since CLIP's words"
+    with pytest.raises(ValueError, match=message):
+        heads.build("cuespace", **SMALL, options="per_option", question="lstm")
+    head = heads.build("cuespace", **SMALL, answer="choices", options="per_option")
+    inputs = make_inputs(head)
+    with pytest.raises(ValueError, match="^choice_words is missing; head=cuespace needs"):
+        head(replace(inputs, choice_words=None))
 
 
 @pytest.mark.parametrize("options", [{}, {"collaborative": False}, {"patches": False}], ids=str)

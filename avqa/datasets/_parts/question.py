@@ -58,6 +58,13 @@ def normalise(text: str) -> str:
     return " ".join(text.split()).rstrip(MARKS + " ")
 
 
+def choice_texts(question: Question, *, asked: bool) -> tuple[str | None, ...]:
+    """Texts of the options, None where one is missing; ``asked``: the question's before each."""
+    if not asked:
+        return question.choices
+    return tuple(None if c is None else f"{question.text} {c}" for c in question.choices)
+
+
 def text_key(text: str) -> str:
     """SHA-256, in hexadecimal, of the normalised filled text: the key of its text features."""
     return hashlib.sha256(normalise(text).encode()).hexdigest()

@@ -18,15 +18,31 @@ DERIVED = re.compile(r"(_#\d+)?(_flip)?$")
 """What MUSIC-AVQA-v2.0 adds to a video's id for another cut of it and for its mirror image."""
 
 
+def _source(video_id: str) -> str:
+    """The video that another one is a cut or mirror image of."""
+    return DERIVED.sub("", video_id, count=1)
+
+
 def video_position(video_id: str, seed: int) -> float:
     """Where a video stands in [0, 1): uniform over videos, the same for a video's derivatives."""
-    source = DERIVED.sub("", video_id, count=1)
-    digest = hashlib.sha256(f"{seed}:{source}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{_source(video_id)}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
+def _leads(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Source of every video that is in a pair → the first by name of all that it is joined to."""
+    group: dict[str, set[str]] = {}
+    for pair in pairs:
+        joined = set[str]().union(*(group.get(name, {name}) for name in map(_source, pair)))
+        group |= dict.fromkeys(joined, joined)
+    return {name: min(joined) for name, joined in group.items()}
+
+
 def split_videos(
-    video_ids: Iterable[str], seed: int = 0, fractions: Mapping[str, float] = FRACTIONS
+    video_ids: Iterable[str],
+    seed: int = 0,
+    fractions: Mapping[str, float] = FRACTIONS,
+    together: Iterable[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """Video id → split, by the place of its hash: further videos move none that is there.
 
@@ -37,6 +53,8 @@ def split_videos(
         video_ids: each as often as it comes.
         seed: another seed is another split.
         fractions: share of the videos per split; together 1.
+        together: pairs of ids, of these or others, that come to one split, and what is joined by
+            several: all stand where the first of them by name does.
 
     Raises:
         ValueError: if the fractions are no such shares.
@@ -44,7 +62,11 @@ def split_videos(
     wrong = set(fractions) - set(SPLITS) or any(share < 0 for share in fractions.values())
     if wrong or abs(sum(fractions.values()) - 1) > 1e-9:
         raise ValueError(f"fractions={dict(fractions)}; expected shares of {SPLITS} that sum to 1")
-    positions = {video: video_position(video, seed) for video in dict.fromkeys(video_ids)}
+    leads = _leads(together)
+    positions = {
+        video: video_position(leads.get(_source(video), video), seed)
+        for video in dict.fromkeys(video_ids)
+    }
     split_at = {place: _split_at(place, fractions) for place in positions.values()}
     first = 0.0
     for split, share in fractions.items():
@@ -63,7 +85,11 @@ def _fill(split_at: dict[float, str], split: str, first: float, end: float) -> N
 
 
 def video_disjoint(
-    questions: Iterable[Question], seed: int = 0, fractions: Mapping[str, float] = FRACTIONS
+    questions: Iterable[Question],
+    seed: int = 0,
+    fractions: Mapping[str, float] = FRACTIONS,
+    *,
+    heard: bool = False,
 ) -> list[Question]:
     """The same questions with new splits that share no video; see `split_videos`.
 
@@ -71,12 +97,15 @@ def video_disjoint(
         questions: of any splits; order and keys stay.
         seed: another seed is another split.
         fractions: share of the videos per split; together 1.
+        heard: whether the sound of another video, which a question may have, is no other split's
+            either.
 
     Raises:
         ValueError: if the fractions are no such shares.
     """
     questions = list(questions)
-    split_of = split_videos((q.video_id for q in questions), seed, fractions)
+    pairs = [(q.video_id, q.sound_id) for q in questions if heard and q.sound_id is not None]
+    split_of = split_videos((q.video_id for q in questions), seed, fractions, pairs)
     return [dataclasses.replace(q, split=split_of[q.video_id]) for q in questions]
 
 

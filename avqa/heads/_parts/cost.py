@@ -45,6 +45,8 @@ def random_input(head: Head, *, batch: int, seconds: int, patches: int, seed: in
         keyword_tokens=tokens(2),
         choice_tokens=tokens(8),
         bands=normal(seconds, BANDS, band),
+        choice_words=normal(4, TOKENS, options.width_of("choice_words")),
+        choice_eot=torch.full((batch, 4), WORDS),
     )
 
 

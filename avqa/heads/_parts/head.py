@@ -54,7 +54,12 @@ class HeadInput:
     prompt: Tensor | None = None
     """[B, text_width], the vector of the question's prompt (TSPM), as ``sentence``."""
     choices: Tensor | None = None
-    """[B, O, text_width], sentence vectors of the options of a multiple choice."""
+    """[B, O, text_width], sentence vectors of the options of a multiple choice; of which texts
+    says `Head.ASKED_CHOICES`."""
+    choice_words: Tensor | None = None
+    """[B, O, 77, text_width or word_width], as ``words``, of each option's text."""
+    choice_eot: Tensor | None = None
+    """[B, O] long, end-of-text position in ``choice_words``."""
     choice_valid: Tensor | None = None
     """[B, O] bool: false for missing options."""
     choice_tokens: Tensor | None = None
@@ -141,7 +146,8 @@ _RANK = {"audio": 3, "frame": 3, "patch": 4, "tokens": 2, "sentence": 2, "words"
 _RANK |= {"choices": 3, "choice_valid": 2, "video": 1, "negative_patch": 4, "sources": 2}
 _RANK |= {"source_weight": 2, "type_tokens": 2, "keyword_tokens": 2, "choice_tokens": 2}
 _RANK |= {"audio_valid": 2, "of_video": 1, "prompt": 2, "bands": 4}
-_TYPES = {"eot": torch.long, "video": torch.long, "of_video": torch.long}
+_RANK |= {"choice_words": 4, "choice_eot": 2}
+_TYPES = dict.fromkeys(("eot", "choice_eot", "video", "of_video"), torch.long)
 _TYPES |= dict.fromkeys(("valid", "audio_valid", "choice_valid"), torch.bool)
 _TYPES |= {name: torch.long for name in _RANK if name.endswith("tokens")}
 _LABELS = ("sources", "source_weight")
@@ -167,9 +173,11 @@ def _without_hidden(
     if inputs.audio_valid is not None:
         shown["audio_valid"] = inputs.heard
         masks |= {name: inputs.heard for name in OF_SOUND if name in masks}
-    if inputs.words is not None and inputs.eot is not None and not every_word:
-        position = torch.arange(inputs.words.shape[1], device=inputs.eot.device)
-        masks["words"] = position <= inputs.eot.unsqueeze(1)
+    for name, end in (("words", inputs.eot), ("choice_words", inputs.choice_eot)):
+        words = getattr(inputs, name)
+        if words is not None and end is not None and not every_word:
+            position = torch.arange(words.shape[-2], device=end.device)
+            masks[name] = position <= end.unsqueeze(-1)
     if inputs.choice_valid is not None:
         masks["choices"] = inputs.choice_valid
     for name, mask in masks.items():
@@ -226,6 +234,8 @@ class Head(nn.Module):
     WORDS: ClassVar[str] = "word"
     """Tap of the questions' encoder that ``words`` are read from: ``word``, or ``word_state`` of
     before the projection into the joint space."""
+    ASKED_CHOICES: ClassVar[bool] = False
+    """Whether texts of options are the question's with the option behind it, not that alone."""
 
     aux_weights: dict[str, float]
     """Weight of each auxiliary loss in the total; set by the head."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 WIDTHS = {"audio": "audio_width", "frame": "visual_width", "patch": "visual_width"}
-WIDTHS |= dict.fromkeys(("sentence", "words", "choices", "prompt"), "text_width")
+WIDTHS |= dict.fromkeys(("sentence", "words", "choices", "choice_words", "prompt"), "text_width")
 WIDTHS |= {"negative_patch": "visual_width", "bands": "audio_width"}
 OWN_WIDTHS = {"patch": "patch_width", "negative_patch": "patch_width", "words": "word_width"}
-OWN_WIDTHS |= {"bands": "band_width"}
+OWN_WIDTHS |= {"bands": "band_width", "choice_words": "word_width"}
 """Field of `HeadInput` → the option that is its width, and that of heads that have it, see
 `width_option`."""
 _BEFORE, _NEW = "before", "new"

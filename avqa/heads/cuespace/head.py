@@ -7,6 +7,7 @@ reads what was found, and the question reads the slots.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -57,14 +58,16 @@ class Head(BaseHead):
         M = W that read (A, S), (S, V), (A, V, S)                                 `Chain`
         h = LN(q + drop(MLP½(MHA(q, M, M)))),  logits = FC(ReLU(h))               `Readout`
 
-    Multiple choice: h of each option's vector in place of q, its score FC(D→1)(ReLU(h)).
+    Multiple choice, of texts of the question with an option behind it: h of each text's vector in
+    place of the last q, or all of the above of each text in the question's place (``per_option``);
+    the score of an option is FC(D→1)(ReLU(h)).
 
     Shapes:
         audio [B, T, audio_width], bands [B, T, F, band_width], frame [B, T, visual_width],
         patch [B, T, P, patch_width], words [B, 77, word_width] before the projection
         → logits [B, C] or [B, O]; explain: expert_route of audio and visual [B, E],
         second_weight of audio, visual and both [B, T], word_attn [B, N], patch_attn [B, T, P],
-        band_attn [B, T, F]
+        band_attn [B, T, F]; with ``per_option`` those of the option with the highest score
 
     Raises:
         ValueError: the batch does not fit, see `avqa.heads.Head.check`.
@@ -72,6 +75,7 @@ class Head(BaseHead):
 
     FEATURES = ("audio", "frame", "patch", "bands")
     WORDS = "word_state"
+    ASKED_CHOICES = True
     PROJECTIONS = {"q": "question", "a": "audio", "v": "visual"}
     options: Options
 
@@ -137,8 +141,26 @@ class Head(BaseHead):
     def needs(self) -> tuple[str, ...]:
         """CLIP's words, which are the slots; no patches and bands where it looks into none."""
         words = ("words", "eot") if self.options.question == "clip" else ()
-        cues = () if self.options.patches else ("patch", "bands")
-        return (*(name for name in super().needs if name not in cues), *words)
+        absent = () if self.options.patches else ("patch", "bands")
+        if self.per_option:
+            words, absent = ("choice_words", "choice_eot"), (*absent, "sentence")
+        return (*(name for name in super().needs if name not in absent), *words)
+
+    @property
+    def per_option(self) -> bool:
+        """Whether each option's text stands in the question's place."""
+        return self.options.answer == "choices" and self.options.options == "per_option"
+
+    @property
+    def _chooses_last(self) -> bool:
+        """Whether options are read after everything else, by what the question found."""
+        return self.options.answer == "choices" and not self.per_option
+
+    @property
+    def projections(self) -> dict[str, str]:
+        """There is no question of its own where each option's text stands in its place."""
+        named = super().projections
+        return {k: n for k, n in named.items() if k != "q"} if self.per_option else named
 
     @property
     def every_word(self) -> bool:
@@ -177,7 +199,45 @@ class Head(BaseHead):
         return module.find(rows, module.of_video(cues))[0]
 
     def decide(self, encoded: Watched, inputs: HeadInput, explain: bool = False) -> HeadOutput:
-        """The question's words, its mixtures, and what its slots read; see `Head`."""
+        """Score the answers, or the options; see `Head`."""
+        if self.per_option:
+            return self._each_option(encoded, inputs, explain)
+        h, told = self._ask(encoded, inputs, explain)
+        if self.options.answer == "choices":
+            return HeadOutput(self._scores(h, inputs), explain=told)
+        return HeadOutput(self.answer(h.squeeze(1)), explain=told)
+
+    def _scores(self, h: Tensor, inputs: HeadInput) -> Tensor:
+        """[B, O, D] → [B, O]."""
+        scores: Tensor = self.score(h).squeeze(-1)
+        if inputs.choice_valid is not None:
+            scores = scores.masked_fill(~inputs.choice_valid, -torch.inf)
+        return scores
+
+    def _each_option(self, encoded: Watched, inputs: HeadInput, explain: bool) -> HeadOutput:
+        """As many questions about a video as there are options of all questions about it."""
+        assert inputs.choices is not None  # check
+        assert inputs.choice_words is not None
+        assert inputs.choice_eot is not None
+        count, of = inputs.choices.shape[:2], inputs.of_video
+        of = torch.arange(count[0], device=inputs.valid.device) if of is None else of
+        asked = replace(
+            inputs,
+            of_video=of.repeat_interleave(count[1]),
+            sentence=inputs.choices.flatten(0, 1),
+            words=inputs.choice_words.flatten(0, 1),
+            eot=inputs.choice_eot.flatten(),
+        )
+        h, told = self._ask(encoded, asked, explain)
+        scores = self._scores(h.view(*count, -1), inputs)
+        row = torch.arange(count[0], device=of.device)
+        of_best = {n: x.view(*count, *x.shape[1:])[row, scores.argmax(1)] for n, x in told.items()}
+        return HeadOutput(scores, explain=of_best)
+
+    def _ask(
+        self, encoded: Watched, inputs: HeadInput, explain: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """ReLU(h) of each question, or of each option's vector, and what is told of them."""
         question = self.question(inputs)
         q = self.question_norm(question.sentence)
         mask = torch.ones_like(question.mask) if self.every_word else question.mask
@@ -190,19 +250,11 @@ class Head(BaseHead):
             reads.append(weights)
         queries = self._queries(inputs, q)
         h, of_slots = self.readout(queries, torch.cat(slots, 1), mask.repeat(1, 3))
-        h = h.relu()
-        if self.options.answer == "choices":
-            logits = self.score(h).squeeze(-1)
-            if inputs.choice_valid is not None:
-                logits = logits.masked_fill(~inputs.choice_valid, -torch.inf)
-        else:
-            logits = self.answer(h.squeeze(1))
-        told = told | self._read_of(of_slots, reads, inputs) if explain else {}
-        return HeadOutput(logits, explain=told)
+        return h.relu(), told | self._read_of(of_slots, reads, inputs) if explain else {}
 
     def _queries(self, inputs: HeadInput, q: Tensor) -> Tensor:
         """What reads the slots: the question, or each option [B, O, D]."""
-        if self.options.answer != "choices":
+        if not self._chooses_last:
             return q.unsqueeze(1)
         assert inputs.choices is not None  # check
         layer = self.option if self.options.question != "clip" else self.question.sentence
@@ -239,7 +291,7 @@ class Head(BaseHead):
     ) -> dict[str, Tensor]:
         """Seconds of each sequence by the slots that read it, and the slots by the question."""
         there = torch.ones_like(of_slots[..., 0], dtype=torch.bool)
-        if self.options.answer == "choices" and inputs.choice_valid is not None:
+        if self._chooses_last and inputs.choice_valid is not None:
             there = inputs.choice_valid
         weight = masked_mean(of_slots, there).view(len(of_slots), 3, -1)  # [B, 3, N]
         told = {"word_attn": weight.sum(1)}

@@ -244,8 +244,8 @@ class Session:
         else:
             self._recipe = recorded_recipe(member, device)
         self._head = member.load_head()
-        prompts = "prompt" in self._head.needs
-        self._texts = Texts(member, device, cache, store, say, prompts=prompts)
+        more = {"prompts": "prompt" in self._head.needs, "with_options": self._head.ASKED_CHOICES}
+        self._texts = Texts(member, device, cache, store, say, **more)
         self._video_id = self._stored.video_id if self._stored else video.stem
         ids = store.video_ids if store and self._stored else ()
         self._reading = Reading(member, self._head, self._video_id, ids)
@@ -310,7 +310,7 @@ class Session:
             member=self._member,
             answers=answers,
             evidence=evidence,
-            words=_words(asked.question, self._head),
+            words=_words(asked.question, self._head, answers[0][0]),
             num_rows=len(next(iter(rows.fields.values()))) if rows.fields else None,
             settings=self._recipe.settings,
             crop=self._crop(rows),
@@ -376,14 +376,18 @@ def _run(
     return tuple(best_first), arrays
 
 
-def _words(question: Question, head: Head) -> tuple[str, ...]:
-    """What each weight of `Evidence.words` is of: words, or CLIP's pieces of words."""
+def _words(question: Question, head: Head, answer: str) -> tuple[str, ...]:
+    """What each weight of `Evidence.words` is of: words, or CLIP's pieces of words.
+
+    They are of the question, or with the answer behind it where the head reads that in its place.
+    """
     if head.options.question != "clip":
         return question.words
     import torch
 
     from avqa.extract.text import tokenise, tokeniser
 
-    tokens, ends = tokenise([question.text])
+    text = f"{question.text} {answer}" if "choice_words" in head.needs else question.text
+    tokens, ends = tokenise([text])
     pieces: list[Any] = tokens[0, 1 : int(ends[0]) + 1].tolist()
     return tuple(tokeniser().decode(torch.tensor([piece])).strip() for piece in pieces)

@@ -137,8 +137,10 @@ class Reading:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", AnnotationWarning)  # training told them
-                    split, choices = config.settings.split, config.choices
-                    self._files = read_splits(config.dataset, config.annotations, split, choices)
+                    how, choices = config.settings, config.choices
+                    self._files = read_splits(
+                        config.dataset, config.annotations, how.split, choices, how.dub
+                    )
             except AvqaError as error:
                 self._files = error
         return self._files

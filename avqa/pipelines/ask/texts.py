@@ -24,7 +24,7 @@ from avqa.machine import give_memory_back
 from avqa.pipelines.ask.cache import AskCache
 from avqa.pipelines.ask.features import Recipes, Say, compare, device_for, stored
 from avqa.pipelines.engine.texts import encode_texts
-from avqa.pipelines.questions.encode import add_prompts, distinct_texts
+from avqa.pipelines.questions.encode import add_options, add_prompts, distinct_texts
 from avqa.store.format.recipe_diff import recipe_hash
 from avqa.store.reader import FeatureStore, TextReader
 from avqa.training.run import Member
@@ -38,6 +38,10 @@ class AskedTexts:
     """Text feature → key of a text → its array."""
     ends: dict[str, int]
     """Key of a text → position of its end-of-text token."""
+
+    @property
+    def path(self) -> None:
+        """They are in no store."""
 
     @property
     def text_features(self) -> tuple[str, ...]:
@@ -68,12 +72,13 @@ class Texts:
         say: Say,
         *,
         prompts: bool = False,
+        with_options: bool = False,
     ) -> None:
         """Load nothing yet; ``store`` is the run's, with the run's recipes, if it is there.
 
-        ``prompts``: the questions' prompts are read too.
+        ``prompts``: the questions' prompts are read too; ``with_options``: each with each option.
         """
-        self._prompts = prompts
+        self._prompts, self._with_options = prompts, with_options
         self._run: Recipes = {n: dict(e["recipe"]) for n, e in member.config.texts.items()}
         self._member, self._device = member, asked_device
         self._cache, self._store, self._say = cache, store, say
@@ -96,10 +101,7 @@ class Texts:
 
     def _held(self, store: FeatureStore, questions: Sequence[Question]) -> bool:
         """Whether the store has all these texts."""
-        contents, _ = distinct_texts(questions, "")
-        if self._prompts:
-            add_prompts(contents, questions)
-        keys = list(contents)
+        keys = list(self._contents(questions, ""))
         try:
             for feature in self._run:
                 store.read_texts(keys, feature)
@@ -107,11 +109,18 @@ class Texts:
             return False
         return True
 
-    def _made(self, questions: Sequence[Question]) -> AskedTexts:
-        settings, here, source = self._compared()
-        contents, _ = distinct_texts(questions, settings.mark)
+    def _contents(self, questions: Sequence[Question], mark: str) -> dict[str, str]:
+        """Key → what is tokenised, of all that is read."""
+        contents, _ = distinct_texts(questions, mark)
         if self._prompts:
             add_prompts(contents, questions)
+        if self._with_options:
+            add_options(contents, questions)
+        return contents
+
+    def _made(self, questions: Sequence[Question]) -> AskedTexts:
+        settings, here, source = self._compared()
+        contents = self._contents(questions, settings.mark)
         paths = {
             (feature, key): self._cache.path("text", content, recipe_hash(recipe))
             for feature, recipe in here.items()

@@ -130,6 +130,14 @@ def _questions(
         ConfigError: there are no others, and these cannot be compared either.
     """
     ours, theirs = sides
+    not_read = [
+        f"{side.choices.name}: not compared; expected folders of .npy; compare its numbers with"
+        " `avqa import npy` into a store of its own and `FeatureStore.read_texts`"
+        for side in sides
+        if side.choices is not None
+    ]
+    if not_read and not (theirs.streams or theirs.questions):
+        raise ConfigError(not_read[0])
     if annotations is not None and ours.is_store:
         from avqa.pipelines.npy.compared.readings import compare_questions
 
@@ -138,9 +146,9 @@ def _questions(
             for folder, path in theirs.questions.values()
             if feature in (None, folder.feature)
         ]
-        return found, []
+        return found, not_read
     need = "files of questions need a store as OURS, --dataset and --annotations"
     told = [f"{name}: not compared; {need}" for name in (*ours.questions, *theirs.questions)]
     if told and not (ours.streams and theirs.streams):
         raise ConfigError(f"{told[0]}; expected all three; give them")
-    return [], told
+    return [], not_read + told

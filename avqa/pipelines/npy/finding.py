@@ -12,9 +12,11 @@ from pathlib import Path
 from avqa.errors import ConfigError
 from avqa.pipelines.npy.kinds import KINDS, kind_named
 from avqa.pipelines.npy.layouts import (
+    CHOICES,
     UNREAD,
     Folder,
     QuestionFolder,
+    assumed_at,
     folder_at,
     layout_named,
     questions_at,
@@ -29,12 +31,17 @@ class Tree:
     """Kind → the folder of its files."""
     questions: dict[str, tuple[QuestionFolder, Path]] = field(default_factory=dict)
     """Name of the folder → where it is."""
+    choices: Path | None = None
+    """The folder of CueSpace's files of multiple choice."""
     passed: list[tuple[str, str]] = field(default_factory=list)
     """(path below the source, why it is not taken)."""
+    assumed: list[tuple[str, str]] = field(default_factory=list)
+    """(path, what is taken for granted of its files)."""
 
     def lines(self) -> list[str]:
-        """A line on every folder that is passed over."""
-        return [f"{path}: passed over: {why}" for path, why in self.passed]
+        """A line on every folder that is passed over, or whose name does not tell all."""
+        told = [f"{path}: {what}" for path, what in self.assumed]
+        return told + [f"{path}: passed over: {why}" for path, why in self.passed]
 
 
 def look(source: Path, kind: str | None = None, layout: str | None = None) -> Tree:
@@ -95,6 +102,11 @@ def _take(tree: Tree, folder: Path, path: str, layout: str | None) -> bool:
     of_videos = folder_at(path, layout)
     if of_videos is not None:
         _keep_videos(tree, of_videos, folder)
+        if what := assumed_at(path, layout):
+            tree.assumed.append((path, what))
+        return True
+    if path == (CHOICES["cuespace"] if layout is None else CHOICES.get(layout)):
+        tree.choices = folder
         return True
     of_questions = questions_at(path, layout)
     if of_questions is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from avqa.pipelines.npy.choice_files import export_choices, import_choices
 from avqa.pipelines.npy.dumps import import_npy
 from avqa.pipelines.npy.exporting import export_npy
 from avqa.pipelines.npy.finding import look
 from avqa.pipelines.npy.importing import ImportReport, raise_if_failed
-from avqa.pipelines.npy.layouts import OF_LAYOUT
+from avqa.pipelines.npy.layouts import CHOICES, OF_LAYOUT
 from avqa.pipelines.npy.questions import Annotations, export_questions, import_questions
 from avqa.store.places.files import StorePath
 
@@ -37,13 +38,16 @@ def import_folders(
     for line in tree.lines():
         say(line)
     reports: list[ImportReport] = []
-    if tree.videos or not tree.questions:
+    if tree.videos or not (tree.questions or tree.choices):
         reports = import_npy(source, store, kind=kind, layout=layout, truncate=truncate, say=say)
         yield from (report.line() for report in reports)
     if annotations is not None and tree.questions:
         yield from import_questions(tree.questions, source, store, annotations, say)
-    elif tree.questions:
-        say(f"{', '.join(tree.questions)}: not imported; {NEED}")
+    if annotations is not None and tree.choices is not None:
+        yield from import_choices(tree.choices, store, annotations, say)
+    if annotations is None and (tree.questions or tree.choices):
+        names = [*tree.questions, *([tree.choices.name] if tree.choices else [])]
+        say(f"{', '.join(names)}: not imported; {NEED}")
     raise_if_failed(reports)
 
 
@@ -64,7 +68,8 @@ def export_folders(
         PartialFailure: at the end, if videos lack a feature.
         ConfigError, FeatureMissing, StorageFailure: as `export_npy` and `export_questions`.
     """
-    of_videos = tuple(name for name in folders if name not in OF_LAYOUT.get(layout, ()))
+    of_questions = (*OF_LAYOUT.get(layout, ()), *([CHOICES[layout]] if layout in CHOICES else []))
+    of_videos = tuple(name for name in folders if name not in of_questions)
     report = None
     if of_videos or not folders:
         report = export_npy(
@@ -75,7 +80,9 @@ def export_folders(
         yield from export_questions(
             store, out, layout, annotations, folders=folders, overwrite=overwrite
         )
-    elif layout in OF_LAYOUT:
-        say(f"{', '.join(OF_LAYOUT[layout])}: not written; {NEED}")
+        if CHOICES.get(layout) in (folders or of_questions):
+            yield from export_choices(store, out, annotations, overwrite=overwrite)
+    elif of_questions:
+        say(f"{', '.join(of_questions)}: not written; {NEED}")
     if report is not None:
         report.raise_if_failed()

@@ -87,6 +87,9 @@ _LARGE = Folder("frame_ViT-L14@336px", "clip_vit_l14", strict=True)
 _TOKENS = ("visual_tome14", "tome14", "ToMe_feat/tome14")
 """Names under which repositories have tokens of one shape and of different networks."""
 
+FRAMES = ("*frame*ViT-L14@336px", "clip_feats/*frame*ViT-L14@336px")
+"""Names under which two networks' frames of one shape are published, the plain one's far more."""
+
 LAYOUTS = {
     "pstp": (
         Folder("vggish", "vggish"),
@@ -173,6 +176,8 @@ OF_LAYOUT = {
     "av-master": ("clip_sentence_l14_336px", "clip_word_l14_336px"),
 }
 """Layout → names of the `QUESTIONS` that it reads."""
+CHOICES = {"cuespace": "mcq_text_clip"}
+"""Layout → its folder of .npz files named by question, of texts of multiple choice."""
 
 
 def layout_named(name: str) -> tuple[Folder, ...]:
@@ -209,6 +214,17 @@ def folder_at(path: str, layout: str | None = None) -> Folder | None:
         if _matches(path, kind.folders):
             return Folder(path, kind.name)
     return None
+
+
+def assumed_at(path: str, layout: str | None) -> str:
+    """What is taken for granted of a known folder at this path; empty where its name tells all."""
+    if layout is not None or not _matches(path, FRAMES):
+        return ""
+    return (
+        "taken as clip_vit_l14_336/frame, as TSPM and QA-TIGER have it; CueSpace's files of this"
+        " name are of the network that merges tokens: --from-layout cuespace, or --kind"
+        " clip_l14_frame_tome, takes them as clip_vit_l14_336/frame@tome"
+    )
 
 
 def questions_at(path: str, layout: str | None = None) -> QuestionFolder | None:

@@ -13,7 +13,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -73,7 +73,7 @@ def file_bytes(rows: NDArray[Any], head: bytes | None = None) -> bytes:
     """What `numpy.save` writes, or under ``head`` the file that ``rows`` were imported from."""
     if head is None:
         return head_of(rows.shape, rows.dtype) + rows.tobytes()
-    shape, fortran, dtype = _read_head(io.BytesIO(head))
+    shape, fortran, dtype = read_head(io.BytesIO(head))
     return head + rows.astype(dtype).reshape(shape).tobytes("F" if fortran else "C")
 
 
@@ -109,7 +109,7 @@ def _parse(file: BinaryIO, size: int) -> Header:
     if start[:1] == b"\x80":
         raise _pickled("is a pickle")
     try:
-        shape, fortran, dtype = _read_head(file)
+        shape, fortran, dtype = read_head(file)
     # A hostile head can fail in many ways inside numpy's parser: none of them is ours.
     except Exception as error:
         hint = "; it is a zip archive: unpack it" if start == b"PK" else "; check what wrote it"
@@ -122,7 +122,12 @@ def _parse(file: BinaryIO, size: int) -> Header:
     return Header(shape, dtype, fortran, raw)
 
 
-def _read_head(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_head(file: BinaryIO | IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and type, as the head of an array says.
+
+    Raises:
+        Exception: of whatever kind, where there is no such head.
+    """
     version = npy.read_magic(file)
     reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
     with warnings.catch_warnings():

@@ -95,6 +95,12 @@ class Annotations:
                     f"question id {name!r} has two texts, {other.text!r} and {question.text!r};"
                     " expected one; give the annotation file of one split"
                 )
+            if other.choices != question.choices:
+                raise ConfigError(
+                    f"question id {name!r} has options {list(other.choices)} and"
+                    f" {list(question.choices)}; expected the same; give the annotation file of one"
+                    " split"
+                )
         return found
 
 
@@ -175,7 +181,7 @@ def import_questions(
     with Lock.acquire(store, new_run_id()) as lock, running(store, lock, asked):
         specs = [FeatureSpec(f.feature, *_shape(f.feature), False, f.dtype) for f in files]
         texts = Texts.open(store, specs, recipes, lock=lock)
-        _add(texts, wanted)
+        add_texts(texts, wanted)
         new = texts.num_pending(text_key(text) for text in wanted)
         for rows, contents in texts.work():
             texts.write(rows, {f.feature: _stack(f, contents) for f in files})
@@ -292,7 +298,8 @@ def _recipe(files: _Files) -> dict[str, Any]:
     }
 
 
-def _add(texts: Texts, contents: Sequence[str]) -> None:
+def add_texts(texts: Texts, contents: Sequence[str]) -> None:
+    """Add those that are not there yet, all pending."""
     new = [text for text in contents if text_key(text) not in texts]
     if new:
         _, ends = tokenise(new)
@@ -343,7 +350,7 @@ def export_questions(
             )
         written = 0
         for path, data in _question_files(reader, folder, out / name, by_id):
-            written += _write(path, data, overwrite)
+            written += write_once(path, data, overwrite)
         lines.append(f"{name}: {written} written, {len(by_id) - written} already there")
         mark = reader.recipe(folder.feature).get("text", {}).get("mark", "")
         if mark != folder.mark and not folder.prompt:
@@ -376,7 +383,12 @@ def _question_files(
             yield out / f"{name}.npy", file_bytes(row)
 
 
-def _write(path: Path, data: bytes, overwrite: bool) -> int:
+def write_once(path: Path, data: bytes, overwrite: bool) -> int:
+    """Write a file, unless it is there with these bytes; how many were written.
+
+    Raises:
+        ConfigError: it is there and holds something else.
+    """
     with storage_errors(f"file {str(path)!r}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_bytes() == data:

@@ -122,9 +122,10 @@ def run_page(path: Path, say: Say, videos: Path | None = None) -> bytes:
 
 def _read_questions(found: _Found) -> None:
     config = found.main[0].config
+    how = config.settings
     try:
         found.splits = read_splits(
-            config.dataset, config.annotations, config.settings.split, config.choices
+            config.dataset, config.annotations, how.split, config.choices, how.dub
         )
     except AvqaError as error:
         found.missing.append(

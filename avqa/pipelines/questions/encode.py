@@ -20,7 +20,7 @@ import avqa
 from avqa import datasets
 from avqa.datasets._parts.matching import Matches, match_rows
 from avqa.datasets._parts.prompts import has_prompt, prompt_of
-from avqa.datasets._parts.question import Question, normalise, text_key
+from avqa.datasets._parts.question import Question, choice_texts, normalise, text_key
 from avqa.errors import (
     ConfigError,
     PartialFailure,
@@ -71,6 +71,8 @@ class QuestionOptions:
     """None: those that the store's CLIP frames were made with."""
     prompts: bool = False
     """Whether TSPM's prompts of the questions are encoded too, also as released."""
+    with_options: bool = False
+    """Whether each question is encoded with each of its options behind it, too (CueSpace)."""
     replace: bool = False
     steal_lock: bool = False
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +95,8 @@ class QuestionReport:
     """Distinct prompts that are no question's or option's text."""
     without_prompt: int | None = None
     """Questions that are their own prompt; None where prompts were not asked for."""
+    with_options: int | None = None
+    """Distinct texts of questions with an option behind; None where they were not asked for."""
     unmatched_path: StorePath | None = None
     already: int = 0
     """Texts of these questions that were finished before."""
@@ -113,7 +117,7 @@ class QuestionReport:
         zeros = f", {self.matches.num_zeros} but for leading zeros" * bool(self.matches.num_zeros)
         lines = [
             f"questions: {self.questions}, distinct texts: {self.texts}{options}",
-            *self._prompts(),
+            *self._more(),
             f"videos: {self.matches.num_full_id} questions matched by full id,"
             f" {self.matches.num_last_part} by last part of the id{zeros}{clips},"
             f" {len(self.matches.unmatched)} unmatched",
@@ -132,13 +136,16 @@ class QuestionReport:
         )
         return lines
 
-    def _prompts(self) -> list[str]:
-        if self.without_prompt is None:
-            return []
-        return [
-            f"prompts: {self.prompts} distinct; {self.without_prompt} questions are of no template"
-            " and are their own prompt"
-        ]
+    def _more(self) -> list[str]:
+        lines = []
+        if self.without_prompt is not None:
+            lines.append(
+                f"prompts: {self.prompts} distinct; {self.without_prompt} questions are of no"
+                " template and are their own prompt"
+            )
+        if self.with_options is not None:
+            lines.append(f"questions with each option behind: {self.with_options} distinct texts")
+        return lines
 
     def raise_if_failed(self) -> None:
         """Turn texts that cannot be stored into exit code 3.
@@ -231,6 +238,16 @@ def add_prompts(contents: dict[str, str], questions: Sequence[Question]) -> int:
     return len(contents) - before
 
 
+def add_options(contents: dict[str, str], questions: Sequence[Question]) -> int:
+    """Add each question with each of its options behind it, no mark between; how many are new."""
+    before = len(contents)
+    for question in questions:
+        for text in choice_texts(question, asked=True):
+            if text is not None:
+                contents.setdefault(text_key(text), normalise(text))
+    return len(contents) - before
+
+
 def encode_questions(
     options: QuestionOptions, say: Callable[[str], None] = lambda line: None
 ) -> QuestionReport:
@@ -267,6 +284,8 @@ def encode_questions(
     if options.prompts:
         report.prompts = add_prompts(contents, questions)
         report.without_prompt = sum(not has_prompt(question) for question in questions)
+    if options.with_options:
+        report.with_options = add_options(contents, questions)
     asked = {"argv": sys.argv, "avqa": avqa.__version__, "questions": plain(options)}
     with (
         Lock.acquire(options.store, run_id, steal=options.steal_lock) as lock,

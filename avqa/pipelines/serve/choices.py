@@ -73,8 +73,10 @@ def examples(member: Member, say: Say) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AnnotationWarning)  # training told them
-            division = config.settings.split
-            files = read_splits(config.dataset, config.annotations, division, config.choices)
+            how = config.settings
+            files = read_splits(
+                config.dataset, config.annotations, how.split, config.choices, how.dub
+            )
     except AvqaError as error:
         say(f"note: no questions are offered, the run's question files are gone: {error}")
         return []

@@ -24,8 +24,10 @@ from avqa.pipelines.train.evaluation import (
     readers_of,
 )
 from avqa.store.format.recipe_diff import diff_recorded, making_command, require_same
+from avqa.store.format.texts import questions_command
 from avqa.store.places.files import StorePath, storage_errors, store_path, write_atomic
 from avqa.store.reader import FeatureStore, RandomWeightsWarning, open_store
+from avqa.training.data.building import require_shapes
 from avqa.training.data.conditions import (
     Condition,
     MissingAudio,
@@ -48,6 +50,7 @@ from avqa.training.fitting.fit import infer
 from avqa.training.probabilities import Probabilities
 from avqa.training.run import DEFAULT, Member, MemberConfig, Run
 from avqa.training.scoring import Prediction, answered
+from avqa.training.settings import Dub
 from avqa.training.table.table import result_table
 
 Say = Callable[[str], None]
@@ -245,6 +248,16 @@ def answers(options: EvaluateOptions, say: Say) -> Answers:
     return Answers(member, found, len(asked.questions), len(rows), by_key)
 
 
+def answers_of(member: Member, options: EvaluateOptions, say: Say) -> list[Prediction]:
+    """What a member answers now to the questions of a split, in their order.
+
+    Raises:
+        As `evaluate`.
+    """
+    asked = questions_of(member.config, options)
+    return _Answering([member], asked.questions, options.store, say).answers(member)[0]
+
+
 def predict(options: EvaluateOptions, out: Path, say: Say) -> PredictReport:
     """Write `answers` as a JSON object; replaces ``out``.
 
@@ -276,7 +289,8 @@ def questions_of(config: MemberConfig, options: EvaluateOptions) -> Asked:
     """
     path = Path(config.annotations) if options.annotations is None else options.annotations
     choices = datasets.chosen(config.dataset, {**config.choices, **options.choices})
-    found = asked_of(config.dataset, path, options.split, config.settings.split, choices)
+    how = config.settings
+    found = asked_of(config.dataset, path, options.split, how.split, choices, how.dub)
     same = choices == datasets.chosen(config.dataset, config.choices)
     return found if found.fit and same else replace(found, fit=_training_questions(config))
 
@@ -287,6 +301,7 @@ def asked_of(
     split: str,
     division: Literal["official", "video"] = "official",
     choices: Mapping[str, str] | None = None,
+    dub: Dub = "honour",
 ) -> Asked:
     """The questions of a split of a folder or file, and the training questions beside them.
 
@@ -296,6 +311,7 @@ def asked_of(
         split: of the questions.
         division: how they are divided, as `read_splits` has it.
         choices: the data set's own, as far as they are given.
+        dub: of `read_splits`, too.
 
     Raises:
         UnknownName: there is no such data set, split or value of a choice.
@@ -311,7 +327,7 @@ def asked_of(
         questions = datasets.read(dataset, path, [name], **chosen)
         notes = tuple(datasets.notes(dataset, path, **chosen))
         return Asked(questions, (), module.version(questions), chosen, notes)
-    parts = read_splits(dataset, path, division, chosen)
+    parts = read_splits(dataset, path, division, chosen, dub)
     if not parts.of(split):
         raise DatasetError(
             f"annotations={str(path)!r} have no question in split={split!r}; expected at least one;"
@@ -324,8 +340,9 @@ def _training_questions(config: MemberConfig) -> Sequence[Question]:
     """Those of the run's own files; none if these are gone."""
     if not Path(config.annotations).exists():
         return ()
-    division = config.settings.split
-    return read_splits(config.dataset, config.annotations, division, config.choices).train
+    how = config.settings
+    read = read_splits(config.dataset, config.annotations, how.split, config.choices, how.dub)
+    return read.train
 
 
 class _Answering:
@@ -421,6 +438,7 @@ def _open(configs: Sequence[MemberConfig], path: StorePath | None) -> FeatureSto
         store = open_store(store_path(configs[0].store) if path is None else path)
     for config in configs:
         check_recipes(config, store)
+        require_shapes(config.features, config.options, store)
     return store
 
 
@@ -435,8 +453,11 @@ def check_recipes(config: MemberConfig, store: FeatureStore) -> None:
     there = {*store.features, *store.text_features}
     missing = [name for name in trained if name not in there]
     if missing:
+        texts = [name for name in missing if name in config.texts]
         commands = dict.fromkeys(
-            "avqa questions" if name in config.texts else making_command(trained[name]["recipe"])
+            questions_command(store.path, texts)
+            if name in config.texts
+            else making_command(trained[name]["recipe"])
             for name in missing
         )
         raise FeatureMissing(

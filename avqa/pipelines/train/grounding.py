@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from avqa import datasets
 from avqa.datasets._parts.matching import match_rows
 from avqa.datasets.music_avqa import is_real
 from avqa.errors import ConfigError, DatasetError
@@ -35,6 +36,8 @@ class GroundingOptions:
     assignments: Mapping[str, str] = field(default_factory=dict)
     """Setting or option of ``avst`` → value as text."""
     seed: int = 0
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The data set's own, as far as they are given; see `avqa.datasets.chosen`."""
 
 
 def pretrain_grounding(
@@ -66,7 +69,10 @@ def pretrain_grounding(
             f"out={str(options.out)!r} is there already; expected a new file; choose another --out"
         )
     store = FeatureStore(options.store)
-    train = read_splits(options.dataset, options.annotations, settings.split).train
+    chosen_of = datasets.chosen(options.dataset, options.choices)
+    train = read_splits(
+        options.dataset, options.annotations, settings.split, chosen_of, settings.dub
+    ).train
     real = [q for q in train if is_real(q.video_id)]
     rows = [row for row in match_rows(real, store.video_ids).rows if row is not None]
     names = names_of(settings, FIELDS, store)
@@ -83,7 +89,8 @@ def pretrain_grounding(
             f"{len(videos)} real training videos to learn grounding from; expected two or more,"
             " since audio is told from the frames of another; check --annotations and --store"
         )
-    say(f"grounding: {len(videos)} real training videos, {settings.max_seconds} s of each")
+    of = "; ".join(filter(None, (f"{settings.max_seconds} s of each", datasets.told(chosen_of))))
+    say(f"grounding: {len(videos)} real training videos, {of}")
     features.preload(videos)
     widths = {
         field: coded_width(rows.shape[-1], chosen["time_code"])

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from avqa import datasets
 from avqa.errors import ConfigError
 from avqa.pipelines.train.comparison import Comparison, column_of
-from avqa.pipelines.train.evaluate import EvaluateOptions, questions_of
+from avqa.pipelines.train.evaluate import EvaluateOptions, answers_of, questions_of
+from avqa.store.places.files import StorePath
 from avqa.training.member import MemberConfig
 from avqa.training.run import DEFAULT, PREDICTIONS, Member, Run
 from avqa.training.scoring import Prediction, read_predictions
@@ -22,23 +23,28 @@ def compare_runs(
     first: Path,
     second: Path,
     annotations: Path | None = None,
+    store: StorePath | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Compare what two runs answered to the test questions of the first.
+
+    An imported run has no answers of its own: it is asked its test questions here.
 
     Args:
         first: a run's folder, whose heads without any ablation count, or one member's.
         second: likewise.
         annotations: of the first run's questions, where they are no longer where it found them.
+        store: of imported runs' features, where it is no longer where they found it.
         say: what is missing of a run.
 
     Raises:
         ConfigError: one is no run, or no question was answered by both.
         RunDamaged: a file of one is damaged, gone or another's.
         DatasetError: the questions cannot be read.
+        RecipeMismatch, FeatureMissing, StoreError: of an imported run, as `evaluate`.
     """
-    one, other = _answers(first, say), _answers(second, say)
-    options = EvaluateOptions(run=first, annotations=annotations)
+    options = EvaluateOptions(run=first, annotations=annotations, store=store)
+    one, other = _answers(options, say), _answers(EvaluateOptions(run=second, store=store), say)
     asked = questions_of(one.config, options)
     known = {q.key: q for q in asked.questions if q.key in one.rows and q.key in other.rows}
     same = [key for key in known if one.rows[key].answer == other.rows[key].answer]
@@ -84,12 +90,13 @@ class _Answers:
         return np.array([[of_seed[key] for key in keys] for of_seed in self.correct], bool)
 
 
-def _answers(path: Path, say: Callable[[str], None]) -> _Answers:
+def _answers(options: EvaluateOptions, say: Callable[[str], None]) -> _Answers:
+    path = options.run
     run = Run.load(path)
     if gaps := run.gaps():
         say(gaps)
     members = run.of_variant(DEFAULT) or run.members[:1]
-    rows = [read_predictions(member.path / PREDICTIONS) for member in members]
+    rows = [_rows(member, options, say) for member in members]
     correct = tuple({r.key: r.correct for r in of if r.correct is not None} for of in rows)
     keys = set.intersection(*map(set, correct))
     first = {row.key: row for row in rows[0] if row.key in keys}
@@ -97,3 +104,16 @@ def _answers(path: Path, say: Callable[[str], None]) -> _Answers:
     seeds = "seed" if len(members) == 1 else "seeds"
     name = f"{path}: {config.head}, {config.variant}, {len(members)} {seeds}"
     return _Answers(name, tuple(members), first, correct)
+
+
+def _rows(
+    member: Member, options: EvaluateOptions, say: Callable[[str], None]
+) -> Sequence[Prediction]:
+    if not member.config.imported:
+        return read_predictions(member.path / PREDICTIONS)
+    place = member.config.store if options.store is None else str(options.store)
+    say(
+        f"{options.run}: imported, without answers of its own: answering its test questions with"
+        f" store {place!r}"
+    )
+    return answers_of(member, options, say)

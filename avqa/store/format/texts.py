@@ -12,13 +12,14 @@ encoded again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avqa.errors import StoreError
+from avqa.errors import FeatureMissing, StoreError
 from avqa.store.format import schema
 from avqa.store.format.columns import read_column
 from avqa.store.format.records import Status
@@ -101,6 +102,35 @@ def damaged_texts(name: str, why: str = "a chunk is damaged") -> StoreError:
     return StoreError(
         f"array {name}: {why}; expected what was written; rebuild it, or remove the texts, with:"
         " avqa verify --repair, then encode what is pending with: avqa questions"
+    )
+
+
+def questions_command(path: StorePath | None, features: Sequence[str], flags: str = "") -> str:
+    """The command that makes features, of one encoder, of a data set's texts."""
+    store = "STORE" if path is None else shlex.quote(str(path))
+    made = f" --features {','.join(features)}" if features else ""
+    return f"avqa questions{flags} --dataset NAME --annotations PATH --store {store}{made}"
+
+
+def missing_text(text: str, path: StorePath, features: Sequence[str]) -> FeatureMissing:
+    """The error for a text that a store has not, whose texts have these features."""
+    of_encoder: dict[str, list[str]] = {}
+    for name in features:
+        of_encoder.setdefault(name.rpartition("/")[0], []).append(name)
+    first, *others = of_encoder.values() or [[]]
+    again = "".join(f", and with --features {','.join(names)}" for names in others)
+    return FeatureMissing(
+        f"no text {text!r} in store {str(path)!r}; expected one of its texts; add it with:"
+        f" {questions_command(path, first)}{again}"
+    )
+
+
+def unfinished_text(text: str, path: StorePath, feature: str, status: Status) -> FeatureMissing:
+    """The error for a feature that a text has not yet, or cannot have."""
+    return FeatureMissing(
+        f"text {text!r}: {feature} is {status.name.lower()}; expected ok; see `avqa status"
+        f" {shlex.quote(str(path))}`, finish pending ones with:"
+        f" {questions_command(path, [feature])}"
     )
 
 

@@ -25,6 +25,10 @@ class TextReader(Protocol):
     """Features of texts, of a store or of a few texts at hand."""
 
     @property
+    def path(self) -> StorePath | None:
+        """The store; None of texts at hand."""
+
+    @property
     def text_features(self) -> tuple[str, ...]:
         """Names of the texts' features."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
 from avqa import heads
 from avqa.datasets._parts.vocabulary import MUSIC_AVQA
-from avqa.errors import ConfigError
+from avqa.errors import ConfigError, RecipeMismatch
 from avqa.heads import VIDEO_FEATURES, Head
 from avqa.store.reader import FeatureStore
 from avqa.training.data.material import Material
@@ -150,6 +151,36 @@ def described(
     names = dict.fromkeys(text_names(head, settings.text).values())
     texts = {name: store.made_by(name) for name in names}
     return features, texts, _weights([*features.values(), *texts.values()])
+
+
+def require_shapes(
+    features: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], store: FeatureStore
+) -> None:
+    """Refuse a store whose rows are wider or have other patches than those a head was trained on.
+
+    Args:
+        features: field of `HeadInput` → what `described` says of it.
+        options: of the head.
+        store: which holds the features.
+
+    Raises:
+        RecipeMismatch: names the first that differs, with both.
+    """
+    for field, entry in features.items():
+        name, option = str(entry["name"]), heads.width_option(options, field)
+        *axes, width = store.row_layout(name).shape
+        width = heads.coded_width(width, options.get("time_code", "none"))
+        patches, known = math.prod(axes), entry.get("patches")
+        if width == options.get(option, width) and known in (None, patches):
+            continue
+        of = "" if known is None else f" and {patches} patches"
+        expected = "" if known is None else f" and {known} patches"
+        raise RecipeMismatch(
+            f"store {str(store.path)!r}: {name} has rows of width {width}{of}; expected"
+            f" {option}={options[option]}{expected}, as the head was trained on; give the store of"
+            " the run with --store, or train on this one",
+            (name,),
+        )
 
 
 def _weights(entries: Iterable[dict[str, Any]]) -> str:

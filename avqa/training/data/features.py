@@ -127,7 +127,8 @@ class VideoFeatures:
         Raises:
             FeatureMissing: unless with ``skip``, if a video lacks one; in any case, if the store
                 has no such feature. Says what to run.
-            ConfigError: imported features of a video are of different lengths; with ``skip``, only
+            ConfigError: rows of a feature are no seconds in their order; or imported features
+                of a video are of different lengths; with ``skip``, only
                 if they are in all videos, which are left out else.
             UnknownName: the store has no such video.
         """
@@ -205,6 +206,15 @@ class VideoFeatures:
                 f"store {str(self.store.path)!r} has no {', '.join(absent)}; expected"
                 f" {', '.join(self.names.values())}; {advice}"
             )
+        for name in self.names.values():
+            rows = self.store.recipe(name).get("imported", {}).get("rows")
+            if rows is not None:  # as many as another feature may have by chance
+                raise ConfigError(
+                    f"store {str(self.store.path)!r}: {name} has rows={rows} of a video, in an"
+                    " order that nobody knows; expected a row a second; take in files of 60 rows"
+                    " with `avqa import npy --from-layout qa-tiger` into another store, or make"
+                    f" them with `avqa extract --features {name}`"
+                )
 
     def _command(self, names: Iterable[str], option: str = "") -> str:
         store, videos = shlex.quote(str(self.store.path)), videos_typed(self.store.path)

@@ -143,7 +143,7 @@ def gather(
     check_encoders(settings, store)
     fixed = datasets.fixed_vocabulary(dataset)
     chosen = datasets.chosen(dataset, choices or {})
-    read = read_splits(dataset, annotations, settings.split, chosen)
+    read = read_splits(dataset, annotations, settings.split, chosen, settings.dub)
     require_answers(read, dataset)
     require_questions(read, dataset, annotations)
     questions = _heard(read, settings, fields)

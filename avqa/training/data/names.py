@@ -7,13 +7,13 @@ of the store's imported features.
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable, Iterator
 
-from avqa.errors import ConfigError, FeatureMissing
+from avqa.errors import ConfigError, FeatureMissing, nearest
 from avqa.extract import encoders
 from avqa.heads import OF_SOUND, Head
 from avqa.store.format.recipe_diff import is_audio, is_imported
+from avqa.store.format.texts import questions_command
 from avqa.store.reader import FeatureStore
 from avqa.store.views.readable import RowLayout
 from avqa.training.settings import TrainSettings
@@ -26,6 +26,8 @@ NAMING = ("visual", "patch")
 """Settings whose value may be a feature instead of an encoder."""
 OF_SENTENCE = ("sentence", "choices", "prompt")
 """Fields of `HeadInput` that hold vectors of whole texts."""
+OF_WORDS = ("words", "choice_words")
+"""Those that hold one of each word."""
 AS_VISUAL = "visual"
 """Value of ``patch``: patches are of the encoder that the frames are of."""
 FRAMES = "frame"
@@ -94,8 +96,8 @@ def _check(setting: str, encoder: str, store: FeatureStore | None) -> None:
     known = dict.fromkeys((*encoders.names(), *held))
     if encoder not in known and not encoders.is_known(encoder):
         raise ConfigError(
-            f"{setting}={encoder!r}; expected one of {', '.join(known)}; see `avqa encoders`, and"
-            " `avqa status` for what was imported into the store"
+            f"{setting}={encoder!r}; expected one of {', '.join(known)};{nearest(encoder, known)}"
+            " see `avqa encoders`, and `avqa status` for what was imported into the store"
         )
 
 
@@ -178,10 +180,9 @@ def num_patches(settings: TrainSettings, store: FeatureStore | None = None) -> i
         feature = names_of(settings, ["patch"], store)["patch"]
     except ConfigError:
         return 1
-    if is_ours(feature):
-        return math.prod(encoders.tap_of(feature).shape[:-1])
-    assert store is not None
-    return math.prod(store.row_layout(feature).shape[:-1])
+    if store is not None and feature in store.features:
+        return math.prod(store.row_layout(feature).shape[:-1])
+    return math.prod(encoders.tap_of(feature).shape[:-1])
 
 
 def is_ours(feature: str) -> bool:
@@ -198,7 +199,7 @@ def text_names(head: Head, encoder: str) -> dict[str, str]:
         encoder: of the texts.
     """
     encoder = encoders.full_name(encoder)
-    taps = dict.fromkeys(OF_SENTENCE, "sentence") | {"words": head.WORDS}
+    taps = dict.fromkeys(OF_SENTENCE, "sentence") | dict.fromkeys(OF_WORDS, head.WORDS)
     return {field: f"{encoder}/{taps[field]}" for field in head.needs if field in taps}
 
 
@@ -217,9 +218,7 @@ def require_texts(store: FeatureStore, names: Iterable[str]) -> None:
 
     for name in absent:
         text_tap(name)
-    place = shlex.quote(str(store.path))
     raise FeatureMissing(
         f"store {str(store.path)!r} has no {', '.join(absent)}; expected {', '.join(wanted)}, the"
-        " features of the questions; add with: avqa questions --dataset NAME --annotations PATH"
-        f" --store {place} --features {','.join(wanted)}"
+        f" features of the questions; add with: {questions_command(store.path, wanted)}"
     )

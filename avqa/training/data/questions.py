@@ -12,9 +12,11 @@ from torch.utils.data import Dataset
 from avqa.datasets import Question, Vocabulary
 from avqa.datasets._parts.labels import InstrumentLabels
 from avqa.datasets._parts.prompts import prompt_of
+from avqa.datasets._parts.question import choice_texts
 from avqa.datasets._parts.vocabulary import MISSING, MUSIC_AVQA
 from avqa.errors import ConfigError, DatasetError, FeatureMissing
 from avqa.heads import Head
+from avqa.store.format.texts import questions_command
 from avqa.store.reader import TextReader
 from avqa.training.data.batch import MEMORY, Batch, one_thread
 from avqa.training.data.features import FeatureReader
@@ -23,6 +25,8 @@ from avqa.training.data.names import text_names
 MAX_SLOTS = 4
 MAX_TYPE_WORDS = 2
 MAX_CHOICE_WORDS = 32
+TEXTS_AT_ONCE = 4096
+"""Texts whose words are read whole, before what lies behind their ends is cut off."""
 UNKNOWN_WEIGHT = 0.1
 """Weight of an instrument that no question tells of, taken as absent (heads.md, section 9.6)."""
 
@@ -222,13 +226,15 @@ def _encoded(
         words = _read(store, list(texts), names["words"])[:, :read]
         found |= {"words": _Column(words, number), "eot": _Column(eot, number)}
     if "prompt" in names:
-        found["prompt"] = _prompts(questions, store, names["prompt"], head)
+        found["prompt"] = _prompts(questions, store, names, head)
     if "choices" in names:
-        found |= _choices(questions, store, names["choices"])
+        found |= _choices(questions, store, names, head)
     return found
 
 
-def _prompts(questions: list[Question], store: TextReader, feature: str, head: Head) -> _Column:
+def _prompts(
+    questions: list[Question], store: TextReader, names: Mapping[str, str], head: Head
+) -> _Column:
     """The vector of each question's prompt.
 
     Raises:
@@ -242,27 +248,65 @@ def _prompts(questions: list[Question], store: TextReader, feature: str, head: H
         except FeatureMissing as error:
             raise FeatureMissing(
                 f"no prompt {text!r} among the texts of the store; expected the prompts of all"
-                f" questions, which {head.name} reads; add with: avqa questions --prompts"
-                f" --dataset NAME --annotations PATH --store STORE --features {feature}"
+                f" questions, which {head.name} reads; add with:"
+                f" {questions_command(store.path, _distinct(names), ' --prompts')}"
             ) from error
     number = torch.tensor([distinct[text] for text in texts])
-    return _Column(_read(store, list(distinct), feature), number)
+    return _Column(_read(store, list(distinct), names["prompt"]), number)
 
 
-def _choices(questions: list[Question], store: TextReader, feature: str) -> dict[str, _Column]:
-    options = list(dict.fromkeys(c for q in questions for c in q.choices if c is not None))
-    number_of: dict[str | None, int] = {text: number for number, text in enumerate(options)}
-    most = max(len(q.choices) for q in questions)
+def _distinct(names: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys(names.values()))
+
+
+def _choices(
+    questions: list[Question], store: TextReader, names: Mapping[str, str], head: Head
+) -> dict[str, _Column]:
+    """What the head reads of each option's text.
+
+    Raises:
+        FeatureMissing: the store lacks one; names the command that makes them.
+    """
+    of = [choice_texts(question, asked=head.ASKED_CHOICES) for question in questions]
+    texts = list(dict.fromkeys(text for each in of for text in each if text is not None))
+    number_of: dict[str | None, int] = {text: number for number, text in enumerate(texts)}
+    most = max(map(len, of))
     number = torch.tensor(
-        [
-            [*(number_of.get(c, -1) for c in q.choices), *[-1] * (most - len(q.choices))]
-            for q in questions
-        ]
+        [[*(number_of.get(text, -1) for text in each), *[-1] * (most - len(each))] for each in of]
     )
-    values = _read(store, options, feature)
-    # A missing option (-1) reads the last row, which is 0.
-    values = torch.cat([values, torch.zeros_like(values[:1])])
-    return {"choices": _Column(values, number), "choice_valid": _Column(number >= 0)}
+    ends = _choice_ends(texts, store, names, head)
+
+    def column(values: Tensor) -> _Column:  # a missing option (-1) reads the last row, which is 0
+        return _Column(torch.cat([values, torch.zeros_like(values[:1])]), number)
+
+    found = {"choices": column(_read(store, texts, names["choices"]))}
+    if "choice_words" in names:
+        read = None if head.every_word else int(ends.max()) + 1
+        blocks = [
+            _read(store, texts[start : start + TEXTS_AT_ONCE], names["choice_words"])[:, :read]
+            for start in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        found |= {"choice_words": column(torch.cat(blocks)), "choice_eot": column(ends)}
+    return found | {"choice_valid": _Column(number >= 0)}
+
+
+def _choice_ends(
+    texts: list[str], store: TextReader, names: Mapping[str, str], head: Head
+) -> Tensor:
+    """End-of-text position of each option's text."""
+    found = []
+    for text in texts:
+        try:
+            found.append(store.eot(text))
+        except FeatureMissing as error:
+            if not head.ASKED_CHOICES:
+                raise
+            raise FeatureMissing(
+                f"no text {text!r} among the texts of the store; expected each question with each"
+                f" of its options behind it, which {head.name} reads; add with:"
+                f" {questions_command(store.path, _distinct(names), ' --with-options')}"
+            ) from error
+    return torch.tensor(found)
 
 
 def _read(store: TextReader, texts: Sequence[str], feature: str) -> Tensor:

@@ -21,6 +21,7 @@ from avqa.datasets import Question
 from avqa.datasets._parts.question import SPLITS
 from avqa.datasets._parts.splits import video_disjoint, video_position
 from avqa.errors import DatasetError
+from avqa.training.settings import Dub
 
 HELD_OUT = 0.1
 """Share of the training videos that stands in for a missing ``val``."""
@@ -49,6 +50,7 @@ def read_splits(
     annotations: Path | str,
     split: Literal["official", "video"] = "official",
     choices: Mapping[str, str] | None = None,
+    dub: Dub = "honour",
 ) -> SplitQuestions:
     """Read a data set's questions and divide them as training does; always in the same way.
 
@@ -59,6 +61,8 @@ def read_splits(
         annotations: folder of the question files, or one file.
         split: that of the files, or ``video``: new ones that share no video.
         choices: the data set's own, see `avqa.datasets.chosen`; by default its defaults.
+        dub: how a question is heard that names another video's sound: with it, that video is in no
+            other of the new splits either.
 
     Raises:
         UnknownName: there is no such data set, or no such value of a choice.
@@ -70,8 +74,11 @@ def read_splits(
     version = module.version(questions)
     notes = datasets.notes(dataset, annotations, **chosen)
     if split == "video":
-        note = "splits by video: no video is in two of them; not the data set's own splits"
-        return _divide(video_disjoint(questions), version, (*notes, note))
+        heard = dub == "honour"
+        sounds = any(q.sound_id is not None for q in questions) and heard
+        what = "no video, seen or heard," if sounds else "no video"
+        note = f"splits by video: {what} is in two of them; not the data set's own splits"
+        return _divide(video_disjoint(questions, heard=heard), version, (*notes, note))
     one_file = getattr(module, "WHOLE_FILES", False)
     if "test" not in module.FILES or (
         one_file and {q.split for q in questions} == {"train", "val"}

@@ -24,6 +24,42 @@ def test_no_video_is_on_two_sides_and_nothing_else_changes():
     assert {q.split for q in moved} == {"train", "val", "test"}
 
 
+IDS = [f"v{n}{end}" for n in range(15) for end in ("", "_flip")]
+PAIRS = st.lists(st.tuples(*[st.sampled_from(IDS)] * 2), max_size=25)
+
+
+@settings(max_examples=60)
+@given(PAIRS, st.integers(0, 3))
+def test_a_sound_of_another_video_is_in_no_other_split(pairs, seed):
+    own = [make_question(video_id=video) for video in (*IDS, *(f"w{n}" for n in range(150)))]
+    asked = [*own, *(make_question(video_id=v, sound_id=s) for v, s in pairs)]
+    moved = video_disjoint(asked, seed, heard=True)
+    sides = {}
+    for q in moved:
+        for video in (q.video_id, q.sound_id or q.video_id):
+            sides.setdefault(video.removesuffix("_flip"), set()).add(q.split)
+    assert max(map(len, sides.values())) == 1
+    joined = {video.removesuffix("_flip") for pair in pairs for video in pair}
+    alone = {q.video_id: q.split for q in video_disjoint(own, seed)}
+    for q in moved[: len(own)]:
+        if q.video_id.removesuffix("_flip") not in joined:
+            assert q.split == alone[q.video_id]
+    assert {q.video_id: q.split for q in video_disjoint(asked, seed)} == alone
+
+
+def test_what_is_joined_stands_where_the_first_by_name_does():
+    places = {video: video_position(video, 0) for video in ("birds", "cafe", "garden", "rain")}
+    shares = {"train": 0.39, "test": 0.61}  # cafe 0.379, garden 0.398, birds 0.066
+    apart = split_videos(places, 0, shares)
+    assert (apart["cafe"], apart["garden"]) == ("train", "test")
+    found = split_videos(places, 0, shares, [("garden", "cafe")])
+    assert (found["cafe"], found["garden"]) == ("train", "train")
+    found = split_videos(places, 0, shares, [("garden", "wave"), ("cafe_flip", "wave")])
+    assert (found["cafe"], found["garden"]) == ("train", "train")
+    found = split_videos(["garden", "washing"], 0, shares, [("garden", "washing")])
+    assert set(found.values()) == {apart["garden"]}
+
+
 def test_a_videos_place_depends_on_nothing_but_its_id_and_the_seed():
     # SHA-256 of "0:00000093" begins with these six bytes.
     assert video_position("00000093", 0) == int("95fbfe9f114b", 16) / 2**48

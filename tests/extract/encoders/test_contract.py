@@ -227,7 +227,7 @@ def test_a_module_is_filled_with_what_fits_it_alone() -> None:
     with pytest.raises(WeightsUnavailable) as caught:
         frozen.fill(module, {"weight": torch.ones(1, 2)}, "linear")
     assert str(caught.value) == (
-        "weights of linear do not fit: bias=None; expected (1,); import the file again"
+        "weights of linear do not fit: bias=nothing; expected (1,); import the file again"
     )
     filled = frozen.fill(module, {"weight": torch.ones(1, 2), "bias": torch.ones(1)}, "linear")
     assert filled(torch.ones(2)).item() == 3

@@ -193,7 +193,10 @@ def test_a_name_is_written_with_colons_and_stored_as_a_path() -> None:
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("open_clip:ViT-B-23:openai/frame", "no model of open_clip 'ViT-B-23'; did you mean"),
+        (
+            "open_clip:ViT-B-23:openai/frame",
+            "no model of open_clip 'ViT-B-23'; did you mean 'ViT-B-32'? nearest of 144: ViT-B-32",
+        ),
         ("open_clip:ViT-B-32:opnai/frame", "no tag of open_clip:ViT-B-32 'opnai'; did you mean"),
         ("open_clip:ViT-B-32:openai/patches", "open_clip/ViT-B-32/openai/patch"),
     ],

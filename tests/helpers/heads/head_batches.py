@@ -65,6 +65,8 @@ def make_inputs(
         type_tokens=tokens(1)[:, :2],
         keyword_tokens=tokens(1)[:, :3],
         bands=normal(batch, seconds, BANDS, band),
+        choice_words=normal(batch, num_choices, 77, options.width_of("choice_words")),
+        choice_eot=torch.randint(5, 14, (batch, num_choices), generator=g),
     )
 
 

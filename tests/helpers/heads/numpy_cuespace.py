@@ -3,6 +3,8 @@
 Everything of one sample: rows [T, ...], masks [T]. ``p`` are the head's parameters by name.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from helpers.heads.numpy_blocks import (
     at,
@@ -75,8 +77,23 @@ def mixed(p, q, x, cues, mask, options):
     return np.array(out), share
 
 
+def by_option(p, sample, options):
+    """The whole network once an option, as if its text were the question and it the only option."""
+    scores, told = [], []
+    for o in range(len(sample["choices"])):
+        text = {"sentence": sample["choices"][o], "words": sample["choice_words"][o]}
+        text |= {"eot": sample["choice_eot"][o], "choices": sample["choices"][o : o + 1]}
+        one = sample | text | {"choice_valid": np.array([True])}
+        score, of_option = cuespace(p, one, replace(options, options="shared"))
+        scores.append(score[0] if sample["choice_valid"][o] else -np.inf)
+        told.append(of_option)
+    return np.array(scores), told[int(np.argmax(scores))]
+
+
 def cuespace(p, sample, options):
     """Logits [C] or [O] and what the head explains, of one sample."""
+    if options.answer == "choices" and options.options == "per_option":
+        return by_option(p, sample, options)
     valid, heard = sample["valid"], sample["heard"]
     sentence, words, word_mask = question(at(p, "question."), sample, options)
     q = layer_norm(at(p, "question_norm."), sentence)

@@ -270,7 +270,7 @@ def test_every_folder_that_is_passed_over_is_named(tmp_path):
     ]
     assert open_store(tmp_path / "s").features == ("clip_vit_l14_336/frame",)
     done = run("import", "npy", "--from", tmp_path / "feats", "--store", tmp_path / "t")
-    assert done.stderr.splitlines()[:2] == [
+    assert done.stderr.splitlines()[1:3] == [
         "backup: passed over: holds no .npy file",
         "clip_feats/other: passed over: no published name; say what its files are with --kind",
     ]
@@ -405,3 +405,23 @@ def test_av_masters_sentences_and_words_come_out_with_the_same_bytes(tmp_path):
     folders = "vggish_audio,clip_sentence_l14_336px,clip_word_l14_336px"
     out_of(tmp_path / "s", "av-master", tmp_path / "out", *asked, "--folders", folders)
     assert file_bytes(tmp_path / "out") == file_bytes(feats)
+
+
+def test_what_a_name_of_two_networks_is_taken_for_is_said(tmp_path):
+    name = "frame_1fps_ViT-L14@336px"
+    write_dump(tmp_path / "feats/clip_feats" / name, "clip_vit_l14", {"a": 60})
+    line = (
+        f"clip_feats/{name}: taken as clip_vit_l14_336/frame, as TSPM and QA-TIGER have it;"
+        " CueSpace's files of this name are of the network that merges tokens: --from-layout"
+        " cuespace, or --kind clip_l14_frame_tome, takes them as clip_vit_l14_336/frame@tome"
+    )
+    done = run("import", "npy", "--from", tmp_path / "feats", "--store", tmp_path / "s")
+    assert done.stderr.splitlines()[0] == line
+    assert open_store(tmp_path / "s").features == ("clip_vit_l14_336/frame",)
+    assert "taken as" not in into(tmp_path / "t", "tspm", tmp_path / "feats").stderr
+    assert "taken as" not in into(tmp_path / "u", "cuespace", tmp_path / "feats").stderr
+    assert open_store(tmp_path / "u").features == ("clip_vit_l14_336/frame@tome",)
+    folder = tmp_path / "feats/clip_feats" / name
+    asked = ("import", "npy", "--from", folder, "--kind", "clip_l14_frame_tome")
+    assert "taken as" not in run(*asked, "--store", tmp_path / "v").stderr
+    assert open_store(tmp_path / "v").features == ("clip_vit_l14_336/frame@tome",)

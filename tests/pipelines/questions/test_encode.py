@@ -144,6 +144,13 @@ def test_options_of_multiple_choice_are_texts_without_a_mark(tmp_path, store, fa
     )  # fmt: skip
     np.testing.assert_array_equal(held.read_text("Where", WORD), asking.expected("Where?"))
     np.testing.assert_array_equal(held.read_text("a cat", WORD), asking.expected("a cat"))
+    more = ask(store, tmp_path, "avqa", settings=TextSettings(mark="?"), with_options=True)
+    assert (more.already, more.encoded) == (7, 7)
+    assert more.lines()[1] == "questions with each option behind: 7 distinct texts"
+    assert FeatureStore(store).texts[7:] == (
+        *("What makes the sound dog", "What makes the sound a cat", "What makes the sound Where"),
+        *("Where dog", "Where x", "Where y", "Where One"),
+    )
 
 
 def test_batches_are_full_but_for_the_last_of_a_chunk(tmp_path, store, fakes):

@@ -331,6 +331,38 @@ def test_it_has_no_answers_of_its_own(data, published, tmp_path):
     assert "default, seed 0</td><td>0 of 0" not in page
 
 
+def test_it_is_compared_with_a_trained_run_by_answers_of_now(data, published, tmp_path):
+    file, run, trained = saved(published, tmp_path / "t.pth"), tmp_path / "run", tmp_path / "own"
+    assert imported(data, file, run)[0] == 0
+    chosen = [word for k, v in (SET | {"epochs": 1}).items() for word in ("--set", f"{k}={v}")]
+    code, _, err = avqa(
+        *("train-head", "qa_tiger", "--store", data / "store", "--dataset", "music-avqa"),
+        *("--annotations", data / "annotations", "--out", trained, *chosen),
+    )
+    assert code == 0, err
+    assert avqa("predict", run, "--out", tmp_path / "answers.json")[0] == 0
+    rows = json.loads((trained / "default/seed-0/predictions.json").read_text(encoding="utf-8"))
+    answers = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    right = sum(answers[row["question_id"]] == row["answer"] for row in rows)
+    of_trained = sum(row["prediction"] == row["answer"] for row in rows)
+    told = f"{run}: imported, without answers of its own: answering its test questions with store"
+    for sides in ((run, trained), (trained, run)):
+        code, out, err = avqa("compare-runs", *sides, "--json")
+        assert code == 0, err
+        assert f"{told} {str(data / 'store')!r}" in err.splitlines()
+        (whole,) = (c for c in json.loads(out)["columns"] if c["name"] == "All")
+        assert whole["questions"] == len(rows)
+        found = [
+            round(share * len(rows) / 100) for share in (whole["a_percent"], whole["b_percent"])
+        ]
+        assert found == ([right, of_trained] if sides[0] == run else [of_trained, right])
+    code, _, err = avqa("compare-runs", run, trained, "--store", tmp_path / "gone")
+    assert code == 2
+    assert err.splitlines()[-1].startswith(
+        f"avqa: no store at {str(tmp_path / 'gone')!r}; expected"
+    )
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [

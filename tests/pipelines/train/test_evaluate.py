@@ -287,6 +287,15 @@ def test_a_store_without_a_feature_is_refused(run, made, tmp_path):
         f"store '{made / 'store'}' has no resnet18/map; expected what the run was trained on:"
         " vggish/audio, resnet18/map; add with `avqa extract`, or give another --store"
     )
+    value["features"]["patch"]["name"] = "clip_vit_b32/patch"
+    value["texts"] = {"near/sentence": value["features"]["audio"]}
+    write_json(copied / "config.json", value)
+    with pytest.raises(FeatureMissing) as error:
+        evaluate(options(copied), print)
+    assert str(error.value).endswith(
+        f"add with `avqa questions --dataset NAME --annotations PATH --store {made / 'store'}"
+        " --features near/sentence`, or give another --store"
+    )
 
 
 def test_videos_that_failed_are_an_error_or_left_out_as_in_training(run, tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from helpers.extraction import as_typed
 from helpers.questions import question_files
 from helpers.runs import run_folders
 from safetensors.torch import load_file, save_file
@@ -60,6 +61,24 @@ def test_it_learns_from_real_training_videos(trained):
     first = float(lines[1].rpartition(" ")[2])
     assert loss < first
     assert lines[-1] == f"grounding: epoch 20/20 done | match loss {loss:.4f}"
+
+
+def test_it_learns_from_the_edition_that_is_chosen_as_typed(data, tmp_path):
+    for edition, videos in (("balance", 2), ("bias", 3)):
+        for split in ("train", "valid", "test"):
+            rows = [question_files.music_row(video_id=v) for v in [*VIDEOS][:videos]]
+            question_files.write(tmp_path / f"v2/{edition}_{split}.json", rows)
+    asked = ("pretrain-grounding", "--store", data / "store", "--dataset", "music-avqa-v2")
+    asked = (*asked, "--annotations", tmp_path / "v2", "--out", tmp_path / "g.safetensors")
+    words = [f"--set={name}={value}" for name, value in (TINY | {"epochs": "1"}).items()]
+    code, out, err = as_typed.avqa(*asked, *words, "--edition", "bias")
+    assert code == 0, err
+    line = "grounding: 3 real training videos, 10 s of each; edition=bias"
+    assert line in err.splitlines(), err
+    assert "match loss" in out
+    code, _, err = as_typed.avqa(*asked, "--group", "tail", "--out", tmp_path / "other")
+    assert code == 2
+    assert "group='tail' is no choice of data set 'music-avqa-v2'; its choices: edition" in err
 
 
 def test_it_reads_rows_as_the_head_will(data, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers.extraction import as_typed, small
 from helpers.heads import cue_release, tiger_release
+from helpers.questions import question_files
 from helpers.runs import asked_runs
 
 from avqa.datasets._parts.vocabulary import ANSWERS
@@ -210,3 +211,60 @@ def test_cuespace_reads_bands_beside_the_class_and_goes_without_both(
     of_silent = explained(folder, silent, tmp_path / "silent", "Who plays the tuba?", "cuespace")
     assert len(of_silent["rows"]) == 2
     assert [row["sound"] for row in of_silent["rows"]] == [0, 0]
+
+
+def test_cuespace_chooses_among_options_of_the_question_s_text(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Both forms, as typed: trained, evaluated, asked; texts by the command of the refusal."""
+    options = ["a tuba", "a cello", "nothing", "rain"]
+    asked = {"video_id": asked_runs.VIDEO, "options": options}
+    for split in ("train", "val", "test"):
+        rows = [question_files.valor_row(id=n, correct_answer_idx=n, **asked) for n in range(2)]
+        question_files.write(tmp_path / "valor" / f"combined_dataset_{split}_flattened.json", rows)
+    chosen = SETTINGS | CUESPACE
+    for form in ("shared", "per_option"):
+        of = (
+            "--store",
+            folder / "store",
+            "--dataset",
+            "valor32k",
+            "--annotations",
+            tmp_path / "valor",
+        )
+        of = (
+            *of,
+            *(f"--set={name}={value}" for name, value in (chosen | {"options": form}).items()),
+        )
+        run = tmp_path / form
+        if form == "shared":
+            plain = (
+                "--dataset",
+                "valor32k",
+                "--annotations",
+                tmp_path / "valor",
+                "--device",
+                "cpu",
+            )
+            made = "small_clip/sentence,small_clip/word_state"
+            typed("questions", *plain, "--store", folder / "store", "--features", made)
+            refused = typed("train-head", "cuespace", *of, "--out", run, code=4)
+            command = re.search(r"add with: avqa (questions --with-options .*)", refused)
+            assert command is not None, refused
+            told = command[1].replace("NAME", "valor32k").replace("PATH", str(tmp_path / "valor"))
+            assert "questions with each option behind: 4 distinct" in typed(*shlex.split(told))
+        typed("train-head", "cuespace", *of, "--out", run)
+        (member, _) = Run.load(run).members
+        assert (member.config.options["answer"], member.config.options["options"]) == (
+            "choices",
+            form,
+        )
+        table = (run / "table.txt").read_text(encoding="utf-8")
+        assert typed("evaluate", run).startswith(table.rstrip())
+        question = ("Who plays?", "--choice", "a tuba", "--choice", "a whale", "--device", "cpu")
+        typed("ask", run, asked_runs.clip(), *question, "--explain", tmp_path / f"told-{form}")
+        file = tmp_path / f"told-{form}" / "explanation.json"
+        explanation = json.loads(file.read_text(encoding="utf-8"))
+        words = [word["word"] for word in explanation["words"]]
+        assert words[:3] == ["who", "plays", "<end_of_text>" if form == "shared" else "a"]
+        assert sum(word["weight"] for word in explanation["words"]) == pytest.approx(1, abs=1e-5)

@@ -30,7 +30,7 @@ from avqa.store.commit import Store
 from avqa.store.format.columns import Column
 from avqa.store.format.records import Status
 from avqa.store.format.schema import FeatureSpec
-from avqa.store.format.texts import CHUNK_TEXTS
+from avqa.store.format.texts import CHUNK_TEXTS, missing_text
 from avqa.store.lock import Lock
 from avqa.store.reader import FeatureStore
 from avqa.store.text_writer import check_text_recipes
@@ -134,10 +134,15 @@ def test_texts_are_asked_for_without_the_mark_they_were_encoded_with(base):
 
 
 def test_what_is_not_there_says_what_to_run(base, full):
-    with pytest.raises(
-        FeatureMissing, match="no text 'who' in store .*add it with: avqa questions"
-    ):
+    with pytest.raises(FeatureMissing) as caught:
         FeatureStore(full).read_text("who", "clip/word")
+    assert str(caught.value) == (
+        f"no text 'who' in store {str(full)!r}; expected one of its texts; add it with: avqa"
+        f" questions --dataset NAME --annotations PATH --store {full} --features"
+        " clip/sentence,clip/word"
+    )
+    message = str(missing_text("who", full, ("a/word", "b/word", "a/sentence")))
+    assert message.endswith(" --features a/word,a/sentence, and with --features b/word")
     assert FeatureStore(base).text_features == ()
     assert FeatureStore(base).texts == ()
     with pytest.raises(FeatureMissing, match="add it with: avqa questions --dataset NAME"):

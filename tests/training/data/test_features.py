@@ -121,6 +121,7 @@ def test_patches_may_be_of_another_encoder_than_frames(patch, found):
         ("vggish", "patch=vggish has no features for patch; expected an encoder with a tap of sh"),
         ("vit_l16_384/tome14_source", "patch='vit_l16_384/tome14_source'; expected one of ast, cl"),
         ("vit_l16", "patch='vit_l16'; expected one of ast, clip_vit_b32, "),
+        ("vit_l16_385", ", vit_l16_384; did you mean 'vit_l16_384'? see `avqa encoders`, and"),
     ],
 )
 def test_what_patches_cannot_be_read_from_is_refused(patch, message):

@@ -73,7 +73,12 @@ def test_names_follow_what_the_store_holds(store):
         ("audio", "resnext101", "resnext101", "`avqa encoders`; the store has resnext101/pool"),
         ("patch", "resnet101", "vggish", "shape (P, D) or (y, x, D); see `avqa encoders`; the st"),
         ("frame", "resnet102", "vggish", "visual='resnet102'; expected one of ast, clip_vit_b32,"),
-        ("frame", "resnet18", "panns", "vit_l16_384, panns_cnn14, resnet101, resnext101; see `av"),
+        (
+            "frame",
+            "resnet18",
+            "panns",
+            "vit_l16_384, panns_cnn14, resnet101, resnext101; did you mean 'panns_cnn14'? see `av",
+        ),
     ],
 )
 def test_what_is_not_there_is_refused(store, field, visual, audio, message):
@@ -180,6 +185,23 @@ def test_other_lengths_are_refused(tmp_path):
     assert reader.require("abc", "skip") == {"a"}
     with pytest.raises(ConfigError, match="2 of 2 videos have features of different lengths"):
         reader.require("bc", "skip")
+
+
+def test_ten_rows_of_tspm_are_no_seconds_even_where_as_many_are_read(tmp_path):
+    write_dump(tmp_path / "feats/vggish", "vggish", {"a": 60})
+    write_dump(tmp_path / "feats/visual_tome14", "vit_l16_tome14", {"a": 10})
+    import_npy(tmp_path / "feats", tmp_path / "S", layout="tspm")
+    names = {"patch": "vit_l16_384/tome14"}
+    with pytest.raises(ConfigError) as caught:
+        VideoFeatures(FeatureStore(tmp_path / "S"), names).require("a", "skip")
+    assert str(caught.value) == (
+        f"store {str(tmp_path / 'S')!r}: vit_l16_384/tome14 has rows=tspm-10 of a video, in an"
+        " order that nobody knows; expected a row a second; take in files of 60 rows with `avqa"
+        " import npy --from-layout qa-tiger` into another store, or make them with `avqa extract"
+        " --features vit_l16_384/tome14`"
+    )
+    sound = VideoFeatures(FeatureStore(tmp_path / "S"), {"audio": "vggish/audio"})
+    assert sound.require("a", "error") == {"a"}
 
 
 def test_zeros_stand_for_the_sound_of_a_whole_video(tmp_path):

@@ -230,8 +230,8 @@ def test_prompts_are_those_of_the_questions(texts):
     assert str(caught.value) == (
         "no prompt 'The sounds of musical instruments in the video are different.' among the"
         " texts of the store; expected the prompts of all questions, which tspm reads; add with:"
-        " avqa questions --prompts --dataset NAME --annotations PATH --store STORE --features"
-        " clip_vit_b32/sentence"
+        f" avqa questions --prompts --dataset NAME --annotations PATH --store {texts.path}"
+        " --features clip_vit_b32/sentence"
     )
 
 
@@ -261,6 +261,56 @@ def test_a_prompt_stands_beside_the_question(prompt):
         assert inputs.prompt is None
     else:  # what has no template is its own prompt, and the letter e as released
         assert inputs.prompt[:, 0].tolist() == [65, 9 if prompt == "mended" else 1]
+
+
+class Told(Prompted):
+    """Texts each of whose words are their place, behind the number of letters of all."""
+
+    text_features = ("near/sentence", "near/word_state")
+    path = None
+
+    def __init__(self, known):
+        self.known = known
+
+    def eot(self, text):
+        if text not in self.known:
+            raise FeatureMissing("gone")
+        return len(text.split()) + 1
+
+    def read_texts(self, texts, feature):
+        if feature == "near/sentence":
+            return super().read_texts(texts, feature)
+        return np.tile(np.arange(77, dtype=np.float16)[:, None], (len(texts), 1, 16))
+
+
+OPTIONS = ("a dog", None, "the cat that sings")
+BEHIND = ("Who plays a dog", "Who plays the cat that sings", "Who plays rain")
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("form", ["shared", "per_option"])
+def test_options_stand_behind_the_question(form, every):
+    sizes = dict.fromkeys(("audio_width", "visual_width", "patch_width", "band_width"), 2)
+    sizes |= {"text_width": 16, "word_width": 16, "mask_words": not every}
+    reading = head("cuespace", answer="choices", options=form, **sizes)
+    asked = [ask("Who plays", choices=c, choice=0) for c in (OPTIONS, ("rain",))]
+    inputs = batch_of(asked, reading, texts=Told({"Who plays", *BEHIND}), text="near").inputs
+    assert inputs.choices[..., 0].tolist() == [[15, 0, 28], [14, 0, 0]]
+    assert inputs.choice_valid.tolist() == [[True, False, True], [True, False, False]]
+    assert (inputs.sentence is None) == (inputs.words is None) == (form == "per_option")
+    if form == "shared":
+        assert inputs.choice_words is None
+    else:
+        assert inputs.choice_eot.tolist() == [[5, 0, 7], [4, 0, 0]]
+        assert inputs.choice_words.shape[2] == (77 if every else 8)
+        assert inputs.choice_words[0, 2, :, 0].tolist() == [*range(77 if every else 8)]
+    with pytest.raises(FeatureMissing) as caught:
+        batch_of(asked, reading, texts=Told({"Who plays", *BEHIND[:2]}), text="near")
+    assert str(caught.value) == (
+        "no text 'Who plays rain' among the texts of the store; expected each question with each of"
+        " its options behind it, which cuespace reads; add with: avqa questions --with-options"
+        " --dataset NAME --annotations PATH --store STORE --features near/sentence,near/word_state"
+    )
 
 
 class Spoken:

@@ -82,6 +82,29 @@ def test_splits_by_video_share_none(tmp_path):
     assert "no video is in two of them" in splits.notes[0]
 
 
+@pytest.mark.parametrize("dub", ["honour", "ignore"])
+def test_splits_by_video_share_no_sound_where_it_is_heard(tmp_path, dub):
+    ids = [f"{n:08d}" for n in range(60)]
+    rows = [
+        question_files.music_row(video_id=v, unmatch_audio=ids[-1 - n])
+        for n, v in enumerate(ids[:30])
+    ]
+    question_files.write(tmp_path / "test_balance.json", rows)
+    plain = [question_files.music_row(video_id=v) for v in ids]
+    question_files.write(tmp_path / "train_balance.json", plain)
+    splits = read_splits("music-avqa-v2", tmp_path, "video", dub=dub)
+    parts = [videos(splits.of(name)) for name in ("train", "val", "test")]
+    assert sum(map(len, parts)) == 60
+    heard = [{q.sound_id for q in splits.of(name)} - {None} for name in ("train", "val", "test")]
+    assert sum(map(len, heard)) == 30
+    leaks = sum(len(h - p) for h, p in zip(heard, parts, strict=True))
+    assert (leaks == 0) == (dub == "honour")
+    seen = "no video, seen or heard," if dub == "honour" else "no video"
+    assert splits.notes[-1] == (
+        f"splits by video: {seen} is in two of them; not the data set's own splits"
+    )
+
+
 def test_an_empty_split_is_refused(tmp_path):
     splits = read_splits("music-avqa", music(tmp_path, train=["a"]))
     expected = r"no question left in val and test of music-avqa \(train 1, val 0, test 0\);"

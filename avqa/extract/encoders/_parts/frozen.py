@@ -37,8 +37,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
     if wanted != given:
         name = min(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
         raise WeightsUnavailable(
-            f"weights of {what} do not fit: {name}={given.get(name)}; expected"
-            f" {wanted.get(name)}; import the file again"
+            f"weights of {what} do not fit: {name}={given.get(name, 'nothing')};"
+            f" expected {wanted.get(name, 'no such name')}; import the file again"
         )
     module.load_state_dict(state, assign=True)
     return module

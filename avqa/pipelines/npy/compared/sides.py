@@ -38,6 +38,8 @@ class Side:
     is_store: bool = False
     questions: dict[str, tuple[QuestionFolder, Path]] = field(default_factory=dict)
     """Folders of files that are named by question."""
+    choices: Path | None = None
+    """The folder of CueSpace's files of multiple choice, which nothing compares yet."""
 
 
 def read_side(path: StorePath, kind: str | None, layout: str | None = None) -> Side:
@@ -84,8 +86,8 @@ def _store_side(path: StorePath) -> Side:
 
 def _folder_side(path: Path, kind: str | None, layout: str | None) -> Side:
     tree = look(path, kind, layout)
-    side = Side(path, questions=tree.questions)
-    if side.questions and not tree.videos:
+    side = Side(path, questions=tree.questions, choices=tree.choices)
+    if (side.questions or side.choices) and not tree.videos:
         return side
     for dump in find_dumps(path, kind, layout):
         side.streams |= _streams(dump.paths, dump.kind)
