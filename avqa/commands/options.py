@@ -15,7 +15,7 @@ _DATASET = (
 _ANNOTATIONS = "Folder of the question files, or one file."
 _DEVICE = "Of the networks: auto, cpu or cuda."
 _WEIGHTS = "pretrained, a folder, or random:SEED."
-_PRECISION = "Networks: fp32, bf16, fp16."
+_PRECISION = "Networks: fp32, bf16, fp16; openai-fp16 of OpenAI's CLIPs."
 _DTYPE = "Stored as float16 or float32."
 
 # Where things are

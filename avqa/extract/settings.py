@@ -88,6 +88,7 @@ def check_settings(settings: Settings) -> Settings:
     if len(set(settings.features)) < len(settings.features):
         raise _refusal("features", ",".join(settings.features), "each feature once")
     features = tuple(encoders.feature_name(feature) for feature in settings.features)
+    encoders.check_precision(settings.precision, (f.rpartition("/")[0] for f in features))
     return replace(settings, features=features, options=_checked(settings.options))
 
 

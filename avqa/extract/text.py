@@ -3,7 +3,7 @@
 All 77 positions go through the tower's last layer norm, and for ``word`` through its projection
 into the joint space; the sentence is the word at the end-of-text token. CLIP's towers are causal:
 position 0 is the same vector for every text, and positions after the end hold numbers that mean
-nothing by themselves. Not L2-normalised.
+nothing by themselves. Towers with a tokeniser of their own give sentences alone. Not L2-normalised.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ ENCODER = "clip_vit_b32"
 """Whose texts are stored unless others are asked for."""
 FEATURES = (f"{ENCODER}/sentence", f"{ENCODER}/word")
 TOKENS = 77
+CLIPS = "open_clip SimpleTokenizer, clean=lower, bpe_simple_vocab_16e6"
 BATCH: dict[str, int] = {"cpu": 16, "cuda": 128}
 """Texts per forward, always: part of the recipe."""
 Mark = Literal["", "?"]
@@ -95,10 +96,11 @@ def text_recipe(feature: str, settings: TextSettings, weights: WeightsSource) ->
         WeightsUnavailable: if the weights are not there.
     """
     tower = encoders.text_tower(encoder_of(feature))
+    its = tower.tokeniser
     return {
         "feature": feature,
         "text": {
-            "tokeniser": "open_clip SimpleTokenizer, clean=lower, bpe_simple_vocab_16e6",
+            "tokeniser": CLIPS if its is None else its.about(),
             "tokens": tower.tokens,
             "mark": settings.mark,
         },
@@ -145,25 +147,37 @@ class TextEncoder:
         self.taps = tuple(feature.rpartition("/")[2] for feature in settings.features)
         self.batch = BATCH[settings.device]
         tower: TextTower = encoders.text_tower(self.name)
-        self._tokens = tower.tokens
+        self._tower = tower
         self._network = tower.build(state, settings.device, settings.precision, self.batch)
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tokens ``[n, tokens]`` of the tower, and CLIP's end of each text, as `tokenise`.
+
+        Raises:
+            WeightsUnavailable: files of its tokeniser are missing.
+        """
+        tokens, ends = tokenise(texts)
+        its = self._tower.tokeniser
+        return (tokens if its is None else its.tokenise(texts)), ends
 
     @property
     def rows(self) -> list[str]:
-        """Taps that a forward gives: all but the sentence, which `finished` takes of the words."""
+        """Taps that a forward gives; CLIP's sentence `finished` takes of the words."""
+        if self._tower.tokeniser is not None:
+            return list(self.taps)
         return sorted({"word" if tap == "sentence" else tap for tap in self.taps})
 
     def encode(
         self, tokens: NDArray[np.int64], eot: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float32]]:
-        """One forward of at most ``batch`` texts, as `tokenise` gives them.
+        """One forward of at most ``batch`` texts, as its own `tokenise` gives them.
 
         Returns:
             Tap → ``[n, *shape]``, float32.
         """
         import torch
 
-        padded = np.zeros((self.batch, self._tokens), np.int64)
+        padded = np.zeros((self.batch, self._tower.tokens), np.int64)
         padded[: len(tokens)] = tokens
         out = self.forward("text", torch.from_numpy(padded), self.rows)
         return self.finished({tap: x.numpy()[: len(tokens)] for tap, x in out.items()}, eot)
@@ -175,7 +189,9 @@ class TextEncoder:
     def finished(
         self, rows: Mapping[str, NDArray[np.float32]], eot: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float32]]:
-        """The taps asked for, of what a forward gave: a sentence is the word at its end, [n]."""
+        """The taps asked for, of what a forward gave: CLIP's sentence is the word at its end."""
+        if self._tower.tokeniser is not None:
+            return dict(rows)
         return {
             tap: rows["word"][np.arange(len(eot)), eot] if tap == "sentence" else rows[tap]
             for tap in self.taps

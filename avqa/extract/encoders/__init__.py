@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from avqa.errors import LibraryMissing, PluginError, UnknownName
+from avqa.errors import ConfigError, LibraryMissing, PluginError, UnknownName
 from avqa.extract.encoders._contract import (
     SHARED_OPTIONS,
+    USUAL_PRECISIONS,
     Device,
     EncoderFamily,
     EncoderModule,
@@ -51,6 +52,7 @@ __all__ = [
     "Weights",
     "all_features",
     "all_options",
+    "check_precision",
     "feature_name",
     "full_name",
     "is_known",
@@ -174,12 +176,37 @@ def text_tower(encoder: str) -> TextTower:
 
     Raises:
         UnknownName: there is no such encoder, or it reads no texts; names those that do.
+        ConfigError: its texts cannot be had here; says why.
     """
-    tower: TextTower | None = getattr(load(encoder), "TEXT", None) if is_known(encoder) else None
+    module = load(encoder) if is_known(encoder) else None
+    tower: TextTower | None = getattr(module, "TEXT", None)
+    if tower is None and (why := getattr(module, "NO_TEXT", "")):
+        raise ConfigError(f"{encoder}: {why}")
     if tower is None:
         reading = [name for name, module in _usable() if hasattr(module, "TEXT")]
         raise UnknownName("encoder of texts", encoder, reading)
     return tower
+
+
+def check_precision(precision: str, encoders: Iterable[str]) -> None:
+    """Make sure that all of these encoders have it.
+
+    Raises:
+        ConfigError: one has not; names those that have.
+    """
+    if precision in USUAL_PRECISIONS:
+        return
+    others = [name for name in dict.fromkeys(encoders) if precision not in _own(load(name))]
+    if others:
+        able = [name for name, module in _usable() if precision in _own(module)]
+        raise ConfigError(
+            f"precision={precision!r} with {', '.join(others)}; expected encoders that have it:"
+            f" {', '.join(able)}; check --precision, or take others in a run of their own"
+        )
+
+
+def _own(module: EncoderModule) -> tuple[Precision, ...]:
+    return getattr(module, "PRECISIONS", ())
 
 
 def weights_of(features: Iterable[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
+import numpy as np
 from numpy.typing import NDArray
 
 from avqa.extract.encoders._parts.weights import read_state_dict
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Device = Literal["cpu", "cuda"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "openai-fp16"]
+USUAL_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+"""Those that every encoder has."""
 Kind = Literal["frame", "audio"]
 Dtype = Literal["uint8", "float32"]
 OptionValue = str | float
@@ -65,6 +68,20 @@ class TextTap:
     """Where in the tower it is from: part of the recipe."""
 
 
+class Tokeniser(Protocol):
+    """What turns texts into the tokens of a tower whose tokens are not CLIP's."""
+
+    def about(self) -> str:
+        """What it is, for the recipe; of files, with their digest.
+
+        Raises:
+            WeightsUnavailable: it needs files that are not there.
+        """
+
+    def tokenise(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens ``[n, tokens]`` of the tower."""
+
+
 @dataclass(frozen=True)
 class TextTower:
     """The tower of an encoder that reads texts, into the space of its frames."""
@@ -80,7 +97,10 @@ class TextTower:
     """Name of its weights, which are the encoder's."""
     build: Callable[[Mapping[str, Tensor], Device, Precision, int], Network]
     """The frozen tower, given its weights as float32 CPU tensors, device, precision and texts per
-    forward. It takes tokens ``[B, tokens]`` and gives ``word`` and ``word_state``."""
+    forward. It takes tokens ``[B, tokens]`` and gives ``word`` and ``word_state``; with a
+    tokeniser of its own ``sentence``, its only tap: a store has one end of each text, CLIP's."""
+    tokeniser: Tokeniser | None = None
+    """None: CLIP's byte pairs, 77 of them."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +167,9 @@ class Network(Protocol):
 class EncoderModule(Protocol):
     """The file of an encoder; it imports torch inside its functions only.
 
-    Where it has a tower that reads texts, ``TEXT`` is its `TextTower`.
+    Where it has a tower that reads texts, ``TEXT`` is its `TextTower`, and where it is None
+    ``NO_TEXT`` may say why; where it computes in more
+    ways than `USUAL_PRECISIONS`, ``PRECISIONS`` are the others.
     """
 
     WEIGHTS: Mapping[str, Weights]

@@ -29,4 +29,5 @@ CLIP = clip.Clip(
 WEIGHTS, INPUTS, TAPS = CLIP.weights(), CLIP.inputs(), CLIP.all_taps()
 BATCH, TEXT = CLIP.batch, CLIP.text()
 OPTIONS: Mapping[str, Option] = {"crop": replace(clip.CROP, was="clip_crop")}
+PRECISIONS = clip.PRECISIONS
 recipe, prepare, build = CLIP.recipe, CLIP.prepare, CLIP.build

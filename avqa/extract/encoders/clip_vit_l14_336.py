@@ -33,4 +33,5 @@ CLIP = clip.Clip(
 
 WEIGHTS, INPUTS, TAPS = CLIP.weights(), CLIP.inputs(), CLIP.all_taps()
 BATCH, OPTIONS, TEXT = CLIP.batch, clip.OPTIONS, CLIP.text()
+PRECISIONS = clip.PRECISIONS
 recipe, prepare, build = CLIP.recipe, CLIP.prepare, CLIP.build

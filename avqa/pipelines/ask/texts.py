@@ -127,9 +127,10 @@ class Texts:
             for key, content in contents.items()
         }
         found = {place: self._cache.read(path) for place, path in paths.items()}
-        tokens, ends = tokenise(list(contents.values()))
+        _, ends = tokenise(list(contents.values()))
         if any(values is None for values in found.values()):
-            encoded = encode_texts(self._network(settings, source), settings, tokens, ends)
+            texts = list(contents.values())
+            encoded = encode_texts(self._network(settings, source), settings, texts)
             rows = {f: stored(x, settings.dtype, f) for f, x in encoded.items()}
             for place, key in enumerate(contents):
                 for feature in here:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,9 +14,10 @@ from avqa.pipelines.engine.small import SmallBatches
 
 
 def encode_texts(
-    encoder: TextEncoder, settings: TextSettings, tokens: NDArray[np.int64], ends: NDArray[np.int64]
+    encoder: TextEncoder, settings: TextSettings, texts: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Text feature → [n, *shape] float32, of tokens and ends as `tokenise` gives them."""
+    """Text feature → [n, *shape] float32."""
+    tokens, ends = encoder.tokenise(texts)
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as `avqa questions`: numbers do not depend on the cores
     name = encoder_of(settings.features[0])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avqa.errors import AvqaError, FeatureMissing, RecipeMismatch
 from avqa.extract import encoders, weights
-from avqa.extract.text import TextEncoder, TextSettings, check_features, text_recipe, tokenise
+from avqa.extract.text import TextEncoder, TextSettings, check_features, text_recipe
 from avqa.pipelines.engine.texts import encode_texts
 from avqa.store.reader import FeatureStore
 
@@ -103,8 +103,7 @@ def _sentences(reader: FeatureStore, feature: str, texts: Sequence[str]) -> NDAr
             " was made"
         )
     state = weights.load_state(encoder, source)
-    tokens, ends = tokenise(list(texts))
-    found = encode_texts(TextEncoder(settings, state), settings, tokens, ends)
+    found = encode_texts(TextEncoder(settings, state), settings, list(texts))
     return found[settings.features[0]]
 
 

@@ -175,15 +175,17 @@ def text_settings(
         ConfigError: a value is not allowed, or there is no such device.
         UnknownName: there is no such feature of texts.
     """
+    chosen = check_features(features)
     checked = check_settings(
         Settings(
+            chosen,
             precision=cast(Precision, precision),
             dtype=cast(Dtype, dtype),
             device=choose_device(device),
         )
     )
     return TextSettings(
-        check_features(features),
+        chosen,
         "?" if mark else "",
         checked.precision,
         checked.dtype,
@@ -446,7 +448,7 @@ def _forwards(
     encoder: TextEncoder, contents: list[str], pool: ThreadPoolExecutor, signals: Signals
 ) -> list[dict[str, NDArray[np.float32]]]:
     """Outputs of the batches of these texts, in order; of the first ones only after a signal."""
-    tokens, eot = tokenise(contents)
+    tokens, eot = encoder.tokenise(contents)
     futures = [
         pool.submit(
             encoder.encode,

@@ -82,6 +82,9 @@ class FakeEncoder:
     def __init__(self, settings: TextSettings, state: object) -> None:
         pass
 
+    def tokenise(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return letters(texts)
+
     def encode(self, tokens: np.ndarray, eot: np.ndarray) -> dict[str, np.ndarray]:
         self.sizes.append(len(tokens))
         self.on_forward()

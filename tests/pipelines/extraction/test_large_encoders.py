@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import open_clip
 import pytest
-from helpers.extraction import as_typed, small
+from helpers.extraction import as_typed, small, tokeniser_files
 from helpers.media import clips
 from helpers.questions import question_files
 
@@ -131,6 +132,61 @@ def test_texts_of_another_tower_join_a_store(store: Path, tmp_path: Path) -> Non
     _, unknown = here(*asked, "--features", "small_clip/words", code=2)
     assert "did you mean" in unknown
     here("verify", store)
+
+
+@pytest.mark.filterwarnings("ignore:store .* random weights")
+def test_texts_by_a_hubs_tokeniser(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model as SigLIP's, which open_clip is told of."""
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    text = {"context_length": 9, "vocab_size": tokeniser_files.SIZE, "width": 16, "heads": 2}
+    text |= {"layers": 1, "no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": text | {"hf_tokenizer_name": "some/words"},
+    }
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "few-words", config)
+    monkeypatch.setenv("AVQA_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "val", "test"):
+        question_files.write(
+            tmp_path / f"avqa-{split}.json", [question_files.music_row(video_id="00000001")]
+        )
+    asked = ("questions", "--dataset", "music-avqa", "--annotations", tmp_path, "--store", store)
+    asked = (*asked, "--features", "open_clip:few-words/sentence", "--weights", "random:0")
+    place = tmp_path / "cache/tokenizers/some/words"
+    _, refused = here(*asked, code=5)
+    assert f"no tokenizer.json and no tokenizer_config.json in {place}; expected both" in refused
+    tokeniser_files.write(place)
+    out, _ = here(*asked)
+    assert "1 encoded" in out
+    opened = avqa.open_store(store)
+    feature = "open_clip/few-words/none/sentence"
+    assert opened.recipe(feature)["text"]["tokeniser"].startswith("some/words, clean=whitespace")
+    again, _ = here(*asked)
+    assert "1 already there, 0 encoded" in again
+    _, unknown = here(*asked[:-3], "open_clip:few-words/word", code=2)
+    assert "no feature of texts 'open_clip/few-words/none/word'" in unknown
+
+
+@pytest.mark.filterwarnings("ignore:store .* random weights")
+def test_a_store_in_openais_half_precision(videos: Path, tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        question_files.write(
+            tmp_path / f"avqa-{split}.json", [question_files.music_row(video_id="00000001")]
+        )
+    made = ("--weights", "random:0", "--device", "cpu")
+    asked = ("extract", "--videos", videos, "--out", tmp_path / "S", "--features")
+    half = ("--precision", "openai-fp16")
+    _, refused = here(*asked, "small_clip/frame,small_swin/pool", *made, *half, code=2)
+    assert "precision='openai-fp16' with small_swin; expected encoders that have it:" in refused
+    here(*asked, "small_clip/frame", *made, *half)
+    texts = ("questions", "--dataset", "music-avqa", "--annotations", tmp_path, "--store")
+    here(*texts, tmp_path / "S", "--features", "small_clip/sentence", *half, "--dtype", "float32")
+    opened = avqa.open_store(tmp_path / "S")
+    for feature in ("small_clip/frame", "small_clip/sentence"):
+        assert opened.recipe(feature)["compute"]["precision"] == "openai-fp16"
 
 
 @pytest.mark.parametrize(

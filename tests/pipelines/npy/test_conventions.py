@@ -78,6 +78,13 @@ def test_rounding_to_half_precision_is_told(tmp_path):
     ours = rows_of("clip_vit_l14", 60)
     report = two(tmp_path, ours, ours.astype("float16").astype("float32"), "x_frame_ViT-L14@336px")
     assert likely(report) == "ours in half precision, stored in a wider type"
+    assert report.streams[0].likely.recipe.startswith("--precision openai-fp16, as OpenAI's")
+    ours = tokens()
+    halved = ours.astype("float16").astype("float32")
+    kept = [save(tmp_path / side / "tome14/a.npy", rows)
+            for side, rows in (("left", ours), ("right", halved))]  # fmt: skip
+    (stream,) = compare(*kept, kind="vit_l16_tome14").streams
+    assert stream.likely.recipe == "that of ours; a GPU in half precision made the files"
     assert "values of half precision in a wider type" in report.lines()[2]
     assert report.data()["equal"]
 

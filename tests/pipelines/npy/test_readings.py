@@ -43,7 +43,6 @@ class Tower(asking.FakeEncoder):
 def asked(tmp_path, monkeypatch):
     """A store of a video, and annotations."""
     monkeypatch.setattr(readings, "TextEncoder", Tower)
-    monkeypatch.setattr(readings, "tokenise", asking.letters)
     monkeypatch.setattr(readings.weights, "load_state", lambda *more: {})
     store = asking.video_store(tmp_path / "s", ids=("00000007",))
     return store, write(tmp_path / "avqa-test.json", ROWS)

@@ -11,10 +11,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from avqa.extract.encoders._parts.packed import After, Linear
+from avqa.extract.encoders._parts.packed import QUICK, After, Linear
 
-QUICK = 1.702
-"""Slope of QuickGELU's sigmoid."""
 Layer = tuple[Tensor, Tensor]
 """Weight [out, in] and bias [out]."""
 
@@ -72,25 +70,26 @@ class Block:
         return self.think(self.attend(x)[0])
 
 
-def of_clip(block: Any, rows: int, *, causal: bool = False) -> Block:
+def of_clip(block: Any, rows: int, *, causal: bool = False, folded: bool = True) -> Block:
     """A block of either of CLIP's towers, named as open_clip names it, with QuickGELU.
 
     QuickGELU is x·sigmoid(1.702 x) = swish(1.702 x) / 1.702: with the factor moved into the two
-    layers around it, it is an activation that oneDNN applies on the way out.
+    layers around it, ``folded``, it is an activation that oneDNN applies on the way out. Half
+    weights are rounded once more by that.
     """
     attention, up, down = block.attn, block.mlp.c_fc, block.mlp.c_proj
     layers = (
         (attention.in_proj_weight, attention.in_proj_bias),
         (attention.out_proj.weight, attention.out_proj.bias),
-        (up.weight * QUICK, up.bias * QUICK),
-        (down.weight / QUICK, down.bias),
+        (up.weight * QUICK, up.bias * QUICK) if folded else (up.weight, up.bias),
+        (down.weight / QUICK, down.bias) if folded else (down.weight, down.bias),
     )
     return Block(
         (block.ln_1, block.ln_2),
         layers,
         heads=attention.num_heads,
         rows=rows,
-        after="swish",
+        after="swish" if folded else "quick_gelu",
         causal=causal,
     )
 

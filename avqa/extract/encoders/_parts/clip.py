@@ -30,7 +30,6 @@ from avqa.extract.encoders._parts.schedule import remaining
 from avqa.extract.encoders._parts.weights import read_torchscript
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from avqa.extract.encoders._contract import Device, Network, Precision
@@ -41,6 +40,8 @@ TEXT_TOKENS = 77
 PUBLISHED = "https://openaipublic.azureedge.net/clip/models"
 CROP = Option("center", ("center", "squash", "pad"), "how a frame becomes a square")
 OPTIONS: Mapping[str, Option] = {"crop": CROP}
+PRECISIONS: tuple[Precision, ...] = ("openai-fp16",)
+"""As OpenAI's package computes on a GPU: layer norms in float32, all else in half precision."""
 PLAIN = frozenset({"frame", "patch", "class", "token", "token_pre_ln"})
 """Taps of the pass without merging."""
 
@@ -214,7 +215,7 @@ class Clip:
         tower = frozen.filled(self.visual_places, visual, self.name)
         frozen.freeze(tower, device, precision)
         with torch.inference_mode():
-            return _Frames(tower, frozen.DTYPES[precision], self.batch[device], self.merged)
+            return _Frames(tower, precision, self.batch[device], self.merged)
 
     def text(self) -> TextTower:
         """The tower of texts."""
@@ -265,7 +266,7 @@ class Clip:
         tower = frozen.filled(self.text_places, wanted, self.name)
         frozen.freeze(tower, device, precision)
         with torch.inference_mode():
-            return _Words(tower, batch)
+            return _Words(tower, precision, batch)
 
 
 def check_activation(model: Any) -> None:
@@ -284,13 +285,15 @@ def check_activation(model: Any) -> None:
 class _Frames:
     """The tower's own embedding and end, with the blocks between packed."""
 
-    def __init__(self, tower: Any, dtype: torch.dtype, batch: int, merged: int) -> None:
+    def __init__(self, tower: Any, precision: Precision, batch: int, merged: int) -> None:
         from avqa.extract.encoders._parts import blocks, frozen
 
-        self.tower, self.dtype, self.merged = tower, dtype, merged
+        self.tower, self.dtype, self.merged = tower, frozen.DTYPES[precision], merged
         self.normalise = frozen.Normalise(MEAN, STD).to(tower.proj.device)
-        rows = batch * tower.positional_embedding.shape[0]
-        self.blocks = [blocks.of_clip(block, rows) for block in tower.transformer.resblocks]
+        rows, folded = batch * tower.positional_embedding.shape[0], precision != frozen.OPENAI
+        self.blocks = [
+            blocks.of_clip(block, rows, folded=folded) for block in tower.transformer.resblocks
+        ]
         tower.transformer = None  # its weights live on in the blocks, in another layout
         frozen.leave_file(tower)
 
@@ -335,12 +338,13 @@ class _Frames:
 class _Words:
     """The text tower: all positions of a text."""
 
-    def __init__(self, tower: Any, batch: int) -> None:
+    def __init__(self, tower: Any, precision: Precision, batch: int) -> None:
         from avqa.extract.encoders._parts import blocks, frozen
 
         self.tower = tower
+        rows, folded = batch * TEXT_TOKENS, precision != frozen.OPENAI
         self.blocks = [
-            blocks.of_clip(block, batch * TEXT_TOKENS, causal=True)
+            blocks.of_clip(block, rows, causal=True, folded=folded)
             for block in tower.transformer.resblocks
         ]
         tower.transformer = None  # its weights live on in the blocks, in another layout

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,9 +24,9 @@ class Visual(nn.Module):
         self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(tokens, width))
-        self.ln_pre = nn.LayerNorm(width)
+        self.ln_pre = _Norm(width)
         self.transformer = _blocks(width, heads, layers)
-        self.ln_post = nn.LayerNorm(width)
+        self.ln_post = _Norm(width)
         self.proj = nn.Parameter(torch.empty(width, joint))
 
     def embed(self, frames: Tensor) -> Tensor:
@@ -58,15 +59,24 @@ class Text(nn.Module):
         # Not drawn at random: on the meta device that would load torch's compiler, for seconds.
         table = torch.empty(vocabulary, width)
         self.token_embedding = nn.Embedding(vocabulary, width, _weight=table)
-        self.ln_final = nn.LayerNorm(width)
+        self.ln_final = _Norm(width)
+
+
+class _Norm(nn.LayerNorm):
+    """In the precision of its weights, which may be float32 where all else is half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = x.to(self.weight.dtype)
+        normed = F.layer_norm(values, self.normalized_shape, self.weight, self.bias, self.eps)
+        return normed.to(x.dtype)
 
 
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(width)
+        self.ln_1 = _Norm(width)
         self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.ln_2 = nn.LayerNorm(width)
+        self.ln_2 = _Norm(width)
         layers = {"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)}
         self.mlp = nn.Sequential(OrderedDict(layers))
 

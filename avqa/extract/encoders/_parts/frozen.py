@@ -20,7 +20,10 @@ DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
+    "openai-fp16": torch.float16,
 }
+OPENAI: Precision = "openai-fp16"
+"""As OpenAI's CLIP computes on a GPU: in half precision, layer norms in float32."""
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module:
@@ -69,7 +72,14 @@ def freeze(module: nn.Module, device: Device, precision: Precision) -> nn.Module
             )
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-    return module.eval().requires_grad_(False).to(device, DTYPES[precision])
+    module = module.eval().requires_grad_(False).to(device)
+    if precision != OPENAI:
+        return module.to(DTYPES[precision])
+    for part in module.modules():
+        if not isinstance(part, nn.LayerNorm):
+            for values in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+                values.data = values.data.to(DTYPES[precision])
+    return module
 
 
 def leave_file(module: nn.Module) -> None:

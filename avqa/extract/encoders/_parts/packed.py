@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-After = Literal["none", "relu", "swish", "gelu"]
+After = Literal["none", "relu", "swish", "gelu", "quick_gelu"]
+QUICK = 1.702
+"""Slope of QuickGELU's sigmoid."""
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -36,6 +38,8 @@ def _plain(y: Tensor, after: After) -> Tensor:
         return y.relu_()
     if after == "gelu":
         return F.gelu(y)
+    if after == "quick_gelu":
+        return y * torch.sigmoid(QUICK * y)
     return F.silu(y, inplace=True) if after == "swish" else y
 
 
@@ -54,6 +58,8 @@ class Linear:
         """[…, in] → […, out]."""
         if not self.packed:
             return _plain(F.linear(x, self.weight, self.bias), after)
+        if after == "quick_gelu":
+            return _plain(self(x), after)
         how = "none" if after == "gelu" else ""  # of GELU: not by its approximation with tanh
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, after, [], how)
         return y

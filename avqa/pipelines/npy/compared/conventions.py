@@ -32,6 +32,8 @@ class Facts:
     """Theirs were compared with every sixth row of ours."""
     median: float
     """Of the cosines at ``shift``."""
+    openai: bool = False
+    """Of a CLIP that OpenAI published."""
     ten: Ten = ""
     """What ten rows of theirs are."""
     behind_norm: str = ""
@@ -63,6 +65,11 @@ class Rule:
 
 
 RULES = (
+    Rule(
+        lambda f: f.equal and f.openai and f.theirs.is_half and not f.ours.half,
+        "ours in half precision, stored in a wider type",
+        "--precision openai-fp16, as OpenAI's package computes on a GPU; near by cosine, not equal",
+    ),
     Rule(
         lambda f: f.equal and f.theirs.is_half and not f.ours.half,
         "ours in half precision, stored in a wider type",

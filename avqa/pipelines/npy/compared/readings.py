@@ -28,7 +28,7 @@ from avqa.errors import (
     WeightsUnavailable,
 )
 from avqa.extract import weights
-from avqa.extract.text import TextEncoder, TextSettings, encoder_of, text_tap, tokenise
+from avqa.extract.text import TextEncoder, TextSettings, encoder_of, text_tap
 from avqa.machine import choose_device
 from avqa.pipelines.npy.compared.conventions import ALIKE, Rule
 from avqa.pipelines.npy.compared.sides import Load
@@ -281,7 +281,7 @@ def _encode(
     settings = TextSettings((feature,), dtype="float32", device=choose_device("auto"))
     encoder = TextEncoder(settings, weights.load_state(encoder_of(feature), source))
     tap = feature.rpartition("/")[2]
-    tokens, ends = tokenise(texts)
+    tokens, ends = encoder.tokenise(texts)
     parts = [
         encoder.encode(tokens[i : i + encoder.batch], ends[i : i + encoder.batch])[tap]
         for i in range(0, len(texts), encoder.batch)

@@ -28,6 +28,7 @@ from avqa.telling import objects
 SCALE_TOLERANCE = 0.01
 """Norms may differ by 1 % before rows count as scaled: a cosine does not see it."""
 AUDIO = ("vggish/",)
+OPENAI = "clip_vit_"
 TOKENS = "/tome14"
 """Features of which TSPM's files have ten rows."""
 NORMED = "ast/"
@@ -263,6 +264,7 @@ class Matcher:
             Facts(
                 audio=report.name.startswith(AUDIO),
                 equal=not report.reasons,
+                openai=report.name.startswith(OPENAI),
                 ours=report.ours,
                 theirs=report.theirs,
                 shift=shift,

@@ -21,6 +21,7 @@ from avqa.extract.encoders._contract import (
     Weights,
 )
 from avqa.extract.encoders._parts import images
+from avqa.extract.encoders._parts.by_tag import tokenisers
 from avqa.extract.encoders._parts.weights import read_any
 
 if TYPE_CHECKING:
@@ -155,10 +156,23 @@ class ByTag:
         return tower
 
     @property
-    def _reads_texts(self) -> bool:
+    def NO_TEXT(self) -> str:  # noqa: N802 - the contract's name
+        """Why it has no tower of texts here; empty if it has one."""
+        config = self.config["text_cfg"]
+        unknown = sorted(set(config.get("tokenizer_kwargs", {})) - tokenisers.OPTIONS)
+        if model := config.get("hf_model_name"):
+            why = f"texts are read by transformers' {model}, which avqa does not run"
+        elif unknown:
+            why = f"texts are tokenised with {', '.join(unknown)}, which avqa does not know"
+        else:
+            return ""
+        return f"{why}; expected a tower of open_clip's own; take its frames alone"
+
+    @property
+    def _is_clips(self) -> bool:
         """Whether the text tower is CLIP's: its tokens, and the sentence at the end of a text."""
         config = self.config["text_cfg"]
-        other = ("hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs", "embed_cls", "proj_bias")
+        other = ("hf_tokenizer_name", "tokenizer_kwargs", "embed_cls", "proj_bias")
         usual = {"context_length": CONTEXT, "pool_type": "argmax", "proj_type": "linear"}
         return not any(config.get(key) for key in other) and all(
             config.get(key, value) == value for key, value in usual.items()
@@ -166,10 +180,17 @@ class ByTag:
 
     @functools.cached_property
     def TEXT(self) -> TextTower | None:  # noqa: N802 - the contract's name
-        """The tower of texts where it is CLIP's."""
-        if not self._reads_texts:
+        """The tower of texts, of sentences alone where it is not CLIP's."""
+        config = self.config["text_cfg"]
+        network = self.name.replace("/", " ") + ", text tower"
+        if self.NO_TEXT:
             return None
-        every, width = f"all {CONTEXT} positions, ln_final", int(self.config["text_cfg"]["width"])
+        if not self._is_clips:
+            what = "encode_text, not normalised"
+            taps = {"sentence": TextTap((self.joint,), ("channel",), what)}
+            reader = tokenisers.of_text_config(self.name, config)
+            return TextTower(taps, reader.length, network, self.name, self.build_text, reader)
+        every, width = f"all {CONTEXT} positions, ln_final", int(config["width"])
         taps = {
             "sentence": TextTap(
                 (self.joint,), ("channel",), "end of text, ln_final, text_projection"
@@ -179,12 +200,11 @@ class ByTag:
             ),
             "word_state": TextTap((CONTEXT, width), ("place", "text_width"), every),
         }
-        network = self.name.replace("/", " ") + ", text tower"
         return TextTower(taps, CONTEXT, network, self.name, self.build_text)
 
     def _random(self) -> Mapping[str, Tensor]:
         state = {VISUAL + key: value for key, value in self.tower().state_dict().items()}
-        if self._reads_texts:
+        if not self.NO_TEXT:
             state |= {TEXT + key: value for key, value in self.text_tower().state_dict().items()}
         return state
 
@@ -208,14 +228,15 @@ class ByTag:
         """
         import torch
 
-        from avqa.extract.encoders._parts import by_tag_networks, frozen
+        from avqa.extract.encoders._parts import frozen
+        from avqa.extract.encoders._parts.by_tag import networks
 
         own = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
         tower = frozen.filled(self.tower, own, self.name)
         frozen.freeze(tower, device, precision)
         with torch.inference_mode():
             normalise = frozen.Normalise(self.how.mean, self.how.std)
-            return by_tag_networks.Frames(tower, normalise, frozen.DTYPES[precision])
+            return networks.Frames(tower, normalise, frozen.DTYPES[precision])
 
     def build_text(
         self, state: Mapping[str, Tensor], device: Device, precision: Precision, batch: int
@@ -225,12 +246,13 @@ class ByTag:
         Raises:
             WeightsUnavailable: if names or shapes are not this architecture's.
         """
-        from avqa.extract.encoders._parts import by_tag_networks, frozen
+        from avqa.extract.encoders._parts import frozen
+        from avqa.extract.encoders._parts.by_tag import networks
 
         own = {k.removeprefix(TEXT): v for k, v in state.items() if k.startswith(TEXT)}
         tower = frozen.filled(self.text_tower, own, self.name)
         frozen.freeze(tower, device, precision)
-        return by_tag_networks.Words(tower)
+        return networks.Words(tower) if self._is_clips else networks.Sentences(tower)
 
 
 def _published(tag: Mapping[str, Any]) -> tuple[str, str]:

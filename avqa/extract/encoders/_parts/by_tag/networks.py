@@ -73,3 +73,18 @@ class Words:
                 last = tower.text_projection
                 out["word"] = last(state) if isinstance(last, nn.Module) else state @ last
             return {tap: out[tap].float().cpu() for tap in taps}
+
+
+class Sentences:
+    """A tower of texts with an end of its own: what `encode_text` gives."""
+
+    def __init__(self, tower: Any) -> None:
+        """``tower``: one of open_clip's."""
+        self.tower = tower
+
+    def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Tokens [B, tokens] → ``sentence`` [B, joint] float32."""
+        with torch.inference_mode():
+            made = self.tower(batch.to(next(self.tower.parameters()).device))
+            made = made[0] if isinstance(made, tuple) else made
+            return {"sentence": made.float().cpu().contiguous()}

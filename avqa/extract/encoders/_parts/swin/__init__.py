@@ -138,23 +138,29 @@ class Swin:
         network = frozen.filled(self.architecture, state, self.name)
         frozen.freeze(network, device, precision)
         with torch.inference_mode():
-            return _Swin(network, frozen.DTYPES[precision])
+            return _Swin(network, frozen.DTYPES[precision], self.batch[device])
 
 
 class _Swin:
-    """timm's own forward, to the map behind the last norm."""
+    """timm's embedding and last norm, with the stages between packed."""
 
-    def __init__(self, network: Any, dtype: torch.dtype) -> None:
+    def __init__(self, network: Any, dtype: torch.dtype, batch: int) -> None:
         from avqa.extract.encoders._parts import frozen
+        from avqa.extract.encoders._parts.swin import network as packed
 
         self.network, self.dtype = network, dtype
         self.normalise = frozen.Normalise(MEAN, STD).to(network.norm.weight.device)
+        self.stages = [packed.Stage(stage, batch) for stage in network.layers]
+        network.layers = None  # its weights live on in the stages, in another layout
 
     def forward(self, name: str, batch: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Frames uint8 [B, size, size, 3] → pool [B, C], map [B, y, x, C]."""
         import torch
 
         with torch.inference_mode():
-            last = self.network.forward_features(self.normalise(batch, self.dtype)).float()
+            x = self.network.patch_embed(self.normalise(batch, self.dtype))
+            for stage in self.stages:
+                x = stage(x)
+            last = self.network.norm(x).float()
             out = {"pool": last.mean((1, 2)), "map": last}
             return {tap: out[tap].cpu().contiguous() for tap in taps}
