@@ -31,6 +31,7 @@ LEFT_OUT = {
     "imageio-ffmpeg": "the ffmpeg program: clips are rendered here, and PyAV has its own libraries",
     "ffmpeg-python": "names ffmpeg's options: nothing is rendered there",
     "decord": "another reader than the default",
+    "librosa": "spectra of explanations, which nobody asks for there; needs numba (64 MB)",
     "hf-xet": "fetches from Hugging Face: there is no network",
     "rich": "how commands show help: there nobody reads it",
     "resampy": "torchvggish's own resampling: one other module of it is loaded",
