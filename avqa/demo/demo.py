@@ -127,9 +127,8 @@ class Demo:
     def looked(self, run: Path, question: Question) -> list[str]:
         """Whether the head looked where the truth says."""
         from avqa.demo.looked import lines
-        from avqa.training.run import Run
 
-        return lines(Run.load(run).members[0], self.tested(), self.bench / TRUTH, question)
+        return lines(run, self.tested(), self.bench / TRUTH, question)
 
     def tell(self, explained: Path) -> None:
         """The time of every step, and where the results are."""

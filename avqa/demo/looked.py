@@ -14,7 +14,7 @@ from avqa.store.reader import FeatureStore
 from avqa.training.data.features import VideoFeatures
 from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import infer
-from avqa.training.run import Member
+from avqa.training.run import Member, Run
 
 TOLD = {
     "seconds": "a second in which the instrument that is asked about sounds",
@@ -50,13 +50,13 @@ def looked(
             yield questions[place], evidence, row
 
 
-def lines(member: Member, questions: Sequence[Question], truth: Path, asked: Question) -> list[str]:
+def lines(run: Path, questions: Sequence[Question], truth: Path, asked: Question) -> list[str]:
     """What is told of it: over all questions, and of the one that was explained."""
     known = json.loads(truth.read_text(encoding="utf-8"))
-    rows = list(looked(member, questions))
+    rows = list(looked(Run.load(run).members[0], questions))
     everywhere = hits(rows, known)
     here = hits([row for row in rows if row[0].key == asked.key], known)
-    found = [f"where {member.label} looks, by the truth of the held-out clips:"]
+    found = [f"where {run.name} looks, by the truth of the held-out clips:"]
     for kind, what in TOLD.items():
         if kind in everywhere:
             found.append(f"  {_told(everywhere[kind])} most weight is on {what}{_of(here, kind)}")

@@ -23,13 +23,20 @@ def test_a_head_is_measured_and_its_page_marks_what_is_missed(tmp_path, monkeypa
     assert found["of_video"] == 0  # the question's words enter everything
     assert found["fewer"] > 1.5  # 64 questions with 40 texts
     json.dumps(found)
-    slow = {**found, "rate_0": 10.0, "gain_3.5": 2.5, "gain_8.0": 2.9, "share": 0.5}
+    slow = {
+        **found,
+        "rate_0": 10.0,
+        "waiting_0": 0.025,
+        "gain_3.5": 2.5,
+        "gain_8.0": 2.9,
+        "share": 0.5,
+    }
     slow |= {"of_video": 0.8, "fewer": 3.25}
     kept = {"machine": "two cores", "busy": 0.25, "rounds": 3, "heads": {"avst": slow}}
     kept["reading"] = [(1.0, 0.5)] * len(training.CASES)
     page = training.page(kept)
     assert "| avst | 64 | 80% | 3.33 | 3.25 | 2.50 | 2.90 (missed) | 3 |" in page
-    assert "| 10.0 | 0" in page
+    assert "| 10.0 | 2.5%" in page
     assert "| 53 |" in page  # minutes an epoch of 32,000 questions
     assert "| 50% (missed) |" in page
     del slow["rate_0"]  # measured beside other programs alone

@@ -1,6 +1,7 @@
 """Whether the demo's head looked where the truth says: its evidence, and what is told of it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from helpers.runs.run_folders import config, of_store, write_member, write_store
 from avqa.demo import looked
 from avqa.heads import Evidence
 from avqa.store.format.schema import FeatureSpec
-from avqa.training.run import Member
 
 SPECS = (
     FeatureSpec("vggish/audio", (4,), ("channel",), False),
@@ -66,8 +66,9 @@ def told(monkeypatch, tmp_path):
         questions = [asked(0, "a"), asked(1, "b")]
         rows = [(question, evidence, row) for row, question in enumerate(questions)]
         monkeypatch.setattr(looked, "looked", lambda member, these: iter(rows))
-        member = Member(tmp_path, config(head="avst"))
-        return looked.lines(member, questions, tmp_path / "truth.json", questions[1])
+        only = SimpleNamespace(members=[None])
+        monkeypatch.setattr(looked, "Run", SimpleNamespace(load=lambda run: only))
+        return looked.lines(tmp_path / "avst", questions, tmp_path / "truth.json", questions[1])
 
     return lines
 

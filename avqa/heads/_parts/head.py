@@ -261,10 +261,15 @@ class Head(nn.Module):
             changed = {
                 name: self.standard(read[name], rows)
                 for name in _TIMED
-                if (rows := getattr(inputs, name)) is not None and read.get(name) in self.FEATURES
+                if read.get(name) in self.FEATURES
+                and self._fits(rows := getattr(inputs, name), read[name])
             }
             inputs = replace(inputs, **changed)
         return with_time(inputs, self.options.time_code)
+
+    def _fits(self, rows: object, name: str) -> bool:
+        """Whether they can be standardised; others `check` refuses by name."""
+        return isinstance(rows, Tensor) and rows.shape[-1:] == (self._plain_widths[name],)
 
     @property
     def name(self) -> str:

@@ -32,7 +32,9 @@ TINY += ("patch=visual", "text=clip_vit_b32")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("avqa")
     run_folders.write_store(folder / "store", VIDEOS, specs=SPECS)
-    add_texts(folder / "store", [*(q.rstrip("?") for q in QUESTIONS), "dog", "Cat", "3"])
+    asked, options = [q.rstrip("?") for q in QUESTIONS], list(filter(None, OPTIONS))
+    together = [f"{question} {option}" for question in asked for option in options]
+    add_texts(folder / "store", [*asked, *options, *together])
     rows = [
         question_files.avqa_row(
             id=n,

@@ -136,7 +136,7 @@ def test_ledger_fingerprints_equal_those_of_whole_records(tmp_path_factory, made
 few = st.builds(FeatureRecord, st.sampled_from("xyz"), st.sampled_from(Status), st.just(1))
 attempts = st.builds(
     VideoRecord,
-    video_id=names,
+    video_id=names.filter(bool),
     row=st.integers(0, 3) | st.integers(0, 400),
     relpath=st.just("a"),
     fingerprint=st.just(Fingerprint(1, 2, "0")),

@@ -130,7 +130,8 @@ def batch(size, generator):
 def small(**options):
     torch.manual_seed(1)
     sizes = {"width": 32, "audio_width": 4, "visual_width": 4, "num_answers": ANSWERS}
-    plain = {"time_code": "none", "dropout": 0.0, "vocabulary": WORDS + 1}
+    plain = {"time_code": "none", "fusion": "product", "standardise": False}
+    plain |= {"dropout": 0.0, "vocabulary": WORDS + 1}
     return heads.build("bilinear", **{**sizes, **plain, **options})
 
 

@@ -283,7 +283,7 @@ def test_resampling_loads_soxr_alone() -> None:
         "import sys; from avqa.extract.media.audio import frame_clock as f; f.load_resampler();"
         "print(sorted({'librosa', 'numba', 'scipy', 'soxr'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.stdout == "['soxr']\n", done.stderr
 
 
