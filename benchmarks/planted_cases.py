@@ -22,7 +22,6 @@ class Case:
     form: str
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 800
-    rate: float = 1e-3
     epsilon: float = 1e-8
     """Of Adam."""
     scored: str | None = None
@@ -87,14 +86,13 @@ def cases(
     *,
     base: Mapping[str, Any] | None = None,
     steps: int = 800,
-    rate: float = 1e-3,
     epsilon: float = 1e-8,
     scored: str | None = None,
     **measures: Measure,
 ) -> list[Case]:
     """The same task in several forms."""
     return [
-        Case(head, task, form, {**(base or {}), **options}, steps, rate, epsilon, scored, measures)
+        Case(head, task, form, {**(base or {}), **options}, steps, epsilon, scored, measures)
         for form, options in forms.items()
     ]
 
@@ -335,8 +333,6 @@ CASES: list[Case] = [
         "qa_tiger",
         "modality",
         {"default": {}, "question_fusion=false": {"question_fusion": False}},
-        steps=4000,
-        rate=3e-4,  # at 1e-3 it stays at chance
     ),
     *cases("qa_tiger", "patch", {"default": {}}, patch=of_frame("patch_attn")),
     *cases("qa_tiger", "patch", {"patches=false": {"patches": False}}),
