@@ -24,10 +24,14 @@ def program():
 
 
 def free_ports(count):
-    """Free ports that are free 10,000 higher too: there the server listens for its own parts."""
+    """Free ports that are free 10,000 higher too: there the server listens for its own parts.
+
+    None that the system gives to clients, from 32,768 on: one that calls such a port before the
+    server listens may be given that very port, and answers itself.
+    """
     found = []
     while len(found) < count:
-        port = random.randrange(20000, 50000)
+        port = random.randrange(11_000, 22_000)
         with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             other.bind(("127.0.0.1", port + 10000))
