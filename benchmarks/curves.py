@@ -35,7 +35,7 @@ from benchmarks.batches import composed
 from benchmarks.curves_page import page
 from benchmarks.oracle import Oracle
 from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
-from benchmarks.trained import Done, Form, Unit, finished, keep, looks, replace_page
+from benchmarks.trained import Done, Form, Unit, finished, go_on, looks, replace_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "curves.md"
@@ -231,16 +231,9 @@ def main() -> None:
     torch.set_num_threads(1)
     forms = asked.only.split(",")
     sizes = sorted(map(int, asked.sizes.split(",")))
-    done = finished(KEPT, given)
-    waiting = [unit for unit in units(forms, sizes, asked.seeds) if unit not in done]
     bench = Bench(sizes[-1])
-    for unit in waiting:
-        found = bench.run(unit)
-        keep(KEPT, found)
-        percent = 100 * found.correct.mean()
-        print(f"{unit.name}: {percent:.1f} %, {found.seconds:.0f} s", flush=True)
-        write(bench)
-    write(bench)
+    wanted = units(forms, sizes, asked.seeds)
+    go_on(KEPT, wanted, given, bench.run, lambda: write(bench))
 
 
 def write(bench: Bench) -> None:

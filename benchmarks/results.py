@@ -39,7 +39,7 @@ from benchmarks.__main__ import machine
 from benchmarks.curves import FORMS as FITTED
 from benchmarks.results_page import page
 from benchmarks.results_probe import probe
-from benchmarks.trained import Done, Form, Unit, finished, keep, looks, replace_page
+from benchmarks.trained import Done, Form, Unit, finished, go_on, looks, replace_page
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "results"
@@ -177,15 +177,8 @@ def main() -> None:
     asked = parser.parse_args()
     bench = Bench(asked.out)
     bench.prepare()
-    done = finished(KEPT, given)
-    waiting = [unit for unit in units(asked.only.split(","), asked.seeds) if unit not in done]
-    for unit in waiting:
-        found = bench.run(unit)
-        keep(KEPT, found)
-        percent = 100 * found.correct.mean()
-        print(f"{unit.name}: {percent:.1f} %, {clock(found.seconds)}", flush=True)
-        write(bench)
-    write(bench)
+    wanted = units(asked.only.split(","), asked.seeds)
+    go_on(KEPT, wanted, given, bench.run, lambda: write(bench))
 
 
 def write(bench: Bench) -> None:

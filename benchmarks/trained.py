@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avqa.demo.truth import Hits
+from avqa.units import clock
 
 KINDS = ("seconds", "patches")
 """Of evidence that is held against the truth."""
@@ -95,6 +96,24 @@ def finished(path: Path, given: Callable[[Unit], dict[str, str] | None]) -> dict
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     found = [Done.of_line(line) for line in lines]
     return {done.unit: done for done in found if done.given == given(done.unit)}
+
+
+def go_on(
+    path: Path,
+    units: Iterable[Unit],
+    given: Callable[[Unit], dict[str, str] | None],
+    run: Callable[[Unit], Done],
+    write: Callable[[], None],
+) -> None:
+    """Train what is missing and keep it; the page is written after each, and at the end."""
+    done = finished(path, given)
+    for unit in (unit for unit in units if unit not in done):
+        found = run(unit)
+        keep(path, found)
+        percent = 100 * found.correct.mean()
+        print(f"{unit.name}: {percent:.1f} %, {clock(found.seconds)}", flush=True)
+        write()
+    write()
 
 
 def looks(found: Mapping[str, Hits]) -> dict[str, tuple[float, float, int]]:

@@ -75,6 +75,21 @@ def test_a_training_is_kept_as_it_was_and_counts_for_its_own_settings_alone(tmp_
     assert trained.finished(kept, curves.given) == {}
 
 
+def test_what_is_missing_is_trained_kept_and_written(tmp_path):
+    units = [Unit("bilinear", 500, seed) for seed in range(3)]
+    trained.keep(tmp_path / "kept", done(units[1], [True]))
+    told = []
+
+    def run(unit):
+        told.append(unit.seed)
+        return done(unit, [False])
+
+    for _ in range(2):
+        trained.go_on(tmp_path / "kept", units, curves.given, run, lambda: told.append("page"))
+    assert told == [0, "page", 2, "page", "page", "page"]
+    assert trained.finished(tmp_path / "kept", curves.given).keys() == set(units)
+
+
 def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     picture = tmp_path / "curves.svg"
     runs = [

@@ -134,15 +134,20 @@ def test_the_other_samples_of_a_batch_do_not_matter():
         torch.testing.assert_close(alone[0], together[b], atol=1e-12, rtol=0)
 
 
+def assert_shared_as_apart(head, inputs):
+    """Three questions about two videos, whose rows are given once, or once a question."""
+    of_video = torch.tensor([1, 0, 1])
+    names = ("valid", "audio_valid", *heads.VIDEO_FEATURES)
+    rows = {n: x[:2] for n in names if (x := getattr(inputs, n)) is not None}
+    shared = replace(inputs, of_video=of_video, video=of_video, **rows)
+    torch.testing.assert_close(head(shared).logits, head(shared.apart()).logits)
+
+
 def test_questions_about_one_video_share_its_rows():
     torch.manual_seed(0)
     head = heads.build("cuespace", **SMALL).double().eval()
     inputs = partly_silent(make_inputs(head, dtype=torch.float64))
-    of_video = torch.tensor([1, 0, 1])
-    names = ("valid", "audio_valid", *heads.VIDEO_FEATURES)
-    rows = {name: getattr(inputs, name)[:2] for name in names}
-    shared = replace(inputs, of_video=of_video, video=of_video, **rows)
-    torch.testing.assert_close(head(shared).logits, head(shared.apart()).logits)
+    assert_shared_as_apart(head, inputs)
 
 
 @pytest.mark.parametrize("form", ["shared", "per_option"])
@@ -154,10 +159,7 @@ def test_options_are_scored_in_whatever_order_and_for_one_video_together(form):
     order, of_options = [2, 0, 3, 1], ("choices", "choice_words", "choice_eot", "choice_valid")
     swapped = {name: getattr(inputs, name)[:, order] for name in of_options}
     torch.testing.assert_close(head(replace(inputs, **swapped)).logits, logits[:, order])
-    of_video = torch.tensor([1, 0, 1])
-    rows = {name: getattr(inputs, name)[:2] for name in ("valid", *heads.VIDEO_FEATURES)}
-    shared = replace(inputs, of_video=of_video, video=of_video, **rows)
-    torch.testing.assert_close(head(shared).logits, head(shared.apart()).logits)
+    assert_shared_as_apart(head, inputs)
 
 
 @pytest.mark.parametrize("form", ["shared", "per_option"])
