@@ -129,7 +129,9 @@ def test_videos_are_drawn_whatever_the_order_of_their_questions():
     assert {q.video_id for q in few} < {q.video_id for q in more}
     backwards = curves._some(questions[::-1], 20)
     assert backwards[::-1] == few
-    assert {q.video_id for q in few} != {q.video_id for q in questions[:40]}
+    ids = [q.video_id for q in questions]
+    drawn = {q.video_id for q in few}
+    assert drawn not in ({*ids[:40]}, {*sorted(ids)[:40]})  # the first of the file, or by name
 
 
 def test_the_oracle_answers_from_rows_alone():
@@ -137,7 +139,7 @@ def test_the_oracle_answers_from_rows_alone():
     questions, features = composed(60)
     oracle = Oracle(features)
     right = oracle.right(questions["train"])
-    assert 0.96 < right.mean() <= 1
+    assert right.mean() == pytest.approx(0.983, abs=0.003)  # one of each such pair by luck
     assert {q.template for q, r in zip(questions["train"], right, strict=True) if not r} <= LOUDER
     flipped = [q for q in questions["train"] if q.answer in ("yes", "no")]
     flipped = [dataclasses.replace(q, answer="yes" if q.answer == "no" else "no") for q in flipped]
