@@ -62,6 +62,7 @@ def test_builds_that_do_not_fit_are_named(extract, tmp_path, local):
     [
         ("2.15.0", "0.29.2", "torch==2.15.0", False),
         ("2.15.0", "0.29.2", "torch (>=2.14.0)", False),
+        ("2.9.0", "0.29.2", "torch (>=2.14.0)", True),
         ("2.15.0+cu130", "0.29.2", "torch==2.15.0", False),
         ("2.15.0+cpu", "0.29.2+cpu", "torch==2.15.0", False),
         ("2.15.0a0+git1", "0.29.2", "torch", False),

@@ -321,11 +321,13 @@ def test_the_spectrum_shows_the_tone(tmp_path):
 
     rate = 16_000
     tone = np.sin(2 * np.pi * 2000 * np.arange(rate) / rate).astype(np.float32)
-    write_wav(str(tmp_path / "a.wav"), iter([0.5 * tone, np.zeros(rate, np.float32)]))
+    soft = 0.05 * tone
+    write_wav(str(tmp_path / "a.wav"), iter([0.5 * tone, soft, np.zeros(rate, np.float32)]))
     found = plots.spectrum_of(Path(tmp_path / "a.wav"))
-    assert (found.seconds, found.kilohertz) == (2.0, 8.0)
-    half = found.decibels.shape[1] // 2
-    loudest = found.decibels[:, : half - 2].mean(1).argmax()
+    assert (found.seconds, found.kilohertz) == (3.0, 8.0)
+    third = found.decibels.shape[1] // 3
+    loudest = found.decibels[:, : third - 2].mean(1).argmax()
+    assert found.decibels[loudest, third + 5] == pytest.approx(-20, abs=0.1)  # a tenth as large
     assert loudest / (len(found.decibels) - 1) * 8 == pytest.approx(2.0, abs=0.05)
     assert found.decibels.max() == 0
-    assert found.decibels[:, half + 2 :].max() == -60
+    assert found.decibels[:, 2 * third + 3 :].max() == -60
