@@ -1,7 +1,7 @@
 """``python -m benchmarks.batches``: questions shuffled, grouped by video, or video after video.
 
 Composes the synthetic benchmark without rendering it and trains MCD, TJSTG and AVST on exact rows
-(`benchmarks.results_exact`) with the papers' batches of 64, once in each order with each seed:
+(`benchmarks.exact_rows`) with the papers' batches of 64, once in each order with each seed:
 everything else is the same. The losses with other videos of the batch are on. Prints a line a
 training and a Markdown table; one core, some fifteen minutes.
 """
@@ -36,7 +36,7 @@ from avqa.training.data.questions import QuestionSet
 from avqa.training.fitting.fit import FitResult, fit, infer
 from avqa.training.scoring import predictions, score
 from avqa.training.settings import TrainSettings, resolve
-from benchmarks.results_exact import ExactFeatures
+from benchmarks.exact_rows import ExactFeatures
 
 ORDERS: dict[str, Any] = {
     "shuffled": lambda ids, size: ShuffledBatches(len(ids), size),

@@ -1,7 +1,7 @@
 """``python -m benchmarks.curves``: what heads learn from how many questions; docs/curves.md.
 
 Composes the synthetic benchmark without rendering it and trains on exact rows
-(`benchmarks.results_exact`), so that heads alone are judged. Every training becomes a line of
+(`benchmarks.exact_rows`), so that heads alone are judged. Every training becomes a line of
 docs/curves.jsonl and the page is written anew after it: run it again to go on, here or elsewhere,
 with ``--only NAME`` or ``--sizes`` for some, ``--seeds`` for more. One core, hours for all.
 """
@@ -33,8 +33,8 @@ from avqa.training.table.flips import Flips
 from benchmarks.__main__ import machine
 from benchmarks.batches import composed
 from benchmarks.curves_page import page
+from benchmarks.exact_rows import AUDIO_WIDTH, ExactFeatures
 from benchmarks.oracle import Oracle
-from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
 from benchmarks.trained import Done, Form, Unit, finished, go_on, looks, replace_page
 
 ROOT = Path(__file__).resolve().parents[1]

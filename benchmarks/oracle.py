@@ -1,6 +1,6 @@
 """Answers questions from exact rows by rule: what they tell, and so what no head can be above.
 
-The rows of `benchmarks.results_exact` say nearly all of a clip. Not whether of two of a kind that
+The rows of `benchmarks.exact_rows` say nearly all of a clip. Not whether of two of a kind that
 sound together one is the louder.
 """
 
@@ -16,7 +16,7 @@ from avqa.datasets import Question
 from avqa.datasets._synth.facts import Facts
 from avqa.datasets._synth.questions import ask
 from avqa.datasets._synth.score import BACKGROUNDS, LEVELS, PLACES, STROKES, Interval, Player, Scene
-from benchmarks.results_exact import GRID, ExactFeatures
+from benchmarks.exact_rows import GRID, ExactFeatures
 
 Seen = Mapping[str, NDArray[np.bool_]]
 """Name of a column → where it is set: [T] of the sound, [T, P] of patches."""

@@ -1,7 +1,7 @@
 """``python -m benchmarks.order``: what a code of time changes, on questions about what came first.
 
 Composes the synthetic benchmark without rendering it, keeps its temporal questions alone, and
-trains late fusion and AVST on exact rows (`benchmarks.results_exact`) without a code, with the
+trains late fusion and AVST on exact rows (`benchmarks.exact_rows`) without a code, with the
 clock and with the product, each with every seed. Prints a line a training and a Markdown table; one
 core.
 """
@@ -21,7 +21,7 @@ from avqa.datasets._parts.vocabulary import MUSIC_AVQA
 from avqa.heads import coded_width
 from avqa.training.settings import resolve
 from benchmarks.batches import SETTINGS, composed, tested
-from benchmarks.results_exact import AUDIO_WIDTH, ExactFeatures
+from benchmarks.exact_rows import AUDIO_WIDTH, ExactFeatures
 
 CODES = ("none", "clock", "product")
 OURS = SETTINGS | {"width": "128", "batch_size": "128", "batches": "together", "question": "lstm"}

@@ -15,8 +15,8 @@ from avqa.heads import Evidence
 from avqa.training.run import Member
 from avqa.training.settings import resolve
 from benchmarks import results, results_page
+from benchmarks.exact_rows import SCALE, ExactFeatures
 from benchmarks.results import FORMS
-from benchmarks.results_exact import SCALE, ExactFeatures
 from benchmarks.results_probe import probe
 from benchmarks.trained import Done, Form, Unit
 
