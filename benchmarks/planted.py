@@ -25,8 +25,8 @@ KEPT = ROOT / "build" / "planted.json"
 PAGE = ROOT / "docs" / "heads.md"
 START, END = "<!-- planted -->", "<!-- /planted -->"
 BATCH, SCORED = 64, 2000
-LEARNING_RATE, FALL = 1e-3, 0.3
-"""Constant, then falling to 0 in a straight line over the last part of the steps."""
+FALL = 0.3
+"""The rate is constant, then falls to 0 in a straight line over this last part of the steps."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def train(number: int, seed: int) -> dict[str, Any]:
     head = heads.build(
         case.head, **sizes, vocabulary=VOCABULARY, num_answers=ANSWERS, **dict(case.options)
     )
-    optimizer = torch.optim.Adam(head.parameters(), LEARNING_RATE, eps=case.epsilon)
+    optimizer = torch.optim.Adam(head.parameters(), case.rate, eps=case.epsilon)
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (1 - step / case.steps) / FALL)
     )

@@ -24,6 +24,8 @@ class Case:
     steps: int = 800
     epsilon: float = 1e-8
     """Of Adam."""
+    rate: float = 1e-3
+    """Of learning, until it falls."""
     scored: str | None = None
     """The task it is scored on, if not its own."""
     measures: Mapping[str, Measure] = field(default_factory=dict)
@@ -87,12 +89,13 @@ def cases(
     base: Mapping[str, Any] | None = None,
     steps: int = 800,
     epsilon: float = 1e-8,
+    rate: float = 1e-3,
     scored: str | None = None,
     **measures: Measure,
 ) -> list[Case]:
     """The same task in several forms."""
     return [
-        Case(head, task, form, {**(base or {}), **options}, steps, epsilon, scored, measures)
+        Case(head, task, form, {**(base or {}), **options}, steps, epsilon, rate, scored, measures)
         for form, options in forms.items()
     ]
 
@@ -332,16 +335,34 @@ CASES: list[Case] = [
     *cases(
         "qa_tiger",
         "modality",
-        {"default": {}, "question_fusion=false": {"question_fusion": False}},
+        {
+            "default, rate 3e-4": {},
+            "question_fusion=false, rate 3e-4": {"question_fusion": False},
+        },
+        steps=4000,
+        rate=3e-4,
     ),
     *cases("qa_tiger", "patch", {"default": {}}, patch=of_frame("patch_attn")),
     *cases("qa_tiger", "patch", {"patches=false": {"patches": False}}),
     *cases("cuespace", "second", {"default": {}}, second=peak_second("second_weight_visual")),
     *cases(
-        "cuespace", "modality", {"default": {}, "collaborative=false": {"collaborative": False}}
+        "cuespace",
+        "modality",
+        {"default, rate 3e-4": {}, "collaborative=false, rate 3e-4": {"collaborative": False}},
+        steps=3000,
+        rate=3e-4,
     ),
-    *cases("cuespace", "patch", {"default": {}}, patch=peak_patch("patch_attn")),
-    *cases("cuespace", "patch", {"patches=false": {"patches": False}}),
+    *cases(
+        "cuespace",
+        "patch",
+        {"default, rate 3e-4": {}},
+        steps=3000,
+        rate=3e-4,
+        patch=peak_patch("patch_attn"),
+    ),
+    *cases(
+        "cuespace", "patch", {"patches=false, rate 3e-4": {"patches": False}}, steps=3000, rate=3e-4
+    ),
     *cases(
         "tspm",
         "second",

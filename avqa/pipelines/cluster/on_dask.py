@@ -257,7 +257,7 @@ def _client(address: str, wait: float) -> distributed.Client:
     began = time.monotonic()
     patience = wait if wait > WAIT_WORKERS else CONNECT_SECONDS
     try:
-        client = distributed.Client(address, set_as_default=False, timeout=patience)
+        client = join(address, patience)
     except ValueError as error:
         raise ConfigError(
             f"scheduler={address!r}: {error}; expected an address like tcp://host:8786;"
@@ -283,6 +283,39 @@ def _client(address: str, wait: float) -> distributed.Client:
             f" dask worker {address}, or wait longer with --wait-workers"
         ) from error
     return client
+
+
+class _Joining(distributed.Client):
+    """A client that leaves nothing behind when it breaks as it joins.
+
+    Dask's own would wait for itself for 40 s as the process ends.
+    """
+
+    def start(self, **options: Any) -> None:
+        """Called by Dask where the client is made."""
+        try:
+            super().start(**options)
+        except AssertionError:
+            self.close(timeout=5)
+            raise
+
+
+def join(address: str, seconds: float) -> distributed.Client:
+    """A client of the scheduler at ``address``, which others may use meanwhile.
+
+    What the scheduler tells all its clients, for instance that another one cancelled a task, may
+    reach a new one together with its greeting; Dask's client asserts that nothing does, and breaks.
+
+    Raises:
+        OSError, TimeoutError: no scheduler answered in so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _Joining(address, set_as_default=False, timeout=seconds)
+        except AssertionError as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the scheduler never greeted this client alone") from error
 
 
 def _bundle_task() -> Callable[..., Any]:

@@ -1,13 +1,16 @@
 """Workers in processes of their own: several GPUs of a machine, a cluster that is there."""
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import distributed
 import psutil
 import pytest
 from helpers.extraction.light import POOL, environment
@@ -199,10 +202,10 @@ def nodes(tmp_path_factory):
 
 @pytest.fixture
 def client(nodes):
-    from distributed import Client
-
-    with Client(nodes.address, set_as_default=False) as connected:
-        yield connected
+    joined = on_dask.join(nodes.address, 60)
+    yield joined
+    with contextlib.suppress(AssertionError):  # Dask's own; how an onlooker ends tells nothing
+        joined.close()
 
 
 def need(nodes, client, count):
@@ -331,6 +334,56 @@ def test_no_scheduler_no_workers_no_address(monkeypatch, nodes, client, light):
         connect("tcp://host", config, ())
     with pytest.raises(ConfigError, match=r"'tls://host:1': no certificates to connect with"):
         connect("tls://host:1", config, ())
+
+
+def test_a_client_joins_while_others_cancel(nodes, client, monkeypatch):
+    broken, over = [], threading.Event()
+    start = distributed.Client.start
+
+    def watched(self, **options):
+        try:
+            start(self, **options)
+        except AssertionError:
+            broken.append(self)
+            raise
+
+    def cancel():
+        for number in itertools.count():
+            if over.is_set():
+                break
+            client.cancel([client.submit(abs, number, pure=False)], force=True)
+
+    monkeypatch.setattr(distributed.Client, "start", watched)
+    others = threading.Thread(target=cancel)
+    others.start()
+    try:
+        for _ in range(100):
+            with on_dask.join(nodes.address, 20) as joined:
+                assert joined.scheduler_info()["address"] == nodes.address
+            if broken:  # once is enough to see that it tried again
+                break
+    finally:
+        over.set()
+        others.join()
+    # Else each would hold the process for 40 s as it ends.
+    assert all(one.status == "closed" for one in broken)
+
+
+def test_a_greeting_that_is_never_alone_ends_as_no_answer(monkeypatch):
+    tried = []
+
+    def crowded(address, **options):
+        tried.append(address)
+        raise AssertionError
+
+    monkeypatch.setattr(on_dask, "_Joining", crowded)
+    monkeypatch.setattr(on_dask, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(TimeoutError, match="never greeted this client alone"):
+        on_dask.join("tcp://127.0.0.1:1", 0.2)
+    assert len(tried) > 1
+    monkeypatch.setattr(connecting, "environment", lambda settings, source: None)
+    with pytest.raises(EnvironmentFailure, match=r"tcp://127.0.0.1:1: no answer in 0.2 s"):
+        connecting.connect("tcp://127.0.0.1:1", config_of(Path("store")), ())
 
 
 def test_a_foreign_cluster_loses_a_worker_gets_one_and_is_left_clean(
