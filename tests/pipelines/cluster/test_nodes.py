@@ -369,7 +369,7 @@ def test_a_client_joins_while_others_cancel(nodes, client, monkeypatch):
     assert all(one.status == "closed" for one in broken)
 
 
-def test_a_greeting_that_is_never_alone_ends_as_no_answer(monkeypatch):
+def test_a_greeting_that_is_never_alone_ends_as_no_answer(monkeypatch, light):
     tried = []
 
     def crowded(address, **options):
