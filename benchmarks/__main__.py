@@ -71,24 +71,13 @@ def parts(clips: list[Path], work: Path, out: Path, rounds: int) -> dict[str, Ca
     """Name → measurement, in order: everything but the runs side by side."""
     dtypes = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
     return {
-        "decoding": lambda: decoding(clips, rounds),
+        "decoding": lambda: floor.decoding(clips[::3], rounds),
         "networks": lambda: {str(d).removeprefix("torch."): networks(d) for d in dtypes},
         "startup": lambda: statistics.median(steady.startup() for _ in range(5)),
         "starts": lambda: starts.starts(work, rounds),
         "real": lambda: as_typed.of_real_files(work, out),
         "evenness": lambda: even(out, rounds),
     }
-
-
-def decoding(clips: list[Path], rounds: int) -> dict[str, float]:
-    """Median processor seconds per clip, planned, of key frames alone, and decord, in turn."""
-    found: dict[str, list[float]] = {"planned": [], "key": [], "decord": []}
-    for _ in range(rounds):
-        for clip in clips[::3]:
-            found["planned"].append(floor.planned_decoding(clip))
-            found["key"].append(floor.planned_decoding(clip, "key"))
-            found["decord"].append(floor.decord_decoding(clip))
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def networks(dtype: torch.dtype) -> dict[str, tuple[float, int]]:

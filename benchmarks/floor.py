@@ -8,9 +8,10 @@ cores that share execution units cost more processor seconds together than alone
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import open_clip
@@ -72,6 +73,17 @@ def _busy_cost(forward: Callable[[], object]) -> float:
     for thread in threads:
         thread.join()
     return sorted(costs)[len(costs) // 2]
+
+
+def decoding(clips: Sequence[Path], rounds: int) -> dict[str, float]:
+    """Median processor seconds per clip, planned, of key frames alone, and decord, in turn."""
+    found: dict[str, list[float]] = {"planned": [], "key": [], "decord": []}
+    for _ in range(rounds):
+        for clip in clips:
+            found["planned"].append(planned_decoding(clip))
+            found["key"].append(planned_decoding(clip, "key"))
+            found["decord"].append(decord_decoding(clip))
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def planned_decoding(video: Path, frame_at: str = "mid") -> float:

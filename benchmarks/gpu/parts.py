@@ -24,12 +24,13 @@ class Part:
 PARTS = (
     Part("machine", 25, "The machine, and weights for all parts"),
     Part("rows", 60, "Rows on the GPU against rows on the CPU"),
-    Part("whole", 125, "Seconds of video per second, from file to store"),
-    Part("networks", 75, "Rows per second of each network"),
-    Part("training", 70, "Training, killed and resumed"),
-    Part("asking", 60, "Asking a run that was made on the CPU"),
-    Part("together", 40, "Two extractions on one GPU at once"),
-    Part("memory", 25, "Out of memory"),
+    Part("whole", 120, "Seconds of video per second, from file to store"),
+    Part("networks", 70, "Rows per second of each network"),
+    Part("training", 65, "Training, killed and resumed"),
+    Part("asking", 55, "Asking a run that was made on the CPU"),
+    Part("together", 35, "Two extractions on one GPU at once"),
+    Part("memory", 20, "Out of memory"),
+    Part("compiled", 30, "A compiled step of training"),
 )
 MINUTES = 8.0
 

@@ -15,7 +15,7 @@ from helpers.ended import wait_until_gone
 from helpers.extraction import light as light_encoder
 from helpers.media.clips import cached_clip
 
-from benchmarks.gpu import asking, material, page, parts, rows, running, whole
+from benchmarks.gpu import asking, compiled, material, page, parts, rows, running, whole
 from benchmarks.gpu.part import Setup
 from benchmarks.gpu.parts import PARTS, Part
 
@@ -206,7 +206,7 @@ def test_without_clips_the_command_that_makes_them_is_named(tmp_path):
 
 
 def test_the_check_as_typed_on_a_stand_in(tmp_path, ffmpeg):
-    """A part that fails for want of clips, and one that compares rows on what looks like a GPU."""
+    """A part that fails for want of clips, and two that need none on what looks like a GPU."""
     command = [
         *(sys.executable, "-m", "benchmarks.gpu", "--device", "stand-in", "--tiny"),
         *(
@@ -215,7 +215,9 @@ def test_the_check_as_typed_on_a_stand_in(tmp_path, ffmpeg):
             "--only",
             "rows",
             "together",
+            "compiled",
         ),
+        *("--heads", "late_fusion", "--minutes", "30"),
         *("--material", str(tmp_path / "none"), "--out", str(tmp_path / "out")),
     ]
     done = subprocess.run(
@@ -236,6 +238,14 @@ def test_the_check_as_typed_on_a_stand_in(tmp_path, ffmpeg):
     assert len(compared["checks"]) == 2 * 2 * (1 + 3)
     assert found["parts"]["together"]["status"] == "failed (exit code 1)"
     assert "make gpu-bundle" in found["parts"]["together"]["output"]
+    stepped = found["parts"]["compiled"]
+    assert (stepped["status"], page.good(stepped)) == ("done", True), stepped
+    [row] = stepped["tables"][compiled.TABLE]
+    assert (row["head"], row["batch"]) == ("late_fusion", 2)
+    assert all(float(row[name]) > 0 for name in ("plain, ms", "compiling, s", "compiled, ms"))
+    assert [check["what"] for check in stepped["checks"]] == [
+        "late_fusion: logits of the compiled head"
+    ]
     text = (tmp_path / "out" / "benchmarks_gpu.md").read_text(encoding="utf-8")
     assert text == page.page(found)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -65,6 +66,12 @@ def change_torch(torch: Any) -> None:
     torch.empty = kept(torch, torch.empty)
 
 
+def change_streams(streams: Any) -> None:
+    """The compiler would follow a GPU's stream, where there is none."""
+    if state := getattr(streams, "SymbolicStreamState", None):
+        state.__init__ = lambda self: setattr(self, "cur_stream_stack", deque())
+
+
 def sent(torch: Any, real: Callable[..., Any]) -> Callable[..., Any]:
     """``Tensor.to``, where ``cuda`` is here while it has room."""
 
@@ -110,6 +117,7 @@ def is_cuda(torch: Any, value: object) -> bool:
 
 CHANGES: dict[str, Callable[[Any], None]] = {
     "torch": change_torch,
+    "torch._dynamo.variables.streams": change_streams,
     "avqa.machine": change_machine,
     "avqa.extract.encoders._parts.packed": change_packed,
 }
