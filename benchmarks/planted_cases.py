@@ -107,6 +107,7 @@ TASKS = (
     "sounding",
     "modality",
     "sense",
+    "worded",
     "rare",
     "cued",
     "elsewhere",
@@ -332,15 +333,19 @@ CASES: list[Case] = [
         },
         second=peak_second("second_weight_visual"),
     ),
-    *cases(
-        "qa_tiger",
-        "modality",
-        {
-            "default, rate 3e-4": {},
-            "question_fusion=false, rate 3e-4": {"question_fusion": False},
-        },
-        steps=4000,
-        rate=3e-4,
+    *(
+        case
+        for task in ("modality", "worded")
+        for case in cases(
+            "qa_tiger",
+            task,
+            {
+                "default, rate 3e-4": {},
+                "question_fusion=false, rate 3e-4": {"question_fusion": False},
+            },
+            steps=4000,
+            rate=3e-4,
+        )
     ),
     *cases("qa_tiger", "patch", {"default": {}}, patch=of_frame("patch_attn")),
     *cases("qa_tiger", "patch", {"patches=false": {"patches": False}}),

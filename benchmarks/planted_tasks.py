@@ -14,6 +14,7 @@ distractors. Chance is 3 %; who knows all contents of the video but not which is
                question names the marker and, in a word of its own, which of the two it asks about
     sense      as modality, but no word says which of the two, only the sentence's vector and
                the label of the question's type do
+    worded     as modality, but only that word says which of the two, not the sentence's vector
     rare       as modality, but the picture is asked about in one question of 8
     cued       3 seconds name a marker beside a cue, 6 others hold items, in sound and picture
                alike; the question says nothing; sources are labelled
@@ -58,7 +59,7 @@ class Planted:
     place: Tensor
     """[B] second of the evidence, or [B, T] patch of it, by task."""
     asked: Tensor
-    """[B] long: 0 sound, 1 picture (tasks modality, sense and rare; elsewhere 1); of `attribute`
+    """[B] long: 0 sound, 1 picture (modality, sense, worded, rare; others 1); of `attribute`
     the kind of content."""
     word: Tensor
     """[B] position of the deciding word."""
@@ -87,7 +88,8 @@ def plant(task: str, codes: Codes, batch: int, g: torch.Generator) -> Planted:
     """A batch of a task.
 
     Shapes:
-        T = 8 and P = 2 (second, modality, sense, rare), 9 and 2 (cued, elsewhere), else 3 and 8
+        T = 8 and P = 2 (second, modality, sense, worded, rare), 9 and 2 (cued, elsewhere),
+        else 3 and 8
     """
     make = {
         "attribute": _attribute,
@@ -96,6 +98,7 @@ def plant(task: str, codes: Codes, batch: int, g: torch.Generator) -> Planted:
         "sounding": _sounding,
         "modality": _modality,
         "sense": _sense,
+        "worded": _worded_alone,
         "rare": _rare,
         "cued": _cued,
         "elsewhere": _elsewhere,
@@ -210,6 +213,13 @@ def _sense(codes: Codes, batch: int, g: torch.Generator) -> Planted:
     assert tokens is not None
     silent = torch.where((tokens == HEARD) | (tokens == SEEN), FILLER, tokens)
     return replace(made, inputs=replace(made.inputs, **_worded(codes, silent, g)))
+
+
+def _worded_alone(codes: Codes, batch: int, g: torch.Generator) -> Planted:
+    made = _modality(codes, batch, g)
+    assert made.inputs.tokens is not None
+    said = _noisy(codes.words[made.inputs.tokens[:, -1]], g)
+    return replace(made, inputs=replace(made.inputs, sentence=said, prompt=said))
 
 
 def _rare(codes: Codes, batch: int, g: torch.Generator) -> Planted:

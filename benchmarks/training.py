@@ -2,7 +2,7 @@
 
 On a store of its own with random features. Each head's steps are measured in turn with rows of its
 own for every question, as version 0.1 computed them, and as they are now. What is found is kept in
-the folder, ``training.json``, and docs/benchmarks_training.md is written from it: with ``--heads``
+docs/benchmarks_training.json, and docs/benchmarks_training.md is written from it: with ``--heads``
 only those are measured anew, with ``--loaded`` only what other programs do not change much.
 """
 
@@ -43,7 +43,8 @@ SHARE = 0.6
 """Of GEMM's rate."""
 FEW = {"avaf": (8, 5), "cuespace": (8, 1), "qa_tiger": (8, 1)}
 """Questions a batch, and every how many seconds a row, where the papers' would take minutes."""
-KEPT = "training.json"
+KEPT = PAGE.with_suffix(".json")
+"""Beside the page, so that one can go on elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,9 @@ def main() -> None:
         print(json.dumps(train(asked.only, asked.folder, speeds=not asked.loaded)))
         return
     asked.folder.mkdir(parents=True, exist_ok=True)
-    file = asked.folder / KEPT
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"heads": {}}
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"heads": {}}
     for found in measured(asked, kept):
-        file.write_text(json.dumps(found), encoding="utf-8")
+        KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         PAGE.write_text(page(found), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
@@ -111,7 +111,7 @@ def measured(asked: argparse.Namespace, kept: dict[str, Any]) -> Iterator[dict[s
             command = [sys.executable, "-m", "benchmarks.training", "--only", name]
             command += ["--folder", scratch, *(["--loaded"] if asked.loaded else [])]
             done = subprocess.run(
-                command, check=True, capture_output=True, text=True, encoding="utf-8"
+                command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
             )
             found = json.loads(done.stdout)
             kept["heads"][name] = kept["heads"].get(name, {}) | found
@@ -139,7 +139,12 @@ def question_set(
     from avqa.training.data.questions import QuestionSet
 
     recipe = heads.load(name).PAPER.recipe
-    head = heads.build(name, **({"vocabulary": 101} if name == "mcd" else {}))
+    options = heads.load(name).Options()
+    widths = {
+        stream: heads.coded_width(getattr(options, stream), options.time_code)
+        for stream in ("visual_width", "audio_width")
+    }
+    head = heads.build(name, **widths, **({"vocabulary": 101} if name == "mcd" else {}))
     questions = pickle.loads((folder / "questions").read_bytes())
     if per_video != QUESTIONS_PER_VIDEO:
         few = max(2, round(len(questions) / per_video))

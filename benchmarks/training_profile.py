@@ -36,10 +36,11 @@ def counted(steps: Any) -> dict[str, Any]:
     """What a step multiplies, as it was and as it is; of that as it was, the videos' own part."""
     batch = steps.some()
     head, apart = steps.head, batch.inputs.apart()
+    ready = head.prepared(apart)
     with as_before():
         before = flops(lambda: steps.step(batch, apart=True))
         whole = flops(lambda: head(apart))
-        own = flops(lambda: head.encode(head.check(apart))) if head.shares_videos else 0
+        own = flops(lambda: head.encode(head.check(ready))) if head.shares_videos else 0
     return {"fewer": before / flops(lambda: steps.step(batch)), "of_video": own / max(whole, 1)}
 
 

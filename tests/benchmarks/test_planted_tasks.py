@@ -7,7 +7,7 @@ from benchmarks import planted_tasks
 from benchmarks.planted_cases import CASES, TASKS
 from benchmarks.planted_tasks import ANSWERS, CHANCE, MARKER, PLACES, Codes, plant
 
-IN_TIME = ("second", "modality", "sense", "rare", "cued", "elsewhere")
+IN_TIME = ("second", "modality", "sense", "worded", "rare", "cued", "elsewhere")
 CUED = ("cued", "elsewhere")
 
 
@@ -124,6 +124,14 @@ def test_no_word_says_which_sense_is_asked_about(quiet):
     assert (made.inputs.type_tokens[:, 0] == label).all()
     left = made.inputs.sentence - made.inputs.words[:, -1]
     torch.testing.assert_close(left, codes.words[label])
+
+
+def test_the_sentence_does_not_say_which_sense_is_asked_about(quiet):
+    made, codes = planted("worded"), Codes(0)
+    label = torch.where(made.asked == 0, planted_tasks.HEARD, planted_tasks.SEEN)
+    assert (made.inputs.tokens[:, -2] == label).all()
+    torch.testing.assert_close(made.inputs.words[:, -2], codes.words[label])
+    torch.testing.assert_close(made.inputs.sentence, made.inputs.words[:, -1])
 
 
 def test_pictures_are_rarely_asked_about():

@@ -64,6 +64,8 @@ def test_every_feature_that_a_paper_reads_is_there(tmp_path):
         rows = -(-60 // training.FEW.get(name, (0, recipe.stride_seconds))[1])
         assert not head.FEATURES or given[0].inputs.valid.shape[1] == rows, name
         assert all(getattr(given[0].inputs, need) is not None for need in head.needs), name
+    head, _, given = training.question_set("bilinear", tmp_path, 0)  # its rows have a time code
+    assert head.check(head.prepared(given[0].inputs))
 
 
 def test_products_of_matrices_have_a_rate():
