@@ -90,6 +90,22 @@ def test_what_is_missing_is_trained_kept_and_written(tmp_path):
     assert trained.finished(tmp_path / "kept", curves.given).keys() == set(units)
 
 
+def test_few_videos_are_tested_on_the_questions_of_many(monkeypatch):
+    """What was kept of a size belongs to the page, whatever sizes were asked for."""
+    asked = []
+
+    def composed(videos):
+        asked.append(videos)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(curves, "composed", composed)
+    for sizes in ("120", "120,20000"):
+        monkeypatch.setattr("sys.argv", ["curves", "--sizes", sizes])
+        with pytest.raises(KeyboardInterrupt):
+            curves.main()
+    assert asked == [33334, 33334]
+
+
 def test_the_page_has_mean_interval_seeds_and_settings(tmp_path):
     picture = tmp_path / "curves.svg"
     runs = [
