@@ -2,13 +2,14 @@
 
 import json
 import pickle
+import subprocess
 
 import torch
 
 from avqa import heads
 from avqa.heads._parts.blocks import Attention
 from benchmarks import training, training_store
-from benchmarks.training_profile import as_before, flops, gemm_rate
+from benchmarks.training_profile import as_before, counted, flops, gemm_rate
 
 
 def test_a_head_is_measured_and_its_page_marks_what_is_missed(tmp_path, monkeypatch):
@@ -64,8 +65,50 @@ def test_every_feature_that_a_paper_reads_is_there(tmp_path):
         rows = -(-60 // training.FEW.get(name, (0, recipe.stride_seconds))[1])
         assert not head.FEATURES or given[0].inputs.valid.shape[1] == rows, name
         assert all(getattr(given[0].inputs, need) is not None for need in head.needs), name
-    head, _, given = training.question_set("bilinear", tmp_path, 0)  # its rows have a time code
-    assert head.check(head.prepared(given[0].inputs))
+
+
+def test_a_head_whose_rows_have_a_time_code_is_counted(tmp_path):
+    questions = training_store.write(tmp_path / "store", 20)
+    (tmp_path / "questions").write_bytes(pickle.dumps(questions))
+    steps = training.Steps("bilinear", tmp_path, 8.0, 0)
+    assert steps.head.options.time_code == "product"
+    assert steps.head.options.audio_width == 2 * 128
+    found = counted(steps)
+    assert 0.98 < found["of_video"] < 1  # all but the question's own layers and the answer's
+    assert 5 < found["fewer"] < 8  # questions a video, of which all but that is met once
+
+
+def test_figures_of_other_heads_stay_where_they_are_kept(tmp_path, monkeypatch):
+    figures = {"gain_3.5": 1.5, "gain_8.0": 2.0, "batch": 64}
+    kept = {"machine": "two cores", "busy": 0.25, "rounds": 3, "heads": {"avst": figures}}
+    kept["reading"] = [(1.0, 0.5)] * len(training.CASES)
+    monkeypatch.setattr(training, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(training, "KEPT", tmp_path / "page.json")
+    monkeypatch.setattr(training, "ROOT", tmp_path)
+    monkeypatch.setattr(training_store, "write", lambda folder, videos: [])
+    training.KEPT.write_text(json.dumps(kept), encoding="utf-8")
+    asked = []
+
+    def measured(command, **options):
+        asked.append(command[command.index("--only") + 1])
+        return subprocess.CompletedProcess(command, 0, json.dumps(figures | {"gain_8.0": 3.0}))
+
+    monkeypatch.setattr(subprocess, "run", measured)
+    words = ["training", "--loaded", "--heads", "pstp,mcd", "--folder", str(tmp_path / "build")]
+    monkeypatch.setattr("sys.argv", words)
+    training.main()
+    assert asked == ["pstp", "mcd"]
+    found = json.loads(training.KEPT.read_text(encoding="utf-8"))
+    assert {name: f["gain_8.0"] for name, f in found["heads"].items()} == {
+        "avst": 2.0, "pstp": 3.0, "mcd": 3.0
+    }  # fmt: skip
+    page = training.PAGE.read_text(encoding="utf-8")
+    assert [page.count(f"| {name} | 64 |") for name in ("avst", "pstp", "mcd")] == [1, 1, 1]
+
+
+def test_the_published_page_is_that_of_the_kept_figures():
+    kept = json.loads(training.KEPT.read_text(encoding="utf-8"))
+    assert training.page(kept) == training.PAGE.read_text(encoding="utf-8")
 
 
 def test_products_of_matrices_have_a_rate():
