@@ -40,11 +40,12 @@ def _head(run: Run, name: str, batch: int) -> None:
     run.save()
     # What turns graphs into kernels has its own GPU; the stand-in has everything before that.
     compiled = torch.compile(head, backend="aot_eager" if run.setup.stand_in else "inductor")
-    began = time.perf_counter()
+    before, began = _graphs(), time.perf_counter()
     quick = _step(head, compiled, inputs, answers)
     quick()
     torch.cuda.synchronize()
     row["compiling, s"] = f"{time.perf_counter() - began:.1f}"
+    row["graphs"] = _graphs() - before
     run.save()
     row["compiled, ms"] = f"{1000 * seconds(quick):.2f}"
     run.save()
@@ -54,6 +55,13 @@ def _head(run: Run, name: str, batch: int) -> None:
     apart = float((found - expected).abs().max() / expected.abs().max())
     run.check(f"{name}: logits of the compiled head", f"{apart:.1e} of the largest apart",
               f"at most {CLOSE:g}", apart <= CLOSE)  # fmt: skip
+
+
+def _graphs() -> int:
+    """How many this process has compiled: a head that torch cannot take whole has several."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
 
 
 def _step(

@@ -242,6 +242,7 @@ def test_the_check_as_typed_on_a_stand_in(tmp_path, ffmpeg):
     assert (stepped["status"], page.good(stepped)) == ("done", True), stepped
     [row] = stepped["tables"][compiled.TABLE]
     assert (row["head"], row["batch"]) == ("late_fusion", 2)
+    assert row["graphs"] > 1  # before its LSTM and behind it
     assert all(float(row[name]) > 0 for name in ("plain, ms", "compiling, s", "compiled, ms"))
     assert [check["what"] for check in stepped["checks"]] == [
         "late_fusion: logits of the compiled head"

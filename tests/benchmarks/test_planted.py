@@ -67,3 +67,9 @@ def test_the_published_table_has_every_case_and_no_other():
     lines = [line for line in table.partition(planted.END)[0].splitlines() if line[:1] == "|"]
     found = [tuple(cell.strip() for cell in line.strip("|").split("|"))[:4] for line in lines[2:]]
     assert found == [(case.head, case.task, case.form, str(case.steps)) for case in CASES]
+
+
+def test_a_form_says_its_rate():
+    for case in CASES:
+        _, _, said = case.form.partition("rate ")
+        assert case.rate == float(said or 1e-3), case.name

@@ -131,7 +131,8 @@ def test_the_sentence_does_not_say_which_sense_is_asked_about(quiet):
     label = torch.where(made.asked == 0, planted_tasks.HEARD, planted_tasks.SEEN)
     assert (made.inputs.tokens[:, -2] == label).all()
     torch.testing.assert_close(made.inputs.words[:, -2], codes.words[label])
-    torch.testing.assert_close(made.inputs.sentence, made.inputs.words[:, -1])
+    for said in (made.inputs.sentence, made.inputs.prompt):
+        torch.testing.assert_close(said, made.inputs.words[:, -1])
 
 
 def test_pictures_are_rarely_asked_about():

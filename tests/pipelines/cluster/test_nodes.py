@@ -381,9 +381,11 @@ def test_a_greeting_that_is_never_alone_ends_as_no_answer(monkeypatch, light):
     with pytest.raises(TimeoutError, match="never greeted this client alone"):
         on_dask.join("tcp://127.0.0.1:1", 0.2)
     assert len(tried) > 1
+    tried.clear()
     monkeypatch.setattr(connecting, "environment", lambda settings, source: None)
     with pytest.raises(EnvironmentFailure, match=r"tcp://127.0.0.1:1: no answer in 0.2 s"):
         connecting.connect("tcp://127.0.0.1:1", config_of(Path("store")), ())
+    assert tried
 
 
 def test_a_foreign_cluster_loses_a_worker_gets_one_and_is_left_clean(
