@@ -113,7 +113,7 @@ def measured(asked: argparse.Namespace, kept: dict[str, Any]) -> Iterator[dict[s
             done = subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
             )
-            found = json.loads(done.stdout)
+            found = json.loads(done.stdout) | {"machine": machine()}
             kept["heads"][name] = kept["heads"].get(name, {}) | found
             print(name, found, flush=True)
             yield kept
@@ -296,7 +296,7 @@ def page(kept: dict[str, Any]) -> str:
         + ", since theirs would take minutes.",
         "",
         f"Machine: {kept['machine']}; {kept['busy']:.1f} other programs were running when the"
-        " reading was measured.",
+        f" reading was measured.{_elsewhere(kept)}",
         "",
         "## Reading alone",
         "",
@@ -317,6 +317,15 @@ def page(kept: dict[str, Any]) -> str:
     heads = dict(sorted(kept["heads"].items()))
     lines += ["", *training(heads), "", *gains(heads), "", *profiles(heads)]
     return "\n".join(lines) + "\n"
+
+
+def _elsewhere(kept: dict[str, Any]) -> str:
+    """Which heads were measured on other machines than the reading, later."""
+    there: dict[str, list[str]] = {}
+    for name, figures in sorted(kept["heads"].items()):
+        there.setdefault(figures.get("machine", kept["machine"]), []).append(f"`{name}`")
+    there.pop(kept["machine"], None)
+    return "".join(f" On {where}: {', '.join(names)}." for where, names in there.items())
 
 
 def training(learning: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -85,6 +85,7 @@ def test_figures_of_other_heads_stay_where_they_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(training, "KEPT", tmp_path / "page.json")
     monkeypatch.setattr(training, "ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.__main__.machine", lambda: "a third core")
     monkeypatch.setattr(training_store, "write", lambda folder, videos: [])
     training.KEPT.write_text(json.dumps(kept), encoding="utf-8")
     asked = []
@@ -104,6 +105,7 @@ def test_figures_of_other_heads_stay_where_they_are_kept(tmp_path, monkeypatch):
     }  # fmt: skip
     page = training.PAGE.read_text(encoding="utf-8")
     assert [page.count(f"| {name} | 64 |") for name in ("avst", "pstp", "mcd")] == [1, 1, 1]
+    assert "when the reading was measured. On a third core: `mcd`, `pstp`.\n" in page
 
 
 def test_the_published_page_is_that_of_the_kept_figures():
