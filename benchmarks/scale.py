@@ -130,6 +130,7 @@ def in_its_own_process(name: str, command: Sequence[str]) -> dict[str, Any]:
         encoding="utf-8",
     )
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(figures, file=sys.stderr, flush=True)
     return figures
 
 
@@ -251,8 +252,8 @@ class Linked:
                 return record
             except FileExistsError:  # by a run that was killed
                 return record
-            except OSError as error:
-                if error.errno != errno.EMLINK:
+            except OSError as error:  # no more names, or gone into a shard
+                if error.errno not in {errno.EMLINK, errno.ENOENT}:
                     raise
         record = self._writer.write(feature, row, chunk, values)
         self._made[key] = path, record

@@ -1,9 +1,10 @@
-"""``python -m benchmarks.scale_array [--videos N --seconds S --tasks T]``: tasks that write shards.
+"""``python -m benchmarks.scale_array [--videos N --seconds S --tasks T --linked]``: array tasks.
 
 An array job as `docs/cluster.md` has it, task by task: the real driver, ledger, store, `finalize`
 and `verify`; only decoding and networks are replaced, as in `benchmarks.scale`. Task 0 is killed at
 half and run again, and its part compared with that of a run that was not. Every step is a process
-of its own. Fills the second table of docs/scaling.md; with another size it prints.
+of its own. Fills the second table of docs/scaling.md; with another size it prints. For a million
+videos there is ``--linked``: objects that go into a shard are hard links of a few.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.scale import (
     FEATURES,
     PAGE,
     ROOT,
+    Linked,
     in_its_own_process,
     peak_bytes,
     specs,
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=VIDEOS)
     parser.add_argument("--seconds", type=int, default=SECONDS)
     parser.add_argument("--tasks", type=int, default=TASKS)
+    parser.add_argument("--linked", action="store_true")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.step:
@@ -122,7 +125,8 @@ def command(name: str, asked: Any) -> list[str]:
     """One step as a program."""
     words = {"videos": asked.videos, "seconds": asked.seconds, "tasks": asked.tasks, "step": name}
     options = [text for key, value in words.items() for text in (f"--{key}", str(value))]
-    return [sys.executable, "-m", "benchmarks.scale_array", *options]
+    linked = ["--linked"] if asked.linked else []
+    return [sys.executable, "-m", "benchmarks.scale_array", *options, *linked]
 
 
 def step(name: str, asked: Any) -> dict[str, Any]:
@@ -154,12 +158,15 @@ def kill_half_way(asked: Any) -> int:
 class Stub:
     """In place of `avqa.pipelines.cluster.worker.Extractor`: one value a second."""
 
+    linked = False
+
     def __init__(self, config: Any, ahead: Any = None) -> None:
         from avqa.store.writer import ChunkWriter
 
         self._config = config
         self._seconds = config.engine.settings.chunk_seconds
-        self._writer = ChunkWriter(config.store, config.specs, self._seconds)
+        writer = ChunkWriter(config.store, config.specs, self._seconds)
+        self._writer = Linked(writer) if self.linked else writer
 
     def extract(self, jobs: Any, attempt: int) -> Any:
         """Records of a bundle."""
@@ -194,6 +201,7 @@ def task(asked: Any) -> dict[str, Any]:
     """One task of the array job: as `avqa extract --partition` runs it."""
     index = int(asked.step.split()[1])
     array_job.LEAST_VIDEOS = min(array_job.LEAST_VIDEOS, asked.videos)
+    Stub.linked = asked.linked
     executor.Extractor = Stub  # type: ignore[misc, assignment]
     features.Ahead = features.LengthProbe = Nothing  # type: ignore[misc, assignment]
     features.feature_specs = lambda settings: specs(settings.dtype)

@@ -42,8 +42,8 @@ def ask(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Questions, one a line; or .csv, .json, .jsonl with question, and if you like"
-            " options, answer, video.",
+            help="Questions, one a line; or .csv, .tsv, .json, .jsonl with question, and if"
+            " you like options, answer, video.",
         ),
     ] = None,
     device: option.Device = "auto",

@@ -128,7 +128,8 @@ def compare_runs(
 @reports_errors
 def score(
     predictions: Annotated[
-        list[Path], typer.Argument(help="Files of answers: JSON, JSON Lines, CSV, TSPM's results.")
+        list[Path],
+        typer.Argument(help="Files of answers: JSON, JSON Lines, CSV, TSV, TSPM's results."),
     ],
     dataset: option.Dataset,
     annotations: option.Annotations,

@@ -45,7 +45,8 @@ class Mover:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._objects = {f: FeatureObjects(store.root, f) for f in store.features()}
-        self._of_part = functools.lru_cache(OPEN)(FeatureObjects)
+        self._alone = {feature: of.alone() for feature, of in self._objects.items()}
+        self._of_part = functools.lru_cache(OPEN)(_opened)
         self._known = store.arrays.seconds // store.chunk_seconds
         self.copied = 0
         """Chunks of shards that are none of the store's."""
@@ -77,7 +78,9 @@ class Mover:
 
     def _move_feature(self, item: Item, feature: FeatureRecord) -> bool:
         mine, row = self._objects[feature.feature], item.record.row
-        its = self._of_part(item.part.root, feature.feature)
+        its, alone = self._of_part(item.part.root, feature.feature)
+        if not alone and not self._alone[feature.feature] and _all_in_shards(mine, row, feature):
+            return True
         for number, chunk in enumerate(feature.chunks):
             source, target = (its, item.made.row), (mine, row)
             if not with_retries(partial(self._move_chunk, source, target, number, chunk)):
@@ -112,6 +115,27 @@ class Mover:
         mine.path(row, number).write(data)
         self.copied += 1
         return True
+
+
+def _opened(root: StorePath, feature: str) -> tuple[FeatureObjects, bool]:
+    """A part's feature, and whether chunks of it lie in objects of their own."""
+    found = FeatureObjects(root, feature)
+    return found, found.alone()
+
+
+def _all_in_shards(objects: FeatureObjects, row: int, feature: FeatureRecord) -> bool:
+    """Whether all chunks were adopted: one look a chunk, since there may be millions."""
+
+    def look() -> bool:
+        return all(
+            objects.record_in_shard(row, number) == chunk
+            for number, chunk in enumerate(feature.chunks)
+        )
+
+    try:
+        return with_retries(look)
+    except DamagedObject:
+        return False
 
 
 def _read_record(path: StorePath) -> ChunkRecord | None:

@@ -171,7 +171,7 @@ SPLIT, TYPE, OPTIONS, ID = (
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("own.txt", CSV, "ends in '.txt'; expected .json, .jsonl, .csv; save it"),
+        ("own.txt", CSV, "ends in '.txt'; expected .json, .jsonl, .csv, .tsv; save"),
         ("own.csv", "", "holds no rows; expected a question a row"),
         ("own.csv", HEAD, "holds no rows; expected a question a row"),
         ("own.json", "[]", "holds no rows"),
@@ -184,6 +184,8 @@ SPLIT, TYPE, OPTIONS, ID = (
         ("own.csv", HEAD + 'a,"b"x,c\n', "line=2 is not CSV: "),
         ("own.csv", HEAD + 'a,"b,c\n', "is not CSV: "),
         ("own.csv", "video,video,question\n", "has the column video twice; expected a name of"),
+        ("own.csv", HEAD + "a,b?," + "c" * 200_000, " line=2 is not CSV: field larger than"),
+        ("own.csv", "v" * 200_000, " line=1 is not CSV: field larger than"),
         ("own.csv", "video,,question\n1,2,3", "has the column without a name; expected"),
         ("own.csv", "question,answer\na,b\n", "has no column 'video'; expected video, quest"),
         ("own.csv", "clip,question,answer\na,b,c\n", "its columns: answer, clip, question"),
@@ -225,6 +227,20 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path, name, content, message):
     assert message in said
     assert str(path) in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.tsv", "folder/train.tsv"])
+def test_a_table_as_pandas_writes_it_is_the_same_questions(tmp_path, name):
+    """With the numbers of its rows in a column without a name; with tabs under any ending."""
+    plain = datasets.read("custom", text(tmp_path, HEAD + GOOD, "train.csv"))
+    tabs = (HEAD + GOOD).replace(",", "\t").splitlines()
+    (tmp_path / "folder").mkdir()
+    path = text(tmp_path, f"\t{tabs[0]}\n0\t{tabs[1]}\n", name)
+    taken = path.parent if name.startswith("folder") else path
+    found = datasets.read("custom", taken)
+    assert [(q.video_id, q.text, q.answer) for q in found] == [
+        (q.video_id, q.text, q.answer) for q in plain
+    ]
 
 
 def test_what_is_not_there(tmp_path):

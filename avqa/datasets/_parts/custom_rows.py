@@ -1,4 +1,4 @@
-"""Rows of a question file that a person keeps: JSON, JSON Lines or CSV, each with its place."""
+"""Rows of a question file that a person keeps, JSON, JSON Lines or a table, each with its place."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from avqa.errors import DatasetError
 
-ENDINGS = (".json", ".jsonl", ".csv")
+TABLES = (".csv", ".tsv")
+ENDINGS = (".json", ".jsonl", *TABLES)
 SEPARATORS = (",", ";", "\t")
-"""Of a CSV file: what parts its first line into most columns."""
+"""Of a table: what parts its first line into most columns."""
 
 
 class PlacedRow(NamedTuple):
@@ -38,7 +39,7 @@ def read_rows(file: Path) -> list[PlacedRow]:
             " of them"
         )
     text = _text(file)
-    if ending == ".csv":
+    if ending in TABLES:
         rows = csv_rows(file, text)
     else:
         rows = _json_rows(file, text) if ending == ".json" else _lines(file, text)
@@ -104,13 +105,14 @@ def _placed(file: Path, place: str, value: Any) -> PlacedRow:
 
 
 def csv_rows(file: Path, text: str) -> list[PlacedRow]:
-    """The rows of a CSV file, whose text this is.
+    """The rows of a CSV or TSV file, whose text this is.
+
+    A first column without a name is left out: pandas writes the numbers of its rows there.
 
     Raises:
         DatasetError: its lines do not fit together; names the line.
     """
-    first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
-    separator = max(SEPARATORS, key=lambda s: len(next(csv.reader([first], delimiter=s), [])))
+    separator, _ = first_line(text)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, names, before = [], None, 0
     try:
@@ -121,7 +123,8 @@ def csv_rows(file: Path, text: str) -> list[PlacedRow]:
             if names is None:
                 names = _header(file, cells)
                 continue
-            rows.append(PlacedRow(place, _cells(file, place, names, cells)))
+            values = _cells(file, place, names, cells)
+            rows.append(PlacedRow(place, {name: values[name] for name in names if name}))
     except csv.Error as error:
         raise DatasetError(
             f"file={str(file)!r} line={lines.line_num} is not CSV: {error}; expected a text with a"
@@ -130,12 +133,20 @@ def csv_rows(file: Path, text: str) -> list[PlacedRow]:
     return rows
 
 
+def first_line(text: str) -> tuple[str, list[str]]:
+    """What parts the first line of a table, and its cells."""
+    first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0][: csv.field_size_limit()]
+    parted = {s: next(csv.reader([first], delimiter=s), []) for s in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda s: len(parted[s]))
+    return separator, parted[separator]
+
+
 def _header(file: Path, cells: list[str]) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     while names and not names[-1]:  # columns that a spreadsheet program left at the right
         names.pop()
     twice = [name or "without a name" for name, count in Counter(names).items() if count > 1]
-    if twice or "" in names:
+    if twice or "" in names[1:]:
         raise DatasetError(
             f"file={str(file)!r} has the column {twice[0] if twice else 'without a name'}"
             f"{' twice' if twice and twice[0] in names else ''}; expected a name of its own for"

@@ -18,8 +18,8 @@ def read_questions(file: Path, video: Path, say: Callable[[str], None]) -> list[
     """All questions of a file that are about a video, in its order.
 
     Args:
-        file: ``.json`` (a list of texts or of objects), ``.jsonl`` or ``.csv`` with the columns of
-            `COLUMNS`, of which only ``question`` must be there; any other is a text.
+        file: ``.json`` (a list of texts or of objects), ``.jsonl``, ``.csv`` or ``.tsv`` with the
+            columns of `COLUMNS`, of which only ``question`` must be there; any other is a text.
         video: rows with another file's name in ``video`` are left out.
         say: is told how many are.
 

@@ -11,6 +11,7 @@ A task never writes to S itself. `avqa.pipelines.extraction.finalize` makes S of
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -128,7 +129,9 @@ def read_videos(store: StorePath) -> Videos | None:
     """
     path = store / PARTS / VIDEOS
     try:
-        head, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
+        # One line at a time: there may be millions.
+        lines = map(json.loads, io.BytesIO(path.read_bytes()))
+        head = next(lines, {})
         # Versions that know no blocks find no ``parts`` and refuse, instead of sharing otherwise.
         count = head["tasks"] if "block" in head else head["parts"]
         relpaths = {line["video_id"]: line["relpath"] for line in lines}
@@ -200,14 +203,18 @@ def fix_videos(store: StorePath, partition: Partition, sources: Sequence[Source]
         StoreError: S is being extracted in another number of parts, or finalized.
         StorageFailure: the folder cannot be written.
     """
-    videos = fixed_videos(store, partition, sources)
-    head = {"tasks": videos.count, "block": videos.block}
-    lines: list[dict[str, object]] = [dict(head) if videos.block else {"parts": videos.count}]
-    lines += [{"video_id": name, "relpath": path} for name, path in videos.relpaths.items()]
-    content = "".join(json.dumps(line) + "\n" for line in lines).encode("ascii")
-    with storage_errors(f"{str(store / PARTS)!r}"):
-        store_path(store / PARTS / VIDEOS).create(content)
+    if not (store / PARTS / VIDEOS).exists():
+        content = "".join(_lines(fixed_videos(store, partition, sources))).encode("ascii")
+        with storage_errors(f"{str(store / PARTS)!r}"):
+            store_path(store / PARTS / VIDEOS).create(content)
     return fixed_videos(store, partition, sources)
+
+
+def _lines(videos: Videos) -> Iterator[str]:
+    head = {"tasks": videos.count, "block": videos.block}
+    yield json.dumps(head if videos.block else {"parts": videos.count}) + "\n"
+    for name, path in videos.relpaths.items():
+        yield json.dumps({"video_id": name, "relpath": path}) + "\n"
 
 
 def assigned(

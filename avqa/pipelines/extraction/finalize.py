@@ -55,7 +55,8 @@ from avqa.store.running import running
 from avqa.telling import counting
 from avqa.units import clock, size
 
-BATCH = 500
+BATCH = 2048
+"""Videos that are moved before they are told of: whole shards."""
 ROWS = 65_536
 """Rows that are added at a time: what is told of them is in memory until they are."""
 THREADS = 8

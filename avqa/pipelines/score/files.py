@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avqa.datasets._parts.custom_rows import csv_rows
+from avqa.datasets._parts.custom_rows import TABLES, csv_rows, first_line
 from avqa.datasets._parts.fields import whole
 from avqa.errors import ConfigError
 
 IDS = ("question_id", "questionid", "qid", "id", "key")
 ANSWERS = (
     *("prediction", "predicted_answer", "pred_answer", "predicted", "pred", "response"),
-    *("generated_text", "output", "answer", "text"),
+    *("generated_text", "output", "model_answer", "final_answer", "filtered_resps"),
+    *("answer", "text"),
 )
 """Names of the values that matter; the first that a row has counts: ours have ``prediction``, and
 the right answer beside it."""
+OFTEN_RIGHT = ("answer", "text")
+STEMS = ("pred", "respon", "generat", "output", "complet", "hypothes")
+"""A value with one of these in its name, such as ``llm_response``, is meant before `OFTEN_RIGHT`,
+which beside it are the right answer or the question."""
 LISTS = ("predictions", "results", "answers", "data")
 """Where a JSON object may have its list."""
 MOST_BYTES = 2**28
@@ -48,24 +53,27 @@ class Given:
     """For people: what kind of file it is."""
     rows: tuple[tuple[str, str], ...]
     """Question id, or its key, and the answer as it stands there."""
+    named: tuple[str, ...] = ()
+    """The values that were taken for answers, where they have names."""
 
 
 def read_answers(path: Path) -> Given:
     """Read a file of answers.
 
     JSON (an object of ids and answers as `avqa predict` writes it, a list of objects as
-    ``predictions.json``, or an object with such a list), JSON Lines, CSV, or TSPM's result file.
+    ``predictions.json``, or an object with such a list), JSON Lines, a table with commas,
+    semicolons or tabs, or TSPM's result file.
 
     Raises:
         ConfigError: it cannot be read, is too large, is of no such form, or a row lacks id or
             answer; names the row.
     """
     text = _text(path)
-    if path.suffix.lower() == ".csv":
-        placed = csv_rows(path, text)
+    if path.suffix.lower() in TABLES or _is_table(text):
+        placed = [(row.place, row.values) for row in csv_rows(path, text)]
         if not placed:
             raise _refused(path, "", "holds nothing")
-        return Given(path, "CSV", tuple(_pair(path, p.place, p.values) for p in placed))
+        return _given(path, "TSV" if first_line(text)[0] == "\t" else "CSV", placed)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise _refused(path, "", "holds nothing")
@@ -75,12 +83,18 @@ def read_answers(path: Path) -> Given:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         if len(lines) > 1 and lines[0][1].lstrip().startswith("{"):
-            return Given(path, "JSON Lines", tuple(_of_lines(path, lines)))
+            return _given(path, "JSON Lines", _of_lines(path, lines))
         why = str(error).splitlines()[0]
         raise _refused(path, "", f"is neither JSON nor JSON Lines: {why}") from error
-    rows = tuple(_of_json(path, value))
-    _require_few(path, len(rows), MOST_ROWS, "answers")
-    return Given(path, "JSON", rows)
+    given = _of_json(path, value)
+    _require_few(path, len(given.rows), MOST_ROWS, "answers")
+    return given
+
+
+def _is_table(text: str) -> bool:
+    """Whether the first line names an id and an answer, whatever the file's name ends in."""
+    names = {cell.strip().lower(): "" for cell in first_line(text)[1]}
+    return any(name in names for name in IDS) and _answer_of(names) is not None
 
 
 def _require_few(path: Path, count: int, most: int, what: str) -> None:
@@ -108,32 +122,39 @@ def _text(path: Path) -> str:
 def _refused(path: Path, place: str, why: str) -> ConfigError:
     return ConfigError(
         f"predictions={str(path)!r}{place} {why}; expected answers by question id, such as"
-        f" {_EXAMPLE}, in a JSON, JSON Lines or CSV file in UTF-8; write it so, as `avqa predict`"
-        " does"
+        f" {_EXAMPLE}, in a JSON, JSON Lines, CSV or TSV file in UTF-8; write it so, as"
+        " `avqa predict` does"
     )
 
 
-def _of_json(path: Path, value: Any) -> Iterator[tuple[str, str]]:
+def _of_json(path: Path, value: Any) -> Given:
     if isinstance(value, dict):
         of_lists = [name for name in LISTS if isinstance(value.get(name), list)]
         if not of_lists:
-            for name, answer in value.items():
-                yield name, _said(path, f" id={name!r}", answer)
-            return
+            said = ((name, _said(path, f" id={name!r}", given)) for name, given in value.items())
+            return Given(path, "JSON", tuple(said))
         value = value[of_lists[0]]
     if not isinstance(value, list) or not value:
         raise _refused(path, "", f"holds {'nothing' if value == [] else type(value).__name__}")
-    for number, row in enumerate(value):
-        yield _pair(path, f"row={number}", row)
+    return _given(path, "JSON", ((f"row={number}", row) for number, row in enumerate(value)))
 
 
-def _of_lines(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[str, str]]:
+def _of_lines(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[str, Any]]:
     for number, line in lines:
         try:
-            row = json.loads(line)
+            yield f"line={number}", json.loads(line)
         except (ValueError, RecursionError) as error:
             raise _refused(path, f" line={number}", "is not JSON") from error
-        yield _pair(path, f"line={number}", row)
+
+
+def _given(path: Path, form: str, placed: Iterable[tuple[str, Any]]) -> Given:
+    """A file of rows, each with its place."""
+    rows, named = [], {}
+    for place, row in placed:
+        asked, name, answer = _pair(path, place, row)
+        rows.append((asked, answer))
+        named[name] = None
+    return Given(path, form, tuple(rows), tuple(named))
 
 
 def _results(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[str, str]]:
@@ -149,19 +170,32 @@ def _results(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[str, st
         yield found[1], TSPM_ANSWERS[int(found[2])]
 
 
-def _pair(path: Path, place: str, row: Any) -> tuple[str, str]:
+def _pair(path: Path, place: str, row: Any) -> tuple[str, str, str]:
+    """A row's id, the name of the value that is its answer, and that."""
     if not isinstance(row, Mapping):
         raise _refused(path, f" {place}", f"is a {type(row).__name__}")
     values = {str(name).strip().lower(): value for name, value in row.items()}
-    name = next((name for name in IDS if values.get(name) not in (None, "")), None)
-    answer = next((name for name in ANSWERS if name in values), None)
+    # Logs of lmms-eval have the question itself, with its id, in `doc`.
+    asked = values if not isinstance(values.get("doc"), Mapping) else values["doc"] | values
+    name = next((name for name in IDS if asked.get(name) not in (None, "")), None)
+    answer = _answer_of(values)
     if name is None or answer is None:
         lacking = "id" if name is None else "answer"
         known = ", ".join(IDS if name is None else ANSWERS)
         raise _refused(path, f" {place}", f"has no {lacking} (any of {known})")
-    number = whole(values[name])
-    asked = str(values[name]).strip() if number is None else str(number)
-    return asked, _said(path, f" {place}", values[answer])
+    number = whole(asked[name])
+    given = str(asked[name]).strip() if number is None else str(number)
+    return given, answer, _said(path, f" {place}", values[answer])
+
+
+def _answer_of(values: Mapping[str, Any]) -> str | None:
+    """Name of the value that is a model's answer; None if there is none."""
+    known = [name for name in ANSWERS if name in values]
+    if known and known[0] not in OFTEN_RIGHT:
+        return known[0]
+    like = (name for name, value in values.items() if isinstance(value, str | None))
+    meant = [name for name in like if any(stem in name for stem in STEMS) and name[-2:] != "id"]
+    return (meant or known or [None])[0]
 
 
 def _said(path: Path, place: str, answer: Any) -> str:

@@ -162,7 +162,8 @@ def _notes(
     without: Sequence[Question],
 ) -> Iterator[str]:
     """What a reader must know of the file; a line each."""
-    yield f"{given.form}, {len(given.rows)} answers"
+    named = f" in {', '.join(map(repr, given.named))}" if given.named else ""
+    yield f"{given.form}, {len(given.rows)} answers{named}"
     foreign = [name for name in said if name not in by_id]
     twice = [name for name, texts in said.items() if len(texts) > 1 and len({*texts}) == 1]
     differing = [name for name, texts in said.items() if len({*texts}) > 1]

@@ -8,9 +8,12 @@ to be extracted again. What the machine does not give is neither good nor bad.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+
+import numpy as np
 
 from avqa.faults import NOT_THERE, is_limit
 from avqa.machine import num_cores
@@ -26,6 +29,9 @@ from avqa.store.places.files import StorePath
 
 PARTIAL_SECONDS = 3600.0
 """While a run holds the store, younger leftovers may be writes in progress."""
+TOGETHER = 64
+"""Rows that a thread reads one after the other: handing over each would take longer than it."""
+NO_RECORD = -1
 
 
 class FeatureCheck:
@@ -56,9 +62,8 @@ class FeatureCheck:
         """Compare statuses and lengths, then the objects, as the level asks."""
         shards, objects = self._listed()
         self._find_lost_status()
-        good = [row for row in self._ids if self._agrees(row)]
-        bare = [row for row in self._ids if self._is_bare(row)]
-        for row in sorted(self._ids.keys() - {*good, *bare}):
+        good, bare, others = self._sorted_out()
+        for row in others:
             self._contradicted(row, objects)
         if self._store.packed:
             self._check_shards(shards, bare, level)
@@ -117,27 +122,23 @@ class FeatureCheck:
         """An array whose object is gone reads as pending everywhere."""
         column = self._store.arrays.columns[schema.status_name(self._feature)]
         lost = self._store.lost_status(self._feature)
-        if any(row in self._records and lost[row] for row in self._ids):
+        if any(row in self._records and row in self._ids for row in np.flatnonzero(lost).tolist()):
             detail = f"{column.lost[0]} is gone; the ledger has videos of it"
             self._report.problems.append(
                 Problem("index", column.name, "", -1, detail, remedy="columns")
             )
 
-    def _agrees(self, row: int) -> bool:
-        """Whether the row is ok in both the columns and the ledger."""
-        record = self._records.get(row)
-        return (
-            record is not None
-            and record.status == self._status[row] == Status.OK
-            and record.length == self._length[row]
-        )
-
-    def _is_bare(self, row: int) -> bool:
-        """Whether the columns alone say that the row is ok."""
-        record = self._records.get(row)
-        return bool(self._status[row] == Status.OK) and (
-            record is None or record.status != Status.OK
-        )
+    def _sorted_out(self) -> tuple[list[int], list[int], list[int]]:
+        """Rows that are ok in columns and ledger, in the columns alone, and all others."""
+        rows = np.fromiter(self._ids, np.int64, len(self._ids))
+        records = [self._records.get(row) for row in self._ids]
+        told = np.array([NO_RECORD if r is None else r.status for r in records], np.int64)
+        length = np.array([0 if r is None else r.length for r in records], np.int64)
+        ok, told_ok = self._status[rows] == Status.OK, told == Status.OK
+        agrees = ok & told_ok & (length == self._length[rows])
+        bare = ok & ~told_ok
+        others = np.sort(rows[~(agrees | bare)])
+        return rows[agrees].tolist(), rows[bare].tolist(), others.tolist()
 
     def _contradicted(self, row: int, objects: Mapping[str, int]) -> None:
         """Tell where columns and ledger differ on a row that the columns do not call ok."""
@@ -174,8 +175,10 @@ class FeatureCheck:
 
     def _read(self, rows: list[int], judge: Callable[[int], None]) -> None:
         first = len(self._report.problems)
+        groups = [rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER)]
         with ThreadPoolExecutor(max_workers=num_cores()) as pool:
-            for row, error in zip(rows, pool.map(_tried(judge), rows), strict=True):
+            errors = itertools.chain.from_iterable(pool.map(_tried(judge), groups))
+            for row, error in zip(rows, errors, strict=True):
                 self._looked_at()
                 if error is not None:
                     name = self._ids.get(row, "")
@@ -279,7 +282,7 @@ def _is_chunk(parts: list[str], num_axes: int) -> bool:
     return parts[0] == "c" and plain and len(numbers) == num_axes + 2
 
 
-def _tried(judge: Callable[[int], None]) -> Callable[[int], OSError | None]:
+def _tried(judge: Callable[[int], None]) -> Callable[[list[int]], list[OSError | None]]:
     def try_it(row: int) -> OSError | None:
         try:
             judge(row)
@@ -289,7 +292,7 @@ def _tried(judge: Callable[[int], None]) -> Callable[[int], OSError | None]:
             return error
         return None
 
-    return try_it
+    return lambda rows: [try_it(row) for row in rows]
 
 
 def _row(problem: Problem) -> int:

@@ -160,6 +160,15 @@ class FeatureObjects:
         self.decoder = ChunkDecoder(array)
         self._index = functools.lru_cache(MOST_INDICES)(self._read_index)
 
+    def alone(self) -> bool:
+        """Whether any chunk lies in an object of its own; such of no shards all do."""
+        if not self.videos:
+            return True
+        try:
+            return bool(object_sizes(self.root, self.feature))
+        except NOT_THERE:  # a crash may have left a store without a group for these
+            return False
+
     def path(self, row: int, number: int) -> StorePath:
         """Object of one chunk, whether it is there or not."""
         return chunk_path(self.root, self.feature, row, number, self.num_axes)
@@ -205,7 +214,11 @@ class FeatureObjects:
         try:
             return read_record(self.path(row, number))
         except NOT_THERE:
-            place = self._place(row, number) if self.videos else None
+            return self.record_in_shard(row, number) if self.videos else None
+
+    def record_in_shard(self, row: int, number: int) -> ChunkRecord | None:
+        """`record` of a chunk that has no object of its own, where there are shards."""
+        place = self._place(row, number)
         if place is None:
             return None
         offset, n_bytes = place

@@ -399,10 +399,12 @@ class Ledger:
 
     def newest(self) -> Iterator[tuple[str, int, FeatureRecord]]:
         """(video id, row, newest record) of every feature of every video."""
-        found: dict[tuple[int, str], tuple[str, dict[str, Any]]] = {}
+        found: dict[str, dict[int, tuple[str, FeatureRecord]]] = {}
         for segment in self.segments():
-            for plain in segment.plain():
-                for feature in plain["features"]:
-                    found[plain["row"], feature["feature"]] = (plain["video_id"], feature)
-        for (row, _), (video_id, feature) in found.items():
-            yield video_id, row, feature_from(feature)
+            for _, plain in segment.placed():
+                for feature in map(feature_from, plain["features"]):
+                    of_rows = found.setdefault(feature.feature, {})
+                    of_rows[plain["row"]] = plain["video_id"], feature
+        for of_rows in found.values():
+            for row, (video_id, feature) in of_rows.items():
+                yield video_id, row, feature

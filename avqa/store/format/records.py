@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -41,7 +42,7 @@ class RowFlag(IntFlag):
     """The file is damaged or ends before its declared length, and its good rows were kept."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ChunkRecord:
     """One chunk object as it lies on disk."""
 
@@ -51,7 +52,7 @@ class ChunkRecord:
     """The object's last four bytes: the checksum of everything before them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FeatureRecord:
     """One feature of one video: its outcome and its chunk objects."""
 
@@ -65,7 +66,7 @@ class FeatureRecord:
     stage: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What a file was when it was read."""
 
@@ -149,12 +150,27 @@ def _plain(record: VideoRecord) -> dict[str, Any]:
     plain = dict(vars(record))
     plain["duration"] = _or_null(record.duration)
     plain["report"] = {key: _or_null(value) for key, value in record.report.items()}
-    plain["fingerprint"] = vars(record.fingerprint)
-    plain["features"] = [
-        vars(f) | {"status": int(f.status), "chunks": [[c.n_bytes, c.crc32c] for c in f.chunks]}
-        for f in record.features
-    ]
+    file = record.fingerprint
+    plain["fingerprint"] = {
+        "size": file.size,
+        "mtime_ns": file.mtime_ns,
+        "quick_hash": file.quick_hash,
+    }
+    plain["features"] = [plain_feature(feature) for feature in record.features]
     return plain
+
+
+def plain_feature(record: FeatureRecord) -> dict[str, Any]:
+    """A feature as it stands in the ledger's line."""
+    return {
+        "feature": record.feature,
+        "status": int(record.status),
+        "length": record.length,
+        "chunks": [[chunk.n_bytes, chunk.crc32c] for chunk in record.chunks],
+        "reason": record.reason,
+        "message": record.message,
+        "stage": record.stage,
+    }
 
 
 def _or_null(value: Any) -> Any:
@@ -183,6 +199,12 @@ def fingerprint_from(plain: Mapping[str, Any]) -> Fingerprint:
 
 def feature_from(plain: Mapping[str, Any]) -> FeatureRecord:
     """The `FeatureRecord` of its JSON form; unknown keys of later versions are dropped."""
-    chunks = tuple(ChunkRecord(n_bytes, crc) for n_bytes, crc in plain["chunks"])
-    known = {k: v for k, v in plain.items() if k in FeatureRecord.__dataclass_fields__}
-    return FeatureRecord(**{**known, "status": Status(plain["status"]), "chunks": chunks})
+    return FeatureRecord(
+        sys.intern(plain["feature"]),  # one text for millions of records
+        Status(plain["status"]),
+        plain["length"],
+        tuple(ChunkRecord(n_bytes, crc) for n_bytes, crc in plain["chunks"]),
+        plain.get("reason", ""),
+        plain.get("message", ""),
+        plain.get("stage", ""),
+    )

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 from avqa.errors import StoreError
-from avqa.store.format.records import Status, VideoRecord
+from avqa.store.format.records import Status, VideoRecord, plain_feature
 from avqa.store.places.files import StorePath, store_path
 
 RunState = Literal["running", "done", "interrupted", "refused", "failed", "damaged"]
@@ -89,7 +89,7 @@ class Runs:
     def write_failures(self, run_id: str, records: Sequence[VideoRecord]) -> StorePath:
         """Write ``<run>-failures.csv``: one line per failed feature of a video."""
         rows = [
-            vars(record) | vars(feature)
+            vars(record) | plain_feature(feature)
             for record in records
             for feature in record.features
             if feature.status == Status.FAILED

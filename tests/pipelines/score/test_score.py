@@ -59,6 +59,7 @@ def refused(annotations, *given):
 
 GIVEN = {str(100 + number): answer for number, answer in enumerate(ANSWERS)} | {"103": "no"}
 """One of eight is wrong."""
+_NUMBERED = [*enumerate(GIVEN.items())]
 ROWS = [{"question_id": int(name), "prediction": answer} for name, answer in GIVEN.items()]
 FORMS = {
     "answers.json": json.dumps(GIVEN),
@@ -68,6 +69,15 @@ FORMS = {
     "lines.jsonl": "\n".join(map(json.dumps, ROWS)) + "\n",
     "table.csv": "id,answer\n" + "\n".join(f"{n},{a}" for n, a in GIVEN.items()),
     "semicolons.csv": "qid;output\n" + "\n".join(f"{n};{a}" for n, a in GIVEN.items()),
+    "table.tsv": "id\tanswer\n" + "\n".join(f"{n}\t{a}" for n, a in GIVEN.items()),
+    "tabs.csv": "id\tanswer\n" + "\n".join(f"{n}\t{a}" for n, a in GIVEN.items()),
+    "answers.txt": "qid,prediction\n" + "\n".join(f"{n},{a}" for n, a in GIVEN.items()),
+    "pandas.csv": ",id,answer\n" + "\n".join(f"{k},{n},{a}" for k, (n, a) in _NUMBERED),
+    "floats.csv": "id,answer\n" + "\n".join(f"{n}.0,{a}" for n, a in GIVEN.items()),
+    "lmms_eval.jsonl": "\n".join(
+        json.dumps({"doc_id": k, "doc": {"question_id": n}, "target": "", "filtered_resps": [a]})
+        for k, (n, a) in _NUMBERED
+    ),
     "theirs.result": "\n".join(
         f"{name} \t True \t 0 \t {TSPM_ANSWERS.index(answer)}" for name, answer in GIVEN.items()
     ),
@@ -93,6 +103,26 @@ def test_our_own_predictions_count_by_key_and_not_by_the_right_answer_beside_the
     file = tmp_path / "predictions.json"
     file.write_text(json.dumps([row]), encoding="utf-8")
     assert read_answers(file).rows == (("a" * 64, "no"),)
+
+
+@pytest.mark.parametrize("name", ["pred", "llm_response", "generated_answer", "model_output"])
+def test_the_right_answer_beside_a_models_is_not_taken_for_it(annotations, tmp_path, name):
+    rows = [
+        {"question_id": n, "model_id": "m", "answer": right, name: given}
+        for (n, given), right in zip(GIVEN.items(), ANSWERS, strict=True)
+    ]
+    file = tmp_path / "both.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    out = scored(annotations, file)
+    assert f"(1) JSON, 8 answers in '{name}'" in out
+    assert re.search(r"both.json \(1\) .* 87.50", out)
+
+
+def test_names_of_answers_that_change_in_a_file_are_all_told(annotations, tmp_path):
+    rows = [{"id": 100, "text": "yes"}, {"id": 101, "output": "no", "text": "a sentence"}]
+    file = tmp_path / "two.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    assert "JSON, 2 answers in 'text', 'output'" in scored(annotations, file)
 
 
 def test_what_is_missing_repeated_foreign_or_unclear_is_listed_and_counts_as_wrong(
