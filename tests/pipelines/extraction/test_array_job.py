@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avqa.errors import ConfigError, RecipeMismatch, StoreError, StoreLocked
+from avqa.pipelines.extraction import array_job
 from avqa.pipelines.extraction.array_job import (
     Partition,
+    Videos,
     fix_videos,
     partition_of,
     progress,
@@ -374,3 +376,21 @@ def test_an_element_that_was_killed_is_run_again(tmp_path, videos):
     finalize(store)
     stub.extract(videos, whole)
     assert store_bytes(store) == store_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("videos", "tasks", "block"),
+    [
+        (99_999, 1, 0),
+        (100_000, 1, 1024),
+        (100_000, 100, 64),
+        (100_000, 200, 0),
+        (10**7, 10**3, 1024),
+    ],
+)
+def test_tasks_write_shards_of_very_many_videos(tmp_path, videos, tasks, block):
+    """At least eight of them, so that no task has a block more than another and that is much."""
+    assert array_job._block(tmp_path / "S", videos, tasks) == block
+    many = Videos(tasks, dict.fromkeys(map(str, range(min(videos, 9000))), ""), block)
+    shares = [[name for name, _ in many.share(task)] for task in list(many.tasks())[:200]]
+    assert len(set().union(*shares)) == sum(map(len, shares))

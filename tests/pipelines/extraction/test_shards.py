@@ -169,25 +169,6 @@ def test_the_shards_are_moved_and_say_what_one_run_says(made, parts):
     assert np.array_equal(array[row, :6], avqa.open_store(parts).read("v5", POOL))
 
 
-@pytest.mark.parametrize(
-    ("videos", "tasks", "block"),
-    [
-        (99_999, 1, 0),
-        (100_000, 1, 1024),
-        (100_000, 100, 64),
-        (100_000, 200, 0),
-        (10**7, 10**3, 1024),
-    ],
-)
-def test_tasks_write_shards_of_very_many_videos(tmp_path, monkeypatch, videos, tasks, block):
-    """At least eight of them, so that no task has a block more than another and that is much."""
-    monkeypatch.undo()
-    assert array_job._block(tmp_path / "S", videos, tasks) == block
-    many = Videos(tasks, dict.fromkeys(map(str, range(min(videos, 9000))), ""), block)
-    shares = [[name for name, _ in many.share(task)] for task in list(many.tasks())[:200]]
-    assert len(set().union(*shares)) == sum(map(len, shares))
-
-
 def test_as_typed(made, tmp_path):
     """Also that jobs of few videos write no shards."""
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -334,6 +315,25 @@ def test_a_renamed_file_keeps_its_features(made, again):
     assert content(final)["x3", POOL] == expected
     assert verify(final).problems == []
     assert not list(final.glob("loose.zarr/*/*/c.*"))
+
+
+@pytest.mark.parametrize("harm", ["gone", "chunk", "index"])
+def test_what_a_shard_of_a_part_lacks_is_pending(parts, harm):
+    """Of v4 and v5, whose first chunks are in it; a chunk is known by its end."""
+    shard = parts / "parts/1-of-2/features.zarr" / POOL / "c.1.0.0"
+    if harm == "gone":
+        shard.unlink()
+    else:
+        first = len(avqa.store.format.chunks.FeatureObjects(shard.parents[2], POOL).read(2, 0))
+        damage(shard, first - 1 if harm == "chunk" else -9)
+    harmed = ["v4"] if harm == "chunk" else ["v4", "v5"]
+    said = []
+    report = finalize(parts, said.append)
+    assert (report.extracted, report.pending) == (7 - len(harmed), len(harmed))
+    assert [line.split(",")[0] for line in said] == [f"pending: video={name}" for name in harmed]
+    rows = Store.open(parts).rows()
+    status = {name: int(Store.open(parts).status(POOL)[row]) for name, row in rows.items()}
+    assert {name for name, is_ in status.items() if is_ == Status.PENDING} == set(harmed)
 
 
 def test_an_array_job_into_a_store_in_shards(again, tmp_path):
