@@ -45,8 +45,9 @@ class Mover:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._objects = {f: FeatureObjects(store.root, f) for f in store.features()}
+        # What a killed run copied there counts before what is in shards.
         self._alone = {feature: of.alone() for feature, of in self._objects.items()}
-        self._of_part = functools.lru_cache(OPEN)(_opened)
+        self._of_part = functools.lru_cache(OPEN)(FeatureObjects)
         self._known = store.arrays.seconds // store.chunk_seconds
         self.copied = 0
         """Chunks of shards that are none of the store's."""
@@ -78,9 +79,9 @@ class Mover:
 
     def _move_feature(self, item: Item, feature: FeatureRecord) -> bool:
         mine, row = self._objects[feature.feature], item.record.row
-        its, alone = self._of_part(item.part.root, feature.feature)
-        if not alone and not self._alone[feature.feature] and _all_in_shards(mine, row, feature):
+        if not self._alone[feature.feature] and _all_in_shards(mine, row, feature):
             return True
+        its = self._of_part(item.part.root, feature.feature)
         for number, chunk in enumerate(feature.chunks):
             source, target = (its, item.made.row), (mine, row)
             if not with_retries(partial(self._move_chunk, source, target, number, chunk)):
@@ -115,12 +116,6 @@ class Mover:
         mine.path(row, number).write(data)
         self.copied += 1
         return True
-
-
-def _opened(root: StorePath, feature: str) -> tuple[FeatureObjects, bool]:
-    """A part's feature, and whether chunks of it lie in objects of their own."""
-    found = FeatureObjects(root, feature)
-    return found, found.alone()
 
 
 def _all_in_shards(objects: FeatureObjects, row: int, feature: FeatureRecord) -> bool:
