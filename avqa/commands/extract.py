@@ -16,7 +16,7 @@ def extract(
     videos: Annotated[
         Path,
         typer.Option(
-            help="Folder of videos, searched recursively; or a list (CSV, TSV, JSON, JSON lines)"
+            help="Folder of videos, searched recursively; or a list (text, CSV, TSV, JSON, JSONL)"
             " with path, and id if it is not the file's name."
         ),
     ],

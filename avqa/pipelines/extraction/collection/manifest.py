@@ -1,7 +1,8 @@
-"""A list of videos, wherever their files lie: CSV, TSV, JSON or JSON lines.
+"""A list of videos, wherever their files lie: text, CSV, TSV, JSON or JSON lines.
 
 Each row has ``path``, absolute or below the list's own folder, or ``s3://bucket/key``, and may have
-``id``; without one the video's id is the file's name without its extension.
+``id``; without one the video's id is the file's name without its extension. Each line of a text is
+such a path.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from avqa.errors import ConfigError
 from avqa.pipelines.engine.files import in_bucket
 from avqa.pipelines.extraction.collection.sources import Discovery, Source, printable
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json")
 PATHS = ("path", "file", "url")
 IDS = ("id", "video_id")
 _EXPECTED = "expected rows with path, and id if it is not the file's name"
@@ -78,7 +79,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     what = f"list of videos {printable(str(path))!r}"
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        rows = list(_table(text) if path.suffix.lower() in (".csv", ".tsv") else _json(text))
+        rows = list(_READERS.get(path.suffix.lower(), _json)(text))
     except OSError as error:
         raise ConfigError(
             f"{what} cannot be read: {error.strerror}; {_EXPECTED}; check --videos"
@@ -100,6 +101,12 @@ def _table(text: str) -> Iterator[Mapping[str, Any]]:
         yield dict(zip(names, values, strict=False))
 
 
+def _lines(text: str) -> Iterator[Mapping[str, Any]]:
+    for line in text.split("\n"):
+        if path := line.removesuffix("\r"):
+            yield {"path": path}
+
+
 def _json(text: str) -> Iterator[Mapping[str, Any]]:
     whole = text.lstrip().startswith("[")
     rows = json.loads(text) if whole else [json.loads(x) for x in text.splitlines() if x.strip()]
@@ -107,3 +114,6 @@ def _json(text: str) -> Iterator[Mapping[str, Any]]:
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is no JSON object")
         yield row
+
+
+_READERS = {".txt": _lines, ".csv": _table, ".tsv": _table}

@@ -92,7 +92,7 @@ def discover(
         what = "is a file" if root.exists() else "does not exist"
         raise ConfigError(
             f"videos folder {printable(str(root))!r} {what}; expected a folder of videos, or a list"
-            " of them ending in .csv, .tsv, .json or .jsonl; give one with --videos"
+            " of them ending in .txt, .csv, .tsv, .json or .jsonl; give one with --videos"
         )
     found = Discovery()
     wanted = {extension.lower().lstrip(".") for extension in extensions}

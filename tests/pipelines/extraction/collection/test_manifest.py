@@ -54,6 +54,20 @@ def test_without_ids_a_video_is_called_as_its_file(files):
     ]
 
 
+def test_a_text_has_a_path_a_line_as_find_prints_it(files):
+    os.rename(files / "a.mp4", os.fsencode(files) + b"/caf\xe9, #2 .mp4")
+    path = write(files, "l.TXT", b"\xef\xbb\xbf./caf\xe9, #2 .mp4\r\n\n./more/b.mkv")
+    assert is_list(path)
+    assert [row[:2] for row in found(path)] == [
+        ("b", "./more/b.mkv"),
+        ("caf\\xe9, #2 ", "./caf\udce9, #2 .mp4"),
+    ]
+    with pytest.raises(ConfigError, match=r"1 of 1 files are not there, the first is 'c.mp4'"):
+        listed(write(files, "gone.txt", "c.mp4\n"))
+    with pytest.raises(ConfigError, match="has no rows; expected rows with path"):
+        listed(write(files, "empty.txt", "\n"))
+
+
 def test_numbers_are_ids_and_names_are_bytes(files):
     os.rename(files / "a.mp4", os.fsencode(files) + b"/caf\xe9.mp4")
     path = write(files, "l.csv", b"id,path\n93,more/b.mkv\nx,caf\xe9.mp4\n")
