@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +131,7 @@ def read_videos(store: StorePath) -> Videos | None:
     try:
         # One line at a time: there may be millions.
         lines = map(json.loads, io.BytesIO(path.read_bytes()))
-        head = next(lines, {})
+        head: dict[str, Any] = next(lines, {})
         # Versions that know no blocks find no ``parts`` and refuse, instead of sharing otherwise.
         count = head["tasks"] if "block" in head else head["parts"]
         relpaths = {line["video_id"]: line["relpath"] for line in lines}

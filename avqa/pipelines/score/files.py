@@ -149,7 +149,7 @@ def _of_lines(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[str, A
 
 def _given(path: Path, form: str, placed: Iterable[tuple[str, Any]]) -> Given:
     """A file of rows, each with its place."""
-    rows, named = [], {}
+    rows, named = [], dict[str, None]()
     for place, row in placed:
         asked, name, answer = _pair(path, place, row)
         rows.append((asked, answer))
@@ -195,7 +195,7 @@ def _answer_of(values: Mapping[str, Any]) -> str | None:
         return known[0]
     like = (name for name, value in values.items() if isinstance(value, str | None))
     meant = [name for name in like if any(stem in name for stem in STEMS) and name[-2:] != "id"]
-    return (meant or known or [None])[0]
+    return next(iter(meant or known), None)
 
 
 def _said(path: Path, place: str, answer: Any) -> str:
