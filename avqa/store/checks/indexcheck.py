@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,56 +16,90 @@ from avqa.store.format.decoding import DamagedObject
 from avqa.store.format.frame_times import FrameTimes
 from avqa.store.format.records import Status, VideoRecord
 
+MOST_BYTES = 2**26
+"""Of time stamps that are kept: records come nearly in the order of their rows."""
+
 
 def check_index(store: Store) -> Iterator[tuple[str, int, str]]:
     """(array, row, what is wrong) of every row that has an ok feature.
 
-    Arrays that cannot be read are left out.
+    Where two records may have described a video, either may be right. Arrays that cannot be read
+    are left out.
     """
     ok = np.logical_or.reduce([store.status(f) == Status.OK for f in store.features()])
-    ids = {row: name for name, row in store.rows().items()}
-    known = {
-        row: records
-        for row, records in sorted(store.ledger.described().items())
-        if row in ids and ok[row] and all(r.video_id == ids[row] for r in records)
-    }
-    for name in INDEX:
-        column = store.arrays.columns[name]
-        if not column.damaged:
-            values, dtype = column.values, column.values.dtype
-            for row, records in known.items():
-                told = [dtype.type(index_values(record)[name]) for record in records]
-                if not any(_same(values[row], value) for value in told):
-                    yield name, row, f"is {values[row]}, ledger says {told[0]}"
-    yield from _check_times(FrameTimes(store.root), known)
+    ids = store.names()
+    index = _Index(store)
+    right = np.zeros((store.num_rows, len(index.names)), bool)
+    """Per array, whether a record says the same."""
+    seen, foreign = np.zeros(store.num_rows, bool), set[int]()
+    contradicting: dict[int, VideoRecord] = {}
+    """The newest record of a row, where it differs: of most rows none is kept."""
+    for row, record in store.ledger.described():
+        if row not in ids or not ok[row]:
+            continue
+        if record.video_id != ids[row]:
+            foreign.add(row)
+            continue
+        agrees = index.agrees(row, record)
+        right[row] |= agrees
+        if not seen[row] and not agrees.all():
+            contradicting[row] = record
+        seen[row] = True
+    for place, name in enumerate(index.names):
+        for row in sorted(contradicting.keys() - foreign):
+            if not right[row, place]:
+                yield name, row, index.told(name, row, contradicting[row])
 
 
-def _same(left: NDArray[np.generic], right: NDArray[np.generic]) -> bool:
-    return bool(left == right or (left != left and right != right))
+class _Index:
+    """What the arrays of a store's index say."""
 
+    def __init__(self, store: Store) -> None:
+        columns = {name: store.arrays.columns[name] for name in INDEX}
+        self._values = {n: column.values for n, column in columns.items() if not column.damaged}
+        self.names = (*self._values, schema.PTS)
+        self._times = FrameTimes(store.root)
+        most = MOST_BYTES // max(1, 8 * schema.PTS_ROWS * self._times.shape[1])
+        self._block: Callable[[int], NDArray[np.float64] | None]
+        self._block = functools.lru_cache(max(2, most))(self._read_block)
 
-def _check_times(
-    times: FrameTimes, known: dict[int, list[VideoRecord]]
-) -> Iterator[tuple[str, int, str]]:
-    blocks: dict[int, list[int]] = {}
-    for row in known:
-        blocks.setdefault(row // schema.PTS_ROWS, []).append(row)
-    for block, rows in blocks.items():
+    def agrees(self, row: int, record: VideoRecord) -> NDArray[np.bool_]:
+        """Per array, whether a record says what it says: ``[names]``."""
+        told = index_values(record)
+        same = [
+            _same(values[row], values.dtype.type(told[n])) for n, values in self._values.items()
+        ]
+        stored = self._stored(row)
+        same.append(stored is None or np.array_equal(stored, np.array(record.pts)))
+        return np.array(same)
+
+    def told(self, name: str, row: int, record: VideoRecord) -> str:
+        """How an array and a record differ."""
+        if name != schema.PTS:
+            values = self._values[name]
+            return f"is {values[row]}, ledger says {values.dtype.type(index_values(record)[name])}"
+        stored, told = self._stored(row), np.array(record.pts)
+        assert stored is not None
+        if len(stored) != len(told):
+            return f"has {len(stored)} time stamps, ledger says {len(told)}"
+        second = int((stored != told).argmax())
+        return f"second={second} is {stored[second]}, ledger says {told[second]}"
+
+    def _stored(self, row: int) -> NDArray[np.float64] | None:
+        """A video's time stamps, without the room behind them; None if they cannot be read."""
+        values = self._block(row // schema.PTS_ROWS)
+        if values is None:
+            return None
+        of_row = values[row % schema.PTS_ROWS]
+        return of_row[: len(of_row) - int(np.isnan(of_row)[::-1].cumprod().sum())]
+
+    def _read_block(self, block: int) -> NDArray[np.float64] | None:
         first = block * schema.PTS_ROWS
         try:
-            values = times.read(slice(first, first + schema.PTS_ROWS))
+            return self._times.read(slice(first, first + schema.PTS_ROWS))
         except DamagedObject:
-            continue  # a problem of its own
-        for row in rows:
-            stored = values[row - first]
-            stored = stored[: len(stored) - int(np.isnan(stored)[::-1].cumprod().sum())]
-            told = [record.pts for record in known[row]]
-            if not any(np.array_equal(stored, np.array(pts)) for pts in told):
-                yield schema.PTS, row, _difference(stored, np.array(told[0]))
+            return None  # a problem of its own
 
 
-def _difference(stored: NDArray[np.float64], told: NDArray[np.float64]) -> str:
-    if len(stored) != len(told):
-        return f"has {len(stored)} time stamps, ledger says {len(told)}"
-    second = int((stored != told).argmax())
-    return f"second={second} is {stored[second]}, ledger says {told[second]}"
+def _same(left: Any, right: Any) -> bool:
+    return bool(left == right or (left != left and right != right))

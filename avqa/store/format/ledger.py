@@ -191,18 +191,31 @@ def newest_only(segments: Sequence[Segment]) -> Iterator[VideoRecord]:
 
 def _repeated_rows(segments: Sequence[Segment]) -> set[int] | None:
     """Rows that more than one line speaks of; None if a line does not tell in the usual place."""
-    seen, repeated = bytearray(), set[int]()
+    seen, repeated = _Rows(), set[int]()
     for segment in segments:
         for line in segment.lines():
             row = _row_in(line)
             if row is None:
                 return None
-            if row >= len(seen):
-                seen.extend(bytes(row + 1 - len(seen) + len(seen) // 2))
-            if seen[row]:
+            if row in seen:
                 repeated.add(row)
-            seen[row] = 1
+            seen.add(row)
     return repeated
+
+
+class _Rows:
+    """A set of rows, of which there may be millions: a byte each."""
+
+    def __init__(self) -> None:
+        self._marks = bytearray()
+
+    def __contains__(self, row: int) -> bool:
+        return row < len(self._marks) and bool(self._marks[row])
+
+    def add(self, row: int) -> None:
+        if row >= len(self._marks):
+            self._marks.extend(bytes(row + 1 - len(self._marks) + len(self._marks) // 2))
+        self._marks[row] = 1
 
 
 def failed_alone(records: Sequence[VideoRecord]) -> dict[tuple[int, str], VideoRecord]:
@@ -340,26 +353,28 @@ class Ledger:
                 found |= failed_alone(segment.records())
         return found
 
-    def described(self) -> dict[int, list[VideoRecord]]:
-        """Row → records that may have described the video, one or two.
+    def described(self) -> Iterator[tuple[int, VideoRecord]]:
+        """(row, record) of those that may have described a video, one or two, the newest first.
 
         These are the newest one with an ok feature and the newest one that has an ok feature
-        which no later record replaced.
+        which no later record replaced. One is in memory at a time.
         """
-        found: dict[int, list[VideoRecord]] = {}
-        settled: set[int] = set()
-        replaced: set[tuple[int, str]] = set()
+        found, settled = _Rows(), _Rows()
+        replaced: dict[str, _Rows] = {}
         for segment in reversed(self.segments()):
             for plain in segment.newest_first():
                 row = plain["row"]
-                ok = [f["feature"] for f in plain["features"] if f["status"] == Status.OK]
-                stands = any((row, feature) not in replaced for feature in ok)
-                replaced |= {(row, f["feature"]) for f in plain["features"]}
+                features = {f["feature"]: f["status"] for f in plain["features"]}
+                told = {feature: replaced.setdefault(feature, _Rows()) for feature in features}
+                ok = [feature for feature, status in features.items() if status == Status.OK]
+                stands = any(row not in told[feature] for feature in ok)
+                for rows in told.values():
+                    rows.add(row)
                 if row not in settled and ok and (stands or row not in found):
-                    found.setdefault(row, []).append(video_from({**plain, "features": ()}))
+                    found.add(row)
+                    yield row, video_from({**plain, "features": ()})
                 if stands:
                     settled.add(row)
-        return found
 
     def reports(self) -> dict[int, list[dict[str, Any]]]:
         """Row → how the readings went that made what is there of it, the first one first.

@@ -58,7 +58,7 @@ def said(ledger):
         (
             lines(ledger),
             list(ledger.newest()),
-            ledger.described(),
+            list(ledger.described()),
             ledger.reports(),
             ledger.failures(pairs),
             ledger.failed(),
