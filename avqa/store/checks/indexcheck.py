@@ -90,7 +90,7 @@ class _Index:
         values = self._block(row // schema.PTS_ROWS)
         if values is None:
             return None
-        of_row = values[row % schema.PTS_ROWS]
+        of_row: NDArray[np.float64] = values[row % schema.PTS_ROWS]
         return of_row[: len(of_row) - int(np.isnan(of_row)[::-1].cumprod().sum())]
 
     def _read_block(self, block: int) -> NDArray[np.float64] | None:
