@@ -68,7 +68,8 @@ def _head(about: Mapping[str, Any], floor: float) -> list[str]:
         f" new weights; {about['val']} videos choose the epoch, {about['test']:,} others are the"
         f" test, the same for all. Template floor {floor:.1f} %.",
         "",
-        f"- {about['machine']}; one thread a training.",
+        f"- Written on {about['machine']}; a thread a training, some on another machine or beside"
+        " other work, so that times compare only roughly.",
         "- The papers' heads as they are printed but for what so few questions want: the table at"
         " the end has every setting. `bilinear` is [ours, of no paper](heads/bilinear.md).",
         "- *oracle* answers by rule from the same rows: not even they tell everything.",
