@@ -76,6 +76,7 @@ FORMS = {
             ("product", {"fusion": "product"}),
             ("positions", {"question": "positions"}),
             ("exchange", BOTH),
+            ("shuffled", {"batches": "shuffled"}),
         )
     },
     "bilinear": Form("bilinear", BOTH, 2.5),

@@ -26,6 +26,8 @@ from avqa.pipelines.engine.job import THREADS_PER_WORKER
 
 CONNECT_SECONDS = 20
 METRICS_SECONDS = 2.0
+ANSWER_SECONDS = 60.0
+"""Until the answer of a task that has ended is asked for again: then twice as long."""
 WINDOW_SECONDS = 1.0
 """Until workers are counted again: each time is a question to the scheduler, and an answer."""
 DASK_CONFIG = {
@@ -129,7 +131,7 @@ class OnDask:
 
     def _collect(self, bundle: Bundle, future: distributed.Future[Any]) -> None:
         try:
-            records, error = future.result()
+            records, error = _answer(future)
             result = Result(bundle, records, error)
             if isinstance(error, str):
                 result = Result(bundle, [], EnvironmentFailure(error))
@@ -190,6 +192,21 @@ class OnDask:
         if self._cluster is not None:
             self._cluster.close(timeout=10)
         self._put_back()
+
+
+def _answer(future: distributed.Future[Any]) -> Any:
+    """What a task that has ended returned; asked for again where nothing comes.
+
+    Dask asks the scheduler once and waits for ever, and has been seen to.
+    """
+    patience = ANSWER_SECONDS
+    while True:
+        try:
+            return future.result(timeout=patience)
+        except TimeoutError:
+            if future.status == "error":  # the task's own
+                raise
+            patience *= 2
 
 
 def _told_by(workers: Mapping[str, Mapping[str, Any]], run: str) -> tuple[int, float]:

@@ -1,12 +1,15 @@
 """Bundles on Dask, without any extraction: what becomes of those that no worker runs."""
 
+import asyncio
 import queue
+import time
 from types import SimpleNamespace
 
 import pytest
 from distributed import Client, LocalCluster
 
 from avqa.errors import EnvironmentFailure
+from avqa.pipelines.cluster import on_dask
 from avqa.pipelines.cluster.executor import Bundle
 from avqa.pipelines.cluster.on_dask import OnDask
 
@@ -81,3 +84,49 @@ def test_workers_are_counted_again_after_a_second_and_not_before(lonely, monkeyp
     now[0] = 1.0
     assert executor.window() == 10
     assert len(asked) == 2
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A client of a cluster with one worker; answers are waited for a fifth of a second."""
+    monkeypatch.setattr(on_dask, "ANSWER_SECONDS", 0.2)
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            silence_logs="critical",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again(impatient, monkeypatch):
+    asked, ask = [], impatient._gather_remote
+
+    async def deaf_at_first(direct, local_worker):
+        asked.append(list(impatient._gather_keys))
+        if len(asked) == 1:
+            async with impatient._gather_semaphore:
+                impatient._gather_keys = impatient._gather_future = None
+                await asyncio.Event().wait()
+        return await ask(direct, local_worker)
+
+    monkeypatch.setattr(impatient, "_gather_remote", deaf_at_first)
+    future = impatient.submit(abs, -3)
+    while not future.done():
+        time.sleep(0.01)
+    assert on_dask._answer(future) == 3
+    assert asked == [[future.key]] * 2
+
+
+def fail():
+    raise TimeoutError("of the task")
+
+
+def test_a_long_task_is_waited_for_and_its_own_error_is_raised(impatient):
+    assert on_dask._answer(impatient.submit(time.sleep, 0.7)) is None
+    with pytest.raises(TimeoutError, match="of the task"):
+        on_dask._answer(impatient.submit(fail))
