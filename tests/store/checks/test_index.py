@@ -1,0 +1,60 @@
+"""What the index says of a video against the records that may have described it."""
+
+from dataclasses import replace
+
+import pytest
+from helpers.store.stored import make_store
+
+from avqa.store.checks.indexcheck import check_index
+from avqa.store.commit import Store
+from avqa.store.format.ledger import Ledger
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(make_store(tmp_path / "S", {"a": 3, "b": 5}).path)
+
+
+@pytest.fixture
+def told(store, monkeypatch):
+    """The ledger's record of row 1, and a way to make the ledger tell others instead."""
+    (record,) = [record for row, record in store.ledger.described() if row == 1]
+
+    def tell(*records):
+        monkeypatch.setattr(Ledger, "described", lambda ledger: iter([(1, r) for r in records]))
+        return list(check_index(store))
+
+    return record, tell
+
+
+def test_either_record_may_be_right_and_the_newest_is_told(told):
+    record, tell = told
+    longer, longest = replace(record, duration=98.0), replace(record, duration=99.0)
+    assert tell(record) == tell(longer, record) == tell(record, longer) == []
+    assert tell(longest, longer) == [
+        ("index/duration", 1, f"is {record.duration}, ledger says 99.0")
+    ]
+
+
+def test_each_array_may_be_right_by_another_record(told):
+    record, tell = told
+    earlier, silent = replace(record, pts=record.pts[:-1]), replace(record, row_flags=8)
+    assert tell(earlier, silent) == []
+    assert [name for name, _, _ in tell(earlier)] == ["index/pts"]
+    assert [name for name, _, _ in tell(silent)] == ["index/row_flags"]
+
+
+def test_time_stamps_are_told_by_number_or_by_the_second_that_differs(told):
+    record, tell = told
+    assert tell(replace(record, pts=record.pts[:-1]))[0][2] == ("has 5 time stamps, ledger says 4")
+    other = (*record.pts[:2], 7.25, *record.pts[3:])
+    assert tell(replace(record, pts=other))[0][2] == (
+        f"second=2 is {record.pts[2]}, ledger says 7.25"
+    )
+
+
+def test_a_row_that_was_another_videos_once_is_not_judged(told):
+    record, tell = told
+    longer = replace(record, duration=99.0)
+    assert tell(longer, replace(longer, video_id="z")) == []
+    assert tell(replace(longer, video_id="z"), longer) == []
