@@ -8,6 +8,7 @@ from helpers.store.stored import make_store
 from avqa.store.checks.indexcheck import check_index
 from avqa.store.commit import Store
 from avqa.store.format.ledger import Ledger
+from avqa.store.format.records import Status
 
 
 @pytest.fixture
@@ -58,3 +59,19 @@ def test_a_row_that_was_another_videos_once_is_not_judged(told):
     longer = replace(record, duration=99.0)
     assert tell(longer, replace(longer, video_id="z")) == []
     assert tell(replace(longer, video_id="z"), longer) == []
+
+
+def test_the_records_of_a_video_end_with_the_newest_of_which_something_stands(store):
+    ledger = Ledger(store.path / "ledger")
+    (first,) = [r for part in ledger.segments() for r in part.records() if r.row == 1]
+    one = first.features[0]
+
+    def durations():
+        return [record.duration for row, record in ledger.described() if row == 1]
+
+    (store.path / "ledger/later").mkdir()
+    ledger.append("later", [replace(first, duration=98.0, features=(one,))])
+    assert durations() == [98.0]
+    failed = replace(one, status=Status.FAILED, length=0, chunks=())
+    ledger.append("later", [replace(first, duration=99.0, features=(failed,))])
+    assert durations() == [98.0, first.duration]
