@@ -46,7 +46,7 @@ class Mover:
         self._store = store
         self._objects = {f: FeatureObjects(store.root, f) for f in store.features()}
         # What a killed run copied there counts before what is in shards.
-        self._alone = {feature: of.alone() for feature, of in self._objects.items()}
+        self._has_loose = {feature: of.has_loose() for feature, of in self._objects.items()}
         self._of_part = functools.lru_cache(OPEN)(FeatureObjects)
         self._known = store.arrays.seconds // store.chunk_seconds
         self.copied = 0
@@ -79,7 +79,7 @@ class Mover:
 
     def _move_feature(self, item: Item, feature: FeatureRecord) -> bool:
         mine, row = self._objects[feature.feature], item.record.row
-        if not self._alone[feature.feature] and _all_in_shards(mine, row, feature):
+        if not self._has_loose[feature.feature] and _all_in_shards(mine, row, feature):
             return True
         its = self._of_part(item.part.root, feature.feature)
         for number, chunk in enumerate(feature.chunks):

@@ -160,8 +160,8 @@ class FeatureObjects:
         self.decoder = ChunkDecoder(array)
         self._index = functools.lru_cache(MOST_INDICES)(self._read_index)
 
-    def alone(self) -> bool:
-        """Whether any chunk lies in an object of its own; such of no shards all do."""
+    def has_loose(self) -> bool:
+        """Whether any chunk lies in an object of its own; where there are no shards, all do."""
         if not self.videos:
             return True
         try:
