@@ -7,6 +7,7 @@ from helpers.questions.question_files import write
 
 from avqa import datasets
 from avqa.datasets import custom
+from avqa.datasets._parts.custom_rows import read_rows
 from avqa.datasets._parts.splits import video_position
 from avqa.errors import DatasetError
 from avqa.pipelines.extraction.collection.sources import EXTENSIONS
@@ -236,6 +237,7 @@ def test_a_table_as_pandas_writes_it_is_the_same_questions(tmp_path, name):
     tabs = (HEAD + GOOD).replace(",", "\t").splitlines()
     (tmp_path / "folder").mkdir()
     path = text(tmp_path, f"\t{tabs[0]}\n0\t{tabs[1]}\n", name)
+    assert [row.values.keys() for row in read_rows(path)] == [{"video", "question", "answer"}]
     taken = path.parent if name.startswith("folder") else path
     found = datasets.read("custom", taken)
     assert [(q.video_id, q.text, q.answer) for q in found] == [

@@ -108,7 +108,7 @@ def test_our_own_predictions_count_by_key_and_not_by_the_right_answer_beside_the
 @pytest.mark.parametrize("name", ["pred", "llm_response", "generated_answer", "model_output"])
 def test_the_right_answer_beside_a_models_is_not_taken_for_it(annotations, tmp_path, name):
     rows = [
-        {"question_id": n, "model_id": "m", "answer": right, name: given}
+        {"question_id": n, "response_id": "m", "output_scores": [1], "answer": right, name: given}
         for (n, given), right in zip(GIVEN.items(), ANSWERS, strict=True)
     ]
     file = tmp_path / "both.json"
