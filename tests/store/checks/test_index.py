@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from helpers.store.stored import make_store
+from helpers.store.stored import make_store, new_store
 
 from avqa.store.checks.indexcheck import check_index
+from avqa.store.checks.verify import verify
 from avqa.store.commit import Store
 from avqa.store.format.ledger import Ledger
 from avqa.store.format.records import Status
+from avqa.store.lock import Lock
 
 
 @pytest.fixture
@@ -75,3 +77,15 @@ def test_the_records_of_a_video_end_with_the_newest_of_which_something_stands(st
     failed = replace(one, status=Status.FAILED, length=0, chunks=())
     ledger.append("later", [replace(first, duration=99.0, features=(failed,))])
     assert durations() == [98.0, first.duration]
+
+
+def test_statuses_of_rows_that_the_ledger_never_heard_of_may_be_in_no_object(tmp_path, store):
+    with Lock.acquire(tmp_path / "new", "run") as lock:
+        new_store(tmp_path / "new", lock).add_rows(["a", "b"])
+    for path in (tmp_path / "new", store.path):
+        for file in (path / "features.zarr/status").rglob("c.0"):
+            file.unlink()
+    assert verify(tmp_path / "new").problems == []
+    assert {problem.detail for problem in verify(store.path).problems} == {
+        "c.0 is gone; the ledger has videos of it"
+    }
